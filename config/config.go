@@ -1,0 +1,127 @@
+// Package config holds the one TOML schema that every mode of lb shares: its types, strict loading, defaults and validation.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a whole configuration, loaded, defaulted and validated.
+type Config struct {
+	Path     string    // the main file, as given to Load
+	Agent    Agent     // [agent]
+	Services []Service // [services.NAME], sorted by name
+	Balancer Balancer  // [balancer]
+	Clusters []Cluster // [clusters.NAME], sorted by name
+}
+
+// Agent configures the daemon of an app node.
+type Agent struct {
+	Listen        string // TCP address for reads, "host:port" or ":port"
+	Control       string // path of the Unix socket for changes
+	DataDir       string // folder for forced states
+	TrustLoopback bool   // allow changes over TCP from 127.0.0.0/8 and ::1, as the originals did
+	Tunnel        Tunnel // [agent.tunnel]
+}
+
+// Tunnel configures what the agent sets up so that its machine can be an IPVS real server behind IPIP.
+type Tunnel struct {
+	Enabled bool // set up at start and at reload; never undone at exit
+}
+
+// Service is one thing whose health the agent measures.
+type Service struct {
+	Name    string
+	Depends []Check // all must be well, else health is 0
+	Metrics []Check // their values are summed up to the health
+}
+
+// Role tells what a check's result is used for.
+type Role string
+
+// The roles of a check.
+const (
+	Dependency Role = "dependency"
+	Metric     Role = "metric"
+)
+
+// Check is one entry of a service's depends or metrics list. The keys that belong to its type alone stay in
+// Options, for the type's own constructor in agent/check to decode strictly.
+type Check struct {
+	Role     Role
+	Type     string
+	Interval time.Duration // from one start to the next
+	Timeout  time.Duration // for one run; below Interval
+	Weight   int           // metrics only: the most that it adds to the health, 0–100
+	Options  Section
+}
+
+// Balancer configures the daemon of a load balancer.
+type Balancer struct {
+	Listen        string // TCP address for reads, "host:port"
+	Control       string // path of the Unix socket for changes
+	TrustLoopback bool   // allow changes over TCP from 127.0.0.0/8 and ::1, as the originals did
+}
+
+// Cluster is one balanced service: virtual IPs, their mark, and the nodes behind it.
+type Cluster struct {
+	Name          string
+	Mark          uint32 // fwmark, 1–4294967295, used by one cluster only
+	Scheduler     string // an IPVS scheduler, such as wlc
+	Forwarding    Forwarding
+	CheckInterval time.Duration // between two polls of one node
+	CheckTimeout  time.Duration // for one poll; below CheckInterval
+	Rise          int           // good polls in a row before a failed node counts again, 1 or more
+	Fall          int           // polls without a usable answer in a row before a node counts as failed, 1 or more
+	RampUpTime    time.Duration // from 1 to its full weight for a node that is new or back; 0 is at once
+	MaxWeight     int           // cap on every node's weight; 0 is none
+	DrainTimeout  time.Duration // how long a node that left the config keeps its connections
+	Autostart     bool          // run it when the daemon starts
+	VIPs          []VIP
+	Nodes         []Node
+}
+
+// Forwarding is how IPVS gets a packet to a node.
+type Forwarding string
+
+// The forwarding methods.
+const (
+	IPIP Forwarding = "ipip" // tunnelled; the node answers the client directly
+	DR   Forwarding = "dr"   // same link layer, MAC address rewritten; the node answers directly
+	NAT  Forwarding = "nat"  // addresses rewritten both ways; answers come back through the balancer
+)
+
+// VIP is a virtual IP with the ports on it that belong to a cluster.
+type VIP struct {
+	Address   netip.Addr
+	Interface string // packets must come in here; "" is any
+	Protocol  string // tcp, udp or sctp
+	Ports     []uint16
+}
+
+// Node is a real server and where its health is asked.
+type Node struct {
+	Address netip.Addr
+	Port    uint16 // of the agent
+	Path    string // of the health page, such as /webapp/status
+}
+
+// Service returns the service of that name.
+func (c *Config) Service(name string) (Service, bool) {
+	for _, s := range c.Services {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Service{}, false
+}
+
+// Cluster returns the cluster of that name.
+func (c *Config) Cluster(name string) (Cluster, bool) {
+	for _, cl := range c.Clusters {
+		if cl.Name == name {
+			return cl, true
+		}
+	}
+	return Cluster{}, false
+}
