@@ -1,0 +1,128 @@
+# What scripts/lab needs before it can start a virtual machine: packages, a kernel, an initramfs, an accelerator.
+# shellcheck shell=bash
+
+readonly host_packages=(qemu-system-x86 busybox-static kmod cpio)
+readonly guest_packages=(kmod ipvsadm nftables iproute2 curl) # what the tests and the demo use in there
+
+# A machine as plain as QEMU has it. isa-debug-exit ends it at a write to port 0xf4, in no time.
+readonly machine=(-nodefaults -display none -no-reboot -device "isa-debug-exit,iobase=0xf4,iosize=1")
+# panic=-1 with -no-reboot: a panic ends QEMU. tsc=reliable: the hpet clock would be a system call for each reading.
+readonly kernel_line="console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
+
+# Set by find_kernel.
+kernel_dir='' # vmlinuz, modules/
+initrd=''
+accelerator=()
+
+kernel_has_ipvs() {
+  modprobe -aq ip_vs ipip 2>/dev/null || true
+  [[ -e /proc/net/ip_vs ]]
+}
+
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2; }
+
+need_packages() { # PACKAGE...
+  command -v apt-get >/dev/null && [[ $(uname -m) == x86_64 ]] ||
+    fail 69 "this machine's kernel has no IPVS, and the virtual machine needs Debian 12 or later on x86-64."
+  local package installed missing=()
+  installed=" $(dpkg-query -W -f '${db:Status-Status}:${Package} ' "$@" 2>/dev/null || true)"
+  for package in "$@"; do
+    [[ $installed == *" installed:$package "* ]] || missing+=("$package")
+  done
+  ((${#missing[@]} > 0)) || return 0
+  [[ $EUID -eq 0 ]] || fail 77 "packages are missing. Run: sudo apt-get install --no-install-recommends ${missing[*]}"
+  say "installing ${missing[*]}"
+  apt install --no-install-recommends "${missing[@]}" 2>/dev/null ||
+    { apt update && apt install --no-install-recommends "${missing[@]}"; } ||
+    fail 69 "apt-get could not install ${missing[*]}: see above. Mend that, or install them yourself."
+}
+
+# Finds the newest kernel in the cache, or fetches one; several labs may start at once, so one at a time.
+find_kernel() {
+  local cache=${XDG_CACHE_HOME:-$HOME/.cache}/lb-lab lock
+  mkdir -p -- "$cache"
+  exec {lock}>"$cache/lock"
+  flock "$lock"
+  kernel_dir=$(newest_kernel "$cache")
+  if [[ -z $kernel_dir ]]; then
+    fetch_kernel "$cache"
+    kernel_dir=$(newest_kernel "$cache")
+  fi
+  initrd=$kernel_dir/initrd-$(cksum <"$here/init" | tr -d ' ')
+  [[ -e $initrd ]] || build_initrd
+  choose_accelerator "$cache"
+  exec {lock}>&-
+}
+
+newest_kernel() { # CACHE
+  find "$1" -mindepth 1 -maxdepth 1 -type d -name 'kernel-*' | sort -V | tail -n 1
+}
+
+# Debian's own kernel, unpacked and not installed. The linux-image-cloud one has no 9p.
+fetch_kernel() { # CACHE
+  local work package version
+  work=$(mktemp -d "$1/fetch.XXXXXX")
+  package=$(kernel_package)
+  if [[ -z $package ]] && [[ $EUID -eq 0 ]]; then apt update && package=$(kernel_package); fi
+  [[ -n $package ]] || fail 77 "apt knows no package linux-image-amd64. Run: sudo apt-get update"
+  say "downloading $package (70 MB), once"
+  (cd "$work" && { apt download "$package" 2>/dev/null || { [[ $EUID -eq 0 ]] && apt update && apt download "$package"; }; }) ||
+    fail 69 "could not download $package. Run: sudo apt-get update, then try again"
+  dpkg -x "$work/$package"*.deb "$work/root"
+  version=$(ls "$work/root/lib/modules")
+  mkdir -p "$work/kernel/lib/modules"
+  mv "$work/root/boot/vmlinuz-$version" "$work/kernel/vmlinuz"
+  mv "$work/root/lib/modules/$version" "$work/kernel/lib/modules/$version"
+  ln -s "lib/modules/$version" "$work/kernel/modules"
+  depmod -b "$work/kernel" "$version"
+  mv "$work/kernel" "$1/kernel-$version"
+  rm -rf -- "$work"
+}
+
+kernel_package() {
+  apt-cache depends linux-image-amd64 2>/dev/null | sed -nE 's/^ *Depends: (linux-image-[^ ]+).*/\1/p' | head -n 1
+}
+
+# busybox, our init, and the modules it takes to reach this machine's files and terminal. Not compressed: unpacking
+# would take longer than reading.
+build_initrd() {
+  local root version
+  root=$(mktemp -d "$kernel_dir/initrd.XXXXXX")
+  version=$(basename "$(readlink "$kernel_dir/modules")")
+  mkdir -p "$root"/{bin,dev,proc,sys,lower,upper,root,modules}
+  cp "$(command -v busybox)" "$root/bin/busybox"
+  install -m 755 "$here/init" "$root/init"
+  modprobe -d "$kernel_dir" -S "$version" --show-depends -a virtio_pci virtio_console 9pnet_virtio 9p overlay |
+    awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
+    case $file in
+      *.xz) xz -dc "$file" ;;
+      *.zst) zstd -dcq "$file" ;;
+      *) cat "$file" ;;
+    esac >"$root/modules/$(basename "${file%%.ko*}").ko"
+    basename "${file%%.ko*}" >>"$root/modules/order"
+  done
+  (cd "$root" && find . | cpio --quiet -o -H newc) >"$root.cpio"
+  mv "$root.cpio" "$initrd"
+  rm -rf -- "$root"
+}
+
+# /dev/kvm may be there and not work (QEMU then hangs, or dies): take it only after it has booted this very kernel. The
+# answer holds until this machine boots again.
+choose_accelerator() { # CACHE
+  accelerator=(-accel "tcg,thread=multi" -cpu max)
+  [[ -r /dev/kvm && -w /dev/kvm ]] || return 0
+  local answer
+  answer=$1/kvm-$(</proc/sys/kernel/random/boot_id)
+  if [[ ! -s $answer ]]; then
+    rm -f -- "$1"/kvm-*
+    if probe_kvm 2>/dev/null; then echo yes; else echo no; fi >"$answer"
+  fi
+  if [[ $(<"$answer") == yes ]]; then accelerator=(-accel kvm -cpu host); fi
+}
+
+probe_kvm() {
+  local status=0
+  timeout -s KILL 10 qemu-system-x86_64 -accel kvm -cpu host -m 512M "${machine[@]}" -kernel "$kernel_dir/vmlinuz" \
+    -initrd "$initrd" -append "$kernel_line lab.probe" </dev/null >/dev/null 2>&1 || status=$?
+  ((status == 85)) # init writes 42 to the port; QEMU makes 2 * 42 + 1 of it
+}
