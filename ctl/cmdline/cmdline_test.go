@@ -1,0 +1,137 @@
+package cmdline
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+)
+
+// program is a tree with a flag of every kind at every depth.
+func program() Command {
+	return Tree(&cli.App{
+		Name:  "lb",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "config", Aliases: []string{"c"}}, &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}}},
+		Commands: []*cli.Command{
+			{Name: "balance", Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run"}}},
+			{Name: "ctl", Aliases: []string{"control"}, Flags: []cli.Flag{&cli.StringFlag{Name: "agent"}}, Subcommands: []*cli.Command{
+				{Name: "list", Flags: []cli.Flag{&cli.BoolFlag{Name: "json"}}},
+				{Name: "force", Flags: []cli.Flag{
+					&cli.StringFlag{Name: "reason", Aliases: []string{"r"}},
+					&cli.BoolFlag{Name: "delete", Aliases: []string{"d"}},
+					&cli.IntFlag{Name: "limit"},
+				}},
+			}},
+		},
+	})
+}
+
+func TestArrange(t *testing.T) {
+	tests := map[string]struct{ line, want string }{
+		"nothing":                             {"", ""},
+		"already in order":                    {"ctl force -r why down webapp", "ctl force -r why -- down webapp"},
+		"flags behind arguments":              {"ctl force down webapp -r why", "ctl force -r why -- down webapp"},
+		"flags between arguments":             {"ctl force down -r why webapp -d", "ctl force -r why -d -- down webapp"},
+		"value with an equals sign":           {"ctl force down --reason=a=b webapp", "ctl force --reason=a=b -- down webapp"},
+		"empty value":                         {"ctl force down --reason= webapp", "ctl force --reason= -- down webapp"},
+		"switch with a value":                 {"ctl list --json=false", "ctl list --json=false"},
+		"the program's flag at the end":       {"ctl list -c /f --json", "-c /f ctl list --json"},
+		"the program's flag in the middle":    {"ctl -c /f list", "-c /f ctl list"},
+		"the group's flag at the end":         {"ctl list --agent a:1", "ctl --agent a:1 list"},
+		"the command's flag at the start":     {"--reason why ctl force down", "ctl force --reason why -- down"},
+		"single dash with a long name":        {"balance -dry-run", "balance -dry-run"},
+		"double dash ends the flags":          {"ctl force down -- -d --help", "ctl force -- down -d --help"},
+		"double dash, flags before":           {"ctl force -d -- down", "ctl force -d -- down"},
+		"negative number is an argument":      {"ctl force health -5 webapp", "ctl force -- health -5 webapp"},
+		"negative fraction is an argument":    {"ctl force health -0.5", "ctl force -- health -0.5"},
+		"negative number as a value":          {"ctl force down --limit -5", "ctl force --limit -5 -- down"},
+		"a single dash is an argument":        {"ctl force -", "ctl force -- -"},
+		"unknown word with a dash as a value": {"ctl force down -r -x", "ctl force -r -x -- down"},
+		"several switches behind one dash":    {"ctl force down -dv", "-v ctl force -d -- down"},
+		"value without a space":               {"ctl force down -rwhy", "ctl force -r=why -- down"},
+		"value without a space, with equals":  {"ctl force down -rk=v", "ctl force -r=k=v -- down"},
+		"other name of a command":             {"control list", "ctl list"},
+		"argument named like a command":       {"ctl force list", "ctl force -- list"},
+		"argument named help":                 {"ctl force down help", "ctl force -- down help"},
+		"same flag twice stays in order":      {"ctl force -r a down -r b", "ctl force -r a -r b -- down"},
+		"help flag":                           {"ctl force down -r why --help", "ctl force --help"},
+		"help, short":                         {"-h ctl", "ctl --help"},
+		"help as a command":                   {"help ctl force", "ctl force --help"},
+		"help as a subcommand":                {"ctl help force", "ctl force --help"},
+		"help alone":                          {"help", "--help"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := Arrange(program(), strings.Fields(tt.line))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("Arrange(%q) = %q, want %q", tt.line, strings.Join(got, " "), tt.want)
+			}
+		})
+	}
+}
+
+func TestArrangeKeepsWordsWhole(t *testing.T) {
+	got, err := Arrange(program(), []string{"ctl", "force", "down", "", "-r", "apt upgrades", "we app"})
+	want := []string{"ctl", "force", "-r", "apt upgrades", "--", "down", "", "we app"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+}
+
+func TestArrangeRefuses(t *testing.T) {
+	tests := map[string]struct{ line, want string }{
+		"unknown command":           {"balanse", "no command \"balanse\": did you mean \"balance\"? See `lb --help`"},
+		"unknown subcommand":        {"ctl forec down", "no command \"forec\": did you mean \"force\"? See `lb ctl --help`"},
+		"unknown, nothing near":     {"xyzzy", "no command \"xyzzy\": see `lb --help`"},
+		"unknown flag":              {"balance --dryrun", "no flag \"--dryrun\": did you mean \"--dry-run\"? See `lb balance --help`"},
+		"unknown flag with a value": {"ctl force down --raeson=x", "no flag \"--raeson\": did you mean \"--reason\"? See `lb ctl force --help`"},
+		"flag of another command":   {"ctl list -r why", "no flag \"-r\": see `lb ctl list --help`"},
+		"flag before the wrong one": {"--dry-run ctl list", "no flag \"--dry-run\": see `lb ctl list --help`"},
+		"value forgotten at end":    {"ctl force down -r", "flag -r needs a value"},
+		"value forgotten":           {"ctl force down -r -d", "flag -r needs a value; a value that begins with a dash is written -r=-d"},
+		"unknown letter in bundle":  {"ctl force -dz", "no flag \"-dz\": see `lb ctl force --help`"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := Arrange(program(), strings.Fields(tt.line))
+			var usage *UsageError
+			if !errors.As(err, &usage) {
+				t.Fatalf("got %q, %v, want a usage error", got, err)
+			}
+			if err.Error() != tt.want {
+				t.Errorf("got  %s\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"agent", "balance", "ctl", "demo", "--json", "-d"}
+	tests := map[string]string{"agnet": "agent", "balancer": "balance", "ctrl": "ctl", "dmeo": "demo", "--jsn": "--json", "x": "", "status": "", "": ""}
+	for name, want := range tests {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func FuzzArrange(f *testing.F) {
+	f.Add("ctl force down -r why -- -x")
+	f.Add("-c=1 --= - -- help -dv -0")
+	f.Fuzz(func(t *testing.T, line string) {
+		words := strings.Split(line, " ")
+		got, err := Arrange(program(), words)
+		if err != nil {
+			return
+		}
+		again, err := Arrange(program(), got)
+		if err != nil || !slices.Equal(got, again) {
+			t.Errorf("%q gives %q, which gives %q, %v", words, got, again, err)
+		}
+	})
+}

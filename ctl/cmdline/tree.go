@@ -1,0 +1,33 @@
+package cmdline
+
+import "github.com/urfave/cli/v2"
+
+// Tree reads the command tree of a program that urfave/cli runs.
+func Tree(app *cli.App) Command {
+	return Command{
+		Names:    []string{app.Name},
+		Flags:    flagsOf(app.Flags),
+		Commands: commandsOf(app.Commands),
+	}
+}
+
+func commandsOf(from []*cli.Command) []Command {
+	var commands []Command
+	for _, c := range from {
+		commands = append(commands, Command{
+			Names:    c.Names(),
+			Flags:    flagsOf(c.Flags),
+			Commands: commandsOf(c.Subcommands),
+		})
+	}
+	return commands
+}
+
+func flagsOf(from []cli.Flag) []Flag {
+	var flags []Flag
+	for _, f := range from {
+		_, isSwitch := f.(*cli.BoolFlag)
+		flags = append(flags, Flag{Names: f.Names(), TakesValue: !isSwitch})
+	}
+	return flags
+}
