@@ -1,8 +1,10 @@
 # What scripts/lab needs before it can start a virtual machine: packages, a kernel, an initramfs, an accelerator.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what is set here is used there
+: "${here:?is set by scripts/lab}"
 
-readonly host_packages=(qemu-system-x86 busybox-static kmod cpio)
-readonly guest_packages=(kmod ipvsadm nftables iproute2 curl) # what the tests and the demo use in there
+# Programs, and the Debian packages that have them: for the virtual machine, and for what runs in the lab.
+readonly machine_tools=(qemu-system-x86_64=qemu-system-x86 cpio=cpio xz=xz-utils)
+readonly lab_tools=(modprobe=kmod ip=iproute2 ipvsadm=ipvsadm nft=nftables curl=curl)
 
 # A machine as plain as QEMU has it. isa-debug-exit ends it at a write to port 0xf4, in no time.
 readonly machine=(-nodefaults -display none -no-reboot -device "isa-debug-exit,iobase=0xf4,iosize=1")
@@ -10,7 +12,7 @@ readonly machine=(-nodefaults -display none -no-reboot -device "isa-debug-exit,i
 readonly kernel_line="console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
 
 # Set by find_kernel.
-kernel_dir='' # vmlinuz, modules/
+kernel_dir='' # vmlinux, modules/, busybox
 initrd=''
 accelerator=()
 
@@ -19,18 +21,19 @@ kernel_has_ipvs() {
   [[ -e /proc/net/ip_vs ]]
 }
 
-apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2; }
+apt() {
+  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root \
+    "$@" </dev/null >&2
+}
 
-need_packages() { # PACKAGE...
-  command -v apt-get >/dev/null && [[ $(uname -m) == x86_64 ]] ||
-    fail 69 "this machine's kernel has no IPVS, and the virtual machine needs Debian 12 or later on x86-64."
-  local package installed missing=()
-  installed=" $(dpkg-query -W -f '${db:Status-Status}:${Package} ' "$@" 2>/dev/null || true)"
-  for package in "$@"; do
-    [[ $installed == *" installed:$package "* ]] || missing+=("$package")
+need_tools() { # PROGRAM=PACKAGE...
+  local tool missing=()
+  for tool in "$@"; do
+    command -v "${tool%=*}" >/dev/null || missing+=("${tool#*=}")
   done
   ((${#missing[@]} > 0)) || return 0
-  [[ $EUID -eq 0 ]] || fail 77 "packages are missing. Run: sudo apt-get install --no-install-recommends ${missing[*]}"
+  command -v apt-get >/dev/null || fail 69 "programs are missing; install what Debian has in the packages ${missing[*]}."
+  ((EUID == 0)) || fail 77 "packages are missing. Run: sudo apt-get install --no-install-recommends ${missing[*]}"
   say "installing ${missing[*]}"
   apt install --no-install-recommends "${missing[@]}" 2>/dev/null ||
     { apt update && apt install --no-install-recommends "${missing[@]}"; } ||
@@ -58,45 +61,71 @@ newest_kernel() { # CACHE
   find "$1" -mindepth 1 -maxdepth 1 -type d -name 'kernel-*' | sort -V | tail -n 1
 }
 
-# Debian's own kernel, unpacked and not installed. The linux-image-cloud one has no 9p.
+# Debian's own kernel, and a busybox that needs no libraries: unpacked, not installed. (The linux-image-cloud kernel has
+# no 9p.)
 fetch_kernel() { # CACHE
-  local work package version
+  local work package version modules
+  if ! command -v apt-get >/dev/null || [[ $(uname -m) != x86_64 ]]; then
+    fail 69 "this machine's kernel has no IPVS (or we are not root), and the virtual machine needs Debian 12 on x86-64."
+  fi
+  rm -rf -- "$1"/fetch.*
   work=$(mktemp -d "$1/fetch.XXXXXX")
   package=$(kernel_package)
-  if [[ -z $package ]] && [[ $EUID -eq 0 ]]; then apt update && package=$(kernel_package); fi
+  if [[ -z $package ]] && ((EUID == 0)) && apt update; then package=$(kernel_package); fi
   [[ -n $package ]] || fail 77 "apt knows no package linux-image-amd64. Run: sudo apt-get update"
   say "downloading $package (70 MB), once"
-  (cd "$work" && { apt download "$package" 2>/dev/null || { [[ $EUID -eq 0 ]] && apt update && apt download "$package"; }; }) ||
-    fail 69 "could not download $package. Run: sudo apt-get update, then try again"
-  dpkg -x "$work/$package"*.deb "$work/root"
-  version=$(ls "$work/root/lib/modules")
+  (cd "$work" && download "$package" busybox-static) ||
+    fail 69 "could not download $package and busybox-static. Run: sudo apt-get update, then try again"
+  dpkg -x "$work/$package"_*.deb "$work/root"
+  dpkg -x "$work"/busybox-static_*.deb "$work/root"
+  version=${package#linux-image-}
+  modules=$(find "$work/root" -type d -path "*/lib/modules/$version" -prune)
   mkdir -p "$work/kernel/lib/modules"
-  mv "$work/root/boot/vmlinuz-$version" "$work/kernel/vmlinuz"
-  mv "$work/root/lib/modules/$version" "$work/kernel/lib/modules/$version"
+  mv "$modules" "$work/kernel/lib/modules/"
   ln -s "lib/modules/$version" "$work/kernel/modules"
   depmod -b "$work/kernel" "$version"
+  mv "$work/root/bin/busybox" "$work/kernel/busybox"
+  unpack_kernel "$work/root/boot/vmlinuz-$version" "$work/kernel/vmlinux"
   mv "$work/kernel" "$1/kernel-$version"
   rm -rf -- "$work"
+}
+
+download() { # PACKAGE...
+  apt download "$@" 2>/dev/null || { ((EUID == 0)) && apt update && apt download "$@"; }
+}
+
+# Takes the ELF file out of a bzImage: QEMU starts it directly, and the kernel's own unpacking takes 4 s under emulation.
+# Where it lies is in the boot header (Documentation/arch/x86/boot.rst in the kernel's source). QEMU starts a bzImage too,
+# so one that is packed in a way that is not xz stays what it is.
+unpack_kernel() { # BZIMAGE KERNEL
+  local sectors offset length
+  sectors=$(od -An -t u1 -j $((0x1f1)) -N 1 "$1")
+  offset=$(od -An -t u4 -j $((0x248)) -N 4 "$1")
+  length=$(od -An -t u4 -j $((0x24c)) -N 4 "$1")
+  # The last 4 bytes are not xz's: the length when unpacked.
+  dd if="$1" of="$2.xz" bs=1M iflag=skip_bytes,count_bytes skip=$(((sectors + 1) * 512 + offset)) count=$((length - 4)) \
+    status=none
+  xz -dc "$2.xz" >"$2" 2>/dev/null || cp -- "$1" "$2"
+  rm -f -- "$2.xz"
 }
 
 kernel_package() {
   apt-cache depends linux-image-amd64 2>/dev/null | sed -nE 's/^ *Depends: (linux-image-[^ ]+).*/\1/p' | head -n 1
 }
 
-# busybox, our init, and the modules it takes to reach this machine's files and terminal. Not compressed: unpacking
-# would take longer than reading.
+# busybox, our init, and the modules: those it takes to reach this machine's files and terminal, and those that CMD is
+# promised, which are there sooner this way. Not compressed: unpacking would take longer than reading.
 build_initrd() {
   local root version
   root=$(mktemp -d "$kernel_dir/initrd.XXXXXX")
   version=$(basename "$(readlink "$kernel_dir/modules")")
   mkdir -p "$root"/{bin,dev,proc,sys,lower,upper,root,modules}
-  cp "$(command -v busybox)" "$root/bin/busybox"
+  cp "$kernel_dir/busybox" "$root/bin/busybox"
   install -m 755 "$here/init" "$root/init"
-  modprobe -d "$kernel_dir" -S "$version" --show-depends -a virtio_pci virtio_console 9pnet_virtio 9p overlay |
+  modprobe -d "$kernel_dir" -S "$version" --show-depends -a virtio_pci virtio_console 9pnet_virtio 9p overlay ip_vs ipip |
     awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
     case $file in
       *.xz) xz -dc "$file" ;;
-      *.zst) zstd -dcq "$file" ;;
       *) cat "$file" ;;
     esac >"$root/modules/$(basename "${file%%.ko*}").ko"
     basename "${file%%.ko*}" >>"$root/modules/order"
@@ -122,7 +151,7 @@ choose_accelerator() { # CACHE
 
 probe_kvm() {
   local status=0
-  timeout -s KILL 10 qemu-system-x86_64 -accel kvm -cpu host -m 512M "${machine[@]}" -kernel "$kernel_dir/vmlinuz" \
+  timeout -s KILL 10 qemu-system-x86_64 -accel kvm -cpu host -m 512M "${machine[@]}" -kernel "$kernel_dir/vmlinux" \
     -initrd "$initrd" -append "$kernel_line lab.probe" </dev/null >/dev/null 2>&1 || status=$?
   ((status == 85)) # init writes 42 to the port; QEMU makes 2 * 42 + 1 of it
 }
