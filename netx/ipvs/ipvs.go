@@ -89,6 +89,23 @@ func (f Forwarding) String() string {
 	return fmt.Sprintf("forwarding %d", uint8(f))
 }
 
+// Encap is what a tunnel wraps packets in, as the kernel numbers it (linux/ip_vs.h). The zero value is IPIP.
+type Encap struct {
+	Type  EncapType
+	Port  uint16 // of UDP, for GUE alone
+	Flags uint16 // checksums; see TUNNEL_ENCAP_FLAG in linux/if_tunnel.h
+}
+
+// EncapType is a kind of tunnel.
+type EncapType uint8
+
+// The kinds of tunnel.
+const (
+	IPIP EncapType = 0
+	GUE  EncapType = 1
+	GRE  EncapType = 2
+)
+
 // Destination is one real server of a service.
 type Destination struct {
 	Address    netip.Addr
@@ -97,6 +114,7 @@ type Destination struct {
 	Weight     Weight
 	Upper      uint32 // connections above which it takes no new one; 0 is no limit
 	Lower      uint32 // connections below which it takes new ones again
+	Encap      Encap  // of Tunnel alone; zero is IPIP
 	// What the kernel counts; ignored by PutDestination.
 	ActiveConns   int
 	InactiveConns int

@@ -1,0 +1,130 @@
+package ipvs
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+const (
+	// hashed is the kernel's own bit among a service's flags (IP_VS_SVC_F_HASHED): never ours to set or to see.
+	hashed Flags = 0x2
+
+	knownFlags = Persistent | OnePacket | SchedFallback | SchedPort
+
+	// maxTimeout is ipvsadm's limit. The kernel counts ticks in 32 bits and wraps round without a word after 49 days.
+	maxTimeout = 31 * 24 * time.Hour
+
+	// maxSchedulerName is IP_VS_SCHEDNAME_MAXLEN without its final zero byte.
+	maxSchedulerName = 15
+)
+
+// The operations, as errors and Calls name them.
+const (
+	opDump              = "dump"
+	opPutService        = "put service"
+	opDeleteService     = "delete service"
+	opPutDestination    = "put destination"
+	opDeleteDestination = "delete destination"
+)
+
+// operation names what is done to what, for errors: "put destination 10.0.0.3 in mark 7".
+type operation struct {
+	verb    string
+	key     Key
+	address netip.Addr
+	port    uint16
+}
+
+func (o operation) String() string {
+	switch {
+	case o.verb == opDump:
+		return "dump the load-balancing table"
+	case !o.address.IsValid():
+		return fmt.Sprintf("%s %s", o.verb, o.key)
+	case o.port != 0:
+		return fmt.Sprintf("%s %s in %s", o.verb, netip.AddrPortFrom(o.address, o.port), o.key)
+	}
+	return fmt.Sprintf("%s %s in %s", o.verb, o.address, o.key)
+}
+
+func (o operation) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", o, err)
+}
+
+// checkKey refuses what would name something else: mark 0 is how the kernel spells "chosen by address".
+func checkKey(k Key) error {
+	if k.Mark == 0 {
+		return fmt.Errorf("%w: mark 0 is none, marks are 1 to 4294967295", ErrInvalid)
+	}
+	if k.Family != IPv4 && k.Family != IPv6 {
+		return fmt.Errorf("%w: family %d is neither IPv4 (4) nor IPv6 (6)", ErrInvalid, k.Family)
+	}
+	return nil
+}
+
+func checkService(s Service) error {
+	if err := checkKey(s.Key); err != nil {
+		return err
+	}
+	if unknown := s.Flags &^ knownFlags; unknown != 0 {
+		return fmt.Errorf("%w: service flags %#x are unknown", ErrInvalid, uint32(unknown))
+	}
+	if s.Flags&Persistent == 0 && s.Timeout != 0 {
+		return fmt.Errorf("%w: a timeout of %v without persistence", ErrInvalid, s.Timeout)
+	}
+	if s.Flags&Persistent != 0 && (s.Timeout < time.Second || s.Timeout > maxTimeout || s.Timeout%time.Second != 0) {
+		return fmt.Errorf("%w: a persistence timeout is whole seconds from 1s to %v, not %v", ErrInvalid, maxTimeout, s.Timeout)
+	}
+	if s.Scheduler == "" || len(s.Scheduler) > maxSchedulerName {
+		return noScheduler(s.Scheduler)
+	}
+	return nil
+}
+
+func noScheduler(name string) error {
+	return fmt.Errorf("%w: %q; `modprobe ip_vs_NAME` loads one, `ls /lib/modules/$(uname -r)/kernel/net/netfilter/ipvs` lists them",
+		ErrNoScheduler, name)
+}
+
+// checkAddress gives the address as the kernel will: an IPv4-mapped one is IPv4.
+func checkAddress(a netip.Addr) (netip.Addr, error) {
+	a = a.Unmap()
+	if !a.IsValid() {
+		return a, fmt.Errorf("%w: no address", ErrInvalid)
+	}
+	if a.Zone() != "" {
+		return a, fmt.Errorf("%w: the address %s has a zone, which a destination cannot have", ErrInvalid, a)
+	}
+	return a, nil
+}
+
+// checkDestination refuses what the kernel would refuse with a bare errno, and forwarding methods that are not for us to set.
+func checkDestination(k Key, d Destination) error {
+	if err := checkKey(k); err != nil {
+		return err
+	}
+	switch d.Forwarding {
+	case Tunnel:
+	case Masq, Route:
+		if FamilyOf(d.Address) != k.Family {
+			return fmt.Errorf("%w: an IPv4 service with IPv6 destinations, or the other way round, needs a tunnel", ErrInvalid)
+		}
+		if d.Encap != (Encap{}) {
+			return fmt.Errorf("%w: encapsulation without a tunnel", ErrInvalid)
+		}
+	default:
+		return fmt.Errorf("%w: %s is not masq, tunnel or route", ErrInvalid, d.Forwarding)
+	}
+	if d.Encap.Type > GRE || (d.Encap.Type == GUE) != (d.Encap.Port != 0) || (d.Encap.Type == IPIP && d.Encap.Flags != 0) {
+		return fmt.Errorf("%w: encapsulation type %d, port %d, flags %#x: GUE alone has a port, IPIP has no flags",
+			ErrInvalid, d.Encap.Type, d.Encap.Port, d.Encap.Flags)
+	}
+	if d.Lower > d.Upper {
+		return fmt.Errorf("%w: the lower threshold %d is above the upper one, %d", ErrInvalid, d.Lower, d.Upper)
+	}
+	return nil
+}

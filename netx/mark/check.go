@@ -1,0 +1,100 @@
+package mark
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// ErrInvalid says that a set of rules is none that the kernel can be given.
+var ErrInvalid = errors.New("not a set of marking rules")
+
+// maxInterface is IFNAMSIZ without its final zero byte.
+const maxInterface = 15
+
+// protocols are those that IPVS balances by port, and their numbers (IANA).
+var protocols = []struct {
+	name   string
+	number byte
+}{{"tcp", 6}, {"udp", 17}, {"sctp", 132}}
+
+func protocolNumber(name string) (byte, bool) {
+	for _, p := range protocols {
+		if p.name == name {
+			return p.number, true
+		}
+	}
+	return 0, false
+}
+
+// String gives the rule in words: "tcp 204.109.13.7:443 on eth10 → mark 7".
+func (r Rule) String() string {
+	on := ""
+	if r.Interface != "" {
+		on = " on " + r.Interface
+	}
+	address := r.Address.String()
+	if r.Address.Is6() {
+		address = "[" + address + "]"
+	}
+	return fmt.Sprintf("%s %s:%d%s → mark %d", r.Protocol, address, r.Port, on, r.Mark)
+}
+
+// normal gives the rules sorted, each once, with plain IPv4 addresses; or says all that is wrong with them.
+func normal(rules []Rule) ([]Rule, error) {
+	rules = slices.Clone(rules)
+	var wrong []error
+	for i, r := range rules {
+		rules[i].Address = r.Address.Unmap()
+		if err := r.check(); err != nil {
+			wrong = append(wrong, fmt.Errorf("%w: %s: %w", ErrInvalid, r, err))
+		}
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
+	slices.SortFunc(rules, compare)
+	rules = slices.Compact(rules)
+	for i := 1; i < len(rules); i++ {
+		if compareKeys(rules[i-1], rules[i]) == 0 {
+			wrong = append(wrong, fmt.Errorf("%w: %s, and also mark %d: one of them has to go", ErrInvalid, rules[i-1], rules[i].Mark))
+		}
+	}
+	return rules, errors.Join(wrong...)
+}
+
+func (r Rule) check() error {
+	if !r.Address.IsValid() {
+		return errors.New("no address")
+	}
+	if r.Address.Zone() != "" {
+		return errors.New("the address has a zone; name the interface instead")
+	}
+	if _, known := protocolNumber(r.Protocol); !known {
+		return fmt.Errorf("protocol %q is not tcp, udp or sctp", r.Protocol)
+	}
+	if r.Port == 0 {
+		return errors.New("ports are 1 to 65535")
+	}
+	if r.Mark == ipvs.Mark(0) {
+		return errors.New("marks are 1 to 4294967295")
+	}
+	if len(r.Interface) > maxInterface || strings.ContainsAny(r.Interface, "/: \t\n\v\f\r\x00") || r.Interface == "." || r.Interface == ".." {
+		return fmt.Errorf("%q cannot be an interface: at most %d characters, without space, slash or colon", r.Interface, maxInterface)
+	}
+	return nil
+}
+
+// compareKeys orders by what a packet is recognised by: address, protocol, port, interface.
+func compareKeys(a, b Rule) int {
+	return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port),
+		cmp.Compare(a.Interface, b.Interface))
+}
+
+func compare(a, b Rule) int {
+	return cmp.Or(compareKeys(a, b), cmp.Compare(a.Mark, b.Mark))
+}
