@@ -1,0 +1,249 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Link plugs a host into a switch.
+type Link struct {
+	Switch    *Switch
+	Interface string         // its name in the host, 1–15 characters
+	Addresses []netip.Prefix // IPv4 and IPv6
+}
+
+// Host is a machine of the lab: network, hostname, processes, /run, /var/lib, /proc and /sys of its own; the rest of the file
+// system is the machine's.
+type Host struct {
+	name  string
+	log   *slog.Logger
+	space *space
+	init  *initProcess
+	plugs []plug // one for each link
+
+	mu        sync.Mutex // protects all below
+	addresses map[string][]netip.Prefix
+	routes    []route
+	closed    bool
+	processes sync.WaitGroup
+}
+
+// plug is the switch's end of a host's cable.
+type plug struct {
+	sw   *Switch
+	port string
+}
+
+// route is one that was asked for, to be laid again when a link comes back.
+type route struct {
+	dst netip.Prefix
+	via netip.Addr
+}
+
+// newHost builds a host, plugs it in and waits until its addresses can be used.
+func newHost(name string, log *slog.Logger, links []Link, nextMAC func() []byte) (*Host, error) {
+	h := &Host{name: name, log: log, addresses: map[string][]netip.Prefix{}}
+	s, err := newSpace("host "+name, hostNamespaces, func(s *space) error {
+		h.space = s
+		return h.setup()
+	})
+	if err != nil {
+		if h.init != nil {
+			err = errors.Join(err, h.init.stop(context.Background()))
+		}
+		return nil, err
+	}
+	for _, l := range links {
+		if err = h.plugIn(l, nextMAC()); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.init.stop(context.Background()), s.close(context.Background()))
+	}
+	return h, nil
+}
+
+// setup gives the new namespaces their mounts, name, init, settings and loopback, on the host's first thread.
+func (h *Host) setup() error {
+	if err := mountHost(); err != nil {
+		return err
+	}
+	if err := unix.Sethostname([]byte(h.name)); err != nil {
+		return fmt.Errorf("set the hostname: %w", err)
+	}
+	var err error
+	if h.init, err = startInit(); err != nil {
+		return err
+	}
+	// Processes that this and further threads start belong below the init. The init is number 1 in the /proc that it mounted.
+	if err := h.space.open(unix.CLONE_NEWPID, "/proc/1/ns/pid"); err != nil {
+		return err
+	}
+	if err := h.space.enter(); err != nil {
+		return err
+	}
+	if err := quietNetwork(); err != nil {
+		return err
+	}
+	lo, err := h.space.routes.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find lo: %w", err)
+	}
+	if err := h.space.routes.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}
+
+// quietNetwork sets what interfaces start with. A new namespace copies IPv4 settings from the machine: they are set so that a
+// host is the same on every machine. IPv6 waits for nothing: no duplicate address detection, no routers asked for.
+func quietNetwork() error {
+	settings := []struct{ key, value string }{
+		{"ipv4/conf/%s/rp_filter", "0"},
+		{"ipv4/conf/%s/arp_ignore", "0"},
+		{"ipv4/conf/%s/arp_announce", "0"},
+		{"ipv6/conf/%s/accept_dad", "0"},
+		{"ipv6/conf/%s/accept_ra", "0"},
+		{"ipv6/conf/%s/router_solicitations", "0"},
+		{"ipv6/conf/%s/keep_addr_on_down", "1"},
+	}
+	for _, conf := range []string{"all", "default"} {
+		for _, s := range settings {
+			if err := writeSysctl("net/"+fmt.Sprintf(s.key, conf), s.value); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return writeSysctl("net/ipv4/ip_forward", "0")
+}
+
+// plugIn lays a cable and configures the host's end of it.
+func (h *Host) plugIn(l Link, mac []byte) error {
+	if l.Switch == nil {
+		return fmt.Errorf("plug in %s: the link names no switch", l.Interface)
+	}
+	port, err := l.Switch.plug(h.name, h.space, l.Interface, mac)
+	if err != nil {
+		return fmt.Errorf("plug %s into %s: %w", l.Interface, l.Switch.space.name, err)
+	}
+	h.plugs = append(h.plugs, plug{l.Switch, port})
+	h.addresses[l.Interface] = l.Addresses
+	return h.LinkUp(l.Interface)
+}
+
+// Name returns the host's name.
+func (h *Host) Name() string { return h.name }
+
+// Do runs fn on a thread of the host: sockets it opens, files it reads and processes it starts are the host's. Functions run side by
+// side. Only the calling goroutine is on the host: those that fn starts are not, and relative paths begin at /. A process that
+// fn starts must be waited for. Sockets stay on the host wherever they are used later.
+func (h *Host) Do(fn func() error) error { return h.space.do(fn) }
+
+// Route sends what is for dst by way of via, replacing the route that dst had.
+func (h *Host) Route(dst netip.Prefix, via netip.Addr) error {
+	r := route{dst.Masked(), via}
+	if err := h.addRoute(r); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.routes {
+		if h.routes[i].dst == r.dst {
+			h.routes[i] = r
+			return nil
+		}
+	}
+	h.routes = append(h.routes, r)
+	return nil
+}
+
+// addRoute lays a route in the kernel.
+func (h *Host) addRoute(r route) error {
+	err := h.space.routes.RouteReplace(&netlink.Route{Dst: ipNet(r.dst), Gw: r.via.AsSlice()})
+	if err != nil {
+		return fmt.Errorf("%s: route %s via %s: %w", h.name, r.dst, r.via, err)
+	}
+	return nil
+}
+
+// LinkDown turns an interface of the host off, as `ip link set NAME down` does.
+func (h *Host) LinkDown(name string) error {
+	link, err := h.space.routes.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("%s: find %s: %w", h.name, name, err)
+	}
+	if err := h.space.routes.LinkSetDown(link); err != nil {
+		return fmt.Errorf("%s: set %s down: %w", h.name, name, err)
+	}
+	return nil
+}
+
+// LinkUp turns an interface on and gives it back the addresses and routes that it lost.
+func (h *Host) LinkUp(name string) error {
+	link, err := h.space.routes.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("%s: find %s: %w", h.name, name, err)
+	}
+	if err := h.space.routes.LinkSetUp(link); err != nil {
+		return fmt.Errorf("%s: set %s up: %w", h.name, name, err)
+	}
+	for _, p := range h.addresses[name] {
+		addr := &netlink.Addr{IPNet: ipNet(p), Flags: unix.IFA_F_NODAD}
+		if p.Addr().Is4() {
+			addr.Flags = 0
+		}
+		if err := h.space.routes.AddrReplace(link, addr); err != nil {
+			return fmt.Errorf("%s: add %s to %s: %w", h.name, p, name, err)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.routes {
+		if err := h.addRoute(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unplug pulls every cable of the host out of its switch: the host vanishes from the network and loses its carrier.
+func (h *Host) Unplug() error { return h.setPlugs(false) }
+
+// Plug puts the cables back.
+func (h *Host) Plug() error { return h.setPlugs(true) }
+
+func (h *Host) setPlugs(in bool) error {
+	for _, p := range h.plugs {
+		if err := p.sw.setPort(p.port, in); err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
+		}
+	}
+	return nil
+}
+
+// close kills the host's processes, waits for them, and lets its namespaces go.
+func (h *Host) close(ctx context.Context) error {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	if err := h.init.stop(ctx); err != nil {
+		return fmt.Errorf("close host %s: %w", h.name, err)
+	}
+	h.processes.Wait() // the init is gone, so all are dead
+	return h.space.close(ctx)
+}
+
+// ipNet turns a prefix into what vishvananda/netlink speaks.
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

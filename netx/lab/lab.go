@@ -1,0 +1,135 @@
+// Package lab builds hosts and switches out of anonymous network namespaces, runs programs in them, and leaves nothing behind.
+//
+// Nothing has a name outside the process that builds it: namespaces are held by threads and file descriptors, cables
+// (veth pairs) are made directly between two namespaces, and every program is below an init of its host that ends when the
+// builder does. So whatever ends the builder, kill -9 included, the kernel clears everything away, and the machine's own
+// interfaces, mounts and processes are never touched.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/netx"
+)
+
+// ErrClosed says that the lab was closed.
+var ErrClosed = errors.New("the lab is closed")
+
+// closeLimit bounds how long Close waits for the functions and processes of one host. Under an emulated processor the
+// kernel needs up to a second to end a host's processes.
+const closeLimit = 15 * time.Second
+
+// Lab is a set of switches and hosts. Its methods may be called by several goroutines.
+type Lab struct {
+	log *slog.Logger
+
+	mu       sync.Mutex // protects all below
+	switches map[string]*Switch
+	hosts    map[string]*Host
+	order    []string // of hosts, as they were built
+	macs     uint16   // how many hardware addresses were given out
+	closed   bool
+	closeErr error
+}
+
+// New returns an empty lab. It fails with netx.ErrNoPrivilege when this process may not make namespaces.
+func New(log *slog.Logger) (*Lab, error) {
+	if err := probe(); err != nil {
+		return nil, fmt.Errorf("build a lab of network namespaces: %w", err)
+	}
+	return &Lab{log: log, switches: map[string]*Switch{}, hosts: map[string]*Host{}}, nil
+}
+
+// probe makes the namespaces of a host once, on a thread that ends at once. Trying is the only true answer: capabilities may
+// be there and a seccomp filter forbid the call all the same.
+func probe() error {
+	result := make(chan error, 1)
+	onThread(func() { result <- unix.Unshare(hostNamespaces) })
+	err := <-result
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w (namespaces need CAP_SYS_ADMIN as well)", netx.ErrNoPrivilege)
+	}
+	if err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	return nil
+}
+
+// Switch builds a switch: a bridge in a namespace of its own. The same name gives the same switch.
+func (l *Lab) Switch(name string) (*Switch, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, fmt.Errorf("build switch %s: %w", name, ErrClosed)
+	}
+	if s := l.switches[name]; s != nil {
+		return s, nil
+	}
+	s, err := newSwitch(name)
+	if err != nil {
+		return nil, fmt.Errorf("build switch %s: %w", name, err)
+	}
+	l.switches[name] = s
+	return s, nil
+}
+
+// Host builds a host that is plugged in by the given links. It is up, with its addresses, when Host returns.
+func (l *Lab) Host(name string, links ...Link) (*Host, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, fmt.Errorf("build host %s: %w", name, ErrClosed)
+	}
+	if l.hosts[name] != nil {
+		return nil, fmt.Errorf("build host %s: a host of that name is in the lab already", name)
+	}
+	started := time.Now()
+	h, err := newHost(name, l.log, links, l.nextMAC)
+	if err != nil {
+		return nil, fmt.Errorf("build host %s: %w", name, err)
+	}
+	l.hosts[name] = h
+	l.order = append(l.order, name)
+	l.log.Debug("host is up", "host", name, "took", time.Since(started).Round(time.Millisecond))
+	return h, nil
+}
+
+// nextMAC returns the next locally administered hardware address, 02:6c:62:00:00:01 and on. Called with mu held.
+func (l *Lab) nextMAC() []byte {
+	l.macs++
+	return []byte{0x02, 'l', 'b', 0, byte(l.macs >> 8), byte(l.macs)}
+}
+
+// Close kills every process in the lab, waits for them, and releases hosts and switches. Sockets that Listen and Dial gave
+// out belong to their callers and keep working inside their namespace until they are closed. Further calls return what
+// the first did.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return l.closeErr
+	}
+	l.closed = true
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+
+	// Hosts end side by side: the kernel takes tens of milliseconds for each.
+	errs := make([]error, len(l.order))
+	var wg sync.WaitGroup
+	for i, name := range l.order {
+		wg.Go(func() { errs[i] = l.hosts[name].close(ctx) })
+	}
+	wg.Wait()
+	for _, s := range l.switches {
+		errs = append(errs, s.close(ctx))
+	}
+	l.closeErr = errors.Join(errs...)
+	return l.closeErr
+}

@@ -1,0 +1,423 @@
+//go:build lab
+
+package lab_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/lab/labtest"
+)
+
+// within is room enough for what takes milliseconds on a real processor, under an emulated one.
+const within = 20 * time.Second
+
+// ownerVariable makes the test binary an owner of a lab that waits to be killed.
+const ownerVariable = "LB_LAB_OWNER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(ownerVariable) != "" {
+		own(os.Getenv(ownerVariable))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// pair builds two hosts on one switch.
+func pair(t *testing.T) (one, two *lab.Host) {
+	t.Helper()
+	l := labtest.New(t)
+	s := labtest.Switch(t, l, "lan")
+	one = labtest.Host(t, l, s, "one", "10.9.0.1/24", "fd09::1/64")
+	two = labtest.Host(t, l, s, "two", "10.9.0.2/24", "fd09::2/64")
+	return one, two
+}
+
+// serve answers each connection to the listener with its own word, until the test ends.
+func serve(t *testing.T, l net.Listener, word string) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, word)
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-ended })
+}
+
+// fetch connects from a host and reads all that it is sent.
+func fetch(ctx context.Context, h *lab.Host, network, address string) (string, error) {
+	c, err := h.Dial(ctx, network, address)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	data, err := io.ReadAll(c)
+	return string(data), err
+}
+
+func TestHostsReachEachOther(t *testing.T) {
+	one, two := pair(t)
+	for _, address := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
+		t.Run(address, func(t *testing.T) {
+			l, err := two.Listen(t.Context(), "tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			serve(t, l, "hello")
+			got, err := fetch(t.Context(), one, "tcp", address)
+			if err != nil || got != "hello" {
+				t.Errorf("fetched %q, %v; want hello", got, err)
+			}
+		})
+	}
+}
+
+func TestListenersOfHostsDoNotMeet(t *testing.T) {
+	one, two := pair(t)
+	for _, h := range []*lab.Host{one, two} {
+		tcp, err := h.Listen(t.Context(), "tcp", ":8080")
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve(t, tcp, h.Name())
+		local, err := h.Listen(t.Context(), "unix", "/run/lb/test.sock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve(t, local, h.Name()+" locally")
+	}
+	for _, h := range []*lab.Host{one, two} {
+		if got, err := fetch(t.Context(), h, "tcp", "127.0.0.1:8080"); err != nil || got != h.Name() {
+			t.Errorf("%s fetched %q, %v from its loopback", h.Name(), got, err)
+		}
+		if got, err := fetch(t.Context(), h, "unix", "/run/lb/test.sock"); err != nil || got != h.Name()+" locally" {
+			t.Errorf("%s fetched %q, %v from its Unix socket", h.Name(), got, err)
+		}
+	}
+	if _, err := os.Stat("/run/lb/test.sock"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a host's socket shows on the machine: %v", err)
+	}
+}
+
+func TestPacketsArrive(t *testing.T) {
+	one, two := pair(t)
+	c, err := two.ListenPacket(t.Context(), "udp", "10.9.0.2:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := one.Dial(t.Context(), "udp", "10.9.0.2:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.Write([]byte("ask")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 9)
+	n, from, err := c.ReadFrom(buf)
+	if err != nil || string(buf[:n]) != "ask" || !strings.HasPrefix(from.String(), "10.9.0.1:") {
+		t.Errorf("read %q from %v, %v", buf[:n], from, err)
+	}
+}
+
+func TestUnplugCutsAndPlugHeals(t *testing.T) {
+	one, two := pair(t)
+	l, err := two.Listen(t.Context(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, l, "hello")
+	if err := two.Unplug(); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, within, "two has no carrier", func() (bool, string) {
+		carrier, err := two.ReadFile("/sys/class/net/eth0/carrier")
+		return string(carrier) == "0\n", fmt.Sprintf("%q, %v", carrier, err)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if got, err := fetch(ctx, one, "tcp", "10.9.0.2:80"); err == nil {
+		t.Fatalf("an unplugged host answered %q", got)
+	}
+	if err := two.Plug(); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
+		labtest.Eventually(t, within, address+" answers again", func() (bool, string) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			got, err := fetch(ctx, one, "tcp", address)
+			return got == "hello", fmt.Sprintf("%q, %v", got, err)
+		})
+	}
+}
+
+func TestLinkComesBackWithAddressesAndRoutes(t *testing.T) {
+	one, _ := pair(t)
+	if err := one.Route(netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("10.9.0.2")); err != nil {
+		t.Fatal(err)
+	}
+	before := labtest.Run(t, one, "ip", "route")
+	if !strings.Contains(before, "192.0.2.0/24 via 10.9.0.2 dev eth0") {
+		t.Fatalf("routes: %s", before)
+	}
+	if err := one.LinkDown("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	if down := labtest.Run(t, one, "ip", "route"); strings.Contains(down, "192.0.2.0/24") {
+		t.Fatalf("the link is down and the route is there: %s", down)
+	}
+	if err := one.LinkUp("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, within, "the routes are back", func() (bool, string) {
+		after := labtest.Run(t, one, "ip", "route")
+		return after == before, after
+	})
+	if addrs := labtest.Run(t, one, "ip", "addr", "show", "eth0"); !strings.Contains(addrs, "fd09::1/64") || !strings.Contains(addrs, "10.9.0.1/24") {
+		t.Errorf("addresses: %s", addrs)
+	}
+}
+
+func TestRoutesLeadThroughAHost(t *testing.T) {
+	l := labtest.New(t)
+	left, right := labtest.Switch(t, l, "left"), labtest.Switch(t, l, "right")
+	router, err := l.Host("router",
+		lab.Link{Switch: left, Interface: "left0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.254/24")}},
+		lab.Link{Switch: right, Interface: "right0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.2.0.254/24")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := labtest.Host(t, l, left, "a", "10.1.0.1/24")
+	b := labtest.Host(t, l, right, "b", "10.2.0.1/24")
+	if err := router.Sysctl("net.ipv4.ip_forward", "1"); err != nil {
+		t.Fatal(err)
+	}
+	all := netip.MustParsePrefix("0.0.0.0/0")
+	if err := errors.Join(a.Route(all, netip.MustParseAddr("10.1.0.254")), b.Route(all, netip.MustParseAddr("10.2.0.254"))); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := b.Listen(t.Context(), "tcp", "10.2.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, ln, "far")
+	if got, err := fetch(t.Context(), a, "tcp", "10.2.0.1:80"); err != nil || got != "far" {
+		t.Errorf("fetched %q, %v", got, err)
+	}
+}
+
+func TestAHungDialDoesNotHoldTheHost(t *testing.T) {
+	one, two := pair(t)
+	if err := two.Unplug(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	dialing := make(chan struct{})
+	go func() {
+		ended <- one.Do(func() error {
+			close(dialing)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}()
+	<-dialing
+	if _, err := one.ReadFile("/proc/sys/kernel/hostname"); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestFunctionThatLeavesItsThread(t *testing.T) {
+	one, _ := pair(t)
+	var inner testing.T
+	if err := one.Do(func() error { inner.FailNow(); return nil }); err == nil {
+		t.Error("no error from a function that did not return")
+	}
+	if err := one.Do(func() error { return nil }); err != nil {
+		t.Errorf("the host is dead: %v", err)
+	}
+}
+
+func TestDialRefusesNames(t *testing.T) {
+	one, _ := pair(t)
+	if _, err := one.Dial(t.Context(), "tcp", "localhost:80"); err == nil || !strings.Contains(err.Error(), "want an IP address") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMainThreadStaysOutside(t *testing.T) {
+	// The main thread's namespace must be the machine's whatever threads the runtime chose: it could never leave a host.
+	want := namespace(t, "/proc/self/ns/net")
+	l := labtest.New(t)
+	for i := range 8 {
+		labtest.Host(t, l, labtest.Switch(t, l, "lan"), fmt.Sprintf("h%d", i))
+	}
+	if got := namespace(t, "/proc/self/ns/net"); got != want {
+		t.Errorf("the main thread is in %s, not %s", got, want)
+	}
+}
+
+func namespace(t *testing.T, path string) string {
+	t.Helper()
+	ns, err := os.Readlink(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ns
+}
+
+func TestTwentyHostsComeUpQuickly(t *testing.T) {
+	l := labtest.New(t)
+	s := labtest.Switch(t, l, "lan")
+	started := time.Now()
+	var hosts []*lab.Host
+	for i := range 20 {
+		hosts = append(hosts, labtest.Host(t, l, s, fmt.Sprintf("app%02d", i), fmt.Sprintf("10.9.0.%d/24", i+1)))
+	}
+	took := time.Since(started)
+	t.Logf("20 hosts took %v", took)
+	if took > within {
+		t.Errorf("20 hosts took %v, more than %v", took, within)
+	}
+	ln, err := hosts[19].Listen(t.Context(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, ln, "last")
+	if got, err := fetch(t.Context(), hosts[0], "tcp", "10.9.0.20:80"); err != nil || got != "last" {
+		t.Errorf("fetched %q, %v", got, err)
+	}
+}
+
+func TestCloseLeavesNothingAndIsIdempotent(t *testing.T) {
+	quiet := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	cycle := func() {
+		l, err := lab.New(labtest.Log(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "one", "10.9.0.1/24")
+		if _, err := h.Start(lab.Command{Path: "sleep", Args: []string{"1000"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+		if _, err := h.Run(t.Context(), "true"); !errors.Is(err, lab.ErrClosed) {
+			t.Errorf("Run after Close: %v", err)
+		}
+		if err := h.Do(func() error { return nil }); !errors.Is(err, lab.ErrClosed) {
+			t.Errorf("Do after Close: %v", err)
+		}
+		if _, err := l.Host("two"); !errors.Is(err, lab.ErrClosed) {
+			t.Errorf("Host after Close: %v", err)
+		}
+	}
+	cycle() // what the runtime opens once
+	before := quiet()
+	for range 3 {
+		cycle()
+	}
+	if after := quiet(); after > before {
+		t.Errorf("open files grew from %d to %d in three labs", before, after)
+	}
+	labtest.Eventually(t, within, "no thread of ours is in another network namespace", func() (bool, string) {
+		left := strayThreads(t)
+		return len(left) == 0, strings.Join(left, " ")
+	})
+}
+
+func TestWithoutPrivilege(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), ownerVariable+"="+nobody)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "run as root") {
+		t.Errorf("got %v: %s", err, out)
+	}
+}
+
+func TestKilledOwnerLeavesNothing(t *testing.T) {
+	before := machineState(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), ownerVariable+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The owner says which network namespaces its hosts have.
+	lines := bufio.NewScanner(out)
+	var spaces []string
+	for lines.Scan() && lines.Text() != "ready" {
+		spaces = append(spaces, lines.Text())
+	}
+	if len(spaces) != 2 {
+		t.Fatalf("the owner said %q", spaces)
+	}
+	if held := holders(t, spaces); len(held) == 0 {
+		t.Errorf("nothing is in %v", spaces)
+	}
+	if n := len(marked(t)); n != 4 {
+		t.Errorf("the owner's hosts run %d marked processes, want 4: %v", n, marked(t))
+	}
+	if during := machineState(t); during != before {
+		t.Errorf("a lab changed the machine:\n%s\nwas\n%s", during, before)
+	}
+	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	labtest.Eventually(t, within, "no process of the hosts is left", func() (bool, string) {
+		left := marked(t)
+		return len(left) == 0, strings.Join(left, " ")
+	})
+	labtest.Eventually(t, within, "nothing is left in the hosts' namespaces", func() (bool, string) {
+		left := holders(t, spaces)
+		return len(left) == 0, strings.Join(left, " ")
+	})
+	if after := machineState(t); after != before {
+		t.Errorf("the machine has changed:\n%s\nwas\n%s", after, before)
+	}
+}

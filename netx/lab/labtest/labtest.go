@@ -1,0 +1,110 @@
+// Package labtest gives tests a lab that ends with the test, and a way to wait for what a lab does in its own time.
+package labtest
+
+import (
+	"bytes"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/lab"
+)
+
+// pollEvery is the time between two looks at a condition.
+const pollEvery = 10 * time.Millisecond
+
+// New returns a lab that is closed at the test's end. The test fails where labs cannot be built; it is never skipped.
+func New(t testing.TB) *lab.Lab {
+	t.Helper()
+	l, err := lab.New(Log(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("close the lab: %v", err)
+		}
+	})
+	return l
+}
+
+// Log returns a logger that writes to the test's output.
+func Log(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// Switch returns the lab's switch of that name, building it where there is none.
+func Switch(t testing.TB, l *lab.Lab, name string) *lab.Switch {
+	t.Helper()
+	s, err := l.Switch(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Host builds a host with the one interface eth0 and the given addresses, written as prefixes.
+func Host(t testing.TB, l *lab.Lab, s *lab.Switch, name string, prefixes ...string) *lab.Host {
+	t.Helper()
+	link := lab.Link{Switch: s, Interface: "eth0"}
+	for _, p := range prefixes {
+		link.Addresses = append(link.Addresses, netip.MustParsePrefix(p))
+	}
+	h, err := l.Host(name, link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// Run runs a program on the host and returns its standard output; the test fails when the program does.
+func Run(t testing.TB, h *lab.Host, name string, args ...string) string {
+	t.Helper()
+	out, err := h.Run(t.Context(), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Eventually waits until cond holds, and fails the test with the last state seen when it does not within the time.
+func Eventually(t testing.TB, within time.Duration, what string, cond func() (ok bool, last string)) {
+	t.Helper()
+	limit := time.NewTimer(within)
+	defer limit.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		ok, last := cond()
+		if ok {
+			return
+		}
+		select {
+		case <-limit.C:
+			t.Fatalf("after %v still not: %s\nlast seen: %s", within, what, last)
+		case <-tick.C:
+		}
+	}
+}
+
+// Output keeps what a process writes; it may be read while the process runs. The zero value is ready.
+type Output struct {
+	mu  sync.Mutex // protects buf
+	buf bytes.Buffer
+}
+
+// Write appends to the output.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+// String returns all that was written so far.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}

@@ -1,0 +1,224 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The namespaces of a host and of a switch. A host also has one for processes, which comes with its init.
+const (
+	hostNamespaces   = unix.CLONE_FS | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS
+	switchNamespaces = unix.CLONE_NEWNET
+)
+
+// errGone says that a function left its thread without returning, as t.FailNow does.
+var errGone = errors.New("the function ended its goroutine instead of returning (t.Fatal inside Do?)")
+
+// space is a set of namespaces and the threads that work in it. Functions run side by side, each on a thread that is locked
+// to the space and ends with it, so none ever serves another goroutine with foreign namespaces.
+type space struct {
+	name   string
+	fds    []nsFD          // what a further thread must enter, in this order
+	routes *netlink.Handle // route netlink of the space; its socket stays in the space whoever uses it
+
+	jobs    chan job // taken by idle threads
+	ctx     context.Context
+	cancel  context.CancelFunc // ends ctx: no more jobs, Dial and Listen give up
+	mu      sync.Mutex         // protects closed, and orders workers.Add before workers.Wait
+	closed  bool
+	workers sync.WaitGroup
+}
+
+// nsFD is an open namespace.
+type nsFD struct {
+	fd   int
+	kind int // CLONE_NEW…
+}
+
+// job is one function and where its result goes.
+type job struct {
+	fn   func() error
+	done chan error
+}
+
+// newSpace makes new namespaces, runs setup inside, and keeps the thread for later jobs.
+func newSpace(name string, namespaces int, setup func(*space) error) (*space, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &space{name: name, jobs: make(chan job), ctx: ctx, cancel: cancel}
+	first := job{done: make(chan error, 1), fn: func() error {
+		if err := s.create(namespaces); err != nil {
+			return err
+		}
+		return setup(s)
+	}}
+	s.workers.Add(1)
+	onThread(func() { s.work(first) })
+	if err := <-first.done; err != nil {
+		s.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+// onThread runs fn on a thread that nothing else will use, and that ends with fn. The process's main thread is avoided: it
+// cannot end, and would keep the namespaces of a host for as long as the process lives.
+func onThread(fn func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			fn()
+			return // locked: the runtime ends the thread
+		}
+		elsewhere := make(chan struct{})
+		onThread(func() { close(elsewhere); fn() })
+		<-elsewhere
+		runtime.UnlockOSThread()
+	}()
+}
+
+// create moves the calling thread into new namespaces and opens them.
+func (s *space) create(namespaces int) error {
+	if err := unix.Unshare(namespaces); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	kinds := []struct {
+		kind int
+		name string
+	}{{unix.CLONE_NEWNET, "net"}, {unix.CLONE_NEWUTS, "uts"}, {unix.CLONE_NEWNS, "mnt"}}
+	for _, k := range kinds {
+		if namespaces&k.kind == 0 {
+			continue
+		}
+		if err := s.open(k.kind, "/proc/thread-self/ns/"+k.name); err != nil {
+			return err
+		}
+	}
+	routes, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open route netlink: %w", err)
+	}
+	s.routes = routes
+	return nil
+}
+
+// open opens a namespace for further threads.
+func (s *space) open(kind int, path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open namespace %s: %w", path, err)
+	}
+	s.fds = append(s.fds, nsFD{fd, kind})
+	return nil
+}
+
+// enter moves the calling thread into the space.
+func (s *space) enter() error {
+	// Threads of one program share root and working directory; a mount namespace can be entered only without.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("unshare file system attributes: %w", err)
+	}
+	for _, n := range s.fds {
+		if err := unix.Setns(n.fd, n.kind); err != nil {
+			return fmt.Errorf("enter namespace %#x: %w", n.kind, err)
+		}
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("change to /: %w", err)
+	}
+	return nil
+}
+
+// do runs fn on a thread of the space and returns what it returns. It never waits for other functions: when all threads are
+// busy there is one more.
+func (s *space) do(fn func() error) error {
+	j := job{fn: fn, done: make(chan error, 1)}
+	select {
+	case s.jobs <- j:
+	default:
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return fmt.Errorf("%s: %w", s.name, ErrClosed)
+		}
+		s.workers.Add(1)
+		s.mu.Unlock()
+		onThread(func() {
+			if err := s.enter(); err != nil {
+				j.done <- fmt.Errorf("%s: %w", s.name, err)
+				s.workers.Done()
+				return
+			}
+			s.work(j)
+		})
+	}
+	return <-j.done
+}
+
+// work runs jobs on the calling thread until the space closes.
+func (s *space) work(j job) {
+	defer s.workers.Done()
+	for {
+		j.run()
+		select {
+		case j = <-s.jobs:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// run answers the job even when its function calls runtime.Goexit; the thread then ends with it.
+func (j job) run() {
+	err := errGone
+	defer func() { j.done <- err }()
+	err = j.fn()
+}
+
+// close waits for the functions that still run, at most until ctx ends, and lets the namespaces go.
+func (s *space) close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	idle := make(chan struct{})
+	go func() { s.workers.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		// Releasing now would let a thread work in namespaces that were reused; the process's end clears them.
+		return fmt.Errorf("close %s: a function still runs on it", s.name)
+	}
+	s.release()
+	return nil
+}
+
+// release closes what the space holds open; its threads are gone.
+func (s *space) release() {
+	s.cancel()
+	s.workers.Wait()
+	for _, n := range s.fds {
+		unix.Close(n.fd)
+	}
+	if s.routes != nil {
+		s.routes.Close()
+	}
+	s.fds, s.routes = nil, nil
+}
+
+// netns returns the descriptor of the space's network namespace.
+func (s *space) netns() netlink.NsFd { return netlink.NsFd(s.fds[0].fd) }
+
+// writeSysctl writes one kernel setting, key in path form (net/ipv4/ip_forward), from a thread of the space.
+func writeSysctl(key, value string) error {
+	if err := os.WriteFile("/proc/sys/"+key, []byte(value), 0); err != nil {
+		return fmt.Errorf("set %s to %s: %w", key, value, err)
+	}
+	return nil
+}
