@@ -1,0 +1,182 @@
+package decide
+
+import (
+	"go/parser"
+	"go/token"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// poll is one row of a scenario: what comes in at a time, and the weight that must come out.
+type poll struct {
+	at     time.Duration
+	answer int // the health; silent or nothing for none
+	want   int
+}
+
+const (
+	silent  = -1
+	nothing = -2
+)
+
+func TestNodeThroughTime(t *testing.T) {
+	set := Settings{Rise: 1, Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	busy := Settled(start, set)
+	tests := []struct {
+		name  string
+		set   func(*Settings)
+		pool  Pool
+		state State
+		polls []poll
+	}{
+		{name: "a node that is there from the start counts in full at once", pool: Pool{}, polls: []poll{{0, nothing, 0}, {0, 92, 92}, {1, 93, 93}, {2, 10, 10}}},
+		{name: "a node that joins ramps from 1 and arrives on time", pool: busy, state: Join(start),
+			polls: []poll{{0, nothing, 0}, {0, 80, 1}, {1, 80, 1}, {2, 80, 1}, {3, 80, 2}, {50, 80, 40}, {99, 80, 79}, {100, 80, 80}, {101, 90, 90}}},
+		{name: "time alone ramps", pool: busy, state: Join(start), polls: []poll{{0, 80, 1}, {50, nothing, 40}, {100, nothing, 80}}},
+		{name: "while ramping it falls only when the health is lower", pool: busy, state: Join(start),
+			polls: []poll{{0, 100, 1}, {50, 100, 50}, {51, 60, 50}, {52, 40, 40}, {53, 100, 53}, {100, 100, 100}}},
+		{name: "an answer of 0 counts at once, and it ramps again when it is back", pool: busy, polls: []poll{{0, 50, 1}, {100, 50, 50}, {101, 0, 0}, {102, 50, 1}, {152, 50, 25}, {202, 50, 50}}},
+		{name: "one silent poll holds the weight, two make 0", pool: Pool{}, polls: []poll{{0, 70, 70}, {1, silent, 70}, {2, 65, 65}, {3, silent, 65}, {4, silent, 0}, {5, silent, 0}}},
+		{name: "a ramp stays where it is while the node is silent", pool: busy, state: Join(start), polls: []poll{{0, 100, 1}, {20, 100, 20}, {22, silent, 20}, {23, nothing, 20}, {24, 100, 24}}},
+		{name: "rise counts good polls, and a bad one starts again", set: func(s *Settings) { s.Rise = 3 }, pool: Pool{},
+			polls: []poll{{0, 70, 70}, {1, 0, 0}, {2, 70, 0}, {3, 70, 0}, {4, silent, 0}, {5, 70, 0}, {6, 70, 0}, {7, 70, 70}}},
+		{name: "a node that was never seen need not rise", set: func(s *Settings) { s.Rise = 3 }, pool: Pool{}, polls: []poll{{0, 70, 70}}},
+		{name: "max_weight caps", set: func(s *Settings) { s.MaxWeight = 30 }, pool: Pool{}, polls: []poll{{0, 100, 30}, {1, 20, 20}}},
+		{name: "the kernel's 65535 caps", pool: Pool{}, polls: []poll{{0, 65536, 65535}}},
+		{name: "without ramp_up_time it is there at once", set: func(s *Settings) { s.RampUp = 0 }, pool: busy, state: Join(start), polls: []poll{{0, 100, 100}}},
+		{name: "adopted: the kernel's weight stands until a reading", pool: busy, state: Adopt(60), polls: []poll{{0, nothing, 60}, {5, nothing, 60}, {6, 60, 60}}},
+		{name: "adopted: less counts at once", pool: busy, state: Adopt(60), polls: []poll{{0, 20, 20}, {1, 60, 60}}},
+		{name: "adopted: more goes on ramping from there", pool: busy, state: Adopt(60), polls: []poll{{0, 80, 60}, {10, 80, 68}, {25, 80, 80}}},
+		{name: "adopted at its cap: nothing to ramp", set: func(s *Settings) { s.MaxWeight = 30 }, pool: busy, state: Adopt(30), polls: []poll{{0, 100, 30}, {1, 100, 30}}},
+		{name: "adopted at 0: comes back like any other", pool: busy, state: Adopt(0), polls: []poll{{0, nothing, 0}, {1, 100, 1}, {51, 100, 50}}},
+		{name: "adopted and silent: fails after fall polls", pool: busy, state: Adopt(60), polls: []poll{{0, silent, 60}, {1, silent, 0}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			set, st := set, tt.state
+			if tt.set != nil {
+				tt.set(&set)
+			}
+			for _, p := range tt.polls {
+				now := start.Add(p.at * time.Second)
+				var steps []Step
+				var got int
+				st, got, steps = Next(now, set, tt.pool, st, reading(now, p.answer))
+				if got != p.want {
+					t.Fatalf("at %d s, answer %d: weight %d, want %d\n%+v", p.at, p.answer, got, p.want, steps)
+				}
+			}
+		})
+	}
+}
+
+func reading(now time.Time, answer int) *Reading {
+	switch answer {
+	case nothing:
+		return nil
+	case silent:
+		return &Reading{At: now, Detail: "connection refused"}
+	}
+	return &Reading{At: now, Answered: true, Health: answer, Detail: "X-Health"}
+}
+
+func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
+	set := Settings{Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
+	var pool Pool
+	var first, second, late State
+	var a, b, c int
+
+	first, a, _ = Next(at(0), set, pool, first, reading(at(0), 100))
+	pool = pool.Next(at(0), true, a)
+	second, b, _ = Next(at(1), set, pool, second, reading(at(1), 90))
+	pool = pool.Next(at(1), true, a+b)
+	late, c, _ = Next(at(10), set, pool, late, reading(at(10), 90))
+	if a != 100 || b != 90 || c != 1 {
+		t.Errorf("first %d, second a second later %d, one that comes much later %d; want 100, 90, 1", a, b, c)
+	}
+
+	// One of them fails in the pool's first seconds: it was in, so it ramps when it is back.
+	var again Pool
+	st, w, _ := Next(at(20), set, again, State{}, reading(at(20), 100))
+	again = again.Next(at(20), true, w+50)
+	st, _, _ = Next(at(21), set, again, st, reading(at(21), 0))
+	if _, w, _ = Next(at(22), set, again, st, reading(at(22), 100)); w != 1 {
+		t.Errorf("back after a failure in the pool's first seconds: weight %d, want 1", w)
+	}
+
+	// All of them fail and come back.
+	first, a, _ = Next(at(30), set, pool, first, reading(at(30), 0))
+	second, b, _ = Next(at(30), set, pool, second, reading(at(30), 0))
+	pool = pool.Next(at(30), true, a+b)
+	_, a, _ = Next(at(40), set, pool, first, reading(at(40), 100))
+	pool = pool.Next(at(40), true, a)
+	_, b, _ = Next(at(41), set, pool, second, reading(at(41), 90))
+	if a != 100 || b != 90 {
+		t.Errorf("the whole pool came back: weights %d and %d, want 100 and 90", a, b)
+	}
+	if late.Word() != "ramping" {
+		t.Errorf("late node is %s, want ramping", late.Word())
+	}
+}
+
+func TestStandbyDoesNotRamp(t *testing.T) {
+	set := Settings{Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	var st State
+	var w int
+	stopped := Pool{}
+	for i, answer := range []int{100, 0, 100} { // fails and is back while the cluster does not run here
+		now := start.Add(time.Duration(i) * 10 * time.Second)
+		st, w, _ = Next(now, set, stopped, st, reading(now, answer))
+		stopped = stopped.Next(now, false, w)
+	}
+	if w != 100 || st.Word() != "up" {
+		t.Errorf("weight %d (%s), want 100 (up)", w, st.Word())
+	}
+}
+
+func TestStepsSayWhy(t *testing.T) {
+	set := Settings{Rise: 1, Fall: 2, RampUp: 120 * time.Second, MaxWeight: 90, Settle: time.Second}
+	st, _, _ := Next(start, set, Settled(start, set), Join(start), reading(start, 92))
+	now := start.Add(30 * time.Second)
+	_, _, got := Next(now, set, Settled(start, set), st, reading(now, 92))
+	want := []Step{
+		{StageReading, 92, 92, "the node answered X-Health"},
+		{StageRiseFall, 92, 92, "up"},
+		{StageRampUp, 92, 23, "30s of 2m0s ramp-up: 23 of 92"},
+		{StageCap, 23, 23, "max_weight is 90"},
+		{StageFloor, 23, 23, "a healthy node has at least 1"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got, want := Why(got), "ramp-up: 30s of 2m0s ramp-up: 23 of 92"; got != want {
+		t.Errorf("Why: %q, want %q", got, want)
+	}
+}
+
+func TestPackageStaysPure(t *testing.T) {
+	src, err := os.ReadFile("decide.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := parser.ParseFile(token.NewFileSet(), "decide.go", src, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := []string{`"fmt"`, `"math/bits"`, `"time"`}
+	for _, imp := range f.Imports {
+		if !strings.Contains(strings.Join(allowed, " "), imp.Path.Value) {
+			t.Errorf("decide.go imports %s: this package only computes", imp.Path.Value)
+		}
+	}
+	if strings.Contains(string(src), "time.Now") || strings.Contains(string(src), "time.Since") {
+		t.Error("decide.go reads a clock: now is an argument")
+	}
+}

@@ -1,0 +1,145 @@
+package decide
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func drawSettings(t *rapid.T) Settings {
+	return Settings{
+		Rise:      rapid.IntRange(1, 4).Draw(t, "rise"),
+		Fall:      rapid.IntRange(1, 4).Draw(t, "fall"),
+		RampUp:    time.Duration(rapid.IntRange(0, 300_000).Draw(t, "ramp ms")) * time.Millisecond,
+		MaxWeight: rapid.SampledFrom([]int{0, 0, 1, 30, 100, 65535}).Draw(t, "max_weight"),
+		Settle:    time.Duration(rapid.IntRange(0, 10_000).Draw(t, "settle ms")) * time.Millisecond,
+	}
+}
+
+func drawState(t *rapid.T) State {
+	return rapid.SampledFrom([]State{{}, Join(start), Adopt(0), Adopt(1), Adopt(57), Adopt(65535)}).Draw(t, "state")
+}
+
+func drawReading(t *rapid.T, now time.Time) *Reading {
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	case 0:
+		return nil
+	case 1, 2:
+		return reading(now, silent)
+	case 3:
+		return reading(now, 0)
+	}
+	return reading(now, rapid.OneOf(rapid.IntRange(1, 100), rapid.IntRange(1, 1<<40)).Draw(t, "health"))
+}
+
+// A node lives through any sequence of readings, in any pool, and what DESIGN promises about its weight holds throughout.
+func TestPropertyOfEveryWeight(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set, st, pool := drawSettings(t), drawState(t), Pool{}
+		if rapid.Bool().Draw(t, "busy") {
+			pool = Settled(start, set)
+		}
+		now, good, misses := start, 0, 0
+		first, last := true, st.Health
+		for range rapid.IntRange(1, 40).Draw(t, "polls") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 60_000).Draw(t, "ms")) * time.Millisecond)
+			r := drawReading(t, now)
+			before := st
+			var w int
+			var steps []Step
+			st, w, steps = Next(now, set, pool, st, r)
+			if r != nil && r.Answered && r.Health > 0 {
+				good, misses = good+1, 0
+			} else if r != nil {
+				good = 0
+				if r.Answered {
+					misses = 0
+				} else {
+					misses++
+				}
+			}
+			switch {
+			case w < 0 || w > MaxWeight || set.MaxWeight > 0 && w > set.MaxWeight:
+				t.Fatalf("weight %d is beyond its caps", w)
+			case good >= set.Rise && w == 0:
+				t.Fatalf("healthy for %d polls and still at 0: %+v", good, steps)
+			case r != nil && r.Answered && r.Health == 0 && w != 0:
+				t.Fatalf("it says 0 and has weight %d", w)
+			case misses >= set.Fall && w != 0:
+				t.Fatalf("silent for %d polls and still at %d", misses, w)
+			case r != nil && !r.Answered && misses < set.Fall && w != min(last, capOf(set)):
+				t.Fatalf("silent for %d polls of %d: weight %d, want %d to hold", misses, set.Fall, w, last)
+			case before.Word() == "ramping" && st.Word() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
+				t.Fatalf("the ramp fell from %d to %d at a health of %d", last, w, r.Health)
+			case first && r != nil && before.Adopted && before.Health > 0 && pool != (Pool{}) && set.RampUp > 0 && w > before.Health:
+				t.Fatalf("adopted at %d, first reading gives %d", before.Health, w)
+			case steps[len(steps)-1].Out != w || len(steps) != 5:
+				t.Fatalf("the explanation ends in %+v, the weight is %d", steps, w)
+			}
+			for i, s := range steps {
+				if s.Reason == "" || i > 0 && s.In != steps[i-1].Out {
+					t.Fatalf("the explanation is broken at %q: %+v", s.Name, steps)
+				}
+			}
+			first, last = first && r == nil, w
+			if rapid.Bool().Draw(t, "time passes for the pool") {
+				pool = pool.Next(now, true, w+rapid.IntRange(0, 100).Draw(t, "others"))
+			}
+		}
+	})
+}
+
+func capOf(set Settings) int {
+	if set.MaxWeight > 0 {
+		return set.MaxWeight
+	}
+	return MaxWeight
+}
+
+// A node at one health ramps without a step back, never early by more than rounding, and arrives exactly on time.
+func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set := drawSettings(t)
+		set.MaxWeight, set.RampUp = 0, set.RampUp+time.Millisecond
+		health := rapid.IntRange(1, MaxWeight).Draw(t, "health")
+		pool, st, last := Settled(start, set), Join(start), 0
+		var w int
+		st, w, _ = Next(start, set, pool, st, reading(start, health))
+		if w != 1 {
+			t.Fatalf("starts at %d, want 1", w)
+		}
+		age := time.Duration(0)
+		for age < set.RampUp {
+			age += 1 + time.Duration(rapid.Int64Range(0, int64(set.RampUp/5)+1).Draw(t, "step"))
+			age = min(age, set.RampUp)
+			now := start.Add(age)
+			st, w, _ = Next(now, set, pool, st, reading(now, health))
+			exact := float64(health) * float64(age) / float64(set.RampUp)
+			if w < last || float64(w) > max(1, exact+1e-6) || float64(w) < exact-1-1e-6 {
+				t.Fatalf("at %s of %s: weight %d after %d, exactly %.3f", age, set.RampUp, w, last, exact)
+			}
+			last = w
+		}
+		if w != health {
+			t.Fatalf("after %s the weight is %d, want %d", set.RampUp, w, health)
+		}
+	})
+}
+
+// A restart of lb in the middle of a ramp changes nothing: the weight is the same right after, and it arrives no later than a rounding step.
+func TestPropertyRestartKeepsTheRamp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set := drawSettings(t)
+		set.RampUp += time.Second
+		health := rapid.IntRange(1, 100).Draw(t, "health")
+		now := start
+		st, w, _ := Next(now, set, Settled(now, set), Join(now), reading(now, health))
+		now = now.Add(time.Duration(rapid.Int64Range(0, int64(set.RampUp)*2).Draw(t, "age")))
+		_, w, _ = Next(now, set, Settled(now, set), st, reading(now, health))
+		_, again, _ := Next(now, set, Settled(now, set), Adopt(w), reading(now, health))
+		if again != w {
+			t.Fatalf("weight %d before the restart, %d after it", w, again)
+		}
+	})
+}
