@@ -13,6 +13,8 @@ type Config struct {
 	Services []Service // [services.NAME], sorted by name
 	Balancer Balancer  // [balancer]
 	Clusters []Cluster // [clusters.NAME], sorted by name
+
+	warnings Mistakes
 }
 
 // Agent configures the daemon of an app node.

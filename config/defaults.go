@@ -1,0 +1,71 @@
+package config
+
+import "time"
+
+// The defaults of every key that may be left out, and why each is what it is. lb.toml shows them to the operator, and
+// a test compares the two.
+const (
+	// The port of litmus_paper, on every address: the load balancers must reach it.
+	defaultAgentListen = ":9293"
+	// /run is there before any daemon and empty after a boot, and systemd's RuntimeDirectory=lb makes the folder.
+	defaultAgentControl = "/run/lb/agent.sock"
+	// A node that was forced down must still be down after a reboot, so not below /run.
+	defaultDataDir = "/var/lib/lb/agent"
+	// The originals let any local process force a service; who needs that has to say so.
+	defaultTrustLoopback = false
+	// A daemon that measures should not change the network of its machine unasked.
+	defaultTunnelEnabled = false
+
+	// The port of big_brother, for this machine alone: reads there are for operators and the cluster manager.
+	defaultBalancerListen = "127.0.0.1:9292"
+	// Beside the agent's, for both may run on one machine.
+	defaultBalancerControl = "/run/lb/balancer.sock"
+
+	// With the balancer's 2 s a failure is seen within 5 s, and a check every 3 s costs a service next to nothing.
+	defaultInterval = 3 * time.Second
+	// Longer than any healthy answer takes, and over before the next run is due.
+	defaultTimeout = 2 * time.Second
+
+	// Follows long and short connections alike, and it is the talk's choice.
+	defaultScheduler = "wlc"
+	// Works across routers, and answers go to the client directly.
+	defaultForwarding = IPIP
+	// What big_brother and the talk use.
+	defaultCheckInterval = 2 * time.Second
+	// One good answer is proof enough: ramp_up_time guards against too much trust.
+	defaultRise = 1
+	// A single lost packet must not empty a node; two in a row are no accident.
+	defaultFall = 2
+	// Time to fill caches and pools before the full share comes; big_brother knew none.
+	defaultRampUpTime = time.Minute
+	// No cap: the weight is the health.
+	defaultMaxWeight = 0
+	// Most requests are over long before that, and a node that leaves the file should leave the kernel some day.
+	defaultDrainTimeout = 5 * time.Minute
+	// The cluster manager starts clusters: two balancers that both start one would fight for its address.
+	defaultAutostart = false
+
+	// Any interface.
+	defaultInterface = ""
+	// What nearly every service speaks.
+	defaultProtocol = "tcp"
+
+	// Where the agent listens by default.
+	defaultNodePort = 9293
+)
+
+// defaultTimeoutFor is the timeout of a check whose interval is given and whose timeout is not: half of an interval
+// that the usual timeout would not fit in.
+func defaultTimeoutFor(interval time.Duration) time.Duration {
+	if interval <= defaultTimeout {
+		return interval / 2
+	}
+	return defaultTimeout
+}
+
+// defaultCheckTimeoutFor is the check_timeout of a cluster: half of its check_interval, so that a node that hangs is
+// known as such well before it is asked again.
+func defaultCheckTimeoutFor(interval time.Duration) time.Duration { return interval / 2 }
+
+// defaultNodePath is where an agent tells the health of the service that has the cluster's own name.
+func defaultNodePath(cluster string) string { return "/" + cluster + "/status" }

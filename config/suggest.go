@@ -1,0 +1,58 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// unknownFix tells what to do about a key that nobody knows: the known one that it resembles, or all known ones.
+func unknownFix(key string, known []string) string {
+	slices.Sort(known)
+	if near := nearest(key, known); near != "" {
+		return "did you mean " + near + "?"
+	}
+	if len(known) == 0 {
+		return "remove it"
+	}
+	return "remove it; known here: " + strings.Join(known, ", ")
+}
+
+// nearest returns the one of words that is most likely meant by word, or "" when none is near.
+func nearest(word string, words []string) string {
+	plain := func(s string) string { return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)) }
+	best, bestDistance := "", max(1, len(word)/3)+1
+	for _, w := range words {
+		if d := distance(plain(word), plain(w)); d < bestDistance {
+			best, bestDistance = w, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete, replace or swap with their neighbour to get from a to b
+// (optimal string alignment).
+func distance(a, b string) int {
+	if len(a) > literalMax || len(b) > literalMax {
+		return max(len(a), len(b)) // no key is that long: do not spend time on it
+	}
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}
