@@ -1,0 +1,50 @@
+package oneline_test
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/braintree/lb/agent/oneline"
+)
+
+func TestCleanGivesOnePrintableLine(t *testing.T) {
+	for _, tc := range []struct{ name, in, want string }{
+		{"plain text stays", "apt upgrades", "apt upgrades"},
+		{"line ends become a space", "a\r\nb\n", "a b"},
+		{"terminal escapes lose their escape", "x\x1b[31mred", "x [31mred"},
+		{"broken UTF-8 is replaced", "\xffbad", "\ufffdbad"},
+		{"letters of other alphabets stay", "café ☕", "café ☕"},
+		{"direction marks go", "a\u202eb", "a b"},
+		{"leading and trailing space goes", "  a  ", "a"},
+		{"empty stays empty", "", ""},
+		{"long text is cut and says so", strings.Repeat("é", 40), strings.Repeat("é", 30) + "…"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := oneline.Clean(tc.in, 64); got != tc.want {
+				t.Errorf("Clean(%q) = %q, want %q", tc.in, got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("a\nb", 10)
+	f.Add("\xff\xfe\x00", 3)
+	f.Fuzz(func(t *testing.T, s string, limit int) {
+		limit = 3 + (limit&0xff+256)%256
+		got := oneline.Clean(s, limit)
+		if len(got) > limit || !utf8.ValidString(got) {
+			t.Errorf("Clean(%q, %d) = %q: too long or not UTF-8", s, limit, got)
+		}
+		for _, r := range got {
+			if !unicode.IsPrint(r) && r != utf8.RuneError {
+				t.Errorf("Clean(%q, %d) = %q: holds %U", s, limit, got, r)
+			}
+		}
+		if again := oneline.Clean(got, limit); again != got {
+			t.Errorf("Clean is not stable: %q then %q", got, again)
+		}
+	})
+}
