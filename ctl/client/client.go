@@ -1,0 +1,176 @@
+// Package client asks the daemons of lb over their control sockets or TCP addresses.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Daemon names one of the two daemons, as an operator knows it.
+type Daemon struct {
+	Name string // such as "lb agent"
+	Unit string // the systemd unit that runs it
+}
+
+// Agent is the daemon of an app node.
+func Agent() Daemon { return Daemon{Name: "lb agent", Unit: "lb-agent"} }
+
+// Balancer is the daemon of a load balancer.
+func Balancer() Daemon { return Daemon{Name: "lb balance", Unit: "lb-balance"} }
+
+const (
+	// askTimeout bounds one question, connecting included, unless the context ends earlier.
+	askTimeout = 10 * time.Second
+	// maxBody bounds an answer; a list of a thousand clusters is far below it.
+	maxBody = 16 << 20
+)
+
+// Client asks one daemon. It may be used by several goroutines.
+type Client struct {
+	daemon  Daemon
+	address string
+	base    string
+	http    *http.Client
+}
+
+// New returns a client of the daemon at address: the path of a Unix socket (it has a slash), or host:port.
+func New(daemon Daemon, address string) (*Client, error) {
+	network, base := "unix", "http://lb"
+	if !strings.Contains(address, "/") {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil || port == "" {
+			return nil, fmt.Errorf("address of %s %q: give host:port or the path of its socket", daemon.Name, address)
+		}
+		network, base = "tcp", "http://"+net.JoinHostPort(host, port)
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true, // a few questions at most: leave no connection and no goroutine behind
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, address)
+		},
+	}
+	return &Client{
+		daemon:  daemon,
+		address: address,
+		base:    base,
+		http: &http.Client{
+			Transport:     transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Question is what to ask.
+type Question struct {
+	Method string // "" is GET
+	Path   string // such as /webapp/status, with each element already escaped
+	Form   url.Values
+	JSON   bool // ask for JSON instead of text
+}
+
+// Answer is what came back, whatever its status.
+type Answer struct {
+	Status int
+	Body   []byte
+}
+
+// Line returns the first line of a text answer, to be quoted in a message.
+func (a Answer) Line() string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(a.Body)), "\n")
+	if line == "" {
+		return http.StatusText(a.Status)
+	}
+	return line
+}
+
+// Ask puts one question. An error means that no whole answer came: it is an *UnreachableError.
+func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var body io.Reader
+	if q.Form != nil {
+		body = strings.NewReader(q.Form.Encode())
+	}
+	req, err := http.NewRequestWithContext(ctx, q.Method, c.base+q.Path, body)
+	if err != nil {
+		return Answer{}, fmt.Errorf("ask %s for %s: %w", c.daemon.Name, q.Path, err)
+	}
+	if q.Form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if q.JSON {
+		req.Header.Set("Accept", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return Answer{}, c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err != nil {
+		return Answer{}, c.unreachable(err)
+	}
+	if len(b) > maxBody {
+		return Answer{}, c.unreachable(fmt.Errorf("its answer is longer than %d bytes", maxBody))
+	}
+	return Answer{Status: resp.StatusCode, Body: b}, nil
+}
+
+// UnreachableError says that a daemon gave no answer, and what to do about it.
+type UnreachableError struct {
+	Daemon  Daemon
+	Address string
+	Err     error
+}
+
+// unreachable wraps what net/http says, without its own prefix of method and address.
+func (c *Client) unreachable(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return &UnreachableError{Daemon: c.daemon, Address: c.address, Err: err}
+}
+
+// Error names the daemon, where it was looked for, what happened, and the mend.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("cannot reach %s at %s: %s; %s", e.Daemon.Name, e.Address, e.cause(), e.mend())
+}
+
+// Unwrap returns the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// cause gives the innermost reason in few words.
+func (e *UnreachableError) cause() string {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.As(e.Err, &errno):
+		return errno.Error()
+	}
+	return e.Err.Error()
+}
+
+// mend says what to do next.
+func (e *UnreachableError) mend() string {
+	switch {
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return fmt.Sprintf("it runs but hangs: look at `journalctl -u %s`, then `systemctl restart %s`", e.Daemon.Unit, e.Daemon.Unit)
+	case errors.Is(e.Err, fs.ErrPermission):
+		return "only root and the owner of the socket may use it: try sudo"
+	case errors.Is(e.Err, fs.ErrNotExist), errors.Is(e.Err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("is it running? `systemctl start %s`", e.Daemon.Unit)
+	}
+	return fmt.Sprintf("look at `systemctl status %s`", e.Daemon.Unit)
+}

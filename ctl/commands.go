@@ -1,0 +1,216 @@
+package ctl
+
+import (
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/ctl/cmdline"
+)
+
+// Console is what the commands read and write.
+type Console struct {
+	In     io.Reader
+	Out    io.Writer
+	Err    io.Writer
+	Plain  bool // Out is no terminal
+	Getenv func(string) string
+}
+
+// The flags that several commands share. Each call makes new ones: urfave/cli keeps state in them.
+func agentFlag() cli.Flag {
+	return &cli.StringFlag{Name: "agent", Usage: "`ADDR` of the agent: host:port or the path of its socket (default: the config's)"}
+}
+
+func balancerFlag() cli.Flag {
+	return &cli.StringFlag{Name: "balancer", Usage: "`ADDR` of the balancer: host:port or the path of its socket (default: the config's)"}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"}
+}
+
+// ServiceCommands are those of the agent's services, which litmusctl has too.
+func ServiceCommands(con Console) []*cli.Command {
+	return []*cli.Command{con.list(), con.status(), con.force()}
+}
+
+// Commands are all of the operator's commands.
+func Commands(con Console) []*cli.Command {
+	return append(ServiceCommands(con), con.cluster())
+}
+
+func (con Console) list() *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "list the services of this app node: reported and measured health, and what is forced",
+		Flags: []cli.Flag{agentFlag(), jsonFlag()},
+		Description: `Examples:
+  lb ctl list
+  lb ctl list --agent app02:9293
+  lb ctl list --json`,
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 0, ""); err != nil {
+				return err
+			}
+			agent, err := con.agent(c)
+			if err != nil {
+				return err
+			}
+			return List(c.Context, con.Out, agent, con.look(c))
+		},
+	}
+}
+
+func (con Console) status() *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Usage:     "show the health of one service and what it is made of",
+		ArgsUsage: "SERVICE",
+		Flags:     []cli.Flag{agentFlag(), jsonFlag()},
+		Description: `Exit status: 0 the service is up, 1 it is down, 2 the agent does not know it.
+
+Examples:
+  lb ctl status webapp
+  lb ctl status webapp --json
+  lb ctl status webapp >/dev/null && echo up`,
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 1, 1, "which service? lb ctl status SERVICE"); err != nil {
+				return err
+			}
+			agent, err := con.agent(c)
+			if err != nil {
+				return err
+			}
+			return Status(c.Context, con.Out, agent, c.Args().First(), con.look(c))
+		},
+	}
+}
+
+func (con Console) force() *cli.Command {
+	return &cli.Command{
+		Name:      "force",
+		Usage:     "force a service, or all of them, down, up, or to a health at most",
+		ArgsUsage: "down|up|health N [SERVICE]",
+		Flags: []cli.Flag{
+			agentFlag(),
+			&cli.StringFlag{Name: "reason", Aliases: []string{"r"}, Usage: "`WHY`, for the next person who looks; asked for when it is not given"},
+			&cli.BoolFlag{Name: "delete", Aliases: []string{"d"}, Usage: "take the force back"},
+		},
+		Description: `Without a service, every service of this app node is forced. A force stays until it is deleted, also over a restart.
+
+Examples:
+  lb ctl force down webapp -r "apt upgrades"
+  lb ctl force down webapp -d
+  lb ctl force health 42 webapp -r "half of the disks are gone"
+  lb ctl force health webapp -d
+  lb ctl force down -r "moving to another rack"`,
+		Action: con.runForce,
+	}
+}
+
+func (con Console) runForce(c *cli.Context) error {
+	f, err := ParseForce(c.Args().Slice(), c.Bool("delete"))
+	if err != nil {
+		return err
+	}
+	agent, err := con.agent(c)
+	if err != nil {
+		return err
+	}
+	f.Who = Who(con.Getenv)
+	f.Reason = c.String("reason")
+	if !f.Delete && CleanReason(f.Reason) == "" {
+		if f.Reason, err = AskReason(con.In, con.Out); err != nil {
+			return err
+		}
+	}
+	return f.Do(c.Context, con.Out, agent)
+}
+
+func (con Console) cluster() *cli.Command {
+	return &cli.Command{
+		Name:  "cluster",
+		Usage: "list, show, start or stop the clusters of this load balancer",
+		Description: `Examples:
+  lb ctl cluster list
+  lb ctl cluster status webapp
+  lb ctl cluster start webapp`,
+		HideHelpCommand: true,
+		Subcommands: []*cli.Command{
+			con.clusterList(),
+			con.clusterCommand("status", "show a cluster's nodes: health, weight, the kernel's weight and connections, and why",
+				[]cli.Flag{balancerFlag(), jsonFlag()},
+				func(c *cli.Context, b *client.Client, name string) error {
+					return ClusterStatus(c.Context, con.Out, b, name, con.look(c))
+				}),
+			con.clusterCommand("start", "put a cluster into the kernel; well also when it runs already", []cli.Flag{balancerFlag()},
+				func(c *cli.Context, b *client.Client, name string) error {
+					return ClusterSwitch(c.Context, con.Out, b, name, true)
+				}),
+			con.clusterCommand("stop", "take a cluster out of the kernel, and its connections with it", []cli.Flag{balancerFlag()},
+				func(c *cli.Context, b *client.Client, name string) error {
+					return ClusterSwitch(c.Context, con.Out, b, name, false)
+				}),
+		},
+	}
+}
+
+func (con Console) clusterList() *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "list the clusters, running and stopped",
+		Flags: []cli.Flag{balancerFlag(), jsonFlag()},
+		Description: `Examples:
+  lb ctl cluster list
+  lb ctl cluster list --json`,
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 0, ""); err != nil {
+				return err
+			}
+			b, err := con.balancer(c)
+			if err != nil {
+				return err
+			}
+			return ClusterList(c.Context, con.Out, b, con.look(c))
+		},
+	}
+}
+
+// clusterCommand makes a command that takes the name of one cluster.
+func (con Console) clusterCommand(name, usage string, flags []cli.Flag, do func(*cli.Context, *client.Client, string) error) *cli.Command {
+	return &cli.Command{
+		Name:        name,
+		Usage:       usage,
+		ArgsUsage:   "CLUSTER",
+		Flags:       flags,
+		Description: "Examples:\n  lb ctl cluster " + name + " webapp",
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 1, 1, "which cluster? lb ctl cluster "+name+" CLUSTER"); err != nil {
+				return err
+			}
+			b, err := con.balancer(c)
+			if err != nil {
+				return err
+			}
+			return do(c, b, c.Args().First())
+		},
+	}
+}
+
+// look reads how to show an answer from the flags.
+func (con Console) look(c *cli.Context) Look {
+	return Look{JSON: c.Bool("json"), Plain: con.Plain || con.Getenv("NO_COLOR") != ""}
+}
+
+// arguments checks how many there are.
+func arguments(c *cli.Context, least, most int, missing string) error {
+	switch {
+	case c.NArg() < least:
+		return cmdline.Usagef("%s", missing)
+	case c.NArg() > most:
+		return cmdline.Usagef("%q is one word too many: see `%s --help`", c.Args().Get(most), c.Command.HelpName)
+	}
+	return nil
+}
