@@ -1,0 +1,199 @@
+// Package plan compares the kernel's tables with what they should be and lists what to change, for the dry run, the log, the tests and the kernel alike.
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// Kind is what an operation does.
+type Kind uint8
+
+// The kinds of operations, in the order in which they are done within a mark.
+const (
+	PutService        Kind = iota // add a service, or edit it in place
+	PutDestination                // add a node, or edit it in place
+	DeleteDestination             // take a node out
+	DeleteService                 // take a service out, with its nodes
+)
+
+// Op is one change to the IPVS table.
+type Op struct {
+	Kind        Kind
+	Key         ipvs.Key
+	Service     ipvs.Service     // PutService: what it becomes, without destinations
+	OldService  ipvs.Service     // PutService, when Edit
+	Destination ipvs.Destination // PutDestination: what it becomes; DeleteDestination: what goes
+	Old         ipvs.Destination // PutDestination, when Edit
+	Edit        bool             // it exists already
+}
+
+// Plan is a list of operations in the order in which they are done.
+type Plan []Op
+
+// Object names what an operation changes: a service, or a node of it.
+type Object struct {
+	Key  ipvs.Key
+	Node netip.AddrPort // invalid for the service itself
+}
+
+// Object names what the operation changes.
+func (o Op) Object() Object {
+	if o.Kind == PutDestination || o.Kind == DeleteDestination {
+		return Object{o.Key, id(o.Destination)}
+	}
+	return Object{Key: o.Key}
+}
+
+// String says it in a line, such as "mark 7: node 10.0.0.2 weight 92 → 0".
+func (o Op) String() string {
+	switch o.Kind {
+	case PutService:
+		if o.Edit {
+			return fmt.Sprintf("%s: service %s", o.Key, serviceChange(o.OldService, o.Service))
+		}
+		return fmt.Sprintf("%s: add service, %s", o.Key, describeService(o.Service))
+	case PutDestination:
+		if o.Edit {
+			return fmt.Sprintf("%s: node %s %s", o.Key, Name(o.Destination), destinationChange(o.Old, o.Destination))
+		}
+		return fmt.Sprintf("%s: add node %s weight %d, %s", o.Key, Name(o.Destination), o.Destination.Weight, o.Destination.Forwarding)
+	case DeleteDestination:
+		return fmt.Sprintf("%s: remove node %s", o.Key, Name(o.Destination))
+	}
+	return fmt.Sprintf("%s: remove service", o.Key)
+}
+
+// String gives a line for each operation.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, o := range p {
+		b.WriteString(o.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// Name names a destination as operators read it: its address, and its port where it has one.
+func Name(d ipvs.Destination) string {
+	if d.Port == 0 {
+		return d.Address.Unmap().String()
+	}
+	return id(d).String()
+}
+
+// Make lists what turns the actual table into the wanted one. It touches services of owned marks only; an owned mark
+// without a wanted service goes. Services and nodes that exist are edited in place, never taken out and put back. Within a mark
+// what adds weight comes before what takes it away, and services go last of all, so that no step leaves less than before or after.
+func Make(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
+	have := map[ipvs.Key]ipvs.Service{}
+	for _, s := range actual {
+		have[s.Key] = s
+	}
+	want := map[ipvs.Key]bool{}
+	var p Plan
+	for _, s := range sorted(wanted) {
+		if !owned[s.Mark] || want[s.Key] {
+			continue
+		}
+		want[s.Key] = true
+		old, exists := have[s.Key]
+		p = append(p, serviceOps(s, old, exists)...)
+	}
+	for _, s := range sorted(actual) {
+		if owned[s.Mark] && !want[s.Key] {
+			p = append(p, Op{Kind: DeleteService, Key: s.Key})
+		}
+	}
+	return p
+}
+
+// serviceOps lists what turns one service into another.
+func serviceOps(want, have ipvs.Service, exists bool) Plan {
+	var p Plan
+	if !exists || !sameService(want, have) {
+		p = append(p, Op{Kind: PutService, Key: want.Key, Service: bare(want), OldService: bare(have), Edit: exists})
+	}
+	old := map[netip.AddrPort]ipvs.Destination{}
+	for _, d := range have.Destinations {
+		old[id(d)] = d
+	}
+	var more, less, gone Plan
+	kept := map[netip.AddrPort]bool{}
+	for _, d := range byAddress(want.Destinations) {
+		if kept[id(d)] {
+			continue
+		}
+		kept[id(d)] = true
+		was, edit := old[id(d)]
+		op := Op{Kind: PutDestination, Key: want.Key, Destination: plain(d), Old: plain(was), Edit: edit}
+		switch {
+		case edit && sameDestination(d, was):
+		case edit && d.Weight < was.Weight:
+			less = append(less, op)
+		default:
+			more = append(more, op)
+		}
+	}
+	for _, d := range byAddress(have.Destinations) {
+		if !kept[id(d)] {
+			gone = append(gone, Op{Kind: DeleteDestination, Key: want.Key, Destination: plain(d)})
+		}
+	}
+	return slices.Concat(p, more, less, gone)
+}
+
+// Drain says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
+// weight 0 and stays until it has no connection any more, or for the limit.
+func Drain(now, since time.Time, limit time.Duration, d ipvs.Destination) (ipvs.Destination, bool) {
+	idle := d.Weight == 0 && d.ActiveConns == 0 && d.InactiveConns == 0
+	if idle || d.Weight == 0 && now.Sub(since) >= limit {
+		return ipvs.Destination{}, false
+	}
+	d.Weight = 0
+	return d, true
+}
+
+// id identifies a destination within its service.
+func id(d ipvs.Destination) netip.AddrPort {
+	return netip.AddrPortFrom(d.Address.Unmap(), d.Port)
+}
+
+// plain is the destination without what the kernel counts.
+func plain(d ipvs.Destination) ipvs.Destination {
+	d.ActiveConns, d.InactiveConns = 0, 0
+	return d
+}
+
+func bare(s ipvs.Service) ipvs.Service {
+	s.Destinations = nil
+	return s
+}
+
+func sameService(a, b ipvs.Service) bool {
+	return a.Scheduler == b.Scheduler && a.Flags == b.Flags && a.Timeout == b.Timeout
+}
+
+func sameDestination(a, b ipvs.Destination) bool {
+	return a.Forwarding == b.Forwarding && a.Weight == b.Weight && a.Upper == b.Upper && a.Lower == b.Lower && a.Encap == b.Encap
+}
+
+func sorted(services []ipvs.Service) []ipvs.Service {
+	services = slices.Clone(services)
+	slices.SortStableFunc(services, func(a, b ipvs.Service) int {
+		return cmp.Or(cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Family, b.Family))
+	})
+	return services
+}
+
+func byAddress(destinations []ipvs.Destination) []ipvs.Destination {
+	destinations = slices.Clone(destinations)
+	slices.SortStableFunc(destinations, func(a, b ipvs.Destination) int { return id(a).Compare(id(b)) })
+	return destinations
+}
