@@ -1,0 +1,172 @@
+//go:build lab
+
+package vip_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/vip"
+)
+
+// within is room for an emulated processor.
+const within = 20 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// prefixes are a virtual IP of each family.
+func prefixes() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("10.9.0.100/32"), netip.MustParsePrefix("fd09::100/128")}
+}
+
+// on runs fn on the host and fails the test with its error.
+func on(t *testing.T, h *lab.Host, fn func(ctx context.Context) error) {
+	t.Helper()
+	if err := h.Do(func() error { return fn(t.Context()) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// has asks the host, and `ip` on it as a second opinion.
+func has(t *testing.T, h *lab.Host, p netip.Prefix) bool {
+	t.Helper()
+	var got bool
+	on(t, h, func(ctx context.Context) (err error) {
+		got, err = vip.Has(ctx, "eth0", p)
+		return err
+	})
+	if list := labtest.Run(t, h, "ip", "-o", "addr", "show", "dev", "eth0"); strings.Contains(list, " "+p.String()+" ") != got {
+		t.Errorf("Has says %v for %s, `ip addr` says\n%s", got, p, list)
+	}
+	return got
+}
+
+func TestAddAndRemoveAreIdempotent(t *testing.T) {
+	l := labtest.New(t)
+	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "10.9.0.1/24", "fd09::1/64")
+	for _, p := range prefixes() {
+		t.Run(p.String(), func(t *testing.T) {
+			if has(t, h, p) {
+				t.Fatal("there before it was added")
+			}
+			for range 2 {
+				on(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", p) })
+				if !has(t, h, p) {
+					t.Fatal("not there after Add")
+				}
+			}
+			for range 2 {
+				on(t, h, func(ctx context.Context) error { return vip.Remove(ctx, "eth0", p) })
+				if has(t, h, p) {
+					t.Fatal("still there after Remove")
+				}
+			}
+		})
+	}
+}
+
+func TestAnIPv6VirtualIPIsNoSource(t *testing.T) {
+	l := labtest.New(t)
+	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "fd09::1/64")
+	on(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", netip.MustParsePrefix("fd09::200/128")) })
+	if route := labtest.Run(t, h, "ip", "-6", "route", "get", "fd09::201"); !strings.Contains(route, "src fd09::1 ") {
+		t.Errorf("connections to the network would come from the virtual IP: %s", route)
+	}
+}
+
+func TestNeighboursLearnWhereItIs(t *testing.T) {
+	l := labtest.New(t)
+	s := labtest.Switch(t, l, "lan")
+	client := labtest.Host(t, l, s, "client", "10.9.0.9/24", "fd09::9/64")
+	first := labtest.Host(t, l, s, "load01", "10.9.0.1/24", "fd09::1/64")
+	second := labtest.Host(t, l, s, "load02", "10.9.0.2/24", "fd09::2/64")
+	for _, p := range prefixes() {
+		t.Run(p.String(), func(t *testing.T) {
+			on(t, first, func(ctx context.Context) error { return vip.Add(ctx, "eth0", p) })
+			c, err := client.Dial(t.Context(), "udp", netip.AddrPortFrom(p.Addr(), 9).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Write([]byte("who has it?")); err != nil {
+				t.Fatal(err)
+			}
+			wait := func(owner *lab.Host) {
+				t.Helper()
+				mac, err := owner.ReadFile("/sys/class/net/eth0/address")
+				if err != nil {
+					t.Fatal(err)
+				}
+				labtest.Eventually(t, within, "the client knows that "+owner.Name()+" has "+p.String(), func() (bool, string) {
+					entry := labtest.Run(t, client, "ip", "neigh", "show", p.Addr().String())
+					return strings.Contains(entry, "lladdr "+strings.TrimSpace(string(mac))), entry
+				})
+			}
+			wait(first)
+			// load01 dies; nothing but the announcement can move the client's entry.
+			if err := first.Unplug(); err != nil {
+				t.Fatal(err)
+			}
+			on(t, second, func(ctx context.Context) error {
+				return errors.Join(vip.Add(ctx, "eth0", p), vip.Announce(ctx, "eth0", p.Addr()))
+			})
+			wait(second)
+			if err := first.Plug(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	l := labtest.New(t)
+	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "10.9.0.1/24")
+	p := prefixes()[0]
+	tests := []struct {
+		name string
+		fn   func(ctx context.Context) error
+		want string
+	}{
+		{"add to a missing interface", func(ctx context.Context) error { return vip.Add(ctx, "eth10", p) }, "add virtual IP 10.9.0.100/32: this machine has no interface eth10 (`ip link` lists what it has)"},
+		{"remove from a missing interface", func(ctx context.Context) error { return vip.Remove(ctx, "eth10", p) }, ""},
+		{"announce without neighbours", func(ctx context.Context) error { return vip.Announce(ctx, "lo", p.Addr()) }, "no neighbours there: it is loopback"},
+		{"announce on a missing interface", func(ctx context.Context) error { return vip.Announce(ctx, "eth10", p.Addr()) }, "this machine has no interface eth10"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := h.Do(func() error { return tt.fn(t.Context()) })
+			if got := fmt.Sprint(err); (tt.want == "") != (err == nil) || !strings.Contains(got, strings.TrimSpace(tt.want)) && err != nil {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	t.Run("without privilege", func(t *testing.T) {
+		err := h.Do(func() error { return unprivileged(func() error { return vip.Add(t.Context(), "eth0", p) }) })
+		if !errors.Is(err, netx.ErrNoPrivilege) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// unprivileged runs fn while the calling thread, and no other, has another user's effective number.
+func unprivileged(fn func() error) error {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); errno != 0 {
+		return errno
+	}
+	err := fn()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 0, ^uintptr(0)); errno != 0 {
+		return errno
+	}
+	return err
+}
