@@ -16,6 +16,7 @@ type Console struct {
 	Err    io.Writer
 	Plain  bool // Out is no terminal
 	Getenv func(string) string
+	Load   Load // of check-config
 }
 
 // The flags that several commands share. Each call makes new ones: urfave/cli keeps state in them.
@@ -38,7 +39,7 @@ func ServiceCommands(con Console) []*cli.Command {
 
 // Commands are all of the operator's commands.
 func Commands(con Console) []*cli.Command {
-	return append(ServiceCommands(con), con.cluster())
+	return append(ServiceCommands(con), con.cluster(), con.checkConfig())
 }
 
 func (con Console) list() *cli.Command {
@@ -195,6 +196,29 @@ func (con Console) clusterCommand(name, usage string, flags []cli.Flag, do func(
 				return err
 			}
 			return do(c, b, c.Args().First())
+		},
+	}
+}
+
+func (con Console) checkConfig() *cli.Command {
+	return &cli.Command{
+		Name:      "check-config",
+		Usage:     "check the configuration: every mistake at once, with its place and its mend",
+		ArgsUsage: "[FILE]",
+		Description: `Exit status: 0 it is good (there may be warnings), 78 it has mistakes.
+
+Examples:
+  lb ctl check-config
+  lb ctl check-config ./lb.toml && systemctl reload lb-balance`,
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 1, ""); err != nil {
+				return err
+			}
+			path := c.String("config")
+			if c.NArg() == 1 {
+				path = c.Args().First()
+			}
+			return CheckConfig(con.Out, con.Err, con.Load, path)
 		},
 	}
 }
