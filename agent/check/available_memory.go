@@ -1,0 +1,74 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/procfs"
+
+	"github.com/braintree/lb/config"
+)
+
+// availableMemory is a metric that falls with the memory in use: weight·available/total, of the machine or of the cgroup,
+// whichever has the smaller share left. It has no options of its own.
+type availableMemory struct {
+	loadFloor
+	weight int
+	host   Host
+}
+
+func newAvailableMemory(c config.Check, h Host) Check {
+	return availableMemory{weight: c.Weight, host: h}
+}
+
+func (m availableMemory) Run(context.Context) Result {
+	mem, err := getMemory(m.host)
+	if err != nil {
+		return bad("%v", err)
+	}
+	return measured(float64(m.weight)*mem.share(), m.weight, "%d of %d MiB available", mem.available>>20, mem.total>>20)
+}
+
+func (m availableMemory) Display() string {
+	return fmt.Sprintf("Metric::AvailableMemory(%d)", m.weight)
+}
+
+// memory is what may be used and what of it is left, in bytes.
+type memory struct {
+	available, total uint64
+}
+
+// share is the part that is left, 0 to 1.
+func (m memory) share() float64 {
+	if m.total == 0 {
+		return 0
+	}
+	return min(1, float64(m.available)/float64(m.total))
+}
+
+// getMemory reads the memory of the machine, or that of the cgroup where its limit leaves less.
+func getMemory(h Host) (memory, error) {
+	fs, err := procfs.NewFS(h.Proc)
+	if err != nil {
+		return memory{}, fmt.Errorf("read the memory: %w", err)
+	}
+	info, err := fs.Meminfo()
+	if err != nil {
+		return memory{}, fmt.Errorf("read the memory: %w", err)
+	}
+	if info.MemAvailableBytes == nil || info.MemTotalBytes == nil || *info.MemTotalBytes == 0 {
+		return memory{}, errors.New("read the memory: the kernel gives no MemAvailable or MemTotal (it does since Linux 3.14)")
+	}
+	least := memory{available: *info.MemAvailableBytes, total: *info.MemTotalBytes}
+	limits, err := cgroupMemory(h)
+	if err != nil {
+		return memory{}, err
+	}
+	for _, m := range limits {
+		if m.total < *info.MemTotalBytes && m.share() < least.share() {
+			least = m
+		}
+	}
+	return least, nil
+}

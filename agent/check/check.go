@@ -1,0 +1,139 @@
+// Package check measures one thing about the machine or what it runs, once and within a time limit.
+package check
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/braintree/lb/agent/oneline"
+	"github.com/braintree/lb/config"
+)
+
+// maxDetail bounds the reason that a result carries, in bytes.
+const maxDetail = 300
+
+// Check is one dependency or metric of a service, ready to run.
+type Check interface {
+	// Run measures once. It ends soon after ctx does, and never starts a process or a connection that outlives it.
+	Run(ctx context.Context) Result
+	// Display names the check as litmus_paper does, such as Metric::CPULoad(50).
+	Display() string
+	// Floor is the least that a metric counts whatever it measures: 1 for load metrics, else 0.
+	Floor() int
+}
+
+// Result is what one run found.
+type Result struct {
+	OK      bool     // a dependency: it is well; a metric: it could be measured
+	Value   float64  // a metric: what it adds to the health, 0 to its weight
+	Detail  string   // why, in one bounded line
+	Samples []Sample // figures for GET /SERVICE/metrics
+}
+
+// Sample is one figure, under the name that litmus_paper gives it.
+type Sample struct {
+	Name  string
+	Value float64
+}
+
+// Host is where the kernel's files are; the zero value is this machine's.
+type Host struct {
+	Proc   string // a procfs; "" is /proc
+	Cgroup string // a cgroup v2 tree; "" is /sys/fs/cgroup
+}
+
+func (h Host) withDefaults() Host {
+	if h.Proc == "" {
+		h.Proc = "/proc"
+	}
+	if h.Cgroup == "" {
+		h.Cgroup = "/sys/fs/cgroup"
+	}
+	return h
+}
+
+// kind names a check type in one of its roles.
+type kind struct {
+	role config.Role
+	name string
+}
+
+// constructor decodes a check's own options, recording every mistake in c.Options.
+type constructor func(c config.Check, h Host) Check
+
+// constructors is every check type there is. To add one: its file, its test, and one row here.
+func constructors() map[kind]constructor {
+	return map[kind]constructor{
+		{config.Dependency, "http"}:   newHTTP,
+		{config.Dependency, "tcp"}:    newTCP,
+		{config.Dependency, "script"}: newScript,
+
+		{config.Metric, "available_memory"}: newAvailableMemory,
+		{config.Metric, "constant"}:         newConstant,
+		{config.Metric, "cpu_load"}:         newCPULoad,
+		{config.Metric, "script"}:           newScriptMetric,
+	}
+}
+
+// New makes the check that c describes, or reports every mistake in its options.
+func New(c config.Check, h Host) (Check, error) {
+	table := constructors()
+	build, ok := table[kind{c.Role, c.Type}]
+	if !ok {
+		c.Options.Mistake("type", fmt.Sprintf("%q is no type of %s", oneline.Clean(c.Type, 60), c.Role),
+			"use one of "+strings.Join(types(table, c.Role), ", "))
+		return nil, c.Options.Err()
+	}
+	made := build(c, h.withDefaults())
+	if err := c.Options.Err(); err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
+// Validate reports every mistake in a check's own options; it is the validator that config.Load takes.
+func Validate(c config.Check) error {
+	_, err := New(c, Host{})
+	return err
+}
+
+// types lists the type names of a role, sorted.
+func types(table map[kind]constructor, role config.Role) []string {
+	var names []string
+	for k := range table {
+		if k.role == role {
+			names = append(names, k.name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// good and bad make the result of a dependency, and bad that of a metric that could not be measured.
+func good(format string, args ...any) Result {
+	return Result{OK: true, Detail: oneline.Clean(fmt.Sprintf(format, args...), maxDetail)}
+}
+
+func bad(format string, args ...any) Result {
+	return Result{Detail: oneline.Clean(fmt.Sprintf(format, args...), maxDetail)}
+}
+
+// measured makes the result of a metric: value is held within 0 and weight.
+func measured(value float64, weight int, format string, args ...any) Result {
+	r := good(format, args...)
+	r.Value = max(0, min(value, float64(weight)))
+	return r
+}
+
+// noFloor is embedded by the checks whose zero means zero.
+type noFloor struct{}
+
+func (noFloor) Floor() int { return 0 }
+
+// loadFloor is embedded by load metrics: a busy machine still works, and a fleet whose machines are all busy must not
+// empty itself.
+type loadFloor struct{}
+
+func (loadFloor) Floor() int { return 1 }

@@ -1,0 +1,121 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/braintree/lb/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// dependency and metric make the configuration of a check from its options.
+func dependency(typ string, options map[string]any) config.Check {
+	return config.Check{Role: config.Dependency, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Options: config.NewSection(options)}
+}
+
+func metric(typ string, weight int, options map[string]any) config.Check {
+	return config.Check{Role: config.Metric, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Weight: weight, Options: config.NewSection(options)}
+}
+
+func build(t *testing.T, c config.Check, h Host) Check {
+	t.Helper()
+	made, err := New(c, h)
+	if err != nil {
+		t.Fatalf("New(%s): %v", c.Type, err)
+	}
+	return made
+}
+
+// run runs c once as the agent does, within its timeout.
+func run(t *testing.T, c config.Check, h Host) Result {
+	t.Helper()
+	made := build(t, c, h)
+	ctx, cancel := context.WithTimeout(t.Context(), c.Timeout)
+	defer cancel()
+	return made.Run(ctx)
+}
+
+// want checks a dependency's result and that its reason tells why.
+func want(t *testing.T, r Result, ok bool, reason string) {
+	t.Helper()
+	if r.OK != ok || !strings.Contains(r.Detail, reason) {
+		t.Errorf("OK %v because %q; want %v because of %q", r.OK, r.Detail, ok, reason)
+	}
+}
+
+func TestDisplayIsLitmusPapers(t *testing.T) {
+	for _, tc := range []struct {
+		want string
+		c    config.Check
+	}{
+		{"Dependency::HTTP(http://localhost:3000/heartbeat?deep=1)", dependency("http", map[string]any{"url": "http://localhost:3000/heartbeat?deep=1"})},
+		{"Dependency::HTTP(http://user:xxxxx@127.0.0.1:9506/h)", dependency("http", map[string]any{"url": "http://user:pw@127.0.0.1:9506/h"})},
+		{"Dependency::TCP(tcp://127.0.0.1:9513)", dependency("tcp", map[string]any{"address": "127.0.0.1:9513"})},
+		{"Dependency::Script(/bin/true)", dependency("script", map[string]any{"command": "/bin/true"})},
+		{"Dependency::Script(/bin/test -e /x)", dependency("script", map[string]any{"argv": []string{"/bin/test", "-e", "/x"}})},
+		{"Metric::Script(echo 0.501, 100)", metric("script", 100, map[string]any{"command": "echo 0.501"})},
+		{"Metric::CPULoad(50)", metric("cpu_load", 50, nil)},
+		{"Metric::AvailableMemory(50)", metric("available_memory", 50, nil)},
+		{"Metric::ConstantMetric(60)", metric("constant", 60, nil)},
+	} {
+		if got := build(t, tc.c, Host{}).Display(); got != tc.want {
+			t.Errorf("Display = %q, want %q", got, tc.want)
+		}
+	}
+}
+
+func TestMistakesInOptionsAreAllReported(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		c    config.Check
+		want []string
+	}{
+		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`"htpp" is no type of dependency`, "http, script, tcp"}},
+		{"a metric's type as dependency", dependency("constant", nil), []string{`"constant" is no type of dependency`}},
+		{"unknown metric", metric("load", 1, nil), []string{`"load" is no type of metric`, "available_memory, constant, cpu_load, script"}},
+		{"http without url", dependency("http", nil), []string{"url", "is missing"}},
+		{"http with several", dependency("http", map[string]any{
+			"url": "ftp://x/", "method": "get", "content": "(", "status": 42, "headers": map[string]string{"A B": "c"}, "colour": "red",
+		}), []string{"neither http:// nor https://", "is no HTTP method", "is no pattern", "status", `"A B" is no name of a header`, "colour"}},
+		{"http header injection", dependency("http", map[string]any{"url": "http://h/", "headers": map[string]string{"A": "b\r\nC: d"}}), []string{"control character"}},
+		{"http url without host", dependency("http", map[string]any{"url": "http:///x"}), []string{"names no host"}},
+		{"content of a HEAD", dependency("http", map[string]any{"url": "http://h/", "method": "HEAD", "content": "OK"}), []string{"has no body"}},
+		{"tcp without address", dependency("tcp", nil), []string{"address", "is missing"}},
+		{"tcp without port", dependency("tcp", map[string]any{"address": "localhost"}), []string{"not a host and a port"}},
+		{"tcp with port 0", dependency("tcp", map[string]any{"address": "localhost:0"}), []string{"1 to 65535"}},
+		{"tcp without host", dependency("tcp", map[string]any{"address": ":80", "expect": ""}), []string{"has no host", "empty text"}},
+		{"script without command", dependency("script", nil), []string{"command", "is missing"}},
+		{"script with both", dependency("script", map[string]any{"command": "true", "argv": []string{"true"}}), []string{"stands beside command"}},
+		{"script with an empty list", dependency("script", map[string]any{"argv": []string{}}), []string{"names no program"}},
+		{"unknown scale", metric("script", 5, map[string]any{"command": "echo 1", "scale": "0-1"}), []string{`"0-1" is no scale`}},
+		{"option of a type that has none", metric("cpu_load", 5, map[string]any{"cores": 4}), []string{"cores"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := Validate(tc.c)
+			if err == nil {
+				t.Fatal("no mistake was found")
+			}
+			var mistakes config.Mistakes
+			if !errors.As(err, &mistakes) {
+				t.Errorf("the error is a %T, which config.Load cannot merge", err)
+			}
+			for _, w := range tc.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("no %q in:\n%v", w, err)
+				}
+			}
+		})
+	}
+}
+
+func TestConstantGivesItsWeight(t *testing.T) {
+	if r := run(t, metric("constant", 60, nil), Host{}); !r.OK || r.Value != 60 {
+		t.Errorf("got %+v", r)
+	}
+}

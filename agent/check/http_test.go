@@ -1,0 +1,203 @@
+package check
+
+import (
+	"bufio"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// page answers each path as its name says.
+func page(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/ok":
+		fmt.Fprintln(w, "all OK here")
+	case "/204":
+		w.WriteHeader(http.StatusNoContent)
+	case "/302":
+		http.Redirect(w, r, "/ok", http.StatusFound)
+	case "/loop":
+		http.Redirect(w, r, "/loop", http.StatusFound)
+	case "/500":
+		http.Error(w, "no database", http.StatusInternalServerError)
+	case "/big":
+		io.CopyN(w, zeros{}, maxBody)
+		io.WriteString(w, "OK, but too late")
+	case "/short":
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, "half")
+	case "/echo":
+		fmt.Fprintf(w, "%s %s host=%s ua=%s x=%s auth=%s len=%d", r.Method, r.URL.RequestURI(), r.Host, r.UserAgent(), r.Header.Get("X-Y"), r.Header.Get("Authorization"), r.ContentLength)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestHTTP(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(page))
+	defer server.Close()
+	for _, tc := range []struct {
+		name    string
+		path    string
+		options map[string]any
+		ok      bool
+		reason  string
+	}{
+		{"200", "/ok", nil, true, "status 200 OK"},
+		{"204 without a body", "/204", nil, true, "status 204"},
+		{"HEAD", "/ok", map[string]any{"method": "HEAD"}, true, "status 200"},
+		{"404", "/nope", nil, false, "status 404 Not Found"},
+		{"500", "/500", nil, false, "status 500 Internal Server Error"},
+		{"500 asked for", "/500", map[string]any{"status": 500}, true, "status 500"},
+		{"204 where 200 is asked for", "/204", map[string]any{"status": 200}, false, "want 200"},
+		{"a redirect is not followed", "/302", nil, false, "status 302 Found"},
+		{"a redirect is followed where asked", "/302", map[string]any{"follow_redirects": true, "content": "all OK"}, true, "status 200"},
+		{"a redirect may be what is wanted", "/302", map[string]any{"status": 302}, true, "status 302"},
+		{"redirects end", "/loop", map[string]any{"follow_redirects": true}, false, "stopped after 10 redirects"},
+		{"content matches", "/ok", map[string]any{"content": "^all O.* here"}, true, "status 200"},
+		{"content does not match", "/ok", map[string]any{"content": "^OK"}, false, "does not match /^OK/"},
+		{"content after the first MiB", "/big", map[string]any{"content": "OK"}, false, "does not match"},
+		{"a body cut short", "/short", nil, false, "reading the body"},
+		{"the query is kept", "/echo?deep=1&x=a%20b", map[string]any{"content": `GET /echo\?deep=1&x=a%20b `}, true, ""},
+		{"user agent", "/echo", map[string]any{"content": " ua=lb "}, true, ""},
+		{"headers and host", "/echo", map[string]any{"headers": map[string]string{"X-Y": "z", "Host": "www.example.com"}, "content": "host=www.example.com .* x=z "}, true, ""},
+		{"POST has a length", "/echo", map[string]any{"method": "POST", "content": "^POST .* len=0$"}, true, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			options := map[string]any{"url": server.URL + tc.path}
+			for k, v := range tc.options {
+				options[k] = v
+			}
+			want(t, run(t, dependency("http", options), Host{}), tc.ok, tc.reason)
+		})
+	}
+	t.Run("basic auth from the URL", func(t *testing.T) {
+		url := strings.Replace(server.URL, "http://", "http://user:pw@", 1) + "/echo"
+		want(t, run(t, dependency("http", map[string]any{"url": url, "content": "auth=Basic dXNlcjpwdw=="}), Host{}), true, "")
+	})
+}
+
+func TestHTTPTrustsTheGivenAuthorityOnly(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(page))
+	server.Config.ErrorLog = nil
+	defer server.Close()
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dir, "empty.pem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url := server.URL + "/ok"
+	want(t, run(t, dependency("http", map[string]any{"url": url, "ca_file": ca}), Host{}), true, "status 200")
+	want(t, run(t, dependency("http", map[string]any{"url": url}), Host{}), false, "certificate")
+	want(t, run(t, dependency("http", map[string]any{"url": url, "ca_file": empty}), Host{}), false, "holds no certificate")
+	want(t, run(t, dependency("http", map[string]any{"url": url, "ca_file": ca + "x"}), Host{}), false, "no such file")
+}
+
+// silent accepts connections and says nothing; it counts them.
+func silent(t *testing.T) (address string, accepted func() int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan int)
+	go func() {
+		var conns []net.Conn
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			conns = append(conns, c)
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		done <- len(conns)
+	}()
+	return l.Addr().String(), func() int { l.Close(); return <-done }
+}
+
+func TestASilentServerIsAskedOnceAndGivenUpInTime(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			address, accepted := silent(t)
+			c := dependency("http", map[string]any{"url": scheme + "://" + address + "/"})
+			c.Timeout = 50 * time.Millisecond
+			want(t, run(t, c, Host{}), false, "not done within 50ms")
+			if n := accepted(); n != 1 {
+				t.Errorf("asked %d times, want once", n)
+			}
+		})
+	}
+}
+
+func TestEveryRunOpensItsOwnConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	served := make(chan int)
+	go func() {
+		n := 0
+		defer func() { served <- n }()
+		for ; n < 2; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			}
+			c.Close() // the server closes idle connections without a word
+		}
+	}()
+	c := build(t, dependency("http", map[string]any{"url": "http://" + l.Addr().String()}), Host{})
+	for range 2 {
+		want(t, c.Run(t.Context()), true, "status 200")
+	}
+	if n := <-served; n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+func TestHTTPConnectionRefused(t *testing.T) {
+	address, closed := silent(t)
+	closed()
+	want(t, run(t, dependency("http", map[string]any{"url": "http://u:secret@" + address + "/"}), Host{}), false, "connection refused")
+}
+
+func FuzzBadURL(f *testing.F) {
+	f.Add("http://user:pw@localhost:3000/heartbeat?deep=1", "GET")
+	f.Add("http://[::1%25lo]/", "POST")
+	f.Add("\x00", "")
+	f.Fuzz(func(t *testing.T, s, method string) {
+		if badURL(s) != "" {
+			return
+		}
+		h := httpCheck{httpOptions: httpOptions{URL: s, Method: http.MethodGet}}
+		if shown := h.Display(); strings.Contains(s, ":s3cret@") && strings.Contains(shown, "s3cret@") {
+			t.Errorf("%q is shown as %q", s, shown)
+		}
+		if _, err := h.request(t.Context()); err != nil {
+			t.Errorf("%q is taken for a URL, but cannot be asked: %v", s, err)
+		}
+	})
+}

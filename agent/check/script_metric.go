@@ -1,0 +1,70 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/agent/oneline"
+	"github.com/braintree/lb/config"
+)
+
+// The scales on which a script's number is read.
+const (
+	percent  = "percent"  // 0 to 100
+	fraction = "fraction" // 0 to 1, as litmus_paper has it
+)
+
+// scriptMetric is a metric that a command prints: the share of its weight to give. A command that fails, or prints
+// anything but a number on the scale, gives 0.
+type scriptMetric struct {
+	noFloor
+	command command
+	scale   string
+	weight  int
+	timeout time.Duration
+}
+
+func newScriptMetric(c config.Check, _ Host) Check {
+	m := scriptMetric{command: decodeCommand(c.Options), scale: c.Options.String("scale", percent), weight: c.Weight, timeout: c.Timeout}
+	if m.scale != percent && m.scale != fraction {
+		c.Options.Mistake("scale", fmt.Sprintf("%q is no scale", oneline.Clean(m.scale, 40)), `use "percent" (0 to 100, the default) or "fraction" (0 to 1)`)
+	}
+	return m
+}
+
+func (m scriptMetric) Run(ctx context.Context) Result {
+	out := m.command.run(ctx, m.timeout)
+	if out.err != nil {
+		return bad("%v: %s", out.err, out.detail())
+	}
+	share, err := parseShare(out.stdout, m.scale)
+	if err != nil {
+		return bad("%v: %s", err, out.detail())
+	}
+	return measured(float64(m.weight)*share, m.weight, "printed %s", out.stdout)
+}
+
+// parseShare reads what a script printed as a share from 0 to 1.
+func parseShare(stdout, scale string) (float64, error) {
+	top := 100.0
+	if scale == fraction {
+		top = 1
+	}
+	n, err := strconv.ParseFloat(strings.TrimSpace(stdout), 64)
+	switch {
+	case err != nil || math.IsNaN(n):
+		return 0, errors.New("its output is not one number")
+	case n < 0 || n > top:
+		return 0, fmt.Errorf("its output is not within 0 and %g (scale %q)", top, scale)
+	}
+	return n / top, nil
+}
+
+func (m scriptMetric) Display() string {
+	return fmt.Sprintf("Metric::Script(%s, %d)", m.command.show, m.weight)
+}

@@ -1,0 +1,128 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/braintree/lb/agent/oneline"
+	"github.com/braintree/lb/config"
+)
+
+// maxAnswer bounds what is read while looking for the expected answer, in bytes.
+const maxAnswer = 64 << 10
+
+// tcpOptions are the options of a tcp dependency.
+type tcpOptions struct {
+	Address string // host:port
+	Send    string // sent as it is once connected; "" sends nothing
+	Expect  string // must occur in the first 64 KiB of the answer; "" reads nothing
+	Timeout time.Duration
+}
+
+// tcp is a dependency on a port that accepts connections and, where asked for, answers as expected.
+type tcp struct {
+	noFloor
+	tcpOptions
+}
+
+func newTCP(c config.Check, _ Host) Check {
+	o := c.Options
+	t := tcp{tcpOptions: tcpOptions{
+		Address: o.String("address", ""),
+		Send:    o.String("send", ""),
+		Expect:  o.String("expect", ""),
+		Timeout: c.Timeout,
+	}}
+	if problem := badAddress(t.Address); problem != "" {
+		o.Mistake("address", problem, `give a host and a port, such as "127.0.0.1:6379" or "[::1]:6379"`)
+	}
+	if o.Has("expect") && t.Expect == "" {
+		o.Mistake("expect", "empty text is in every answer", "give the text to look for, or leave expect out")
+	}
+	return t
+}
+
+// badAddress tells what is wrong with a host:port, "" when it is fine.
+func badAddress(address string) string {
+	if address == "" {
+		return "is missing"
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "is not a host and a port"
+	}
+	if host == "" {
+		return "has no host"
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return "has a port that is not within 1 to 65535"
+	}
+	return ""
+}
+
+func (t tcp) Run(ctx context.Context) Result {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.Address)
+	if err != nil {
+		return bad("%v", reason(ctx, err, t.Timeout))
+	}
+	defer conn.Close() // nothing is pending that a failed close could lose
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if t.Send != "" {
+		if _, err := io.WriteString(conn, t.Send); err != nil {
+			return bad("send: %v", reason(ctx, err, t.Timeout))
+		}
+	}
+	if t.Expect == "" {
+		return good("connected")
+	}
+	answer, err := readUntil(conn, []byte(t.Expect), maxAnswer)
+	if err != nil {
+		if len(answer) == 0 {
+			return bad("no answer: %v", reason(ctx, err, t.Timeout))
+		}
+		return bad("expected %q, got %q: %v", t.Expect, oneline.Clean(string(answer), 100), reason(ctx, err, t.Timeout))
+	}
+	return good("answered %q", t.Expect)
+}
+
+// readUntil reads until want occurs in what was read, at most limit bytes, and gives all that it read.
+func readUntil(r io.Reader, want []byte, limit int) ([]byte, error) {
+	var got []byte
+	chunk := make([]byte, 4096)
+	for {
+		n, err := r.Read(chunk[:min(len(chunk), limit-len(got))])
+		from := max(0, len(got)-len(want)+1)
+		got = append(got, chunk[:n]...)
+		switch {
+		case bytes.Contains(got[from:], want):
+			return got, nil
+		case errors.Is(err, io.EOF):
+			return got, errors.New("the peer closed the connection")
+		case err != nil:
+			return got, err
+		case len(got) >= limit:
+			return got, fmt.Errorf("not within %d bytes", limit)
+		}
+	}
+}
+
+func (t tcp) Display() string { return fmt.Sprintf("Dependency::TCP(tcp://%s)", t.Address) }
+
+// reason gives the error to show for one that ended a run: that the time was up, where that is why.
+func reason(ctx context.Context, err error, timeout time.Duration) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) || ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("not done within %s", timeout)
+	}
+	if ctx.Err() != nil {
+		return errors.New("the agent is stopping")
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+package check
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// talk serves connections: what it is sent up to a line end is given to answer, whose text goes back before it closes.
+func talk(t *testing.T, answer func(asked string) string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.SetDeadline(time.Now().Add(time.Second))
+			asked, _ := readUntil(c, []byte("\n"), 100)
+			io.WriteString(c, answer(string(asked)))
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+func TestTCP(t *testing.T) {
+	redis := talk(t, func(asked string) string {
+		if asked == "PING\r\n" {
+			return "+PONG\r\n"
+		}
+		return "-ERR\r\n"
+	})
+	mute := talk(t, func(string) string { return "" })
+	flood := talk(t, func(string) string { return strings.Repeat("x", maxAnswer+10) + "+PONG" })
+	for _, tc := range []struct {
+		name    string
+		options map[string]any
+		ok      bool
+		reason  string
+	}{
+		{"connects", map[string]any{"address": redis}, true, "connected"},
+		{"answers as expected", map[string]any{"address": redis, "send": "PING\r\n", "expect": "+PONG"}, true, `answered "+PONG"`},
+		{"answers otherwise", map[string]any{"address": redis, "send": "QUIT\r\n", "expect": "+PONG"}, false, `got "-ERR"`},
+		{"closes without an answer", map[string]any{"address": mute, "send": "PING\r\n", "expect": "+PONG"}, false, "no answer: the peer closed"},
+		{"sends only", map[string]any{"address": mute, "send": "PING\r\n"}, true, "connected"},
+		{"answers too much", map[string]any{"address": flood, "send": "PING\r\n", "expect": "+PONG"}, false, "not within 65536 bytes"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			want(t, run(t, dependency("tcp", tc.options), Host{}), tc.ok, tc.reason)
+		})
+	}
+}
+
+func TestTCPGivesUpInTime(t *testing.T) {
+	address, closed := silent(t)
+	c := dependency("tcp", map[string]any{"address": address, "expect": "x"})
+	c.Timeout = 50 * time.Millisecond
+	want(t, run(t, c, Host{}), false, "not done within 50ms")
+	closed()
+	want(t, run(t, dependency("tcp", map[string]any{"address": address}), Host{}), false, "refused")
+}
+
+func FuzzReadUntil(f *testing.F) {
+	f.Add([]byte("abc+PONG\r\n"), []byte("+PONG"), 100)
+	f.Add([]byte("abc"), []byte("c"), 2)
+	f.Fuzz(func(t *testing.T, data, look []byte, limit int) {
+		if len(look) == 0 || limit < 1 || limit > 1<<16 {
+			return
+		}
+		got, err := readUntil(iotest.OneByteReader(bytes.NewReader(data)), look, limit)
+		if len(got) > limit || !bytes.HasPrefix(data, got) {
+			t.Fatalf("read %q of %q with limit %d", got, data, limit)
+		}
+		if wanted := bytes.Contains(data[:min(len(data), limit)], look); wanted != (err == nil) {
+			t.Fatalf("looking for %q in %q within %d: %v", look, data, limit, err)
+		}
+	})
+}
