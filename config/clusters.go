@@ -172,8 +172,8 @@ func readNode(d *decoder, cluster string) Node {
 		Port:    uint16(d.integer("port", defaultNodePort, 1, math.MaxUint16)),
 		Path:    d.str("path", defaultNodePath(cluster)),
 	}
-	if u, err := url.ParseRequestURI(n.Path); err != nil || !strings.HasPrefix(n.Path, "/") || u.Host != "" ||
-		strings.ContainsAny(n.Path, " #") {
+	_, err := url.ParseRequestURI(n.Path)
+	if d.has("path") && (err != nil || n.Path[0] != '/' || strings.ContainsAny(n.Path, " #")) {
 		d.mistake("path", "is not the path of a URL", "write it as "+strconv.Quote(defaultNodePath(cluster)))
 	}
 	d.done()
@@ -214,6 +214,7 @@ func families(c Cluster, vips, nodes []*decoder) {
 	if len(vips) != len(c.VIPs) || len(nodes) != len(c.Nodes) {
 		return
 	}
+	apart := false // one side is told, not both
 	for i, n := range c.Nodes {
 		same := func(v VIP) bool { return !v.Address.IsValid() || v.Address.Is4() == n.Address.Is4() }
 		switch {
@@ -221,13 +222,14 @@ func families(c Cluster, vips, nodes []*decoder) {
 		case slices.ContainsFunc(c.VIPs, func(v VIP) bool { return v.Address == n.Address }):
 			nodes[i].mistake("address", "is a virtual IP of the same cluster", "write the node's own address")
 		case !slices.ContainsFunc(c.VIPs, same):
+			apart = true
 			nodes[i].mistake("address", fmt.Sprintf("is %s, but no virtual IP of the cluster is, and %s cannot cross over",
 				version(n.Address), c.Forwarding), "give the node's "+version(c.VIPs[0].Address)+" address")
 		}
 	}
 	for i, v := range c.VIPs {
 		same := func(n Node) bool { return !n.Address.IsValid() || n.Address.Is4() == v.Address.Is4() }
-		if v.Address.IsValid() && len(c.Nodes) > 0 && !slices.ContainsFunc(c.Nodes, same) {
+		if !apart && v.Address.IsValid() && len(c.Nodes) > 0 && !slices.ContainsFunc(c.Nodes, same) {
 			vips[i].mistake("address", fmt.Sprintf("is %s, but no node of the cluster is, and %s cannot cross over",
 				version(v.Address), c.Forwarding), "add nodes with "+version(v.Address)+" addresses")
 		}

@@ -2,9 +2,11 @@ package config
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/BurntSushi/toml"
 )
@@ -18,12 +20,23 @@ type document struct {
 
 // readDocument reads and parses the file at path. When it cannot, the mistake says why.
 func readDocument(path string) (*document, *Mistake) {
-	text, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
+	defer file.Close() // it is only read
+	text, err := io.ReadAll(io.LimitReader(file, sizeMax+1))
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	if len(text) > sizeMax {
+		return nil, &Mistake{File: path, Problem: "is larger than 16 MiB", Fix: "name a configuration, this can be none"}
+	}
 	return parseDocument(path, string(text))
 }
+
+// sizeMax bounds the size of a file: room for a hundred thousand nodes, and a path that names a disk does no harm.
+const sizeMax = 16 << 20
 
 // unreadable is the mistake of a file or folder that cannot be read.
 func unreadable(path string, err error) *Mistake {
@@ -33,6 +46,8 @@ func unreadable(path string, err error) *Mistake {
 		fix = "correct the path, or put a configuration there"
 	case errors.Is(err, fs.ErrPermission):
 		fix = "let the user that lb runs as read it"
+	case errors.Is(err, syscall.EISDIR):
+		fix = `name a file; a pattern such as "conf.d/*.toml" includes what is in a folder`
 	}
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -52,7 +67,7 @@ func parseDocument(name, text string) (*document, *Mistake) {
 		m := &Mistake{File: name, Problem: "is not TOML: " + err.Error(), Fix: "correct the syntax there or just before it"}
 		var parse toml.ParseError
 		if errors.As(err, &parse) {
-			m.Line = parse.Position.Line
+			m.Line = lineOf(text, parse.Position)
 			m.Problem = "is not TOML: " + strings.TrimSuffix(strings.Join(strings.Fields(parse.Message), " "), ".")
 			if parse.LastKey != "" {
 				m.Problem += " (the last key read is " + parse.LastKey + ")"
@@ -61,6 +76,15 @@ func parseDocument(name, text string) (*document, *Mistake) {
 		return nil, m
 	}
 	return &document{name: name, tree: plain(tree).(map[string]any), lines: lines}, nil
+}
+
+// lineOf is the line of an error's position. At a line that ends too early the decoder sometimes counts its end already.
+func lineOf(text string, at toml.Position) int {
+	text = strings.TrimPrefix(text, "\ufeff")
+	if at.Start < len(text) && text[at.Start] == '\n' {
+		return min(at.Line, strings.Count(text[:at.Start], "\n")+1)
+	}
+	return at.Line
 }
 
 // plain brings what the decoder or a test gives to the few types that a document's tree has.

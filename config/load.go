@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -83,7 +84,7 @@ func (l *loader) read(path string) *document {
 	return doc
 }
 
-// expand lists the files that an include means, sorted. at is the path of the include's entry.
+// expand lists the files that an entry of include means, sorted. As in a shell, a * does not begin a hidden name. at is the path of the include's entry.
 func (l *loader) expand(d *decoder, at, pattern string) []string {
 	full := pattern
 	if !filepath.IsAbs(full) {
@@ -94,11 +95,21 @@ func (l *loader) expand(d *decoder, at, pattern string) []string {
 		return nil
 	}
 	if !strings.ContainsAny(pattern, `*?[\`) {
-		if _, err := os.Stat(full); errors.Is(err, fs.ErrNotExist) {
+		info, err := os.Stat(full)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			d.mistakeAt(at, pattern, "there is no such file", "correct the path, create the file, or remove the entry")
-			return nil
+		case err != nil:
+			m := unreadable(full, err)
+			d.mistakeAt(at, pattern, m.Problem, m.Fix)
+		case info.IsDir():
+			d.mistakeAt(at, pattern, "is a folder", "write "+strconv.Quote(filepath.Join(pattern, "*.toml"))+" for what is in it")
+		case !info.Mode().IsRegular():
+			d.mistakeAt(at, pattern, "is not a regular file", "name one that is")
+		default:
+			return []string{full}
 		}
-		return []string{full}
+		return nil
 	}
 	files, err := filepath.Glob(full)
 	if err != nil {
@@ -117,7 +128,11 @@ func (l *loader) expand(d *decoder, at, pattern string) []string {
 			l.report.add(*unreadable(dir, err))
 		}
 	}
-	return files
+	return slices.DeleteFunc(files, func(file string) bool {
+		hidden := strings.HasPrefix(filepath.Base(file), ".") && !strings.HasPrefix(filepath.Base(pattern), ".")
+		info, err := os.Stat(file)
+		return hidden || err == nil && !info.Mode().IsRegular() // folders, and what editors leave behind
+	})
 }
 
 // document reads the tables of one file.

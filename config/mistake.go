@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Mistake is one thing that is wrong in a configuration, with its place and its mend.
@@ -40,7 +41,15 @@ func (m Mistake) String() string {
 			parts = append(parts, s)
 		}
 	}
-	return strings.Join(parts, ": ")
+	return strings.Map(printable, strings.Join(parts, ": "))
+}
+
+// printable makes a space of what could break a line or a terminal.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return ' '
 }
 
 // Mistakes is all that is wrong in a configuration, sorted by file and line.
@@ -105,7 +114,19 @@ func literalOf(v any) string {
 	case string:
 		return strconv.Quote(passwordInURL.ReplaceAllString(v, "${1}…@"))
 	case time.Time:
+		switch v.Location().String() { // how the decoder tells TOML's kinds of time apart
+		case "date-local":
+			return v.Format(time.DateOnly)
+		case "time-local":
+			return v.Format(time.TimeOnly)
+		}
 		return v.Format(time.RFC3339)
+	case float64:
+		s := strconv.FormatFloat(v, 'g', -1, 64)
+		if strings.ContainsAny(s, ".eIN") { // -Inf and NaN, too
+			return s
+		}
+		return s + ".0"
 	case map[string]any:
 		return "{…}"
 	case []any:

@@ -1,0 +1,301 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+// options stands in for the validator of the agent's checks: http has options that can be wrong, the rest has few.
+func options(c Check) error {
+	o := c.Options
+	switch c.Type {
+	case "http":
+		if url := o.String("url", ""); !strings.HasPrefix(url, "http://") {
+			o.Mistake("url", "is not a URL", `write it as "http://localhost:3000/heartbeat"`)
+		}
+		o.String("method", "GET")
+		o.Bool("follow_redirects", false)
+		o.StringMap("headers")
+	case "tcp":
+		o.String("address", "")
+	case "script":
+		o.String("command", "")
+	case "cpu_load", "available_memory", "constant":
+	default:
+		o.Mistake("type", "is not a check", "write http, tcp, script, cpu_load, available_memory or constant")
+	}
+	return o.Err()
+}
+
+// TestEachBadFileGivesItsMistakes loads testdata/bad/X.toml or testdata/bad/X/lb.toml and compares with X.txt.
+func TestEachBadFileGivesItsMistakes(t *testing.T) {
+	t.Chdir("testdata/bad")
+	files, err := filepath.Glob("*.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders, err := filepath.Glob("*/lb.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 15 || len(folders) < 3 {
+		t.Fatalf("only %d files and %d folders", len(files), len(folders))
+	}
+	for _, path := range append(files, folders...) {
+		golden := strings.TrimSuffix(strings.TrimSuffix(path, "/lb.toml"), ".toml") + ".txt"
+		t.Run(path, func(t *testing.T) {
+			cfg, err := Load(path, options)
+			if err == nil {
+				t.Fatalf("no mistake is found")
+			}
+			if cfg != nil {
+				t.Errorf("a configuration comes with the mistakes")
+			}
+			compareGolden(t, golden, err.Error()+"\n")
+			ms, ok := errors.AsType[Mistakes](err)
+			if !ok {
+				t.Fatalf("the error is %T", err)
+			}
+			for _, m := range ms {
+				if m.File == "" || m.Problem == "" || m.Fix == "" || m.Line == 0 && m.Key != "" {
+					t.Errorf("lacks file, line, problem or fix: %#v", m)
+				}
+				if strings.Contains(m.String(), "\n") {
+					t.Errorf("more than one line: %q", m.String())
+				}
+			}
+		})
+	}
+}
+
+func compareGolden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// equal compares configurations; sections compare by their Equal, mistakes that are only warnings not at all.
+func equal(t *testing.T, got, want *Config) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func load(t *testing.T, path string) *Config {
+	t.Helper()
+	cfg, err := Load(path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// write puts text into a file of its own and returns its path.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lb.toml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestEmptyFileGivesTheDefaults(t *testing.T) {
+	path := write(t, "")
+	cfg := load(t, path)
+	equal(t, cfg, &Config{
+		Path:     path,
+		Agent:    Agent{Listen: ":9293", Control: "/run/lb/agent.sock", DataDir: "/var/lib/lb/agent"},
+		Balancer: Balancer{Listen: "127.0.0.1:9292", Control: "/run/lb/balancer.sock"},
+	})
+	if w := cfg.Warnings(); len(w) != 1 || !strings.Contains(w[0].Problem, "neither services nor clusters") {
+		t.Errorf("warnings: %v", w)
+	}
+}
+
+func TestShortestClusterGetsTheDefaults(t *testing.T) {
+	cfg := load(t, write(t, `
+		[clusters.webapp]
+		fwmark = 7
+		vips = [ { address = "204.109.13.7", ports = [443] } ]
+		nodes = [ { address = "10.0.0.1" } ]
+	`))
+	got, ok := cfg.Cluster("webapp")
+	if !ok {
+		t.Fatal("there is no cluster")
+	}
+	want := Cluster{
+		Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
+		CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
+		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, Autostart: false,
+		VIPs:  []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Ports: []uint16{443}}},
+		Nodes: []Node{{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/webapp/status"}},
+	}
+	equal(t, &Config{Clusters: []Cluster{got}}, &Config{Clusters: []Cluster{want}})
+	if len(cfg.Warnings()) != 0 {
+		t.Errorf("warnings: %v", cfg.Warnings())
+	}
+}
+
+func TestFleetOfSeveralFiles(t *testing.T) {
+	cfg := load(t, "testdata/good/fleet/lb.toml")
+	if cfg.Balancer.Listen != "localhost:80" || !cfg.Balancer.TrustLoopback || !cfg.Agent.Tunnel.Enabled || cfg.Agent.Listen != ":9293" {
+		t.Errorf("agent %+v, balancer %+v", cfg.Agent, cfg.Balancer)
+	}
+	equal(t, &Config{Clusters: cfg.Clusters}, &Config{Clusters: []Cluster{
+		{
+			Name: "mail.example.com", Mark: 4294967295, Scheduler: "sh", Forwarding: NAT,
+			CheckInterval: 500 * time.Millisecond, CheckTimeout: 250 * time.Millisecond, Rise: 2, Fall: 3,
+			RampUpTime: time.Minute, MaxWeight: 50, Autostart: true,
+			VIPs: []VIP{
+				{Address: netip.MustParseAddr("192.0.2.25"), Protocol: "tcp", Ports: []uint16{25}},
+				{Address: netip.MustParseAddr("2001:db8::25"), Protocol: "sctp", Ports: []uint16{25}},
+			},
+			Nodes: []Node{
+				{Address: netip.MustParseAddr("10.0.1.1"), Port: 9293, Path: "/mail.example.com/status"},
+				{Address: netip.MustParseAddr("2001:db8::1"), Port: 9293, Path: "/mail.example.com/status"},
+			},
+		},
+		{
+			Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
+			CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
+			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute,
+			VIPs: []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{443, 80}}},
+			Nodes: []Node{
+				{Address: netip.MustParseAddr("10.0.0.1"), Port: 80, Path: "/webapp/status"},
+				{Address: netip.MustParseAddr("10.0.0.2"), Port: 9293, Path: "/app/status?x=1"},
+			},
+		},
+	}})
+	s, ok := cfg.Service("webapp")
+	if !ok || len(s.Depends) != 1 || len(s.Metrics) != 2 {
+		t.Fatalf("service %+v", s)
+	}
+	http, load, constant := s.Depends[0], s.Metrics[0], s.Metrics[1]
+	if http.Role != Dependency || http.Type != "http" || http.Interval != time.Second || http.Timeout != time.Second/2 ||
+		http.Options.String("url", "") != "http://localhost:3000/heartbeat" {
+		t.Errorf("http is %+v", http)
+	}
+	if load.Role != Metric || load.Interval != 3*time.Second || load.Timeout != 2*time.Second || load.Weight != 80 {
+		t.Errorf("cpu_load is %+v", load)
+	}
+	if constant.Interval != 10*time.Second || constant.Timeout != 9*time.Second {
+		t.Errorf("constant is %+v", constant)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Chdir("testdata/good")
+	cfg := load(t, "hardly-meant.toml")
+	compareGolden(t, "hardly-meant.txt", Mistakes(cfg.Warnings()).Error()+"\n")
+}
+
+func TestFileThatOthersCanWriteIsAWarning(t *testing.T) {
+	path := write(t, "[services.a]\nmetrics = [ { type = \"constant\", weight = 1 } ]\n")
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	want := path + ": can be written by every user of the machine: chmod o-w " + path
+	if got := Mistakes(load(t, path).Warnings()).Error(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestIncludeLeavesHiddenFilesAndFoldersOut(t *testing.T) {
+	path := write(t, `include = ["*.toml"]`)
+	for name, text := range map[string]string{
+		".#a.toml": "left behind by an editor", "a.toml": "[agent.tunnel]\nenabled = true\n", "folder.toml/x": "",
+	} {
+		file := filepath.Join(filepath.Dir(path), name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !load(t, path).Agent.Tunnel.Enabled {
+		t.Error("a.toml is not included")
+	}
+}
+
+func TestIncludedFolderThatCannotBeRead(t *testing.T) {
+	path := write(t, `include = ["lb.toml/*.toml"]`) // a file in the folder's place: permissions do not stop root
+	want := path + ": cannot be read: not a directory: look at the path and at the file system"
+	if _, err := Load(path, nil); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestFileThatIsTooLarge(t *testing.T) {
+	path := write(t, "")
+	if err := os.Truncate(path, sizeMax+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path, nil); err == nil || err.Error() != path+": is larger than 16 MiB: name a configuration, this can be none" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFileThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	for path, want := range map[string]string{
+		filepath.Join(dir, "lb.toml"): "cannot be read: no such file or directory: correct the path, or put a configuration there",
+		dir:                           "cannot be read: is a directory: name a file; a pattern such as \"conf.d/*.toml\" includes what is in a folder",
+	} {
+		if _, err := Load(path, nil); err == nil || err.Error() != path+": "+want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestWithoutValidatorOptionsAreNotJudged(t *testing.T) {
+	cfg, err := Load(write(t, "[services.a]\nmetrics = [ { type = \"moon_phase\", weight = 1, hemisphere = \"north\" } ]\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := cfg.Services[0].Metrics[0].Options
+	if got := o.String("hemisphere", ""); got != "north" {
+		t.Errorf("hemisphere is %q", got)
+	}
+	if err := o.Err(); err != nil {
+		t.Errorf("type, weight and what was asked for are left over: %v", err)
+	}
+}
+
+func TestErrorOfTheValidatorThatIsNoMistakes(t *testing.T) {
+	path := write(t, "\n[services.a]\nmetrics = [ { type = \"constant\", weight = 1 } ]\n")
+	_, err := Load(path, func(Check) error { return errors.New("no moon in sight") })
+	if err == nil || err.Error() != path+":3: services.a.metrics[0]: no moon in sight" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSchedulersAreSorted(t *testing.T) {
+	if !slices.IsSorted(Schedulers) {
+		t.Error("not sorted")
+	}
+}
