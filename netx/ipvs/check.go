@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 )
@@ -14,6 +15,9 @@ const (
 
 	// maxTimeout is ipvsadm's limit. The kernel counts ticks in 32 bits and wraps round without a word after 49 days.
 	maxTimeout = 31 * 24 * time.Hour
+
+	// maxThreshold is what Linux 6.1 takes, and ipvsadm.
+	maxThreshold = math.MaxInt32
 
 	// maxSchedulerName is IP_VS_SCHEDNAME_MAXLEN without its final zero byte.
 	maxSchedulerName = 15
@@ -122,6 +126,9 @@ func checkDestination(k Key, d Destination) error {
 	if d.Encap.Type > GRE || (d.Encap.Type == GUE) != (d.Encap.Port != 0) || (d.Encap.Type == IPIP && d.Encap.Flags != 0) {
 		return fmt.Errorf("%w: encapsulation type %d, port %d, flags %#x: GUE alone has a port, IPIP has no flags",
 			ErrInvalid, d.Encap.Type, d.Encap.Port, d.Encap.Flags)
+	}
+	if d.Upper > maxThreshold {
+		return fmt.Errorf("%w: the upper threshold %d is above %d", ErrInvalid, d.Upper, maxThreshold)
 	}
 	if d.Lower > d.Upper {
 		return fmt.Errorf("%w: the lower threshold %d is above the upper one, %d", ErrInvalid, d.Lower, d.Upper)

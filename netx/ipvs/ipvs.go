@@ -112,7 +112,7 @@ type Destination struct {
 	Port       uint16 // 0 for marks: the port stays the packet's own
 	Forwarding Forwarding
 	Weight     Weight
-	Upper      uint32 // connections above which it takes no new one; 0 is no limit
+	Upper      uint32 // connections above which it takes no new one, at most 2147483647; 0 is no limit
 	Lower      uint32 // connections below which it takes new ones again
 	Encap      Encap  // of Tunnel alone; zero is IPIP
 	// What the kernel counts; ignored by PutDestination.

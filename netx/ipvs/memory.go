@@ -265,14 +265,14 @@ func sortDestinations(ds []Destination) {
 // unicast follows __ip_vs_new_dest, as far as that can be known without a routing table.
 func unicast(a netip.Addr) bool {
 	if a.Is4() {
-		return a.As4()[0] != 0 && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+		return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
 	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
 }
 
-// schedulers are those of Linux 6.1 with every module, and "none", which forwards nothing.
+// schedulers are those of Debian's Linux 6.1, and "none", which forwards nothing.
 func schedulers() []string {
 	return []string{
-		"dh", "fo", "lblc", "lblcr", "lc", "mh", "none", "nq", "ovf", "rr", "sed", "sh", "twos", "wlc", "wrr",
+		"dh", "fo", "lblc", "lblcr", "lc", "mh", "none", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr",
 	}
 }

@@ -1,0 +1,203 @@
+// Package ipvstest holds the contract of ipvs.Table as tests, which every implementation passes.
+package ipvstest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// Run puts tables to the test. newTable gives an empty one that nobody else uses, and closes it when t ends.
+func Run(t *testing.T, newTable func(t *testing.T) ipvs.Table) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, ipvs.Table)
+	}{
+		{"an empty table dumps nothing", dumpEmpty},
+		{"a service is created as it was put", createServices},
+		{"an edited service keeps its destinations", editService},
+		{"every scheduler of the kernel is known", everyScheduler},
+		{"every flag is kept", everyFlag},
+		{"one mark serves both families", bothFamilies},
+		{"a deleted service takes its destinations along", deleteService},
+		{"destinations keep weight, thresholds and forwarding", createDestinations},
+		{"a destination is edited in place", editDestination},
+		{"a destination is known by address and port", sameAddressOtherPort},
+		{"an IPv4 service has IPv6 destinations by tunnel alone", mixedFamilies},
+		{"an IPv4-mapped address is IPv4", mappedAddress},
+		{"a deleted destination is gone, the others stay", deleteDestination},
+		{"dumps are sorted", sortedDump},
+		{"a dump is the caller's own", ownDump},
+		{"what is missing is named", missing},
+		{"bad services are refused and change nothing", badServices},
+		{"bad destinations are refused and change nothing", badDestinations},
+		{"a cancelled context changes nothing", cancelled},
+		{"several goroutines may use it", concurrent},
+		{"a closed table refuses", closed},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, newTable(t)) })
+	}
+}
+
+func key(mark ipvs.Mark, family ipvs.Family) ipvs.Key { return ipvs.Key{Mark: mark, Family: family} }
+
+func service(mark ipvs.Mark, family ipvs.Family) ipvs.Service {
+	return ipvs.Service{Key: key(mark, family), Scheduler: "wlc"}
+}
+
+func destination(address string, weight ipvs.Weight) ipvs.Destination {
+	return ipvs.Destination{Address: netip.MustParseAddr(address), Forwarding: ipvs.Tunnel, Weight: weight}
+}
+
+// want compares the whole table, as Dump gives it.
+func want(t *testing.T, table ipvs.Table, services ...ipvs.Service) {
+	t.Helper()
+	got, err := table.Dump(t.Context())
+	if err != nil {
+		t.Fatalf("dump: %v", err)
+	}
+	if diff := cmp.Diff(services, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("the table differs (- wanted, + found):\n%s", diff)
+	}
+}
+
+// with gives the service these destinations.
+func with(s ipvs.Service, ds ...ipvs.Destination) ipvs.Service {
+	s.Destinations = ds
+	return s
+}
+
+func putService(t *testing.T, table ipvs.Table, services ...ipvs.Service) {
+	t.Helper()
+	for _, s := range services {
+		if err := table.PutService(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func putDestination(t *testing.T, table ipvs.Table, k ipvs.Key, ds ...ipvs.Destination) {
+	t.Helper()
+	for _, d := range ds {
+		if err := table.PutDestination(t.Context(), k, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantError checks the cause and the words, which name operation and object.
+func wantError(t *testing.T, got, want error, words string) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Fatalf("error is %v, wanted %v", got, want)
+	}
+	if len(got.Error()) < len(words) || got.Error()[:len(words)] != words {
+		t.Fatalf("error reads %q, wanted it to begin with %q", got, words)
+	}
+}
+
+func dumpEmpty(t *testing.T, table ipvs.Table) {
+	want(t, table)
+}
+
+func sortedDump(t *testing.T, table ipvs.Table) {
+	putService(t, table, service(20, ipvs.IPv6), service(4294967295, ipvs.IPv4), service(3, ipvs.IPv4), service(20, ipvs.IPv4))
+	putDestination(t, table, key(20, ipvs.IPv4), destination("10.0.0.10", 1), destination("10.0.0.9", 1), destination("9.0.0.9", 1))
+	putDestination(t, table, key(20, ipvs.IPv6), destination("fd00::10", 1), destination("fd00::9", 1))
+	want(t, table,
+		service(3, ipvs.IPv4),
+		with(service(20, ipvs.IPv4), destination("9.0.0.9", 1), destination("10.0.0.9", 1), destination("10.0.0.10", 1)),
+		with(service(20, ipvs.IPv6), destination("fd00::9", 1), destination("fd00::10", 1)),
+		service(4294967295, ipvs.IPv4))
+}
+
+func ownDump(t *testing.T, table ipvs.Table) {
+	putService(t, table, service(7, ipvs.IPv4))
+	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
+	dump, err := table.Dump(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump[0].Scheduler = "rr"
+	dump[0].Destinations[0].Weight = 50
+	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+}
+
+func cancelled(t *testing.T, table ipvs.Table) {
+	putService(t, table, service(7, ipvs.IPv4))
+	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := table.Dump(ctx)
+	wantError(t, err, context.Canceled, "dump the load-balancing table: ")
+	wantError(t, table.PutService(ctx, service(8, ipvs.IPv4)), context.Canceled, "put service mark 8: ")
+	wantError(t, table.DeleteService(ctx, key(7, ipvs.IPv4)), context.Canceled, "delete service mark 7: ")
+	wantError(t, table.PutDestination(ctx, key(7, ipvs.IPv4), destination("10.0.0.2", 1)), context.Canceled,
+		"put destination 10.0.0.2 in mark 7: ")
+	wantError(t, table.DeleteDestination(ctx, key(7, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0), context.Canceled,
+		"delete destination 10.0.0.1 in mark 7: ")
+	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+}
+
+func concurrent(t *testing.T, table ipvs.Table) {
+	const workers, rounds = 8, 15
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	errs := make(chan error, workers)
+	for w := range workers {
+		k := key(ipvs.Mark(100+w), ipvs.IPv4)
+		go func() { errs <- work(ctx, table, k, rounds) }()
+	}
+	var wanted []ipvs.Service
+	for w := range workers {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+		wanted = append(wanted, with(service(ipvs.Mark(100+w), ipvs.IPv4), destination("10.0.0.1", rounds)))
+	}
+	want(t, table, wanted...)
+}
+
+// work makes a service's only destination go through the weights, and reads each back.
+func work(ctx context.Context, table ipvs.Table, k ipvs.Key, rounds int) error {
+	if err := table.PutService(ctx, service(k.Mark, k.Family)); err != nil {
+		return err
+	}
+	for i := range rounds {
+		d := destination("10.0.0.1", ipvs.Weight(i+1))
+		if err := table.PutDestination(ctx, k, d); err != nil {
+			return err
+		}
+		dump, err := table.Dump(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range dump {
+			if s.Key == k && (len(s.Destinations) != 1 || s.Destinations[0] != d) {
+				return errors.New(k.String() + " was read back otherwise than it was put")
+			}
+		}
+	}
+	return nil
+}
+
+func closed(t *testing.T, table ipvs.Table) {
+	putService(t, table, service(7, ipvs.IPv4))
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Close(); err != nil {
+		t.Fatalf("close again: %v", err)
+	}
+	_, err := table.Dump(t.Context())
+	wantError(t, err, net.ErrClosed, "dump the load-balancing table: ")
+	wantError(t, table.PutService(t.Context(), service(7, ipvs.IPv4)), net.ErrClosed, "put service mark 7: ")
+}

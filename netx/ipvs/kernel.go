@@ -1,0 +1,300 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/mdlayher/genetlink"
+	moby "github.com/moby/ipvs"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/netx"
+)
+
+// Kernel is the Table of the running kernel. Services go through moby/ipvs, destinations through messages of our own
+// (destination.go says why).
+//
+// It belongs to the network namespace of the thread that called NewKernel, whatever namespaces the process enters later.
+type Kernel struct {
+	// turn holds one token; its owner alone may use what is below. A channel and not a mutex, so that waiting ends with the
+	// context. moby's handle takes answers meant for others when two goroutines use it at once, and then waits for ever.
+	turn   chan struct{}
+	moby   *moby.Handle
+	genl   *genetlink.Conn
+	family uint16 // of IPVS among the generic netlink families
+	closed bool
+}
+
+// NewKernel opens the kernel's table. ErrNoIPVS where there is none, ErrNoPrivilege without CAP_NET_ADMIN.
+func NewKernel() (*Kernel, error) {
+	// Both sockets must come to be in one namespace, and a goroutine may change threads between them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	genl, err := genetlink.Dial(nil)
+	if err != nil {
+		return nil, fmt.Errorf("open the kernel's load-balancing table: generic netlink: %w", err)
+	}
+	k, err := newKernel(genl, openMoby)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the kernel's load-balancing table: %w", err), genl.Close())
+	}
+	return k, nil
+}
+
+// newKernel asks for IPVS and for the privilege before anything of moby/ipvs is called: moby remembers the family's number
+// for good, 0 if IPVS was missing, and with 0 every operation seems to succeed.
+func newKernel(genl *genetlink.Conn, open func() (*moby.Handle, error)) (*Kernel, error) {
+	k := &Kernel{turn: make(chan struct{}, 1), genl: genl}
+	k.turn <- struct{}{}
+	var err error
+	if k.family, err = ipvsFamily(genl); err != nil {
+		return nil, err
+	}
+	if err := k.mayRead(); err != nil {
+		return nil, err
+	}
+	if k.moby, err = open(); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// ipvsFamily gives the number of IPVS among the generic netlink families. The look-up itself has the kernel load ip_vs.
+func ipvsFamily(genl *genetlink.Conn) (uint16, error) {
+	family, err := genl.GetFamily("IPVS")
+	if errors.Is(err, unix.ENOENT) {
+		return 0, netx.ErrNoIPVS
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ask the kernel for IPVS: %w", err)
+	}
+	return family.ID, nil
+}
+
+// openMoby opens moby's handle and makes sure that it talks to IPVS. moby runs modprobe and logs, through logrus to stderr, when
+// that fails. Here it can change nothing, since ip_vs is already there; its failure means nothing either.
+func openMoby() (*moby.Handle, error) {
+	log := logrus.StandardLogger().Out
+	logrus.SetOutput(io.Discard)
+	h, err := moby.New("")
+	logrus.SetOutput(log)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	// Whether mark 1 is there does not matter: any answer but these two is not from IPVS.
+	_, err = h.GetService(mobyService(Service{Key: Key{Mark: 1, Family: IPv4}}))
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		h.Close()
+		return nil, explain(fmt.Errorf("talk to IPVS: %w", err))
+	}
+	return h, nil
+}
+
+// Dump implements Table. A weight above 65535, which only another program can have set, reads as 65535.
+func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
+	var services []Service
+	err := k.do(ctx, operation{verb: opDump}, func() error {
+		found, err := k.moby.GetServices()
+		if err != nil {
+			return k.explain(err, nil)
+		}
+		for _, f := range found {
+			s, ours := serviceOf(f)
+			if !ours {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			// A service that has just gone has no destinations and is no error.
+			if s.Destinations, err = k.destinations(s.Key); err != nil {
+				return fmt.Errorf("destinations of %s: %w", s.Key, k.explain(err, nil))
+			}
+			sortDestinations(s.Destinations)
+			services = append(services, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(services, func(a, b Service) int { return compareKeys(a.Key, b.Key) })
+	return services, nil
+}
+
+// PutService implements Table.
+func (k *Kernel) PutService(ctx context.Context, s Service) error {
+	return k.do(ctx, operation{verb: opPutService, key: s.Key}, func() error {
+		if err := checkService(s); err != nil {
+			return err
+		}
+		want := mobyService(s)
+		err := put(
+			func() error { return k.moby.UpdateService(want) }, unix.ESRCH,
+			func() error { return k.moby.NewService(want) })
+		return k.explain(err, noScheduler(s.Scheduler))
+	})
+}
+
+// DeleteService implements Table.
+func (k *Kernel) DeleteService(ctx context.Context, key Key) error {
+	return k.do(ctx, operation{verb: opDeleteService, key: key}, func() error {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+		return k.explain(k.moby.DelService(mobyService(Service{Key: key})), nil)
+	})
+}
+
+// PutDestination implements Table.
+func (k *Kernel) PutDestination(ctx context.Context, key Key, d Destination) error {
+	return k.do(ctx, operation{verb: opPutDestination, key: key, address: d.Address, port: d.Port}, func() error {
+		var err error
+		if d.Address, err = checkAddress(d.Address); err != nil {
+			return err
+		}
+		if err := checkDestination(key, d); err != nil {
+			return err
+		}
+		err = put(
+			func() error { return k.changeDestination(cmdSetDest, key, d) }, unix.ENOENT,
+			func() error { return k.changeDestination(cmdNewDest, key, d) })
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("%w: %s must be the address of one host, and some interface here must be up (%w)",
+				ErrInvalid, d.Address, err)
+		}
+		return k.explain(err, ErrNoDestination)
+	})
+}
+
+// DeleteDestination implements Table.
+func (k *Kernel) DeleteDestination(ctx context.Context, key Key, address netip.Addr, port uint16) error {
+	return k.do(ctx, operation{verb: opDeleteDestination, key: key, address: address, port: port}, func() error {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+		address, err := checkAddress(address)
+		if err != nil {
+			return err
+		}
+		err = k.changeDestination(cmdDelDest, key, Destination{Address: address, Port: port})
+		return k.explain(err, ErrNoDestination)
+	})
+}
+
+// Close implements Table. What comes after it fails with net.ErrClosed; the kernel's table stays as it is.
+func (k *Kernel) Close() error {
+	<-k.turn
+	defer func() { k.turn <- struct{}{} }()
+	if k.closed {
+		return nil
+	}
+	k.closed = true
+	k.moby.Close()
+	if err := k.genl.Close(); err != nil {
+		return fmt.Errorf("close the kernel's load-balancing table: %w", err)
+	}
+	return nil
+}
+
+// do has f talk to the kernel once it is our turn. f is not interrupted: the kernel answers within the call.
+func (k *Kernel) do(ctx context.Context, op operation, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return op.wrap(err)
+	}
+	select {
+	case <-k.turn:
+	case <-ctx.Done():
+		return op.wrap(ctx.Err())
+	}
+	defer func() { k.turn <- struct{}{} }()
+	if k.closed {
+		return op.wrap(net.ErrClosed)
+	}
+	return op.wrap(f())
+}
+
+// put edits what is there and adds what is not, which the kernel keeps apart. Another program may add or remove in
+// between, so it looks a few times before it gives up.
+func put(edit func() error, missing unix.Errno, add func() error) error {
+	const tries = 4
+	var err error
+	for range tries {
+		if err = edit(); !errors.Is(err, missing) {
+			return err
+		}
+		if err = add(); !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+	}
+	return fmt.Errorf("another program adds and removes it all the time: %w", err)
+}
+
+// explain gives the kernel's answer the name of its cause. absent is what ENOENT means for the operation: the kernel uses it
+// for a scheduler, for a destination, and for an IPVS that has gone.
+func (k *Kernel) explain(err, absent error) error {
+	if !errors.Is(err, unix.ENOENT) {
+		return explain(err)
+	}
+	if now, lookup := ipvsFamily(k.genl); lookup != nil || now != k.family {
+		// moby/ipvs remembers the family's old number as long as the process lives.
+		return fmt.Errorf("%w: it was unloaded since lb started; load it and restart lb", netx.ErrNoIPVS)
+	}
+	if absent == nil {
+		return err
+	}
+	return absent
+}
+
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w (%w)", netx.ErrNoPrivilege, err)
+	case errors.Is(err, unix.ESRCH):
+		return ErrNoService
+	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w (%w)", ErrInvalid, err)
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		return fmt.Errorf("%w: its IPVS does not know this address family; IPv6 needs CONFIG_IP_VS_IPV6 (%w)", ErrInvalid, err)
+	}
+	return err
+}
+
+// mobyService is a service as moby sends it. moby takes a mark of 0 for "chosen by address", hence checkKey before it.
+func mobyService(s Service) *moby.Service {
+	// The netmask by which persistence tells clients apart: for IPv4 bits in network order, for IPv6 the length of the prefix.
+	// All bits: each client by itself. The kernel refuses 0 for IPv6.
+	m := &moby.Service{FWMark: uint32(s.Mark), AddressFamily: unix.AF_INET, Netmask: 0xffffffff}
+	if s.Family == IPv6 {
+		m.AddressFamily, m.Netmask = unix.AF_INET6, 128
+	}
+	m.SchedName = s.Scheduler
+	m.Flags = uint32(s.Flags)
+	m.Timeout = uint32(s.Timeout / time.Second)
+	return m
+}
+
+// serviceOf reads a service, and says whether it is chosen by mark.
+func serviceOf(m *moby.Service) (Service, bool) {
+	s := Service{
+		Key:       Key{Mark: Mark(m.FWMark), Family: IPv4},
+		Scheduler: m.SchedName,
+		Flags:     Flags(m.Flags) &^ hashed,
+	}
+	if m.AddressFamily == unix.AF_INET6 {
+		s.Family = IPv6
+	}
+	if s.Flags&Persistent != 0 {
+		s.Timeout = time.Duration(m.Timeout) * time.Second
+	}
+	return s, m.FWMark != 0
+}

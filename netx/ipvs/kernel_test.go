@@ -1,0 +1,190 @@
+package ipvs
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/genetlink/genltest"
+	"github.com/mdlayher/netlink"
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/netx"
+)
+
+// kernelWith answers the look-up of the family with its number, or an errno, and all else with another errno.
+func kernelWith(t *testing.T, family func() (uint16, int), errno int) *genetlink.Conn {
+	t.Helper()
+	conn := genltest.Dial(func(g genetlink.Message, n netlink.Message) ([]genetlink.Message, error) {
+		if n.Header.Type != unix.GENL_ID_CTRL {
+			return nil, genltest.Error(errno)
+		}
+		id, missing := family()
+		if missing != 0 {
+			return nil, genltest.Error(missing)
+		}
+		return genltest.ServeFamily(genetlink.Family{ID: id, Version: 1, Name: "IPVS"}, nil)(g, n)
+	})
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func fixed(id uint16, errno int) func() (uint16, int) {
+	return func() (uint16, int) { return id, errno }
+}
+
+func TestNothingOfMobyIsCalledBeforeIPVSAndPrivilegeAreThere(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		genl *genetlink.Conn
+		want error
+	}{
+		{"no IPVS", kernelWith(t, fixed(0, int(unix.ENOENT)), int(unix.EPERM)), netx.ErrNoIPVS},
+		{"no privilege", kernelWith(t, fixed(30, 0), int(unix.EPERM)), netx.ErrNoPrivilege},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, err := newKernel(c.genl, func() (*moby.Handle, error) {
+				t.Error("moby was opened")
+				return nil, nil
+			})
+			if k != nil || !errors.Is(err, c.want) {
+				t.Errorf("got %v, %v; wanted %v", k, err, c.want)
+			}
+		})
+	}
+}
+
+func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
+	k := &Kernel{genl: kernelWith(t, fixed(30, 0), 0), family: 30}
+	for _, c := range []struct {
+		errno unix.Errno
+		want  error
+	}{
+		{unix.EPERM, netx.ErrNoPrivilege},
+		{unix.EACCES, netx.ErrNoPrivilege},
+		{unix.ESRCH, ErrNoService},
+		{unix.ENOENT, ErrNoDestination},
+		{unix.ERANGE, ErrInvalid},
+		{unix.EINVAL, ErrInvalid},
+		{unix.EAFNOSUPPORT, ErrInvalid},
+		{unix.ENOMEM, unix.ENOMEM},
+	} {
+		got := k.explain(&netlink.OpError{Op: "receive", Err: c.errno}, ErrNoDestination)
+		if !errors.Is(got, c.want) {
+			t.Errorf("%v became %v, wanted %v", c.errno, got, c.want)
+		}
+	}
+	if err := k.explain(nil, ErrNoDestination); err != nil {
+		t.Errorf("success became %v", err)
+	}
+}
+
+func TestIPVSThatWentIsNotTakenForAMissingDestination(t *testing.T) {
+	for name, family := range map[string]func() (uint16, int){
+		"unloaded":     fixed(0, int(unix.ENOENT)),
+		"loaded again": fixed(31, 0),
+	} {
+		k := &Kernel{genl: kernelWith(t, family, 0), family: 30}
+		if err := k.explain(unix.ENOENT, ErrNoDestination); !errors.Is(err, netx.ErrNoIPVS) || errors.Is(err, ErrNoDestination) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPutStopsWhenAnotherProgramNeverDoes(t *testing.T) {
+	edits, adds := 0, 0
+	err := put(func() error { edits++; return unix.ESRCH }, unix.ESRCH, func() error { adds++; return unix.EEXIST })
+	if !errors.Is(err, unix.EEXIST) || edits != adds || edits < 2 {
+		t.Errorf("%v after %d edits and %d adds", err, edits, adds)
+	}
+	adds = 0
+	if err := put(func() error { return nil }, unix.ESRCH, func() error { adds++; return nil }); err != nil || adds != 0 {
+		t.Errorf("edit that succeeds: %v, %d adds", err, adds)
+	}
+}
+
+func TestWaitingForTheHandleEndsWithTheContext(t *testing.T) {
+	k := &Kernel{turn: make(chan struct{}, 1)} // its token is taken
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- k.DeleteService(ctx, Key{Mark: 7, Family: IPv4}) }()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestDestinationOnTheWire(t *testing.T) {
+	d := Destination{
+		Address: netip.MustParseAddr("10.0.0.1"), Port: 0x1234, Forwarding: Tunnel, Weight: 0xabcd, Upper: 5, Lower: 4,
+		Encap: Encap{Type: GUE, Port: 6080, Flags: 1},
+	}
+	got, err := encodeDestination(Key{Mark: 7, Family: IPv6}, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"1400" + "0180", // the service
+		"0600" + "0100" + "0a000000",
+		"0800" + "0500" + "07000000",
+		"6000" + "0280", // the destination
+		"1400" + "0100" + "0a000001000000000000000000000000",
+		"0600" + "0200" + "12340000",
+		"0800" + "0300" + "02000000",
+		"0800" + "0400" + "cdab0000",
+		"0800" + "0500" + "05000000",
+		"0800" + "0600" + "04000000",
+		"0600" + "0b00" + "02000000",
+		"0500" + "0d00" + "01000000",
+		"0600" + "0e00" + "17c00000",
+		"0600" + "0f00" + "01000000",
+	}, "")
+	if hex.EncodeToString(got) != want {
+		t.Errorf("sent   %x\nwanted %s", got, want)
+	}
+	back, err := decodeDestination(IPv6, got)
+	if err != nil || back != d {
+		t.Errorf("read back %+v, %v", back, err)
+	}
+}
+
+func TestDestinationsOfOtherProgramsAreRead(t *testing.T) {
+	e := netlink.NewAttributeEncoder()
+	e.Nested(attrDest, func(e *netlink.AttributeEncoder) error {
+		e.Bytes(attrDestAddress, netip.MustParseAddr("fd00::1").AsSlice())
+		e.Uint32(attrDestForwarding, 0x103) // NOOUTPUT and the like stand above the three bits
+		e.Uint32(attrDestWeight, 100000)
+		e.Uint32(attrDestActive, 70000)
+		e.Uint32(attrDestInactive, 3)
+		e.Bytes(200, []byte("of a later kernel"))
+		return nil
+	})
+	data, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Without a family of its own, as before Linux 3.18, it has that of the service.
+	got, err := decodeDestination(IPv6, data)
+	want := Destination{Address: netip.MustParseAddr("fd00::1"), Forwarding: Route, Weight: 65535, ActiveConns: 70000, InactiveConns: 3}
+	if err != nil || got != want {
+		t.Errorf("read %+v, %v; wanted %+v", got, err, want)
+	}
+}
+
+func FuzzDecodeDestination(f *testing.F) {
+	seed, err := encodeDestination(Key{Mark: 7, Family: IPv4}, Destination{Address: netip.MustParseAddr("10.0.0.1")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if d, err := decodeDestination(IPv4, data); err == nil && d.Address.Zone() != "" {
+			t.Errorf("an address with a zone: %v", d)
+		}
+	})
+}
