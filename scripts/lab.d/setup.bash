@@ -21,25 +21,6 @@ kernel_has_ipvs() {
   [[ -e /proc/net/ip_vs ]]
 }
 
-apt() {
-  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root \
-    "$@" </dev/null >&2
-}
-
-need_tools() { # PROGRAM=PACKAGE...
-  local tool missing=()
-  for tool in "$@"; do
-    command -v "${tool%=*}" >/dev/null || missing+=("${tool#*=}")
-  done
-  ((${#missing[@]} > 0)) || return 0
-  command -v apt-get >/dev/null || fail 69 "programs are missing; install what Debian has in the packages ${missing[*]}."
-  ((EUID == 0)) || fail 77 "packages are missing. Run: sudo apt-get install --no-install-recommends ${missing[*]}"
-  say "installing ${missing[*]}"
-  apt install --no-install-recommends "${missing[@]}" 2>/dev/null ||
-    { apt update && apt install --no-install-recommends "${missing[@]}"; } ||
-    fail 69 "apt-get could not install ${missing[*]}: see above. Mend that, or install them yourself."
-}
-
 # Finds the newest kernel in the cache, or fetches one; several labs may start at once, so one at a time.
 find_kernel() {
   local cache=${XDG_CACHE_HOME:-$HOME/.cache}/lb-lab lock

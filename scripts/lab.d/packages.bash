@@ -1,0 +1,30 @@
+# Words to the caller, and Debian packages: for scripts/lab and scripts/test.
+# shellcheck shell=bash
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+fail() { # STATUS MESSAGE...
+  local status=$1
+  shift
+  say "$@"
+  exit "$status"
+}
+
+apt() {
+  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o APT::Sandbox::User=root \
+    "$@" </dev/null >&2
+}
+
+need_tools() { # PROGRAM=PACKAGE...
+  local tool missing=()
+  for tool in "$@"; do
+    command -v "${tool%=*}" >/dev/null || missing+=("${tool#*=}")
+  done
+  ((${#missing[@]} > 0)) || return 0
+  command -v apt-get >/dev/null || fail 69 "programs are missing; install what Debian has in the packages ${missing[*]}."
+  ((EUID == 0)) || fail 77 "packages are missing. Run: sudo apt-get install --no-install-recommends ${missing[*]}"
+  say "installing ${missing[*]}"
+  apt install --no-install-recommends "${missing[@]}" 2>/dev/null ||
+    { apt update && apt install --no-install-recommends "${missing[@]}"; } ||
+    fail 69 "apt-get could not install ${missing[*]}: see above. Mend that, or install them yourself."
+}
