@@ -69,7 +69,7 @@ func askCluster(ctx context.Context, c *client.Client, method, name string) (cli
 		return a, err
 	}
 	if a.Status == http.StatusNotFound {
-		return a, &RefusedError{fmt.Sprintf("this balancer has no cluster %q: `lb ctl cluster list` shows those it has", name)}
+		return a, notFound("this balancer has no cluster %q: `lb ctl cluster list` shows those it has", name)
 	}
 	return a, judge(a, client.Balancer())
 }

@@ -19,7 +19,10 @@ import (
 var ErrDown = errors.New("the service is down")
 
 // RefusedError says that a daemon refused the request: it is wrong, not the daemon (an answer with a 4xx status).
-type RefusedError struct{ Text string }
+type RefusedError struct {
+	Text     string
+	NotFound bool // because it knows no such service or cluster, or there is nothing to delete (404)
+}
 
 // Error returns the text.
 func (e *RefusedError) Error() string { return e.Text }
@@ -41,11 +44,16 @@ func judge(a client.Answer, daemon client.Daemon) error {
 	case a.Status < 400:
 		return nil
 	case a.Status == http.StatusForbidden || a.Status == http.StatusUnauthorized:
-		return &RefusedError{fmt.Sprintf("%s refuses: %s; try sudo", daemon.Name, a.Line())}
+		return &RefusedError{Text: fmt.Sprintf("%s refuses: %s; try sudo", daemon.Name, a.Line())}
 	case a.Status < 500:
-		return &RefusedError{fmt.Sprintf("%s refuses: %s", daemon.Name, a.Line())}
+		return &RefusedError{Text: fmt.Sprintf("%s refuses: %s", daemon.Name, a.Line())}
 	}
 	return fmt.Errorf("%s answers %d: %s; look at `journalctl -u %s`", daemon.Name, a.Status, a.Line(), daemon.Unit)
+}
+
+// notFound is the refusal of what a daemon does not know.
+func notFound(format string, args ...any) error {
+	return &RefusedError{Text: fmt.Sprintf(format, args...), NotFound: true}
 }
 
 // print writes an answer as it was served, with a newline at its end.

@@ -141,7 +141,7 @@ func (f Force) Do(ctx context.Context, out io.Writer, c *client.Client) error {
 		if err := print(out, a); err != nil {
 			return err
 		}
-		return f.notFound()
+		return f.missing()
 	}
 	if err := judge(a, client.Agent()); err != nil {
 		return err
@@ -149,10 +149,10 @@ func (f Force) Do(ctx context.Context, out io.Writer, c *client.Client) error {
 	return print(out, a)
 }
 
-// notFound says which of the two things was not found.
-func (f Force) notFound() error {
+// missing says which of the two things was not found.
+func (f Force) missing() error {
 	if !f.Delete {
-		return &RefusedError{fmt.Sprintf("this agent has no service %q: `lb ctl list` shows those it has", f.Service)}
+		return notFound("this agent has no service %q: `lb ctl list` shows those it has", f.Service)
 	}
 	whole := "this agent as a whole"
 	if f.Service != "" {
@@ -162,5 +162,5 @@ func (f Force) notFound() error {
 	if f.Kind == "health" {
 		state = "forced to a health"
 	}
-	return &RefusedError{fmt.Sprintf("nothing to delete: %s is not %s: `lb ctl list` shows what is forced", whole, state)}
+	return notFound("nothing to delete: %s is not %s: `lb ctl list` shows what is forced", whole, state)
 }

@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -61,7 +60,7 @@ func Status(ctx context.Context, out io.Writer, c *client.Client, service string
 	case http.StatusServiceUnavailable:
 		return ErrDown
 	case http.StatusNotFound:
-		return &RefusedError{fmt.Sprintf("this agent has no service %q: `lb ctl list` shows those it has", service)}
+		return notFound("this agent has no service %q: `lb ctl list` shows those it has", service)
 	}
 	return judge(a, client.Agent())
 }

@@ -1,0 +1,103 @@
+package ocf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/braintree/lb/ctl/salvage"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// marks returns the marks under which the kernel may have the cluster: that of the configuration, as far as it can be read, that
+// which the daemon says (0 when it does not), and the recorded one unless it was stopped or belongs to another cluster by now.
+func (r resource) marks(found salvage.Found, daemon uint32) []ipvs.Mark {
+	var marks []ipvs.Mark
+	add := func(mark uint32) {
+		if mark != 0 && !slices.Contains(marks, ipvs.Mark(mark)) {
+			marks = append(marks, ipvs.Mark(mark))
+		}
+	}
+	add(found.Marks[r.cluster])
+	add(daemon)
+	if rec, ok := r.recorded(); ok && !rec.stopped && !r.belongsToAnother(found, rec.mark) {
+		add(rec.mark)
+	}
+	return marks
+}
+
+// belongsToAnother tells whether the configuration gives the mark to another cluster.
+func (r resource) belongsToAnother(found salvage.Found, mark uint32) bool {
+	for cluster, m := range found.Marks {
+		if m == mark && cluster != r.cluster {
+			return true
+		}
+	}
+	return false
+}
+
+func (r resource) stateFile() string { return filepath.Join(r.StateDir, r.cluster) }
+
+// record is what the state file says: the mark that the cluster has in the kernel, or had before it was stopped.
+type record struct {
+	mark    uint32
+	stopped bool
+}
+
+// String is the line in the file.
+func (rec record) String() string {
+	if rec.stopped {
+		return fmt.Sprintf("mark %d stopped\n", rec.mark)
+	}
+	return fmt.Sprintf("mark %d running\n", rec.mark)
+}
+
+// recorded returns the record; ok is false when there is none.
+func (r resource) recorded() (rec record, ok bool) {
+	text, err := os.ReadFile(r.stateFile())
+	if err != nil {
+		return rec, false
+	}
+	var state string
+	if n, _ := fmt.Sscanf(string(text), "mark %d %s", &rec.mark, &state); n != 2 || rec.mark == 0 {
+		return record{}, false
+	}
+	rec.stopped = state == "stopped"
+	return rec, true
+}
+
+// keep writes the record, unless it stands there already. What prevents it is said, no more: only a later stop without daemon and
+// configuration misses the record.
+func (r resource) keep(rec record) {
+	if old, ok := r.recorded(); rec.mark == 0 || ok && old == rec {
+		return
+	}
+	if err := r.write(rec); err != nil {
+		r.say("note: cannot record mark %d of %s: %v", rec.mark, r.cluster, err)
+	}
+}
+
+// write puts the record in the place of the old one in one step.
+func (r resource) write(rec record) error {
+	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(r.StateDir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(rec.String())
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), r.stateFile())
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
