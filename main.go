@@ -11,15 +11,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/ocf"
 )
 
 // The exit statuses of every command but ocf, which has those of the OCF standard. exitStatuses says what they mean.
@@ -51,18 +55,18 @@ type process struct {
 	out  io.Writer
 	err  io.Writer
 	// plain says that out is no terminal.
-	plain  bool
-	getenv func(string) string
+	plain bool
+	env   []string
 }
 
 func main() {
 	os.Exit(run(process{
-		args:   os.Args,
-		in:     os.Stdin,
-		out:    os.Stdout,
-		err:    os.Stderr,
-		plain:  !term.IsTerminal(int(os.Stdout.Fd())),
-		getenv: os.Getenv,
+		args:  os.Args,
+		in:    os.Stdin,
+		out:   os.Stdout,
+		err:   os.Stderr,
+		plain: !term.IsTerminal(int(os.Stdout.Fd())),
+		env:   os.Environ(),
 	}))
 }
 
@@ -74,6 +78,8 @@ func run(p process) int {
 	}
 	app := p.lb()
 	switch name {
+	case "bigbrother", "ocf_big_brother":
+		return p.resourceAgent(context.Background(), words) // a cluster manager calls it every few seconds: no command line is built
 	case "litmusctl":
 		app = p.litmusctl()
 	}
@@ -119,7 +125,10 @@ func exitStatus(err error) int {
 		refused  *ctl.RefusedError
 		mistakes config.Mistakes
 	)
+	var status ocfStatus
 	switch {
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &usage), errors.As(err, &refused):
 		return statusRefused
 	case errors.As(err, &mistakes):
@@ -136,7 +145,7 @@ func exitStatus(err error) int {
 func (p process) report(err error) {
 	var mistakes config.Mistakes
 	switch {
-	case errors.Is(err, ctl.ErrDown):
+	case errors.Is(err, ctl.ErrDown), errors.As(err, new(ocfStatus)):
 		// what was printed says so
 	case errors.As(err, &mistakes) && len(mistakes) > 1:
 		fmt.Fprintf(p.err, "lb: the configuration has %d mistakes:\n", len(mistakes))
@@ -169,6 +178,7 @@ func (p process) lb() *cli.App {
 		},
 		Commands: []*cli.Command{
 			p.ctl(),
+			p.ocf(),
 			{
 				Name:        "version",
 				Usage:       "print the version, and what it was built with",
@@ -207,8 +217,21 @@ func configFlag() cli.Flag {
 }
 
 func (p process) console() ctl.Console {
-	return ctl.Console{In: p.in, Out: p.out, Err: p.err, Plain: p.plain, Getenv: p.getenv}
+	return ctl.Console{In: p.in, Out: p.out, Err: p.err, Plain: p.plain, Getenv: p.getenv, Load: load}
 }
+
+// getenv returns the value of a variable of the environment.
+func (p process) getenv(key string) string {
+	for _, pair := range slices.Backward(p.env) {
+		if k, value, _ := strings.Cut(pair, "="); k == key {
+			return value
+		}
+	}
+	return ""
+}
+
+// load reads the configuration, with the options of its checks judged by the checks themselves.
+func load(path string) (*config.Config, error) { return config.Load(path, check.Validate) }
 
 // ctl is the operator's tool.
 func (p process) ctl() *cli.Command {
@@ -221,6 +244,46 @@ func (p process) ctl() *cli.Command {
   lb ctl cluster status webapp`,
 		Subcommands: ctl.Commands(p.console()),
 	}
+}
+
+// ocf is the resource agent under a name of lb's own.
+func (p process) ocf() *cli.Command {
+	return &cli.Command{
+		Name:      "ocf",
+		Usage:     "resource agent for Pacemaker; also as a link named bigbrother",
+		ArgsUsage: "ACTION",
+		Description: `Installed as the link /usr/lib/ocf/resource.d/braintree/bigbrother. Its parameters come in the environment; lb ocf usage lists them.
+
+Examples:
+  OCF_RESKEY_cluster=webapp lb ocf monitor
+  lb ocf meta-data`,
+		Action: func(c *cli.Context) error {
+			if status := p.resourceAgent(c.Context, c.Args().Slice()); status != statusDone {
+				return ocfStatus(status)
+			}
+			return nil
+		},
+	}
+}
+
+// ocfStatus is the exit status of an OCF action that has said already what is wrong.
+type ocfStatus int
+
+// Error makes it an error.
+func (s ocfStatus) Error() string { return fmt.Sprintf("OCF status %d", int(s)) }
+
+// resourceAgent carries out an OCF action and returns its exit status.
+func (p process) resourceAgent(ctx context.Context, words []string) int {
+	return ocf.ThisMachine(openTable, load).Run(ctx, words, p.env, p.out, p.err)
+}
+
+// openTable opens the kernel's load-balancing table.
+func openTable() (ipvs.Table, error) {
+	table, err := ipvs.NewKernel()
+	if err != nil {
+		return nil, err
+	}
+	return table, nil
 }
 
 // version prints what this file is.

@@ -8,9 +8,13 @@ import (
 	"net/http"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"github.com/braintree/lb/ctl/client"
 )
+
+// startLimit bounds a start: it is answered after the first readings of the nodes, so within the cluster's check_timeout and a bit.
+const startLimit = 60 * time.Second
 
 // ClusterState is a cluster as the balancer describes it in JSON.
 type ClusterState struct {
@@ -64,7 +68,11 @@ func askCluster(ctx context.Context, c *client.Client, method, name string) (cli
 	if err := checkName("cluster", name); err != nil {
 		return client.Answer{}, err
 	}
-	a, err := c.Ask(ctx, client.Question{Method: method, Path: "/cluster/" + name, JSON: true})
+	q := client.Question{Method: method, Path: "/cluster/" + name, JSON: method == http.MethodGet}
+	if method == http.MethodPut {
+		q.Limit = startLimit
+	}
+	a, err := c.Ask(ctx, q)
 	if err != nil {
 		return a, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/cmdline"
 )
@@ -39,7 +40,7 @@ func ServiceCommands(con Console) []*cli.Command {
 
 // Commands are all of the operator's commands.
 func Commands(con Console) []*cli.Command {
-	return append(ServiceCommands(con), con.cluster(), con.checkConfig())
+	return append(ServiceCommands(con), con.cluster(), con.checkConfig(), con.exampleConfig())
 }
 
 func (con Console) list() *cli.Command {
@@ -219,6 +220,22 @@ Examples:
 				path = c.Args().First()
 			}
 			return CheckConfig(con.Out, con.Err, con.Load, path)
+		},
+	}
+}
+
+func (con Console) exampleConfig() *cli.Command {
+	return &cli.Command{
+		Name:  "example-config",
+		Usage: "print an annotated configuration to start from: every key with its default",
+		Description: `Examples:
+  lb ctl example-config >/etc/lb/lb.toml`,
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 0, ""); err != nil {
+				return err
+			}
+			_, err := io.WriteString(con.Out, config.Example)
+			return err
 		},
 	}
 }

@@ -113,14 +113,17 @@ func (r resource) start(ctx context.Context) int {
 	}
 }
 
-// startDaemonSide asks the daemon to run the cluster. A daemon that is not there yet, as at boot, is waited for.
+// startDaemonSide asks the daemon to run the cluster; it answers after the first readings of the nodes. A daemon that is not there
+// yet, as at boot, is waited for.
 func (r resource) startDaemonSide(ctx context.Context, c *client.Client) error {
+	asking, cancelAsking := context.WithTimeout(ctx, r.Settle)
+	defer cancelAsking()
 	patient, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()
 	for {
-		err := r.set(ctx, c, true)
+		_, err := ctl.SetCluster(asking, c, r.cluster, true)
 		var unreachable *client.UnreachableError
-		if err == nil || !errors.As(err, &unreachable) || !r.wait(patient) {
+		if err == nil || !errors.As(err, &unreachable) || errors.Is(err, context.DeadlineExceeded) || !r.wait(patient) {
 			return err
 		}
 	}

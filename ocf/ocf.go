@@ -178,14 +178,6 @@ func (r resource) ask(ctx context.Context, c *client.Client) (ctl.ClusterState, 
 	return ctl.AskCluster(ctx, c, r.cluster)
 }
 
-// set has lb balance start or stop the cluster.
-func (r resource) set(ctx context.Context, c *client.Client, run bool) error {
-	ctx, cancel := context.WithTimeout(ctx, r.AskLimit)
-	defer cancel()
-	_, err := ctl.SetCluster(ctx, c, r.cluster, run)
-	return err
-}
-
 // services returns the kernel's services that have one of the marks. A kernel without IPVS has none.
 func services(ctx context.Context, table ipvs.Table, marks []ipvs.Mark) ([]ipvs.Service, error) {
 	all, err := table.Dump(ctx)

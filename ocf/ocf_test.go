@@ -462,10 +462,11 @@ func TestMonitorKeepsTheRecord(t *testing.T) {
 func TestTheClusterManagersTimeoutIsKept(t *testing.T) {
 	s := newStage(t)
 	s.hang()
-	s.machine.AskLimit, s.machine.Patience = time.Hour, time.Hour
+	s.machine.AskLimit, s.machine.Patience, s.machine.Settle = time.Hour, time.Hour, time.Hour
 	s.seed(7)
 	s.env = append(s.env, "OCF_RESKEY_CRM_meta_timeout=500")
 	s.do(t, "monitor", 1, "no answer in time")
+	s.do(t, "start", 1, "no answer in time")
 	s.do(t, "stop", 0, "took mark 7")
 }
 

@@ -42,7 +42,9 @@ func (r resource) stopDaemonSide(ctx context.Context, found salvage.Found) (uint
 	if err != nil {
 		return 0, err
 	}
-	if err := r.set(ctx, c, false); err != nil {
+	asking, cancel := context.WithTimeout(ctx, r.AskLimit)
+	defer cancel()
+	if _, err := ctl.SetCluster(asking, c, r.cluster, false); err != nil {
 		return 0, err
 	}
 	state, err := r.ask(ctx, c)

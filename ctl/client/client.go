@@ -2,6 +2,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,10 +29,10 @@ func Agent() Daemon { return Daemon{Name: "lb agent", Unit: "lb-agent"} }
 func Balancer() Daemon { return Daemon{Name: "lb balance", Unit: "lb-balance"} }
 
 const (
-	// askTimeout bounds one question, connecting included, unless the context ends earlier.
+	// askTimeout bounds one question, connecting included, unless the question or the context say otherwise.
 	askTimeout = 10 * time.Second
 	// maxBody bounds an answer; a list of a thousand clusters is far below it.
-	maxBody = 16 << 20
+	maxBody = 4 << 20
 )
 
 // Client asks one daemon. It may be used by several goroutines.
@@ -75,7 +76,8 @@ type Question struct {
 	Method string // "" is GET
 	Path   string // such as /webapp/status, with each element already escaped
 	Form   url.Values
-	JSON   bool // ask for JSON instead of text
+	JSON   bool          // ask for JSON instead of text
+	Limit  time.Duration // for the whole answer; 0 is 10 s
 }
 
 // Answer is what came back, whatever its status.
@@ -95,7 +97,7 @@ func (a Answer) Line() string {
 
 // Ask puts one question. An error means that no whole answer came: it is an *UnreachableError.
 func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(q.Limit, askTimeout))
 	defer cancel()
 	var body io.Reader
 	if q.Form != nil {
