@@ -78,10 +78,11 @@ func parseDocument(name, text string) (*document, *Mistake) {
 	return &document{name: name, tree: plain(tree).(map[string]any), lines: lines}, nil
 }
 
-// lineOf is the line of an error's position. At a line that ends too early the decoder sometimes counts its end already.
+// lineOf is the line of an error's position. At a line that ends too early the decoder sometimes counts its end
+// already; of some errors it knows no byte and gives -1.
 func lineOf(text string, at toml.Position) int {
-	text = strings.TrimPrefix(text, "\ufeff")
-	if at.Start < len(text) && text[at.Start] == '\n' {
+	text = withoutMark(text)
+	if at.Start >= 0 && at.Start < len(text) && text[at.Start] == '\n' {
 		return min(at.Line, strings.Count(text[:at.Start], "\n")+1)
 	}
 	return at.Line

@@ -38,12 +38,22 @@ func joinIndex(path string, i int) string { return path + "[" + strconv.Itoa(i) 
 // follow keys: whether the document is right, the decoder has to say. In a document that is wrong it stops
 // somewhere; it always ends, and errNesting with the line is its only error.
 func positions(text string) (lines map[string]int, line int, err error) {
-	s := &scanner{text: strings.TrimPrefix(text, "\ufeff"), line: 1, lines: map[string]int{}, last: map[string]int{}}
+	s := &scanner{text: withoutMark(text), line: 1, lines: map[string]int{}, last: map[string]int{}}
 	s.document()
 	if s.tooDeep {
 		return s.lines, s.line, errNesting
 	}
 	return s.lines, 0, nil
+}
+
+// withoutMark takes the byte order marks away that the decoder takes away.
+func withoutMark(text string) string {
+	for _, mark := range []string{"\xff\xfe", "\xfe\xff", "\xef\xbb\xbf"} {
+		if rest, ok := strings.CutPrefix(text, mark); ok {
+			return rest
+		}
+	}
+	return text
 }
 
 // scanner is a position in a document. Its methods that read something return false when they cannot.
