@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +205,22 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 	}
 	if constant.Interval != 10*time.Second || constant.Timeout != 9*time.Second {
 		t.Errorf("constant is %+v", constant)
+	}
+}
+
+func TestListenForms(t *testing.T) {
+	for listen, good := range map[string]bool{
+		":9293": true, "0.0.0.0:80": true, "[::1]:9293": true, "[::]:9293": true, "app01.example.com:9293": true, "localhost:1": true,
+		"": false, "9293": false, "[::1]": false, "[::1:80": false, "[127.0.0.1]:80": false, ":http": false, ":-1": false, ":65536": false,
+		"a b:80": false, "1.2.3:80": false, "unix:/run/lb.sock": false,
+	} {
+		cfg, err := Load(write(t, "[agent]\nlisten = "+strconv.Quote(listen)), nil)
+		switch {
+		case good && (err != nil || cfg.Agent.Listen != listen):
+			t.Errorf("%q: %v", listen, err)
+		case !good && err == nil:
+			t.Errorf("%q is taken", listen)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -65,20 +66,20 @@ func TestSectionGivesDefaultsWithoutMistakes(t *testing.T) {
 func TestSectionReportsEachMistakeOnce(t *testing.T) {
 	s := NewSection(map[string]any{
 		"url": 5, "count": 9, "share": "half", "strict": "yes", "every": 2, "late": "-2s", "hosts": []any{"a", 1},
-		"headers": map[string]any{"Host": true}, "colour": "red", "coutn": 1,
+		"ratio": math.NaN(), "headers": map[string]any{"Host": true}, "colour": "red", "coutn": 1,
 	})
 	for range 2 { // asking again must change nothing
 		if s.String("url", "") == "" {
 			s.Mistake("url", "is missing", "a consequence of the wrong type, not to be told")
 		}
-		if s.Int("count", 1, 1, 5) != 1 || s.Float("share", 1) != 1 || s.Bool("strict", false) || s.Duration("every", time.Second) != time.Second ||
+		if s.Int("count", 1, 1, 5) != 1 || s.Float("share", 1) != 1 || s.Float("ratio", 1) != 1 || s.Bool("strict", false) || s.Duration("every", time.Second) != time.Second ||
 			s.Duration("late", time.Second) != time.Second || len(s.Strings("hosts")) != 1 || len(s.StringMap("headers")) != 0 {
 			t.Error("a wrong value does not give the default")
 		}
 		s.Mistake("path", "is missing", "write one")
 	}
 	want := strings.Join([]string{
-		`colour = "red": is an unknown key: remove it; known here: count, every, headers, hosts, late, share, strict, url`,
+		`colour = "red": is an unknown key: remove it; known here: count, every, headers, hosts, late, ratio, share, strict, url`,
 		`count = 9: must be 1 to 5: write a number in that range`,
 		`coutn = 1: is an unknown key: did you mean count?`,
 		`every = 2: has no unit: write "2s" for seconds, "2ms" for milliseconds`,
@@ -86,6 +87,7 @@ func TestSectionReportsEachMistakeOnce(t *testing.T) {
 		`hosts[1] = 1: must be a string, is a whole number: write it in quotes`,
 		`late = "-2s": is negative: write a duration of 0s or more`,
 		`path: is missing: write one`,
+		`ratio = NaN: must be a finite number: write one such as 0.5`,
 		`share = "half": must be a number, is a string: write it without quotes`,
 		`strict = "yes": must be true or false, is a string: write it without quotes`,
 		`url = 5: must be a string, is a whole number: write it in quotes: url = "…"`,
