@@ -1,0 +1,197 @@
+// Package agent is the daemon of an app node: it measures the services in the background and answers for their health.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/config"
+)
+
+const (
+	// settleTime bounds how long the first answers, and a reload, wait for the first results of new checks. A load balancer's
+	// poll outlasts it, so a restart of the agent does not show as a failure.
+	settleTime = 2 * time.Second
+	// stopTime bounds each step of stopping: requests under way, then checks.
+	stopTime = 3 * time.Second
+)
+
+// Options are what an agent needs from the program around it.
+type Options struct {
+	Load    func() (*config.Config, error) // reads the configuration, at start and at every reload
+	Reload  <-chan struct{}                // asks for a reload; nil: never. Make it buffered: a reload may take some seconds
+	Log     *slog.Logger
+	Version string // shown on the first line of GET /
+
+	Ready func() // called once, when requests are answered; nil: nothing
+
+	// Tunnel sets this machine up as a real server for the virtual IPs, at start and after a reload, when agent.tunnel
+	// is enabled; it must be idempotent. nil: [agent.tunnel] is refused.
+	Tunnel     func(ctx context.Context, vips []netip.Addr) error
+	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: asks the kernel
+
+	Host     check.Host // where checks find the kernel's files; zero: this machine's
+	Hostname string     // spreads the checks of a fleet over their intervals; "": asks the kernel
+}
+
+// Agent is the daemon. Make it with New, then Run it.
+type Agent struct {
+	opts   Options
+	log    *slog.Logger
+	forces *force.Store
+
+	tcp     net.Listener
+	control net.Listener
+
+	current atomic.Pointer[set] // what is measured now; replaced as a whole by a reload
+}
+
+// New loads the configuration, reads the forced states, binds the listeners and sets up the tunnel: all that can fail. What it
+// bound is closed again when it fails; after it succeeded, Run must be called.
+func New(ctx context.Context, o Options) (_ *Agent, err error) {
+	if o.LocalAddrs == nil {
+		o.LocalAddrs = localAddrs
+	}
+	if o.Hostname == "" {
+		// Without a name all that is lost is that fleets spread their checks.
+		o.Hostname, _ = os.Hostname()
+	}
+	a := &Agent{opts: o, log: o.Log}
+	cfg, err := o.Load()
+	if err != nil {
+		return nil, err
+	}
+	first, err := a.build(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	if a.forces, err = a.openForces(cfg); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.closeListeners())
+		}
+	}()
+	if a.control, err = listenControl(ctx, cfg.Agent.Control); err != nil {
+		return nil, err
+	}
+	if a.tcp, err = listenTCP(ctx, cfg.Agent.Listen); err != nil {
+		return nil, err
+	}
+	if err := a.setUpTunnel(ctx, cfg); err != nil {
+		return nil, err
+	}
+	a.current.Store(first)
+	return a, nil
+}
+
+// Addr is the address that reads are answered on.
+func (a *Agent) Addr() net.Addr { return a.tcp.Addr() }
+
+// openForces reads the forced states and tells what in them wants an operator's eye.
+func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
+	store, bad, err := force.Open(cfg.Agent.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range bad {
+		a.log.Warn("a forced state cannot be used", "err", b)
+	}
+	for _, f := range store.All() {
+		if _, ok := cfg.Service(f.Service); f.Service != "" && !ok {
+			a.log.Warn("a forced state is kept for a service that is not in the configuration", "service", f.Service, "kind", f.Kind, "reason", f.Reason)
+		}
+	}
+	return store, nil
+}
+
+func (a *Agent) closeListeners() error {
+	var errs []error
+	for _, l := range []net.Listener{a.control, a.tcp} {
+		if l != nil {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run measures and answers until ctx ends; then it lets requests under way finish, and stops its checks. The error is nil when it
+// ended because it was asked to.
+func (a *Agent) Run(ctx context.Context) error {
+	// The checks outlive the end of ctx by as long as requests are still answered from them.
+	checks, stopChecks := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopChecks()
+	first := a.current.Load()
+	a.start(checks, first.probes())
+	settle(ctx, first.probes())
+
+	var wg sync.WaitGroup
+	failed := make(chan error, 2)
+	reads, changes := a.newServer(overTCP), a.newServer(overSocket)
+	for _, s := range []struct {
+		server *http.Server
+		l      net.Listener
+	}{{reads, limit(a.tcp, maxReaders)}, {changes, limit(a.control, maxChangers)}} {
+		wg.Go(func() {
+			if err := s.server.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve on %s: %w", s.l.Addr(), err)
+			}
+		})
+	}
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
+	wg.Go(func() { a.watch(watching) })
+	a.log.Info("agent is ready", "listen", a.tcp.Addr().String(), "control", a.control.Addr().String(), "services", len(first.services))
+	if a.opts.Ready != nil {
+		a.opts.Ready()
+	}
+
+	err := a.attend(ctx, checks, failed)
+
+	stopWatching()
+	shutdown(changes, reads)
+	wg.Wait()
+	stopChecks()
+	a.await(a.current.Load().probes())
+	a.log.Info("agent has stopped")
+	return err
+}
+
+// attend reloads when asked to, until ctx ends or a listener fails.
+func (a *Agent) attend(ctx, checks context.Context, failed <-chan error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-a.opts.Reload:
+			a.reload(ctx, checks)
+		}
+	}
+}
+
+// shutdown lets requests under way finish, within stopTime for all servers together.
+func shutdown(servers ...*http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	for _, s := range servers {
+		if s.Shutdown(ctx) != nil {
+			s.Close() // whoever is still there after stopTime is cut off; there is nobody left to tell
+		}
+	}
+}

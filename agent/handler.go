@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/agent/score"
+)
+
+// way is how a request came in.
+type way int
+
+const (
+	overTCP    way = iota // reads; changes only from this machine, and only with agent.trust_loopback
+	overSocket            // reads and changes: the socket's mode says who may
+)
+
+const (
+	notFound = "NOT FOUND"
+
+	unknownPath = notFound + `
+lb agent answers
+  GET /                      all services
+  GET /SERVICE/status        one service
+  GET /SERVICE/metrics       its figures
+and on its control socket
+  POST, DELETE /SERVICE/down|up|health
+  POST, DELETE /down|up|health             of all services
+`
+	notYet = notFound + "\nThis version of lb does not have that page: use GET / or GET /SERVICE/status, with Accept: application/json for a program.\n"
+)
+
+// handler answers requests that come in one way. It routes by itself: http.ServeMux would redirect paths such as //webapp/status,
+// which litmus_paper answers and health checkers do not follow.
+func (a *Agent) handler(over way) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		parts := strings.Split(strings.TrimLeft(r.URL.Path, "/"), "/")
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		// A client with an empty variable for the service asks for //down. That must not force every service.
+		changes := (r.Method == http.MethodPost || r.Method == http.MethodDelete) && !strings.HasPrefix(r.URL.Path, "//")
+		switch {
+		case reads && len(parts) == 1 && parts[0] == "":
+			a.answerList(w, r)
+		case reads && len(parts) == 2 && parts[1] == "status":
+			a.answerStatus(w, r, parts[0])
+		case reads && len(parts) == 2 && parts[1] == "metrics":
+			a.answerMetrics(w, parts[0])
+		case reads && (len(parts) == 1 && parts[0] == "metrics" || len(parts) == 2 && parts[1] == "watch"):
+			answer(w, http.StatusNotFound, notYet)
+		case changes && len(parts) == 1 && score.Kind(parts[0]).Valid():
+			a.change(w, r, over, "", score.Kind(parts[0]))
+		case changes && len(parts) == 2 && parts[0] != "" && score.Kind(parts[1]).Valid():
+			a.change(w, r, over, parts[0], score.Kind(parts[1]))
+		default:
+			answer(w, http.StatusNotFound, unknownPath)
+		}
+	})
+}
+
+func (a *Agent) answerList(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	var views []view
+	for _, s := range a.current.Load().services {
+		views = append(views, a.look(s, now))
+	}
+	if !wantsJSON(r) {
+		answer(w, http.StatusOK, tableText(a.opts.Version, views))
+		return
+	}
+	report := Report{Version: a.opts.Version, Services: make([]ServiceReport, len(views))}
+	for i, v := range views {
+		report.Services[i] = v.report(now)
+	}
+	answerJSON(w, http.StatusOK, report)
+}
+
+func (a *Agent) answerStatus(w http.ResponseWriter, r *http.Request, name string) {
+	s, ok := a.current.Load().byName[name]
+	if !ok {
+		w.Header().Set("X-Health", "0")
+		answer(w, http.StatusNotFound, notFound)
+		return
+	}
+	now := time.Now()
+	v := a.look(s, now)
+	w.Header().Set("X-Health", strconv.Itoa(v.health))
+	if v.forced != nil {
+		w.Header().Set("X-Health-Forced", string(v.forced.Kind))
+	}
+	status := http.StatusOK
+	if v.health == 0 {
+		status = http.StatusServiceUnavailable
+	}
+	if wantsJSON(r) {
+		answerJSON(w, status, v.report(now))
+		return
+	}
+	answer(w, status, v.statusText(now))
+}
+
+func (a *Agent) answerMetrics(w http.ResponseWriter, name string) {
+	s, ok := a.current.Load().byName[name]
+	if !ok {
+		answer(w, http.StatusNotFound, notFound)
+		return
+	}
+	answer(w, http.StatusOK, a.look(s, time.Now()).metricsText())
+}
+
+// wantsJSON tells whether the client asks for JSON by name. What takes anything gets text, as from litmus_paper.
+func wantsJSON(r *http.Request) bool {
+	for _, accept := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(accept, ",") {
+			if t, params, err := mime.ParseMediaType(part); err == nil && t == "application/json" && params["q"] != "0" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func answer(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	send(w, status, []byte(body))
+}
+
+func answerJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil { // a report always encodes; a NaN in a later one must not look like a healthy answer
+		answer(w, http.StatusInternalServerError, "encode the answer: "+err.Error()+"\n")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	send(w, status, append(body, '\n'))
+}
+
+func send(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(body) // a client that went away is not our concern
+}

@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/config"
+)
+
+// runAsProcess is an agent in a process of its own, for tests that kill it.
+func runAsProcess(dir string) {
+	log := &logged{}
+	a, err := New(context.Background(), Options{
+		Load: func() (*config.Config, error) { return configIn(dir, webapp("true")), nil }, Log: log.logger(), Version: "1.2.3",
+		Ready: func() { fmt.Println("ready") },
+	})
+	if err == nil {
+		err = a.Run(context.Background())
+	}
+	fmt.Println("ended:", err, log)
+	os.Exit(1)
+}
+
+// startProcess starts an agent in a process of its own and waits until it answers.
+func startProcess(t *testing.T, dir string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "AGENT_TEST_DIR="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		cmd.Process.Kill()
+		t.Fatalf("the agent said %q", line)
+	}
+	return cmd
+}
+
+func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
+	dir := shortDir(t)
+	socket := client(filepath.Join(dir, "agent.sock"))
+	status := func() string {
+		t.Helper()
+		r, err := socket.Get("http://agent/webapp/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bodyOf(t, r)
+	}
+	kill := func(cmd *exec.Cmd) {
+		t.Helper()
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait() // it was killed, and says so
+	}
+
+	first := startProcess(t, dir)
+	r, err := socket.PostForm("http://agent/webapp/down", map[string][]string{"reason": {"apt upgrades"}, "who": {"kim"}})
+	if err != nil || r.StatusCode != http.StatusCreated {
+		t.Fatalf("force: %v, %v", r, err)
+	}
+	bodyOf(t, r)
+	before := status()
+	kill(first)
+
+	second := startProcess(t, dir) // over the socket that the dead one left
+	defer kill(second)
+	if after := status(); after != before || !strings.HasPrefix(after, "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\n") {
+		t.Errorf("before the kill:\n%s\nafter it:\n%s", before, after)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://agent/webapp/down", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err = socket.Do(req); err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("delete: %v, %v", r, err)
+	}
+	bodyOf(t, r)
+	if after := status(); !strings.HasPrefix(after, "Health: 85\n") {
+		t.Errorf("after the delete:\n%s", after)
+	}
+}
+
+func TestStoppingKillsWhatChecksStarted(t *testing.T) {
+	dir := shortDir(t)
+	cfg := configIn(dir, webapp("true"))
+	hung := depends("script", map[string]any{"command": "echo $$ > " + dir + "/pid; sleep 1000"})
+	hung.Timeout = time.Hour
+	cfg.Services[0].Depends = append(cfg.Services[0].Depends, hung)
+	_, stop := running(t, cfg)
+	pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(pid))); err == nil {
+		t.Errorf("process %s of a check is left behind", pid)
+	}
+}

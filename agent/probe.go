@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"context"
+	"hash/fnv"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/config"
+)
+
+// probe is one check of one service with its clock and its latest result. One goroutine runs it, so that there are never two runs
+// at once; any may read the result.
+type probe struct {
+	service string
+	cfg     config.Check
+	check   check.Check
+	phase   time.Duration // from the start to the second run, within 1 ns to the interval
+
+	latest atomic.Pointer[result] // nil until the first run has ended
+	ran    chan struct{}          // closed when the first run has ended
+
+	cancel context.CancelFunc // ends the goroutine; set by start
+	done   chan struct{}      // closed when the goroutine has ended
+}
+
+// result is what the latest run found, and when it ended.
+type result struct {
+	check.Result
+	at time.Time
+}
+
+// newProbe makes a probe; nth tells apart equal checks of one service.
+func newProbe(service string, cfg config.Check, c check.Check, hostname string, nth int) *probe {
+	return &probe{
+		service: service, cfg: cfg, check: c,
+		phase: phase(cfg.Interval, hostname, service, string(cfg.Role), c.Display(), strconv.Itoa(nth)),
+		ran:   make(chan struct{}),
+		done:  make(chan struct{}),
+	}
+}
+
+// phase spreads checks over their interval by what they look at and where from, so that neither the checks of a machine nor the
+// machines of a fleet that started together move in step.
+func phase(interval time.Duration, about ...string) time.Duration {
+	h := fnv.New64a()
+	for _, s := range about {
+		h.Write([]byte(s)) // a hash never fails
+		h.Write([]byte{0})
+	}
+	return 1 + time.Duration(h.Sum64()%uint64(interval))
+}
+
+// same tells whether the probe does what cfg asks for, so that a reload may keep it with its result.
+func (p *probe) same(service string, cfg config.Check) bool {
+	return p.service == service && p.cfg.Role == cfg.Role && p.cfg.Type == cfg.Type && p.cfg.Interval == cfg.Interval &&
+		p.cfg.Timeout == cfg.Timeout && p.cfg.Weight == cfg.Weight && p.cfg.Options.Equal(cfg.Options)
+}
+
+// loop runs the check at once, then at its phase, then once an interval. A run that was due while another one was still going is
+// left out.
+func (p *probe) loop(ctx context.Context, log *slog.Logger) {
+	defer close(p.done)
+	next := time.Now().Add(p.phase)
+	p.once(ctx, log)
+	close(p.ran)
+	for {
+		if late := time.Since(next); late >= 0 {
+			next = next.Add(late.Truncate(p.cfg.Interval) + p.cfg.Interval)
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		p.once(ctx, log)
+		next = next.Add(p.cfg.Interval)
+	}
+}
+
+// once runs the check and keeps the result. A run that the end of the agent cut short says nothing, and is not kept.
+func (p *probe) once(ctx context.Context, log *slog.Logger) {
+	limited, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	r := p.check.Run(limited)
+	if ctx.Err() != nil {
+		return
+	}
+	before := p.latest.Swap(&result{Result: r, at: time.Now()})
+	switch {
+	case before == nil && r.OK, before != nil && before.OK == r.OK:
+	case r.OK:
+		log.Info("check is well again", "service", p.service, "check", p.check.Display(), "cause", r.Detail)
+	default:
+		log.Warn("check fails", "service", p.service, "check", p.check.Display(), "cause", r.Detail)
+	}
+}
+
+// reading is the latest result as the score reads it.
+func (p *probe) reading() (score.Reading, *result) {
+	s := score.Reading{Interval: p.cfg.Interval, Floor: p.check.Floor()}
+	r := p.latest.Load()
+	if r != nil {
+		s.OK, s.Value, s.At = r.OK, r.Value, r.at
+	}
+	return s, r
+}
+
+// start gives each probe its goroutine, which ends with ctx or when the probe is cancelled.
+func (a *Agent) start(ctx context.Context, probes []*probe) {
+	for _, p := range probes {
+		own, cancel := context.WithCancel(ctx)
+		p.cancel = cancel
+		go p.loop(own, a.log)
+	}
+}
+
+// settle waits until every probe has a result, for settleTime at most.
+func settle(ctx context.Context, probes []*probe) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for _, p := range probes {
+		select {
+		case <-p.ran:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// await waits until cancelled probes have ended, for stopTime at most: a process that the kernel cannot end (a dead NFS server
+// behind it) must not hold up the agent.
+func (a *Agent) await(probes []*probe) {
+	timer := time.NewTimer(stopTime)
+	defer timer.Stop()
+	for _, p := range probes {
+		p.cancel()
+	}
+	for _, p := range probes {
+		select {
+		case <-p.done:
+		case <-timer.C:
+			a.log.Error("a check does not end; it is left behind", "service", p.service, "check", p.check.Display())
+			return
+		}
+	}
+}

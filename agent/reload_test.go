@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/braintree/lb/config"
+)
+
+// counting is a service whose dependency writes a line at every run.
+func counting(name, dir string, dependencies ...string) config.Service {
+	s := config.Service{Name: name, Metrics: []config.Check{constant(100)}}
+	for _, d := range dependencies {
+		s.Depends = append(s.Depends, depends("script", map[string]any{"command": "echo run >> " + filepath.Join(dir, d)}))
+	}
+	return s
+}
+
+func runs(t *testing.T, dir, name string) int {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return strings.Count(string(data), "\n")
+}
+
+func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
+	dir := shortDir(t)
+	b, _ := running(t, configIn(dir, counting("web", dir, "a", "b"), counting("old", dir, "c")))
+	b.configure(configIn(dir, counting("new", dir, "d"), counting("web", dir, "b", "e")), nil)
+	kept := b.current.Load().byName["web"].depends[1]
+	b.reload <- struct{}{}
+	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
+	if b.log.count("msg=reloaded", "services=2", "checks_new=3", "checks_gone=3") != 1 {
+		t.Errorf("log:\n%s", b.log)
+	}
+	if got := b.current.Load().byName["web"].depends[0]; got != kept {
+		t.Error("the unchanged check was made anew")
+	}
+	for name, want := range map[string]int{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1} {
+		if got := runs(t, dir, name); got != want {
+			t.Errorf("check %s ran %d times, want %d", name, got, want)
+		}
+	}
+	for target, want := range map[string]int{"/web/status": 200, "/new/status": 200, "/old/status": 404} {
+		if r := b.ask(overTCP, "GET", target, ""); r.StatusCode != want {
+			t.Errorf("GET %s: %d, want %d", target, r.StatusCode, want)
+		}
+	}
+	// The results were there before the new configuration counted: it was never down.
+	if n := b.log.count("service is down"); n != 0 {
+		t.Errorf("log:\n%s", b.log)
+	}
+}
+
+func TestABadReloadChangesNothing(t *testing.T) {
+	dir := shortDir(t)
+	b, _ := running(t, configIn(dir, webapp("true")))
+	before := b.current.Load()
+	b.configure(nil, errLoad)
+	b.reload <- struct{}{}
+	eventually(t, "the reload is refused", func() bool { return b.log.count("reload refused", "lb.toml:3: nonsense") == 1 })
+	b.configure(configIn(dir, config.Service{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}), nil)
+	b.reload <- struct{}{}
+	eventually(t, "the second reload is refused", func() bool { return b.log.count("reload refused", "is no type of metric") == 1 })
+	if b.current.Load() != before {
+		t.Error("something else is measured now")
+	}
+	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
+		t.Errorf("status %d", r.StatusCode)
+	}
+}
+
+func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
+	dir := shortDir(t)
+	b, _ := running(t, configIn(dir, webapp("true")))
+	cfg := configIn(dir, webapp("true"))
+	cfg.Agent.Listen, cfg.Agent.TrustLoopback = "127.0.0.1:9999", true
+	b.configure(cfg, nil)
+	b.reload <- struct{}{}
+	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded", "checks_new=0", "checks_gone=0") == 1 })
+	if b.log.count("restarted", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.count("restarted") != 1 {
+		t.Errorf("log:\n%s", b.log)
+	}
+	r := b.ask(overTCP, "POST", "/webapp/down", "reason=x")
+	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest asks from 192.0.2.1
+		t.Errorf("trust_loopback was not taken over: %d %q", r.StatusCode, body)
+	}
+}
+
+func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
+	vip := func(s ...string) (vips []config.VIP) {
+		for _, a := range s {
+			vips = append(vips, config.VIP{Address: netip.MustParseAddr(a)})
+		}
+		return vips
+	}
+	node := func(s string) []config.Node {
+		return []config.Node{{Address: netip.MustParseAddr("10.0.0.99")}, {Address: netip.MustParseAddr(s)}}
+	}
+	dir := shortDir(t)
+	cfg := configIn(dir, webapp("true"))
+	cfg.Agent.Tunnel.Enabled = true
+	cfg.Clusters = []config.Cluster{
+		{Name: "a", Forwarding: config.IPIP, VIPs: vip("204.109.13.8", "204.109.13.7"), Nodes: node("10.0.0.1")},
+		{Name: "b", Forwarding: config.IPIP, VIPs: vip("204.109.13.7"), Nodes: node("10.0.0.1")},
+		{Name: "direct", Forwarding: config.DR, VIPs: vip("204.109.13.20"), Nodes: node("10.0.0.1")},
+		{Name: "elsewhere", Forwarding: config.IPIP, VIPs: vip("204.109.13.21"), Nodes: node("10.0.0.2")},
+	}
+	b := &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
+	var calls []string
+	var fail error
+	o := b.options()
+	o.LocalAddrs = func() ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.1")}, nil
+	}
+	o.Tunnel = func(_ context.Context, vips []netip.Addr) error {
+		var s []string
+		for _, v := range vips {
+			s = append(s, v.String())
+		}
+		calls = append(calls, strings.Join(s, " "))
+		return fail
+	}
+	a, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- a.Run(ctx) }()
+	b.reload <- struct{}{}
+	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"204.109.13.7 204.109.13.8", "204.109.13.7 204.109.13.8"}; !slices.Equal(calls, want) {
+		t.Errorf("Tunnel was called with %q, want %q", calls, want)
+	}
+
+	fail = errors.New("no tunl0")
+	if _, err := New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no tunl0") {
+		t.Errorf("New = %v, want that there is no tunl0", err)
+	}
+	cfg.Clusters = cfg.Clusters[3:]
+	a, err = New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.log.count("no node of a cluster with ipip forwarding") != 1 || len(calls) != 3 {
+		t.Errorf("calls %q, log:\n%s", calls, b.log)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if err := a.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+}

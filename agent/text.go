@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/agent/score"
+)
+
+// statusText is the body of GET /SERVICE/status, line by line as litmus_paper 1.6.2 writes it: programs read it.
+func (v view) statusText(now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Health: %d\nMeasured Health: %d\n", v.health, v.measured)
+	if v.forced != nil {
+		b.WriteString("Forced Reason: " + v.forced.Reason)
+		if v.forced.Kind == score.Health {
+			b.WriteString(" " + strconv.Itoa(v.forced.Value))
+		}
+		b.WriteByte('\n')
+	}
+	for _, d := range v.depends {
+		fmt.Fprintf(&b, "%s: %s\n", d.check.Display(), d.word(now))
+	}
+	for _, m := range v.metrics {
+		fmt.Fprintf(&b, "%s: %d\n", m.check.Display(), m.Points(now))
+	}
+	return b.String()
+}
+
+// metricsText is the body of GET /SERVICE/metrics: NAME{service="S"} VALUE MILLISECONDS.
+func (v view) metricsText() string {
+	var b strings.Builder
+	for _, m := range v.metrics {
+		if m.result == nil {
+			continue
+		}
+		for _, s := range m.result.Samples {
+			fmt.Fprintf(&b, "%s{service=%q} %s %d\n", s.Name, v.name, strconv.FormatFloat(s.Value, 'g', -1, 64), m.At.UnixMilli())
+		}
+	}
+	return b.String()
+}
+
+// The terminal's colours, as litmus_paper's table has them.
+const (
+	red    = 31
+	green  = 32
+	yellow = 33
+
+	greenFrom = 80 // health from here on is shown in green
+)
+
+// tableText is the body of GET /: the table that litmusctl list shows.
+func tableText(version string, views []view) string {
+	width := len("Service")
+	for _, v := range views {
+		width = max(width, len(v.name))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "lb %s\n\n", version)
+	fmt.Fprintf(&b, " %-*s │ Reported │ Measured │ Health\n", width, "Service")
+	fmt.Fprintf(&b, " %-*s │ Health   │ Health   │ Forced?\n", width, "Name")
+	rule := strings.Repeat("─", 10)
+	fmt.Fprintf(&b, "%s┴%s┴%s┴%s\n", strings.Repeat("─", width+2), rule, rule, strings.Repeat("─", 9))
+	for _, v := range views {
+		fmt.Fprintf(&b, " %-*s   \x1b[0;%d;49m  %3d   \x1b[0m     %3d      %s\n", width, v.name, colour(v.health), v.health, v.measured, v.forcedText())
+	}
+	return b.String()
+}
+
+func colour(health int) int {
+	switch {
+	case health == 0:
+		return red
+	case health < greenFrom:
+		return yellow
+	}
+	return green
+}
+
+// forcedText is the last column of the table.
+func (v view) forcedText() string {
+	switch {
+	case v.forced == nil:
+		return "No"
+	case v.forced.Kind == score.Health:
+		return fmt.Sprintf("Yes, Health: %d Reason: %s", v.forced.Value, v.forced.Reason)
+	}
+	return "Yes, Reason: " + v.forced.Reason
+}

@@ -1,0 +1,56 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// watchInterval is how soon the log tells that a service went down or came back.
+const watchInterval = time.Second
+
+// watch logs when a service goes down, comes back, is forced or no longer forced: once for each change.
+func (a *Agent) watch(ctx context.Context) {
+	seen := map[string]glance{}
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		seen = a.logChanges(seen, time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// glance is what the log tells changes of.
+type glance struct {
+	up     bool
+	forced string // the kind of the force in effect, "" for none
+}
+
+// logChanges compares every service with how it was seen last, logs what changed, and gives how they are now.
+func (a *Agent) logChanges(seen map[string]glance, now time.Time) map[string]glance {
+	next := map[string]glance{}
+	for _, s := range a.current.Load().services {
+		v := a.look(s, now)
+		g := glance{up: v.health > 0}
+		if v.forced != nil {
+			g.forced = string(v.forced.Kind)
+		}
+		next[s.name] = g
+		before, known := seen[s.name]
+		if known && before == g {
+			continue
+		}
+		switch {
+		case !g.up && (!known || before.up):
+			a.log.Warn("service is down", "service", s.name, "health", v.health, "measured", v.measured, "cause", v.cause(now))
+		case g.up && !before.up:
+			a.log.Info("service is up", "service", s.name, "health", v.health, "measured", v.measured, "cause", v.cause(now))
+		default:
+			a.log.Info("force changed", "service", s.name, "health", v.health, "measured", v.measured, "cause", v.cause(now))
+		}
+	}
+	return next
+}

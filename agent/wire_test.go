@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/config"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got); renew it with -update if the change is meant:\n%s", path, diff)
+	}
+}
+
+// transcript writes a request and its answer as the recorded transcripts of litmus_paper do.
+func transcript(t *testing.T, b *bench, method, target, body string) string {
+	t.Helper()
+	r := b.ask(overSocket, method, target, body)
+	var s strings.Builder
+	fmt.Fprintf(&s, "> %s %s\n", method, target)
+	if body != "" {
+		fmt.Fprintf(&s, "> %s\n", body)
+	}
+	fmt.Fprintf(&s, "< %d %s\n", r.StatusCode, http.StatusText(r.StatusCode))
+	for _, name := range []string{"Content-Type", "X-Health", "X-Health-Forced", "Content-Length"} {
+		if v := r.Header.Get(name); v != "" {
+			fmt.Fprintf(&s, "< %s: %s\n", name, v)
+		}
+	}
+	for line := range strings.Lines(bodyOf(t, r)) {
+		quoted := fmt.Sprintf("%q", line)
+		fmt.Fprintf(&s, "| %s\n", quoted[1:len(quoted)-1])
+	}
+	return s.String() + "\n"
+}
+
+// The services of the recorded transcripts, as far as lb has their checks.
+func transcribed(dependency string) []config.Service {
+	return []config.Service{
+		{Name: "a-much-longer-service.name", Depends: []config.Check{
+			depends("script", map[string]any{"command": "/bin/true"}), depends("script", map[string]any{"command": "/bin/false"}),
+		}, Metrics: []config.Check{metric("script", 100, map[string]any{"command": "echo 0.501", "scale": "fraction"})}},
+		{Name: "dependencies", Depends: []config.Check{depends("script", map[string]any{"command": "/bin/true"})}},
+		{Name: "empty"},
+		{Name: "over", Metrics: []config.Check{constant(100), constant(50)}},
+		webapp(dependency),
+		{Name: "zero", Metrics: []config.Check{constant(0)}},
+	}
+}
+
+func TestTheWireFormatIsLitmusPapers(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), transcribed("/bin/true")...))
+	failing := newBench(t, configIn(shortDir(t), transcribed("/bin/false")...))
+	var s strings.Builder
+	section := func(name string) { s.WriteString("#### " + name + "\n") }
+	say := func(b *bench, method, target string, body ...string) {
+		t.Helper()
+		s.WriteString(transcript(t, b, method, target, strings.Join(body, "")))
+	}
+	section("nothing forced")
+	say(b, "GET", "/")
+	for _, name := range []string{"webapp", "zero", "empty", "over", "dependencies", "a-much-longer-service.name", "nope"} {
+		say(b, "GET", "/"+name+"/status")
+	}
+	say(b, "HEAD", "/webapp/status")
+	say(b, "GET", "//webapp/status?x=1")
+	section("dependency failing")
+	say(failing, "GET", "/webapp/status")
+	section("forced down with a reason, and ended")
+	say(b, "POST", "/webapp/down", "reason=for+testing")
+	say(b, "GET", "/webapp/status")
+	say(b, "GET", "/")
+	say(b, "DELETE", "/webapp/down")
+	say(b, "DELETE", "/webapp/down")
+	section("forced up with a failing dependency")
+	say(failing, "POST", "/webapp/up", "reason=up+reason")
+	say(failing, "GET", "/webapp/status")
+	say(failing, "DELETE", "/webapp/up")
+	section("forced health")
+	say(b, "POST", "/webapp/health", "reason=capacity&health=42")
+	say(b, "GET", "/webapp/status")
+	say(b, "GET", "/")
+	say(b, "POST", "/webapp/health?reason=from+query&health=95")
+	say(b, "GET", "/webapp/status")
+	say(b, "POST", "/webapp/health", "health=42")
+	say(b, "GET", "/webapp/status")
+	say(b, "POST", "/webapp/health", "reason=zero&health=0")
+	say(b, "GET", "/webapp/status")
+	say(b, "POST", "/webapp/health", "reason=line1%0Aline2&health=42")
+	say(b, "GET", "/webapp/status")
+	say(b, "DELETE", "/webapp/health")
+	say(failing, "POST", "/webapp/health", "reason=capacity&health=42")
+	say(failing, "GET", "/webapp/status")
+	section("forced down without a reason")
+	say(b, "POST", "/webapp/down")
+	say(b, "GET", "/webapp/status")
+	say(b, "DELETE", "/webapp/down")
+	section("all services")
+	say(b, "POST", "/down", "reason=all+down")
+	say(b, "GET", "/webapp/status")
+	say(b, "DELETE", "/down")
+	say(b, "DELETE", "/down")
+	section("what lb refuses where litmus_paper did harm")
+	say(b, "POST", "/nope/down", "reason=x")
+	say(b, "POST", "/%2e%2e/down", "reason=x")
+	say(b, "POST", "/..%2f..%2fescape/down", "reason=x")
+	say(b, "POST", "//down", "reason=x")
+	for _, n := range []string{"", "abc", "-5", "41.9", "101", "1e1", "webapp"} {
+		say(b, "POST", "/webapp/health", "reason=r&health="+n)
+	}
+	say(b, "GET", "/metrics")
+	say(b, "GET", "/webapp/watch")
+	say(b, "PUT", "/webapp/down")
+	golden(t, "wire.txt", s.String())
+}
+
+func TestPrecedenceOfForces(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), webapp("true")))
+	do := func(method, target, body string) {
+		t.Helper()
+		if r := b.ask(overSocket, method, target, body); r.StatusCode >= 300 {
+			t.Fatalf("%s %s: %d %s", method, target, r.StatusCode, bodyOf(t, r))
+		}
+	}
+	expect := func(when, health, forced, reason string) {
+		t.Helper()
+		r := b.ask(overTCP, "GET", "/webapp/status", "")
+		if got := r.Header.Get("X-Health"); got != health || r.Header.Get("X-Health-Forced") != forced || !strings.Contains(bodyOf(t, r), "Forced Reason: "+reason+"\n") {
+			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because of %q", when, got, r.Header.Get("X-Health-Forced"), health, forced, reason)
+		}
+	}
+	do("POST", "/webapp/health", "reason=sh&health=12")
+	expect("service health", "12", "health", "sh 12")
+	do("POST", "/webapp/up", "reason=sup")
+	expect("service up beats service health", "100", "up", "sup")
+	do("POST", "/webapp/down", "reason=sd")
+	expect("service down beats service up", "0", "down", "sd")
+	do("POST", "/health", "reason=ghealth&health=33")
+	expect("global health beats service down", "33", "health", "ghealth 33")
+	do("POST", "/up", "reason=gup")
+	expect("global up beats global health", "100", "up", "gup")
+	do("POST", "/down", "reason=gdown")
+	expect("global down beats all", "0", "down", "gdown")
+}
