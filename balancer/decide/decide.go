@@ -121,11 +121,16 @@ func Next(now time.Time, set Settings, pool Pool, st State, r *Reading) (State, 
 	return st, step.Out, steps
 }
 
-// Why picks the sentence that explains the weight best: that of the last stage which changed something.
+// Why picks the sentence that explains the weight best: that of the last stage which changed something, else what is known about the node.
 func Why(steps []Step) string {
 	for i := len(steps) - 1; i >= 0; i-- {
 		if steps[i].In != steps[i].Out {
 			return steps[i].Name + ": " + steps[i].Reason
+		}
+	}
+	for _, s := range steps {
+		if s.Name == StageRiseFall && s.Reason != reasonUp {
+			return s.Name + ": " + s.Reason
 		}
 	}
 	if len(steps) == 0 {
@@ -133,6 +138,9 @@ func Why(steps []Step) string {
 	}
 	return steps[0].Name + ": " + steps[0].Reason
 }
+
+// reasonUp is what rise/fall says when there is nothing to say.
+const reasonUp = "up"
 
 func (s Settings) sane() Settings {
 	s.Rise, s.Fall = max(s.Rise, 1), max(s.Fall, 1)
@@ -180,7 +188,7 @@ func riseFallStage(now time.Time, set Settings, pool Pool, st State, health int,
 	case st.Phase == Up && st.Misses > 0, st.Adopted && st.Misses > 0:
 		step.Reason = fmt.Sprintf("silent for %d of %d polls: the last weight holds", st.Misses, set.Fall)
 	case st.Phase == Up:
-		step.Reason = "up"
+		step.Reason = reasonUp
 	case st.Adopted:
 		step.Reason = "taken over from the kernel's table as it stands"
 	case st.Phase == Unknown:
@@ -197,7 +205,7 @@ func riseFallStage(now time.Time, set Settings, pool Pool, st State, health int,
 		step.Reason = "down, and silent now: " + st.Last.Detail
 	default:
 		step.Out = 0
-		step.Reason = "down: the node says so itself, which takes effect at once"
+		step.Reason = "down by the node's own word, at once: " + st.Last.Detail
 	}
 	return st, step
 }

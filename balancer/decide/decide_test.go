@@ -161,6 +161,36 @@ func TestStepsSayWhy(t *testing.T) {
 	}
 }
 
+func TestWhyPicksTheDecidingStage(t *testing.T) {
+	set := Settings{Rise: 2, Fall: 2, MaxWeight: 60}
+	tests := []struct {
+		name    string
+		answers []int
+		want    string
+	}{
+		{"nothing known", []int{nothing}, "rise/fall: not known yet: no weight before the first answer"},
+		{"healthy", []int{50}, "reading: the node answered X-Health"},
+		{"capped", []int{70}, "cap: max_weight is 60"},
+		{"silent once", []int{50, silent}, "rise/fall: silent for 1 of 2 polls: the last weight holds"},
+		{"failed, and time passes", []int{50, silent, silent, nothing}, "rise/fall: failed: silent for 2 polls in a row (fall = 2), connection refused"},
+		{"down, and time passes", []int{50, 0, nothing}, "rise/fall: down by the node's own word, at once: X-Health"},
+		{"down, then silent", []int{0, silent}, "rise/fall: down, and silent now: connection refused"},
+		{"coming back", []int{0, 50}, "rise/fall: 1 of 2 good polls in a row: it does not count yet"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var st State
+			var steps []Step
+			for _, a := range tt.answers {
+				st, _, steps = Next(start, set, Pool{}, st, reading(start, a))
+			}
+			if got := Why(steps); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestPackageStaysPure(t *testing.T) {
 	src, err := os.ReadFile("decide.go")
 	if err != nil {

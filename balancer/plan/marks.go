@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/braintree/lb/netx/ipvs"
@@ -16,11 +17,11 @@ type MarkOp struct {
 	New  ipvs.Mark // the mark it gets; 0 for a rule that goes
 }
 
-// String says it in a line, such as "mark 7: add 204.109.13.7 tcp 443 by eth10".
+// String says it in a line, such as "mark 7: add tcp 204.109.13.7:443 on eth10".
 func (o MarkOp) String() string {
-	where := fmt.Sprintf("%s %s %d", o.Rule.Address, o.Rule.Protocol, o.Rule.Port)
+	where := fmt.Sprintf("%s %s", o.Rule.Protocol, netip.AddrPortFrom(o.Rule.Address, o.Rule.Port))
 	if o.Rule.Interface != "" {
-		where += " by " + o.Rule.Interface
+		where += " on " + o.Rule.Interface
 	}
 	switch {
 	case o.Old == 0:

@@ -1,0 +1,57 @@
+package balancer
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/braintree/lb/balancer/decide"
+)
+
+// bodyHealth finds the health in a body, where the answer has no X-Health header, as big_brother does.
+var bodyHealth = regexp.MustCompile(`Health: (\d+)`)
+
+// health reads an agent's HTTP answer by big_brother's rule: only status 200 counts, the header X-Health comes before
+// "Health: N" in the body, and all else is 0. The words say where the health comes from. It is never negative.
+func health(status int, header http.Header, body []byte) (int, string) {
+	if status != http.StatusOK {
+		return 0, fmt.Sprintf("status %d, which is health 0", status)
+	}
+	if values, given := header["X-Health"]; given && len(values) > 0 {
+		n := leadingInteger(values[0])
+		return n, fmt.Sprintf("X-Health %.40q", values[0])
+	}
+	if m := bodyHealth.FindSubmatch(body); m != nil {
+		return leadingInteger(string(m[1])), fmt.Sprintf("%.40q in the body", m[0])
+	}
+	return 0, "status 200 without a health, which is health 0"
+}
+
+// leadingInteger reads the number that a text begins with, as Ruby's to_i does: space before it, a sign and single
+// underscores between digits are fine, what follows is ignored, no number is 0. Below 0 is 0; anything too big for a weight is one more
+// than the biggest, so that it shows as too big.
+func leadingInteger(s string) int {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
+	negative := strings.HasPrefix(s, "-")
+	if negative || strings.HasPrefix(s, "+") {
+		s = s[1:]
+	}
+	n, digit := 0, false
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= '0' && c <= '9':
+			n, digit = min(n*10+int(c-'0'), decide.MaxWeight+1), true
+			continue
+		case c == '_' && digit:
+			digit = false // a second one ends the number
+			continue
+		}
+		break
+	}
+	if negative {
+		return 0
+	}
+	return n
+}

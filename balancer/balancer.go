@@ -1,0 +1,171 @@
+// Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, and keeps the
+// kernel's IPVS table and marking rules as they should be.
+//
+// Not here yet: /metrics, /fwmark/MARK and streams over HTTP, cluster up and down files, downpage, interpol,
+// active/passive, drains by command.
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/mark"
+)
+
+// shutdownTimeout is how long answers under way may take when the daemon ends.
+const shutdownTimeout = 3 * time.Second
+
+// Options are what a Balancer works with.
+type Options struct {
+	Load      func() (*config.Config, error) // reads the config, at the start and at each reload
+	Reload    <-chan struct{}                // asks for a reload; nil for none
+	Table     ipvs.Table                     // stays the caller's to close
+	Marks     mark.Table
+	Log       *slog.Logger             // nil is silence
+	Version   string                   // of lb, for GET /
+	Ready     func()                   // called once what runs at the start is in the kernel; may be nil
+	NewPoller func(config.Node) Poller // nil is NewHTTPPoller
+}
+
+// Balancer is the daemon, with its listeners bound.
+type Balancer struct {
+	options Options
+	log     *slog.Logger
+	cfg     config.Balancer
+	engine  *engine
+	tcp     net.Listener
+	control net.Listener
+}
+
+// New does all that can fail: it loads the config, reads the kernel's tables once, and binds the listeners. It changes nothing in the kernel and
+// starts no goroutine; Run has to follow, and gives the listeners back.
+func New(ctx context.Context, o Options) (*Balancer, error) {
+	cfg, err := o.Load()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := o.Table.Dump(ctx); err != nil {
+		return nil, fmt.Errorf("read the kernel's load-balancing table: %w", err)
+	}
+	if _, err := o.Marks.List(ctx); err != nil {
+		return nil, fmt.Errorf("read the kernel's marking rules: %w", err)
+	}
+	b := &Balancer{options: o, cfg: cfg.Balancer, engine: newEngine(o)}
+	b.log = b.engine.log
+	if err := nobodyAnswers(ctx, cfg.Balancer.Control); err != nil {
+		return nil, err
+	}
+	if b.tcp, err = listenTCP(ctx, cfg.Balancer.Listen); err != nil {
+		return nil, err
+	}
+	if b.control, err = listenControl(ctx, cfg.Balancer.Control); err != nil {
+		return nil, errors.Join(err, b.tcp.Close())
+	}
+	b.engine.configure(cfg)
+	return b, nil
+}
+
+// Addr is the address that reads over TCP are served on.
+func (b *Balancer) Addr() net.Addr { return b.tcp.Addr() }
+
+// Run serves until ctx ends, which leaves the kernel as it is. It returns when all goroutines have ended.
+func (b *Balancer) Run(ctx context.Context) error {
+	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEngine()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	h := handler{clusters: b.engine, version: b.options.Version, log: b.log, socket: b.cfg.Control}
+	reads, changes := h, h
+	reads.trusts = trustsNobody
+	if b.cfg.TrustLoopback {
+		reads.trusts = trustsLoopback
+	}
+	changes.trusts = trustsAll
+	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
+
+	var running sync.WaitGroup
+	running.Go(func() { b.engine.run(engineCtx) })
+	for i, l := range []net.Listener{b.tcp, b.control} {
+		running.Go(func() {
+			if err := servers[i].Serve(limit(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+				stop(fmt.Errorf("serve on %s: %w", l.Addr(), err))
+			}
+		})
+	}
+	running.Go(func() { b.reloads(ctx) })
+	b.log.Info("lb balance runs", "version", b.options.Version, "listen", b.tcp.Addr().String(), "control", b.cfg.Control)
+
+	<-ctx.Done()
+	b.shutdown(servers)
+	stopEngine()
+	running.Wait()
+	b.log.Info("lb balance ends; the kernel goes on as it is")
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// shutdown ends the servers, with some patience for answers under way.
+func (b *Balancer) shutdown(servers []*http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	var ending sync.WaitGroup
+	for _, s := range servers {
+		ending.Go(func() {
+			if s.Shutdown(ctx) != nil {
+				_ = s.Close() // what is still open after that is of no use to anybody
+			}
+		})
+	}
+	ending.Wait()
+}
+
+// reloads loads the config anew whenever asked, until ctx ends. A config that is broken or refused changes nothing.
+func (b *Balancer) reloads(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-b.options.Reload:
+			if !open {
+				return
+			}
+		}
+		cfg, err := b.options.Load()
+		if err != nil {
+			b.refuse(err)
+			continue
+		}
+		if err := b.engine.Reload(ctx, cfg); err != nil {
+			if ctx.Err() == nil {
+				b.refuse(err)
+			}
+			continue
+		}
+		if cfg.Balancer != b.cfg {
+			b.log.Warn("reload: [balancer] has changed, which takes effect when lb balance is started again")
+		}
+		b.log.Info("config reloaded", "clusters", len(cfg.Clusters))
+	}
+}
+
+// refuse logs why a reload changed nothing, with a line for each mistake in the file.
+func (b *Balancer) refuse(err error) {
+	var mistakes config.Mistakes
+	if !errors.As(err, &mistakes) {
+		b.log.Error("reload refused: everything goes on with the config as it was", "err", err)
+		return
+	}
+	for _, m := range mistakes {
+		b.log.Error("reload refused: everything goes on with the config as it was", "err", m.String())
+	}
+}

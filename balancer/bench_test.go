@@ -1,0 +1,193 @@
+package balancer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/mark"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What a node answers beside a health.
+const (
+	silent = -1 // refuses the connection
+	hangs  = -2 // accepts and never answers
+)
+
+// fleet is the nodes of a test: what they answer, and how often they were asked.
+type fleet struct {
+	mu     sync.Mutex // protects the maps
+	answer map[netip.Addr]int
+	polls  map[netip.Addr]int
+}
+
+func (f *fleet) set(address string, health int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer[addr(address)] = health
+}
+
+func (f *fleet) polled(address string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.polls[addr(address)]
+}
+
+func (f *fleet) poller(n config.Node) Poller { return &fakePoller{f, n.Address} }
+
+type fakePoller struct {
+	fleet *fleet
+	node  netip.Addr
+}
+
+func (p *fakePoller) Poll(ctx context.Context) decide.Reading {
+	p.fleet.mu.Lock()
+	answer, known := p.fleet.answer[p.node]
+	p.fleet.polls[p.node]++
+	p.fleet.mu.Unlock()
+	switch {
+	case answer == hangs:
+		<-ctx.Done()
+		return decide.Reading{At: time.Now(), Detail: "timeout"}
+	case answer == silent || !known:
+		return decide.Reading{At: time.Now(), Detail: "connection refused"}
+	}
+	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("X-Health \"%d\"", answer)}
+}
+
+func (p *fakePoller) Close() {}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// webapp is a cluster of nodes 10.0.0.N.
+func webapp(name string, m uint32, nodes ...int) config.Cluster {
+	c := config.Cluster{
+		Name: name, Mark: m, Scheduler: "wlc", Forwarding: config.IPIP, CheckInterval: 2 * time.Second, CheckTimeout: time.Second,
+		Rise: 1, Fall: 2, DrainTimeout: time.Minute,
+		VIPs: []config.VIP{{Address: addr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{uint16(m)}}},
+	}
+	for _, n := range nodes {
+		c.Nodes = append(c.Nodes, config.Node{Address: addr(fmt.Sprintf("10.0.0.%d", n)), Port: 9293, Path: "/" + name + "/status"})
+	}
+	return c
+}
+
+// bench is an engine at work in a bubble.
+type bench struct {
+	t      *testing.T
+	fleet  *fleet
+	table  *ipvs.Memory
+	marks  *mark.Memory
+	log    *logs
+	engine *engine
+	kill   func()
+}
+
+func newBench(t *testing.T) *bench {
+	return &bench{
+		t: t, fleet: &fleet{answer: map[netip.Addr]int{}, polls: map[netip.Addr]int{}},
+		table: ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{},
+	}
+}
+
+// boot starts an engine, as the daemon does, on the tables as they are, and waits for the first readings.
+func (b *bench) boot(clusters ...config.Cluster) {
+	b.t.Helper()
+	b.engine = newEngine(Options{
+		Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+	})
+	b.engine.configure(&config.Config{Clusters: clusters})
+	ctx, cancel := context.WithCancel(b.t.Context())
+	go b.engine.run(ctx)
+	b.kill = func() { cancel(); <-b.engine.done }
+	b.t.Cleanup(b.kill)
+	synctest.Wait()
+	b.wait(50 * time.Millisecond)
+}
+
+func (b *bench) wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (b *bench) start(name string) {
+	b.t.Helper()
+	if changed, err := b.engine.Start(b.t.Context(), name, "test"); !changed || err != nil {
+		b.t.Fatalf("start %s: changed %v, %v", name, changed, err)
+	}
+}
+
+// kernel prints the table: "7 wlc 10.0.0.1=100 10.0.0.2=0".
+func (b *bench) kernel() string {
+	b.t.Helper()
+	services, err := b.table.Dump(context.Background())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var lines []string
+	for _, s := range services {
+		line := fmt.Sprintf("%d %s", s.Mark, s.Scheduler)
+		for _, d := range s.Destinations {
+			line += fmt.Sprintf(" %s=%d", d.Address, d.Weight)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (b *bench) want(kernel string) {
+	b.t.Helper()
+	if got := b.kernel(); got != kernel {
+		b.t.Fatalf("the kernel has\n%s\nwant\n%s\nlog:\n%s", got, kernel, b.log)
+	}
+}
+
+func (b *bench) wantLog(words ...string) {
+	b.t.Helper()
+	for _, w := range words {
+		if !strings.Contains(b.log.String(), w) {
+			b.t.Errorf("the log lacks %q:\n%s", w, b.log)
+		}
+	}
+}
+
+// logs keeps what is logged.
+type logs struct {
+	mu  sync.Mutex // protects buf
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// seed puts a service into the kernel as an earlier run or somebody else would have: weights by the last number of the address.
+func (b *bench) seed(m ipvs.Mark, scheduler string, weights map[int]ipvs.Weight) {
+	s := ipvs.Service{Key: ipvs.Key{Mark: m, Family: ipvs.IPv4}, Scheduler: scheduler}
+	for n, w := range weights {
+		s.Destinations = append(s.Destinations, ipvs.Destination{Address: addr(fmt.Sprintf("10.0.0.%d", n)), Forwarding: ipvs.Tunnel, Weight: w})
+	}
+	b.table.Seed(s)
+}

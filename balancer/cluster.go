@@ -1,0 +1,208 @@
+package balancer
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/plan"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/mark"
+)
+
+// cluster is what the engine knows about one cluster of the config.
+type cluster struct {
+	cfg     config.Cluster
+	nodes   []*node // in the config's order
+	running bool
+	pool    decide.Pool
+	start   *start                       // waiting for readings; nil when none is under way
+	left    map[netip.AddrPort]time.Time // since when a destination in the kernel's table is in no config
+	trouble string                       // what the kernel refused in the last cycle; "" when nothing
+	strange bool                         // it does not run, but the kernel has its mark: said once
+}
+
+// node is one node of a cluster.
+type node struct {
+	cfg    config.Node
+	state  decide.State
+	weight int // decided; what the kernel has may differ, see the view
+	steps  []decide.Step
+	watch  *watcher
+}
+
+// start is a start that waits for the first readings.
+type start struct {
+	deadline time.Time
+	again    bool           // the kernel could not be read at the first try: the deadline alone decides
+	waiting  []chan outcome // each has room for one
+}
+
+// outcome is the answer to a start or a stop.
+type outcome struct {
+	changed bool
+	err     error
+}
+
+// settings are what the cluster's config says about weights.
+func (c *cluster) settings() decide.Settings {
+	return decide.Settings{
+		Rise: c.cfg.Rise, Fall: c.cfg.Fall, RampUp: c.cfg.RampUpTime, MaxWeight: c.cfg.MaxWeight,
+		// Every node is asked once an interval: who is well when the first one gets weight has answered often enough by then.
+		Settle: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
+	}
+}
+
+// weigh decides a node's weight anew, with a reading or because time has passed. It tells whether the weight changed.
+func (c *cluster) weigh(now time.Time, n *node, r *decide.Reading) bool {
+	before := n.weight
+	n.state, n.weight, n.steps = decide.Next(now, c.settings(), c.pool, n.state, r)
+	return n.weight != before
+}
+
+// settle brings the pool up to date with the weights of its nodes.
+func (c *cluster) settle(now time.Time) {
+	total := 0
+	for _, n := range c.nodes {
+		total += n.weight
+	}
+	c.pool = c.pool.Next(now, c.running, total)
+}
+
+// known tells whether every node has been asked at least once.
+func (c *cluster) known() bool {
+	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return !n.state.Seen })
+}
+
+// why is the sentence that explains the node's weight.
+func (n *node) why() string { return decide.Why(n.steps) }
+
+func (c *cluster) mark() ipvs.Mark { return ipvs.Mark(c.cfg.Mark) }
+
+// node returns the node of that address, nil when there is none.
+func (c *cluster) node(a netip.Addr) *node {
+	for _, n := range c.nodes {
+		if n.cfg.Address == a {
+			return n
+		}
+	}
+	return nil
+}
+
+// adopt takes the cluster over from the kernel's table, where it runs: every node keeps the weight that it has there until
+// its first reading, one that is new to the kernel joins at 0.
+func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
+	c.running = true
+	c.pool = decide.Pool{}
+	weights := map[netip.Addr]int{}
+	for _, s := range table {
+		for _, d := range s.Destinations {
+			if s.Mark == c.mark() {
+				weights[d.Address] = int(d.Weight)
+			}
+			if s.Mark == c.mark() && d.Weight > 0 {
+				c.pool = decide.Settled(now, c.settings())
+			}
+		}
+	}
+	for _, n := range c.nodes {
+		last, seen := n.state.Last, n.state.Seen
+		n.state = decide.Join(now)
+		if w, ok := weights[n.cfg.Address]; ok {
+			n.state = decide.Adopt(w)
+		}
+		if seen {
+			c.weigh(now, n, &last)
+		} else {
+			c.weigh(now, n, nil)
+		}
+	}
+}
+
+// services are the cluster's services as the kernel should have them: one for each family of its virtual IPs, with the
+// nodes of that family, and those that are on their way out.
+func (c *cluster) services(now time.Time, table []ipvs.Service) []ipvs.Service {
+	var services []ipvs.Service
+	for _, family := range c.families() {
+		s := ipvs.Service{Key: ipvs.Key{Mark: c.mark(), Family: family}, Scheduler: c.cfg.Scheduler}
+		if s.Scheduler == "mh" || s.Scheduler == "sh" {
+			s.Flags = ipvs.SchedFallback // else what hashes to a node of weight 0 is dropped
+		}
+		for _, n := range c.nodes {
+			if ipvs.FamilyOf(n.cfg.Address) == family {
+				s.Destinations = append(s.Destinations, ipvs.Destination{
+					Address: n.cfg.Address, Forwarding: forwarding(c.cfg.Forwarding), Weight: ipvs.Weight(n.weight),
+				})
+			}
+		}
+		services = append(services, s)
+	}
+	c.keepLeavers(now, services, table)
+	return services
+}
+
+// keepLeavers adds to the services what the kernel's table has in them beyond the config, as long as it drains.
+func (c *cluster) keepLeavers(now time.Time, services, table []ipvs.Service) {
+	left := map[netip.AddrPort]time.Time{}
+	for i := range services {
+		for _, s := range table {
+			if s.Key != services[i].Key {
+				continue
+			}
+			for _, d := range s.Destinations {
+				if d.Port == 0 && c.node(d.Address) != nil {
+					continue
+				}
+				id := netip.AddrPortFrom(d.Address, d.Port)
+				since, ok := c.left[id]
+				if !ok {
+					since = now
+				}
+				left[id] = since
+				if d, stays := plan.Drain(now, since, c.cfg.DrainTimeout, d); stays {
+					services[i].Destinations = append(services[i].Destinations, d)
+				}
+			}
+		}
+	}
+	c.left = left
+}
+
+// families are those of the virtual IPs, IPv4 first.
+func (c *cluster) families() []ipvs.Family {
+	var families []ipvs.Family
+	for _, v := range c.cfg.VIPs {
+		if f := ipvs.FamilyOf(v.Address); !slices.Contains(families, f) {
+			families = append(families, f)
+		}
+	}
+	slices.Sort(families)
+	return families
+}
+
+func forwarding(f config.Forwarding) ipvs.Forwarding {
+	switch f {
+	case config.DR:
+		return ipvs.Route
+	case config.NAT:
+		return ipvs.Masq
+	}
+	return ipvs.Tunnel
+}
+
+// markRules are the marking rules of all clusters, running or not.
+func markRules(clusters []config.Cluster) []mark.Rule {
+	var rules []mark.Rule
+	for _, c := range clusters {
+		for _, v := range c.VIPs {
+			for _, port := range v.Ports {
+				rules = append(rules, mark.Rule{
+					Address: v.Address, Interface: v.Interface, Protocol: v.Protocol, Port: port, Mark: ipvs.Mark(c.Mark),
+				})
+			}
+		}
+	}
+	return rules
+}

@@ -1,0 +1,208 @@
+package balancer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/balancer/plan"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// cycle reads the kernel's table, decides, plans, and applies what differs. What fails is reported and tried again in the next one.
+func (e *engine) cycle(ctx context.Context) {
+	// What has begun is finished, also when the daemon is told to end.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kernelTimeout)
+	defer cancel()
+	now := time.Now()
+	e.lastCycle, e.dirty = now, false
+	e.checkMarks(ctx)
+	if !e.look(ctx) {
+		e.publish(now)
+		return
+	}
+	e.adoptRunning(now)
+	for _, c := range e.clusters {
+		for _, n := range c.nodes {
+			c.weigh(now, n, nil)
+		}
+		c.settle(now)
+	}
+	wanted, owned := e.wanted(now)
+	p := plan.Make(wanted, e.actual, owned)
+	drift := e.drift(owned)
+	done, failed := Apply(ctx, e.table, p)
+	e.report(done, drift)
+	e.fail(failed)
+	e.hasLeft = true
+	if len(p) > 0 {
+		e.hasLeft = e.look(ctx)
+	}
+	e.left = e.actual
+	for m := range e.retired {
+		if e.hasLeft && !e.has(m) {
+			delete(e.retired, m)
+		}
+	}
+	e.lastCycle = time.Now()
+	e.publish(e.lastCycle)
+}
+
+// look reads the kernel's table.
+func (e *engine) look(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kernelTimeout)
+	defer cancel()
+	services, err := e.table.Dump(ctx)
+	trouble := ""
+	if err != nil {
+		trouble = err.Error()
+		e.failures++
+	}
+	e.say("the kernel's table", nil, &e.trouble, trouble)
+	if err != nil {
+		return false
+	}
+	e.actual, e.read = services, time.Now()
+	return true
+}
+
+// adoptRunning takes over, once, the clusters that the kernel already has.
+func (e *engine) adoptRunning(now time.Time) {
+	if e.adopted {
+		return
+	}
+	e.adopted = true
+	for _, c := range e.clusters {
+		if e.has(c.mark()) {
+			e.adoptCluster(now, c)
+		}
+	}
+}
+
+func (e *engine) adoptCluster(now time.Time, c *cluster) {
+	c.adopt(now, e.actual)
+	delete(e.retired, c.mark())
+	e.log.Info("cluster adopted: it runs in the kernel already and keeps its weights until readings arrive",
+		"cluster", c.cfg.Name, "mark", c.cfg.Mark)
+}
+
+// wanted is the table as it should be, as far as it is ours, and the marks that are.
+func (e *engine) wanted(now time.Time) ([]ipvs.Service, map[ipvs.Mark]bool) {
+	var wanted []ipvs.Service
+	owned := map[ipvs.Mark]bool{}
+	for m, r := range e.retired {
+		owned[m] = !r.afterMarks || e.hasMarked && e.markTrouble == ""
+	}
+	for _, c := range e.clusters {
+		if c.running {
+			owned[c.mark()] = true
+			wanted = append(wanted, c.services(now, e.actual)...)
+			continue
+		}
+		strange := e.has(c.mark()) && !owned[c.mark()]
+		if strange && !c.strange {
+			e.log.Warn("the kernel has the mark of a cluster that lb did not start; it is left alone: take it over with `lb ctl cluster start "+
+				c.cfg.Name+"` or remove it with `lb ctl cluster stop "+c.cfg.Name+"`", "cluster", c.cfg.Name, "mark", c.cfg.Mark)
+		}
+		c.strange = strange
+	}
+	return wanted, owned
+}
+
+// drift names what somebody else has changed since the last cycle, among what is ours.
+func (e *engine) drift(owned map[ipvs.Mark]bool) map[plan.Object]bool {
+	objects := map[plan.Object]bool{}
+	if !e.hasLeft {
+		return objects
+	}
+	for _, op := range plan.Make(e.left, e.actual, owned) {
+		objects[op.Object()] = true
+	}
+	return objects
+}
+
+// report logs what was changed in the kernel, and why.
+func (e *engine) report(done plan.Plan, drift map[plan.Object]bool) {
+	for _, op := range done {
+		attrs := []any{"change", op.String(), "mark", op.Key.Mark}
+		level := slog.LevelInfo
+		cause := ""
+		if r, ok := e.retired[op.Key.Mark]; ok {
+			cause = r.cause
+		}
+		if c := e.running(op.Key.Mark); c != nil {
+			attrs = append(attrs, "cluster", c.cfg.Name)
+			if op.Kind == plan.PutDestination || op.Kind == plan.DeleteDestination {
+				attrs = append(attrs, "node", plan.Name(op.Destination), "weight", op.Destination.Weight)
+				cause = "not in the config"
+			}
+			if n := c.node(op.Destination.Address); n != nil {
+				cause = n.why()
+				if n.state.Word() == "ramping" && op.Edit {
+					level = slog.LevelDebug // one line a cycle would say nothing new
+				}
+			}
+		}
+		if cause != "" {
+			attrs = append(attrs, "cause", cause)
+		}
+		if drift[op.Object()] {
+			e.log.Warn("drift repaired: somebody else changed the kernel's table", attrs...)
+			continue
+		}
+		e.log.Log(context.Background(), level, "kernel table changed", attrs...)
+	}
+}
+
+// fail keeps and reports what the kernel refused, by cluster.
+func (e *engine) fail(failed []Failure) {
+	e.failures += len(failed)
+	words := map[ipvs.Mark][]string{}
+	for _, f := range failed {
+		words[f.Op.Key.Mark] = append(words[f.Op.Key.Mark], f.Err.Error())
+	}
+	for _, c := range e.clusters {
+		e.say("cluster "+c.cfg.Name, []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}, &c.trouble, summary(words[c.mark()]))
+		delete(words, c.mark())
+	}
+	var rest []string
+	for _, f := range failed {
+		if _, left := words[f.Op.Key.Mark]; left {
+			rest = append(rest, f.Err.Error())
+		}
+	}
+	e.say("marks that left the config", nil, &e.oddments, summary(rest))
+}
+
+// summary gives the first few of many errors.
+func summary(errs []string) string {
+	const most = 3
+	if n := len(errs) - most; n > 0 {
+		errs = append(errs[:most:most], fmt.Sprintf("and %d more", n))
+	}
+	return strings.Join(errs, "; ")
+}
+
+// say keeps the newest trouble and logs it when it is new, or over.
+func (e *engine) say(what string, attrs []any, kept *string, trouble string) {
+	switch {
+	case trouble == *kept:
+	case trouble == "":
+		e.log.Info("the kernel obeys again: "+what, attrs...)
+	default:
+		e.log.Error("the kernel refuses: "+what+"; tried again in the next cycle", append(attrs, "err", trouble)...)
+	}
+	*kept = trouble
+}
+
+// running returns the running cluster of that mark, nil when there is none.
+func (e *engine) running(m ipvs.Mark) *cluster {
+	for _, c := range e.clusters {
+		if c.running && c.mark() == m {
+			return c
+		}
+	}
+	return nil
+}

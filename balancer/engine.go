@@ -1,0 +1,277 @@
+package balancer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/mark"
+)
+
+const (
+	// kernelTimeout bounds one cycle's work in the kernel, which takes milliseconds when all is well.
+	kernelTimeout = 5 * time.Second
+	// breath is the least time between two cycles that readings ask for: when many nodes change at once, one cycle does for many.
+	breath = 20 * time.Millisecond
+	// fresh is how old the kernel's figures may be that a status shows.
+	fresh = 100 * time.Millisecond
+	// markCycles is after how many cycles the marking rules are looked at again.
+	markCycles = 5
+	// idleCycle is the time between two cycles while the config has no cluster.
+	idleCycle = 2 * time.Second
+)
+
+// errStopping is the answer to whatever still waits when the daemon ends.
+var errStopping = errors.New("lb balance is stopping")
+
+// NoClusterError says that the config has no cluster of that name.
+type NoClusterError struct{ Name string }
+
+// Error is what big_brother answers.
+func (e *NoClusterError) Error() string { return fmt.Sprintf("Cluster %s not found", e.Name) }
+
+// engine owns the state of all clusters and is the only one that changes the kernel's tables. One goroutine, run, reads
+// and writes what stands below; the others send it messages.
+type engine struct {
+	table  ipvs.Table
+	marks  mark.Table
+	log    *slog.Logger
+	poller func(config.Node) Poller
+	ready  func() // called when what runs at the start is in the kernel
+
+	news     chan news
+	asks     chan func(ctx context.Context) // run by the owner, one at a time
+	done     chan struct{}                  // closed when run has ended
+	watchers sync.WaitGroup
+	view     atomic.Pointer[view] // the latest, for those who read while the owner is busy
+
+	clusters []*cluster // by name
+	retired  map[ipvs.Mark]retirement
+	adopted  bool // the kernel's table has been read once, and what runs there taken over
+	started  bool // ready has been called
+	dirty    bool // a reading changed a weight
+
+	actual   []ipvs.Service // the kernel's table as last read
+	read     time.Time      // when
+	left     []ipvs.Service // the kernel's table as the last cycle left it; what differs in the next one, somebody else did
+	hasLeft  bool
+	trouble  string // of reading the table; "" when none
+	oddments string // what the kernel refused about marks that left the config
+	failures int    // kernel errors since the start
+
+	marked      []mark.Rule // the rules as last set
+	hasMarked   bool
+	markTrouble string
+	markWait    int // cycles until they are looked at again
+
+	lastCycle time.Time
+}
+
+// retirement is a mark whose service is to go, and stays ours until it is gone.
+type retirement struct {
+	cause      string
+	afterMarks bool // packets may still get this mark: only once the marking rules are right
+}
+
+func newEngine(o Options) *engine {
+	e := &engine{
+		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
+		news: make(chan news, 256), asks: make(chan func(context.Context)), done: make(chan struct{}),
+		retired: map[ipvs.Mark]retirement{},
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	if e.poller == nil {
+		e.poller = NewHTTPPoller
+	}
+	return e
+}
+
+// configure makes the first clusters. Nothing is started.
+func (e *engine) configure(cfg *config.Config) {
+	for _, c := range cfg.Clusters {
+		n := &cluster{cfg: c}
+		n.setNodes(c.Nodes, decide.State{})
+		e.clusters = append(e.clusters, n)
+	}
+	e.sort()
+	e.publish(time.Now())
+}
+
+func (e *engine) sort() {
+	slices.SortFunc(e.clusters, func(a, b *cluster) int { return cmp.Compare(a.cfg.Name, b.cfg.Name) })
+}
+
+// setNodes makes the cluster's nodes these; those that it has already keep their state.
+func (c *cluster) setNodes(nodes []config.Node, joining decide.State) {
+	old := c.nodes
+	c.nodes = nil
+	for _, n := range nodes {
+		at := slices.IndexFunc(old, func(o *node) bool { return o.cfg.Address == n.Address })
+		if at < 0 {
+			_, _, steps := decide.Next(time.Time{}, decide.Settings{}, decide.Pool{}, joining, nil)
+			c.nodes = append(c.nodes, &node{cfg: n, state: joining, steps: steps})
+			continue
+		}
+		old[at].cfg = n
+		c.nodes = append(c.nodes, old[at])
+	}
+}
+
+// run is the owner. It returns when ctx ends, and leaves the kernel as it is.
+func (e *engine) run(ctx context.Context) {
+	defer close(e.done)
+	defer e.watchers.Wait()
+	defer e.stopWatchers()
+	e.watch(ctx)
+	e.cycle(ctx)
+	e.startAutostart(time.Now())
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			e.abandonStarts()
+			return
+		case n := <-e.news:
+			e.take(n)
+		case ask := <-e.asks:
+			ask(ctx)
+		case <-wake.C:
+		}
+		for range len(e.news) {
+			e.take(<-e.news) // nobody else receives
+		}
+		e.ripen(ctx)
+		if now := time.Now(); !now.Before(e.due()) {
+			e.cycle(ctx)
+		}
+		e.sayReady()
+		wake.Reset(time.Until(e.due()))
+	}
+}
+
+// sayReady tells, once, that what should run at the start is in the kernel.
+func (e *engine) sayReady() {
+	if e.started || !e.adopted || slices.ContainsFunc(e.clusters, func(c *cluster) bool { return c.start != nil }) {
+		return
+	}
+	e.started = true
+	if e.ready != nil {
+		e.ready()
+	}
+}
+
+// due is when the next thing has to be done.
+func (e *engine) due() time.Time {
+	wait := e.interval()
+	if e.dirty {
+		wait = breath
+	}
+	due := e.lastCycle.Add(wait)
+	for _, c := range e.clusters {
+		if c.start != nil && c.start.deadline.Before(due) {
+			due = c.start.deadline
+		}
+	}
+	return due
+}
+
+// interval is the time between two cycles: the shortest of the clusters' check intervals.
+func (e *engine) interval() time.Duration {
+	shortest := time.Duration(0)
+	for _, c := range e.clusters {
+		if shortest == 0 || c.cfg.CheckInterval < shortest {
+			shortest = c.cfg.CheckInterval
+		}
+	}
+	return cmp.Or(shortest, idleCycle)
+}
+
+// take takes a reading in.
+func (e *engine) take(n news) {
+	for _, c := range e.clusters {
+		for _, node := range c.nodes {
+			if node.watch != n.from {
+				continue // else of a watcher that was stopped meanwhile
+			}
+			now := time.Now()
+			if c.weigh(now, node, &n.reading) && c.running {
+				e.dirty = true
+			}
+			c.settle(now)
+		}
+	}
+}
+
+// watch starts and stops watchers so that every node of the config has its own.
+func (e *engine) watch(ctx context.Context) {
+	for _, c := range e.clusters {
+		for _, n := range c.nodes {
+			if n.watch != nil && n.watch.same(c.cfg, n.cfg) {
+				continue
+			}
+			if n.watch != nil {
+				n.watch.stop()
+			}
+			ctx, stop := context.WithCancel(ctx)
+			w := &watcher{cluster: c.cfg.Name, node: n.cfg, interval: c.cfg.CheckInterval, timeout: c.cfg.CheckTimeout, stop: stop}
+			n.watch = w
+			e.watchers.Go(func() { w.run(ctx, e.poller(w.node), e.news) })
+		}
+	}
+}
+
+func (e *engine) stopWatchers() {
+	for _, c := range e.clusters {
+		for _, n := range c.nodes {
+			if n.watch != nil {
+				n.watch.stop()
+			}
+		}
+	}
+}
+
+// do has the owner run ask and waits until it has.
+func (e *engine) do(ctx context.Context, ask func(ctx context.Context)) error {
+	ran := make(chan struct{})
+	select {
+	case e.asks <- func(ctx context.Context) { defer close(ran); ask(ctx) }:
+	case <-e.done:
+		return errStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// find returns the cluster of that name.
+func (e *engine) find(name string) (*cluster, error) {
+	for _, c := range e.clusters {
+		if c.cfg.Name == name {
+			return c, nil
+		}
+	}
+	return nil, &NoClusterError{name}
+}
+
+// troubles joins what is wrong into one line; "" when nothing is.
+func troubles(words ...string) string {
+	return strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), "; ")
+}

@@ -1,0 +1,230 @@
+package balancer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+const (
+	readTimeout = 10 * time.Second // of a whole request
+	answerTime  = 30 * time.Second // for an answer that changes nothing
+	changeTime  = 2 * time.Minute  // for a start or a stop: a start waits for the nodes' first answers
+	keepAlive   = time.Minute
+	maxHeader   = 16 << 10
+	maxBody     = 64 << 10 // of a request; bodies are not looked at
+)
+
+// clusters is what the handler needs of the engine.
+type clusters interface {
+	Status(ctx context.Context) []ClusterStatus
+	Start(ctx context.Context, name, who string) (changed bool, err error)
+	Stop(ctx context.Context, name, who string) (changed bool, err error)
+}
+
+// handler speaks HTTP as big_brother 0.9.12 does, and JSON to those who ask for it.
+type handler struct {
+	clusters clusters
+	version  string
+	log      *slog.Logger
+	socket   string                     // of changes, to name it
+	trusts   func(r *http.Request) bool // who may change something
+}
+
+// whoKey is the context key of a connection's peer.
+type whoKey struct{}
+
+func newServer(h handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: answerTime, IdleTimeout: keepAlive,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			if l, ok := conn.(*limitedConn); ok {
+				conn = l.Conn
+			}
+			return context.WithValue(ctx, whoKey{}, peer(conn))
+		},
+	}
+}
+
+func trustsAll(*http.Request) bool    { return true }
+func trustsNobody(*http.Request) bool { return false }
+
+// trustsLoopback trusts programs on this machine, but no web page that a browser on it shows.
+func trustsLoopback(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && from.Addr().Unmap().IsLoopback() && r.Header.Get("Origin") == ""
+}
+
+// ServeHTTP answers one request. Paths and methods that big_brother does not know are 404, as there.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	path := r.URL.Path
+	for strings.HasPrefix(path, "//") {
+		path = path[1:]
+	}
+	if path == "/" {
+		h.list(w, r)
+		return
+	}
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	if len(parts) < 2 || parts[0] != "cluster" || parts[1] == "" {
+		text(w, http.StatusNotFound, "Not Found")
+		return
+	}
+	name, rest := parts[1], strings.Join(parts[2:], "/")
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case len(parts) == 2 && (r.Method == http.MethodPut || r.Method == http.MethodDelete):
+		h.change(w, r, name)
+	case reads && (len(parts) == 2 || rest == "status"):
+		h.status(w, r, name)
+	case reads && rest == "status_detail":
+		h.detail(w, r, name)
+	default:
+		if _, known := h.find(r, name); !known {
+			text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
+			return
+		}
+		text(w, http.StatusNotFound, "Not Found")
+	}
+}
+
+func (h handler) find(r *http.Request, name string) (ClusterStatus, bool) {
+	for _, c := range h.clusters.Status(r.Context()) {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return ClusterStatus{}, false
+}
+
+// list answers GET /: the clusters that run, and those that do not.
+func (h handler) list(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		text(w, http.StatusNotFound, "Not Found")
+		return
+	}
+	all := h.clusters.Status(r.Context())
+	if wantsJSON(r) {
+		answerJSON(w, Status{Version: h.version, Clusters: all})
+		return
+	}
+	var running, stopped strings.Builder
+	for _, c := range all {
+		if c.Running {
+			fmt.Fprintf(&running, "+ %s (%d) - CombinedWeight: %d\n", c.Name, c.Mark, c.CombinedWeight)
+		} else {
+			fmt.Fprintf(&stopped, "- %s (%d)\n", c.Name, c.Mark)
+		}
+	}
+	// The first words are big_brother's, for who looks for them.
+	text(w, http.StatusOK, fmt.Sprintf("Big Brother: lb %s\n\nRunning:\n%s\nStopped:\n%s\n", h.version, running.String(), stopped.String()))
+}
+
+// status answers GET /cluster/NAME and GET /cluster/NAME/status.
+func (h handler) status(w http.ResponseWriter, r *http.Request, name string) {
+	c, known := h.find(r, name)
+	switch {
+	case !known:
+		text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
+	case wantsJSON(r):
+		answerJSON(w, c)
+	default:
+		text(w, http.StatusOK, fmt.Sprintf("Running: %t\nCombinedWeight: %d\n", c.Running, c.CombinedWeight))
+	}
+}
+
+// detail answers GET /cluster/NAME/status_detail, byte for byte as big_brother does: the weights are the kernel's.
+func (h handler) detail(w http.ResponseWriter, r *http.Request, name string) {
+	c, known := h.find(r, name)
+	if !known {
+		text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
+		return
+	}
+	var nodes []string
+	for _, n := range c.Nodes {
+		weight := 0
+		if c.Running && n.KernelWeight != nil {
+			weight = *n.KernelWeight
+		}
+		if n.State != "draining" {
+			nodes = append(nodes, fmt.Sprintf("%q:%d", n.Address, weight))
+		}
+	}
+	quoted, err := json.Marshal(c.Name)
+	if err != nil {
+		text(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	text(w, http.StatusOK, fmt.Sprintf(`{"nodes":{%s},"cluster":%s,"running":%t}`, strings.Join(nodes, ","), quoted, c.Running))
+}
+
+// change answers PUT and DELETE /cluster/NAME: start and stop.
+func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
+	verb, do := "start", h.clusters.Start
+	if r.Method == http.MethodDelete {
+		verb, do = "stop", h.clusters.Stop
+	}
+	if !h.trusts(r) {
+		h.log.Warn("change refused", "cluster", name, "change", verb, "cause", "asked by "+r.RemoteAddr)
+		text(w, http.StatusForbidden, fmt.Sprintf("changes are taken on the Unix socket %s only: use `lb ctl cluster %s %s` on the balancer, "+
+			"or set balancer.trust_loopback = true to take them over TCP from the balancer itself\n", h.socket, verb, name))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), changeTime)
+	defer cancel()
+	deadlines := http.NewResponseController(w) // a connection that knows no deadlines has none to prolong
+	_ = deadlines.SetReadDeadline(time.Now().Add(changeTime))
+	_ = deadlines.SetWriteDeadline(time.Now().Add(changeTime + answerTime))
+	changed, err := do(ctx, name, who(r))
+	var unknown *NoClusterError
+	switch {
+	case errors.As(err, &unknown):
+		text(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, errStopping):
+		text(w, http.StatusServiceUnavailable, err.Error()+"\n")
+	case err != nil:
+		text(w, http.StatusInternalServerError, err.Error()+"\n")
+	case changed:
+		text(w, http.StatusOK, "OK")
+	default:
+		w.WriteHeader(http.StatusNotModified)
+	}
+}
+
+// who names the one who asks, for the log.
+func who(r *http.Request) string {
+	if s, ok := r.Context().Value(whoKey{}).(string); ok && s != "" {
+		return s
+	}
+	return r.RemoteAddr
+}
+
+func wantsJSON(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "application/json")
+}
+
+func text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // who does not read the answer does not want it
+}
+
+func answerJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		text(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(body, '\n'))
+}

@@ -1,0 +1,58 @@
+package balancer
+
+import (
+	"context"
+
+	"github.com/braintree/lb/balancer/plan"
+	"github.com/braintree/lb/config"
+)
+
+// checkMarks looks at the marking rules every few cycles, and in each one while something is wrong with them.
+func (e *engine) checkMarks(ctx context.Context) {
+	if e.markWait--; e.markWait > 0 {
+		return
+	}
+	if e.setMarks(ctx) {
+		e.markWait = markCycles
+	}
+}
+
+// setMarks makes the marking rules those of the config, in one transaction. It tells whether they are.
+func (e *engine) setMarks(ctx context.Context) bool {
+	clusters := make([]config.Cluster, len(e.clusters))
+	for i, c := range e.clusters {
+		clusters[i] = c.cfg
+	}
+	wanted := markRules(clusters)
+	actual, err := e.marks.List(ctx)
+	var drift map[string]bool
+	if err == nil {
+		drift = map[string]bool{}
+		if e.hasMarked {
+			for _, op := range plan.Marks(e.marked, actual) {
+				drift[op.String()] = true
+			}
+		}
+		if len(wanted)+len(actual) > 0 { // a table without rules is not made
+			err = e.marks.Set(ctx, wanted) // also where the rules are right: what leads packets to them may not be
+		}
+	}
+	trouble := ""
+	if err != nil {
+		trouble = err.Error()
+		e.failures++
+	}
+	e.say("the marking rules", nil, &e.markTrouble, trouble)
+	if err != nil {
+		return false
+	}
+	for _, op := range plan.Marks(wanted, actual) {
+		if drift[op.String()] {
+			e.log.Warn("drift repaired: somebody else changed the marking rules", "change", op.String())
+		} else {
+			e.log.Info("marking rules changed", "change", op.String())
+		}
+	}
+	e.marked, e.hasMarked = wanted, true
+	return true
+}

@@ -1,0 +1,147 @@
+package balancer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// Status is the balancer as GET / describes it in JSON.
+type Status struct {
+	Version  string          `json:"version"`
+	Clusters []ClusterStatus `json:"clusters"` // by name
+}
+
+// ClusterStatus is a cluster as the balancer describes it in JSON.
+type ClusterStatus struct {
+	Name           string       `json:"name"`
+	Mark           uint32       `json:"mark"`
+	Scheduler      string       `json:"scheduler"`
+	Running        bool         `json:"running"`
+	CombinedWeight int          `json:"combined_weight"` // of the nodes in the kernel's table; 0 unless Running
+	Nodes          []NodeStatus `json:"nodes"`           // in the config's order, then those that drain
+	LastError      string       `json:"last_error"`      // what is wrong with the kernel now; "" when nothing
+}
+
+// NodeStatus is a node of a cluster as the balancer describes it in JSON.
+type NodeStatus struct {
+	Address       string        `json:"address"`
+	Port          uint16        `json:"port"`          // of the agent
+	Health        *int          `json:"health"`        // of the last usable answer; null: none yet
+	Weight        int           `json:"weight"`        // as decided
+	KernelWeight  *int          `json:"kernel_weight"` // null: the kernel's table has not got the node
+	State         string        `json:"state"`         // up, down, ramping, draining or unknown
+	Why           string        `json:"why"`           // the weight, in a sentence
+	Steps         []decide.Step `json:"steps"`         // the weight, stage by stage
+	ActiveConns   int           `json:"active_connections"`
+	InactiveConns int           `json:"inactive_connections"`
+	LastReading   *int64        `json:"last_reading_age_ms"` // null: none yet
+
+	readAt time.Time
+}
+
+// view is the state of all clusters at one time, for readers. It is never changed.
+type view struct {
+	clusters []ClusterStatus
+}
+
+// Status gives the state of all clusters by name, with the kernel's own figures of just now. While the kernel keeps the
+// owner busy it gives the latest that is known.
+func (e *engine) Status(ctx context.Context) []ClusterStatus {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = e.do(ctx, func(ctx context.Context) { // else the last view has to do
+		if time.Since(e.read) > fresh {
+			e.look(ctx)
+		}
+		e.publish(time.Now())
+	})
+	return e.view.Load().asOf(time.Now())
+}
+
+// asOf copies the view with the ages of its readings filled in.
+func (v *view) asOf(now time.Time) []ClusterStatus {
+	clusters := slices.Clone(v.clusters)
+	for i := range clusters {
+		clusters[i].Nodes = slices.Clone(clusters[i].Nodes)
+		for j := range clusters[i].Nodes {
+			if n := &clusters[i].Nodes[j]; !n.readAt.IsZero() {
+				age := now.Sub(n.readAt).Milliseconds()
+				n.LastReading = &age
+			}
+		}
+	}
+	return clusters
+}
+
+// publish makes the view of the present state.
+func (e *engine) publish(now time.Time) {
+	v := &view{clusters: []ClusterStatus{}}
+	for _, c := range e.clusters {
+		v.clusters = append(v.clusters, e.clusterStatus(now, c))
+	}
+	e.view.Store(v)
+}
+
+func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
+	s := ClusterStatus{
+		Name: c.cfg.Name, Mark: c.cfg.Mark, Scheduler: c.cfg.Scheduler, Running: c.running, Nodes: []NodeStatus{},
+		LastError: troubles(e.trouble, c.trouble, e.markTrouble),
+	}
+	for _, n := range c.nodes {
+		st := NodeStatus{
+			Address: n.cfg.Address.String(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
+			readAt: n.state.Last.At,
+		}
+		if n.state.Seen && n.state.Phase != decide.Unknown {
+			health := n.state.Health
+			st.Health = &health
+		}
+		s.Nodes = append(s.Nodes, st)
+	}
+	for _, service := range e.actual {
+		if service.Mark != c.mark() {
+			continue
+		}
+		for _, d := range service.Destinations {
+			s.add(now, c, d)
+		}
+	}
+	return s
+}
+
+// add adds what the kernel says about a destination. The kernel's figures of one that it has in two services are summed up, but for the weight.
+func (s *ClusterStatus) add(now time.Time, c *cluster, d ipvs.Destination) {
+	i := slices.IndexFunc(s.Nodes, func(n NodeStatus) bool { return d.Port == 0 && n.Address == d.Address.String() })
+	if i < 0 {
+		i = len(s.Nodes)
+		s.Nodes = append(s.Nodes, leaver(now, c, d))
+	}
+	n, weight := &s.Nodes[i], int(d.Weight)
+	if s.Running && n.KernelWeight == nil {
+		s.CombinedWeight += weight
+	}
+	n.KernelWeight = &weight
+	n.ActiveConns += d.ActiveConns
+	n.InactiveConns += d.InactiveConns
+}
+
+// leaver describes a node that the kernel has and the config has not.
+func leaver(now time.Time, c *cluster, d ipvs.Destination) NodeStatus {
+	why := "not in the config"
+	for id, since := range c.left {
+		if id.Addr() == d.Address && id.Port() == d.Port {
+			why = fmt.Sprintf("not in the config: it keeps its connections for %s at most, %s are over",
+				c.cfg.DrainTimeout, now.Sub(since).Round(time.Second))
+		}
+	}
+	in := int(d.Weight)
+	return NodeStatus{
+		Address: d.Address.String(), Port: d.Port, State: "draining", Why: why,
+		Steps: []decide.Step{{Name: "drain", In: in, Out: 0, Reason: why}},
+	}
+}
