@@ -1,0 +1,162 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+)
+
+// The names inside the table, and how many addresses go into one message, which must stay below 64 KiB.
+const (
+	chainName = "answers"
+	setName   = "vips"
+	perBatch  = 500
+)
+
+// comment stands before the segment size in what `nft list` shows beside the rule. lb knows its rule again by it: the kernel gives
+// expressions back in a different form than it took them.
+const comment = "lb: room for the tunnel, mss "
+
+// readClamp reads the table: nil when there is none, a zero Clamp when it is not as lb writes it.
+func readClamp() (*Clamp, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	t, err := c.ListTableOfFamily(table, nftables.TableFamilyINet)
+	if errors.Is(err, unix.ENOENT) || err == nil && t == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read nftables table inet %s: %w", table, privilege(err))
+	}
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, fmt.Errorf("list nftables chains: %w", privilege(err))
+	}
+	chains = slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name != table })
+	if len(chains) != 1 || chains[0].Name != chainName || chains[0].Hooknum == nil || *chains[0].Hooknum != *nftables.ChainHookOutput {
+		return &Clamp{}, nil
+	}
+	rules, err := c.GetRules(t, chains[0])
+	if err != nil {
+		return nil, fmt.Errorf("list the rules of nftables table inet %s: %w", table, privilege(err))
+	}
+	set, err := c.GetSetByName(t, setName)
+	if errors.Is(err, unix.ENOENT) {
+		return &Clamp{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read set %s of nftables table inet %s: %w", setName, table, privilege(err))
+	}
+	elements, err := c.GetSetElements(set)
+	if err != nil {
+		return nil, fmt.Errorf("list set %s of nftables table inet %s: %w", setName, table, privilege(err))
+	}
+	return clampOf(rules, elements), nil
+}
+
+// clampOf understands what lb wrote.
+func clampOf(rules []*nftables.Rule, elements []nftables.SetElement) *Clamp {
+	if len(rules) != 1 {
+		return &Clamp{}
+	}
+	text, _ := userdata.GetString(rules[0].UserData, userdata.TypeComment)
+	size, ours := strings.CutPrefix(text, comment)
+	mss, err := strconv.Atoi(size)
+	if !ours || err != nil {
+		return &Clamp{}
+	}
+	clamp := &Clamp{MSS: mss}
+	for _, e := range elements {
+		if a, ok := netip.AddrFromSlice(e.Key); ok {
+			clamp.VIPs = append(clamp.VIPs, a)
+		}
+	}
+	slices.SortFunc(clamp.VIPs, netip.Addr.Compare)
+	return clamp
+}
+
+// writeClamp replaces the whole table in one transaction, whatever is in it.
+func writeClamp(clamp Clamp) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	t := &nftables.Table{Name: table, Family: nftables.TableFamilyINet}
+	c.AddTable(t) // so that there is one to delete
+	c.DelTable(t)
+	c.AddTable(t)
+	set := &nftables.Set{Table: t, Name: setName, KeyType: nftables.TypeIPAddr}
+	if err := c.AddSet(set, nil); err != nil {
+		return fmt.Errorf("build set %s: %w", setName, err)
+	}
+	for chunk := range slices.Chunk(clamp.VIPs, perBatch) {
+		var elements []nftables.SetElement
+		for _, v := range chunk {
+			elements = append(elements, nftables.SetElement{Key: v.AsSlice()})
+		}
+		if err := c.SetAddElements(set, elements); err != nil {
+			return fmt.Errorf("build set %s: %w", setName, err)
+		}
+	}
+	chain := c.AddChain(&nftables.Chain{
+		Name: chainName, Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityMangle,
+	})
+	c.AddRule(&nftables.Rule{
+		Table: t, Chain: chain, Exprs: clampRule(set, clamp.MSS),
+		UserData: userdata.AppendString(nil, userdata.TypeComment, comment+strconv.Itoa(clamp.MSS)),
+	})
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("nftables: %w", privilege(err))
+	}
+	return nil
+}
+
+// clampRule is `ip saddr @vips tcp flags syn tcp option maxseg size set MSS`. The kernel only ever lowers the size.
+func clampRule(set *nftables.Set, mss int) []expr.Any {
+	const (
+		register   = unix.NFT_REG_1
+		sourceAt   = 12 // in the IPv4 header
+		flagsAt    = 13 // in the TCP header
+		syn        = 0x02
+		maxSegment = 2 // kind of the TCP option
+		sizeAt     = 2 // in it
+	)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.NFPROTO_IPV4}},
+		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt, Len: 4},
+		&expr.Lookup{SourceRegister: register, SetName: set.Name, SetID: set.ID},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1},
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 1, Mask: []byte{syn}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: []byte{0}},
+		&expr.Immediate{Register: register, Data: binary.BigEndian.AppendUint16(nil, uint16(mss))},
+		&expr.Exthdr{SourceRegister: register, Type: maxSegment, Offset: sizeAt, Len: 2, Op: expr.ExthdrOpTcpopt},
+	}
+}
+
+// deleteClamp removes the table; no error when there is none.
+func deleteClamp() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	c.DelTable(&nftables.Table{Name: table, Family: nftables.TableFamilyINet})
+	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("nftables: %w", privilege(err))
+	}
+	return nil
+}

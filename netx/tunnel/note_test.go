@@ -1,0 +1,69 @@
+package tunnel
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/netx"
+)
+
+func TestNoteKeepsWhatWasFirst(t *testing.T) {
+	f := noteFile{filepath.Join(t.TempDir(), "agent")}
+	if n, err := f.read(); err != nil || n.DeviceUp || len(n.Sysctls) != 0 {
+		t.Fatalf("a note before anything was written: %+v, %v", n, err)
+	}
+	if err := f.change(func(n *Note) { n.Sysctls["all/arp_ignore"] = Change{"0", "1"} }); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.change(func(n *Note) { n.DeviceUp = true }); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.read(); err != nil || !n.DeviceUp || n.Sysctls["all/arp_ignore"] != (Change{"0", "1"}) {
+		t.Errorf("read %+v, %v", n, err)
+	}
+	if files, err := os.ReadDir(f.dir); err != nil || len(files) != 1 {
+		t.Errorf("files left in the folder: %v, %v", files, err)
+	}
+	for range 2 {
+		if err := f.remove(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestNoteOfAnEarlierBootIsForgotten(t *testing.T) {
+	f := noteFile{t.TempDir()}
+	if err := os.WriteFile(f.path(), []byte(`{"boot": "earlier", "device_up": true, "sysctls": {"all/arp_ignore": {"was": "0", "set": "1"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.read(); err != nil || n.DeviceUp || len(n.Sysctls) != 0 {
+		t.Errorf("read %+v, %v", n, err)
+	}
+}
+
+func TestBrokenNoteSaysHowToMendIt(t *testing.T) {
+	f := noteFile{t.TempDir()}
+	if err := os.WriteFile(f.path(), []byte(`{"boot": `), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.read(); err == nil || !strings.Contains(err.Error(), f.path()) || !strings.Contains(err.Error(), "remove the file") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhyThereIsNoTunnelDevice(t *testing.T) {
+	if err := whyNoDevice(unix.EOPNOTSUPP); !errors.Is(err, ErrNoIPIP) || !strings.Contains(err.Error(), "modprobe ipip") {
+		t.Errorf("got %v", err)
+	}
+	if err := whyNoDevice(unix.EPERM); !errors.Is(err, netx.ErrNoPrivilege) {
+		t.Errorf("got %v", err)
+	}
+	if err := whyNoDevice(nil); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
