@@ -1,0 +1,18 @@
+package lab
+
+import "testing"
+
+func TestPortsAreNamedAfterWhatIsPluggedIn(t *testing.T) {
+	tests := []struct{ name, host, iface, want string }{
+		{"both fit", "app01", "eth0", "app01.eth0"},
+		{"just", "balancer01", "eth0", "balancer01.eth0"},
+		{"too long for the kernel", "balancer001", "eth0", "port7"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := portName(tt.host, tt.iface, 7); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
