@@ -1,0 +1,321 @@
+package agent
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/braintree/lb/config"
+)
+
+func TestJSONSaysWhatTheTextSaysAndWhy(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t),
+		config.Service{
+			Name:    "failing",
+			Depends: []config.Check{depends("script", map[string]any{"command": "echo no database; exit 3"})},
+			Metrics: []config.Check{metric("script", 40, map[string]any{"command": "echo junk"})},
+		},
+		webapp("true"),
+	))
+	b.ask(overSocket, "POST", "/webapp/health", "reason=capacity&health=42&who=kim")
+	var s strings.Builder
+	for _, target := range []string{"/webapp/status", "/"} {
+		r := b.ask(overTCP, "GET", target, "", "Accept", "text/html;q=0.5, application/json")
+		fmt.Fprintf(&s, "> GET %s\n< %s\n< Content-Type: %s\n< X-Health: %s\n%s\n", target, r.Status, r.Header.Get("Content-Type"), r.Header.Get("X-Health"), bodyOf(t, r))
+	}
+	got := regexp.MustCompile(`"age": [0-9.e-]+`).ReplaceAllString(s.String(), `"age": AGE`)
+	got = regexp.MustCompile(`"at": "[^"]+"`).ReplaceAllString(got, `"at": "TIME"`)
+	golden(t, "json.txt", got)
+}
+
+func TestOnlyWhoAsksForJSONGetsIt(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), webapp("true")))
+	for accept, want := range map[string]bool{
+		"": false, "*/*": false, "text/plain": false, "application/json": true, "application/json; q=0.9, */*": true,
+		"application/json;q=0": false, "application/jsonx": false, ",;,": false,
+	} {
+		r := b.ask(overTCP, "GET", "/webapp/status", "", "Accept", accept)
+		if got := json.Valid([]byte(bodyOf(t, r))); got != want {
+			t.Errorf("Accept: %q: JSON is %v, want %v", accept, got, want)
+		}
+	}
+}
+
+func TestWhoMayChangeOverTCP(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		trust  bool
+		remote string
+		header [2]string
+		want   int
+	}{
+		{"not without trust_loopback", false, "127.0.0.1:4242", [2]string{}, 403},
+		{"loopback with trust_loopback", true, "127.0.0.1:4242", [2]string{}, 201},
+		{"all of 127.0.0.0/8", true, "127.9.9.9:4242", [2]string{}, 201},
+		{"IPv6 loopback", true, "[::1]:4242", [2]string{}, 201},
+		{"mapped loopback", true, "[::ffff:127.0.0.1]:4242", [2]string{}, 201},
+		{"another machine", true, "10.0.0.1:4242", [2]string{}, 403},
+		{"another machine that says it is this one", true, "10.0.0.1:4242", [2]string{"X-Forwarded-For", "127.0.0.1"}, 403},
+		{"a web page of another site", true, "127.0.0.1:4242", [2]string{"Origin", "http://evil.example"}, 403},
+		{"a web page of another site, by a new browser", true, "127.0.0.1:4242", [2]string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"an address that is none", true, "@", [2]string{}, 403},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := configIn(shortDir(t), webapp("true"))
+			cfg.Agent.TrustLoopback = tc.trust
+			b := newBench(t, cfg)
+			r := httptest.NewRequest("POST", "/webapp/down?reason=x", nil)
+			r.RemoteAddr = tc.remote
+			if tc.header[0] != "" {
+				r.Header.Set(tc.header[0], tc.header[1])
+			}
+			w := httptest.NewRecorder()
+			b.handler(overTCP).ServeHTTP(w, r)
+			if w.Code != tc.want {
+				t.Errorf("POST: %d %s, want %d", w.Code, w.Body, tc.want)
+			}
+			if _, forced := b.forces.InEffect("webapp", time.Now()); forced != (tc.want == 201) {
+				t.Errorf("forced: %v", forced)
+			}
+			if tc.want == 403 && !strings.Contains(w.Body.String(), "lb ctl force") {
+				t.Errorf("no mend in %q", w.Body)
+			}
+		})
+	}
+}
+
+func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
+	for _, tc := range []struct {
+		name, target, body, contentType, want string
+	}{
+		{"urlencoded", "/webapp/down", "reason=a+b", "application/x-www-form-urlencoded", "a b"},
+		{"query", "/webapp/down?reason=a%20b", "", "", "a b"},
+		{"body without a type", "/webapp/down", "reason=notype", "", "notype"},
+		{"multipart", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "multipart/form-data; boundary=XX", "multi part"},
+		{"JSON is not read", "/webapp/down", `{"reason":"json"}`, "application/json", ""},
+		{"invalid UTF-8 and terminal escapes", "/webapp/down", "reason=%ffbad%1b[31m%0anext", "application/x-www-form-urlencoded", "\ufffdbad [31m next"},
+		{"the longest", "/webapp/down", "reason=" + strings.Repeat("x", 10000), "application/x-www-form-urlencoded", strings.Repeat("x", 497) + "…"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t, configIn(shortDir(t), webapp("true")))
+			r := httptest.NewRequest("POST", tc.target, strings.NewReader(tc.body))
+			if tc.contentType != "" {
+				r.Header.Set("Content-Type", tc.contentType)
+			}
+			w := httptest.NewRecorder()
+			b.handler(overSocket).ServeHTTP(w, r)
+			if f, ok := b.forces.InEffect("webapp", time.Now()); w.Code != 201 || !ok || f.Reason != tc.want || f.Who == "" {
+				t.Errorf("%d %s; kept %+v, want the reason %q", w.Code, w.Body, f, tc.want)
+			}
+			for _, target := range []string{"/", "/webapp/status"} {
+				if r := b.ask(overTCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
+					t.Errorf("GET %s: %d", target, r.StatusCode)
+				}
+			}
+		})
+	}
+}
+
+func TestRequestsThatCannotBeReadChangeNothing(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), webapp("true")))
+	for _, tc := range []struct {
+		name, target, body string
+		want               int
+	}{
+		{"body too large", "/webapp/down", "reason=" + strings.Repeat("x", maxBodyBytes), 413},
+		{"broken escape in the body", "/webapp/down", "reason=%zz", 400},
+		{"broken escape in the query", "/webapp/down?reason=%zz", "", 400},
+		{"unknown service", "/nope/down", "reason=x", 404},
+		{"no service", "//down", "reason=x", 404},
+		{"unknown kind", "/webapp/sideways", "reason=x", 404},
+	} {
+		if r := b.ask(overSocket, "POST", tc.target, tc.body); r.StatusCode != tc.want {
+			t.Errorf("%s: %d %s, want %d", tc.name, r.StatusCode, bodyOf(t, r), tc.want)
+		}
+	}
+	if all := b.forces.All(); len(all) != 0 {
+		t.Errorf("kept %v", all)
+	}
+}
+
+func TestADiskThatCannotBeWrittenIsTold(t *testing.T) {
+	dir := shortDir(t)
+	b := newBench(t, configIn(dir, webapp("true")))
+	if err := os.Rename(filepath.Join(dir, "data"), filepath.Join(dir, "away")); err != nil {
+		t.Fatal(err)
+	}
+	r := b.ask(overSocket, "POST", "/webapp/down", "reason=x")
+	if body := bodyOf(t, r); r.StatusCode != 500 || !strings.Contains(body, "nothing has changed") || strings.Count(body, "\n") != 1 {
+		t.Errorf("%d %q", r.StatusCode, body)
+	}
+	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
+		t.Errorf("health %s after a force that failed", r.Header.Get("X-Health"))
+	}
+}
+
+func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
+	dir := shortDir(t)
+	b, stop := running(t, configIn(dir, webapp("true")))
+	if r := b.ask(overSocket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
+		t.Fatal(r.Status)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	b = newBench(t, configIn(dir, config.Service{Name: "other", Metrics: []config.Check{constant(1)}}))
+	if b.log.count("not in the configuration", "service=webapp") != 1 {
+		t.Errorf("log:\n%s", b.log)
+	}
+	for _, want := range []int{200, 404} {
+		if r := b.ask(overSocket, "DELETE", "/webapp/down", ""); r.StatusCode != want {
+			t.Errorf("DELETE: %d, want %d", r.StatusCode, want)
+		}
+	}
+}
+
+func TestListenersHaveBounds(t *testing.T) {
+	b, _ := running(t, configIn(shortDir(t), webapp("true")))
+	s := b.newServer(overTCP)
+	for what, d := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
+		if d <= 0 || d > 5*time.Minute {
+			t.Errorf("the %s timeout is %s", what, d)
+		}
+	}
+	conn, err := net.Dial("tcp", b.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Big: %s\r\n\r\n", strings.Repeat("a", 2*maxHeaderBytes))
+	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("large headers: %v, %v", r, err)
+	}
+}
+
+func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limit(inner, 2)
+	accepted := make(chan net.Conn)
+	go func() {
+		defer close(accepted)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range 3 {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	first, second := <-accepted, <-accepted
+	select {
+	case <-accepted:
+		t.Error("a third connection was accepted")
+	case <-time.After(50 * time.Millisecond):
+	}
+	first.Close()
+	first.Close() // a second close must not make room for another one
+	third := <-accepted
+	l.Close()
+	if _, ok := <-accepted; ok {
+		t.Error("accepted after the close")
+	}
+	second.Close()
+	third.Close()
+}
+
+// tree lists every file below dir with its contents, except below skip.
+func tree(t testing.TB, dir, skip string) string {
+	t.Helper()
+	var s strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if path == skip {
+			return fs.SkipDir
+		}
+		fmt.Fprintf(&s, "%s %s\n", path, d.Type())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.String()
+}
+
+func FuzzHandler(f *testing.F) {
+	f.Add("GET", "/", "", "", "application/json")
+	f.Add("POST", "/webapp/health?reason=x", "health=42&reason=%ff", "application/x-www-form-urlencoded", "")
+	f.Add("POST", "/%2e%2e/down", "reason=x", "", "")
+	f.Add("POST", "/..%2f..%2fescape/up", "--XX\r\nContent-Disposition: form-data; name=\"reason\"; filename=\"/tmp/x\"\r\n\r\nx\r\n--XX--\r\n", "multipart/form-data; boundary=XX", "")
+	f.Add("DELETE", "/webapp/down", "", "", "*/*")
+	f.Add("BREW", "//webapp//status", "", "", "")
+	dir := shortDir(f)
+	b := newBench(f, configIn(dir, webapp("true")))
+	data := filepath.Join(dir, "data")
+	before := tree(f, dir, data)
+	forceFile := regexp.MustCompile(`^(all|service\.webapp)\.(down|up|health)\.json$`)
+	f.Fuzz(func(t *testing.T, method, target, body, contentType, accept string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://agent"+target, strings.NewReader(body))
+		if err != nil {
+			return // no request that a server could get
+		}
+		r.RequestURI = r.URL.RequestURI()
+		r.RemoteAddr = "192.0.2.1:4242"
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Set("Accept", accept)
+		for _, over := range []way{overTCP, overSocket} {
+			forces := len(b.forces.All())
+			again := r.Clone(t.Context())
+			again.Body = io.NopCloser(strings.NewReader(body))
+			w := httptest.NewRecorder()
+			b.handler(over).ServeHTTP(w, again)
+			switch w.Code {
+			case 200, 201, 400, 403, 404, 413, 503:
+			default:
+				t.Errorf("%s %q answers %d %s", method, target, w.Code, w.Body)
+			}
+			if !utf8.Valid(w.Body.Bytes()) {
+				t.Errorf("%s %q answers %q", method, target, w.Body)
+			}
+			if over == overTCP && (w.Code == 201 || len(b.forces.All()) != forces) {
+				t.Errorf("%s %q changed something over TCP", method, target)
+			}
+		}
+		if after := tree(t, dir, data); after != before {
+			t.Errorf("%s %q changed files outside of data_dir:\n%s\nbefore:\n%s", method, target, after, before)
+		}
+		entries, err := os.ReadDir(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if !forceFile.MatchString(e.Name()) {
+				t.Errorf("%s %q wrote %q", method, target, e.Name())
+			}
+		}
+	})
+}
