@@ -1,0 +1,274 @@
+package mark
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// ErrNoNftables says that the running kernel has no nftables for inet tables and cannot load it.
+var ErrNoNftables = errors.New("this kernel has no nftables: load it with `modprobe nf_tables`, " +
+	"or run on a kernel built with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
+
+// chunk is how many elements go into one message, which holds 64 KiB: some 700 of the largest kind.
+const chunk = 500
+
+// tries is how often an operation begins anew because another program changed nftables under it.
+const tries = 10
+
+// Kernel is the Table of the running kernel: the table inet lb of nftables. It reads what is there before each change, repairs what
+// others did to the table, and touches no other.
+//
+// It belongs to the network namespace of the thread that called NewKernel, whatever namespaces the process enters later.
+type Kernel struct {
+	// turn holds one token; its owner alone may use what is below. A channel and not a mutex, so that waiting ends with the
+	// context.
+	turn   chan struct{}
+	reader *nftables.Conn
+	writer *netlink.Conn
+	closed bool
+}
+
+// NewKernel opens the kernel's nftables, and changes nothing yet. ErrNoNftables where there is none, netx.ErrNoPrivilege
+// without CAP_NET_ADMIN.
+func NewKernel() (*Kernel, error) {
+	// Both sockets must come to be in one namespace, and a goroutine may change threads between them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	k := &Kernel{turn: make(chan struct{}, 1)}
+	k.turn <- struct{}{}
+	var err error
+	if k.writer, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+		return nil, fmt.Errorf("open nftables: %w", explain(err))
+	}
+	if err := k.prepare(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", explain(err)), k.writer.Close())
+	}
+	return k, nil
+}
+
+func (k *Kernel) prepare() error {
+	if err := enlarge(k.writer); err != nil {
+		return err
+	}
+	_, err := currentGeneration(k.writer)
+	if errors.Is(err, unix.EINVAL) { // netlink is there, its nftables part is not
+		return fmt.Errorf("%w (%w)", ErrNoNftables, err)
+	}
+	if err != nil {
+		return err
+	}
+	k.reader, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(enlarge))
+	return err
+}
+
+// enlarge makes a socket's buffers as large as the kernel lets us.
+func enlarge(c *netlink.Conn) error {
+	if err := c.SetReadBuffer(socketBuffer); err != nil {
+		return fmt.Errorf("enlarge the socket's buffer: %w", err)
+	}
+	if err := c.SetWriteBuffer(socketBuffer); err != nil {
+		return fmt.Errorf("enlarge the socket's buffer: %w", err)
+	}
+	return nil
+}
+
+// List implements Table. Only rules that take effect count: those of a map whose rule someone removed are left out.
+func (k *Kernel) List(ctx context.Context) ([]Rule, error) {
+	var rules []Rule
+	err := k.do(ctx, opList, func(uint32) (bool, error) {
+		s, err := k.state()
+		if err != nil {
+			return false, err
+		}
+		rules, err = s.rules()
+		return false, err
+	})
+	return rules, err
+}
+
+// Set implements Table.
+func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
+	rules, err := normal(rules)
+	if err != nil {
+		return fmt.Errorf("%s: %w", opSet, err)
+	}
+	return k.do(ctx, opSet, func(generation uint32) (bool, error) {
+		s, err := k.state()
+		if err != nil {
+			return false, err
+		}
+		p := s.plan(rules)
+		if p.empty() {
+			return false, nil
+		}
+		return true, commit(k.writer, generation, p.build)
+	})
+}
+
+// Remove implements Table.
+func (k *Kernel) Remove(ctx context.Context) error {
+	return k.do(ctx, opRemove, func(generation uint32) (bool, error) {
+		s, err := k.state()
+		if err != nil || !s.present {
+			return false, err
+		}
+		return true, commit(k.writer, generation, func(c *nftables.Conn) error {
+			c.DelTable(table())
+			return nil
+		})
+	})
+}
+
+// Close gives the sockets back. The marks stay.
+func (k *Kernel) Close() error {
+	<-k.turn
+	defer func() { k.turn <- struct{}{} }()
+	if k.closed {
+		return nil
+	}
+	k.closed = true
+	if err := errors.Join(k.reader.CloseLasting(), k.writer.Close()); err != nil {
+		return fmt.Errorf("close nftables: %w", err)
+	}
+	return nil
+}
+
+// do has f talk to the kernel once it is our turn, and again for as long as another program changes nftables while it does.
+func (k *Kernel) do(ctx context.Context, operation string, f attempt) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	select {
+	case <-k.turn:
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", operation, ctx.Err())
+	}
+	defer func() { k.turn <- struct{}{} }()
+	if k.closed {
+		return fmt.Errorf("%s: %w", operation, net.ErrClosed)
+	}
+	for range tries {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%s: %w", operation, err)
+		}
+		err := k.once(f)
+		if !errors.Is(err, errMoved) {
+			if err != nil {
+				return fmt.Errorf("%s: %w", operation, explain(err))
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %w, %d times in a row; it is tried again with the next change or cycle", operation, errMoved, tries)
+}
+
+// attempt is an operation on nftables as it is at a generation. It says whether it came to a transaction, which the kernel
+// compares with the generation itself.
+type attempt func(generation uint32) (committed bool, err error)
+
+// once gives errMoved where f may have read parts of different states.
+func (k *Kernel) once(f attempt) error {
+	before, err := currentGeneration(k.writer)
+	if err != nil {
+		return err
+	}
+	committed, failed := f(before)
+	if committed {
+		return failed
+	}
+	after, err := currentGeneration(k.writer)
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	if after != before {
+		return errMoved
+	}
+	return failed
+}
+
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w (%w)", netx.ErrNoPrivilege, err)
+	// The netlink protocol and the inet family may each be missing.
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
+		return fmt.Errorf("%w (%w)", ErrNoNftables, err)
+	}
+	return err
+}
+
+// element is one entry of a map.
+type element struct {
+	key  []byte
+	mark ipvs.Mark
+}
+
+func compareElements(a, b element) int {
+	return bytes.Compare(a.key, b.key)
+}
+
+// plan is what changes the state into the wanted one: everything anew, or elements alone. Elements are in the order of
+// shapes().
+type plan struct {
+	rebuild     bool
+	remove, add [][]element
+}
+
+func (p plan) empty() bool {
+	none := func(es []element) bool { return len(es) == 0 }
+	return !p.rebuild && !slices.ContainsFunc(p.remove, func(es []element) bool { return !none(es) }) &&
+		!slices.ContainsFunc(p.add, func(es []element) bool { return !none(es) })
+}
+
+// build puts the plan's messages into a transaction.
+func (p plan) build(c *nftables.Conn) error {
+	if p.rebuild {
+		c.AddTable(table()) // so that there is one to delete
+		c.DelTable(table())
+		c.AddTable(table())
+		c.AddChain(chain())
+	}
+	for i, s := range shapes() {
+		set, err := s.set()
+		if err != nil {
+			return err
+		}
+		if p.rebuild {
+			if err := c.AddSet(set, nil); err != nil {
+				return fmt.Errorf("map %s: %w", s.name, err)
+			}
+		} else {
+			set.ID = 0 // it is in the kernel already
+		}
+		// Removed before added, for a changed mark is both, and the kernel refuses a second mark for a key.
+		for part := range slices.Chunk(p.remove[i], chunk) {
+			if err := c.SetDeleteElements(set, setElements(part, false)); err != nil {
+				return fmt.Errorf("map %s: %w", s.name, err)
+			}
+		}
+		for part := range slices.Chunk(p.add[i], chunk) {
+			if err := c.SetAddElements(set, setElements(part, true)); err != nil {
+				return fmt.Errorf("map %s: %w", s.name, err)
+			}
+		}
+	}
+	if p.rebuild {
+		for _, s := range shapes() {
+			c.AddRule(s.rule())
+		}
+	}
+	return nil
+}

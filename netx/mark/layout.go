@@ -1,0 +1,214 @@
+package mark
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// The layout is the same however many rules there are, none included, so that a packet always costs two look-ups:
+//
+//	table inet lb {
+//		map vip4 { type ipv4_addr . inet_proto . inet_service : mark; }
+//		…
+//		chain prerouting {
+//			type filter hook prerouting priority mangle; policy accept;
+//			meta mark set ip daddr . meta l4proto . th dport map @vip4
+//			meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface
+//			meta mark set ip6 daddr . meta l4proto . th dport map @vip6
+//			meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface
+//		}
+//	}
+//
+// A rule whose map has no such key ends without effect. Those with the interface come later, so they win.
+const (
+	tableName = "lb"
+	chainName = "prerouting"
+)
+
+func table() *nftables.Table {
+	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+}
+
+func chain() *nftables.Chain {
+	accept := nftables.ChainPolicyAccept
+	return &nftables.Chain{
+		Name: chainName, Table: table(), Type: nftables.ChainTypeFilter, Policy: &accept,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle,
+	}
+}
+
+func sameChain(a, b *nftables.Chain) bool {
+	return a.Name == b.Name && a.Type == b.Type && reflect.DeepEqual(a.Policy, b.Policy) &&
+		reflect.DeepEqual(a.Hooknum, b.Hooknum) && reflect.DeepEqual(a.Priority, b.Priority)
+}
+
+// shape is one of the maps, with its rule.
+type shape struct {
+	id          uint32 // within a transaction
+	name        string
+	family      ipvs.Family
+	byInterface bool
+}
+
+// shapes lists the maps in the order of their rules.
+func shapes() []shape {
+	return []shape{
+		{1, "vip4", ipvs.IPv4, false},
+		{2, "vip4_interface", ipvs.IPv4, true},
+		{3, "vip6", ipvs.IPv6, false},
+		{4, "vip6_interface", ipvs.IPv6, true},
+	}
+}
+
+func (s shape) holds(r Rule) bool {
+	return ipvs.FamilyOf(r.Address) == s.family && (r.Interface != "") == s.byInterface
+}
+
+func (s shape) set() (*nftables.Set, error) {
+	var types []nftables.SetDatatype
+	if s.byInterface {
+		types = append(types, nftables.TypeIFName)
+	}
+	address := nftables.TypeIPAddr
+	if s.family == ipvs.IPv6 {
+		address = nftables.TypeIP6Addr
+	}
+	key, err := nftables.ConcatSetType(append(types, address, nftables.TypeInetProto, nftables.TypeInetService)...)
+	if err != nil {
+		return nil, fmt.Errorf("key of map %s: %w", s.name, err)
+	}
+	return &nftables.Set{
+		Table: table(), ID: s.id, Name: s.name, IsMap: true, KeyType: key, DataType: nftables.TypeMark,
+	}, nil
+}
+
+func sameSet(a, b *nftables.Set) bool {
+	return a.IsMap && b.IsMap && a.KeyType.Name == b.KeyType.Name && a.KeyType.Bytes == b.KeyType.Bytes &&
+		a.DataType.Name == b.DataType.Name && a.DataType.Bytes == b.DataType.Bytes &&
+		!a.Constant && !a.Interval && !a.HasTimeout && !a.Dynamic && a.Size == 0
+}
+
+// setUserData tells nft in which byte order keys (0: 2, big endian) and marks (1: 1, the machine's) are. google/nftables 0.3.0 leaves
+// out the marks, and nft would list 7 as 0x07000000, and restore that.
+func setUserData() []byte {
+	data := userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, 2)
+	return userdata.AppendUint32(data, userdata.NFTNL_UDATA_SET_DATABYTEORDER, 1)
+}
+
+// The offsets in bytes of what the maps look at.
+const (
+	ipv4Destination = 16
+	ipv6Destination = 24
+	destinationPort = 2 // the same in TCP, UDP and SCTP
+)
+
+func (s shape) rule() *nftables.Rule {
+	protocol, offset, length := byte(unix.NFPROTO_IPV4), uint32(ipv4Destination), uint32(4)
+	if s.family == ipvs.IPv6 {
+		protocol, offset, length = unix.NFPROTO_IPV6, ipv6Destination, 16
+	}
+	const first = unix.NFT_REG32_00
+	next := uint32(first) // of the registers, 4 bytes each
+	exprs := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: first},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: first, Data: []byte{protocol}},
+	}
+	if s.byInterface {
+		exprs = append(exprs, &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: next})
+		next += unix.IFNAMSIZ / 4
+	}
+	exprs = append(exprs,
+		&expr.Payload{DestRegister: next, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: next + length/4},
+		&expr.Payload{DestRegister: next + length/4 + 1, Base: expr.PayloadBaseTransportHeader, Offset: destinationPort, Len: 2},
+		&expr.Lookup{SourceRegister: first, DestRegister: first, IsDestRegSet: true, SetName: s.name, SetID: s.id},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: first},
+	)
+	return &nftables.Rule{
+		Table: table(), Chain: chain(), Exprs: exprs,
+		UserData: userdata.AppendString(nil, userdata.TypeComment, "lb: "+s.name),
+	}
+}
+
+// sameRule compares tag and expressions. The kernel gives registers back by other names, hence words.
+func sameRule(a, b *nftables.Rule) bool {
+	return string(a.UserData) == string(b.UserData) && words(a.Exprs) == words(b.Exprs)
+}
+
+func words(exprs []expr.Any) string {
+	var b strings.Builder
+	for _, e := range exprs {
+		switch e := e.(type) {
+		case *expr.Meta:
+			fmt.Fprintf(&b, "meta %d %t %d\n", e.Key, e.SourceRegister, register(e.Register))
+		case *expr.Cmp:
+			fmt.Fprintf(&b, "cmp %d %d %x\n", e.Op, register(e.Register), e.Data)
+		case *expr.Payload:
+			fmt.Fprintf(&b, "payload %d %d %d %d %d\n", e.OperationType, register(e.DestRegister), e.Base, e.Offset, e.Len)
+		case *expr.Lookup:
+			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n", register(e.SourceRegister), register(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
+		default:
+			fmt.Fprintf(&b, "%T\n", e)
+		}
+	}
+	return b.String()
+}
+
+// register gives the four 16-byte registers (1 to 4) the number of the first of the sixteen 4-byte ones (8 to 23) in it.
+func register(r uint32) uint32 {
+	if r >= unix.NFT_REG_1 && r <= unix.NFT_REG_4 {
+		return unix.NFT_REG32_00 + (r-unix.NFT_REG_1)*4
+	}
+	return r
+}
+
+// key is what a map is asked for: each field filled up with zeroes to 4 bytes; numbers big endian.
+func (s shape) key(r Rule) []byte {
+	var key []byte
+	if s.byInterface {
+		key = append(key, make([]byte, unix.IFNAMSIZ)...)
+		copy(key, r.Interface)
+	}
+	key = append(key, r.Address.AsSlice()...)
+	number, _ := protocolNumber(r.Protocol)
+	key = append(key, number, 0, 0, 0)
+	return append(binary.BigEndian.AppendUint16(key, r.Port), 0, 0)
+}
+
+// read gives the rule back. A protocol that is none of ours, put by hand, keeps its number for a name.
+func (s shape) read(key []byte, mark ipvs.Mark) (Rule, error) {
+	r := Rule{Mark: mark}
+	if s.byInterface && len(key) >= unix.IFNAMSIZ {
+		r.Interface = unix.ByteSliceToString(key[:unix.IFNAMSIZ])
+		key = key[unix.IFNAMSIZ:]
+	}
+	length := 4
+	if s.family == ipvs.IPv6 {
+		length = 16
+	}
+	if len(key) != length+8 {
+		return r, errors.New("map " + s.name + " has a key of another length than lb's")
+	}
+	r.Address, _ = netip.AddrFromSlice(key[:length])
+	number := key[length]
+	r.Protocol = strconv.Itoa(int(number))
+	for _, p := range protocols {
+		if p.number == number {
+			r.Protocol = p.name
+		}
+	}
+	r.Port = binary.BigEndian.Uint16(key[length+4:])
+	return r, nil
+}
