@@ -145,8 +145,8 @@ func (h *Host) plugIn(l Link, mac []byte) error {
 func (h *Host) Name() string { return h.name }
 
 // Do runs fn on a thread of the host: sockets it opens, files it reads and processes it starts are the host's. Functions run side by
-// side. Only the calling goroutine is on the host: those that fn starts are not, and relative paths begin at /. A process that
-// fn starts must be waited for. Sockets stay on the host wherever they are used later.
+// side. Only the calling goroutine is on the host: those that fn starts are not, and relative paths begin at /, and /proc, which shows the
+// host's processes, has no self. A process that fn starts must be waited for. Sockets stay on the host wherever they are used later.
 func (h *Host) Do(fn func() error) error { return h.space.do(fn) }
 
 // Route sends what is for dst by way of via, replacing the route that dst had.
