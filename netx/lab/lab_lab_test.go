@@ -28,8 +28,8 @@ const ownerVariable = "LB_LAB_OWNER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(ownerVariable) != "" {
-		own(os.Getenv(ownerVariable))
-		return
+		fmt.Fprintln(os.Stderr, own(os.Getenv(ownerVariable)))
+		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -27,36 +27,50 @@ const mark = "987654"
 const nobody = "nobody"
 
 // own builds two hosts, starts a process with a child in a session of its own on each, says so, and waits to be killed.
-func own(as string) {
-	fail := func(err error) {
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+func own(as string) error {
+	if as == nobody {
+		if err := syscall.Setuid(65534); err != nil {
+			return err
 		}
 	}
-	if as == nobody {
-		fail(syscall.Setuid(65534))
-	}
 	l, err := lab.New(slog.New(slog.DiscardHandler))
-	fail(err)
+	if err != nil {
+		return err
+	}
 	s, err := l.Switch("lan")
-	fail(err)
+	if err != nil {
+		return err
+	}
 	for i, name := range []string{"one", "two"} {
 		address := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, 0, byte(i + 1)}), 24)
 		h, err := l.Host(name, lab.Link{Switch: s, Interface: "eth0", Addresses: []netip.Prefix{address}})
-		fail(err)
-		r, w, err := os.Pipe()
-		fail(err)
-		_, err = h.Start(lab.Command{Path: "sh", Stdout: w, Args: []string{"-c", "setsid sleep " + mark + " & echo started; exec sleep " + mark}})
-		fail(err)
-		_, err = r.Read(make([]byte, 8))
-		fail(err)
-		ns, err := h.Run(context.Background(), "readlink", "/proc/self/ns/net")
-		fail(err)
-		fmt.Print(ns)
+		if err != nil {
+			return err
+		}
+		if err := ownProcesses(h); err != nil {
+			return err
+		}
 	}
 	fmt.Println("ready")
 	select {}
+}
+
+// ownProcesses starts a process and its child on the host and prints the host's network namespace.
+func ownProcesses(h *lab.Host) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	script := "setsid sleep " + mark + " & echo started; exec sleep " + mark
+	if _, err := h.Start(lab.Command{Path: "sh", Stdout: w, Args: []string{"-c", script}}); err != nil {
+		return err
+	}
+	if _, err := r.Read(make([]byte, 8)); err != nil {
+		return err
+	}
+	ns, err := h.Run(context.Background(), "readlink", "/proc/self/ns/net")
+	fmt.Print(ns)
+	return err
 }
 
 // marked lists the processes that sleep for mark.
