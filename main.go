@@ -4,9 +4,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,34 +18,19 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/braintree/lb/agent"
 	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/cmdline"
-	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/ctl/daemon"
+	"github.com/braintree/lb/ctl/exit"
 	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/mark"
+	"github.com/braintree/lb/netx/tunnel"
 	"github.com/braintree/lb/ocf"
 )
-
-// The exit statuses of every command but ocf, which has those of the OCF standard. exitStatuses says what they mean.
-const (
-	statusDone        = 0
-	statusFailed      = 1
-	statusRefused     = 2
-	statusNoIPVS      = 69
-	statusNoPrivilege = 77
-	statusMistakes    = 78
-)
-
-// exitStatuses is what `lb help` says about them.
-const exitStatuses = `Exit status:
-    0  done
-    1  failed: a daemon cannot be reached, the kernel refuses, or the service is down (ctl status)
-    2  refused: wrong usage, or the daemon knows no such thing
-   69  this kernel has no IPVS
-   77  no privilege
-   78  the configuration has mistakes
-  (ocf, bigbrother, ocf_big_brother: as the OCF standard says, see lb ocf usage)`
 
 const defaultConfig = "/etc/lb/lb.toml"
 
@@ -82,79 +68,15 @@ func run(p process) int {
 		return p.resourceAgent(context.Background(), words) // a cluster manager calls it every few seconds: no command line is built
 	case "litmusctl":
 		app = p.litmusctl()
+	case "litmus":
+		words = append([]string{"agent"}, words...)
+	case "bigbro":
+		words = append([]string{"balance"}, words...)
 	}
-	err := p.cli(app, words)
-	if err == nil {
-		return statusDone
-	}
-	p.report(err)
-	return exitStatus(err)
-}
-
-// cli runs a command line.
-func (p process) cli(app *cli.App, words []string) error {
 	app.Writer, app.ErrWriter = p.out, p.err
-	app.HideVersion = true
-	app.HideHelpCommand = true                        // Arrange turns the word into the flag
-	app.ExitErrHandler = func(*cli.Context, error) {} // only main ends the process
-	words, err := cmdline.Arrange(cmdline.Tree(app), words)
-	if err != nil {
-		return err
-	}
-	refuse := func(_ *cli.Context, err error, _ bool) error { return cmdline.Usagef("%v", err) }
-	app.OnUsageError = refuse
-	everyCommand(app.Commands, func(c *cli.Command) {
-		c.HideHelpCommand = true
-		c.OnUsageError = refuse
-	})
-	return app.RunContext(context.Background(), append([]string{app.Name}, words...))
-}
-
-// everyCommand calls do for each command, also below others.
-func everyCommand(commands []*cli.Command, do func(*cli.Command)) {
-	for _, c := range commands {
-		do(c)
-		everyCommand(c.Subcommands, do)
-	}
-}
-
-// exitStatus maps an error to the status that says what kind it is.
-func exitStatus(err error) int {
-	var (
-		usage    *cmdline.UsageError
-		refused  *ctl.RefusedError
-		mistakes config.Mistakes
-	)
-	var status ocfStatus
-	switch {
-	case errors.As(err, &status):
-		return int(status)
-	case errors.As(err, &usage), errors.As(err, &refused):
-		return statusRefused
-	case errors.As(err, &mistakes):
-		return statusMistakes
-	case errors.Is(err, netx.ErrNoIPVS):
-		return statusNoIPVS
-	case errors.Is(err, netx.ErrNoPrivilege):
-		return statusNoPrivilege
-	}
-	return statusFailed
-}
-
-// report tells the operator what went wrong, once.
-func (p process) report(err error) {
-	var mistakes config.Mistakes
-	switch {
-	case errors.Is(err, ctl.ErrDown), errors.As(err, new(ocfStatus)):
-		// what was printed says so
-	case errors.As(err, &mistakes) && len(mistakes) > 1:
-		fmt.Fprintf(p.err, "lb: the configuration has %d mistakes:\n", len(mistakes))
-		for _, m := range mistakes {
-			fmt.Fprintf(p.err, "  %s\n", m)
-		}
-	default:
-		fmt.Fprintf(p.err, "lb: %v\n", err)
-	}
+	err := cmdline.Run(context.Background(), app, words)
+	exit.Report(p.err, err)
+	return exit.Status(err)
 }
 
 // lb is the whole program.
@@ -168,22 +90,24 @@ func (p process) lb() *cli.App {
   lb ctl force down webapp -r "apt upgrades"   take this node out of rotation
   lb ctl cluster status webapp                 see weights and why they are so
 
-` + exitStatuses,
+` + exit.Statuses,
 		Flags: append(commonFlags(), &cli.BoolFlag{Name: "version", Usage: "print the version"}),
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
-				return p.version()
+				return p.printVersion()
 			}
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
+			p.agent(),
+			p.balance(),
 			p.ctl(),
 			p.ocf(),
 			{
 				Name:        "version",
 				Usage:       "print the version, and what it was built with",
 				Description: "Examples:\n  lb version",
-				Action:      func(*cli.Context) error { return p.version() },
+				Action:      func(*cli.Context) error { return p.printVersion() },
 			},
 		},
 	}
@@ -194,7 +118,7 @@ func (p process) litmusctl() *cli.App {
 	return &cli.App{
 		Name:        "litmusctl",
 		Usage:       "lists and forces the services of this app node (lb ctl, under litmus_paper's name)",
-		Description: exitStatuses,
+		Description: exit.Statuses,
 		Flags:       []cli.Flag{configFlag()},
 		Commands:    ctl.ServiceCommands(p.console()),
 	}
@@ -233,6 +157,103 @@ func (p process) getenv(key string) string {
 // load reads the configuration, with the options of its checks judged by the checks themselves.
 func load(path string) (*config.Config, error) { return config.Load(path, check.Validate) }
 
+// agent is the daemon of an app node.
+func (p process) agent() *cli.Command {
+	return &cli.Command{
+		Name:  "agent",
+		Usage: "measure the health of this app node's services and tell it over HTTP",
+		Description: `SIGHUP reads the configuration again; SIGTERM and SIGINT end it.
+
+Examples:
+  lb agent
+  lb agent -c ./lb.toml --log-level debug
+  lb agent tunnel --undo`,
+		Action: func(c *cli.Context) error {
+			return p.daemon(c, func(ctx context.Context, r running) error {
+				cfg, err := r.load()
+				if err != nil {
+					return err
+				}
+				setup := tunnel.New(cfg.Agent.DataDir, r.log)
+				a, err := agent.New(ctx, agent.Options{
+					Load: r.load, Reload: r.reload, Log: r.log, Version: version(),
+					Tunnel: func(ctx context.Context, vips []netip.Addr) error {
+						_, err := setup.Up(ctx, tunnel.Wanted{VIPs: vips})
+						return err
+					},
+				})
+				if err != nil {
+					return err
+				}
+				return a.Run(ctx)
+			})
+		},
+		Subcommands: []*cli.Command{ctl.TunnelCommand(p.console())},
+	}
+}
+
+// balance is the daemon of a load balancer.
+func (p process) balance() *cli.Command {
+	return &cli.Command{
+		Name:  "balance",
+		Usage: "follow the health of each cluster's nodes with the weights in the kernel's load balancer",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "ask every node once, print what would change, and change nothing"}},
+		Description: `SIGHUP reads the configuration again; SIGTERM and SIGINT end it and leave the kernel as it is.
+
+Examples:
+  lb balance --dry-run
+  lb balance -c ./lb.toml`,
+		Action: func(c *cli.Context) error {
+			return p.daemon(c, func(ctx context.Context, r running) error {
+				if _, err := r.load(); err != nil {
+					return err // before the kernel is looked at: without privilege this can be mended, too
+				}
+				table, err := openTable()
+				if err != nil {
+					return err
+				}
+				defer table.Close()
+				marks, err := mark.NewKernel()
+				if err != nil {
+					return err
+				}
+				defer marks.Close()
+				o := balancer.Options{Load: r.load, Reload: r.reload, Table: table, Marks: marks, Log: r.log, Version: version()}
+				if c.Bool("dry-run") {
+					return balancer.DryRun(ctx, o, p.out)
+				}
+				b, err := balancer.New(ctx, o)
+				if err != nil {
+					return err
+				}
+				return b.Run(ctx)
+			})
+		},
+	}
+}
+
+// running is what both daemons work with.
+type running struct {
+	load   func() (*config.Config, error)
+	reload <-chan struct{}
+	log    *slog.Logger
+}
+
+// daemon runs a daemon until a signal ends it.
+func (p process) daemon(c *cli.Context, do func(context.Context, running) error) error {
+	if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
+		return err
+	}
+	log, err := daemon.Log(p.err, c.String("log-level"), c.String("log-format"))
+	if err != nil {
+		return err
+	}
+	path := c.String("config")
+	return daemon.Until(c.Context, func(ctx context.Context, reload <-chan struct{}) error {
+		return do(ctx, running{load: func() (*config.Config, error) { return load(path) }, reload: reload, log: log})
+	})
+}
+
 // ctl is the operator's tool.
 func (p process) ctl() *cli.Command {
 	return &cli.Command{
@@ -258,19 +279,13 @@ Examples:
   OCF_RESKEY_cluster=webapp lb ocf monitor
   lb ocf meta-data`,
 		Action: func(c *cli.Context) error {
-			if status := p.resourceAgent(c.Context, c.Args().Slice()); status != statusDone {
-				return ocfStatus(status)
+			if status := p.resourceAgent(c.Context, c.Args().Slice()); status != exit.Done {
+				return exit.Code(status)
 			}
 			return nil
 		},
 	}
 }
-
-// ocfStatus is the exit status of an OCF action that has said already what is wrong.
-type ocfStatus int
-
-// Error makes it an error.
-func (s ocfStatus) Error() string { return fmt.Sprintf("OCF status %d", int(s)) }
 
 // resourceAgent carries out an OCF action and returns its exit status.
 func (p process) resourceAgent(ctx context.Context, words []string) int {
@@ -286,17 +301,16 @@ func openTable() (ipvs.Table, error) {
 	return table, nil
 }
 
-// version prints what this file is.
-func (p process) version() error {
-	version, revision := "unknown", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && !strings.Contains(version, s.Value[:min(12, len(s.Value))]) {
-				revision = " " + s.Value
-			}
-		}
-	}
-	_, err := fmt.Fprintf(p.out, "lb %s%s %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// printVersion prints what this file is.
+func (p process) printVersion() error {
+	_, err := fmt.Fprintf(p.out, "lb %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
+}
+
+// version is the version that Go stamped into this file: a tag, a commit's time and hash, or (devel).
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

@@ -53,7 +53,7 @@ func (con Console) list() *cli.Command {
   lb ctl list --agent app02:9293
   lb ctl list --json`,
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 0, ""); err != nil {
+			if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
 				return err
 			}
 			agent, err := con.agent(c)
@@ -78,7 +78,7 @@ Examples:
   lb ctl status webapp --json
   lb ctl status webapp >/dev/null && echo up`,
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, 1, "which service? lb ctl status SERVICE"); err != nil {
+			if err := cmdline.Arguments(c, 1, 1, "which service? lb ctl status SERVICE"); err != nil {
 				return err
 			}
 			agent, err := con.agent(c)
@@ -168,7 +168,7 @@ func (con Console) clusterList() *cli.Command {
   lb ctl cluster list
   lb ctl cluster list --json`,
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 0, ""); err != nil {
+			if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
 				return err
 			}
 			b, err := con.balancer(c)
@@ -189,7 +189,7 @@ func (con Console) clusterCommand(name, usage string, flags []cli.Flag, do func(
 		Flags:       flags,
 		Description: "Examples:\n  lb ctl cluster " + name + " webapp",
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, 1, "which cluster? lb ctl cluster "+name+" CLUSTER"); err != nil {
+			if err := cmdline.Arguments(c, 1, 1, "which cluster? lb ctl cluster "+name+" CLUSTER"); err != nil {
 				return err
 			}
 			b, err := con.balancer(c)
@@ -212,7 +212,7 @@ Examples:
   lb ctl check-config
   lb ctl check-config ./lb.toml && systemctl reload lb-balance`,
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 1, ""); err != nil {
+			if err := cmdline.Arguments(c, 0, 1, ""); err != nil {
 				return err
 			}
 			path := c.String("config")
@@ -231,7 +231,7 @@ func (con Console) exampleConfig() *cli.Command {
 		Description: `Examples:
   lb ctl example-config >/etc/lb/lb.toml`,
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 0, 0, ""); err != nil {
+			if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
 				return err
 			}
 			_, err := io.WriteString(con.Out, config.Example)
@@ -243,15 +243,4 @@ func (con Console) exampleConfig() *cli.Command {
 // look reads how to show an answer from the flags.
 func (con Console) look(c *cli.Context) Look {
 	return Look{JSON: c.Bool("json"), Plain: con.Plain || con.Getenv("NO_COLOR") != ""}
-}
-
-// arguments checks how many there are.
-func arguments(c *cli.Context, least, most int, missing string) error {
-	switch {
-	case c.NArg() < least:
-		return cmdline.Usagef("%s", missing)
-	case c.NArg() > most:
-		return cmdline.Usagef("%q is one word too many: see `%s --help`", c.Args().Get(most), c.Command.HelpName)
-	}
-	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"regexp"
 
 	"github.com/braintree/lb/ctl/client"
@@ -43,8 +42,6 @@ func judge(a client.Answer, daemon client.Daemon) error {
 	switch {
 	case a.Status < 400:
 		return nil
-	case a.Status == http.StatusForbidden || a.Status == http.StatusUnauthorized:
-		return &RefusedError{Text: fmt.Sprintf("%s refuses: %s; try sudo", daemon.Name, a.Line())}
 	case a.Status < 500:
 		return &RefusedError{Text: fmt.Sprintf("%s refuses: %s", daemon.Name, a.Line())}
 	}

@@ -114,7 +114,7 @@ func TestStatus(t *testing.T) {
 		"down, json":    {service: "down", look: Look{JSON: true}, out: "{\n  \"health\": 0\n}\n", err: ErrDown.Error()},
 		"unknown":       {service: "nope", out: "NOT FOUND\n", err: "this agent has no service \"nope\": `lb ctl list` shows those it has", refused: true},
 		"agent fails":   {service: "broken", err: "lb agent answers 500: oh no; look at `journalctl -u lb-agent`"},
-		"agent forbids": {service: "private", err: "lb agent refuses: not for you; try sudo", refused: true},
+		"agent forbids": {service: "private", err: "lb agent refuses: not for you", refused: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,57 @@
+// Package daemon gives a daemon what it needs from the process that it runs in: an end and a reload by signal, and a log.
+package daemon
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/braintree/lb/ctl/cmdline"
+)
+
+// Until calls run with a context that ends at the first SIGTERM or SIGINT, and with a channel that gets a value after a SIGHUP. The
+// channel is buffered, so that a SIGHUP during a reload leads to another. A second signal to end ends the process at once.
+func Until(ctx context.Context, run func(ctx context.Context, reload <-chan struct{}) error) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	hangups, reload := make(chan os.Signal, 1), make(chan struct{}, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	var forwarding sync.WaitGroup
+	forwarding.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				stop() // what comes next has its usual effect
+				return
+			case <-hangups:
+			}
+			select {
+			case reload <- struct{}{}:
+			default: // one is asked for already
+			}
+		}
+	})
+	defer forwarding.Wait()
+	defer stop()
+	defer signal.Stop(hangups)
+	return run(ctx, reload)
+}
+
+// Log returns a logger to w. Level is debug, info, warn or error; format is text or json. Anything else is a *cmdline.UsageError.
+func Log(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, cmdline.Usagef("--log-level %q: it is debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, cmdline.Usagef("--log-format %q: it is text or json", format)
+}

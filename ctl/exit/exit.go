@@ -1,0 +1,82 @@
+// Package exit is the one place that says how a command of lb ends: its exit status, and what is printed about an error.
+package exit
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl"
+	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/netx/mark"
+	"github.com/braintree/lb/netx/tunnel"
+)
+
+// The exit statuses of every command but ocf, which has those of the OCF standard. 69, 77 and 78 are those of sysexits.h.
+const (
+	Done        = 0
+	Failed      = 1
+	Refused     = 2
+	NoKernel    = 69
+	NoPrivilege = 77
+	Mistakes    = 78
+)
+
+// Statuses is what `lb help` says about them.
+const Statuses = `Exit status:
+    0  done
+    1  failed: a daemon cannot be reached, the kernel refuses, or the service is down (ctl status)
+    2  refused: wrong usage, or the daemon knows no such thing
+   69  this kernel has no IPVS (or no nftables, or no ipip tunnel)
+   77  no privilege
+   78  the configuration has mistakes
+  (ocf, bigbrother, ocf_big_brother: as the OCF standard says, see lb ocf usage)`
+
+// Code is an error that is an exit status and no more: what is wrong has been said.
+type Code int
+
+// Error makes it an error.
+func (c Code) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
+
+// Status maps an error, or nil, to the status that says what kind it is.
+func Status(err error) int {
+	var (
+		code     Code
+		usage    *cmdline.UsageError
+		refused  *ctl.RefusedError
+		mistakes config.Mistakes
+	)
+	switch {
+	case err == nil:
+		return Done
+	case errors.As(err, &code):
+		return int(code)
+	case errors.As(err, &usage), errors.As(err, &refused):
+		return Refused
+	case errors.As(err, &mistakes):
+		return Mistakes
+	case errors.Is(err, netx.ErrNoIPVS), errors.Is(err, mark.ErrNoNftables), errors.Is(err, tunnel.ErrNoIPIP):
+		return NoKernel
+	case errors.Is(err, netx.ErrNoPrivilege):
+		return NoPrivilege
+	}
+	return Failed
+}
+
+// Report tells the operator what went wrong, once.
+func Report(w io.Writer, err error) {
+	var mistakes config.Mistakes
+	switch {
+	case err == nil, errors.Is(err, ctl.ErrDown), errors.As(err, new(Code)):
+		// what was printed says it all
+	case errors.As(err, &mistakes) && len(mistakes) > 1:
+		fmt.Fprintf(w, "lb: the configuration has %d mistakes:\n", len(mistakes))
+		for _, m := range mistakes {
+			fmt.Fprintf(w, "  %s\n", m)
+		}
+	default:
+		fmt.Fprintf(w, "lb: %v\n", err)
+	}
+}

@@ -1,0 +1,56 @@
+package exit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl"
+	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/netx/mark"
+	"github.com/braintree/lb/netx/tunnel"
+)
+
+func TestStatusAndReport(t *testing.T) {
+	one := config.Mistake{File: "lb.toml", Line: 3, Key: "a.b", Value: "1", Problem: "is wrong", Fix: "mend it"}
+	two := config.Mistake{File: "lb.toml", Problem: "is odd", Fix: "look"}
+	tests := map[string]struct {
+		err    error
+		status int
+		text   string
+	}{
+		"nothing":       {nil, 0, ""},
+		"any error":     {errors.New("no luck"), 1, "lb: no luck\n"},
+		"service down":  {ctl.ErrDown, 1, ""},
+		"wrong usage":   {cmdline.Usagef("no flag %q", "-x"), 2, "lb: no flag \"-x\"\n"},
+		"refused":       {fmt.Errorf("force: %w", &ctl.RefusedError{Text: "no"}), 2, "lb: force: no\n"},
+		"no IPVS":       {fmt.Errorf("open: %w", netx.ErrNoIPVS), 69, "lb: open: " + netx.ErrNoIPVS.Error() + "\n"},
+		"no nftables":   {fmt.Errorf("open: %w", mark.ErrNoNftables), 69, "lb: open: " + mark.ErrNoNftables.Error() + "\n"},
+		"no ipip":       {tunnel.ErrNoIPIP, 69, "lb: " + tunnel.ErrNoIPIP.Error() + "\n"},
+		"no privilege":  {fmt.Errorf("open: %w", netx.ErrNoPrivilege), 77, "lb: open: " + netx.ErrNoPrivilege.Error() + "\n"},
+		"one mistake":   {config.Mistakes{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: mend it\n"},
+		"several":       {fmt.Errorf("load: %w", config.Mistakes{one, two}), 78, "lb: the configuration has 2 mistakes:\n  lb.toml:3: a.b = 1: is wrong: mend it\n  lb.toml: is odd: look\n"},
+		"an OCF status": {Code(7), 7, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := Status(tt.err); got != tt.status {
+				t.Errorf("status %d, want %d", got, tt.status)
+			}
+			var out bytes.Buffer
+			Report(&out, tt.err)
+			if out.String() != tt.text {
+				t.Errorf("report %q, want %q", out.String(), tt.text)
+			}
+			if tt.err != nil && tt.status < 7 || tt.status > 60 {
+				if !strings.Contains(Statuses, fmt.Sprintf("\n   %2d  ", tt.status)) {
+					t.Errorf("the help does not explain status %d", tt.status)
+				}
+			}
+		})
+	}
+}
