@@ -76,9 +76,9 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		c    config.Check
 		want []string
 	}{
-		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`"htpp" is no type of dependency`, "http, script, tcp"}},
-		{"a metric's type as dependency", dependency("constant", nil), []string{`"constant" is no type of dependency`}},
-		{"unknown metric", metric("load", 1, nil), []string{`"load" is no type of metric`, "available_memory, constant, cpu_load, script"}},
+		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`is no type of dependency`, "http, script, tcp"}},
+		{"a metric's type as dependency", dependency("constant", nil), []string{`is no type of dependency`}},
+		{"unknown metric", metric("load", 1, nil), []string{`is no type of metric`, "available_memory, constant, cpu_load, script"}},
 		{"http without url", dependency("http", nil), []string{"url", "is missing"}},
 		{"http with several", dependency("http", map[string]any{
 			"url": "ftp://x/", "method": "get", "content": "(", "status": 42, "headers": map[string]string{"A B": "c"}, "colour": "red",
@@ -90,6 +90,7 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		{"tcp without port", dependency("tcp", map[string]any{"address": "localhost"}), []string{"not a host and a port"}},
 		{"tcp with port 0", dependency("tcp", map[string]any{"address": "localhost:0"}), []string{"1 to 65535"}},
 		{"tcp without host", dependency("tcp", map[string]any{"address": ":80", "expect": ""}), []string{"has no host", "empty text"}},
+		{"tcp with two lines", dependency("tcp", map[string]any{"address": "a\nb:80"}), []string{"no name holds"}},
 		{"script without command", dependency("script", nil), []string{"command", "is missing"}},
 		{"script with both", dependency("script", map[string]any{"command": "true", "argv": []string{"true"}}), []string{"stands beside command"}},
 		{"script with an empty list", dependency("script", map[string]any{"argv": []string{}}), []string{"names no program"}},

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -146,6 +147,8 @@ func FuzzParseCPUMax(f *testing.F) {
 func FuzzParseInactiveFile(f *testing.F) {
 	f.Add("anon 1\ninactive_file 42\n")
 	f.Fuzz(func(t *testing.T, data string) {
-		parseInactiveFile(data)
+		if n := parseInactiveFile(data); n > 0 && !strings.Contains(data, "inactive_file") {
+			t.Errorf("parseInactiveFile(%q) = %d", data, n)
+		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -184,20 +185,28 @@ func TestHTTPConnectionRefused(t *testing.T) {
 	want(t, run(t, dependency("http", map[string]any{"url": "http://u:secret@" + address + "/"}), Host{}), false, "connection refused")
 }
 
-func FuzzBadURL(f *testing.F) {
-	f.Add("http://user:pw@localhost:3000/heartbeat?deep=1", "GET")
-	f.Add("http://[::1%25lo]/", "POST")
-	f.Add("\x00", "")
-	f.Fuzz(func(t *testing.T, s, method string) {
+func FuzzURL(f *testing.F) {
+	f.Add("http://localhost:3000/heartbeat?deep=1", "user", "pw")
+	f.Add("http://[::1%25lo]/", "", "a:b@c/")
+	f.Add("\x00", "\xff", "\x00")
+	f.Fuzz(func(t *testing.T, s, user, password string) {
 		if badURL(s) != "" {
 			return
 		}
-		h := httpCheck{httpOptions: httpOptions{URL: s, Method: http.MethodGet}}
-		if shown := h.Display(); strings.Contains(s, ":s3cret@") && strings.Contains(shown, "s3cret@") {
-			t.Errorf("%q is shown as %q", s, shown)
+		u, err := url.Parse(s)
+		if err != nil {
+			t.Fatalf("%q is taken for a URL: %v", s, err)
+		}
+		u.User = url.UserPassword(user, "s3cret"+password)
+		h := httpCheck{httpOptions: httpOptions{URL: u.String(), Method: http.MethodGet}}
+		if shown := h.Display(); strings.Count(shown, "s3cret") > strings.Count(s+user, "s3cret") {
+			t.Errorf("the password of %q is shown: %q", h.URL, shown)
+		}
+		if strings.ContainsFunc(h.Display(), func(r rune) bool { return r < ' ' }) {
+			t.Errorf("%q is shown as %q, which is not one line", h.URL, h.Display())
 		}
 		if _, err := h.request(t.Context()); err != nil {
-			t.Errorf("%q is taken for a URL, but cannot be asked: %v", s, err)
+			t.Errorf("%q is taken for a URL, but cannot be asked: %v", h.URL, err)
 		}
 	})
 }

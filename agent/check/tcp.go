@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/braintree/lb/agent/oneline"
@@ -60,6 +61,9 @@ func badAddress(address string) string {
 	}
 	if host == "" {
 		return "has no host"
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "has a host with a character that no name holds"
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return "has a port that is not within 1 to 65535"

@@ -1,0 +1,59 @@
+package check
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/config"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Each file below testdata/good loads; each below testdata/bad gives exactly the mistakes in the .txt file beside it.
+func TestFixtures(t *testing.T) {
+	for _, kind := range []string{"good", "bad"} {
+		files, err := filepath.Glob(filepath.Join("testdata", kind, "*.toml"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no fixtures in testdata/%s: %v", kind, err)
+		}
+		for _, file := range files {
+			t.Run(kind+"/"+filepath.Base(file), func(t *testing.T) {
+				cfg, err := config.Load(file, Validate)
+				if kind == "good" {
+					if err != nil || len(cfg.Services) != 1 {
+						t.Errorf("Load = %v", err)
+					}
+					return
+				}
+				if err == nil {
+					t.Fatal("no mistake was found")
+				}
+				got := strings.ReplaceAll(err.Error(), filepath.Dir(file)+"/", "") + "\n"
+				want := strings.TrimSuffix(file, ".toml") + ".txt"
+				if *update {
+					if err := os.WriteFile(want, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				text, err := os.ReadFile(want)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(text), got); diff != "" {
+					t.Errorf("mistakes (-want +got); renew them with -update if the change is meant:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestTheExampleFilesChecksAreGood(t *testing.T) {
+	if _, err := config.Load(filepath.Join("..", "..", "config", "lb.toml"), Validate); err != nil {
+		t.Error(err)
+	}
+}
