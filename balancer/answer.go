@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/braintree/lb/balancer/decide"
@@ -20,7 +21,10 @@ func health(status int, header http.Header, body []byte) (int, string) {
 	}
 	if values, given := header["X-Health"]; given && len(values) > 0 {
 		n := leadingInteger(values[0])
-		return n, fmt.Sprintf("X-Health %.40q", values[0])
+		if strconv.Itoa(n) == values[0] {
+			return n, "X-Health " + values[0]
+		}
+		return n, fmt.Sprintf("X-Health %.40q, which is %d", values[0], n)
 	}
 	if m := bodyHealth.FindSubmatch(body); m != nil {
 		return leadingInteger(string(m[1])), fmt.Sprintf("%.40q in the body", m[0])

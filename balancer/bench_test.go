@@ -3,6 +3,7 @@ package balancer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -66,7 +67,7 @@ func (p *fakePoller) Poll(ctx context.Context) decide.Reading {
 	case answer == silent || !known:
 		return decide.Reading{At: time.Now(), Detail: "connection refused"}
 	}
-	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("X-Health \"%d\"", answer)}
+	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("X-Health %d", answer)}
 }
 
 func (p *fakePoller) Close() {}
@@ -191,3 +192,5 @@ func (b *bench) seed(m ipvs.Mark, scheduler string, weights map[int]ipvs.Weight)
 	}
 	b.table.Seed(s)
 }
+
+var errBusy = errors.New("device or resource busy")

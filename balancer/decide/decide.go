@@ -125,18 +125,18 @@ func Next(now time.Time, set Settings, pool Pool, st State, r *Reading) (State, 
 func Why(steps []Step) string {
 	for i := len(steps) - 1; i >= 0; i-- {
 		if steps[i].In != steps[i].Out {
-			return steps[i].Name + ": " + steps[i].Reason
+			return steps[i].Reason
 		}
 	}
 	for _, s := range steps {
 		if s.Name == StageRiseFall && s.Reason != reasonUp {
-			return s.Name + ": " + s.Reason
+			return s.Reason
 		}
 	}
 	if len(steps) == 0 {
 		return "no decision yet"
 	}
-	return steps[0].Name + ": " + steps[0].Reason
+	return steps[0].Reason
 }
 
 // reasonUp is what rise/fall says when there is nothing to say.

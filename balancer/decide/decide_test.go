@@ -156,7 +156,7 @@ func TestStepsSayWhy(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got, want := Why(got), "ramp-up: 30s of 2m0s ramp-up: 23 of 92"; got != want {
+	if got, want := Why(got), "30s of 2m0s ramp-up: 23 of 92"; got != want {
 		t.Errorf("Why: %q, want %q", got, want)
 	}
 }
@@ -168,14 +168,14 @@ func TestWhyPicksTheDecidingStage(t *testing.T) {
 		answers []int
 		want    string
 	}{
-		{"nothing known", []int{nothing}, "rise/fall: not known yet: no weight before the first answer"},
-		{"healthy", []int{50}, "reading: the node answered X-Health"},
-		{"capped", []int{70}, "cap: max_weight is 60"},
-		{"silent once", []int{50, silent}, "rise/fall: silent for 1 of 2 polls: the last weight holds"},
-		{"failed, and time passes", []int{50, silent, silent, nothing}, "rise/fall: failed: silent for 2 polls in a row (fall = 2), connection refused"},
-		{"down, and time passes", []int{50, 0, nothing}, "rise/fall: down by the node's own word, at once: X-Health"},
-		{"down, then silent", []int{0, silent}, "rise/fall: down, and silent now: connection refused"},
-		{"coming back", []int{0, 50}, "rise/fall: 1 of 2 good polls in a row: it does not count yet"},
+		{"nothing known", []int{nothing}, "not known yet: no weight before the first answer"},
+		{"healthy", []int{50}, "the node answered X-Health"},
+		{"capped", []int{70}, "max_weight is 60"},
+		{"silent once", []int{50, silent}, "silent for 1 of 2 polls: the last weight holds"},
+		{"failed, and time passes", []int{50, silent, silent, nothing}, "failed: silent for 2 polls in a row (fall = 2), connection refused"},
+		{"down, and time passes", []int{50, 0, nothing}, "down by the node's own word, at once: X-Health"},
+		{"down, then silent", []int{0, silent}, "down, and silent now: connection refused"},
+		{"coming back", []int{0, 50}, "1 of 2 good polls in a row: it does not count yet"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,0 +1,77 @@
+package balancer
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/braintree/lb/balancer/decide"
+)
+
+// The odd forms are those of compat/bigbro-agent-answers.txt, where big_brother's answers to them are recorded.
+func TestHealthOfAnAnswer(t *testing.T) {
+	header := func(value string) http.Header { return http.Header{"X-Health": {value}} }
+	tests := []struct {
+		name   string
+		status int
+		header http.Header
+		body   string
+		want   int
+	}{
+		{"header", 200, header("92"), "", 92},
+		{"header before body", 200, header("92"), "Health: 10\n", 92},
+		{"body", 200, nil, "Health: 55\nMeasured Health: 60\n", 55},
+		{"first in the body", 200, nil, "Measured Health: 60\nHealth: 55\n", 60},
+		{"neither", 200, nil, "fine", 0},
+		{"503 with a health", 503, header("55"), "Health: 55", 0},
+		{"404", 404, nil, "NOT FOUND", 0},
+		{"302", 302, header("55"), "", 0},
+		{"204", 204, header("55"), "", 0},
+		{"more than 100", 200, header("250"), "", 250},
+		{"negative", 200, header("-5"), "", 0},
+		{"negative in the body", 200, nil, "Health: -5", 0},
+		{"no number", 200, header("abc"), "Health: 10", 0},
+		{"fraction", 200, header("33.9"), "", 33},
+		{"space around", 200, header(" 42 "), "", 42},
+		{"number and more", 200, header("12abc"), "", 12},
+		{"empty", 200, header(""), "Health: 10", 0},
+		{"plus", 200, header("+7"), "", 7},
+		{"underscore", 200, header("1_0"), "", 10},
+		{"two underscores", 200, header("1__0"), "", 1},
+		{"leading underscore", 200, header("_10"), "", 0},
+		{"beyond the kernel's weights", 200, header("65536"), "", 65536},
+		{"beyond all measure", 200, header(strings.Repeat("9", 1000)), "", 65536},
+		{"beyond all measure below 0", 200, header("-" + strings.Repeat("9", 1000)), "", 0},
+		{"several headers", 200, http.Header{"X-Health": {"5", "6"}}, "", 5},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, detail := health(tt.status, tt.header, []byte(tt.body))
+			if got != tt.want || detail == "" {
+				t.Errorf("health %d (%q), want %d", got, detail, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzHealth(f *testing.F) {
+	f.Add(200, true, "92", []byte("Health: 10"))
+	f.Add(200, false, "", []byte("x Health: 99999999999999999999 y"))
+	f.Add(503, true, " -1_0", []byte{0xff, 0xfe})
+	f.Fuzz(func(t *testing.T, status int, inHeader bool, value string, body []byte) {
+		header := http.Header{}
+		if inHeader {
+			header["X-Health"] = []string{value}
+		}
+		got, detail := health(status, header, body)
+		switch {
+		case got < 0 || got > decide.MaxWeight+1:
+			t.Errorf("health %d is out of range", got)
+		case status != http.StatusOK && got != 0:
+			t.Errorf("status %d gives health %d", status, got)
+		case detail == "" || !utf8.ValidString(detail) || strings.ContainsAny(detail, "\n\r"):
+			t.Errorf("detail %q is not one line of text", detail)
+		}
+	})
+}

@@ -1,0 +1,221 @@
+package balancer
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares with a file below testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (renew with -update):\n%s", path, diff)
+	}
+}
+
+// ask puts one request to a handler and prints the exchange.
+func ask(h http.Handler, method, target, accept string) string {
+	r := httptest.NewRequest(method, target, nil)
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	var b strings.Builder
+	fmt.Fprintf(&b, "> %s %s %s\n< %d %s\n", method, target, accept, w.Code, w.Header().Get("Content-Type"))
+	if body := w.Body.String(); body != "" {
+		fmt.Fprintf(&b, "| %q\n", body)
+	}
+	return b.String() + "\n"
+}
+
+func (b *bench) handler() handler {
+	return handler{clusters: b.engine, version: "1.2.3", log: slog.New(slog.DiscardHandler), socket: "/run/lb/balancer.sock", trusts: trustsAll}
+}
+
+// The order of the requests is that of compat/bigbro-http-production.txt.
+func TestHTTPAsBigBrotherSpeaksIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 100)
+		b.fleet.set("10.0.0.2", 100)
+		b.boot(webapp("my-db.x", 2, 2), webapp("web", 1, 1, 2))
+		h := b.handler()
+		var got strings.Builder
+		for _, request := range []string{
+			"GET /", "GET /cluster/web", "GET /cluster/web/status", "GET /cluster/web/status_detail",
+			"DELETE /cluster/web", "PUT /cluster/web", "PUT /cluster/web", "GET /", "GET /cluster/web", "GET /cluster/web/status", "GET /cluster/web/status_detail",
+			"GET /cluster/nope", "PUT /cluster/nope", "DELETE /cluster/nope", "GET /cluster/nope/status", "GET /cluster/nope/status_detail", "POST /cluster/nope/x",
+			"GET /nope", "GET /cluster", "GET /cluster/", "GET /cluster/web/", "GET /cluster/web/bogus", "GET //cluster/web/status", "GET /cluster/my-db.x/status",
+			"GET /cluster/my%2Ddb.x", "GET /cluster/WEB", "GET /cluster/web?x=1", "GET /favicon.ico",
+			"HEAD /", "HEAD /cluster/nope", "POST /", "POST /cluster/web", "PATCH /cluster/web", "OPTIONS /cluster/web", "BREW /", "PUT /cluster/web/status", "DELETE /cluster/web/status",
+			"DELETE /cluster/web", "DELETE /cluster/web", "GET /",
+		} {
+			method, target, _ := strings.Cut(request, " ")
+			got.WriteString(ask(h, method, target, ""))
+		}
+		golden(t, "http.golden", got.String())
+	})
+}
+
+func TestJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.fleet.set("10.0.0.3", 0)
+		c := webapp("web", 7, 1, 2, 3)
+		c.MaxWeight = 60
+		b.boot(c)
+		b.start("web")
+		b.wait(10 * time.Second)
+		b.table.SetFault(func(c ipvs.Call) error {
+			if c.Operation == "put destination" {
+				return errBusy
+			}
+			return nil
+		})
+		b.fleet.set("10.0.0.1", 0)
+		b.wait(3 * time.Second)
+		h := b.handler()
+		for _, tt := range []struct{ path, file string }{{"/", "list.json"}, {"/cluster/web", "cluster.json"}, {"/cluster/web/status", "cluster.json"}} {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("GET", tt.path, nil)
+			r.Header.Set("Accept", "application/json")
+			h.ServeHTTP(w, r)
+			var indented strings.Builder
+			var v any
+			if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
+				t.Fatal(err)
+			}
+			enc := json.NewEncoder(&indented)
+			enc.SetIndent("", "  ")
+			if err := enc.Encode(v); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, tt.file, indented.String())
+		}
+	})
+}
+
+func TestWhoMayChangeSomething(t *testing.T) {
+	request := func(from, origin string) *http.Request {
+		r := httptest.NewRequest("PUT", "/cluster/web", nil)
+		r.RemoteAddr = from
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		return r
+	}
+	tests := []struct {
+		name         string
+		from, origin string
+		loopback     bool // trusted with trust_loopback
+	}{
+		{"this machine", "127.0.0.1:5000", "", true},
+		{"this machine by another address of loopback", "127.9.9.9:5000", "", true},
+		{"this machine, IPv6", "[::1]:5000", "", true},
+		{"this machine, IPv4 in IPv6", "[::ffff:127.0.0.1]:5000", "", true},
+		{"a web page in this machine's browser", "127.0.0.1:5000", "http://evil.example", false},
+		{"another machine", "10.0.0.9:5000", "", false},
+		{"nonsense", "@", "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := request(tt.from, tt.origin)
+			if trustsNobody(r) || trustsLoopback(r) != tt.loopback || !trustsAll(r) {
+				t.Errorf("nobody %v, loopback %v, all %v", trustsNobody(r), trustsLoopback(r), trustsAll(r))
+			}
+			w := httptest.NewRecorder()
+			fake := &fakeClusters{}
+			handler{clusters: fake, log: slog.New(slog.DiscardHandler), socket: "/run/lb/balancer.sock", trusts: trustsLoopback}.ServeHTTP(w, r)
+			switch {
+			case tt.loopback && (w.Code != 200 || fake.started != 1):
+				t.Errorf("trusted: %d, %d starts", w.Code, fake.started)
+			case !tt.loopback && (w.Code != 403 || fake.started != 0 || !strings.Contains(w.Body.String(), "`lb ctl cluster start web`")):
+				t.Errorf("not trusted: %d %q, %d starts", w.Code, w.Body, fake.started)
+			}
+		})
+	}
+}
+
+// fakeClusters has one cluster, web.
+type fakeClusters struct{ started, stopped int }
+
+func (f *fakeClusters) Status(context.Context) []ClusterStatus {
+	return []ClusterStatus{{Name: "web", Nodes: []NodeStatus{{Address: "10.0.0.1"}}}}
+}
+
+func (f *fakeClusters) Start(_ context.Context, name, _ string) (bool, error) {
+	if name != "web" {
+		return false, &NoClusterError{name}
+	}
+	f.started++
+	return true, nil
+}
+
+func (f *fakeClusters) Stop(_ context.Context, name, _ string) (bool, error) {
+	if name != "web" {
+		return false, &NoClusterError{name}
+	}
+	f.stopped++
+	return false, nil
+}
+
+func FuzzHandler(f *testing.F) {
+	f.Add("GET", "/", "")
+	f.Add("PUT", "/cluster/web", "application/json")
+	f.Add("DELETE", "/cluster/%2e%2e", "")
+	f.Add("GET", "//cluster/a%2fb/status_detail", "x")
+	f.Fuzz(func(t *testing.T, method, target, accept string) {
+		r, err := http.NewRequest(method, "http://lb", nil)
+		if err != nil {
+			return // net/http lets no such method in
+		}
+		u, err := r.URL.Parse(target)
+		if err != nil {
+			return // net/http lets no such target in
+		}
+		r.URL = u
+		r.Header.Set("Accept", accept)
+		r.RemoteAddr = netip.AddrPortFrom(netip.IPv6Loopback(), 1).String()
+		fake := &fakeClusters{}
+		w := httptest.NewRecorder()
+		handler{clusters: fake, log: slog.New(slog.DiscardHandler), trusts: trustsAll}.ServeHTTP(w, r)
+		switch {
+		case fake.started > 0 && (method != "PUT" || w.Code != 200), fake.stopped > 0 && (method != "DELETE" || w.Code != 304):
+			t.Errorf("%s %q: %d starts, %d stops, status %d", method, target, fake.started, fake.stopped, w.Code)
+		case w.Code != 200 && w.Code != 304 && w.Code != 404:
+			t.Errorf("%s %q: status %d", method, target, w.Code)
+		case w.Code == 304 && w.Body.Len() > 0:
+			t.Errorf("a 304 with a body: %q", w.Body)
+		}
+	})
+}

@@ -1,0 +1,214 @@
+package balancer
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/config"
+)
+
+// nodeAt is a node whose agent listens on that address.
+func nodeAt(address net.Addr) config.Node {
+	at := netip.MustParseAddrPort(address.String())
+	return config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status?a=b%2Fc"}
+}
+
+// poll asks once, with room for a slow machine.
+func poll(t *testing.T, p Poller, timeout time.Duration) decide.Reading {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	return p.Poll(ctx)
+}
+
+func TestPollOverHTTP(t *testing.T) {
+	var asked atomic.Pointer[http.Request]
+	serve := func(h http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { asked.Store(r); h(w, r) }
+	}
+	tests := []struct {
+		name     string
+		handler  http.HandlerFunc
+		answered bool
+		health   int
+		detail   string
+	}{
+		{"health", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }, true, 92, "X-Health 92"},
+		{"body", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Health: 55\n") }, true, 55, `"Health: 55" in the body`},
+		{"down", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "0"); w.WriteHeader(503) }, true, 0, "status 503"},
+		{"redirect is not followed", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, true, 0, "status 302"},
+		{"a long body is not read to its end", func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, "Health: 7\n")
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					return
+				}
+			}
+		}, true, 7, `"Health: 7" in the body`},
+		{"a health behind 64 KiB is not found", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, strings.Repeat(" ", maxAnswerBody), "Health: 7\n")
+		}, true, 0, "without a health"},
+		{"an endless header", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
+		}, false, 0, "server response headers exceeded"},
+		{"the connection is cut", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, 0, "closed without an answer"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			agent := httptest.NewServer(serve(tt.handler))
+			defer agent.Close()
+			p := NewHTTPPoller(nodeAt(agent.Listener.Addr()))
+			defer p.Close()
+			r := poll(t, p, 10*time.Second)
+			if r.Answered != tt.answered || r.Health != tt.health || !strings.Contains(r.Detail, tt.detail) || r.At.IsZero() {
+				t.Errorf("got %+v, want answered %v, health %d, %q", r, tt.answered, tt.health, tt.detail)
+			}
+			req := asked.Load()
+			if got := fmt.Sprintf("%s %s %s", req.Method, req.RequestURI, req.UserAgent()); got != "GET /web/status?a=b%2Fc lb" {
+				t.Errorf("the agent was asked %q", got)
+			}
+		})
+	}
+}
+
+func TestPollOfWhatIsNoAgent(t *testing.T) {
+	tests := []struct {
+		name   string
+		conn   func(c net.Conn)
+		detail string
+	}{
+		{"garbage", func(c net.Conn) { fmt.Fprint(c, "\x00\x01 what?\r\n\r\n") }, "malformed"},
+		{"closes at once", func(net.Conn) {}, "closed without an answer"},
+		{"reset", func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }, "reset by peer"},
+		{"accepts and never answers", nil, "timeout after"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := listen(t, "127.0.0.1:0")
+			var serving sync.WaitGroup
+			defer serving.Wait()
+			defer l.Close()
+			serving.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					if tt.conn == nil {
+						_, _ = bufio.NewReader(c).Peek(1 << 16) // until the other side gives up
+					} else if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+						tt.conn(c)
+					}
+					_ = c.Close()
+				}
+			})
+			p := NewHTTPPoller(nodeAt(l.Addr()))
+			defer p.Close()
+			timeout := 10 * time.Second
+			if tt.conn == nil {
+				timeout = 50 * time.Millisecond
+			}
+			if r := poll(t, p, timeout); r.Answered || r.Health != 0 || !strings.Contains(r.Detail, tt.detail) {
+				t.Errorf("got %+v, want no answer: %q", r, tt.detail)
+			}
+		})
+	}
+	t.Run("nobody listens", func(t *testing.T) {
+		l := listen(t, "127.0.0.1:0")
+		_ = l.Close()
+		p := NewHTTPPoller(nodeAt(l.Addr()))
+		defer p.Close()
+		if r := poll(t, p, 10*time.Second); r.Answered || r.Detail != "connection refused" {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+func listen(t *testing.T, address string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// An agent that was restarted leaves a dead connection behind, whatever way it ended; the next poll must not count as failed.
+func TestARestartedAgentIsNotMissed(t *testing.T) {
+	agent := func(l net.Listener, conns *atomic.Int32) *httptest.Server {
+		s := &httptest.Server{Listener: l, Config: &http.Server{
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }),
+			ConnState: func(c net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					conns.Add(1)
+					_ = c.(*net.TCPConn).SetLinger(0) // closing it resets it
+				}
+			},
+		}}
+		s.Start()
+		return s
+	}
+	var conns atomic.Int32
+	l := listen(t, "127.0.0.1:0")
+	first := agent(l, &conns)
+	p := NewHTTPPoller(nodeAt(l.Addr()))
+	defer p.Close()
+	for range 3 {
+		if r := poll(t, p, 10*time.Second); !r.Answered {
+			t.Fatal(r.Detail)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("three polls made %d connections, want one that is kept", n)
+	}
+	first.CloseClientConnections()
+	first.Close()
+	second := agent(listen(t, l.Addr().String()), &conns)
+	defer second.Close()
+	if r := poll(t, p, 10*time.Second); !r.Answered || r.Health != 92 {
+		t.Errorf("after the restart: %+v", r)
+	}
+}
+
+// A connection that dies under the request, as when the reset comes only then, is tried again over a new one.
+func TestAConnectionThatDiesUnderThePollIsTriedAgain(t *testing.T) {
+	l := listen(t, "127.0.0.1:0")
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer l.Close()
+	serving.Go(func() {
+		for n := 0; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			in := bufio.NewReader(c)
+			if _, err := http.ReadRequest(in); err == nil {
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nX-Health: %d\r\nContent-Length: 0\r\n\r\n", 10+n)
+			}
+			if n == 0 {
+				_, _ = http.ReadRequest(in) // the second request is read, then the connection dies
+			}
+			_ = c.Close()
+		}
+	})
+	p := NewHTTPPoller(nodeAt(l.Addr()))
+	defer p.Close()
+	if r := poll(t, p, 10*time.Second); r.Health != 10 {
+		t.Fatalf("first poll: %+v", r)
+	}
+	if r := poll(t, p, 10*time.Second); !r.Answered || r.Health != 11 {
+		t.Errorf("second poll: %+v, want the answer of a new connection", r)
+	}
+}
