@@ -57,7 +57,7 @@ type Agent struct {
 	current atomic.Pointer[set] // what is measured now; replaced as a whole by a reload
 }
 
-// New loads the configuration, reads the forced states, binds the listeners and sets up the tunnel: all that can fail. What it
+// New loads the configuration, binds the listeners, reads the forced states and sets up the tunnel: all that can fail. What it
 // bound is closed again when it fails; after it succeeded, Run must be called.
 func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.LocalAddrs == nil {
@@ -76,15 +76,16 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.forces, err = a.openForces(cfg); err != nil {
-		return nil, err
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.closeListeners())
 		}
 	}()
+	// The socket comes first: who holds it is the one agent, and may tidy up in data_dir.
 	if a.control, err = listenControl(ctx, cfg.Agent.Control); err != nil {
+		return nil, err
+	}
+	if a.forces, err = a.openForces(cfg); err != nil {
 		return nil, err
 	}
 	if a.tcp, err = listenTCP(ctx, cfg.Agent.Listen); err != nil {

@@ -18,7 +18,7 @@ import (
 // change forces a service (or all, with service "") on POST, and ends a force on DELETE.
 func (a *Agent) change(w http.ResponseWriter, r *http.Request, over way, service string, kind score.Kind) {
 	if refusal := a.refusal(r, over); refusal != "" {
-		a.log.Warn("a change was refused", "service", service, "kind", kind, "method", r.Method, "peer", peer(r), "cause", refusal)
+		a.log.Info("a change was refused", "service", service, "kind", kind, "method", r.Method, "peer", peer(r), "cause", refusal)
 		answer(w, http.StatusForbidden, refusal+"\n")
 		return
 	}

@@ -165,6 +165,27 @@ func TestADiskThatCannotBeWrittenIsTold(t *testing.T) {
 	}
 }
 
+func TestTheCauseIsWhatDecidesTheHealth(t *testing.T) {
+	for _, tc := range []struct{ name, dependency, target, want string }{
+		{"measured", "true", "", "measured"},
+		{"failing", "exit 3", "", "Dependency::Script(exit 3): exit status 3: it printed nothing"},
+		{"forced down while failing", "exit 3", "/webapp/down?reason=x&who=kim", "forced down by kim: x"},
+		{"a ceiling that counts", "true", "/webapp/health?health=42&reason=x&who=kim", "forced health by kim: x"},
+		{"a ceiling above what is measured", "exit 3", "/webapp/health?health=42&who=kim", "Dependency::Script(exit 3): exit status 3: it printed nothing"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t, configIn(shortDir(t), webapp(tc.dependency)))
+			if tc.target != "" {
+				b.ask(overSocket, "POST", tc.target, "")
+			}
+			now := time.Now()
+			if got := b.look(b.current.Load().byName["webapp"], now).cause(now); got != tc.want {
+				t.Errorf("cause %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))

@@ -70,7 +70,7 @@ func (l line) detail(now time.Time) string {
 
 // cause says in one line why the service has the health that it has; it is for the log.
 func (v view) cause(now time.Time) string {
-	if v.forced != nil {
+	if v.forced != nil && (v.forced.Kind != score.Health || v.forced.Value <= v.measured) {
 		return fmt.Sprintf("forced %s by %s: %s", v.forced.Kind, v.forced.Who, v.forced.Reason)
 	}
 	for _, d := range v.depends {
