@@ -3,19 +3,26 @@
 package mark_test
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/mark/marktest"
 )
 
 // enterNewNamespace puts the calling goroutine, and the programs that it starts, into a network namespace of its own. Its thread is
 // never unlocked, so it ends with the test and takes the namespace along.
-func enterNewNamespace(t *testing.T) {
+func enterNewNamespace(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -23,7 +30,7 @@ func enterNewNamespace(t *testing.T) {
 	}
 }
 
-func newKernel(t *testing.T) *mark.Kernel {
+func newKernel(t testing.TB) *mark.Kernel {
 	t.Helper()
 	k, err := mark.NewKernel()
 	if err != nil {
@@ -37,13 +44,71 @@ func newKernel(t *testing.T) *mark.Kernel {
 	return k
 }
 
-func nft(t *testing.T, commands string) string {
+// run gives what the command prints.
+func run(t testing.TB, command ...string) string {
 	t.Helper()
-	out, err := exec.Command("nft", commands).CombinedOutput()
+	out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("nft %s: %v\n%s", commands, err, out)
+		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 	}
 	return string(out)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rule(address, protocol string, port uint16, on string, m ipvs.Mark) mark.Rule {
+	return mark.Rule{Address: netip.MustParseAddr(address), Interface: on, Protocol: protocol, Port: port, Mark: m}
+}
+
+func someRules() []mark.Rule {
+	return []mark.Rule{
+		rule("204.109.13.7", "tcp", 443, "", 7),
+		rule("204.109.13.7", "tcp", 443, "eth10", 8),
+		rule("204.109.13.7", "sctp", 5060, "", 4294967295),
+		rule("fd00::7", "udp", 53, "", 70000),
+		rule("fd00::7", "tcp", 443, "fifteen-letters", 7),
+	}
+}
+
+const listing = `table inet lb {
+	map vip4 {
+		type ipv4_addr . inet_proto . inet_service : mark
+		elements = { 204.109.13.7 . tcp . 443 : 0x00000007 }
+	}
+
+	map vip4_interface {
+		type ifname . ipv4_addr . inet_proto . inet_service : mark
+		elements = { "eth10" . 204.109.13.7 . tcp . 443 : 0x00000008 }
+	}
+
+	map vip6 {
+		type ipv6_addr . inet_proto . inet_service : mark
+		elements = { fd00::7 . udp . 53 : 0x00011170 }
+	}
+
+	map vip6_interface {
+		type ifname . ipv6_addr . inet_proto . inet_service : mark
+		elements = { "fifteen-letters" . fd00::7 . tcp . 443 : 0x00000007 }
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority mangle; policy accept;
+		meta mark set ip daddr . meta l4proto . th dport map @vip4 comment "lb: vip4"
+		meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface comment "lb: vip4_interface"
+		meta mark set ip6 daddr . meta l4proto . th dport map @vip6 comment "lb: vip6"
+		meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface comment "lb: vip6_interface"
+	}
+}
+`
+
+// listed are the rules of listing: one for each map, so that nft's order of elements does not matter.
+func listed() []mark.Rule {
+	return slices.DeleteFunc(someRules(), func(r mark.Rule) bool { return r.Protocol == "sctp" })
 }
 
 func TestKernelKeepsTheContract(t *testing.T) {
@@ -51,4 +116,317 @@ func TestKernelKeepsTheContract(t *testing.T) {
 		enterNewNamespace(t)
 		return newKernel(t)
 	})
+}
+
+func TestNftListsTheRightMarksAndRestoresThem(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	must(t, k.Set(t.Context(), listed()))
+	saved := run(t, "nft", "list", "table", "inet", "lb")
+	if saved != listing {
+		t.Fatalf("nft lists\n%s\nwanted\n%s", saved, listing)
+	}
+	must(t, k.Remove(t.Context()))
+	if left := run(t, "nft", "list", "ruleset"); left != "" {
+		t.Fatalf("after Remove there is\n%s", left)
+	}
+	run(t, "nft", saved)
+	wantRules(t, k, listed())
+}
+
+func wantRules(t testing.TB, k *mark.Kernel, rules []mark.Rule) {
+	t.Helper()
+	got, err := k.List(t.Context())
+	must(t, err)
+	rules = slices.Clone(rules)
+	text := func(a, b mark.Rule) int { return strings.Compare(a.String(), b.String()) }
+	slices.SortFunc(rules, text)
+	slices.SortFunc(got, text)
+	if !slices.Equal(got, rules) {
+		t.Fatalf("the kernel has %v, wanted %v", got, rules)
+	}
+}
+
+func generation(t testing.TB, k *mark.Kernel) uint32 {
+	t.Helper()
+	g, err := k.Generation()
+	must(t, err)
+	return g
+}
+
+func TestSettingTheSameRulesWritesNothing(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	must(t, k.Set(t.Context(), nil))
+	must(t, k.Remove(t.Context()))
+	if left := run(t, "nft", "list", "ruleset"); left != "" {
+		t.Fatalf("no rules on an empty machine made\n%s", left)
+	}
+	before := generation(t, k)
+	must(t, k.Set(t.Context(), someRules()))
+	if after := generation(t, k); after != before+1 {
+		t.Errorf("the first rules took %d transactions, wanted 1", after-before)
+	}
+	before = generation(t, k)
+	rules := someRules()
+	for range 3 {
+		slices.Reverse(rules)
+		must(t, k.Set(t.Context(), rules))
+	}
+	if after := generation(t, k); after != before {
+		t.Errorf("the same rules took %d transactions, wanted none", after-before)
+	}
+	for i := range rules {
+		rules[i].Mark++
+		rules[i].Mark = max(rules[i].Mark, 1)
+	}
+	must(t, k.Set(t.Context(), rules))
+	if after := generation(t, k); after != before+1 {
+		t.Errorf("new marks took %d transactions, wanted 1", after-before)
+	}
+	wantRules(t, k, rules)
+}
+
+func TestDamageByHandIsRepaired(t *testing.T) {
+	for name, damage := range map[string]string{
+		"table deleted":         "delete table inet lb",
+		"table dormant":         "add table inet lb { flags dormant; }",
+		"chain deleted":         "flush chain inet lb prerouting; delete chain inet lb prerouting",
+		"chain of another hook": "flush chain inet lb prerouting; delete chain inet lb prerouting; add chain inet lb prerouting { type filter hook input priority mangle; }",
+		"chain of another priority": "flush chain inet lb prerouting; delete chain inet lb prerouting; " +
+			"add chain inet lb prerouting { type filter hook prerouting priority filter; }",
+		"chain without hook":   "flush chain inet lb prerouting; delete chain inet lb prerouting; add chain inet lb prerouting",
+		"policy drop":          "chain inet lb prerouting { policy drop; }",
+		"rules flushed":        "flush chain inet lb prerouting",
+		"rule put before ours": "insert rule inet lb prerouting meta mark set 99 accept",
+		"rule put behind ours": "add rule inet lb prerouting meta mark set 99",
+		"rules in another order": "flush chain inet lb prerouting; " +
+			"add rule inet lb prerouting meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface comment \"lb: vip4_interface\"; " +
+			"add rule inet lb prerouting meta mark set ip daddr . meta l4proto . th dport map @vip4 comment \"lb: vip4\"; " +
+			"add rule inet lb prerouting meta mark set ip6 daddr . meta l4proto . th dport map @vip6 comment \"lb: vip6\"; " +
+			"add rule inet lb prerouting meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface comment \"lb: vip6_interface\"",
+		"rule that does something else under our tag": "flush chain inet lb prerouting; " +
+			"add rule inet lb prerouting meta mark set ip saddr . meta l4proto . th dport map @vip4 comment \"lb: vip4\"; " +
+			"add rule inet lb prerouting meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface comment \"lb: vip4_interface\"; " +
+			"add rule inet lb prerouting meta mark set ip6 daddr . meta l4proto . th dport map @vip6 comment \"lb: vip6\"; " +
+			"add rule inet lb prerouting meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface comment \"lb: vip6_interface\"",
+		"map deleted":                "flush chain inet lb prerouting; delete map inet lb vip6",
+		"map of another type":        "flush chain inet lb prerouting; delete map inet lb vip4; add map inet lb vip4 { type ipv4_addr : mark; }",
+		"map with a limit":           "flush chain inet lb prerouting; delete map inet lb vip4; add map inet lb vip4 { type ipv4_addr . inet_proto . inet_service : mark; size 2; }",
+		"set in the place of a map":  "flush chain inet lb prerouting; delete map inet lb vip4; add set inet lb vip4 { type ipv4_addr . inet_proto . inet_service; }",
+		"map emptied":                "flush map inet lb vip4",
+		"element deleted":            "delete element inet lb vip6_interface { fifteen-letters . fd00::7 . tcp . 443 }",
+		"element added":              "add element inet lb vip4 { 10.9.9.9 . icmp . 0 : 99 }",
+		"element with another mark":  "delete element inet lb vip4 { 204.109.13.7 . tcp . 443 }; add element inet lb vip4 { 204.109.13.7 . tcp . 443 : 99 }",
+		"element with a comment too": "add element inet lb vip4 { 10.9.9.9 . udp . 53 comment \"mine\" : 99 }",
+	} {
+		t.Run(name, func(t *testing.T) {
+			enterNewNamespace(t)
+			k := newKernel(t)
+			must(t, k.Set(t.Context(), listed()))
+			run(t, "nft", damage)
+			must(t, k.Set(t.Context(), listed()))
+			if repaired := run(t, "nft", "list", "table", "inet", "lb"); repaired != listing {
+				t.Fatalf("nft lists\n%s\nwanted\n%s", repaired, listing)
+			}
+			before := generation(t, k)
+			must(t, k.Set(t.Context(), listed()))
+			if after := generation(t, k); after != before {
+				t.Error("it is repaired again and again")
+			}
+		})
+	}
+}
+
+func TestRulesThatTakeNoEffectAreNotListed(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	must(t, k.Set(t.Context(), listed()))
+	run(t, "nft", "add element inet lb vip4 { 10.9.9.9 . icmp . 0 : 99 }")
+	wantRules(t, k, append(listed(), rule("10.9.9.9", "1", 0, "", 99)))
+	run(t, "nft", "flush chain inet lb prerouting")
+	wantRules(t, k, nil)
+}
+
+const foreignTables = `
+table ip lb {
+	map vip4 { type ipv4_addr . inet_proto . inet_service : mark; elements = { 10.0.0.1 . tcp . 80 : 0x9 }; }
+	chain prerouting {
+		type filter hook prerouting priority mangle;
+		meta mark set 0x5 counter packets 3 bytes 120 comment "lb: vip4"
+	}
+}
+table inet lb2 {
+	set vip4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 }; }
+	chain prerouting {
+		type filter hook prerouting priority mangle;
+		ip saddr @vip4 tcp dport { 80, 443 } meta mark set meta mark | 0x100
+	}
+}
+table inet filter {
+	counter c { packets 5 bytes 400; }
+	chain input {
+		type filter hook input priority filter; policy drop;
+		limit rate 3/second counter name c accept
+	}
+}
+table arp a {
+}
+table bridge b {
+}
+`
+
+func TestOtherTablesStayByteForByte(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	run(t, "nft", foreignTables)
+	before := run(t, "nft", "-a", "list", "ruleset")
+	must(t, k.Set(t.Context(), someRules()))
+	must(t, k.Set(t.Context(), listed()))
+	run(t, "nft", "flush chain inet lb prerouting")
+	must(t, k.Set(t.Context(), someRules()))
+	must(t, k.Remove(t.Context()))
+	if after := run(t, "nft", "-a", "list", "ruleset"); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}
+
+func TestAnotherProgramMayChangeNftablesAllTheTime(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	ctx, stop := context.WithCancel(t.Context())
+	other := newKernel(t) // of the same namespace, and the same table
+	done := make(chan error)
+	go func() {
+		for ctx.Err() == nil {
+			if err := other.Set(context.Background(), listed()); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range 50 {
+		must(t, k.Set(t.Context(), someRules()))
+		must(t, k.Set(t.Context(), nil))
+	}
+	stop()
+	must(t, <-done)
+	must(t, k.Set(t.Context(), someRules()))
+	wantRules(t, k, someRules())
+}
+
+func TestTheHandleBelongsToTheNamespaceItWasOpenedIn(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	enterNewNamespace(t)
+	must(t, k.Set(t.Context(), someRules()))
+	if here := run(t, "nft", "list", "ruleset"); here != "" {
+		t.Errorf("the rules came to be in the namespace entered later:\n%s", here)
+	}
+	wantRules(t, k, someRules())
+}
+
+// dropNetAdmin takes CAP_NET_ADMIN from the calling thread for good, the thread ending with the test.
+func dropNetAdmin(t *testing.T) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	must(t, unix.Capget(&header, &data[0]))
+	for _, set := range []*uint32{&data[0].Effective, &data[0].Permitted, &data[0].Inheritable} {
+		*set &^= 1 << unix.CAP_NET_ADMIN
+	}
+	must(t, unix.Capset(&header, &data[0]))
+}
+
+func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	must(t, k.Set(t.Context(), someRules()))
+	dropNetAdmin(t)
+	if _, err := mark.NewKernel(); !errors.Is(err, netx.ErrNoPrivilege) || errors.Is(err, mark.ErrNoNftables) {
+		t.Errorf("open: %v", err)
+	}
+	_, listErr := k.List(t.Context())
+	for name, err := range map[string]error{"list": listErr, "set": k.Set(t.Context(), nil), "remove": k.Remove(t.Context())} {
+		if !errors.Is(err, netx.ErrNoPrivilege) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAClosedHandleRefuses(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	must(t, k.Close())
+	if err := k.Set(t.Context(), someRules()); err == nil || run(t, "nft", "list", "ruleset") != "" {
+		t.Errorf("set: %v", err)
+	}
+}
+
+// manyRules are spread over the four maps.
+func manyRules(n int) []mark.Rule {
+	var rules []mark.Rule
+	for i := range n {
+		r := rule("10.0.0.1", "tcp", uint16(i/4+1), "", ipvs.Mark(i+1))
+		if i%2 == 1 {
+			r.Address = netip.MustParseAddr("fd00::1")
+		}
+		if i%4 >= 2 {
+			r.Interface = "fifteen-letters"
+		}
+		rules = append(rules, r)
+	}
+	return rules
+}
+
+func TestThousandsOfRulesAreOneTransaction(t *testing.T) {
+	enterNewNamespace(t)
+	k := newKernel(t)
+	rules := manyRules(20000)
+	for _, step := range []func(){
+		func() {},
+		func() {
+			for i := range rules {
+				rules[i].Mark += 7
+			}
+		},
+		func() { rules = rules[5000:] },
+		func() { rules = nil },
+	} {
+		step()
+		before := generation(t, k)
+		must(t, k.Set(t.Context(), rules))
+		if after := generation(t, k); after != before+1 {
+			t.Errorf("%d rules took %d transactions, wanted 1", len(rules), after-before)
+		}
+		wantRules(t, k, rules)
+	}
+}
+
+func BenchmarkSet(b *testing.B) {
+	for _, n := range []struct {
+		name  string
+		rules int
+	}{{"1 rule", 1}, {"100 rules", 100}, {"5000 rules", 5000}} {
+		b.Run(n.name+", all marks change", func(b *testing.B) {
+			enterNewNamespace(b)
+			k := newKernel(b)
+			rules := manyRules(n.rules)
+			for b.Loop() {
+				for i := range rules {
+					rules[i].Mark ^= 1 << 20
+				}
+				must(b, k.Set(b.Context(), rules))
+			}
+		})
+		b.Run(n.name+", nothing changes", func(b *testing.B) {
+			enterNewNamespace(b)
+			k := newKernel(b)
+			rules := manyRules(n.rules)
+			for b.Loop() {
+				must(b, k.Set(b.Context(), rules))
+			}
+		})
+	}
 }
