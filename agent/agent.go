@@ -55,6 +55,8 @@ type Agent struct {
 	control net.Listener
 
 	current atomic.Pointer[set] // what is measured now; replaced as a whole by a reload
+
+	settleTime time.Duration // settleTime, but for tests
 }
 
 // New loads the configuration, binds the listeners, reads the forced states and sets up the tunnel: all that can fail. What it
@@ -67,7 +69,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log}
+	a := &Agent{opts: o, log: o.Log, settleTime: settleTime}
 	cfg, err := o.Load()
 	if err != nil {
 		return nil, err
@@ -138,7 +140,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopChecks()
 	first := a.current.Load()
 	a.start(checks, first.probes())
-	settle(ctx, first.probes())
+	settle(ctx, a.settleTime, first.probes())
 
 	var wg sync.WaitGroup
 	failed := make(chan error, 2)

@@ -23,6 +23,7 @@ func runAsProcess(dir string) {
 		Ready: func() { fmt.Println("ready") },
 	})
 	if err == nil {
+		a.settleTime = patience
 		err = a.Run(context.Background())
 	}
 	fmt.Println("ended:", err, log)
@@ -95,19 +96,28 @@ func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
 
 func TestStoppingKillsWhatChecksStarted(t *testing.T) {
 	dir := shortDir(t)
-	cfg := configIn(dir, webapp("true"))
-	hung := depends("script", map[string]any{"command": "echo $$ > " + dir + "/pid; sleep 1000"})
+	file := filepath.Join(dir, "pid")
+	hung := depends("script", map[string]any{"command": "echo $$ > " + file + "; sleep 1000"})
 	hung.Timeout = time.Hour
-	cfg.Services[0].Depends = append(cfg.Services[0].Depends, hung)
-	_, stop := running(t, cfg)
-	pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+	b := &bench{log: &logged{}, cfg: configIn(dir, config.Service{Name: "web", Depends: []config.Check{hung}})}
+	a, err := New(t.Context(), b.options())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stop(); err != nil {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- a.Run(ctx) }()
+	var pid string
+	eventually(t, "the script runs", func() bool {
+		data, _ := os.ReadFile(file)
+		pid = strings.TrimSpace(string(data))
+		return pid != ""
+	})
+	cancel()
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(pid))); err == nil {
+	if _, err := os.Stat("/proc/" + pid); err == nil {
 		t.Errorf("process %s of a check is left behind", pid)
 	}
 }

@@ -121,9 +121,9 @@ func (a *Agent) start(ctx context.Context, probes []*probe) {
 	}
 }
 
-// settle waits until every probe has a result, for settleTime at most.
-func settle(ctx context.Context, probes []*probe) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
+// settle waits until every probe has a result, for the given time at most.
+func settle(ctx context.Context, most time.Duration, probes []*probe) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for _, p := range probes {
 		select {

@@ -212,7 +212,7 @@ func TestSettleWaitsForResultsWithinItsBound(t *testing.T) {
 			}}
 			p, _ := clocked(t, time.Hour, time.Minute, s)
 			start := time.Now()
-			settle(t.Context(), []*probe{p})
+			settle(t.Context(), settleTime, []*probe{p})
 			if took := time.Since(start); took != tc.want {
 				t.Errorf("a check of %s: settled after %s, want %s", tc.takes, took, tc.want)
 			}

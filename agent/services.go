@@ -93,7 +93,7 @@ func (a *Agent) reload(ctx, checks context.Context) {
 	}
 	added, removed := without(next.probes(), old.probes()), without(old.probes(), next.probes())
 	a.start(checks, added)
-	settle(ctx, added)
+	settle(ctx, a.settleTime, added)
 	a.current.Store(next)
 	a.await(removed)
 	a.warnOfRestart(old.cfg.Agent, cfg.Agent)
