@@ -80,8 +80,8 @@ func (b *Balancer) Addr() net.Addr { return b.tcp.Addr() }
 func (b *Balancer) Run(ctx context.Context) error {
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	h := handler{clusters: b.engine, version: b.options.Version, log: b.log, socket: b.cfg.Control}
 	reads, changes := h, h
 	reads.trusts = trustsNobody
@@ -91,12 +91,14 @@ func (b *Balancer) Run(ctx context.Context) error {
 	changes.trusts = trustsAll
 	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
 
+	failed := make([]error, len(servers))
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })
 	for i, l := range []net.Listener{b.tcp, b.control} {
 		running.Go(func() {
 			if err := servers[i].Serve(limit(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
-				stop(fmt.Errorf("serve on %s: %w", l.Addr(), err))
+				failed[i] = fmt.Errorf("serve on %s: %w", l.Addr(), err)
+				stop()
 			}
 		})
 	}
@@ -108,10 +110,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	stopEngine()
 	running.Wait()
 	b.log.Info("lb balance ends; the kernel goes on as it is")
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // shutdown ends the servers, with some patience for answers under way.

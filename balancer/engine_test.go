@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -245,22 +246,25 @@ func TestKernelErrorsAreShownAndRetried(t *testing.T) {
 		b.fleet.set("10.0.0.1", 10)
 		b.wait(8 * time.Second)
 		b.want("7 wlc 10.0.0.1=92")
-		c := b.engine.Status(t.Context())[0]
+		c := b.engine.Status(t.Context()).Clusters[0]
 		if c.Nodes[0].Weight != 10 || *c.Nodes[0].KernelWeight != 92 || c.CombinedWeight != 92 || !strings.Contains(c.LastError, "resource busy") {
 			t.Errorf("status %+v; want weight 10, the kernel's 92, and why", c)
+		}
+		if n := b.engine.Status(t.Context()).KernelErrors; n < 3 {
+			t.Errorf("%d kernel errors counted, want one a cycle", n)
 		}
 		if n := strings.Count(b.log.String(), "the kernel refuses"); n != 1 {
 			t.Errorf("the refusal was logged %d times, want once:\n%s", n, b.log)
 		}
 		b.table.SetFault(func(ipvs.Call) error { return refusal })
 		b.wait(4 * time.Second)
-		if c := b.engine.Status(t.Context())[0]; !strings.Contains(c.LastError, "dump the load-balancing table") {
+		if c := b.engine.Status(t.Context()).Clusters[0]; !strings.Contains(c.LastError, "dump the load-balancing table") {
 			t.Errorf("last_error %q with a table that cannot be read", c.LastError)
 		}
 		b.table.SetFault(nil)
 		b.wait(2*time.Second + breath)
 		b.want("7 wlc 10.0.0.1=10")
-		if c := b.engine.Status(t.Context())[0]; c.LastError != "" || *c.Nodes[0].KernelWeight != 10 {
+		if c := b.engine.Status(t.Context()).Clusters[0]; c.LastError != "" || *c.Nodes[0].KernelWeight != 10 {
 			t.Errorf("after the kernel obeys again: %+v", c)
 		}
 	})
@@ -327,4 +331,86 @@ func TestManyChangesShareACycle(t *testing.T) {
 			t.Errorf("%d edits and %d dumps for 200 changes; want one edit each, and dumps bounded by the pause between cycles", edits, dumps)
 		}
 	})
+}
+
+func TestATableThatCannotBeReadAtTheStartIsAdoptedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.seed(7, "wlc", map[int]ipvs.Weight{1: 30})
+		b.fleet.set("10.0.0.1", 100)
+		c, other := webapp("web", 7, 1), webapp("other", 8, 1)
+		c.Autostart, c.RampUpTime = true, 100*time.Second
+		b.table.SetFault(func(ipvs.Call) error { return errBusy })
+		b.boot(c, other)
+		if _, err := b.engine.Start(t.Context(), "other", "test"); err == nil || !strings.Contains(err.Error(), "busy") {
+			t.Errorf("start with a table that cannot be read: %v", err)
+		}
+		b.wait(10 * time.Second)
+		b.table.SetFault(nil)
+		b.wait(2*time.Second + breath)
+		// It ran before, so it goes on from the weight it had; what was asked for meanwhile is done.
+		if got := b.kernel(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=3") || !strings.HasSuffix(got, "8 wlc 10.0.0.1=100") {
+			t.Errorf("the kernel has\n%s\nlog:\n%s", got, b.log)
+		}
+	})
+}
+
+func TestAMarkThatSomebodyElseSetUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 100)
+		b.boot(webapp("web", 7, 1), webapp("db", 8, 1))
+		b.seed(7, "rr", map[int]ipvs.Weight{9: 5})
+		b.seed(8, "rr", map[int]ipvs.Weight{9: 5})
+		b.wait(10 * time.Second)
+		b.want("7 rr 10.0.0.9=5\n8 rr 10.0.0.9=5") // a cluster that does not run is left alone
+		if n := strings.Count(b.log.String(), "a cluster that lb did not start"); n != 2 {
+			t.Errorf("reported %d times, want once for each:\n%s", n, b.log)
+		}
+		b.start("web")
+		b.want("7 wlc 10.0.0.1=100 10.0.0.9=0\n8 rr 10.0.0.9=5")
+		if changed, err := b.engine.Stop(t.Context(), "db", "test"); !changed || err != nil {
+			t.Errorf("stop: changed %v, %v", changed, err)
+		}
+		b.want("7 wlc 10.0.0.1=100") // the stranger had no connections left
+	})
+}
+
+func TestStandbyTakesOverWithTrueWeights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.fleet.set("10.0.0.2", 0)
+		c := webapp("web", 7, 1, 2)
+		c.RampUpTime = 100 * time.Second
+		b.boot(c)
+		b.wait(time.Minute)
+		b.fleet.set("10.0.0.2", 70)
+		b.wait(3 * time.Second)
+		began := time.Now()
+		b.start("web")
+		b.want("7 wlc 10.0.0.1=92 10.0.0.2=70")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the start took %s, though every node is known", took)
+		}
+	})
+}
+
+func TestPollsOfAFleetAreSpread(t *testing.T) {
+	const nodes, slices = 1000, 10
+	var count [slices]int
+	for n := range nodes {
+		w := &watcher{cluster: "web", interval: 2 * time.Second}
+		w.node.Address = netip.AddrFrom4([4]byte{10, 0, byte(n / 250), byte(n % 250)})
+		phase := w.phase()
+		if phase < 0 || phase >= w.interval || phase != w.phase() {
+			t.Fatalf("phase %s", phase)
+		}
+		count[int(phase*slices/w.interval)]++
+	}
+	for i, n := range count {
+		if n < nodes/slices/2 || n > nodes/slices*2 {
+			t.Errorf("tenth %d of the interval has %d of %d nodes: %v", i, n, nodes, count)
+		}
+	}
 }

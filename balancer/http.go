@@ -24,7 +24,7 @@ const (
 
 // clusters is what the handler needs of the engine.
 type clusters interface {
-	Status(ctx context.Context) []ClusterStatus
+	Status(ctx context.Context) Status
 	Start(ctx context.Context, name, who string) (changed bool, err error)
 	Stop(ctx context.Context, name, who string) (changed bool, err error)
 }
@@ -99,7 +99,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h handler) find(r *http.Request, name string) (ClusterStatus, bool) {
-	for _, c := range h.clusters.Status(r.Context()) {
+	for _, c := range h.clusters.Status(r.Context()).Clusters {
 		if c.Name == name {
 			return c, true
 		}
@@ -115,11 +115,12 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	}
 	all := h.clusters.Status(r.Context())
 	if wantsJSON(r) {
-		answerJSON(w, Status{Version: h.version, Clusters: all})
+		all.Version = h.version
+		answerJSON(w, all)
 		return
 	}
 	var running, stopped strings.Builder
-	for _, c := range all {
+	for _, c := range all.Clusters {
 		if c.Running {
 			fmt.Fprintf(&running, "+ %s (%d) - CombinedWeight: %d\n", c.Name, c.Mark, c.CombinedWeight)
 		} else {

@@ -169,8 +169,8 @@ func TestWhoMayChangeSomething(t *testing.T) {
 // fakeClusters has one cluster, web.
 type fakeClusters struct{ started, stopped int }
 
-func (f *fakeClusters) Status(context.Context) []ClusterStatus {
-	return []ClusterStatus{{Name: "web", Nodes: []NodeStatus{{Address: "10.0.0.1"}}}}
+func (f *fakeClusters) Status(context.Context) Status {
+	return Status{Clusters: []ClusterStatus{{Name: "web", Nodes: []NodeStatus{{Address: "10.0.0.1"}}}}}
 }
 
 func (f *fakeClusters) Start(_ context.Context, name, _ string) (bool, error) {

@@ -121,7 +121,7 @@ func TestReloadAddsAndDrainsNodes(t *testing.T) {
 		}
 		b.wait(8 * time.Second)
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=100 10.0.0.4=100\n8 wlc 10.0.0.3=100")
-		c := b.engine.Status(t.Context())[2]
+		c := b.engine.Status(t.Context()).Clusters[2]
 		if n := c.Nodes[2]; n.State != "draining" || n.ActiveConns != 3 || !strings.Contains(n.Why, "keeps its connections") {
 			t.Errorf("the node that left: %+v", n)
 		}
@@ -205,7 +205,7 @@ func TestReloadWithoutMarksKeepsTheOldService(t *testing.T) {
 		}
 		b.wait(10 * time.Second) // packets still get the old mark
 		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100\n8 wlc 10.0.0.3=100\n70 wlc 10.0.0.1=100 10.0.0.2=100")
-		if c := b.engine.Status(t.Context())[2]; !strings.Contains(c.LastError, "busy") {
+		if c := b.engine.Status(t.Context()).Clusters[2]; !strings.Contains(c.LastError, "busy") {
 			t.Errorf("last_error %q", c.LastError)
 		}
 		b.marks.SetFault(nil)

@@ -12,8 +12,9 @@ import (
 
 // Status is the balancer as GET / describes it in JSON.
 type Status struct {
-	Version  string          `json:"version"`
-	Clusters []ClusterStatus `json:"clusters"` // by name
+	Version      string          `json:"version"`
+	KernelErrors int             `json:"kernel_errors"` // refusals and unreadable tables since the start
+	Clusters     []ClusterStatus `json:"clusters"`      // by name
 }
 
 // ClusterStatus is a cluster as the balancer describes it in JSON.
@@ -46,12 +47,13 @@ type NodeStatus struct {
 
 // view is the state of all clusters at one time, for readers. It is never changed.
 type view struct {
-	clusters []ClusterStatus
+	clusters     []ClusterStatus
+	kernelErrors int
 }
 
-// Status gives the state of all clusters by name, with the kernel's own figures of just now. While the kernel keeps the
+// Status gives the state of the balancer, with clusters by name and with the kernel's own figures of just now. While the kernel keeps the
 // owner busy it gives the latest that is known.
-func (e *engine) Status(ctx context.Context) []ClusterStatus {
+func (e *engine) Status(ctx context.Context) Status {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_ = e.do(ctx, func(ctx context.Context) { // else the last view has to do
@@ -64,7 +66,7 @@ func (e *engine) Status(ctx context.Context) []ClusterStatus {
 }
 
 // asOf copies the view with the ages of its readings filled in.
-func (v *view) asOf(now time.Time) []ClusterStatus {
+func (v *view) asOf(now time.Time) Status {
 	clusters := slices.Clone(v.clusters)
 	for i := range clusters {
 		clusters[i].Nodes = slices.Clone(clusters[i].Nodes)
@@ -75,12 +77,12 @@ func (v *view) asOf(now time.Time) []ClusterStatus {
 			}
 		}
 	}
-	return clusters
+	return Status{KernelErrors: v.kernelErrors, Clusters: clusters}
 }
 
 // publish makes the view of the present state.
 func (e *engine) publish(now time.Time) {
-	v := &view{clusters: []ClusterStatus{}}
+	v := &view{clusters: []ClusterStatus{}, kernelErrors: e.failures}
 	for _, c := range e.clusters {
 		v.clusters = append(v.clusters, e.clusterStatus(now, c))
 	}
