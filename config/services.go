@@ -25,14 +25,9 @@ func (l *loader) service(d *decoder, name string) Service {
 		s.Metrics = append(s.Metrics, l.check(c, Metric))
 	}
 	d.done()
-	switch {
-	case d.faulty("depends") || d.faulty("metrics"):
-	case len(s.Depends) == 0 && len(s.Metrics) == 0:
+	if !d.faulty("depends") && !d.faulty("metrics") && len(s.Depends) == 0 && len(s.Metrics) == 0 {
 		d.own("has neither depends nor metrics, so it has no health",
 			`give it a check, such as metrics = [ { type = "constant", weight = 100 } ]`)
-	case len(s.Metrics) == 0:
-		l.warnOwn(d, "has no metrics, so its health is always 0",
-			`add metrics = [ { type = "constant", weight = 100 } ] if its dependencies are all that counts`)
 	}
 	return s
 }

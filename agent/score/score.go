@@ -41,7 +41,7 @@ func (r Reading) Well(now time.Time) bool {
 }
 
 // Points is what a metric adds to the health: its value rounded up, as litmus_paper does it, 0 to 100. A metric
-// that failed, is stale or has not run yet counts its floor: load that cannot be read is no reason to take a node out.
+// that failed, is stale or has not run yet counts its floor.
 func (r Reading) Points(now time.Time) int {
 	points := 0
 	if r.Well(now) {
@@ -66,8 +66,9 @@ func roundUp(v float64) int {
 }
 
 // Measured is the health of a service: 0 when any dependency is not well, else the sum of its metrics, at most
-// 100. A service with dependencies and no metric has 100 when they are well. With neither, nothing says that it is
-// well: 0, as in litmus_paper.
+// 100. What cannot be measured any more is no reason to take a node out, for on a busy fleet a script that is killed at its
+// timeout would take out one node after the other: then it is at least 1. A service with dependencies and no metric has
+// 100 when they are well. With neither, nothing says that it is well: 0, as in litmus_paper.
 func Measured(now time.Time, depends, metrics []Reading) int {
 	for _, d := range depends {
 		if !d.Well(now) {
@@ -80,9 +81,12 @@ func Measured(now time.Time, depends, metrics []Reading) int {
 		}
 		return Max
 	}
-	sum := 0
+	sum, least := 0, 0
 	for _, m := range metrics {
 		sum += m.Points(now)
+		if !m.At.IsZero() && !m.Well(now) {
+			least = 1
+		}
 	}
-	return min(sum, Max)
+	return min(max(sum, least), Max)
 }

@@ -40,8 +40,10 @@ func TestMeasured(t *testing.T) {
 		{"a constant of 0", nil, []score.Reading{metric(0)}, 0},
 		{"a load metric keeps its floor", nil, []score.Reading{{OK: true, Value: -300, Floor: 1, At: fresh, Interval: time.Second}}, 1},
 		{"a load metric that failed counts its floor", nil, []score.Reading{{Floor: 1, At: fresh, Interval: time.Second}}, 1},
-		{"a failed metric without floor", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}}, 0},
-		{"a stale metric", nil, []score.Reading{{OK: true, Value: 50, At: now.Add(-time.Minute), Interval: time.Second}}, 0},
+		{"a metric that failed takes no node out", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}}, 1},
+		{"a metric that failed adds nothing", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}, metric(20)}, 20},
+		{"a metric that has not run", nil, []score.Reading{{Interval: time.Second}}, 0},
+		{"a stale metric takes no node out", nil, []score.Reading{{OK: true, Value: 50, At: now.Add(-time.Minute), Interval: time.Second}}, 1},
 		{"not a number", nil, []score.Reading{metric(math.NaN()), metric(math.Inf(-1))}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
