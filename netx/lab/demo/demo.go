@@ -1,0 +1,165 @@
+// Package demo plays the talk live: real requests, a real kernel table, real daemons, and claims that are checked.
+package demo
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/lab/talk"
+)
+
+const (
+	rate     = 30                     // requests a second
+	interval = time.Second            // of the agents' checks and the balancer's polls
+	rampUp   = 12 * time.Second       // of a node that is new or back
+	frame    = 250 * time.Millisecond // between two looks at the kernel's table
+)
+
+// Options says how the demo is shown.
+type Options struct {
+	Binary string          // path of lb, which plays all the daemons
+	Out    io.Writer       // where the show goes
+	Width  func() int      // of the terminal, whose table is redrawn in place; nil prints plain lines
+	Keys   <-chan struct{} // each goes on to the next scene; nil goes by the clock
+	Logs   io.Writer       // the daemons' logs; nil is nowhere
+}
+
+// Keys gives one signal for every line read, and goes on without asking when there is nothing more to read. The
+// reading ends with in or with the process: a read from a terminal cannot be called back.
+func Keys(in io.Reader) <-chan struct{} {
+	keys := make(chan struct{})
+	go func() {
+		defer close(keys)
+		for lines := bufio.NewScanner(in); lines.Scan(); {
+			keys <- struct{}{}
+		}
+	}()
+	return keys
+}
+
+// ErrClaims says that the demo ran but did not hold what it promises.
+var ErrClaims = errors.New("the demo did not hold what it claims")
+
+// Run plays the demo. It returns netx.ErrNoIPVS or netx.ErrNoPrivilege where it cannot be played, and ErrClaims when a
+// claim did not hold. It leaves nothing behind.
+func Run(ctx context.Context, o Options) (err error) {
+	s := newScreen(o.Out, o.Width)
+	s.line("Building the hosts: client, load01, app01 to app04 …")
+	scenario, err := talk.New(ctx, slog.New(slog.DiscardHandler), talk.Options{
+		Binary: o.Binary, Nodes: 3, Spare: 1, Scheduler: "wrr", RampUp: rampUp, CheckInterval: interval, Logs: o.Logs,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, scenario.Close()) }()
+	p := &play{scenario: scenario, screen: s, keys: o.Keys}
+	if err := scenario.Load.Do(func() (err error) { p.table, err = ipvs.NewKernel(); return err }); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.table.Close()) }()
+	return p.run(ctx)
+}
+
+// play is the demo under way.
+type play struct {
+	scenario *talk.Scenario
+	screen   *screen
+	keys     <-chan struct{}
+	table    ipvs.Table
+	traffic  *talk.Traffic
+
+	start   time.Time
+	window  []sample // of the last seconds, for the share of requests
+	last    view
+	claims  []claim
+	weights map[string][]int // of each node since the scene began
+}
+
+// claim is one promise of the demo and whether it held.
+type claim struct {
+	text string
+	held bool
+	seen string // the figures
+}
+
+func (p *play) claim(held bool, text, seen string, values ...any) {
+	p.claims = append(p.claims, claim{text: text, held: held, seen: fmt.Sprintf(seen, values...)})
+}
+
+func (p *play) run(ctx context.Context) error {
+	for n, health := range []int{45, 30, 75} {
+		if err := p.scenario.Apps[n].SetHealth(health); err != nil {
+			return err
+		}
+	}
+	if err := p.scenario.Balancer.Start(ctx); err != nil {
+		return err
+	}
+	p.start = time.Now()
+	p.traffic = p.scenario.StartTraffic(ctx, rate)
+	err := p.scenes(ctx)
+	counts := p.traffic.Stop()
+	p.screen.close()
+	if err != nil {
+		return err
+	}
+	seen := fmt.Sprintf("%d answered, %d lost, slowest %s", counts.Answered, counts.Failed, counts.Slowest.Round(time.Millisecond))
+	if counts.LastError != nil {
+		seen += ": " + counts.LastError.Error()
+	}
+	p.claim(counts.Failed == 0, "no request was lost in all that", "%s", seen)
+	return p.verdict()
+}
+
+// scenes plays them in the talk's order and stops at the first that cannot be played.
+func (p *play) scenes(ctx context.Context) error {
+	for n, scene := range story() {
+		p.screen.scene(fmt.Sprintf("%d. %s", n+1, scene.title), scene.say)
+		p.weights = map[string][]int{}
+		if err := scene.play(ctx, p); err != nil {
+			return fmt.Errorf("scene %q: %w", scene.title, err)
+		}
+		p.screen.table(p.last)
+		if err := p.pause(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause goes on watching until a key is pressed, when the demo goes by key.
+func (p *play) pause(ctx context.Context) error {
+	if p.keys == nil {
+		return nil
+	}
+	p.screen.note("press Enter to go on")
+	return p.watch(ctx, time.Hour, func(view) bool {
+		select {
+		case <-p.keys:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// verdict prints each claim with its figures.
+func (p *play) verdict() error {
+	p.screen.line("")
+	p.screen.line("What was claimed, and what was seen:")
+	var err error
+	for _, c := range p.claims {
+		word := "held"
+		if !c.held {
+			word, err = "BROKEN", ErrClaims
+		}
+		p.screen.line(fmt.Sprintf("  %-6s  %s (%s)", word, c.text, c.seen))
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package demo
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// barWidth is the length of the bar of the heaviest weight, 100.
+const barWidth = 25
+
+// screen shows the demo: on a terminal a table redrawn in place, otherwise plain lines.
+type screen struct {
+	out   io.Writer
+	width func() int // of the terminal in characters; nil when out is none
+	drawn int        // lines of the table that stand on the terminal and are overwritten by the next frame
+}
+
+func newScreen(out io.Writer, width func() int) *screen { return &screen{out: out, width: width} }
+
+// line prints one that stays.
+func (s *screen) line(text string) {
+	s.drawn = 0
+	fmt.Fprintln(s.out, text)
+}
+
+// scene prints the title of the next one.
+func (s *screen) scene(title, say string) {
+	s.line("")
+	s.line(s.bold(title))
+	s.line("   " + say)
+}
+
+// note prints something that happened; the table is drawn anew below it.
+func (s *screen) note(text string) { s.line("   → " + text) }
+
+// frame redraws the table on a terminal; without one, only table prints it.
+func (s *screen) frame(v view) {
+	if s.width != nil {
+		s.draw(v)
+	}
+}
+
+// table prints the table as it stands at the end of a scene.
+func (s *screen) table(v view) {
+	s.draw(v)
+	s.drawn = 0
+}
+
+// close leaves the terminal as it was found.
+func (s *screen) close() { s.drawn = 0 }
+
+func (s *screen) draw(v view) {
+	var b bytes.Buffer
+	if s.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", s.drawn)
+	}
+	rows := s.rows(v)
+	for _, row := range rows {
+		if s.width != nil { // a row that wraps would put the next frame in the wrong place
+			row = "\x1b[2K" + cut(row, s.width())
+		}
+		b.WriteString(row + "\n")
+	}
+	s.drawn = len(rows)
+	_, _ = s.out.Write(b.Bytes()) // a show that cannot be shown ends when its reader is gone
+}
+
+func (s *screen) rows(v view) []string {
+	state := "runs"
+	if !v.balancer {
+		state = "is dead"
+	}
+	rows := []string{
+		fmt.Sprintf("   %3.0f s   204.109.13.7:443 → mark 7 → wrr   %d requests answered, %d lost   lb balance %s",
+			v.elapsed.Seconds(), v.counts.Answered, v.counts.Failed, state),
+		fmt.Sprintf("   %-6s %6s %6s  %-*s %6s %6s  %s", "node", "health", "weight", barWidth, "", "share", "active", "why"),
+	}
+	for _, n := range v.nodes {
+		weight, bar := "-", ""
+		if n.inTable {
+			weight, bar = fmt.Sprint(n.weight), strings.Repeat("█", (n.weight*barWidth+99)/100)
+		}
+		rows = append(rows, fmt.Sprintf("   %-6s %6s %6s  %-*s %5.0f%% %6d  %s", n.name, n.health, weight, barWidth, bar, 100*n.share, n.connections, n.why))
+	}
+	return rows
+}
+
+func (s *screen) bold(text string) string {
+	if s.width == nil {
+		return text
+	}
+	return "\x1b[1m" + text + "\x1b[0m"
+}
+
+// cut shortens a row to a width, in characters.
+func cut(row string, width int) string {
+	runes := []rune(row)
+	if width <= 0 || len(runes) <= width {
+		return row
+	}
+	return string(runes[:width-1]) + "…"
+}

@@ -1,0 +1,163 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// patience bounds every wait for something to happen; a guest under emulation is slow.
+const patience = 45 * time.Second
+
+// scene is one part of the talk.
+type scene struct {
+	title string
+	say   string
+	play  func(ctx context.Context, p *play) error
+}
+
+// story lists the scenes in the talk's order.
+func story() []scene {
+	return []scene{
+		{"Balance by health", "Each node says how well it feels; its share of the requests follows.", balanceByHealth},
+		{"A new kid on the block", "app04 joins with health 100, humbly: it ramps up instead of being overrun.", newKid},
+		{"Maintenance", `On app02: lb ctl force down webapp -r "apt upgrades"`, maintenance},
+		{"A heartbeat fails", "app03's application answers 500; nobody is sent there.", heartbeatFails},
+		{"The balancer dies", "kill -9 of lb balance: the kernel goes on balancing, and a restart changes nothing.", balancerDies},
+	}
+}
+
+func balanceByHealth(ctx context.Context, p *play) error {
+	if err := p.watch(ctx, patience, func(v view) bool {
+		return v.weight("app01") == 45 && v.weight("app02") == 30 && v.weight("app03") == 75
+	}); err != nil {
+		return fmt.Errorf("weights 45, 30 and 75: %w", err)
+	}
+	before := p.traffic.Counts()
+	if err := p.watch(ctx, 10*time.Second, nil); err != nil {
+		return err
+	}
+	served := p.traffic.Counts().Since(before)
+	worst, seen := 0.0, []string{}
+	for _, n := range p.last.nodes {
+		share := 100 * float64(served.ByNode[n.name]) / float64(max(served.Answered, 1))
+		want := 100 * float64(n.weight) / float64(max(p.last.total(), 1))
+		worst = max(worst, math.Abs(share-want))
+		seen = append(seen, fmt.Sprintf("%s %.0f %% for weight %d", n.name, share, n.weight))
+	}
+	p.claim(worst <= 3, "each node's share of the requests is its weight's share", "%s", strings.Join(seen, ", "))
+	return nil
+}
+
+func newKid(ctx context.Context, p *play) error {
+	if err := p.scenario.Join(ctx); err != nil {
+		return err
+	}
+	joined := time.Time{}
+	err := p.watch(ctx, patience, func(v view) bool {
+		if joined.IsZero() && v.weight("app04") > 0 {
+			joined = v.at
+		}
+		return v.weight("app04") == 100
+	})
+	if err != nil {
+		return fmt.Errorf("app04 at weight 100: %w", err)
+	}
+	took := p.last.at.Sub(joined)
+	seen := slices.DeleteFunc(slices.Clone(p.weights["app04"]), func(w int) bool { return w <= 0 })
+	p.claim(slices.IsSorted(seen) && seen[0] <= 20, "app04 starts low and its weight never falls", "from %d to %d in %d steps", seen[0], seen[len(seen)-1], len(slices.Compact(seen)))
+	late := took - rampUp
+	p.claim(late.Abs() <= 2*interval+time.Second, "app04 arrives on time", "after %.1f s of %.0f s", took.Seconds(), rampUp.Seconds())
+	return p.watch(ctx, 4*time.Second, nil)
+}
+
+func maintenance(ctx context.Context, p *play) error {
+	app := p.scenario.Apps[1]
+	start := time.Now()
+	if _, err := p.scenario.LB(ctx, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades"); err != nil {
+		return err
+	}
+	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app02") == 0 }); err != nil {
+		return fmt.Errorf("app02 at weight 0: %w", err)
+	}
+	took := p.last.at.Sub(start)
+	p.claim(took <= 2*interval+time.Second, "app02 is out within an interval of the operator's word", "after %.1f s", took.Seconds())
+	if err := p.quiet(ctx, "app02", 5*time.Second, "no request goes to app02 during its upgrade"); err != nil {
+		return err
+	}
+	if _, err := p.scenario.LB(ctx, app.Host, "ctl", "force", "down", "webapp", "-d"); err != nil {
+		return err
+	}
+	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app02") == 30 }); err != nil {
+		return fmt.Errorf("app02 back at weight 30: %w", err)
+	}
+	back := slices.Clone(p.weights["app02"])
+	back = back[slices.Index(back, 0):]
+	p.claim(slices.IsSorted(back), "app02 comes back and ramps up", "in %d steps", len(slices.Compact(back)))
+	return nil
+}
+
+func heartbeatFails(ctx context.Context, p *play) error {
+	app := p.scenario.Apps[2]
+	app.SetHeartbeat(http.StatusInternalServerError)
+	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app03") == 0 }); err != nil {
+		return fmt.Errorf("app03 at weight 0: %w", err)
+	}
+	if err := p.quiet(ctx, "app03", 3*time.Second, "no request goes to app03 while its heartbeat fails"); err != nil {
+		return err
+	}
+	app.SetHeartbeat(http.StatusOK)
+	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app03") == 75 }); err != nil {
+		return fmt.Errorf("app03 back at weight 75: %w", err)
+	}
+	return nil
+}
+
+// quiet watches for this long and claims that the node serves no request meanwhile. Those on their way when its weight
+// became 0 are let through first.
+func (p *play) quiet(ctx context.Context, node string, d time.Duration, text string) error {
+	if err := p.watch(ctx, time.Second, nil); err != nil {
+		return err
+	}
+	before := p.traffic.Counts()
+	if err := p.watch(ctx, d, nil); err != nil {
+		return err
+	}
+	served := p.traffic.Counts().Since(before)
+	p.claim(served.ByNode[node] == 0 && served.Answered > 0, text, "%d of %d", served.ByNode[node], served.Answered)
+	return nil
+}
+
+func balancerDies(ctx context.Context, p *play) error {
+	before := p.traffic.Counts()
+	p.weights = map[string][]int{}
+	if err := p.scenario.Balancer.Kill(); err != nil {
+		return err
+	}
+	p.screen.note("lb balance is dead")
+	if err := p.watch(ctx, 4*time.Second, nil); err != nil {
+		return err
+	}
+	if err := p.scenario.Balancer.Start(ctx); err != nil {
+		return err
+	}
+	p.screen.note("lb balance runs again")
+	if err := p.watch(ctx, 4*time.Second, nil); err != nil {
+		return err
+	}
+	moved := []string{}
+	for node, weights := range p.weights {
+		if slices.Min(weights) != slices.Max(weights) {
+			moved = append(moved, node)
+		}
+	}
+	slices.Sort(moved)
+	p.claim(len(moved) == 0, "no weight moves when the balancer dies and returns", "%d of %d nodes moved", len(moved), len(p.weights))
+	served := p.traffic.Counts().Since(before)
+	p.claim(served.Failed == 0 && served.Answered > 0, "no request is lost while it is dead", "%d answered, %d lost", served.Answered, served.Failed)
+	return nil
+}

@@ -1,0 +1,156 @@
+//go:build lab
+
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/lab/talk"
+)
+
+func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
+	s := stage(t, func(o *talk.Options) { o.RampUp = 6 * time.Second })
+	settled(t, s, 100)
+	established := openStreams(t, s)
+	traffic := s.StartTraffic(t.Context(), 20)
+	table := kernelTable(t, s)
+
+	app := s.Apps[1]
+	out := lb(t, s, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+	if !strings.Contains(out, "File created") {
+		t.Errorf("force down printed %q", out)
+	}
+	forced := time.Now()
+	labtest.Eventually(t, patience, "app02 at weight 0", func() (bool, string) {
+		got := dump(t, table)
+		return got["10.0.0.2"] == 0, fmt.Sprint(got)
+	})
+	if took := time.Since(forced); took > interval+500*time.Millisecond {
+		t.Errorf("weight 0 after %s, want within a check interval and 0.5 s", took)
+	}
+
+	status := "" // lb ctl status ends with 1 for a service that is down
+	if out, err := s.LB(t.Context(), app.Host, "ctl", "status", "webapp"); err == nil {
+		t.Errorf("lb ctl status of a forced-down service succeeded:\n%s", out)
+	} else {
+		status = out
+	}
+	for _, want := range []string{"Health: 0\n", "Forced Reason: apt upgrades\n"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("status lacks %q:\n%s", want, status)
+		}
+	}
+
+	// No new connection goes there, while those that are established go on.
+	settle(t, traffic)
+	before := app.Served()
+	counts := s.Requests(t.Context(), 100, 4)
+	if served := app.Served() - before; served != 0 || counts.Failed != 0 {
+		t.Errorf("app02 served %d new connections after weight 0; failed %d: %v", served, counts.Failed, counts.LastError)
+	}
+	for node, stream := range established {
+		if got := stream.ask(t); got != node {
+			t.Errorf("the connection to %s is answered by %q after the force", node, got)
+		}
+	}
+
+	lb(t, s, app.Host, "ctl", "force", "down", "webapp", "-d")
+	back := watchWeights(t, s)
+	settled(t, s, 100)
+	ramp := []int{}
+	for _, w := range back() {
+		ramp = append(ramp, w["10.0.0.2"])
+	}
+	if len(ramp) < 4 {
+		t.Errorf("app02 came back in %v; want it to ramp up", ramp)
+	}
+	if counts := traffic.Stop(); counts.Failed != 0 {
+		t.Errorf("%d requests failed: %v", counts.Failed, counts.LastError)
+	}
+}
+
+// settle waits until a hundred more requests are answered, so that those on their way before are through.
+func settle(t *testing.T, traffic *talk.Traffic) {
+	t.Helper()
+	start := traffic.Counts().Answered
+	labtest.Eventually(t, patience, "20 more requests", func() (bool, string) {
+		n := traffic.Counts().Answered - start
+		return n >= 20, fmt.Sprint(n)
+	})
+}
+
+// stream is one long-lived connection through the VIP.
+type stream struct {
+	conn  net.Conn
+	lines *bufio.Reader
+}
+
+// openStreams opens connections until there is one to each node, by the node's name.
+func openStreams(t *testing.T, s *talk.Scenario) map[string]*stream {
+	t.Helper()
+	streams := map[string]*stream{}
+	for range 20 {
+		conn, err := s.Client.Dial(t.Context(), "tcp", fmt.Sprintf("%s:%d", talk.VIP, talk.Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := fmt.Fprintf(conn, "GET /stream HTTP/1.1\r\nHost: webapp\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		st := &stream{conn: conn, lines: bufio.NewReader(conn)}
+		streams[st.ask(t)] = st
+		if len(streams) == len(s.Members()) {
+			return streams
+		}
+	}
+	t.Fatalf("20 connections reached only %d nodes", len(streams))
+	return nil
+}
+
+// ask sends a line and returns the name of the node that answers it.
+func (s *stream) ask(t *testing.T) string {
+	t.Helper()
+	if err := s.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintln(s.conn, "who?"); err != nil {
+		t.Fatal(err)
+	}
+	line, err := s.lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+func TestForcesSurviveTheAgentsKill(t *testing.T) {
+	s := stage(t, nil)
+	settled(t, s, 100)
+	app := s.Apps[1]
+	lb(t, s, app.Host, "ctl", "force", "health", "40", "webapp", "-r", "half a day")
+	labtest.Eventually(t, patience, "app02 at weight 40", func() (bool, string) {
+		got := weights(t, s)
+		return got["10.0.0.2"] == 40, fmt.Sprint(got)
+	})
+	if err := app.Agent.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Agent.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, patience, "the force is still there and measured health is back", func() (bool, string) {
+		out, _ := s.LB(t.Context(), app.Host, "ctl", "status", "webapp") // fails while the first checks run
+		return strings.Contains(out, "Health: 40\nMeasured Health: 100\nForced Reason: half a day 40\n"), out
+	})
+	labtest.Eventually(t, patience, "app02 at weight 40 again", func() (bool, string) {
+		got := weights(t, s)
+		return got["10.0.0.2"] == 40, fmt.Sprint(got)
+	})
+}

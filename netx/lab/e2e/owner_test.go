@@ -1,0 +1,110 @@
+//go:build lab
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/lab/talk"
+)
+
+// TestWhatIsNotOursStays fills IPVS and nftables with other people's things and takes lb through its life.
+func TestWhatIsNotOursStays(t *testing.T) {
+	s := stage(t, func(o *talk.Options) { o.Spare = 1 })
+	settled(t, s, 100)
+	for _, args := range []string{"-A -f 9 -s rr", "-a -f 9 -r 10.0.0.9 -i -w 3", "-A -t 204.109.13.8:80 -s sh", "-a -t 204.109.13.8:80 -r 10.0.0.8:80 -m -w 2"} {
+		labtest.Run(t, s.Load, "ipvsadm", strings.Fields(args)...)
+	}
+	rules := `table ip theirs {
+	map marks { type inet_service : mark; elements = { 80 : 0x00000009 } }
+	chain prerouting { type filter hook prerouting priority mangle; policy accept; meta mark set tcp dport map @marks }
+}`
+	if err := s.Load.WriteFile("/run/theirs.nft", []byte(rules), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Run(t, s.Load, "nft", "-f", "/run/theirs.nft")
+	before := theirs(t, s)
+
+	lb(t, s, s.Load, "ctl", "cluster", "stop", "webapp")
+	if got := labtest.Run(t, s.Load, "ipvsadm", "-Sn"); strings.Contains(got, "-f 7") {
+		t.Errorf("after a stop:\n%s", got)
+	}
+	lb(t, s, s.Load, "ctl", "cluster", "start", "webapp")
+	settled(t, s, 100)
+	if err := s.Join(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, s, 100)
+	if err := s.Balancer.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Balancer.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	polledAll(t, s)
+	if err := s.Balancer.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if after := theirs(t, s); after != before {
+		t.Errorf("what lb does not own changed from\n%s\nto\n%s", before, after)
+	}
+}
+
+// theirs returns all of IPVS but mark 7, and all of nftables but table inet lb.
+func theirs(t *testing.T, s *talk.Scenario) string {
+	t.Helper()
+	var kept []string
+	for line := range strings.Lines(labtest.Run(t, s.Load, "ipvsadm", "-Sn")) {
+		if !strings.Contains(line, "-f 7 ") {
+			kept = append(kept, line)
+		}
+	}
+	for line := range strings.Lines(labtest.Run(t, s.Load, "nft", "list", "tables")) {
+		if table := strings.TrimSpace(line); table != "table inet lb" {
+			kept = append(kept, labtest.Run(t, s.Load, "nft", append([]string{"-a", "list"}, strings.Fields(table)...)...))
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// polledAll waits until every node has been asked since the balancer started.
+func polledAll(t *testing.T, s *talk.Scenario) {
+	t.Helper()
+	labtest.Eventually(t, patience, "every node has been asked", func() (bool, string) {
+		out, err := s.LB(t.Context(), s.Load, "ctl", "cluster", "status", "webapp")
+		return err == nil && !strings.Contains(out, "unknown"), fmt.Sprint(out, err)
+	})
+}
+
+func TestAWeightChangedByHandIsRepairedAndReported(t *testing.T) {
+	s := stage(t, nil)
+	settled(t, s, 100)
+	for _, c := range []struct{ name, args string }{
+		{"another weight", "-e -f 7 -r 10.0.0.2 -i -w 17"},
+		{"weight 0", "-e -f 7 -r 10.0.0.2 -i -w 0"},
+		{"a node removed", "-d -f 7 -r 10.0.0.2"},
+		{"the whole service removed", "-D -f 7"},
+		{"another scheduler", "-E -f 7 -s rr"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			logged := len(s.Balancer.Log())
+			labtest.Run(t, s.Load, "ipvsadm", strings.Fields(c.args)...)
+			changed := time.Now()
+			labtest.Eventually(t, patience, "the table is as it was", func() (bool, string) {
+				saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
+				return strings.Contains(saved, "-A -f 7 -s wrr") && strings.Count(saved, "-w 100") == 3, saved
+			})
+			if took := time.Since(changed); took > 2*interval {
+				t.Errorf("repaired after %s, want within two intervals", took)
+			}
+			labtest.Eventually(t, patience, "the log reports it", func() (bool, string) {
+				log := s.Balancer.Log()[logged:]
+				return strings.Contains(log, "drift"), log
+			})
+		})
+	}
+}

@@ -1,0 +1,212 @@
+//go:build lab
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/lab/talk"
+)
+
+// refusal runs lb on load01 and expects this exit status and one clear message with these words.
+func refusal(t *testing.T, s *talk.Scenario, command string, status int, words ...string) {
+	t.Helper()
+	before := kernelState(t, s)
+	_, err := s.Load.Run(t.Context(), "sh", "-c", command)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != status {
+		t.Fatalf("%s: %v, want exit status %d", command, err, status)
+	}
+	message := err.Error()
+	for _, word := range words {
+		if !strings.Contains(message, word) {
+			t.Errorf("%s: the message lacks %q:\n%s", command, word, message)
+		}
+	}
+	if after := kernelState(t, s); after != before {
+		t.Errorf("%s changed the kernel from\n%s\nto\n%s", command, before, after)
+	}
+}
+
+// kernelState returns all of IPVS and nftables on load01.
+func kernelState(t *testing.T, s *talk.Scenario) string {
+	t.Helper()
+	return labtest.Run(t, s.Load, "ipvsadm", "-Sn") + labtest.Run(t, s.Load, "nft", "list", "ruleset")
+}
+
+func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
+	s := stage(t, nil)
+	settled(t, s, 100)
+	good := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
+	elsewhere := good + "\n[balancer]\nlisten = \"127.0.0.1:9299\"\ncontrol = \"/run/lb/other.sock\"\n"
+	lb := binary(t)
+
+	t.Run("another balancer runs", func(t *testing.T) {
+		refusal(t, s, lb+" balance -c /run/lb.toml", 1, "/run/lb/balancer.sock", "another")
+	})
+	if err := s.Balancer.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("port in use", func(t *testing.T) {
+		listener, err := s.Load.Listen(t.Context(), "tcp", "127.0.0.1:9299")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		write(t, s, elsewhere)
+		refusal(t, s, lb+" balance -c /run/lb.toml", 1, "127.0.0.1:9299", "balancer.listen")
+	})
+	t.Run("broken config", func(t *testing.T) {
+		write(t, s, strings.Replace(good, "fwmark         = 7", "fwmark = 0\nramp_up = 3", 1))
+		refusal(t, s, lb+" balance -c /run/lb.toml", 78, "/run/lb.toml:", "clusters.webapp.fwmark", "ramp_up_time")
+	})
+	t.Run("no config", func(t *testing.T) {
+		refusal(t, s, lb+" balance -c /run/none.toml", 78, "/run/none.toml")
+	})
+	t.Run("no privilege", func(t *testing.T) {
+		write(t, s, good)
+		refusal(t, s, "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "+lb+" balance --dry-run -c /run/lb.toml", 77, "CAP_NET_ADMIN")
+	})
+}
+
+func write(t *testing.T, s *talk.Scenario, text string) {
+	t.Helper()
+	if err := s.WriteConfig([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWithoutIPVSOneClearMessage takes ip_vs out of the guest's kernel and keeps it from being loaded again.
+func TestWithoutIPVSOneClearMessage(t *testing.T) {
+	const loader = "/proc/sys/kernel/modprobe"
+	before, err := os.ReadFile(loader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(loader, before, 0o644); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(loader, []byte("/bin/false"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// The namespaces of earlier tests are cleaned up by the kernel in its own time, and hold the modules until then.
+	labtest.Eventually(t, patience, "ip_vs is unloaded", func() (bool, string) {
+		out, err := exec.Command("sh", "-c", "for m in $(sed -n 's/^\\(ip_vs_[a-z]*\\) .*/\\1/p' /proc/modules); do rmmod $m; done; ! grep -q '^ip_vs ' /proc/modules || rmmod ip_vs").CombinedOutput()
+		return err == nil, string(out)
+	})
+	config := t.TempDir() + "/lb.toml"
+	text := `[balancer]
+control = "` + t.TempDir() + `/balancer.sock"
+[clusters.webapp]
+fwmark = 7
+vips   = [ { address = "204.109.13.7", ports = [443] } ]
+nodes  = [ { address = "10.0.0.1" } ]
+`
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"balance", "-c", config}, {"balance", "--dry-run", "-c", config}, {"demo"}} {
+		out, err := exec.CommandContext(t.Context(), binary(t), args...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 69 {
+			t.Errorf("lb %s: %v, want exit status 69:\n%s", args, err, out)
+		}
+		if !strings.Contains(string(out), "modprobe ip_vs") {
+			t.Errorf("lb %s does not say what to do:\n%s", args, out)
+		}
+	}
+}
+
+func TestDryRunPrintsThePlanAndTouchesNothing(t *testing.T) {
+	s := stage(t, nil)
+	settled(t, s, 100)
+	labtest.Run(t, s.Load, "ipvsadm", strings.Fields("-A -f 8 -s rr")...)
+	if err := s.Balancer.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Run(t, s.Load, "ipvsadm", strings.Fields("-e -f 7 -r 10.0.0.2 -i -w 17")...)
+	before := kernelState(t, s)
+	plan := lb(t, s, s.Load, "balance", "--dry-run")
+	if !strings.Contains(plan, "10.0.0.2") || !strings.Contains(plan, "17 → 100") {
+		t.Errorf("the plan does not show that 10.0.0.2 goes from weight 17 to 100:\n%s", plan)
+	}
+	if strings.Contains(plan, "10.0.0.1 ") || strings.Contains(plan, "mark 8") {
+		t.Errorf("the plan shows more than what differs:\n%s", plan)
+	}
+	if after := kernelState(t, s); after != before {
+		t.Errorf("the dry run changed the kernel from\n%s\nto\n%s", before, after)
+	}
+}
+
+// TestOCFActionsOnOneMachine takes the resource agent through its actions as Pacemaker would.
+func TestOCFActionsOnOneMachine(t *testing.T) {
+	s := stage(t, nil)
+	settled(t, s, 100)
+	if err := s.Load.Do(func() error { return os.Symlink(binary(t), "/run/bigbrother") }); err != nil {
+		t.Fatal(err)
+	}
+	ocf := func(action string, want int) {
+		t.Helper()
+		_, err := s.Load.Run(t.Context(), "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
+		var exit *exec.ExitError
+		got := 0
+		if errors.As(err, &exit) {
+			got = exit.ExitCode()
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Errorf("%s: status %d, want %d: %v", action, got, want, err)
+		}
+	}
+	served := func() bool { return strings.Contains(labtest.Run(t, s.Load, "ipvsadm", "-Sn"), "-A -f 7") }
+	ocf("validate-all", 0)
+	ocf("monitor", 0)
+	ocf("start", 0)
+	ocf("stop", 0)
+	if served() {
+		t.Error("the kernel still forwards after stop")
+	}
+	ocf("monitor", 7)
+	ocf("stop", 0)
+	ocf("start", 0)
+	if got := fmt.Sprint(weights(t, s)); got != "map[10.0.0.1:100 10.0.0.2:100 10.0.0.3:100]" {
+		t.Errorf("when start returns the kernel has %s", got)
+	}
+	ocf("monitor", 0)
+	for _, c := range []struct {
+		name  string
+		end   func() error
+		mends func() error
+	}{
+		{"hung", func() error { return s.Balancer.Signal(syscall.SIGSTOP) }, func() error {
+			return errors.Join(s.Balancer.Kill(), s.Balancer.Start(t.Context()))
+		}},
+		{"dead", s.Balancer.Kill, func() error { return nil }},
+	} {
+		if err := c.end(); err != nil {
+			t.Fatal(err)
+		}
+		ocf("monitor", 1)
+		ocf("stop", 0)
+		if served() {
+			t.Errorf("the kernel still forwards after a stop with the daemon %s", c.name)
+		}
+		if err := c.mends(); err != nil {
+			t.Fatal(err)
+		}
+		if c.name == "hung" { // autostart runs the cluster again, as a boot would
+			settled(t, s, 100)
+		}
+	}
+	ocf("monitor", 7)
+}

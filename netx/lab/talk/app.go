@@ -1,0 +1,124 @@
+package talk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/vip"
+)
+
+// App is an app node: a web application that takes transactions, its heartbeat, and the agent beside it.
+type App struct {
+	Host    *lab.Host
+	Address netip.Addr // in the private network
+	Agent   *Daemon
+
+	heartbeat atomic.Int32 // HTTP status that the heartbeat answers
+	served    atomic.Int64 // transactions answered
+	servers   []*http.Server
+	done      sync.WaitGroup
+}
+
+func newApp(host *lab.Host, address netip.Addr) *App {
+	a := &App{Host: host, Address: address}
+	a.heartbeat.Store(http.StatusOK)
+	return a
+}
+
+// SetHeartbeat makes the app's heartbeat answer this HTTP status from now on.
+func (a *App) SetHeartbeat(status int) { a.heartbeat.Store(int32(status)) }
+
+// SetHealth makes the node measure this health, 0–100, from its next check on.
+func (a *App) SetHealth(health int) error {
+	return a.Host.WriteFile(healthPath, []byte(strconv.Itoa(health)+"\n"), 0o644)
+}
+
+// Served counts the transactions that this app has answered.
+func (a *App) Served() int64 { return a.served.Load() }
+
+// serve starts the application on port 443 of every address, the VIP among them, and its heartbeat on localhost.
+func (a *App) serve(ctx context.Context) error {
+	if err := a.SetHealth(100); err != nil {
+		return err
+	}
+	app := http.NewServeMux()
+	app.HandleFunc("POST /transactions", func(w http.ResponseWriter, _ *http.Request) {
+		a.served.Add(1)
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprint(w, a.Host.Name())
+	})
+	app.HandleFunc("GET /stream", a.stream)
+	heartbeat := http.NewServeMux()
+	heartbeat.HandleFunc("GET /heartbeat", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(int(a.heartbeat.Load()))
+	})
+	if err := a.listen(ctx, fmt.Sprintf("0.0.0.0:%d", Port), app); err != nil {
+		return err
+	}
+	return a.listen(ctx, "127.0.0.1:3000", heartbeat)
+}
+
+// stream writes the node's name once for every line that the client sends, for as long as the connection lives.
+func (a *App) stream(w http.ResponseWriter, _ *http.Request) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		if _, err := buffered.ReadString('\n'); err != nil {
+			return
+		}
+		if _, err := fmt.Fprintln(conn, a.Host.Name()); err != nil {
+			return
+		}
+	}
+}
+
+// takesVIP waits until the agent has set the node up to take tunnelled packets for the VIP.
+func (a *App) takesVIP(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		var has bool
+		err := a.Host.Do(func() (err error) {
+			has, err = vip.Has(ctx, "tunl0", netip.PrefixFrom(VIP, 32))
+			return err
+		})
+		if has {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not take packets for %s: %w\n%s", a.Host.Name(), VIP, errors.Join(err, ctx.Err()), a.Agent.Log())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (a *App) listen(ctx context.Context, address string, handler http.Handler) error {
+	listener, err := a.Host.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("app on %s: %w", a.Host.Name(), err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	a.servers = append(a.servers, server)
+	a.done.Go(func() { _ = server.Serve(listener) }) // ends when stop closes it
+	return nil
+}
+
+func (a *App) stop() {
+	for _, server := range a.servers {
+		_ = server.Close()
+	}
+	a.done.Wait()
+}

@@ -1,0 +1,67 @@
+package talk
+
+import (
+	"bytes"
+	"fmt"
+	"text/template"
+)
+
+// fleet is the one lb.toml of all machines. A node's health is what stands in its /run/health while its heartbeat is
+// well: load would be the same on all, as they share one kernel.
+var fleet = template.Must(template.New("lb.toml").Parse(`# The same file stands on every machine.
+[agent.tunnel]
+enabled = true
+
+[services.webapp]
+depends = [ { type = "http", url = "http://localhost:3000/heartbeat", interval = "{{.CheckInterval}}", timeout = "{{.Timeout}}" } ]
+metrics = [ { type = "script", argv = ["cat", "/run/health"], weight = 100, interval = "{{.CheckInterval}}", timeout = "{{.Timeout}}" } ]
+
+[clusters.webapp]
+fwmark         = 7
+scheduler      = "{{.Scheduler}}"
+check_interval = "{{.CheckInterval}}"
+check_timeout  = "{{.Timeout}}"
+ramp_up_time   = "{{.RampUp}}"
+autostart      = true
+vips  = [ { address = "{{.VIP}}", interface = "eth10", protocol = "tcp", ports = [{{.Port}}] } ]
+nodes = [
+{{- range .Nodes}}
+  { address = "{{.}}" },
+{{- end}}
+]
+`))
+
+// writeConfig writes lb.toml, with the members as nodes, to every machine.
+func (s *Scenario) writeConfig() error {
+	var text bytes.Buffer
+	values := map[string]any{
+		"CheckInterval": s.options.CheckInterval,
+		"Timeout":       s.options.CheckInterval * 9 / 10,
+		"Scheduler":     s.options.Scheduler,
+		"RampUp":        s.options.RampUp,
+		"VIP":           VIP,
+		"Port":          Port,
+	}
+	var nodes []string
+	for _, app := range s.Members() {
+		nodes = append(nodes, app.Address.String())
+	}
+	values["Nodes"] = nodes
+	if err := fleet.Execute(&text, values); err != nil {
+		return fmt.Errorf("write the fleet's config: %w", err)
+	}
+	return s.WriteConfig(text.Bytes())
+}
+
+// WriteConfig puts this text in place of lb.toml on every machine; nothing reads it again until told to.
+func (s *Scenario) WriteConfig(text []byte) error {
+	if err := s.Load.WriteFile(configPath, text, 0o644); err != nil {
+		return err
+	}
+	for _, app := range s.Apps {
+		if err := app.Host.WriteFile(configPath, text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package talk
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/braintree/lb/netx/lab"
+)
+
+// startTime bounds how long a daemon may take until its control socket answers; a guest under emulation is slow.
+const startTime = 60 * time.Second
+
+// Daemon is one lb process on a host, that can be ended and started again.
+type Daemon struct {
+	host    *lab.Host
+	socket  string
+	args    []string
+	binary  string
+	logs    io.Writer
+	process *lab.Process
+	log     *lines
+}
+
+func (s *Scenario) daemon(host *lab.Host, socket string, args ...string) *Daemon {
+	return &Daemon{host: host, socket: socket, args: args, binary: s.options.Binary, logs: s.options.Logs}
+}
+
+// Start runs the daemon and returns when it answers on its control socket.
+func (d *Daemon) Start(ctx context.Context) error {
+	d.log = &lines{prefix: d.host.Name() + " ", to: d.logs}
+	process, err := d.host.Start(lab.Command{
+		Path: d.binary, Args: d.args, Env: append(os.Environ(), "LB_CONFIG="+configPath), Stdout: d.log, Stderr: d.log,
+	})
+	if err != nil {
+		return fmt.Errorf("start lb %s on %s: %w", d.args[0], d.host.Name(), err)
+	}
+	d.process = process
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		if conn, err := d.host.Dial(ctx, "unix", d.socket); err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-process.Done():
+			return fmt.Errorf("lb %s on %s ended at once:\n%s", d.args[0], d.host.Name(), d.log)
+		case <-ctx.Done():
+			return fmt.Errorf("lb %s on %s does not answer:\n%s", d.args[0], d.host.Name(), d.log)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Signal sends one to the daemon.
+func (d *Daemon) Signal(signal syscall.Signal) error { return d.process.Signal(signal) }
+
+// Reload has the daemon read its config again.
+func (d *Daemon) Reload() error { return d.Signal(syscall.SIGHUP) }
+
+// Stop ends the daemon as systemd would and waits until it is gone.
+func (d *Daemon) Stop() error { return d.end(syscall.SIGTERM) }
+
+// Kill ends the daemon without a word to it and waits until it is gone.
+func (d *Daemon) Kill() error { return d.end(syscall.SIGKILL) }
+
+func (d *Daemon) end(signal syscall.Signal) error {
+	if err := d.Signal(signal); err != nil {
+		return err
+	}
+	select {
+	case <-d.process.Done():
+		return nil
+	case <-time.After(startTime):
+		return fmt.Errorf("lb %s on %s did not end at signal %d:\n%s", d.args[0], d.host.Name(), signal, d.log)
+	}
+}
+
+// Log returns what the daemon has printed since it was last started.
+func (d *Daemon) Log() string { return d.log.String() }
+
+// Client speaks HTTP to the daemon's control socket.
+func (d *Daemon) Client() *http.Client {
+	return &http.Client{Timeout: startTime, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.host.Dial(ctx, "unix", d.socket)
+		},
+	}}
+}
+
+// lines keeps what is written and passes whole lines on, each behind a prefix.
+type lines struct {
+	prefix string
+	to     io.Writer
+
+	mu   sync.Mutex // protects what follows: stdout and stderr are written by two goroutines
+	kept bytes.Buffer
+	part []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept.Write(p)
+	if l.to == nil {
+		return len(p), nil
+	}
+	l.part = append(l.part, p...)
+	for {
+		line, rest, found := bytes.Cut(l.part, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		if _, err := fmt.Fprintf(l.to, "%s%s\n", l.prefix, line); err != nil {
+			return len(p), err
+		}
+		l.part = rest
+	}
+}
+
+// String returns all that was written.
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kept.String()
+}

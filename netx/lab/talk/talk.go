@@ -1,0 +1,153 @@
+// Package talk builds the talk's scenario from lab hosts: a client, a load balancer, app nodes, and the real lb on them.
+package talk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/vip"
+)
+
+// Where everything stands, as on the slides. Every machine has a leg in both networks: requests come to the VIP in the
+// public one, the balancer tunnels them through the private one, and the app nodes answer the client directly.
+const (
+	publicInterface  = "eth10"
+	privateInterface = "eth0"
+	configPath       = "/run/lb.toml"
+	healthPath       = "/run/health"
+)
+
+// VIP is the virtual IP that the client knows; Port is what it asks there.
+var VIP = netip.MustParseAddr("204.109.13.7")
+
+// Port is the port of the service on the VIP.
+const Port = 443
+
+// Options says how the scenario differs from the slides.
+type Options struct {
+	Binary        string        // path of lb
+	Nodes         int           // app nodes that the cluster starts with; Spare more stand ready
+	Spare         int           // app nodes that run but are not in the cluster's config yet
+	Scheduler     string        // IPVS scheduler
+	RampUp        time.Duration // ramp_up_time of the cluster
+	CheckInterval time.Duration // of the balancer and of the agents' checks
+	Logs          io.Writer     // where the daemons' logs go, each line behind its host's name; nil is nowhere
+}
+
+// Scenario is the running stage.
+type Scenario struct {
+	Client   *lab.Host
+	Load     *lab.Host
+	Apps     []*App
+	Balancer *Daemon
+
+	options Options
+	lab     *lab.Lab
+	members int // how many of Apps the cluster's config names
+}
+
+// New builds the hosts, writes the one config file to each, and starts an agent and an app on every app node. The
+// balancer is not started yet. Close it whatever happens.
+func New(ctx context.Context, log *slog.Logger, o Options) (*Scenario, error) {
+	l, err := lab.New(log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scenario{options: o, lab: l, members: o.Nodes}
+	if err := s.build(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Scenario) build(ctx context.Context) error {
+	public, err := s.lab.Switch("public")
+	if err != nil {
+		return err
+	}
+	private, err := s.lab.Switch("private")
+	if err != nil {
+		return err
+	}
+	s.Client, err = s.lab.Host("client", link(public, publicInterface, "204.109.13.100/24"))
+	if err != nil {
+		return err
+	}
+	s.Load, err = s.lab.Host("load01", link(public, publicInterface, "204.109.13.11/24"), link(private, privateInterface, "10.0.0.254/24"))
+	if err != nil {
+		return err
+	}
+	if err := s.Load.Do(func() error { return vip.Add(ctx, publicInterface, netip.PrefixFrom(VIP, 32)) }); err != nil {
+		return fmt.Errorf("virtual IP on load01: %w", err)
+	}
+	for n := 1; n <= s.options.Nodes+s.options.Spare; n++ {
+		host, err := s.lab.Host(fmt.Sprintf("app%02d", n),
+			link(public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 100+n)),
+			link(private, privateInterface, fmt.Sprintf("10.0.0.%d/24", n)))
+		if err != nil {
+			return err
+		}
+		app := newApp(host, netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}))
+		s.Apps = append(s.Apps, app)
+	}
+	if err := s.writeConfig(); err != nil {
+		return err
+	}
+	s.Balancer = s.daemon(s.Load, "/run/lb/balancer.sock", "balance")
+	for _, app := range s.Apps {
+		if err := app.serve(ctx); err != nil {
+			return err
+		}
+		app.Agent = s.daemon(app.Host, "/run/lb/agent.sock", "agent")
+		if err := app.Agent.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func link(sw *lab.Switch, name, prefix string) lab.Link {
+	return lab.Link{Switch: sw, Interface: name, Addresses: []netip.Prefix{netip.MustParsePrefix(prefix)}}
+}
+
+// Close ends every process and takes the hosts down. It may be called twice.
+func (s *Scenario) Close() error {
+	for _, app := range s.Apps {
+		app.stop()
+	}
+	return s.lab.Close()
+}
+
+// Join puts the first spare node into the config of every machine, as an operator would: first the node reads it, so that
+// it takes packets for the VIP, and then the balancer.
+func (s *Scenario) Join(ctx context.Context) error {
+	if s.members == len(s.Apps) {
+		return errors.New("no spare node left to join")
+	}
+	app := s.Apps[s.members]
+	s.members++
+	if err := s.writeConfig(); err != nil {
+		return err
+	}
+	if err := app.Agent.Reload(); err != nil {
+		return err
+	}
+	if err := app.takesVIP(ctx); err != nil {
+		return err
+	}
+	return s.Balancer.Reload()
+}
+
+// Members returns the app nodes that the config names.
+func (s *Scenario) Members() []*App { return s.Apps[:s.members] }
+
+// LB runs lb on a host, with the scenario's config, and returns what it printed.
+func (s *Scenario) LB(ctx context.Context, host *lab.Host, args ...string) (string, error) {
+	return host.Run(ctx, "env", append([]string{"LB_CONFIG=" + configPath, s.options.Binary}, args...)...)
+}

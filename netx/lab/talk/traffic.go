@@ -1,0 +1,147 @@
+package talk
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// requestTime is how long a client waits for its answer before it counts as lost.
+const requestTime = 15 * time.Second
+
+// Traffic is a stream of transactions from the client to the VIP, each on a connection of its own.
+type Traffic struct {
+	http   *http.Client
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex // protects counts
+	counts Counts
+}
+
+// Counts is what became of the requests so far.
+type Counts struct {
+	Answered  int            // 201 from an app node
+	Failed    int            // anything else
+	ByNode    map[string]int // answered, by the node's name
+	LastError error          // of the last failed one
+	Slowest   time.Duration  // longest wait for an answer
+}
+
+// Since returns what came after an earlier snapshot.
+func (c Counts) Since(before Counts) Counts {
+	diff := Counts{Answered: c.Answered - before.Answered, Failed: c.Failed - before.Failed, ByNode: map[string]int{}, LastError: c.LastError, Slowest: c.Slowest}
+	for node, n := range c.ByNode {
+		diff.ByNode[node] = n - before.ByNode[node]
+	}
+	return diff
+}
+
+// StartTraffic sends rate requests a second until Stop; a slow answer does not hold the next ones up.
+func (s *Scenario) StartTraffic(ctx context.Context, rate int) *Traffic {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &Traffic{http: s.requester(), cancel: cancel}
+	t.counts.ByNode = map[string]int{}
+	t.done.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(rate))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				// A request under way when the traffic is stopped is still waited for, so that none is counted as lost.
+				t.done.Go(func() { t.one(context.WithoutCancel(ctx)) })
+			}
+		}
+	})
+	return t
+}
+
+// Requests sends this many requests, some at a time, and returns what became of them.
+func (s *Scenario) Requests(ctx context.Context, total, atATime int) Counts {
+	t := &Traffic{http: s.requester()}
+	t.counts.ByNode = map[string]int{}
+	tickets := make(chan struct{}, total)
+	for range total {
+		tickets <- struct{}{}
+	}
+	close(tickets)
+	for range atATime {
+		t.done.Go(func() {
+			for range tickets {
+				t.one(ctx)
+			}
+		})
+	}
+	t.done.Wait()
+	return t.Counts()
+}
+
+func (s *Scenario) requester() *http.Client {
+	return &http.Client{Timeout: requestTime, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return s.Client.Dial(ctx, network, address)
+		},
+	}}
+}
+
+// Counts returns what became of the requests so far.
+func (t *Traffic) Counts() Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.counts
+	c.ByNode = maps.Clone(c.ByNode)
+	return c
+}
+
+// Stop sends no more requests, waits for those under way, and returns the final counts.
+func (t *Traffic) Stop() Counts {
+	t.cancel()
+	t.done.Wait()
+	return t.Counts()
+}
+
+// one sends one transaction and counts what became of it.
+func (t *Traffic) one(ctx context.Context) {
+	start := time.Now()
+	node, err := t.transact(ctx)
+	waited := time.Since(start)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Slowest = max(t.counts.Slowest, waited)
+	if err != nil {
+		t.counts.Failed++
+		t.counts.LastError = err
+		return
+	}
+	t.counts.Answered++
+	t.counts.ByNode[node]++
+}
+
+func (t *Traffic) transact(ctx context.Context) (node string, err error) {
+	url := fmt.Sprintf("http://%s:%d/transactions", VIP, Port)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	if err != nil {
+		return "", err
+	}
+	answer, err := t.http.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 256))
+	if err != nil {
+		return "", err
+	}
+	if answer.StatusCode != http.StatusCreated {
+		return "", fmt.Errorf("%s: %s: %q", url, answer.Status, body)
+	}
+	return string(body), nil
+}
