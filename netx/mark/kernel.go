@@ -1,28 +1,22 @@
 package mark
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"runtime"
-	"slices"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/netx"
-	"github.com/braintree/lb/netx/ipvs"
 )
 
 // ErrNoNftables says that the running kernel has no nftables for inet tables and cannot load it.
 var ErrNoNftables = errors.New("this kernel has no nftables: load it with `modprobe nf_tables`, " +
 	"or run on a kernel built with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
-
-// chunk is how many elements go into one message, which holds 64 KiB: some 700 of the largest kind.
-const chunk = 500
 
 // tries is how often an operation begins anew because another program changed nftables under it.
 const tries = 10
@@ -114,6 +108,12 @@ func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
 		if p.empty() {
 			return false, nil
 		}
+		err = commit(k.writer, generation, p.build)
+		if err == nil || errors.Is(err, errMoved) || p.rebuild {
+			return true, err
+		}
+		// Something that others put into our table holds on to what must go.
+		p.rebuild = true
 		return true, commit(k.writer, generation, p.build)
 	})
 }
@@ -208,67 +208,4 @@ func explain(err error) error {
 		return fmt.Errorf("%w (%w)", ErrNoNftables, err)
 	}
 	return err
-}
-
-// element is one entry of a map.
-type element struct {
-	key  []byte
-	mark ipvs.Mark
-}
-
-func compareElements(a, b element) int {
-	return bytes.Compare(a.key, b.key)
-}
-
-// plan is what changes the state into the wanted one: everything anew, or elements alone. Elements are in the order of
-// shapes().
-type plan struct {
-	rebuild     bool
-	remove, add [][]element
-}
-
-func (p plan) empty() bool {
-	none := func(es []element) bool { return len(es) == 0 }
-	return !p.rebuild && !slices.ContainsFunc(p.remove, func(es []element) bool { return !none(es) }) &&
-		!slices.ContainsFunc(p.add, func(es []element) bool { return !none(es) })
-}
-
-// build puts the plan's messages into a transaction.
-func (p plan) build(c *nftables.Conn) error {
-	if p.rebuild {
-		c.AddTable(table()) // so that there is one to delete
-		c.DelTable(table())
-		c.AddTable(table())
-		c.AddChain(chain())
-	}
-	for i, s := range shapes() {
-		set, err := s.set()
-		if err != nil {
-			return err
-		}
-		if p.rebuild {
-			if err := c.AddSet(set, nil); err != nil {
-				return fmt.Errorf("map %s: %w", s.name, err)
-			}
-		} else {
-			set.ID = 0 // it is in the kernel already
-		}
-		// Removed before added, for a changed mark is both, and the kernel refuses a second mark for a key.
-		for part := range slices.Chunk(p.remove[i], chunk) {
-			if err := c.SetDeleteElements(set, setElements(part, false)); err != nil {
-				return fmt.Errorf("map %s: %w", s.name, err)
-			}
-		}
-		for part := range slices.Chunk(p.add[i], chunk) {
-			if err := c.SetAddElements(set, setElements(part, true)); err != nil {
-				return fmt.Errorf("map %s: %w", s.name, err)
-			}
-		}
-	}
-	if p.rebuild {
-		for _, s := range shapes() {
-			c.AddRule(s.rule())
-		}
-	}
-	return nil
 }

@@ -15,14 +15,16 @@ import (
 // state is what the kernel has of our table.
 type state struct {
 	present bool // there is a table inet lb
-	intact  bool // table, chain, every map and rule are as we make them, whatever the maps hold
-	hooked  bool // the table and the chain are
+	hooked  bool // table and chain are as we make them
+	ruled   bool // so are the chain's rules
 	maps    []found
 }
 
 // found is one of the maps, in the order of shapes().
 type found struct {
-	intact   bool // it and its rule are as we make them
+	present  bool // there is something of that name
+	intact   bool // it is a map as we make it
+	tagged   bool // and its rule stands where it should
 	elements []element
 }
 
@@ -43,12 +45,11 @@ func (k *Kernel) state() (state, error) {
 	}
 	rules, err := k.reader.GetRules(table(), chain())
 	exactly := err == nil && len(rules) == len(shapes())
-	s.intact = s.hooked && exactly
+	s.ruled = exactly
 	for i, shape := range shapes() {
-		tagged := exactly && sameRule(rules[i], shape.rule())
 		s.maps[i] = k.find(shape)
-		s.maps[i].intact = s.maps[i].intact && tagged
-		s.intact = s.intact && s.maps[i].intact
+		s.maps[i].tagged = exactly && sameRule(rules[i], shape.rule())
+		s.ruled = s.ruled && s.maps[i].tagged
 	}
 	return s, nil
 }
@@ -68,34 +69,56 @@ func (k *Kernel) hooked(t *nftables.Table) (bool, error) {
 
 // find reads one map.
 func (k *Kernel) find(s shape) found {
+	damaged := found{present: true}
 	want, err := s.set()
 	if err != nil {
-		return found{}
+		return damaged
 	}
 	set, err := k.reader.GetSetByName(table(), s.name)
+	if errors.Is(err, unix.ENOENT) {
+		return found{}
+	}
 	if err != nil || !sameSet(set, want) {
-		return found{}
+		return damaged
 	}
-	entries, err := k.reader.GetSetElements(set)
+	elements, err := k.elements(set)
 	if err != nil {
-		return found{}
+		return damaged
 	}
-	f := found{intact: true}
-	for _, e := range entries {
-		if len(e.Val) != 4 {
-			return found{}
+	return found{present: true, intact: true, elements: elements}
+}
+
+// elements reads what a map holds, sorted. For some milliseconds after a large change the kernel rearranges a map. What it gives
+// meanwhile has some elements twice and may lack as many others, so it is asked again.
+func (k *Kernel) elements(set *nftables.Set) ([]element, error) {
+	const readings = 20
+	var elements []element
+	for range readings {
+		entries, err := k.reader.GetSetElements(set)
+		if err != nil {
+			return nil, err
 		}
-		f.elements = append(f.elements, element{key: e.Key, mark: ipvs.Mark(binary.NativeEndian.Uint32(e.Val))})
+		elements = nil
+		for _, e := range entries {
+			if len(e.Val) != 4 {
+				return nil, errors.New("an element without a mark")
+			}
+			elements = append(elements, element{key: e.Key, mark: ipvs.Mark(binary.NativeEndian.Uint32(e.Val))})
+		}
+		slices.SortFunc(elements, compareElements)
+		elements = slices.CompactFunc(elements, func(a, b element) bool { return compareElements(a, b) == 0 })
+		if len(elements) == len(entries) {
+			break
+		}
 	}
-	slices.SortFunc(f.elements, compareElements)
-	return f
+	return elements, nil
 }
 
 // rules gives the rules that take effect, sorted.
 func (s state) rules() ([]Rule, error) {
 	var rules []Rule
 	for i, shape := range shapes() {
-		if !s.hooked || !s.maps[i].intact {
+		if !s.hooked || !s.maps[i].intact || !s.maps[i].tagged {
 			continue
 		}
 		for _, e := range s.maps[i].elements {
@@ -112,12 +135,12 @@ func (s state) rules() ([]Rule, error) {
 
 // plan compares what is there with the wanted rules, which are normal.
 func (s state) plan(rules []Rule) plan {
-	p := plan{
-		rebuild: !s.intact && (s.present || len(rules) > 0),
-		remove:  make([][]element, len(shapes())),
-		add:     make([][]element, len(shapes())),
+	if !s.present && len(rules) == 0 {
+		return plan{}
 	}
+	p := plan{rebuild: !s.hooked, rewrite: !s.ruled}
 	for i, shape := range shapes() {
+		c := change{shape: shape, replace: !s.maps[i].intact, present: s.maps[i].present}
 		var want []element
 		for _, r := range rules {
 			if shape.holds(r) {
@@ -125,12 +148,10 @@ func (s state) plan(rules []Rule) plan {
 			}
 		}
 		slices.SortFunc(want, compareElements)
-		if p.rebuild {
-			p.add[i] = want
-			continue
-		}
-		p.remove[i] = without(s.maps[i].elements, want)
-		p.add[i] = without(want, s.maps[i].elements)
+		c.remove = without(s.maps[i].elements, want)
+		c.add = without(want, s.maps[i].elements)
+		c.want = want
+		p.maps = append(p.maps, c)
 	}
 	return p
 }
@@ -145,16 +166,4 @@ func without(a, b []element) []element {
 		}
 	}
 	return rest
-}
-
-func setElements(elements []element, withMarks bool) []nftables.SetElement {
-	var set []nftables.SetElement
-	for _, e := range elements {
-		entry := nftables.SetElement{Key: e.key}
-		if withMarks {
-			entry.Val = binary.NativeEndian.AppendUint32(nil, uint32(e.mark))
-		}
-		set = append(set, entry)
-	}
-	return set
 }
