@@ -27,6 +27,7 @@ import (
 	"github.com/braintree/lb/ctl/daemon"
 	"github.com/braintree/lb/ctl/exit"
 	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/lab/demo"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/tunnel"
 	"github.com/braintree/lb/ocf"
@@ -40,8 +41,8 @@ type process struct {
 	in   io.Reader
 	out  io.Writer
 	err  io.Writer
-	// plain says that out is no terminal.
-	plain bool
+	// width gives the columns of the terminal that out is; it is nil when out is none.
+	width func() int
 	env   []string
 }
 
@@ -51,9 +52,24 @@ func main() {
 		in:    os.Stdin,
 		out:   os.Stdout,
 		err:   os.Stderr,
-		plain: !term.IsTerminal(int(os.Stdout.Fd())),
+		width: terminalWidth(os.Stdout),
 		env:   os.Environ(),
 	}))
+}
+
+// terminalWidth returns how to ask for the columns of the terminal that f is; nil when it is none.
+func terminalWidth(f *os.File) func() int {
+	fd := int(f.Fd())
+	if !term.IsTerminal(fd) {
+		return nil
+	}
+	return func() int {
+		width, _, err := term.GetSize(fd)
+		if err != nil {
+			return 0 // not known
+		}
+		return width
+	}
 }
 
 // run does what the name and the arguments of the process ask for and returns its exit status.
@@ -62,16 +78,18 @@ func run(p process) int {
 	if len(p.args) > 0 {
 		name, words = filepath.Base(p.args[0]), p.args[1:]
 	}
-	app := p.lb()
+	var app *cli.App
 	switch name {
 	case "bigbrother", "ocf_big_brother":
-		return p.resourceAgent(context.Background(), words) // a cluster manager calls it every few seconds: no command line is built
+		return resourceAgent(context.Background(), p, p.env, words) // a cluster manager calls it every few seconds: build no command line
 	case "litmusctl":
 		app = p.litmusctl()
 	case "litmus":
-		words = append([]string{"agent"}, words...)
+		app, words = p.lb(), append([]string{"agent"}, words...)
 	case "bigbro":
-		words = append([]string{"balance"}, words...)
+		app, words = p.lb(), append([]string{"balance"}, words...)
+	default:
+		app = p.lb()
 	}
 	app.Writer, app.ErrWriter = p.out, p.err
 	err := cmdline.Run(context.Background(), app, words)
@@ -103,11 +121,17 @@ func (p process) lb() *cli.App {
 			p.balance(),
 			p.ctl(),
 			p.ocf(),
+			p.demo(),
 			{
 				Name:        "version",
 				Usage:       "print the version, and what it was built with",
 				Description: "Examples:\n  lb version",
-				Action:      func(*cli.Context) error { return p.printVersion() },
+				Action: func(c *cli.Context) error {
+					if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
+						return err
+					}
+					return p.printVersion()
+				},
 			},
 		},
 	}
@@ -141,7 +165,7 @@ func configFlag() cli.Flag {
 }
 
 func (p process) console() ctl.Console {
-	return ctl.Console{In: p.in, Out: p.out, Err: p.err, Plain: p.plain, Getenv: p.getenv, Load: load}
+	return ctl.Console{In: p.in, Out: p.out, Err: p.err, Plain: p.width == nil, Getenv: p.getenv, Load: load}
 }
 
 // getenv returns the value of a variable of the environment.
@@ -279,7 +303,11 @@ Examples:
   OCF_RESKEY_cluster=webapp lb ocf monitor
   lb ocf meta-data`,
 		Action: func(c *cli.Context) error {
-			if status := p.resourceAgent(c.Context, c.Args().Slice()); status != exit.Done {
+			env := p.env
+			if c.IsSet("config") {
+				env = append([]string{"OCF_RESKEY_config=" + c.String("config")}, env...) // what the environment has counts more
+			}
+			if status := resourceAgent(c.Context, p, env, c.Args().Slice()); status != exit.Done {
 				return exit.Code(status)
 			}
 			return nil
@@ -288,8 +316,42 @@ Examples:
 }
 
 // resourceAgent carries out an OCF action and returns its exit status.
-func (p process) resourceAgent(ctx context.Context, words []string) int {
-	return ocf.ThisMachine(openTable, load).Run(ctx, words, p.env, p.out, p.err)
+func resourceAgent(ctx context.Context, p process, env, words []string) int {
+	return ocf.ThisMachine(openTable, load).Run(ctx, words, env, p.out, p.err)
+}
+
+// demo shows the talk live.
+func (p process) demo() *cli.Command {
+	return &cli.Command{
+		Name:  "demo",
+		Usage: "play the talk live on this machine's kernel, in network namespaces that are gone afterwards",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "step", Usage: "go on to the next scene by the Enter key"},
+			&cli.BoolFlag{Name: "logs", Usage: "show what the daemons log, on standard error"},
+		},
+		Description: `Needs root and a kernel with IPVS; scripts/demo brings its own in a virtual machine where this one has none.
+
+Examples:
+  lb demo
+  lb demo --step`,
+		Action: func(c *cli.Context) error {
+			if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
+				return err
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find lb's own file: %w", err)
+			}
+			o := demo.Options{Binary: binary, Out: p.out, Width: p.width}
+			if c.Bool("step") {
+				o.Keys = demo.Keys(p.in)
+			}
+			if c.Bool("logs") {
+				o.Logs = p.err
+			}
+			return daemon.Until(c.Context, func(ctx context.Context, _ <-chan struct{}) error { return demo.Run(ctx, o) })
+		},
+	}
 }
 
 // openTable opens the kernel's load-balancing table.

@@ -113,7 +113,7 @@ func (m Machine) Run(ctx context.Context, args, env []string, stdout, stderr io.
 func (r *resource) parameters(env []string) int {
 	values := map[string]string{}
 	for _, pair := range env {
-		if key, value, ok := strings.Cut(pair, "="); ok {
+		if key, value, _ := strings.Cut(pair, "="); value != "" {
 			values[key] = value
 		}
 	}

@@ -119,10 +119,11 @@ func (a *arrangement) flag(args []string) (int, error) {
 		return 1, nil
 	case ok:
 		return a.flagWithValue(name, args)
-	case !strings.HasPrefix(word, "--") && !hasValue && len(name) > 1 && a.bundle(name):
-		return 1, nil
-	case !strings.HasPrefix(word, "--") && a.attached(name, word):
-		return 1, nil
+	case !strings.HasPrefix(word, "--"):
+		if found, n := a.bundle(args); n > 0 {
+			a.flags = append(a.flags, found...)
+			return n, nil
+		}
 	}
 	return 0, Usagef("no flag %q%s", strings.SplitN(word, "=", 2)[0], a.advise(name, a.flagNames()))
 }
@@ -140,29 +141,28 @@ func (a *arrangement) flagWithValue(name string, args []string) (int, error) {
 	return 2, nil
 }
 
-// bundle takes several one-letter switches behind one dash, as in -df.
-func (a *arrangement) bundle(letters string) bool {
+// bundle reads several one-letter flags behind one dash, as in -df. The last may take a value, which is the rest of the word, as in
+// -rreason, or the next word. It returns how many words it used, 0 when the word is no bundle.
+func (a *arrangement) bundle(args []string) ([]given, int) {
 	var found []given
-	for _, r := range letters {
-		name := string(r)
-		if f, ok := a.find(name); !ok || f.TakesValue {
-			return false
+	letters := args[0][1:]
+	for i := range len(letters) {
+		name, rest := letters[i:i+1], letters[i+1:]
+		f, ok := a.find(name)
+		switch {
+		case !ok:
+			return nil, 0
+		case !f.TakesValue:
+			found = append(found, given{name, []string{"-" + name}})
+		case rest != "":
+			return append(found, given{name, []string{"-" + name + "=" + rest}}), 1
+		case len(args) > 1:
+			return append(found, given{name, []string{"-" + name, args[1]}}), 2
+		default:
+			return nil, 0
 		}
-		found = append(found, given{name, []string{"-" + name}})
 	}
-	a.flags = append(a.flags, found...)
-	return true
-}
-
-// attached takes a one-letter flag with its value behind it without a space, as in -rreason.
-func (a *arrangement) attached(name, word string) bool {
-	letter := name[:min(1, len(name))]
-	f, ok := a.find(letter)
-	if !ok || !f.TakesValue {
-		return false
-	}
-	a.flags = append(a.flags, given{letter, []string{"-" + letter + "=" + strings.TrimPrefix(word, "-"+letter)}})
-	return true
+	return found, 1
 }
 
 // find looks a flag up in the commands found so far, innermost first, then in those that may still follow. A name has the same

@@ -51,6 +51,8 @@ func TestArrange(t *testing.T) {
 		"unknown word with a dash as a value": {"ctl force down -r -x", "ctl force -r -x -- down"},
 		"several switches behind one dash":    {"ctl force down -dv", "-v ctl force -d -- down"},
 		"value without a space":               {"ctl force down -rwhy", "ctl force -r=why -- down"},
+		"bundle that ends in a value":         {"ctl force down -drwhy", "ctl force -d -r=why -- down"},
+		"bundle, value is the next word":      {"ctl force -dr why down", "ctl force -d -r why -- down"},
 		"value without a space, with equals":  {"ctl force down -rk=v", "ctl force -r=k=v -- down"},
 		"other name of a command":             {"control list", "ctl list"},
 		"argument named like a command":       {"ctl force list", "ctl force -- list"},

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/urfave/cli/v2"
+
+	"github.com/braintree/lb/ctl/cmdline"
+)
+
+// update renews what the scripts compare with cmp.
+var update = flag.Bool("update", false, "renew the expected output in the scripts")
+
+// linkNames are the names that lb is called by.
+var linkNames = []string{"lb", "litmusctl", "litmus", "bigbro", "bigbrother", "ocf_big_brother"}
+
+func TestMain(m *testing.M) {
+	commands := map[string]func(){}
+	for _, name := range linkNames {
+		commands[name] = main
+	}
+	testscript.Main(m, commands)
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			port, err := freePort()
+			if err != nil {
+				return err
+			}
+			env.Setenv("PORT", port)
+			env.Setenv("USER", "ann")
+			env.Setenv("SUDO_USER", "ann")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": scriptStatus,
+			"await":  scriptAwait,
+			"fill":   scriptFill,
+			"signal": scriptSignal,
+		},
+	})
+}
+
+// freePort returns a port of 127.0.0.1 that nobody listens on.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// scriptStatus runs a command and compares its exit status: status N command [args...].
+func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command [args...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit interface{ ExitCode() int }
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// scriptAwait waits until a command succeeds and prints a text: await TEXT command [args...].
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await TEXT command [args...]")
+	}
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := ts.Exec(args[1], args[2:]...)
+		if out := ts.ReadFile("stdout"); strings.Contains(out, args[0]) {
+			return
+		}
+		select {
+		case <-deadline.C:
+			ts.Fatalf("no %q in time: %v", args[0], err)
+		case <-again.C:
+		}
+	}
+}
+
+// scriptFill replaces $NAME in files by the script's variables: fill file...
+func scriptFill(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		path := ts.MkAbs(name)
+		ts.Check(os.WriteFile(path, []byte(os.Expand(ts.ReadFile(name), ts.Getenv)), 0o644))
+	}
+}
+
+// scriptSignal sends a signal, which may be one that the kill of testscript does not know, to what runs in the background:
+// signal HUP|TERM.
+func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
+	if neg || len(args) != 1 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signal HUP|TERM")
+	}
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(signals[args[0]]))
+	}
+}
+
+// program returns lb, or litmusctl, as it would run, and what it prints.
+func program(name string, args ...string) (process, *bytes.Buffer, *bytes.Buffer) {
+	var out, err bytes.Buffer
+	return process{args: append([]string{name}, args...), in: strings.NewReader(""), out: &out, err: &err}, &out, &err
+}
+
+// everyPath calls do with the words of each command of a tree.
+func everyPath(c cmdline.Command, path []string, do func(path []string, c cmdline.Command)) {
+	do(path, c)
+	for _, sub := range c.Commands {
+		everyPath(sub, append(path[:len(path):len(path)], sub.Names[0]), do)
+	}
+}
+
+func TestEveryCommandHasHelpWithExamples(t *testing.T) {
+	for _, name := range []string{"lb", "litmusctl"} {
+		p, _, _ := program(name)
+		app := map[string]func() *cli.App{"lb": p.lb, "litmusctl": p.litmusctl}[name]()
+		everyPath(cmdline.Tree(app), nil, func(path []string, _ cmdline.Command) {
+			t.Run(strings.Join(append([]string{name}, path...), " "), func(t *testing.T) {
+				for _, words := range [][]string{append(path[:len(path):len(path)], "--help"), append([]string{"help"}, path...)} {
+					p, out, err := program(name, words...)
+					if status := run(p); status != 0 || err.Len() > 0 {
+						t.Errorf("%q: status %d: %s", words, status, err)
+					}
+					if !strings.Contains(out.String(), "Examples:\n") && !strings.Contains(out.String(), "Exit status:") {
+						t.Errorf("%q shows no example:\n%s", words, out)
+					}
+					if len(path) > 0 && !strings.Contains(out.String(), name+" "+strings.Join(path, " ")+" - ") {
+						t.Errorf("%q shows the help of something else:\n%s", words, out)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestAFlagHasOneKind keeps the promise that cmdline.Arrange relies on.
+func TestAFlagHasOneKind(t *testing.T) {
+	p, _, _ := program("lb")
+	kinds := map[string]bool{}
+	everyPath(cmdline.Tree(p.lb()), nil, func(path []string, c cmdline.Command) {
+		for _, f := range c.Flags {
+			for _, n := range f.Names {
+				if kind, known := kinds[n]; known && kind != f.TakesValue {
+					t.Errorf("%q: flag %s takes a value here and is a switch elsewhere", path, n)
+				}
+				kinds[n] = f.TakesValue
+			}
+		}
+	})
+}
+
+func TestLinksToLb(t *testing.T) {
+	tests := map[string]struct {
+		args   []string
+		status int
+		words  string
+	}{
+		"bigbrother":      {[]string{"promote"}, 3, `no action "promote"`},
+		"ocf_big_brother": {[]string{"promote"}, 3, `no action "promote"`},
+		"litmusctl":       {[]string{"lst"}, 2, `did you mean "list"? See ` + "`litmusctl --help`"},
+		"litmus":          {[]string{"--log-level", "loud"}, 2, `--log-level "loud"`},
+		"bigbro":          {[]string{"--dryrun"}, 2, `did you mean "--dry-run"? See ` + "`lb balance --help`"},
+		"lb":              {[]string{"agnet"}, 2, `did you mean "agent"? See ` + "`lb --help`"},
+		"lb-linux-amd64":  {[]string{"agnet"}, 2, `did you mean "agent"?`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p, out, err := program(filepath.Join("/usr/lib/somewhere", name), tt.args...)
+			if status := run(p); status != tt.status || !strings.Contains(err.String(), tt.words) || out.Len() > 0 {
+				t.Errorf("status %d, printed %q and %q; want status %d and %q", status, out, err, tt.status, tt.words)
+			}
+		})
+	}
+}
+
+func TestGetenvTakesTheLast(t *testing.T) {
+	p := process{env: []string{"A=1", "AB=2", "A=3", "B"}}
+	for key, want := range map[string]string{"A": "3", "AB": "2", "B": "", "C": ""} {
+		if got := p.getenv(key); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+}
