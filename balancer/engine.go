@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// kernelTimeout bounds one cycle's work in the kernel, which takes milliseconds when all is well.
-	kernelTimeout = 5 * time.Second
+	// kernelTimeout bounds one cycle's work in the kernel, which takes milliseconds, and seconds where a module has to be loaded first.
+	kernelTimeout = 20 * time.Second
 	// breath is the least time between two cycles that readings ask for: when many nodes change at once, one cycle does for many.
 	breath = 20 * time.Millisecond
 	// fresh is how old the kernel's figures may be that a status shows.
