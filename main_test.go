@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PORT", port)
 			env.Setenv("USER", "ann")
 			env.Setenv("SUDO_USER", "ann")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would keep each process for a second
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
