@@ -25,8 +25,8 @@ func compareElements(a, b element) int {
 }
 
 // plan is what makes the kernel's state the wanted one, in one transaction, and with as little as will do: an element that stays is
-// found by every packet meanwhile. One that is made anew may be missed by a packet that is being looked up while the
-// transaction is applied, on kernels before 6.18.
+// found by every packet meanwhile. One that is made anew can be missed by a packet in the instant the transaction is applied:
+// on Linux 6.1, one of 220000 in a flood while the whole table was made anew fifteen times.
 type plan struct {
 	rebuild bool // the table, with all that is in it
 	rewrite bool // the chain's rules

@@ -1,0 +1,309 @@
+package mark
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"github.com/braintree/lb/netx"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// drawRule gives any good rule, from so few that two draws often give the same key.
+func drawRule(t *rapid.T) Rule {
+	return Rule{
+		Address: netip.MustParseAddr(rapid.SampledFrom([]string{
+			"10.0.0.1", "10.0.0.2", "255.255.255.255", "fd00::1", "fd00::2", "::1",
+		}).Draw(t, "address")),
+		Interface: rapid.SampledFrom([]string{"", "", "eth0", "eth1", "fifteen-letters"}).Draw(t, "interface"),
+		Protocol:  rapid.SampledFrom([]string{"tcp", "udp", "sctp"}).Draw(t, "protocol"),
+		Port:      rapid.SampledFrom([]uint16{1, 80, 443, 65535}).Draw(t, "port"),
+		Mark:      ipvs.Mark(rapid.SampledFrom([]uint32{1, 7, 4294967295}).Draw(t, "mark")),
+	}
+}
+
+// drawRules gives a set that Set takes.
+func drawRules(t *rapid.T, name string) []Rule {
+	rules := rapid.SliceOfN(rapid.Custom(drawRule), 0, 30).Draw(t, name)
+	slices.SortFunc(rules, compare)
+	return slices.CompactFunc(rules, func(a, b Rule) bool { return compareKeys(a, b) == 0 })
+}
+
+func TestEveryRuleIsReadFromItsKeyInOneMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRule(t)
+		held := 0
+		for _, s := range shapes() {
+			if !s.holds(r) {
+				continue
+			}
+			held++
+			set, err := s.set()
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := s.key(r)
+			if len(key) != int(set.KeyType.Bytes) {
+				t.Fatalf("the key of %s has %d bytes, that of map %s %d", r, len(key), s.name, set.KeyType.Bytes)
+			}
+			if back, err := s.read(key, r.Mark); err != nil || back != r {
+				t.Fatalf("%s was read back as %s, %v", r, back, err)
+			}
+		}
+		if held != 1 {
+			t.Fatalf("%s is in %d maps", r, held)
+		}
+	})
+}
+
+func TestKeysAreThoseOfNft(t *testing.T) {
+	r := Rule{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7}
+	want := []byte("eth10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xcc\x6d\x0d\x07\x06\x00\x00\x00\x01\xbb\x00\x00")
+	if got := shapes()[1].key(r); !bytes.Equal(got, want) {
+		t.Errorf("key is %x, wanted %x", got, want)
+	}
+}
+
+func FuzzReadKey(f *testing.F) {
+	f.Add([]byte{10, 0, 0, 1, 6, 0, 0, 0, 1, 187, 0, 0})
+	f.Fuzz(func(t *testing.T, key []byte) {
+		for _, s := range shapes() {
+			if r, err := s.read(key, 7); err == nil && !r.Address.IsValid() {
+				t.Errorf("map %s: %x became %v", s.name, key, r)
+			}
+		}
+	})
+}
+
+// kernelState is what a kernel would have after rules were set, damaged as drawn.
+func kernelState(rules []Rule, damage func(what string) bool) state {
+	s := state{present: true, hooked: !damage("chain"), ruled: true}
+	for _, shape := range shapes() {
+		f := found{present: !damage("map deleted"), tagged: !damage("rule deleted")}
+		f.intact = f.present && !damage("map damaged")
+		s.ruled = s.ruled && f.tagged
+		for _, r := range rules {
+			if f.intact && shape.holds(r) {
+				f.elements = append(f.elements, element{shape.key(r), r.Mark})
+			}
+		}
+		slices.SortFunc(f.elements, compareElements)
+		s.maps = append(s.maps, f)
+	}
+	return s
+}
+
+// applied does to a state what a kernel would do, which refuses a second mark for a key and the removal of what is not there.
+func applied(s state, p plan) (state, error) {
+	after := state{present: true, hooked: s.hooked || p.rebuild, ruled: s.ruled || p.rewrite || p.rebuild}
+	for i, c := range p.maps {
+		f := s.maps[i]
+		f.tagged = f.tagged || after.ruled
+		if p.rebuild || c.replace {
+			f = found{present: true, intact: true, tagged: true, elements: c.want}
+			after.ruled = true
+		} else {
+			for _, e := range c.remove {
+				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
+				if !there {
+					return after, fmt.Errorf("%x is removed but not there", e.key)
+				}
+				f.elements = slices.Delete(slices.Clone(f.elements), at, at+1)
+			}
+			for _, e := range c.add {
+				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
+				if there {
+					return after, fmt.Errorf("%x is added but there", e.key)
+				}
+				f.elements = slices.Insert(slices.Clone(f.elements), at, e)
+			}
+		}
+		after.maps = append(after.maps, f)
+	}
+	for i := range after.maps {
+		after.maps[i].tagged = after.maps[i].tagged || after.ruled
+	}
+	return after, nil
+}
+
+func TestAnyStateIsMadeTheWantedOneAndThenLeftAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		had, want := drawRules(t, "had"), drawRules(t, "want")
+		some := rapid.Bool().Draw(t, "damaged")
+		before := kernelState(had, func(what string) bool { return some && rapid.IntRange(0, 3).Draw(t, what) == 0 })
+		if rapid.IntRange(0, 9).Draw(t, "absent") == 0 {
+			before = state{maps: make([]found, len(shapes()))}
+		}
+		p := before.plan(want)
+		after := before
+		if !p.empty() {
+			var err error
+			if after, err = applied(before, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := after.rules()
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("after the plan the rules are %v, %v; wanted %v", got, err, want)
+		}
+		if again := after.plan(want); !again.empty() {
+			t.Fatalf("a second plan is not empty: %+v", again)
+		}
+	})
+}
+
+func TestElementsThatStayAreNotTouched(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		had, want := drawRules(t, "had"), drawRules(t, "want")
+		p := kernelState(had, func(what string) bool { return what == "rule deleted" }).plan(want)
+		for _, r := range had {
+			if !slices.Contains(want, r) {
+				continue
+			}
+			for _, c := range p.maps {
+				key := element{key: c.shape.key(r)}
+				if _, removed := slices.BinarySearchFunc(c.remove, key, compareElements); c.shape.holds(r) && (removed || c.replace || p.rebuild) {
+					t.Fatalf("%s stays, and is removed", r)
+				}
+			}
+		}
+	})
+}
+
+func TestATransactionRestsOnItsGenerationAndIsAnsweredOnce(t *testing.T) {
+	rules := []Rule{{Address: netip.MustParseAddr("10.0.0.1"), Protocol: "tcp", Port: 443, Mark: 7}}
+	messages, err := record(state{maps: make([]found, len(shapes()))}.plan(rules).build)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(messages, 0x01020304); err != nil {
+		t.Fatal(err)
+	}
+	first, last := messages[0], messages[len(messages)-1]
+	if first.Header.Type != unix.NFNL_MSG_BATCH_BEGIN || !bytes.HasSuffix(first.Data, []byte{8, 0, unix.NFNL_BATCH_GENID, 0, 1, 2, 3, 4}) {
+		t.Errorf("the transaction begins with %v %x", first.Header, first.Data)
+	}
+	if last.Header.Type != unix.NFNL_MSG_BATCH_END {
+		t.Errorf("it ends with %v", last.Header)
+	}
+	sets := 0
+	for i, m := range messages {
+		if answered := m.Header.Flags&netlink.Acknowledge != 0; answered != (i == len(messages)-2) {
+			t.Errorf("message %d of %d: answered is %t", i, len(messages), answered)
+		}
+		if m.Header.Sequence != 0 || m.Header.PID != 0 {
+			t.Errorf("message %d has the recorder's numbers: %v", i, m.Header)
+		}
+		if m.Header.Type == newSetType {
+			sets++
+			// {0: 2, 1: 1}: keys big endian, marks as the machine has them.
+			if !bytes.HasSuffix(m.Data, []byte{0, 4, 2, 0, 0, 0, 1, 4, 1, 0, 0, 0}) {
+				t.Errorf("a map without the byte order of its marks: %x", m.Data)
+			}
+		}
+	}
+	if sets != len(shapes()) {
+		t.Errorf("%d maps are made, wanted %d", sets, len(shapes()))
+	}
+}
+
+func answer(sequence uint32, errno syscall.Errno) syscall.NetlinkMessage {
+	return syscall.NetlinkMessage{
+		Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR, Seq: sequence},
+		Data:   binary.NativeEndian.AppendUint32(nil, uint32(-int32(errno))),
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	const last = 9
+	for _, c := range []struct {
+		name    string
+		answers []syscall.NetlinkMessage
+		want    error
+	}{
+		{"acknowledged", []syscall.NetlinkMessage{answer(last, 0)}, nil},
+		{"refused, though the last message is acknowledged", []syscall.NetlinkMessage{answer(5, unix.EEXIST), answer(last, 0)}, unix.EEXIST},
+		{"another program was quicker", []syscall.NetlinkMessage{answer(1, unix.ERESTART)}, errMoved},
+		{"no privilege", []syscall.NetlinkMessage{answer(1, unix.EPERM)}, unix.EPERM},
+	} {
+		if got := verdict(c.answers, last); !errors.Is(got, c.want) {
+			t.Errorf("%s: %v, wanted %v", c.name, got, c.want)
+		}
+	}
+	for name, answers := range map[string][]syscall.NetlinkMessage{
+		"nothing":                       nil,
+		"an answer to something before": {answer(3, 0)},
+		"rubbish":                       {{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR}, Data: []byte{1}}},
+	} {
+		if verdict(answers, last) == nil {
+			t.Errorf("%s is taken for success", name)
+		}
+	}
+}
+
+func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
+	for errno, want := range map[syscall.Errno]error{
+		unix.EPERM:           netx.ErrNoPrivilege,
+		unix.EACCES:          netx.ErrNoPrivilege,
+		unix.EPROTONOSUPPORT: ErrNoNftables,
+		unix.EOPNOTSUPP:      ErrNoNftables,
+		unix.EAFNOSUPPORT:    ErrNoNftables,
+		unix.EEXIST:          unix.EEXIST,
+	} {
+		if got := explain(fmt.Errorf("set: %w", &netlink.OpError{Op: "receive", Err: errno})); !errors.Is(got, want) {
+			t.Errorf("%v became %v, wanted %v", errno, got, want)
+		}
+	}
+}
+
+func TestRulesAreComparedWhateverTheirRegistersAreCalled(t *testing.T) {
+	for _, s := range shapes() {
+		ours, kernels := s.rule(), s.rule()
+		for _, e := range kernels.Exprs {
+			switch e := e.(type) {
+			case *expr.Meta:
+				e.Register = asKernel(e.Register)
+			case *expr.Cmp:
+				e.Register = asKernel(e.Register)
+			case *expr.Payload:
+				e.DestRegister = asKernel(e.DestRegister)
+			case *expr.Lookup:
+				e.SourceRegister, e.DestRegister, e.SetID = asKernel(e.SourceRegister), asKernel(e.DestRegister), 0
+			}
+		}
+		if !sameRule(ours, kernels) {
+			t.Errorf("%s: %s\nis not\n%s", s.name, words(ours.Exprs), words(kernels.Exprs))
+		}
+		for name, other := range map[string]*nftables.Rule{
+			"another tag":      {UserData: []byte("x"), Exprs: ours.Exprs},
+			"fewer words":      {UserData: ours.UserData, Exprs: ours.Exprs[1:]},
+			"a word more":      {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs), &expr.Counter{})},
+			"another map":      {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs[:len(ours.Exprs)-2]), &expr.Lookup{SetName: "x"}, ours.Exprs[len(ours.Exprs)-1])},
+			"nothing but tag":  {UserData: ours.UserData},
+			"nothing whatever": {},
+		} {
+			if sameRule(ours, other) {
+				t.Errorf("%s: a rule with %s counts as ours", s.name, name)
+			}
+		}
+	}
+}
+
+// asKernel gives a register the name by which the kernel lists it.
+func asKernel(r uint32) uint32 {
+	if r >= unix.NFT_REG32_00 && (r-unix.NFT_REG32_00)%4 == 0 {
+		return unix.NFT_REG_1 + (r-unix.NFT_REG32_00)/4
+	}
+	return r
+}
