@@ -22,9 +22,6 @@ const (
 	headerLength = 4 // of struct nfgenmsg
 	newSetType   = netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSET)
 	getGenType   = netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN)
-
-	// netlink.Echo and netlink.Append are other flags than these in the library's names.
-	echo = netlink.HeaderFlags(unix.NLM_F_ECHO)
 )
 
 // record gives the messages that google/nftables would send for build. They are sent by commit instead of the library's
@@ -59,7 +56,7 @@ func prepare(messages []netlink.Message, generation uint32) error {
 	for i := range messages {
 		m := &messages[i]
 		m.Header.Sequence, m.Header.PID, m.Header.Length = 0, 0, 0 // the real socket's
-		m.Header.Flags &^= netlink.Acknowledge | echo
+		m.Header.Flags &^= netlink.Acknowledge | netlink.Echo
 		if m.Header.Type == newSetType {
 			attribute, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NFTA_SET_USERDATA, Data: setUserData()}})
 			if err != nil {
