@@ -121,8 +121,11 @@ func TestPropertyPlanMakesTheWantedTable(t *testing.T) {
 	})
 }
 
-// plainly gives the services with nil for no destinations, so that they compare.
+// plainly gives the services with nil for none of them and for no destinations, so that they compare.
 func plainly(services []ipvs.Service) []ipvs.Service {
+	if len(services) == 0 {
+		return nil
+	}
 	for i, s := range services {
 		if len(s.Destinations) == 0 {
 			services[i].Destinations = nil
