@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -94,17 +95,12 @@ func tunnelWanted(clusters []config.Cluster, local []netip.Addr) tunnel.Wanted {
 		mine[a.Unmap().WithZone("")] = true
 	}
 	for _, c := range clusters {
-		isNode := false
-		for _, n := range c.Nodes {
-			if c.Forwarding == config.IPIP && mine[n.Address.Unmap().WithZone("")] {
-				isNode = true
-				want.Nodes = append(want.Nodes, n.Address)
-			}
+		isNode := slices.ContainsFunc(c.Nodes, func(n config.Node) bool { return mine[n.Address.Unmap().WithZone("")] })
+		if c.Forwarding != config.IPIP || !isNode {
+			continue
 		}
 		for _, v := range c.VIPs {
-			if isNode {
-				want.VIPs = append(want.VIPs, v.Address)
-			}
+			want.VIPs = append(want.VIPs, v.Address)
 		}
 	}
 	return want

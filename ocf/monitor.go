@@ -116,7 +116,7 @@ func (r resource) start(ctx context.Context) int {
 // startDaemonSide asks the daemon to run the cluster; it answers after the first readings of the nodes. A daemon that is not there
 // yet, as at boot, is waited for.
 func (r resource) startDaemonSide(ctx context.Context, c *client.Client) error {
-	asking, cancelAsking := context.WithTimeout(ctx, r.Settle)
+	asking, cancelAsking := context.WithTimeout(ctx, r.limit*3/4)
 	defer cancelAsking()
 	patient, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()

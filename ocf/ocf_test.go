@@ -255,10 +255,13 @@ func TestStartFails(t *testing.T) {
 		status  int
 		words   string
 	}{
-		"daemon dead":                {func(s *stage) { s.server.Close() }, 1, "systemctl start lb-balance"},
-		"daemon hung":                {(*stage).hang, 1, "hangs"},
+		"daemon dead": {func(s *stage) { s.server.Close() }, 1, "systemctl start lb-balance"},
+		"daemon hung": {func(s *stage) {
+			s.hang()
+			s.env = append(s.env, "OCF_RESKEY_CRM_meta_timeout=300")
+		}, 1, "hangs"},
 		"daemon without the cluster": {func(s *stage) { s.balancer.unknown = true }, 1, `this balancer has no cluster "webapp"`},
-		"daemon does nothing":        {func(s *stage) { s.balancer.lazy = true }, 1, "was told to run webapp and does not"},
+		"daemon does nothing":        {func(s *stage) { s.balancer.lazy = true; s.machine.Settle = 300 * time.Millisecond }, 1, "was told to run webapp and does not"},
 		"no IPVS": {func(s *stage) {
 			s.machine.OpenTable = func() (ipvs.Table, error) { return nil, fmt.Errorf("open: %w", netx.ErrNoIPVS) }
 		}, 5, "modprobe ip_vs"},
@@ -269,7 +272,6 @@ func TestStartFails(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
-			s.machine.Settle = 50 * time.Millisecond
 			tt.prepare(s)
 			s.do(t, "start", tt.status, tt.words)
 		})
@@ -464,7 +466,7 @@ func TestTheClusterManagersTimeoutIsKept(t *testing.T) {
 	s.hang()
 	s.machine.AskLimit, s.machine.Patience, s.machine.Settle = time.Hour, time.Hour, time.Hour
 	s.seed(7)
-	s.env = append(s.env, "OCF_RESKEY_CRM_meta_timeout=500")
+	s.env = append(s.env, "OCF_RESKEY_CRM_meta_timeout=1000")
 	s.do(t, "monitor", 1, "no answer in time")
 	s.do(t, "start", 1, "no answer in time")
 	s.do(t, "stop", 0, "took mark 7")
