@@ -198,7 +198,7 @@ Examples:
 				if err != nil {
 					return err
 				}
-				setup := tunnel.New(cfg.Agent.DataDir, r.log)
+				setup := tunnel.New(cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
 					Load: r.load, Reload: r.reload, Log: r.log, Version: version(),
 					Tunnel: func(ctx context.Context, vips []netip.Addr) error {

@@ -3,6 +3,7 @@ package config
 
 import (
 	"net/netip"
+	"path/filepath"
 	"time"
 )
 
@@ -25,6 +26,9 @@ type Agent struct {
 	TrustLoopback bool   // allow changes over TCP from 127.0.0.0/8 and ::1, as the originals did
 	Tunnel        Tunnel // [agent.tunnel]
 }
+
+// TunnelDir is the folder where the tunnel set-up keeps what it found, apart from the forces.
+func (a Agent) TunnelDir() string { return filepath.Join(a.DataDir, "tunnel") }
 
 // Tunnel configures what the agent sets up so that its machine can be an IPVS real server behind IPIP.
 type Tunnel struct {

@@ -40,7 +40,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			setup := tunnel.New(cfg.Agent.DataDir, slog.New(slog.DiscardHandler)) // the steps are printed
+			setup := tunnel.New(cfg.Agent.TunnelDir(), slog.New(slog.DiscardHandler)) // the steps are printed
 			want := tunnelWanted(cfg.Clusters, local)
 			if len(want.VIPs) == 0 && !c.Bool("undo") {
 				return fmt.Errorf("this machine (%v) is no node of a cluster with ipip forwarding in %s: nothing to set up", local, cfg.Path)
