@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	rate     = 30                     // requests a second
-	interval = time.Second            // of the agents' checks and the balancer's polls
-	rampUp   = 12 * time.Second       // of a node that is new or back
+	rate     = 25                     // requests a second
+	interval = time.Second            // between two of the balancer's polls of a node
+	rampUp   = 10 * time.Second       // of a node that is new or back
 	frame    = 250 * time.Millisecond // between two looks at the kernel's table
 )
 
@@ -101,6 +101,9 @@ func (p *play) run(ctx context.Context) error {
 	if err := p.scenario.Balancer.Start(ctx); err != nil {
 		return err
 	}
+	if err := p.rotation(ctx); err != nil {
+		return err
+	}
 	p.start = time.Now()
 	p.traffic = p.scenario.StartTraffic(ctx, rate)
 	err := p.scenes(ctx)
@@ -115,6 +118,32 @@ func (p *play) run(ctx context.Context) error {
 	}
 	p.claim(counts.Failed == 0, "no request was lost in all that", "%s", seen)
 	return p.verdict()
+}
+
+// rotation waits until the balancer has put every node into the kernel's table: before that, nobody serves the VIP.
+func (p *play) rotation(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		services, err := p.table.Dump(ctx)
+		if err != nil {
+			return err
+		}
+		ready := 0
+		for _, s := range services {
+			for _, d := range s.Destinations {
+				ready += min(int(d.Weight), 1)
+			}
+		}
+		if ready == len(p.scenario.Members()) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("only %d of %d nodes came into rotation:\n%s", ready, len(p.scenario.Members()), p.scenario.Balancer.Log())
+		case <-time.After(frame):
+		}
+	}
 }
 
 // scenes plays them in the talk's order and stops at the first that cannot be played.

@@ -57,19 +57,24 @@ func newKid(ctx context.Context, p *play) error {
 	if err := p.scenario.Join(ctx); err != nil {
 		return err
 	}
-	joined := time.Time{}
-	err := p.watch(ctx, patience, func(v view) bool {
-		if joined.IsZero() && v.weight("app04") > 0 {
-			joined = v.at
-		}
-		return v.weight("app04") == 100
-	})
-	if err != nil {
+	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app04") > 0 }); err != nil {
+		return fmt.Errorf("app04 in rotation: %w", err)
+	}
+	joined := p.last.at
+	p.moment("app04 is in, with next to no weight")
+	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app04") >= 50 }); err != nil {
+		return fmt.Errorf("app04 at weight 50: %w", err)
+	}
+	p.moment("app04 is half way up")
+	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app04") == 100 }); err != nil {
 		return fmt.Errorf("app04 at weight 100: %w", err)
 	}
 	took := p.last.at.Sub(joined)
+	p.moment("app04 has its full weight")
 	seen := slices.DeleteFunc(slices.Clone(p.weights["app04"]), func(w int) bool { return w <= 0 })
-	p.claim(slices.IsSorted(seen) && seen[0] <= 20, "app04 starts low and its weight never falls", "from %d to %d in %d steps", seen[0], seen[len(seen)-1], len(slices.Compact(seen)))
+	rises := slices.IsSorted(seen)
+	seen = slices.Compact(seen)
+	p.claim(rises && seen[0] <= 20, "app04 starts low and its weight never falls", "from %d to %d in %d steps", seen[0], seen[len(seen)-1], len(seen))
 	late := took - rampUp
 	p.claim(late.Abs() <= 2*interval+time.Second, "app04 arrives on time", "after %.1f s of %.0f s", took.Seconds(), rampUp.Seconds())
 	return p.watch(ctx, 4*time.Second, nil)
@@ -89,6 +94,7 @@ func maintenance(ctx context.Context, p *play) error {
 	if err := p.quiet(ctx, "app02", 5*time.Second, "no request goes to app02 during its upgrade"); err != nil {
 		return err
 	}
+	p.moment(`the upgrade is done: lb ctl force down webapp -d`)
 	if _, err := p.scenario.LB(ctx, app.Host, "ctl", "force", "down", "webapp", "-d"); err != nil {
 		return err
 	}
@@ -110,11 +116,18 @@ func heartbeatFails(ctx context.Context, p *play) error {
 	if err := p.quiet(ctx, "app03", 3*time.Second, "no request goes to app03 while its heartbeat fails"); err != nil {
 		return err
 	}
+	p.moment("app03's application is mended")
 	app.SetHeartbeat(http.StatusOK)
 	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app03") == 75 }); err != nil {
 		return fmt.Errorf("app03 back at weight 75: %w", err)
 	}
 	return nil
+}
+
+// moment keeps the table as it stands, and tells what comes next.
+func (p *play) moment(next string) {
+	p.screen.table(p.last)
+	p.screen.note(next)
 }
 
 // quiet watches for this long and claims that the node serves no request meanwhile. Those on their way when its weight
@@ -138,14 +151,14 @@ func balancerDies(ctx context.Context, p *play) error {
 	if err := p.scenario.Balancer.Kill(); err != nil {
 		return err
 	}
-	p.screen.note("lb balance is dead")
+	p.screen.note("lb balance is killed")
 	if err := p.watch(ctx, 4*time.Second, nil); err != nil {
 		return err
 	}
+	p.moment("lb balance is started again")
 	if err := p.scenario.Balancer.Start(ctx); err != nil {
 		return err
 	}
-	p.screen.note("lb balance runs again")
 	if err := p.watch(ctx, 4*time.Second, nil); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func TestFailuresTakeOneNodeOut(t *testing.T) {
 			"heartbeat answers 500",
 			func() error { app.SetHeartbeat(http.StatusInternalServerError); return nil },
 			func() error { app.SetHeartbeat(http.StatusOK); return nil },
-			2 * interval, // the agent's check, then the balancer's poll
+			talk.AgentInterval + interval, // the agent's check, then the balancer's poll
 		},
 		{
 			"agent hangs",

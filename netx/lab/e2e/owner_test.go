@@ -21,7 +21,10 @@ func TestWhatIsNotOursStays(t *testing.T) {
 	}
 	rules := `table ip theirs {
 	map marks { type inet_service : mark; elements = { 80 : 0x00000009 } }
-	chain prerouting { type filter hook prerouting priority mangle; policy accept; meta mark set tcp dport map @marks }
+	chain prerouting {
+		type filter hook prerouting priority mangle; policy accept;
+		meta mark set tcp dport map @marks
+	}
 }`
 	if err := s.Load.WriteFile("/run/theirs.nft", []byte(rules), 0o644); err != nil {
 		t.Fatal(err)

@@ -56,8 +56,15 @@ func count(t *testing.T, h *lab.Host) {
 	rules := fmt.Sprintf(`table inet probe {
 	counter requests {}
 	counter answers {}
-	chain in { type filter hook prerouting priority -300; ip daddr %[1]s tcp dport 443 counter name requests; ip saddr %[1]s tcp sport 443 counter name answers; }
-	chain out { type filter hook output priority 300; ip saddr %[1]s tcp sport 443 counter name answers; }
+	chain in {
+		type filter hook prerouting priority -300
+		ip daddr %[1]s tcp dport 443 counter name requests
+		ip saddr %[1]s tcp sport 443 counter name answers
+	}
+	chain out {
+		type filter hook output priority 300
+		ip saddr %[1]s tcp sport 443 counter name answers
+	}
 }`, talk.VIP)
 	if err := h.WriteFile("/run/probe.nft", []byte(rules), 0o644); err != nil {
 		t.Fatal(err)

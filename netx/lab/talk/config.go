@@ -13,8 +13,8 @@ var fleet = template.Must(template.New("lb.toml").Parse(`# The same file stands 
 enabled = true
 
 [services.webapp]
-depends = [ { type = "http", url = "http://localhost:3000/heartbeat", interval = "{{.CheckInterval}}", timeout = "{{.Timeout}}" } ]
-metrics = [ { type = "script", argv = ["cat", "/run/health"], weight = 100, interval = "{{.CheckInterval}}", timeout = "{{.Timeout}}" } ]
+depends = [ { type = "http", url = "http://localhost:3000/heartbeat", interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" } ]
+metrics = [ { type = "script", argv = ["cat", "/run/health"], weight = 100, interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" } ]
 
 [clusters.webapp]
 fwmark         = 7
@@ -37,6 +37,8 @@ func (s *Scenario) writeConfig() error {
 	values := map[string]any{
 		"CheckInterval": s.options.CheckInterval,
 		"Timeout":       s.options.CheckInterval * 9 / 10,
+		"AgentInterval": AgentInterval,
+		"AgentTimeout":  AgentInterval * 9 / 10,
 		"Scheduler":     s.options.Scheduler,
 		"RampUp":        s.options.RampUp,
 		"VIP":           VIP,

@@ -29,6 +29,10 @@ var VIP = netip.MustParseAddr("204.109.13.7")
 // Port is the port of the service on the VIP.
 const Port = 443
 
+// AgentInterval is the time between two runs of an agent's check. A guest under emulation that is busy with other things
+// too needs up to a second for a script.
+const AgentInterval = 2 * time.Second
+
 // Options says how the scenario differs from the slides.
 type Options struct {
 	Binary        string        // path of lb
@@ -36,7 +40,7 @@ type Options struct {
 	Spare         int           // app nodes that run but are not in the cluster's config yet
 	Scheduler     string        // IPVS scheduler
 	RampUp        time.Duration // ramp_up_time of the cluster
-	CheckInterval time.Duration // of the balancer and of the agents' checks
+	CheckInterval time.Duration // between two of the balancer's polls of a node
 	Logs          io.Writer     // where the daemons' logs go, each line behind its host's name; nil is nowhere
 }
 
