@@ -242,7 +242,7 @@ Examples:
 					return err
 				}
 				defer marks.Close()
-				o := balancer.Options{Load: r.load, Reload: r.reload, Table: table, Marks: marks, Log: r.log, Version: version()}
+				o := balancer.Options{Load: r.load, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version()}
 				if c.Bool("dry-run") {
 					return balancer.DryRun(ctx, o, p.out)
 				}

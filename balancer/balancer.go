@@ -29,6 +29,7 @@ type Options struct {
 	Reload    <-chan struct{}                // asks for a reload; nil for none
 	Table     ipvs.Table                     // stays the caller's to close
 	Marks     mark.Table
+	Settings  ipvs.Settings            // looked at once at the start; "" is not at all
 	Log       *slog.Logger             // nil is silence
 	Version   string                   // of lb, for GET /
 	Ready     func()                   // called once what runs at the start is in the kernel; may be nil
@@ -103,6 +104,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 		})
 	}
 	running.Go(func() { b.reloads(ctx) })
+	b.checkSettings()
 	b.log.Info("lb balance runs", "version", b.options.Version, "listen", b.tcp.Addr().String(), "control", b.cfg.Control)
 
 	<-ctx.Done()

@@ -67,6 +67,7 @@ type Balancer struct {
 	Listen        string // TCP address for reads, "host:port"
 	Control       string // path of the Unix socket for changes
 	TrustLoopback bool   // allow changes over TCP from 127.0.0.0/8 and ::1, as the originals did
+	SetSysctls    bool   // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
 }
 
 // Cluster is one balanced service: virtual IPs, their mark, and the nodes behind it.

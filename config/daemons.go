@@ -34,6 +34,7 @@ func (l *loader) balancer(d *decoder) Balancer {
 		Listen:        l.listen(d, defaultBalancerListen),
 		Control:       control(d, defaultBalancerControl),
 		TrustLoopback: d.boolean("trust_loopback", defaultTrustLoopback),
+		SetSysctls:    d.boolean("set_sysctls", defaultSetSysctls),
 	}
 	d.done()
 	return b

@@ -18,6 +18,8 @@ const (
 
 	// The port of big_brother, for this machine alone: reads there are for operators and the cluster manager.
 	defaultBalancerListen = "127.0.0.1:9292"
+	// The machine's settings are its administrator's; what is not safe is said at every start.
+	defaultSetSysctls = false
 	// Beside the agent's, for both may run on one machine.
 	defaultBalancerControl = "/run/lb/balancer.sock"
 

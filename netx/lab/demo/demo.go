@@ -49,6 +49,9 @@ var ErrClaims = errors.New("the demo did not hold what it claims")
 // Run plays the demo. It returns netx.ErrNoIPVS or netx.ErrNoPrivilege where it cannot be played, and ErrClaims when a
 // claim did not hold. It leaves nothing behind.
 func Run(ctx context.Context, o Options) (err error) {
+	if err := probe(); err != nil {
+		return err
+	}
 	s := newScreen(o.Out, o.Width)
 	s.line("Building the hosts: client, load01, app01 to app04 …")
 	scenario, err := talk.New(ctx, slog.New(slog.DiscardHandler), talk.Options{
@@ -64,6 +67,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.table.Close()) }()
 	return p.run(ctx)
+}
+
+// probe finds out whether the demo can be played here, before anything is built.
+func probe() error {
+	table, err := ipvs.NewKernel()
+	if err != nil {
+		return err
+	}
+	return table.Close()
 }
 
 // play is the demo under way.

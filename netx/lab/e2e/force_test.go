@@ -4,8 +4,11 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +131,63 @@ func (s *stream) ask(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(line)
+}
+
+// TestAPortUsedAgainDoesNotReachADrainedNode: the kernel remembers a closed connection for two minutes, and by default sends a new
+// one from the same client port to the same node, whatever its weight.
+func TestAPortUsedAgainDoesNotReachADrainedNode(t *testing.T) {
+	s := stage(t, nil)
+	settled(t, s, 100)
+	port := 20000
+	for transactFrom(t, s, port) != "app02" {
+		port++
+	}
+	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+	labtest.Eventually(t, patience, "app02 at weight 0", func() (bool, string) {
+		got := weights(t, s)
+		return got["10.0.0.2"] == 0, fmt.Sprint(got)
+	})
+	if node := transactFrom(t, s, port); node == "app02" {
+		t.Errorf("port %d still reaches app02, which is at weight 0", port)
+	}
+}
+
+// transactFrom sends one transaction from a given port of the client and returns the name of the node that answers.
+func transactFrom(t *testing.T, s *talk.Scenario, port int) string {
+	t.Helper()
+	var body []byte
+	err := s.Client.Do(func() error {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: patience}
+		conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", talk.VIP, talk.Port))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprint(conn, "POST /transactions HTTP/1.1\r\nHost: webapp\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"); err != nil {
+			return err
+		}
+		lines := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(lines, nil)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if body, err = io.ReadAll(answer.Body); err != nil {
+			return err
+		}
+		_, err = lines.Peek(1) // the node closes first, so that the port is free again at once
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return fmt.Errorf("more than an answer, or %w", err)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
 
 func TestForcesSurviveTheAgentsKill(t *testing.T) {

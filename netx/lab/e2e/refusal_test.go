@@ -45,7 +45,7 @@ func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
 	good := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
-	elsewhere := good + "\n[balancer]\nlisten = \"127.0.0.1:9299\"\ncontrol = \"/run/lb/other.sock\"\n"
+	elsewhere := strings.Replace(good, "[balancer]\n", "[balancer]\nlisten = \"127.0.0.1:9299\"\ncontrol = \"/run/lb/other.sock\"\n", 1)
 	lb := binary(t)
 
 	t.Run("another balancer runs", func(t *testing.T) {
@@ -80,49 +80,6 @@ func write(t *testing.T, s *talk.Scenario, text string) {
 	t.Helper()
 	if err := s.WriteConfig([]byte(text)); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestWithoutIPVSOneClearMessage takes ip_vs out of the guest's kernel and keeps it from being loaded again.
-func TestWithoutIPVSOneClearMessage(t *testing.T) {
-	const loader = "/proc/sys/kernel/modprobe"
-	before, err := os.ReadFile(loader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.WriteFile(loader, before, 0o644); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := os.WriteFile(loader, []byte("/bin/false"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	// The namespaces of earlier tests are cleaned up by the kernel in its own time, and hold the modules until then.
-	labtest.Eventually(t, patience, "ip_vs is unloaded", func() (bool, string) {
-		out, err := exec.Command("sh", "-c", "for m in $(sed -n 's/^\\(ip_vs_[a-z]*\\) .*/\\1/p' /proc/modules); do rmmod $m; done; ! grep -q '^ip_vs ' /proc/modules || rmmod ip_vs").CombinedOutput()
-		return err == nil, string(out)
-	})
-	config := t.TempDir() + "/lb.toml"
-	text := `[balancer]
-control = "` + t.TempDir() + `/balancer.sock"
-[clusters.webapp]
-fwmark = 7
-vips   = [ { address = "204.109.13.7", ports = [443] } ]
-nodes  = [ { address = "10.0.0.1" } ]
-`
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range [][]string{{"balance", "-c", config}, {"balance", "--dry-run", "-c", config}, {"demo"}} {
-		out, err := exec.CommandContext(t.Context(), binary(t), args...).CombinedOutput()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 69 {
-			t.Errorf("lb %s: %v, want exit status 69:\n%s", args, err, out)
-		}
-		if !strings.Contains(string(out), "modprobe ip_vs") {
-			t.Errorf("lb %s does not say what to do:\n%s", args, out)
-		}
 	}
 }
 

@@ -16,6 +16,9 @@ enabled = true
 depends = [ { type = "http", url = "http://localhost:3000/heartbeat", interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" } ]
 metrics = [ { type = "script", argv = ["cat", "/run/health"], weight = 100, interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" } ]
 
+[balancer]
+set_sysctls = true
+
 [clusters.webapp]
 fwmark         = 7
 scheduler      = "{{.Scheduler}}"
