@@ -11,11 +11,6 @@ func (l *loader) warn(d *decoder, key, problem, fix string) {
 	})
 }
 
-// warnOwn notes that a table as a whole is hardly meant.
-func (l *loader) warnOwn(d *decoder, problem, fix string) {
-	l.warnings.add(Mistake{File: d.doc.name, Line: d.doc.lines[d.path], Key: d.path, Problem: problem, Fix: fix})
-}
-
 // warnEmpty notes that there is nothing to do.
 func (l *loader) warnEmpty() {
 	if len(l.cfg.Services) == 0 && len(l.cfg.Clusters) == 0 {

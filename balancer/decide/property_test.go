@@ -134,9 +134,9 @@ func TestPropertyRestartKeepsTheRamp(t *testing.T) {
 		set.RampUp += time.Second
 		health := rapid.IntRange(1, 100).Draw(t, "health")
 		now := start
-		st, w, _ := Next(now, set, Settled(now, set), Join(now), reading(now, health))
+		st, _, _ := Next(now, set, Settled(now, set), Join(now), reading(now, health))
 		now = now.Add(time.Duration(rapid.Int64Range(0, int64(set.RampUp)*2).Draw(t, "age")))
-		_, w, _ = Next(now, set, Settled(now, set), st, reading(now, health))
+		_, w, _ := Next(now, set, Settled(now, set), st, reading(now, health))
 		_, again, _ := Next(now, set, Settled(now, set), Adopt(w), reading(now, health))
 		if again != w {
 			t.Fatalf("weight %d before the restart, %d after it", w, again)
