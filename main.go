@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -201,8 +200,8 @@ Examples:
 				setup := tunnel.New(cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
 					Load: r.load, Reload: r.reload, Log: r.log, Version: version(),
-					Tunnel: func(ctx context.Context, vips []netip.Addr) error {
-						_, err := setup.Up(ctx, tunnel.Wanted{VIPs: vips})
+					Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
+						_, err := setup.Up(ctx, want)
 						return err
 					},
 				})

@@ -17,6 +17,7 @@ import (
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/tunnel"
 )
 
 const (
@@ -36,9 +37,9 @@ type Options struct {
 
 	Ready func() // called once, when requests are answered; nil: nothing
 
-	// Tunnel sets this machine up as a real server for the virtual IPs, at start and after a reload, when agent.tunnel
+	// Tunnel sets this machine up as a real server for what is wanted, at start and after a reload, when agent.tunnel
 	// is enabled; it must be idempotent. nil: [agent.tunnel] is refused.
-	Tunnel     func(ctx context.Context, vips []netip.Addr) error
+	Tunnel     func(ctx context.Context, want tunnel.Wanted) error
 	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: asks the kernel
 
 	Host     check.Host // where checks find the kernel's files; zero: this machine's
@@ -63,7 +64,7 @@ type Agent struct {
 // bound is closed again when it fails; after it succeeded, Run must be called.
 func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.LocalAddrs == nil {
-		o.LocalAddrs = localAddrs
+		o.LocalAddrs = tunnel.LocalAddrs
 	}
 	if o.Hostname == "" {
 		// Without a name all that is lost is that fleets spread their checks.

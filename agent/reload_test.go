@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/tunnel"
 )
 
 // counting is a service whose dependency writes a line at every run.
@@ -121,12 +123,8 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	o.LocalAddrs = func() ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.1")}, nil
 	}
-	o.Tunnel = func(_ context.Context, vips []netip.Addr) error {
-		var s []string
-		for _, v := range vips {
-			s = append(s, v.String())
-		}
-		calls = append(calls, strings.Join(s, " "))
+	o.Tunnel = func(_ context.Context, want tunnel.Wanted) error {
+		calls = append(calls, fmt.Sprint(want.VIPs, want.Nodes))
 		return fail
 	}
 	a, err := New(t.Context(), o)
@@ -142,7 +140,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"204.109.13.7 204.109.13.8", "204.109.13.7 204.109.13.8"}; !slices.Equal(calls, want) {
+	if want := slices.Repeat([]string{"[204.109.13.7 204.109.13.8] [10.0.0.1]"}, 2); !slices.Equal(calls, want) {
 		t.Errorf("Tunnel was called with %q, want %q", calls, want)
 	}
 

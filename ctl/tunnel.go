@@ -5,13 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/netip"
-	"slices"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/netx/tunnel"
 )
@@ -36,33 +32,18 @@ Examples:
 			if err != nil {
 				return err
 			}
-			local, err := localAddrs()
+			local, err := tunnel.LocalAddrs()
 			if err != nil {
 				return err
 			}
 			setup := tunnel.New(cfg.Agent.TunnelDir(), slog.New(slog.DiscardHandler)) // the steps are printed
-			want := tunnelWanted(cfg.Clusters, local)
+			want := tunnel.For(cfg.Clusters, local)
 			if len(want.VIPs) == 0 && !c.Bool("undo") {
 				return fmt.Errorf("this machine (%v) is no node of a cluster with ipip forwarding in %s: nothing to set up", local, cfg.Path)
 			}
 			return Tunnel(c.Context, con.Out, setup, want, c.Bool("undo"))
 		},
 	}
-}
-
-// localAddrs asks the kernel for this machine's addresses.
-func localAddrs() ([]netip.Addr, error) {
-	nets, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("find out this machine's addresses: %w", err)
-	}
-	var addrs []netip.Addr
-	for _, n := range nets {
-		if prefix, err := netip.ParsePrefix(n.String()); err == nil {
-			addrs = append(addrs, prefix.Addr())
-		}
-	}
-	return addrs, nil
 }
 
 // TunnelSetup makes this machine a real server behind IPIP, and undoes that. It returns the steps that it did.
@@ -85,23 +66,4 @@ func Tunnel(ctx context.Context, out io.Writer, setup TunnelSetup, want tunnel.W
 		fmt.Fprintln(out, none)
 	}
 	return err
-}
-
-// tunnelWanted is what this machine, which has the local addresses, has to take out of tunnels as a node of the clusters.
-func tunnelWanted(clusters []config.Cluster, local []netip.Addr) tunnel.Wanted {
-	var want tunnel.Wanted
-	mine := map[netip.Addr]bool{}
-	for _, a := range local {
-		mine[a.Unmap().WithZone("")] = true
-	}
-	for _, c := range clusters {
-		isNode := slices.ContainsFunc(c.Nodes, func(n config.Node) bool { return mine[n.Address.Unmap().WithZone("")] })
-		if c.Forwarding != config.IPIP || !isNode {
-			continue
-		}
-		for _, v := range c.VIPs {
-			want.VIPs = append(want.VIPs, v.Address)
-		}
-	}
-	return want
 }

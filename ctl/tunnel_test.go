@@ -7,9 +7,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/tunnel"
 )
 
@@ -59,28 +56,5 @@ func TestTunnelPrintsItsSteps(t *testing.T) {
 				t.Errorf("undo %v asked for %+v", tt.undo, tt.setup)
 			}
 		})
-	}
-}
-
-func TestTunnelIsForTheClustersOfThisNode(t *testing.T) {
-	a := netip.MustParseAddr
-	cluster := func(f config.Forwarding, vip string, nodes ...string) config.Cluster {
-		c := config.Cluster{Forwarding: f, VIPs: []config.VIP{{Address: a(vip)}}}
-		for _, n := range nodes {
-			c.Nodes = append(c.Nodes, config.Node{Address: a(n)})
-		}
-		return c
-	}
-	clusters := []config.Cluster{
-		cluster(config.IPIP, "204.109.13.1", "10.0.0.1", "10.0.0.2"),
-		cluster(config.IPIP, "204.109.13.2", "10.0.0.2"),
-		cluster(config.DR, "204.109.13.3", "10.0.0.1"),
-		cluster(config.IPIP, "204.109.13.4", "fe80::1"),
-	}
-	local := []netip.Addr{a("127.0.0.1"), a("::ffff:10.0.0.1"), a("fe80::1%eth0")}
-	want := tunnel.Wanted{VIPs: []netip.Addr{a("204.109.13.1"), a("204.109.13.4")}}
-	byText := cmp.Comparer(func(x, y netip.Addr) bool { return x == y })
-	if d := cmp.Diff(want, tunnelWanted(clusters, local), byText); d != "" {
-		t.Error(d)
 	}
 }
