@@ -7,8 +7,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/balancer/decide"
 )
+
+// causeLength is how much of an agent's own words is kept, in bytes.
+const causeLength = 120
 
 // bodyHealth finds the health in a body, where the answer has no X-Health header, as big_brother does.
 var bodyHealth = regexp.MustCompile(`Health: (\d+)`)
@@ -17,6 +21,9 @@ var bodyHealth = regexp.MustCompile(`Health: (\d+)`)
 // "Health: N" in the body, and all else is 0. The words say where the health comes from. It is never negative.
 func health(status int, header http.Header, body []byte) (int, string) {
 	if status != http.StatusOK {
+		if cause := downBecause(body); cause != "" {
+			return 0, fmt.Sprintf("%s (status %d)", cause, status)
+		}
 		return 0, fmt.Sprintf("status %d, which is health 0", status)
 	}
 	if values, given := header["X-Health"]; given && len(values) > 0 {
@@ -30,6 +37,22 @@ func health(status int, header http.Header, body []byte) (int, string) {
 		return leadingInteger(string(m[1])), fmt.Sprintf("%.40q in the body", m[0])
 	}
 	return 0, "status 200 without a health, which is health 0"
+}
+
+// downBecause finds in an agent's page why it is down: what an operator gave as reason, else the first dependency that
+// fails. "" when the page does not say.
+func downBecause(body []byte) string {
+	cause := ""
+	for line := range strings.Lines(string(body)) {
+		line = strings.TrimSpace(line)
+		if reason, forced := strings.CutPrefix(line, "Forced Reason: "); forced {
+			return oneline.Clean("forced: "+reason, causeLength)
+		}
+		if check, fails := strings.CutSuffix(line, ": FAIL"); fails && cause == "" {
+			cause = oneline.Clean(check+" fails", causeLength)
+		}
+	}
+	return cause
 }
 
 // leadingInteger reads the number that a text begins with, as Ruby's to_i does: space before it, a sign and single
