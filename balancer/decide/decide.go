@@ -106,7 +106,10 @@ func Next(now time.Time, set Settings, pool Pool, st State, r *Reading) (State, 
 	steps := make([]Step, 0, 5)
 	st, step := readingStage(st, r)
 	steps = append(steps, step)
-	st, step = riseFallStage(now, set, pool, st, step.Out, r)
+	if r != nil {
+		st = st.count(now, set, pool, step.Out)
+	}
+	step = riseFallStage(set, st, step.Out)
 	steps = append(steps, step)
 	counted := step.Out
 	st, step = rampStage(now, set, pool, st, counted)
@@ -171,43 +174,45 @@ func readingStage(st State, r *Reading) (State, Step) {
 	return st, step
 }
 
-// riseFallStage counts good and silent polls and gives the health as far as it counts.
-func riseFallStage(now time.Time, set Settings, pool Pool, st State, health int, r *Reading) (State, Step) {
-	if r != nil {
-		switch {
-		case !r.Answered:
-			st = st.silent(set)
-		case health == 0:
-			st = st.zero()
-		default:
-			st = st.good(now, set, pool, health)
-		}
+// riseFallStage gives the health as far as it counts.
+func riseFallStage(set Settings, st State, health int) Step {
+	step := Step{Name: StageRiseFall, In: health, Reason: riseFallReason(set, st)}
+	if st.Phase == Up || st.Adopted {
+		step.Out = health
 	}
-	step := Step{Name: StageRiseFall, In: health, Out: health}
+	return step
+}
+
+// riseFallReason says why the health counts, or does not.
+func riseFallReason(set Settings, st State) string {
 	switch {
-	case st.Phase == Up && st.Misses > 0, st.Adopted && st.Misses > 0:
-		step.Reason = fmt.Sprintf("silent for %d of %d polls: the last weight holds", st.Misses, set.Fall)
+	case (st.Phase == Up || st.Adopted) && st.Misses > 0:
+		return fmt.Sprintf("silent for %d of %d polls: the last weight holds", st.Misses, set.Fall)
 	case st.Phase == Up:
-		step.Reason = reasonUp
+		return reasonUp
 	case st.Adopted:
-		step.Reason = "taken over from the kernel's table as it stands"
+		return "taken over from the kernel's table as it stands"
 	case st.Phase == Unknown:
-		step.Out = 0
-		step.Reason = "not known yet: no weight before the first answer"
+		return "not known yet: no weight before the first answer"
 	case st.Misses >= set.Fall:
-		step.Out = 0
-		step.Reason = fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.Last.Detail)
+		return fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.Last.Detail)
 	case st.Good > 0:
-		step.Out = 0
-		step.Reason = fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Good, set.Rise)
+		return fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Good, set.Rise)
 	case st.Misses > 0:
-		step.Out = 0
-		step.Reason = "down, and silent now: " + st.Last.Detail
-	default:
-		step.Out = 0
-		step.Reason = "down by the node's own word, at once: " + st.Last.Detail
+		return "down, and silent now: " + st.Last.Detail
 	}
-	return st, step
+	return "down by the node's own word, at once: " + st.Last.Detail
+}
+
+// count counts the reading that has just come in as a silent, a zero or a good poll.
+func (st State) count(now time.Time, set Settings, pool Pool, health int) State {
+	switch {
+	case !st.Last.Answered:
+		return st.silent(set)
+	case health == 0:
+		return st.zero()
+	}
+	return st.good(now, set, pool, health)
 }
 
 // silent takes in a poll without a usable answer.
