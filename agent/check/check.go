@@ -66,9 +66,10 @@ type constructor func(c config.Check, h Host) Check
 // constructors is every check type there is. To add one: its file, its test, and one row here.
 func constructors() map[kind]constructor {
 	return map[kind]constructor{
-		{config.Dependency, "http"}:   newHTTP,
-		{config.Dependency, "tcp"}:    newTCP,
-		{config.Dependency, "script"}: newScript,
+		{config.Dependency, "file_contents"}: newFileContents,
+		{config.Dependency, "http"}:          newHTTP,
+		{config.Dependency, "script"}:        newScript,
+		{config.Dependency, "tcp"}:           newTCP,
 
 		{config.Metric, "available_memory"}: newAvailableMemory,
 		{config.Metric, "constant"}:         newConstant,

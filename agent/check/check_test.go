@@ -59,6 +59,8 @@ func TestDisplayIsLitmusPapers(t *testing.T) {
 		{"Dependency::TCP(tcp://127.0.0.1:9513)", dependency("tcp", map[string]any{"address": "127.0.0.1:9513"})},
 		{"Dependency::Script(/bin/true)", dependency("script", map[string]any{"command": "/bin/true"})},
 		{"Dependency::Script(/bin/test -e /x)", dependency("script", map[string]any{"argv": []string{"/bin/test", "-e", "/x"}})},
+		{"Dependency::FileContents(/etc/hostname, /./)", dependency("file_contents", map[string]any{"path": "/etc/hostname", "pattern": "."})},
+		{`Dependency::FileContents(/x, /a\/b\/c\d/)`, dependency("file_contents", map[string]any{"path": "/x", "pattern": `a/b\/c\d`})},
 		{"Metric::Script(echo 0.501, 100)", metric("script", 100, map[string]any{"command": "echo 0.501"})},
 		{"Metric::CPULoad(50)", metric("cpu_load", 50, nil)},
 		{"Metric::AvailableMemory(50)", metric("available_memory", 50, nil)},
@@ -76,9 +78,9 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		c    config.Check
 		want []string
 	}{
-		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`is no type of dependency`, "http, script, tcp"}},
+		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`is no type of dependency`, "http, ", "script, ", "tcp"}},
 		{"a metric's type as dependency", dependency("constant", nil), []string{`is no type of dependency`}},
-		{"unknown metric", metric("load", 1, nil), []string{`is no type of metric`, "available_memory, constant, cpu_load, script"}},
+		{"unknown metric", metric("load", 1, nil), []string{`is no type of metric`, "available_memory, ", "cpu_load, ", "script"}},
 		{"http without url", dependency("http", nil), []string{"url", "is missing"}},
 		{"http with several", dependency("http", map[string]any{
 			"url": "ftp://x/", "method": "get", "content": "(", "status": 42, "headers": map[string]string{"A B": "c"}, "colour": "red",
