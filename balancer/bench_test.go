@@ -132,6 +132,17 @@ func (b *bench) start(name string) {
 	}
 }
 
+// hang keeps the engine's owner from doing anything until wake is called, which waits until it has nothing to do again.
+func (b *bench) hang() (wake func()) {
+	b.t.Helper()
+	held, release := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = b.engine.do(context.Background(), func(context.Context) { close(held); <-release })
+	}()
+	<-held
+	return func() { close(release); synctest.Wait() }
+}
+
 // kernel prints the table: "7 wlc 10.0.0.1=100 10.0.0.2=0".
 func (b *bench) kernel() string {
 	b.t.Helper()

@@ -27,6 +27,8 @@ const (
 	fresh = 100 * time.Millisecond
 	// markCycles is after how many cycles the marking rules are looked at again.
 	markCycles = 5
+	// mostAsks is how many asks in a row are answered before a cycle that is due: as many as both listeners let in.
+	mostAsks = 2 * maxConns
 	// idleCycle is the time between two cycles while the config has no cluster.
 	idleCycle = 2 * time.Second
 )
@@ -153,12 +155,25 @@ func (e *engine) run(ctx context.Context) {
 		for range len(e.news) {
 			e.take(<-e.news) // nobody else receives
 		}
+		e.serve(ctx)
 		e.ripen(ctx)
 		if now := time.Now(); !now.Before(e.due()) {
 			e.cycle(ctx)
 		}
 		e.sayReady()
 		wake.Reset(time.Until(e.due()))
+	}
+}
+
+// serve runs what is asked already: a stop that has waited comes before a cycle that would repair what it is to remove.
+func (e *engine) serve(ctx context.Context) {
+	for range mostAsks {
+		select {
+		case ask := <-e.asks:
+			ask(ctx)
+		default:
+			return
+		}
 	}
 }
 

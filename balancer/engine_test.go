@@ -230,6 +230,34 @@ func TestDriftIsRepairedAndReported(t *testing.T) {
 	}
 }
 
+func TestWhatWasAskedComesBeforeDriftIsRepaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.boot(webapp("web", 7, 1))
+		b.start("web")
+		wake := b.hang()
+		// A cluster manager asks for a stop, gets no answer, and takes the service out by itself.
+		stopped := make(chan error, 1)
+		go func() { _, err := b.engine.Stop(context.Background(), "web", "test"); stopped <- err }()
+		b.wait(10 * time.Second) // a cycle is long due
+		if err := b.table.DeleteService(t.Context(), ipvs.Key{Mark: 7, Family: ipvs.IPv4}); err != nil {
+			t.Fatal(err)
+		}
+		before := len(b.table.Calls())
+		wake()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		b.want("")
+		for _, c := range b.table.Calls()[before:] {
+			if c.Operation != "dump" {
+				t.Errorf("after the stop was asked for, the engine did: %v", c)
+			}
+		}
+	})
+}
+
 func TestKernelErrorsAreShownAndRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

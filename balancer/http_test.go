@@ -3,9 +3,12 @@ package balancer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -165,6 +168,67 @@ func TestWhoMayChangeSomething(t *testing.T) {
 		})
 	}
 }
+
+func TestAStopIsCarriedOutThoughItsClientHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.boot(webapp("web", 7, 1))
+		b.start("web")
+		dial, end := b.serve()
+		defer end()
+		wake := b.hang()
+
+		conn := dial()
+		if _, err := io.WriteString(conn, "DELETE /cluster/web HTTP/1.1\r\nHost: lb\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the server has read the request and seen the client go
+		b.want("7 wlc 10.0.0.1=92")
+		wake()
+		b.want("")
+		b.wait(10 * time.Second)
+		b.want("") // and it stays so
+	})
+}
+
+// serve serves the bench's handler to whoever dials.
+func (b *bench) serve() (dial func() net.Conn, end func()) {
+	conns := make(pipes)
+	server := newServer(b.handler(), slog.New(slog.DiscardHandler))
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(conns) }()
+	dial = func() net.Conn {
+		near, far := net.Pipe()
+		conns <- far
+		return near
+	}
+	end = func() {
+		if err := server.Shutdown(b.t.Context()); err != nil {
+			b.t.Error(err)
+		}
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			b.t.Error(err)
+		}
+	}
+	return dial, end
+}
+
+// pipes listens for the connections that are put into it.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, open := <-p; open {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { close(p); return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
 // fakeClusters has one cluster, web.
 type fakeClusters struct{ started, stopped int }
