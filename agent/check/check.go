@@ -68,12 +68,14 @@ func constructors() map[kind]constructor {
 	return map[kind]constructor{
 		{config.Dependency, "file_contents"}: newFileContents,
 		{config.Dependency, "http"}:          newHTTP,
+		{config.Dependency, "nagios"}:        newNagios,
 		{config.Dependency, "script"}:        newScript,
 		{config.Dependency, "tcp"}:           newTCP,
 
 		{config.Metric, "available_memory"}: newAvailableMemory,
 		{config.Metric, "constant"}:         newConstant,
 		{config.Metric, "cpu_load"}:         newCPULoad,
+		{config.Metric, "nagios"}:           newNagiosMetric,
 		{config.Metric, "script"}:           newScriptMetric,
 	}
 }
