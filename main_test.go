@@ -34,8 +34,13 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+	testscript.Run(t, scripts("testdata/script"))
+}
+
+// scripts are those of a folder, with the commands that they may use beside testscript's own.
+func scripts(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
@@ -55,7 +60,7 @@ func TestScripts(t *testing.T) {
 			"fill":   scriptFill,
 			"signal": scriptSignal,
 		},
-	})
+	}
 }
 
 // freePort returns a port of 127.0.0.1 that nobody listens on.

@@ -181,9 +181,13 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 			"or set balancer.trust_loopback = true to take them over TCP from the balancer itself\n", h.socket, verb, name))
 		return
 	}
-	// A change that was read is carried out, also when nobody waits for the answer any more: a cluster manager that gave up on
-	// a stop has taken the service out by itself, and without the stop it would come back as repaired drift.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), changeTime)
+	ctx := r.Context()
+	if r.Method == http.MethodDelete {
+		// A stop that was read is carried out, also when nobody waits for the answer any more: a cluster manager that gave up
+		// on it has taken the service out by itself, and without the stop it would come back as repaired drift.
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
 	deadlines := http.NewResponseController(w) // a connection that knows no deadlines has none to prolong
 	_ = deadlines.SetReadDeadline(time.Now().Add(changeTime))

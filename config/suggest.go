@@ -26,6 +26,11 @@ func nearest(word string, words []string) string {
 			best, bestDistance = w, d
 		}
 	}
+	if best == "" && len(word) > 2 { // a word that was cut short: ramp_up for ramp_up_time
+		if i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(plain(w), plain(word)) }); i >= 0 {
+			return words[i]
+		}
+	}
 	return best
 }
 

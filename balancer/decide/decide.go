@@ -201,7 +201,7 @@ func riseFallReason(set Settings, st State) string {
 	case st.Misses > 0:
 		return "down, and silent now: " + st.Last.Detail
 	}
-	return "down by the node's own word, at once: " + st.Last.Detail
+	return "down by the node's own word: " + st.Last.Detail
 }
 
 // count counts the reading that has just come in as a silent, a zero or a good poll.

@@ -173,7 +173,7 @@ func TestWhyPicksTheDecidingStage(t *testing.T) {
 		{"capped", []int{70}, "max_weight is 60"},
 		{"silent once", []int{50, silent}, "silent for 1 of 2 polls: the last weight holds"},
 		{"failed, and time passes", []int{50, silent, silent, nothing}, "failed: silent for 2 polls in a row (fall = 2), connection refused"},
-		{"down, and time passes", []int{50, 0, nothing}, "down by the node's own word, at once: X-Health"},
+		{"down, and time passes", []int{50, 0, nothing}, "down by the node's own word: X-Health"},
 		{"down, then silent", []int{0, silent}, "down, and silent now: connection refused"},
 		{"coming back", []int{0, 50}, "1 of 2 good polls in a row: it does not count yet"},
 	}

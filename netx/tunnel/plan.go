@@ -111,13 +111,12 @@ func segment(links []Link, nodes []netip.Addr) (int, error) {
 	var by []Link
 	for _, n := range nodes {
 		i := slices.IndexFunc(links, func(l Link) bool { return slices.Contains(l.Addresses, n.Unmap()) })
-		if i < 0 {
-			return 0, fmt.Errorf("no interface that is up has this node's address %s: see `ip addr`", n)
+		if i >= 0 {
+			by = append(by, links[i])
 		}
-		by = append(by, links[i])
 	}
-	if len(nodes) == 0 {
-		by = links
+	if len(by) < len(nodes) || len(nodes) == 0 {
+		by = links // an address on lo that the network routes here: its packets may come by any interface
 	}
 	if len(by) == 0 {
 		return 0, errors.New("no interface but loopback and tunnel is up with an address, so no balancer can reach this machine: see `ip addr`")

@@ -92,6 +92,9 @@ func TestPlan(t *testing.T) {
 		{"every interface counts where no node address is given", settled, Wanted{VIPs: addrs("10.9.0.100")}, []string{
 			"write nftables table inet lb_agent: segments of at most 1360 bytes to 10.9.0.100",
 		}},
+		{"every interface counts where a node address is on none of them", settled, Wanted{addrs("10.9.0.100"), addrs("10.0.0.9")}, []string{
+			"write nftables table inet lb_agent: segments of at most 1360 bytes to 10.9.0.100",
+		}},
 		{"ARP settings that are as good stay, those that leak do not", with(func(s *State) {
 			*s = settled
 			s.Sysctls = maps.Clone(s.Sysctls)
@@ -147,7 +150,6 @@ func TestPlanSaysWhatItCannotBring(t *testing.T) {
 		{"an IPv6 virtual IP beside another", bare(), Wanted{VIPs: addrs("fd09::100", "10.9.0.100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 6},
 		{"only IPv6", bare(), Wanted{VIPs: addrs("fd09::100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 0},
 		{"tunl0 is something else", with(func(s *State) { s.Device.Kind = "dummy" }), Wanted{VIPs: addrs("10.9.0.100")}, "interface tunl0 is of kind dummy, not ipip", 0},
-		{"the node's address is not here", bare(), Wanted{addrs("10.9.0.100"), addrs("10.0.0.9")}, "no interface that is up has this node's address 10.0.0.9", 0},
 		{"no network", with(func(s *State) { s.Links = nil }), Wanted{VIPs: addrs("10.9.0.100")}, "no interface but loopback and tunnel is up", 0},
 		{"tiny packets", with(func(s *State) { s.Links[0].MTU = 60 }), Wanted{VIPs: addrs("10.9.0.100")}, "interface eth0 carries packets of 60 bytes only", 0},
 	}

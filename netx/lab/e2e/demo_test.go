@@ -25,6 +25,7 @@ func TestDemoRunsToItsEndWithoutATerminal(t *testing.T) {
 			t.Errorf("the demo does not say %q", want)
 		}
 	}
+	shows(t, readme(t, "demo"), text)
 	if held := strings.Count(text, "\n  held "); held < 8 {
 		t.Errorf("%d claims were checked, want at least 8", held)
 	}

@@ -1,0 +1,64 @@
+//go:build lab
+
+package e2e
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/braintree/lb/netx/lab/labtest"
+)
+
+// readme returns the fenced block of README.md that follows the comment <!-- name -->.
+func readme(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), "<!-- "+name+" -->\n```")
+	_, block, begun := strings.Cut(after, "\n")
+	block, _, ended := strings.Cut(block, "```\n")
+	if !found || !begun || !ended {
+		t.Fatalf("README.md has no block behind <!-- %s -->", name)
+	}
+	return block
+}
+
+// figures are what may differ between the README and a run: numbers, times, and the bars and columns that follow from them.
+var figures = regexp.MustCompile(`[0-9]+(\.[0-9]+)?(ms|s)?|█+|-| +`)
+
+// shape makes lines comparable: figures are masked, white space is folded.
+func shape(line string) string {
+	return strings.Join(strings.Fields(figures.ReplaceAllString(line, " # ")), " ")
+}
+
+// shows checks that each line of the README's block is in the output, figures aside.
+func shows(t *testing.T, block, output string) {
+	t.Helper()
+	got := map[string]bool{}
+	for line := range strings.Lines(output) {
+		got[shape(line)] = true
+	}
+	for line := range strings.Lines(block) {
+		if !got[shape(line)] {
+			t.Errorf("README.md shows a line that the run does not:\n%s", line)
+		}
+	}
+}
+
+func TestClusterStatusIsAsTheReadmeShows(t *testing.T) {
+	s := stage(t, nil)
+	settled(t, s, 100)
+	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+	var out string
+	labtest.Eventually(t, patience, "the status tells the reason", func() (bool, string) {
+		out = lb(t, s, s.Load, "ctl", "cluster", "status", "webapp")
+		return strings.Contains(out, "apt upgrades"), out
+	})
+	t.Log(out)
+	_, block, _ := strings.Cut(readme(t, "cluster"), "\n") // behind the command
+	shows(t, block, out)
+}

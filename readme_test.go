@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestReadme runs the sessions that README.md shows, on the files that it shows, and compares every line of their output.
+// What needs a kernel with IPVS, the demo and the cluster's status, is compared in netx/lab/e2e.
+func TestReadme(t *testing.T) {
+	heartbeat := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(heartbeat.Close) // the script goes on when this function has returned
+	// The one thing that is not as the README has it: ports and paths, since others may use these on this machine.
+	here := strings.NewReplacer("localhost:3000", strings.TrimPrefix(heartbeat.URL, "http://"))
+	agent := "\n[agent]\nlisten = \"127.0.0.1:$PORT\"\ncontrol = \"$WORK/agent.sock\"\ndata_dir = \"$WORK/data\"\n"
+
+	var script, wanted strings.Builder
+	script.WriteString("env LB_CONFIG=lb.toml\nfill lb.toml\nexec lb agent &agent&\nawait 'Health: 100' lb ctl status webapp\n")
+	for _, part := range []struct{ block, stream string }{{"session", "stdout"}, {"mistakes", "stderr"}} {
+		for i, command := range strings.Split(readmeBlock(t, part.block), "$ ")[1:] {
+			line, output, _ := strings.Cut(command, "\n")
+			fmt.Fprintf(&script, "run %s\ncmp %s %s%d\n", strings.ReplaceAll(line, `"`, `'`), part.stream, part.block, i)
+			fmt.Fprintf(&wanted, "-- %s%d --\n%s", part.block, i, here.Replace(output))
+		}
+	}
+	fmt.Fprintf(&script, "signal TERM\nwait agent\n")
+	fmt.Fprintf(&wanted, "-- lb.toml --\n%s%s-- broken.toml --\n%s", here.Replace(readmeBlock(t, "config")), agent, readmeBlock(t, "broken"))
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "readme.txtar"), []byte(script.String()+wanted.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	params := scripts(dir)
+	params.Cmds["run"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		_ = ts.Exec(args[0], args[1:]...) // the README shows output, and a service that is down is no mistake
+	}
+	testscript.Run(t, params)
+}
+
+// readmeBlock returns the fenced block of README.md that follows the comment <!-- name -->.
+func readmeBlock(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), "<!-- "+name+" -->\n```")
+	_, block, begun := strings.Cut(after, "\n")
+	block, _, ended := strings.Cut(block, "```\n")
+	if !found || !begun || !ended {
+		t.Fatalf("README.md has no block behind <!-- %s -->", name)
+	}
+	return block
+}
