@@ -66,17 +66,19 @@ type constructor func(c config.Check, h Host) Check
 // constructors is every check type there is. To add one: its file, its test, and one row here.
 func constructors() map[kind]constructor {
 	return map[kind]constructor{
-		{config.Dependency, "file_contents"}: newFileContents,
-		{config.Dependency, "http"}:          newHTTP,
-		{config.Dependency, "nagios"}:        newNagios,
-		{config.Dependency, "script"}:        newScript,
-		{config.Dependency, "tcp"}:           newTCP,
+		{config.Dependency, "file_contents"}:    newFileContents,
+		{config.Dependency, "haproxy_backends"}: newHAProxyBackends,
+		{config.Dependency, "http"}:             newHTTP,
+		{config.Dependency, "nagios"}:           newNagios,
+		{config.Dependency, "script"}:           newScript,
+		{config.Dependency, "tcp"}:              newTCP,
 
-		{config.Metric, "available_memory"}: newAvailableMemory,
-		{config.Metric, "constant"}:         newConstant,
-		{config.Metric, "cpu_load"}:         newCPULoad,
-		{config.Metric, "nagios"}:           newNagiosMetric,
-		{config.Metric, "script"}:           newScriptMetric,
+		{config.Metric, "available_memory"}:        newAvailableMemory,
+		{config.Metric, "constant"}:                newConstant,
+		{config.Metric, "cpu_load"}:                newCPULoad,
+		{config.Metric, "haproxy_backends_health"}: newHAProxyBackendsHealth,
+		{config.Metric, "nagios"}:                  newNagiosMetric,
+		{config.Metric, "script"}:                  newScriptMetric,
 	}
 }
 

@@ -17,6 +17,13 @@ func talk(t *testing.T, answer func(asked string) string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serve(t, l, answer)
+	return l.Addr().String()
+}
+
+// serve answers the connections of l until the test ends.
+func serve(t *testing.T, l net.Listener, answer func(asked string) string) {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -32,7 +39,6 @@ func talk(t *testing.T, answer func(asked string) string) string {
 		}
 	}()
 	t.Cleanup(func() { l.Close(); <-done })
-	return l.Addr().String()
 }
 
 func TestTCP(t *testing.T) {
