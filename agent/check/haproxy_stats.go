@@ -118,7 +118,8 @@ func parseHAProxyStats(r io.Reader, backends []string) ([]haproxyRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(f) < len(header)-1 { // every line ends with a comma, which some versions leave out
+		// Every line ends with a comma, which some versions leave out.
+		if len(f) < len(header)-1 || len(f) <= max(server, status, weight) {
 			return nil, errors.New("they end in the middle of a line")
 		}
 		if !slices.Contains(backends, f[name]) || f[server] == "FRONTEND" || f[weight] == "" {

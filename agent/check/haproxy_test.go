@@ -114,6 +114,7 @@ func TestHAProxyThatIsNotThereOrHangs(t *testing.T) {
 func FuzzParseHAProxyStats(f *testing.F) {
 	f.Add(rowsOf("web", "a,UP,100", `"b ""x""",DOWN,1`, "BACKEND,UP,100"))
 	f.Add("# pxname,svname,status,weight\nweb,BACKEND,UP,007\n")
+	f.Add("# pxname,svname,status,weight\nweb,,")
 	f.Fuzz(func(t *testing.T, page string) {
 		rows, err := parseHAProxyStats(strings.NewReader(page), []string{"web"})
 		if err != nil && rows != nil {
