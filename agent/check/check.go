@@ -79,6 +79,8 @@ func constructors() map[kind]constructor {
 		{config.Metric, "haproxy_backends_health"}: newHAProxyBackendsHealth,
 		{config.Metric, "nagios"}:                  newNagiosMetric,
 		{config.Metric, "script"}:                  newScriptMetric,
+		{config.Metric, "tcp_socket_utilization"}:  newTCPSocketUtilization,
+		{config.Metric, "unix_socket_utilization"}: newUnixSocketUtilization,
 	}
 }
 

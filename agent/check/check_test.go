@@ -66,6 +66,14 @@ func TestDisplayIsLitmusPapers(t *testing.T) {
 		{"Dependency::Nagios(/usr/lib/nagios/plugins/check_swap -w 50%)", dependency("nagios", map[string]any{"command": "/usr/lib/nagios/plugins/check_swap -w 50%"})},
 		{"Metric::Nagios(/bin/true, 30)", metric("nagios", 30, map[string]any{"command": "/bin/true"})},
 		{"Metric::Script(echo 0.501, 100)", metric("script", 100, map[string]any{"command": "echo 0.501"})},
+		{
+			"Metric::TcpSocketUtilization(weight: 100, maxconn: 10, active: 0, queued: 0, utilization: 0, address: 127.0.0.1:1)",
+			metric("tcp_socket_utilization", 100, map[string]any{"address": "127.0.0.1:1", "maxconn": 10}),
+		},
+		{
+			"Metric::UnixSocketUtilization(weight: 100, maxconn: 10, active: 0, queued: 0, utilization: 0, path: /no/such)",
+			metric("unix_socket_utilization", 100, map[string]any{"path": "/no/such", "maxconn": 10}),
+		},
 		{"Metric::CPULoad(50)", metric("cpu_load", 50, nil)},
 		{"Metric::AvailableMemory(50)", metric("available_memory", 50, nil)},
 		{"Metric::ConstantMetric(60)", metric("constant", 60, nil)},

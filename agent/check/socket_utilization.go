@@ -1,0 +1,82 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/braintree/lb/config"
+)
+
+// maxMaxconn bounds the option maxconn; beyond it is a slip.
+const maxMaxconn = 1_000_000
+
+// socketUse is how much a listening socket has to do.
+type socketUse struct {
+	listeners int // sockets that listen there; several with SO_REUSEPORT
+	active    int // accepted connections
+	queued    int // connections that wait to be accepted
+}
+
+// socketUtilization is what the metrics on listening sockets share. The zero of a load metric is 1 here too, but only while
+// somebody listens: so the floor is part of the measurement.
+type socketUtilization struct {
+	noFloor
+	weight, maxconn int
+	timeout         time.Duration
+	latest          atomic.Pointer[socketUse] // for the display line, which shows the figures; nil: none yet
+}
+
+// decodeMaxconn reads the option that the metrics on listening sockets share.
+func decodeMaxconn(o config.Section) int {
+	maxconn := o.Int("maxconn", 1, 1, maxMaxconn)
+	if !o.Has("maxconn") {
+		o.Mistake("maxconn", "is missing", "say how many connections the service serves at once, such as maxconn = 100")
+	}
+	return maxconn
+}
+
+// judge makes the result of a run. Where nobody listens the service takes no connection at all: that is measured, and 0.
+func (m *socketUtilization) judge(ctx context.Context, use socketUse, err error) Result {
+	if err != nil {
+		return bad("%v", reason(ctx, err, m.timeout))
+	}
+	m.latest.Store(&use)
+	if use.listeners == 0 {
+		return measured(0, m.weight, "nothing listens there")
+	}
+	r := measured(use.points(m.weight, m.maxconn), m.weight, "%d queued, %d active, maxconn %d", use.queued, use.active, m.maxconn)
+	r.Samples = []Sample{
+		{Name: "socket_active", Value: float64(use.active)},
+		{Name: "socket_queued", Value: float64(use.queued)},
+		{Name: "socket_utilization", Value: float64(use.utilization(m.maxconn))},
+	}
+	return r
+}
+
+// points is litmus_paper's formula: the whole weight while nothing waits, else less by what is active and by twice what waits, in
+// thirds of maxconn, and at least 1.
+func (u socketUse) points(weight, maxconn int) float64 {
+	w, third := float64(weight), 3*float64(maxconn)
+	if u.queued == 0 {
+		return w
+	}
+	return max(w-w*float64(u.active)/third-2*w*float64(u.queued)/third, 1)
+}
+
+// utilization is what waits, in percent of maxconn.
+func (u socketUse) utilization(maxconn int) int {
+	return int(math.Round(float64(u.queued) / float64(maxconn) * 100))
+}
+
+// display is litmus_paper's line, which shows the latest figures.
+func (m *socketUtilization) display(name, where string) string {
+	var use socketUse
+	if latest := m.latest.Load(); latest != nil {
+		use = *latest
+	}
+	return fmt.Sprintf("Metric::%s(weight: %d, maxconn: %d, active: %d, queued: %d, utilization: %d, %s)",
+		name, m.weight, m.maxconn, use.active, use.queued, use.utilization(m.maxconn), where)
+}

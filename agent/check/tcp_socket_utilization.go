@@ -1,0 +1,123 @@
+package check
+
+import (
+	"context"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/config"
+)
+
+// tcpSocketUtilization is a metric that falls when connections wait to be accepted on a TCP port of this machine.
+type tcpSocketUtilization struct {
+	socketUtilization
+	address netip.AddrPort
+	shown   string // as written in the configuration
+}
+
+func newTCPSocketUtilization(c config.Check, _ Host) Check {
+	o := c.Options
+	m := &tcpSocketUtilization{shown: o.String("address", "")}
+	m.weight, m.timeout, m.maxconn = c.Weight, c.Timeout, decodeMaxconn(o)
+	problem := ""
+	address, err := netip.ParseAddrPort(m.shown)
+	switch {
+	case m.shown == "":
+		problem = "is missing"
+	case err != nil:
+		problem = "is not an IP address and a port"
+	case address.Port() == 0:
+		problem = "has a port that is not within 1 to 65535"
+	case address.Addr().Zone() != "":
+		problem = "has a zone"
+	}
+	if problem != "" {
+		o.Mistake("address", problem, `give the address that the service listens on, such as "127.0.0.1:3000", "0.0.0.0:80" or "[::]:80"`)
+	}
+	m.address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
+	return m
+}
+
+func (m *tcpSocketUtilization) Run(ctx context.Context) Result {
+	use, err := tcpSocketUse(ctx, m.address)
+	return m.judge(ctx, use, err)
+}
+
+// tcpSocketUse asks the kernel who listens at an address and who is connected to it.
+func tcpSocketUse(ctx context.Context, address netip.AddrPort) (socketUse, error) {
+	var listening []inetSocket
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		err := dumpSockets(ctx, inetRequest(family, stateListen, address.Port()), func(message []byte) error {
+			s, err := parseInet(message)
+			if err == nil && s.local.Port() == address.Port() {
+				listening = append(listening, s)
+			}
+			return err
+		})
+		if err != nil {
+			return socketUse{}, err
+		}
+	}
+	listening = listenersFor(listening, address.Addr())
+	use := socketUse{listeners: len(listening)}
+	families := map[uint8]bool{}
+	for _, l := range listening {
+		use.queued += l.queued
+		families[family(l)] = true
+	}
+	if len(listening) == 0 {
+		return use, nil
+	}
+	where := listening[0].local.Addr()
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		if !families[family] {
+			continue
+		}
+		err := dumpSockets(ctx, inetRequest(family, stateEstablished, address.Port()), func(message []byte) error {
+			s, err := parseInet(message)
+			if err == nil && s.accepted && s.local.Port() == address.Port() && (where.IsUnspecified() || s.local.Addr() == where) {
+				use.active++
+			}
+			return err
+		})
+		if err != nil {
+			return socketUse{}, err
+		}
+	}
+	return use, nil
+}
+
+func family(s inetSocket) uint8 {
+	if s.v6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// listenersFor picks those of a port's listeners that take the connections to an address, as the kernel does: those at this very
+// address; else those at every address of its family; else, for IPv4, those at every address of IPv6 that take IPv4 too.
+func listenersFor(listening []inetSocket, address netip.Addr) []inetSocket {
+	var exact, every, dual []inetSocket
+	for _, s := range listening {
+		at := s.local.Addr()
+		switch {
+		case at == address:
+			exact = append(exact, s)
+		case at.IsUnspecified() && at.Is4() == address.Is4():
+			every = append(every, s)
+		case at.IsUnspecified() && s.v6 && !s.v6only:
+			dual = append(dual, s)
+		}
+	}
+	for _, found := range [][]inetSocket{exact, every, dual} {
+		if len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+func (m *tcpSocketUtilization) Display() string {
+	return m.display("TcpSocketUtilization", "address: "+m.shown)
+}

@@ -1,0 +1,73 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/braintree/lb/config"
+)
+
+// unixSocketUtilization is a metric that falls when connections wait to be accepted on a Unix socket of this machine.
+type unixSocketUtilization struct {
+	socketUtilization
+	path string // "@…" is an abstract one
+}
+
+func newUnixSocketUtilization(c config.Check, _ Host) Check {
+	o := c.Options
+	m := &unixSocketUtilization{path: o.String("path", "")}
+	m.weight, m.timeout, m.maxconn = c.Weight, c.Timeout, decodeMaxconn(o)
+	path := m.path
+	if name, abstract := strings.CutPrefix(path, "@"); abstract && name != "" {
+		path = "/" + name
+	}
+	problem := badPath(path)
+	if problem == "" && len(m.path) > maxSocketPath {
+		problem = fmt.Sprintf("is longer than the %d bytes of a socket's path", maxSocketPath)
+	}
+	if problem != "" {
+		o.Mistake("path", problem, `give the path that the service listens on, such as "/run/webapp.sock", or "@name" for an abstract socket`)
+	}
+	return m
+}
+
+func (m *unixSocketUtilization) Run(ctx context.Context) Result {
+	use, err := unixSocketUse(ctx, m.path)
+	return m.judge(ctx, use, err)
+}
+
+// unixSocketUse asks the kernel who listens at a path and who is connected to it.
+func unixSocketUse(ctx context.Context, path string) (socketUse, error) {
+	// The kernel knows a socket by the path that it was bound to, such as /run/x for /var/run/x.
+	bound := path
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		bound = target
+	}
+	var use socketUse
+	err := dumpSockets(ctx, unixRequest(stateListen), func(message []byte) error {
+		s, err := parseUnix(message)
+		if err == nil && (s.name == path || s.name == bound) {
+			use.listeners++
+			use.queued += s.queued
+		}
+		return err
+	})
+	if err != nil || use.listeners == 0 {
+		return use, err
+	}
+	// A connection that waits to be accepted belongs to no process yet, and the kernel does not tell of it.
+	err = dumpSockets(ctx, unixRequest(stateEstablished), func(message []byte) error {
+		s, err := parseUnix(message)
+		if err == nil && (s.name == path || s.name == bound) {
+			use.active++
+		}
+		return err
+	})
+	return use, err
+}
+
+func (m *unixSocketUtilization) Display() string {
+	return m.display("UnixSocketUtilization", "path: "+m.path)
+}
