@@ -74,6 +74,12 @@ func TestDisplayIsLitmusPapers(t *testing.T) {
 			"Metric::UnixSocketUtilization(weight: 100, maxconn: 10, active: 0, queued: 0, utilization: 0, path: /no/such)",
 			metric("unix_socket_utilization", 100, map[string]any{"path": "/no/such", "maxconn": 10}),
 		},
+		{
+			`Metric::InternetHealth(100, ["127.0.0.1:9501", "127.0.0.1:1", "127.0.0.1:2"], {})`,
+			metric("internet_health", 100, map[string]any{"hosts": []string{"127.0.0.1:9501", "127.0.0.1:1", "127.0.0.1:2"}}),
+		},
+		{"Metric::Pressure(io, 40)", metric("pressure", 40, map[string]any{"resource": "io"})},
+		{"Metric::Pressure(io, /app, 40)", metric("pressure", 40, map[string]any{"resource": "io", "cgroup": "/app"})},
 		{"Metric::CPULoad(50)", metric("cpu_load", 50, nil)},
 		{"Metric::AvailableMemory(50)", metric("available_memory", 50, nil)},
 		{"Metric::ConstantMetric(60)", metric("constant", 60, nil)},

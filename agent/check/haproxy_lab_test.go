@@ -62,7 +62,7 @@ backend gone
 func eventually(t *testing.T, c Check, reason string) Result {
 	t.Helper()
 	var r Result
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
 		if r = c.Run(t.Context()); strings.Contains(r.Detail, reason) {
 			return r
 		}
