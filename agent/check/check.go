@@ -80,6 +80,7 @@ func constructors() map[kind]constructor {
 		{config.Metric, "internet_health"}:         newInternetHealth,
 		{config.Metric, "nagios"}:                  newNagiosMetric,
 		{config.Metric, "pressure"}:                newPressure,
+		{config.Metric, "prometheus"}:              newPrometheus,
 		{config.Metric, "script"}:                  newScriptMetric,
 		{config.Metric, "tcp_socket_utilization"}:  newTCPSocketUtilization,
 		{config.Metric, "unix_socket_utilization"}: newUnixSocketUtilization,

@@ -80,6 +80,10 @@ func TestDisplayIsLitmusPapers(t *testing.T) {
 		},
 		{"Metric::Pressure(io, 40)", metric("pressure", 40, map[string]any{"resource": "io"})},
 		{"Metric::Pressure(io, /app, 40)", metric("pressure", 40, map[string]any{"resource": "io", "cgroup": "/app"})},
+		{
+			`Metric::Prometheus(queue_length{name="a\"b",queue="deferred"}, 40)`,
+			metric("prometheus", 40, map[string]any{"url": "http://h/metrics", "sample": "queue_length", "labels": map[string]string{"queue": "deferred", "name": `a"b`}, "best": 0, "worst": 1000}),
+		},
 		{"Metric::CPULoad(50)", metric("cpu_load", 50, nil)},
 		{"Metric::AvailableMemory(50)", metric("available_memory", 50, nil)},
 		{"Metric::ConstantMetric(60)", metric("constant", 60, nil)},

@@ -124,14 +124,19 @@ func (h httpCheck) Run(ctx context.Context) Result {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		var urlErr *url.Error
-		if errors.As(err, &urlErr) {
-			err = urlErr.Err // without the URL, which the reader has in front of him
-		}
-		return bad("%v", reason(ctx, err, h.Timeout))
+		return bad("%v", reason(ctx, withoutURL(err), h.Timeout))
 	}
 	defer resp.Body.Close() // the body is read or given up; a failed close changes nothing
 	return h.judge(ctx, resp)
+}
+
+// withoutURL takes the URL, which may hold a password and which the reader has in front of him, out of a client's error.
+func withoutURL(err error) error {
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) {
+		return urlErr.Err
+	}
+	return err
 }
 
 // judge reads the answer and decides.
