@@ -17,6 +17,7 @@ import (
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/tunnel"
 )
 
@@ -85,13 +86,13 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		}
 	}()
 	// The socket comes first: who holds it is the one agent, and may tidy up in data_dir.
-	if a.control, err = listenControl(ctx, cfg.Agent.Control); err != nil {
+	if a.control, err = listener().Control(ctx, cfg.Agent.Control); err != nil {
 		return nil, err
 	}
 	if a.forces, err = a.openForces(cfg); err != nil {
 		return nil, err
 	}
-	if a.tcp, err = listenTCP(ctx, cfg.Agent.Listen); err != nil {
+	if a.tcp, err = listener().TCP(ctx, cfg.Agent.Listen); err != nil {
 		return nil, err
 	}
 	if err := a.setUpTunnel(ctx, cfg); err != nil {
@@ -149,7 +150,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, s := range []struct {
 		server *http.Server
 		l      net.Listener
-	}{{reads, limit(a.tcp, maxReaders)}, {changes, limit(a.control, maxChangers)}} {
+	}{{reads, listen.Limit(a.tcp, maxReaders)}, {changes, listen.Limit(a.control, maxChangers)}} {
 		wg.Go(func() {
 			if err := s.server.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve on %s: %w", s.l.Addr(), err)

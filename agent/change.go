@@ -3,9 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -13,12 +11,13 @@ import (
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/listen"
 )
 
 // change forces a service (or all, with service "") on POST, and ends a force on DELETE.
 func (a *Agent) change(w http.ResponseWriter, r *http.Request, over way, service string, kind score.Kind) {
 	if refusal := a.refusal(r, over); refusal != "" {
-		a.log.Info("a change was refused", "service", service, "kind", kind, "method", r.Method, "peer", peer(r), "cause", refusal)
+		a.log.Info("a change was refused", "service", service, "kind", kind, "method", r.Method, "peer", listen.Peer(r), "cause", refusal)
 		answer(w, http.StatusForbidden, refusal+"\n")
 		return
 	}
@@ -39,22 +38,12 @@ func (a *Agent) refusal(r *http.Request, over way) string {
 	case !current.TrustLoopback:
 		return fmt.Sprintf("Changes are not taken here. Make them on the machine itself with `lb ctl force`, which asks the agent's socket %s; "+
 			"or set agent.trust_loopback = true there to take them over TCP from 127.0.0.1 and ::1.", a.control.Addr())
-	case !fromLoopback(r.RemoteAddr):
+	case !listen.FromLoopback(r):
 		return "Changes are taken from 127.0.0.1 and ::1 only. Make them on the machine itself, with `lb ctl force`."
-	case http.NewCrossOriginProtection().Check(r) != nil:
+	case listen.FromWebPage(r):
 		return "Changes are not taken from web pages of other sites. Use `lb ctl force`."
 	}
 	return ""
-}
-
-// fromLoopback tells whether an address of the form host:port is this machine's own.
-func fromLoopback(remote string) bool {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return false
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
 }
 
 func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, kind score.Kind) {
@@ -72,7 +61,7 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 	}
 	f := force.Force{Service: service, Kind: kind, Reason: r.Form.Get("reason"), Who: r.Form.Get("who"), At: time.Now()}
 	if f.Who == "" {
-		f.Who = peer(r)
+		f.Who = listen.Peer(r)
 	}
 	if kind == score.Health {
 		n, err := parseHealth(r.Form.Get("health"))
@@ -86,7 +75,7 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 		a.answerFailure(w, err)
 		return
 	}
-	a.log.Info("forced", "service", service, "kind", kind, "value", f.Value, "reason", oneline.Clean(f.Reason, 200), "who", oneline.Clean(f.Who, 100), "peer", peer(r))
+	a.log.Info("forced", "service", service, "kind", kind, "value", f.Value, "reason", oneline.Clean(f.Reason, 200), "who", oneline.Clean(f.Who, 100), "peer", listen.Peer(r))
 	answer(w, http.StatusCreated, "File created")
 }
 
@@ -98,7 +87,7 @@ func (a *Agent) unforce(w http.ResponseWriter, r *http.Request, service string, 
 	case !existed:
 		answer(w, http.StatusNotFound, notFound)
 	default:
-		a.log.Info("no longer forced", "service", service, "kind", kind, "who", oneline.Clean(r.URL.Query().Get("who"), 100), "peer", peer(r))
+		a.log.Info("no longer forced", "service", service, "kind", kind, "who", oneline.Clean(r.URL.Query().Get("who"), 100), "peer", listen.Peer(r))
 		answer(w, http.StatusOK, "File deleted")
 	}
 }

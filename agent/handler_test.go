@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/listen"
 )
 
 func TestJSONSaysWhatTheTextSaysAndWhy(t *testing.T) {
@@ -219,52 +220,11 @@ func TestListenersHaveBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Big: %s\r\n\r\n", strings.Repeat("a", 2*maxHeaderBytes))
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Big: %s\r\n\r\n", strings.Repeat("a", 2*listen.MaxHeader))
 	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("large headers: %v, %v", r, err)
 	}
-}
-
-func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := limit(inner, 2)
-	accepted := make(chan net.Conn)
-	go func() {
-		defer close(accepted)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- c
-		}
-	}()
-	for range 3 {
-		c, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-	}
-	first, second := <-accepted, <-accepted
-	select {
-	case <-accepted:
-		t.Error("a third connection was accepted")
-	case <-time.After(50 * time.Millisecond):
-	}
-	first.Close()
-	first.Close() // a second close must not make room for another one
-	third := <-accepted
-	l.Close()
-	if _, ok := <-accepted; ok {
-		t.Error("accepted after the close")
-	}
-	second.Close()
-	third.Close()
 }
 
 // tree lists every file below dir with its contents, except below skip.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/mark"
 )
 
@@ -61,14 +62,12 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	}
 	b := &Balancer{options: o, cfg: cfg.Balancer, engine: newEngine(o)}
 	b.log = b.engine.log
-	if err := nobodyAnswers(ctx, cfg.Balancer.Control); err != nil {
+	// The socket comes first: who holds it is the one balancer.
+	if b.control, err = listener().Control(ctx, cfg.Balancer.Control); err != nil {
 		return nil, err
 	}
-	if b.tcp, err = listenTCP(ctx, cfg.Balancer.Listen); err != nil {
-		return nil, err
-	}
-	if b.control, err = listenControl(ctx, cfg.Balancer.Control); err != nil {
-		return nil, errors.Join(err, b.tcp.Close())
+	if b.tcp, err = listener().TCP(ctx, cfg.Balancer.Listen); err != nil {
+		return nil, errors.Join(err, b.control.Close())
 	}
 	b.engine.configure(cfg)
 	return b, nil
@@ -97,7 +96,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	running.Go(func() { b.engine.run(engineCtx) })
 	for i, l := range []net.Listener{b.tcp, b.control} {
 		running.Go(func() {
-			if err := servers[i].Serve(limit(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+			if err := servers[i].Serve(listen.Limit(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 				failed[i] = fmt.Errorf("serve on %s: %w", l.Addr(), err)
 				stop()
 			}

@@ -148,7 +148,7 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 	if status, body := request(t, b, socket, "PUT", "/cluster/web"); status != 200 || body != "OK" {
 		t.Errorf("start: %d %q", status, body)
 	}
-	if !strings.Contains(log.String(), fmt.Sprintf("user %d, process %d", os.Getuid(), os.Getpid())) {
+	if !strings.Contains(log.String(), fmt.Sprintf("uid %d (pid %d)", os.Getuid(), os.Getpid())) {
 		t.Errorf("the log does not say who started the cluster:\n%s", log)
 	}
 	eventually(t, "weight 92", func() bool {
@@ -265,52 +265,6 @@ func TestAStaleControlSocketIsReplaced(t *testing.T) {
 	b, _ := daemon(t, options(cfg))
 	if status, _ := request(t, b, cfg.Balancer.Control, "GET", "/"); status != 200 {
 		t.Errorf("GET / over the new socket: %d", status)
-	}
-}
-
-func TestConnectionsAreLimited(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := limit(inner, 1)
-	dial := func() net.Conn {
-		c, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		return c
-	}
-	dial()
-	dial()
-	first, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := make(chan error, 1)
-	go func() {
-		c, err := l.Accept()
-		if err == nil {
-			err = c.Close()
-		}
-		second <- err
-	}()
-	_ = first.Close()
-	_ = first.Close() // gives one slot back, not two
-	if err := <-second; err != nil {
-		t.Error(err)
-	}
-	third := make(chan error, 1)
-	go func() {
-		_, err := l.Accept()
-		third <- err
-	}()
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := <-third; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept after Close: %v", err)
 	}
 }
 

@@ -6,20 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
-)
 
-const (
-	readTimeout = 10 * time.Second // of a whole request
-	answerTime  = 30 * time.Second // for an answer that changes nothing
-	changeTime  = 2 * time.Minute  // for a start or a stop: a start waits for the nodes' first answers
-	keepAlive   = time.Minute
-	maxHeader   = 16 << 10
-	maxBody     = 64 << 10 // of a request; bodies are not looked at
+	"github.com/braintree/lb/netx/listen"
 )
 
 // clusters is what the handler needs of the engine.
@@ -38,34 +29,17 @@ type handler struct {
 	trusts   func(r *http.Request) bool // who may change something
 }
 
-// whoKey is the context key of a connection's peer.
-type whoKey struct{}
-
-func newServer(h handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: answerTime, IdleTimeout: keepAlive,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			if l, ok := conn.(*limitedConn); ok {
-				conn = l.Conn
-			}
-			return context.WithValue(ctx, whoKey{}, peer(conn))
-		},
-	}
-}
-
 func trustsAll(*http.Request) bool    { return true }
 func trustsNobody(*http.Request) bool { return false }
 
 // trustsLoopback trusts programs on this machine, but no web page that a browser on it shows.
 func trustsLoopback(r *http.Request) bool {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && from.Addr().Unmap().IsLoopback() && r.Header.Get("Origin") == ""
+	return listen.FromLoopback(r) && !listen.FromWebPage(r)
 }
 
 // ServeHTTP answers one request. Paths and methods that big_brother does not know are 404, as there.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, listen.MaxBody)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	path := r.URL.Path
 	for strings.HasPrefix(path, "//") {
@@ -192,7 +166,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	deadlines := http.NewResponseController(w) // a connection that knows no deadlines has none to prolong
 	_ = deadlines.SetReadDeadline(time.Now().Add(changeTime))
 	_ = deadlines.SetWriteDeadline(time.Now().Add(changeTime + answerTime))
-	changed, err := do(ctx, name, who(r))
+	changed, err := do(ctx, name, listen.Peer(r))
 	var unknown *NoClusterError
 	switch {
 	case errors.As(err, &unknown):
@@ -206,14 +180,6 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	default:
 		w.WriteHeader(http.StatusNotModified)
 	}
-}
-
-// who names the one who asks, for the log.
-func who(r *http.Request) string {
-	if s, ok := r.Context().Value(whoKey{}).(string); ok && s != "" {
-		return s
-	}
-	return r.RemoteAddr
 }
 
 func wantsJSON(r *http.Request) bool {

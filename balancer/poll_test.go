@@ -95,7 +95,7 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := listen(t, "127.0.0.1:0")
+			l := listenOn(t, "127.0.0.1:0")
 			var serving sync.WaitGroup
 			defer serving.Wait()
 			defer l.Close()
@@ -125,7 +125,7 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 		})
 	}
 	t.Run("nobody listens", func(t *testing.T) {
-		l := listen(t, "127.0.0.1:0")
+		l := listenOn(t, "127.0.0.1:0")
 		_ = l.Close()
 		p := NewHTTPPoller(nodeAt(l.Addr()))
 		defer p.Close()
@@ -135,7 +135,7 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 	})
 }
 
-func listen(t *testing.T, address string) net.Listener {
+func listenOn(t *testing.T, address string) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -160,7 +160,7 @@ func TestARestartedAgentIsNotMissed(t *testing.T) {
 		return s
 	}
 	var conns atomic.Int32
-	l := listen(t, "127.0.0.1:0")
+	l := listenOn(t, "127.0.0.1:0")
 	first := agent(l, &conns)
 	p := NewHTTPPoller(nodeAt(l.Addr()))
 	defer p.Close()
@@ -174,7 +174,7 @@ func TestARestartedAgentIsNotMissed(t *testing.T) {
 	}
 	first.CloseClientConnections()
 	first.Close()
-	second := agent(listen(t, l.Addr().String()), &conns)
+	second := agent(listenOn(t, l.Addr().String()), &conns)
 	defer second.Close()
 	if r := poll(t, p, 10*time.Second); !r.Answered || r.Health != 92 {
 		t.Errorf("after the restart: %+v", r)
@@ -183,7 +183,7 @@ func TestARestartedAgentIsNotMissed(t *testing.T) {
 
 // A connection that dies under the request, as when the reset comes only then, is tried again over a new one.
 func TestAConnectionThatDiesUnderThePollIsTriedAgain(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
+	l := listenOn(t, "127.0.0.1:0")
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	defer l.Close()

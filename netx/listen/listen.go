@@ -1,0 +1,98 @@
+// Package listen binds the addresses that a daemon answers on, bounds what clients may take up there, and tells who they are.
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const (
+	controlMode = 0o660
+	liveTime    = 2 * time.Second // for a live daemon to accept a connection
+	maxUnixPath = 107             // bytes of a socket's path that Linux takes
+)
+
+// Daemon is who listens, in the words of errors.
+type Daemon struct {
+	Name    string // such as "lb balance"
+	Section string // of the configuration: "agent" or "balancer"
+}
+
+// TCP binds the address for reads.
+func (d Daemon) TCP(ctx context.Context, address string) (net.Listener, error) {
+	key := d.Section + ".listen"
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		_, port, _ := net.SplitHostPort(address)
+		return nil, fmt.Errorf("listen on %s: the port is in use: see who has it with `ss -ltnp sport = :%s` and stop that, or set %s to another", address, port, key)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("listen on %s: this machine does not have that address: set %s to one that `ip address` shows, or to \":PORT\" for all", address, key)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("listen on %s: not permitted: set %s to a port above 1023, or give lb CAP_NET_BIND_SERVICE", address, key)
+	}
+	return nil, fmt.Errorf("listen on %s: %w: set %s to an address of this machine", address, err, key)
+}
+
+// Control binds the Unix socket for changes. What a dead daemon left there is replaced.
+func (d Daemon) Control(ctx context.Context, path string) (net.Listener, error) {
+	key := d.Section + ".control"
+	if len(path) > maxUnixPath {
+		return nil, fmt.Errorf("listen on %s: the path has more than %d bytes: set %s to a shorter one", path, maxUnixPath, key)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of the control socket: %w: make it as root, or set %s to another place", err, key)
+	}
+	if err := d.clear(ctx, path); err != nil {
+		return nil, err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w: set %s to a path where lb may write", path, err, key)
+	}
+	if err := os.Chmod(path, controlMode); err != nil {
+		return nil, errors.Join(fmt.Errorf("set the mode of the control socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// clear removes the socket of a dead daemon. That of a live one, and anything else, stays and is an error.
+func (d Daemon) clear(ctx context.Context, path string) error {
+	key := d.Section + ".control"
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for another %s at %s: %w", d.Name, path, err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("listen on %s: something that is no socket is there: move it away, or set %s to another path", path, key)
+	}
+	ctx, cancel := context.WithTimeout(ctx, liveTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	switch {
+	case err == nil:
+		return errors.Join(fmt.Errorf("listen on %s: another %s is running there: stop it first, reload it with SIGHUP, or set %s to another path", path, d.Name, key), conn.Close())
+	case errors.Is(err, syscall.ECONNREFUSED):
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the socket that a dead %s left: %w", d.Name, err)
+		}
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("listen on %s: another %s is running there but hangs: stop it first, or set %s to another path", path, d.Name, key)
+	}
+	return fmt.Errorf("listen on %s: another %s seems to be running there: %w: stop it first, or set %s to another path", path, d.Name, err, key)
+}

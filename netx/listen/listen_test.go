@@ -1,0 +1,186 @@
+package listen
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func theAgent() Daemon { return Daemon{Name: "agent", Section: "agent"} }
+
+// shortDir is a temporary folder whose path leaves room for a socket's name.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	dir := shortDir(t)
+	file, live := filepath.Join(dir, "file"), filepath.Join(dir, "live")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := theAgent().Control(t.Context(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	tcp := func(address string) (net.Listener, error) { return theAgent().TCP(t.Context(), address) }
+	control := func(path string) (net.Listener, error) { return theAgent().Control(t.Context(), path) }
+	for _, tc := range []struct {
+		name    string
+		bind    func(string) (net.Listener, error)
+		address string
+		want    []string
+	}{
+		{"port in use", tcp, taken.Addr().String(), []string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
+		{"an address of another machine", tcp, "192.0.2.1:9293", []string{"does not have that address", "ip address", "agent.listen"}},
+		{"a file in the socket's place", control, file, []string{file, "no socket", "agent.control"}},
+		{"a socket's path too long", control, "/tmp/" + strings.Repeat("x", 200), []string{"107 bytes", "agent.control"}},
+		{"a folder that cannot be", control, file + "/x/s", []string{"folder", "agent.control"}},
+		{"a live daemon", control, live, []string{live, "another agent is running", "agent.control"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l, err := tc.bind(tc.address)
+			if err == nil {
+				l.Close()
+				t.Fatal("bound")
+			}
+			for _, w := range tc.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("no %q in: %v", w, err)
+				}
+			}
+		})
+	}
+	if data, err := os.ReadFile(file); err != nil || string(data) != "precious" {
+		t.Errorf("the file holds %q, %v", data, err)
+	}
+	if c, err := net.Dial("unix", live); err != nil {
+		t.Errorf("the live daemon's socket is gone: %v", err)
+	} else {
+		c.Close()
+	}
+}
+
+func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
+	path := filepath.Join(shortDir(t), "run", "s")
+	for range 2 {
+		l, err := theAgent().Control(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
+			t.Errorf("the socket's mode: %v, %v", info, err)
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
+		l.Close()
+		if _, err := os.Lstat(path); err != nil {
+			t.Fatalf("no stale socket to test with: %v", err)
+		}
+	}
+}
+
+func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Limit(inner, 2)
+	accepted, ended := make(chan net.Conn), make(chan error, 1)
+	go func() {
+		defer close(accepted)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				ended <- err
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range 4 {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	first, second := <-accepted, <-accepted
+	select {
+	case <-accepted:
+		t.Error("a third connection was accepted")
+	case <-time.After(50 * time.Millisecond):
+	}
+	first.Close()
+	first.Close() // a second close must not make room for another one
+	third := <-accepted
+	select {
+	case <-accepted:
+		t.Error("a fourth connection was accepted")
+	case <-time.After(50 * time.Millisecond):
+	}
+	l.Close() // also while it waits for a slot
+	if _, ok := <-accepted; ok {
+		t.Error("accepted after the close")
+	}
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
+	second.Close()
+	third.Close()
+}
+
+func TestWhereARequestComesFrom(t *testing.T) {
+	for _, tc := range []struct {
+		name, remote      string
+		header            [2]string
+		loopback, webPage bool
+	}{
+		{"this machine", "127.0.0.1:5000", [2]string{}, true, false},
+		{"this machine by another address of loopback", "127.9.9.9:5000", [2]string{}, true, false},
+		{"this machine, IPv6", "[::1]:5000", [2]string{}, true, false},
+		{"this machine, IPv4 in IPv6", "[::ffff:127.0.0.1]:5000", [2]string{}, true, false},
+		{"a web page in this machine's browser", "127.0.0.1:5000", [2]string{"Origin", "http://evil.example"}, true, true},
+		{"a page whose name was turned to this machine", "127.0.0.1:5000", [2]string{"Origin", "http://example.com"}, true, true},
+		{"a web page of another site, by a new browser", "127.0.0.1:5000", [2]string{"Sec-Fetch-Site", "cross-site"}, true, true},
+		{"another machine", "10.0.0.9:5000", [2]string{}, false, false},
+		{"another machine that says it is this one", "10.0.0.9:5000", [2]string{"X-Forwarded-For", "127.0.0.1"}, false, false},
+		{"nonsense", "@", [2]string{}, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodPut, "http://example.com/cluster/web", nil)
+			r.RemoteAddr = tc.remote
+			if tc.header[0] != "" {
+				r.Header.Set(tc.header[0], tc.header[1])
+			}
+			if FromLoopback(r) != tc.loopback || FromWebPage(r) != tc.webPage {
+				t.Errorf("loopback %v, web page %v", FromLoopback(r), FromWebPage(r))
+			}
+			if got := Peer(r); got != tc.remote {
+				t.Errorf("Peer = %q", got)
+			}
+		})
+	}
+}
