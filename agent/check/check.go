@@ -74,6 +74,7 @@ func constructors() map[kind]constructor {
 		{config.Dependency, "tcp"}:              newTCP,
 
 		{config.Metric, "available_memory"}:        newAvailableMemory,
+		{config.Metric, "balancer_cluster"}:        newBalancerCluster,
 		{config.Metric, "constant"}:                newConstant,
 		{config.Metric, "cpu_load"}:                newCPULoad,
 		{config.Metric, "haproxy_backends_health"}: newHAProxyBackendsHealth,

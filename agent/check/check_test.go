@@ -84,6 +84,7 @@ func TestDisplayIsLitmusPapers(t *testing.T) {
 			`Metric::Prometheus(queue_length{name="a\"b",queue="deferred"}, 40)`,
 			metric("prometheus", 40, map[string]any{"url": "http://h/metrics", "sample": "queue_length", "labels": map[string]string{"queue": "deferred", "name": `a"b`}, "best": 0, "worst": 1000}),
 		},
+		{"Metric::BigBrotherService(web)", metric("balancer_cluster", 100, map[string]any{"cluster": "web"})},
 		{"Metric::CPULoad(50)", metric("cpu_load", 50, nil)},
 		{"Metric::AvailableMemory(50)", metric("available_memory", 50, nil)},
 		{"Metric::ConstantMetric(60)", metric("constant", 60, nil)},
