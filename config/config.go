@@ -22,6 +22,7 @@ type Config struct {
 type Agent struct {
 	Listen        string // TCP address for reads, "host:port" or ":port"
 	Control       string // path of the Unix socket for changes
+	AgentCheck    string // TCP address for HAProxy's agent checks that name the service; "" is none
 	DataDir       string // folder for forced states
 	TrustLoopback bool   // allow changes over TCP from 127.0.0.0/8 and ::1, as the originals did
 	Tunnel        Tunnel // [agent.tunnel]
@@ -37,9 +38,10 @@ type Tunnel struct {
 
 // Service is one thing whose health the agent measures.
 type Service struct {
-	Name    string
-	Depends []Check // all must be well, else health is 0
-	Metrics []Check // their values are summed up to the health
+	Name       string
+	AgentCheck string  // TCP address for HAProxy's agent checks of this service alone; "" is none
+	Depends    []Check // all must be well, else health is 0
+	Metrics    []Check // their values are summed up to the health
 }
 
 // Role tells what a check's result is used for.

@@ -14,7 +14,8 @@ const socketPathMax = 107
 // agent reads [agent].
 func (l *loader) agent(d *decoder) Agent {
 	a := Agent{
-		Listen:        l.listen(d, defaultAgentListen),
+		Listen:        l.listen(d, "listen", defaultAgentListen),
+		AgentCheck:    l.listen(d, "agent_check", defaultAgentCheck),
 		Control:       control(d, defaultAgentControl),
 		DataDir:       absolute(d, "data_dir", defaultDataDir),
 		TrustLoopback: d.boolean("trust_loopback", defaultTrustLoopback),
@@ -24,6 +25,8 @@ func (l *loader) agent(d *decoder) Agent {
 		a.Tunnel.Enabled = t.boolean("enabled", defaultTunnelEnabled)
 		t.done()
 	}
+	l.bind(d, "listen", a.Listen)
+	l.bind(d, "agent_check", a.AgentCheck)
 	d.done()
 	return a
 }
@@ -31,7 +34,7 @@ func (l *loader) agent(d *decoder) Agent {
 // balancer reads [balancer].
 func (l *loader) balancer(d *decoder) Balancer {
 	b := Balancer{
-		Listen:        l.listen(d, defaultBalancerListen),
+		Listen:        l.listen(d, "listen", defaultBalancerListen),
 		Control:       control(d, defaultBalancerControl),
 		TrustLoopback: d.boolean("trust_loopback", defaultTrustLoopback),
 		SetSysctls:    d.boolean("set_sysctls", defaultSetSysctls),
@@ -40,10 +43,14 @@ func (l *loader) balancer(d *decoder) Balancer {
 	return b
 }
 
-// listen reads the address of a listener: "host:port", where no host is every address of the machine.
-func (l *loader) listen(d *decoder, def string) string {
-	const key, fix = "listen", `write it as ":9293", "127.0.0.1:9293" or "[::1]:9293"`
+// listen reads the address of a listener: "host:port", where no host is every address of the machine. A listener whose
+// default is none may be given as none, too.
+func (l *loader) listen(d *decoder, key, def string) string {
+	const fix = `write it as ":9293", "127.0.0.1:9293" or "[::1]:9293"`
 	v := d.str(key, def)
+	if v == "" && def == "" {
+		return v
+	}
 	host, port, ok := cutPort(v)
 	if !ok {
 		d.mistake(key, "is not host:port", fix)

@@ -11,6 +11,8 @@ const (
 	defaultAgentControl = "/run/lb/agent.sock"
 	// A node that was forced down must still be down after a reboot, so not below /run.
 	defaultDataDir = "/var/lib/lb/agent"
+	// HAProxy can use the agent instead of IPVS, or in front of the services; most fleets need only one of them.
+	defaultAgentCheck = ""
 	// The originals let any local process force a service; who needs that has to say so.
 	defaultTrustLoopback = false
 	// A daemon that measures should not change the network of its machine unasked.

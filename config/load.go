@@ -27,6 +27,7 @@ func Load(path string, checks CheckValidator) (*Config, error) {
 		l.document(doc)
 	}
 	l.absent()
+	l.judgeBindings()
 	if len(l.report.mistakes) > 0 {
 		return nil, l.report.mistakes.sorted()
 	}
@@ -47,6 +48,7 @@ type loader struct {
 	once     map[string]string // table that may stand once only → its place
 	marks    map[uint32]string // mark → the place of its cluster
 	ports    map[vipPort][]portUse
+	bindings []binding
 }
 
 // readAll reads the main file and what it includes.

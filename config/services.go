@@ -17,7 +17,8 @@ const intervalLeast = 10 * time.Millisecond
 // service reads [services.NAME].
 func (l *loader) service(d *decoder, name string) Service {
 	named(d, name)
-	s := Service{Name: name}
+	s := Service{Name: name, AgentCheck: l.listen(d, "agent_check", defaultAgentCheck)}
+	l.bind(d, "agent_check", s.AgentCheck)
 	for _, c := range d.tables("depends") {
 		s.Depends = append(s.Depends, l.check(c, Dependency))
 	}
