@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/config"
@@ -52,6 +53,7 @@ type Agent struct {
 	opts   Options
 	log    *slog.Logger
 	forces *force.Store
+	audit  *audit.Log
 
 	tcp     net.Listener
 	control net.Listener
@@ -111,6 +113,7 @@ func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.audit = audit.New(cfg.Agent.DataDir)
 	for _, b := range bad {
 		a.log.Warn("a forced state cannot be used", "err", b)
 	}

@@ -1,13 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/agent/score"
@@ -59,28 +59,45 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 		answer(w, status, "The parameters cannot be read: "+oneline.Clean(err.Error(), 200)+".\n")
 		return
 	}
-	f := force.Force{Service: service, Kind: kind, Reason: r.Form.Get("reason"), Who: r.Form.Get("who"), At: time.Now()}
-	if f.Who == "" {
-		f.Who = listen.Peer(r)
-	}
-	if kind == score.Health {
-		n, err := parseHealth(r.Form.Get("health"))
-		if err != nil {
-			answer(w, http.StatusBadRequest, err.Error()+"\n")
-			return
-		}
-		f.Value = n
+	f, err := forceFrom(r, service, kind)
+	if err != nil {
+		answer(w, http.StatusBadRequest, err.Error()+"\n")
+		return
 	}
 	if err := a.forces.Put(f); err != nil {
 		a.answerFailure(w, err)
 		return
 	}
 	a.log.Info("forced", "service", service, "kind", kind, "value", f.Value, "reason", oneline.Clean(f.Reason, 200), "who", oneline.Clean(f.Who, 100), "peer", listen.Peer(r))
-	answer(w, http.StatusCreated, "File created")
+	e := entry(audit.Forced, f)
+	e.Peer = listen.Peer(r)
+	answerChange(w, r, audit.Forced, f, a.record(e))
+}
+
+// forceFrom reads the force that a request's parameters ask for.
+func forceFrom(r *http.Request, service string, kind score.Kind) (force.Force, error) {
+	f := force.Force{Service: service, Kind: kind, Reason: param(r, "reason"), Who: param(r, "who"), At: time.Now()}
+	if f.Who == "" {
+		f.Who = listen.Peer(r)
+	}
+	if kind == score.Health {
+		var err error
+		if f.Value, err = parseHealth(param(r, "health")); err != nil {
+			return f, err
+		}
+	}
+	if text := param(r, "for"); text != "" {
+		d, err := force.ParseDuration(text)
+		if err != nil {
+			return f, err
+		}
+		f.Expires = f.At.Add(d)
+	}
+	return f.Cleaned(), nil
 }
 
 func (a *Agent) unforce(w http.ResponseWriter, r *http.Request, service string, kind score.Kind) {
-	existed, err := a.forces.Delete(service, kind)
+	f, existed, err := a.forces.Delete(service, kind)
 	switch {
 	case err != nil:
 		a.answerFailure(w, err)
@@ -88,7 +105,10 @@ func (a *Agent) unforce(w http.ResponseWriter, r *http.Request, service string, 
 		answer(w, http.StatusNotFound, notFound)
 	default:
 		a.log.Info("no longer forced", "service", service, "kind", kind, "who", oneline.Clean(r.URL.Query().Get("who"), 100), "peer", listen.Peer(r))
-		answer(w, http.StatusOK, "File deleted")
+		e := entry(audit.Deleted, f)
+		query := r.URL.Query()
+		e.Who, e.Reason, e.Peer = cmp.Or(query.Get("who"), listen.Peer(r)), query.Get("reason"), listen.Peer(r)
+		answerChange(w, r, audit.Deleted, f, a.record(e))
 	}
 }
 
@@ -101,28 +121,4 @@ func (a *Agent) answerFailure(w http.ResponseWriter, err error) {
 		a.log.Error("a change failed", "err", err)
 	}
 	answer(w, status, oneline.Clean(err.Error(), 1000)+"\n")
-}
-
-// parseForm reads parameters from the query and the body: urlencoded, multipart, or without a type, as curl and old clients send.
-func parseForm(r *http.Request) error {
-	if r.Header.Get("Content-Type") == "" {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
-		// All of a body of at most maxBodyBytes fits in memory, so nothing goes to temporary files.
-		return r.ParseMultipartForm(2 * maxBodyBytes)
-	}
-	return r.ParseForm()
-}
-
-// parseHealth reads the number of a forced health.
-func parseHealth(s string) (int, error) {
-	if s == "" {
-		return 0, errors.New("health is missing: give health=N, a whole number from 0 to 100")
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 8)
-	if err != nil || n > score.Max {
-		return 0, fmt.Errorf("health must be a whole number from 0 to 100, not %q", oneline.Clean(s, 40))
-	}
-	return int(n), nil
 }

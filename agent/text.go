@@ -19,6 +19,9 @@ func (v view) statusText(now time.Time) string {
 			b.WriteString(" " + strconv.Itoa(v.forced.Value))
 		}
 		b.WriteByte('\n')
+		if !v.forced.Expires.IsZero() { // litmus_paper has no such forces, so nobody can be surprised by the line
+			b.WriteString("Forced Until: " + v.forced.Expires.Format(time.RFC3339) + "\n")
+		}
 	}
 	for _, d := range v.depends {
 		fmt.Fprintf(&b, "%s: %s\n", d.check.Display(), d.word(now))
@@ -82,11 +85,16 @@ func colour(health int) int {
 
 // forcedText is the last column of the table.
 func (v view) forcedText() string {
-	switch {
-	case v.forced == nil:
+	if v.forced == nil {
 		return "No"
-	case v.forced.Kind == score.Health:
-		return fmt.Sprintf("Yes, Health: %d Reason: %s", v.forced.Value, v.forced.Reason)
 	}
-	return "Yes, Reason: " + v.forced.Reason
+	text := "Yes,"
+	if v.forced.Kind == score.Health {
+		text += fmt.Sprintf(" Health: %d", v.forced.Value)
+	}
+	text += " Reason: " + v.forced.Reason
+	if !v.forced.Expires.IsZero() {
+		text += " Until: " + v.forced.Expires.Format(time.RFC3339)
+	}
+	return text
 }

@@ -8,12 +8,14 @@ import (
 // watchInterval is how soon the log tells that a service went down or came back.
 const watchInterval = time.Second
 
-// watch logs when a service goes down, comes back, is forced or no longer forced: once for each change.
+// watch logs when a service goes down, comes back, is forced or no longer forced, once for each change, and ends the forces whose
+// time is over.
 func (a *Agent) watch(ctx context.Context) {
 	seen := map[string]glance{}
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
+		a.endExpired(time.Now())
 		seen = a.logChanges(seen, time.Now())
 		select {
 		case <-ctx.Done():

@@ -41,7 +41,7 @@ func parseForce(data []byte) (Force, error) {
 	if err := f.validate(); err != nil {
 		return Force{}, err
 	}
-	return f.cleaned(), nil
+	return f.Cleaned(), nil
 }
 
 // formatForce is the inverse of parseForce.

@@ -4,6 +4,8 @@ package force
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -17,6 +19,9 @@ const (
 	maxWho     = 100
 	maxService = 200 // so that the file's name stays below the 255 bytes of most file systems
 )
+
+// maxDuration is the longest time that a force is given for. What is to last longer has no end.
+const maxDuration = 366 * 24 * time.Hour
 
 // ErrInvalid is wrapped by every error about a force that cannot be: the caller's fault, not the disk's.
 var ErrInvalid = errors.New("not a valid force")
@@ -32,7 +37,8 @@ type Force struct {
 	Expires time.Time  `json:"expires,omitzero"` // when it ends by itself; zero is never
 }
 
-// Expired tells that the force has ended by itself.
+// Expired tells that the force has ended by itself. The wall clock decides, for a force outlives processes and reboots, which
+// no other clock does: when the clock is set forward a force ends earlier, when it is set back it lasts longer.
 func (f Force) Expired(now time.Time) bool {
 	return !f.Expires.IsZero() && !now.Before(f.Expires)
 }
@@ -50,8 +56,8 @@ type key struct {
 
 func (f Force) key() key { return key{f.Service, f.Kind} }
 
-// cleaned gives the force as it is kept: texts bounded to one printable line, times in UTC.
-func (f Force) cleaned() Force {
+// Cleaned gives the force as it is kept: texts bounded to one printable line, times in UTC.
+func (f Force) Cleaned() Force {
 	f.Reason = oneline.Clean(f.Reason, maxReason)
 	f.Who = oneline.Clean(f.Who, maxWho)
 	f.At = f.At.UTC().Round(0)
@@ -77,4 +83,28 @@ func (f Force) validate() error {
 		return fmt.Errorf("%w: the service's name is not valid UTF-8", ErrInvalid)
 	}
 	return nil
+}
+
+// ParseDuration reads for how long a force is given: a duration such as 90m or 1h30m, or whole days such as 3d.
+func ParseDuration(s string) (time.Duration, error) {
+	fail := func() (time.Duration, error) {
+		return 0, fmt.Errorf("%w: for must be a time from 1s to 366d, such as 90m, 2h or 3d, not %q", ErrInvalid, oneline.Clean(s, 40))
+	}
+	var d time.Duration
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return fail()
+		}
+		d = time.Duration(n) * 24 * time.Hour
+	} else {
+		var err error
+		if d, err = time.ParseDuration(s); err != nil {
+			return fail()
+		}
+	}
+	if d < time.Second || d > maxDuration {
+		return fail()
+	}
+	return d, nil
 }

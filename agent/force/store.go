@@ -64,7 +64,7 @@ func (s *Store) Put(f Force) error {
 	if err := f.validate(); err != nil {
 		return err
 	}
-	f = f.cleaned()
+	f = f.Cleaned()
 	s.write.Lock()
 	defer s.write.Unlock()
 	if err := writeFile(s.dir, f); err != nil {
@@ -76,24 +76,61 @@ func (s *Store) Put(f Force) error {
 	return nil
 }
 
-// Delete ends a force and tells whether there was one. When it fails nothing has changed.
-func (s *Store) Delete(service string, kind score.Kind) (existed bool, err error) {
+// Delete ends a force, gives it, and tells whether there was one. When it fails nothing has changed.
+func (s *Store) Delete(service string, kind score.Kind) (f Force, existed bool, err error) {
 	s.write.Lock()
 	defer s.write.Unlock()
 	k := key{service, kind}
 	s.mu.RLock()
-	f, existed := s.forces[k]
+	f, existed = s.forces[k]
 	s.mu.RUnlock()
 	if !existed {
-		return false, nil
+		return Force{}, false, nil
 	}
 	if err := removeFile(s.dir, f); err != nil {
-		return true, fmt.Errorf("remove the force from %s: %w: it is still in effect; make that folder writable and try again", s.dir, err)
+		return f, true, fmt.Errorf("remove the force from %s: %w: it is still in effect; make that folder writable and try again", s.dir, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.forces, k)
-	return true, nil
+	return f, true, nil
+}
+
+// Expire takes the forces that have ended by themselves out of the set and their files away, and gives them in the order of All.
+// A file that cannot be removed is an error, but its force has ended all the same: the next Open and Expire try again.
+func (s *Store) Expire(now time.Time) ([]Force, error) {
+	if !s.anyExpired(now) {
+		return nil, nil
+	}
+	s.write.Lock()
+	defer s.write.Unlock()
+	var ended []Force
+	var errs []error
+	for _, f := range s.All() {
+		if !f.Expired(now) {
+			continue
+		}
+		s.mu.Lock()
+		delete(s.forces, f.key())
+		s.mu.Unlock()
+		ended = append(ended, f)
+		if err := removeFile(s.dir, f); err != nil {
+			errs = append(errs, fmt.Errorf("remove the file of a force that has ended from %s: %w: make that folder writable, and delete the file", s.dir, err))
+		}
+	}
+	return ended, errors.Join(errs...)
+}
+
+// anyExpired looks without waiting for changes under way: it is asked every second, and mostly in vain.
+func (s *Store) anyExpired(now time.Time) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, f := range s.forces {
+		if f.Expired(now) {
+			return true
+		}
+	}
+	return false
 }
 
 // InEffect is the force that decides the health of a service now.
@@ -120,7 +157,7 @@ func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 	return found[i], true
 }
 
-// All lists every force, expired ones too, sorted by service and then by strength.
+// All lists every force, those that have ended since the last Expire too, sorted by service and then by strength.
 func (s *Store) All() []Force {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -46,10 +46,10 @@ func TestForcesAreThereAfterAReopen(t *testing.T) {
 		t.Errorf("after reopening (-want +got):\n%s", diff)
 	}
 	for _, f := range want {
-		if existed, err := s.Delete(f.Service, f.Kind); !existed || err != nil {
-			t.Errorf("Delete(%q, %s) = %v, %v", f.Service, f.Kind, existed, err)
+		if got, existed, err := s.Delete(f.Service, f.Kind); got != f || !existed || err != nil {
+			t.Errorf("Delete(%q, %s) = %v, %v, %v", f.Service, f.Kind, got, existed, err)
 		}
-		if existed, err := s.Delete(f.Service, f.Kind); existed || err != nil {
+		if _, existed, err := s.Delete(f.Service, f.Kind); existed || err != nil {
 			t.Errorf("second Delete(%q, %s) = %v, %v; want false, nil", f.Service, f.Kind, existed, err)
 		}
 	}
@@ -196,7 +196,7 @@ func TestAFailedChangeChangesNothing(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "nothing has changed") || errors.Is(err, ErrInvalid) {
 		t.Errorf("Put = %v, want an error that says that nothing has changed", err)
 	}
-	if _, err := s.Delete("web", score.Down); err == nil || !strings.Contains(err.Error(), "still in effect") {
+	if _, _, err := s.Delete("web", score.Down); err == nil || !strings.Contains(err.Error(), "still in effect") {
 		t.Errorf("Delete = %v, want an error that says that it is still in effect", err)
 	}
 	if diff := cmp.Diff(before, s.All()); diff != "" {

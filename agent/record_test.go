@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/agent/audit"
+)
+
+// record reads the audit log of an agent whose files are in dir.
+func record(t *testing.T, dir string) (entries []audit.Entry) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "data", audit.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var e audit.Entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+func TestAForceMayHaveAnEnd(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), webapp("true")))
+	for _, tc := range []struct {
+		name, target, body string
+		want               time.Duration
+	}{
+		{"in the form", "/webapp/down", "reason=x&for=2h", 2 * time.Hour},
+		{"in the query", "/webapp/down?for=3d", "", 72 * time.Hour},
+		{"none", "/webapp/down", "reason=x", 0},
+		{"empty", "/webapp/down", "reason=x&for=", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			before := time.Now()
+			r := b.ask(overSocket, "POST", tc.target, tc.body)
+			body := bodyOf(t, r)
+			f, ok := b.forces.InEffect("webapp", time.Now())
+			if r.StatusCode != 201 || !ok {
+				t.Fatalf("%d %q", r.StatusCode, body)
+			}
+			if tc.want == 0 {
+				if body != "File created" || !f.Expires.IsZero() {
+					t.Errorf("answer %q, ends at %s", body, f.Expires)
+				}
+				return
+			}
+			end := f.Expires.Format(time.RFC3339)
+			if d := f.Expires.Sub(before) - tc.want; d < -time.Second || d > patience {
+				t.Errorf("it ends %s later than wanted", d)
+			}
+			if want := "File created\nIt ends by itself at " + end + ".\n"; body != want {
+				t.Errorf("answer %q, want %q", body, want)
+			}
+			if body := bodyOf(t, b.ask(overTCP, "GET", "/webapp/status", "")); !strings.Contains(body, "\nForced Until: "+end+"\n") {
+				t.Errorf("status %q", body)
+			}
+			if body := bodyOf(t, b.ask(overTCP, "GET", "/", "")); !strings.Contains(body, " Until: "+end+"\n") {
+				t.Errorf("list %q", body)
+			}
+			if body := bodyOf(t, b.ask(overTCP, "GET", "/webapp/status", "", "Accept", "application/json")); !strings.Contains(body, `"expires": "`+f.Expires.Format(time.RFC3339Nano)) {
+				t.Errorf("JSON %s", body)
+			}
+		})
+	}
+	for _, bad := range []string{"soon", "-1h", "0s", "400d"} {
+		r := b.ask(overSocket, "POST", "/webapp/up", "reason=x&for="+bad)
+		if body := bodyOf(t, r); r.StatusCode != 400 || !strings.Contains(body, "such as 90m, 2h or 3d") {
+			t.Errorf("for=%s: %d %q", bad, r.StatusCode, body)
+		}
+	}
+	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health-Forced") != "down" {
+		t.Error("a force that was refused is in effect")
+	}
+}
+
+func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
+	dir := shortDir(t)
+	b := newBench(t, configIn(dir, webapp("true")))
+	b.ask(overSocket, "POST", "/webapp/health", "reason=busy&health=42&for=2h&who=kim")
+	now := time.Now()
+	for _, later := range []time.Duration{time.Hour, 3 * time.Hour, 3 * time.Hour, 4 * time.Hour} {
+		b.endExpired(now.Add(later))
+	}
+	// The clock is set back to before the end.
+	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" || r.Header.Get("X-Health-Forced") != "" {
+		t.Errorf("X-Health %s, forced %q", r.Header.Get("X-Health"), r.Header.Get("X-Health-Forced"))
+	}
+	if b.log.count("a force has ended by itself", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
+		t.Errorf("log:\n%s", b.log)
+	}
+	entries := record(t, dir)
+	if len(entries) != 2 || entries[1].Change != audit.Expired || *entries[1].Value != 42 || entries[1].Who != "kim" || entries[1].Peer != "" || !entries[1].Given.Equal(entries[0].Time) {
+		t.Errorf("audit log: %+v", entries)
+	}
+}
+
+func TestAnAgentThatWasAwayEndsWhatIsOver(t *testing.T) {
+	dir := shortDir(t)
+	b, stop := running(t, configIn(dir, webapp("true")))
+	b.ask(overSocket, "POST", "/webapp/down", "reason=short&for=1s")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second is over", func() bool { return b.forces.All()[0].Expired(time.Now()) })
+	b, _ = running(t, configIn(dir, webapp("true")))
+	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
+		t.Errorf("X-Health %s", r.Header.Get("X-Health"))
+	}
+	eventually(t, "the log tells it", func() bool { return b.log.count("a force has ended by itself", "reason=short") == 1 })
+}
+
+func TestEveryChangeIsInTheAuditLog(t *testing.T) {
+	dir := shortDir(t)
+	b := newBench(t, configIn(dir, webapp("true")))
+	b.ask(overSocket, "POST", "/webapp/down", "reason=two%0Alines&who=kim")
+	b.ask(overSocket, "POST", "/nope/down", "reason=x")
+	b.ask(overTCP, "POST", "/webapp/up", "reason=x")
+	b.ask(overSocket, "DELETE", "/webapp/down?who=ann&reason=done", "")
+	b.ask(overSocket, "DELETE", "/webapp/down?who=ann", "")
+	b.ask(overSocket, "POST", "/health", "health=7")
+	var got strings.Builder
+	for _, e := range record(t, dir) {
+		e.Time, e.Given = time.Time{}, e.Given.Truncate(time.Hour)
+		if !e.Given.IsZero() {
+			e.Given = time.Time{}.Add(1)
+		}
+		line, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Write(append(line, '\n'))
+	}
+	// httptest asks from 192.0.2.1
+	const want = `{"time":"0001-01-01T00:00:00Z","change":"forced","service":"webapp","kind":"down","reason":"two lines","who":"kim","peer":"192.0.2.1:1234"}
+{"time":"0001-01-01T00:00:00Z","change":"deleted","service":"webapp","kind":"down","reason":"done","who":"ann","peer":"192.0.2.1:1234","given":"0001-01-01T00:00:00.000000001Z"}
+{"time":"0001-01-01T00:00:00Z","change":"forced","kind":"health","value":7,"reason":"","who":"192.0.2.1:1234","peer":"192.0.2.1:1234"}
+`
+	if got.String() != want {
+		t.Errorf("audit log:\n%swant:\n%s", got.String(), want)
+	}
+}
+
+func TestAChangeThatCannotBeRecordedIsMadeAndTold(t *testing.T) {
+	dir := shortDir(t)
+	b := newBench(t, configIn(dir, webapp("true")))
+	if err := os.MkdirAll(filepath.Join(dir, "data", audit.FileName), 0o700); err != nil { // as a full disk would: nothing can be written there
+		t.Fatal(err)
+	}
+	r := b.ask(overSocket, "POST", "/webapp/down", "reason=x&who=kim")
+	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: write to the audit log ") {
+		t.Errorf("%d %q", r.StatusCode, body)
+	}
+	r = b.ask(overSocket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
+	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "write to the audit log `) {
+		t.Errorf("%d %s", r.StatusCode, body)
+	}
+	if b.log.count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {
+		t.Errorf("log:\n%s", b.log)
+	}
+}
+
+func TestChangesAnswerInJSON(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), webapp("true")))
+	var s strings.Builder
+	for _, ask := range [][3]string{
+		{"POST", "/webapp/health", "reason=a&health=42&who=kim&for=2h"},
+		{"DELETE", "/webapp/health?who=ann", ""},
+		{"POST", "/down", "reason=all&who=kim"},
+	} {
+		r := b.ask(overSocket, ask[0], ask[1], ask[2], "Accept", "application/json")
+		s.WriteString("> " + ask[0] + " " + ask[1] + "\n< " + r.Status + "\n" + bodyOf(t, r) + "\n")
+	}
+	golden(t, "change_json.txt", regexp.MustCompile(`"(at|expires)": "[^"]+"`).ReplaceAllString(s.String(), `"$1": "TIME"`))
+}
