@@ -23,11 +23,20 @@ const (
 type Daemon struct {
 	Name    string // such as "lb balance"
 	Section string // of the configuration: "agent" or "balancer"
+
+	Sockets *Sockets // what stands here for a key is used instead of the address that the configuration has
 }
 
 // TCP binds the address for reads.
 func (d Daemon) TCP(ctx context.Context, address string) (net.Listener, error) {
-	key := d.Section + ".listen"
+	return d.Port(ctx, d.Section+".listen", address)
+}
+
+// Port binds a TCP address that the configuration has at key.
+func (d Daemon) Port(ctx context.Context, key, address string) (net.Listener, error) {
+	if l, err := inherited[*net.TCPListener](d.Sockets, key, "TCP"); l != nil || err != nil {
+		return l, err
+	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case err == nil:
@@ -46,6 +55,9 @@ func (d Daemon) TCP(ctx context.Context, address string) (net.Listener, error) {
 // Control binds the Unix socket for changes. What a dead daemon left there is replaced.
 func (d Daemon) Control(ctx context.Context, path string) (net.Listener, error) {
 	key := d.Section + ".control"
+	if l, err := inherited[*net.UnixListener](d.Sockets, key, "Unix"); l != nil || err != nil {
+		return l, err
+	}
 	if len(path) > maxUnixPath {
 		return nil, fmt.Errorf("listen on %s: the path has more than %d bytes: set %s to a shorter one", path, maxUnixPath, key)
 	}

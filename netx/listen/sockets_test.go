@@ -1,0 +1,122 @@
+package listen
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// fromManager gives a listener as the service manager would: a descriptor with a name.
+func fromManager(t *testing.T, name, network, address string) (*os.File, net.Addr) {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	defer l.Close()
+	f, err := l.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd, err := unix.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), name), l.Addr()
+}
+
+func TestSocketsOfTheServiceManagerStandForTheirKeys(t *testing.T) {
+	path := filepath.Join(shortDir(t), "agent.sock")
+	tcp, addr := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
+	control, _ := fromManager(t, "agent.control", "unix", path)
+	odd, _ := fromManager(t, "lb-agent.socket", "tcp", "127.0.0.1:0")
+	sockets, err := inherit([]*os.File{tcp, control, odd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := theAgent()
+	d.Sockets = sockets
+	reads, err := d.TCP(t.Context(), "192.0.2.1:1") // which could not be bound
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := d.Control(t.Context(), "/nonexistent/agent.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := sockets.Left(); !slices.Equal(left, []string{"lb-agent.socket"}) {
+		t.Errorf("left: %q", left)
+	}
+	if err := sockets.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, l := range []struct {
+		net.Listener
+		network, address string
+	}{{reads, "tcp", addr.String()}, {changes, "unix", path}} {
+		client, err := net.Dial(l.network, l.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if got, err := io.ReadAll(client); len(got) > 0 || err != nil {
+			t.Errorf("%s: %q, %v", l.address, got, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the manager's socket was removed: %v", err)
+	}
+	other, err := d.Port(t.Context(), "agent.listen", "127.0.0.1:0") // a second time there is none left
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+}
+
+func TestASocketOfTheWrongKindIsRefused(t *testing.T) {
+	tcp, _ := fromManager(t, "agent.control", "tcp", "127.0.0.1:0")
+	sockets, err := inherit([]*os.File{tcp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sockets.Close()
+	d := theAgent()
+	d.Sockets = sockets
+	path := filepath.Join(shortDir(t), "agent.sock")
+	if l, err := d.Control(t.Context(), path); err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
+		t.Errorf("a TCP socket for changes: %v, %v", l, err)
+	}
+	one, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
+	two, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
+	if s, err := inherit([]*os.File{one, two}); err == nil || s != nil || !strings.Contains(err.Error(), "FileDescriptorName=") {
+		t.Errorf("two of one name: %v, %v", s, err)
+	}
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := inherit([]*os.File{file}); err == nil || s != nil || !strings.Contains(err.Error(), "ListenStream=") {
+		t.Errorf("no socket: %v, %v", s, err)
+	}
+	if s, err := inherit(nil); s != nil || err != nil || s.Left() != nil || s.Close() != nil {
+		t.Errorf("none: %v, %v", s, err)
+	}
+}

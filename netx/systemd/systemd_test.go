@@ -1,0 +1,114 @@
+package systemd
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// socket is where a test hears what the service manager is told.
+func socket(t *testing.T) *net.UnixConn {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	return conn
+}
+
+func hear(t *testing.T, conn *net.UnixConn) string {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}
+
+func TestTheManagerIsTold(t *testing.T) {
+	conn := socket(t)
+	t.Setenv("WATCHDOG_USEC", "30000000")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	m, err := New(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Beat() != 15*time.Second {
+		t.Errorf("a beat every %s, want 15s", m.Beat())
+	}
+	if os.Getenv("WATCHDOG_USEC")+os.Getenv("WATCHDOG_PID") != "" {
+		t.Error("checks would inherit the watchdog")
+	}
+	for _, tc := range []struct {
+		tell func()
+		want string
+	}{
+		{func() { m.Ready("%d services:\n%s", 3, "x") }, "READY=1\nSTATUS=3 services: x"},
+		{m.Stopping, "STOPPING=1\nSTATUS=stopping"},
+		{m.Alive, "WATCHDOG=1"},
+	} {
+		tc.tell()
+		if got := hear(t, conn); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
+	}
+	m.Reloading()
+	lines := strings.Split(hear(t, conn), "\n")
+	if len(lines) != 3 || lines[0] != "RELOADING=1" || lines[2] != "STATUS=reloading" {
+		t.Fatalf("%q", lines)
+	}
+	usec, found := strings.CutPrefix(lines[1], "MONOTONIC_USEC=")
+	if n, err := strconv.ParseInt(usec, 10, 64); !found || err != nil || n <= 0 {
+		t.Errorf("%q", lines[1])
+	}
+}
+
+func TestWithoutAManagerNobodyIsTold(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	m, err := New(slog.New(slog.DiscardHandler))
+	if m != nil || err != nil {
+		t.Fatalf("%v, %v", m, err)
+	}
+	m.Ready("x")
+	m.Reloading()
+	m.Stopping()
+	m.Alive()
+	if m.Beat() != 0 {
+		t.Errorf("a beat every %s", m.Beat())
+	}
+}
+
+func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
+	socket(t)
+	t.Setenv("WATCHDOG_USEC", "30000000")
+	t.Setenv("WATCHDOG_PID", "1")
+	m, err := New(slog.New(slog.DiscardHandler))
+	if err != nil || m.Beat() != 0 {
+		t.Errorf("%v, a beat every %s", err, m.Beat())
+	}
+}
+
+func TestAManagerThatIsGoneIsOneLineInTheLog(t *testing.T) {
+	socket(t).Close()
+	var log strings.Builder
+	m, err := New(slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Ready("x")
+	if strings.Count(log.String(), "cannot be told") != 1 {
+		t.Errorf("log: %s", log.String())
+	}
+}
