@@ -59,6 +59,8 @@ type Agent struct {
 	control net.Listener
 
 	current atomic.Pointer[set] // what is measured now; replaced as a whole by a reload
+	streams streams
+	scrape  *scrape
 
 	settleTime time.Duration // settleTime, but for tests
 }
@@ -74,6 +76,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		o.Hostname, _ = os.Hostname()
 	}
 	a := &Agent{opts: o, log: o.Log, settleTime: settleTime}
+	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {
 		return nil, err
@@ -147,6 +150,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(checks, first.probes())
 	settle(ctx, a.settleTime, first.probes())
 
+	a.streams.begin(a.lookUp)
 	var wg sync.WaitGroup
 	failed := make(chan error, 2)
 	reads, changes := a.newServer(overTCP), a.newServer(overSocket)
@@ -163,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
 	wg.Go(func() { a.watch(watching) })
+	wg.Go(func() { a.streams.serve(watching) })
 	a.log.Info("agent is ready", "listen", a.tcp.Addr().String(), "control", a.control.Addr().String(), "services", len(first.services))
 	if a.opts.Ready != nil {
 		a.opts.Ready()

@@ -68,6 +68,7 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 		a.answerFailure(w, err)
 		return
 	}
+	a.forceChanged(service)
 	a.log.Info("forced", "service", service, "kind", kind, "value", f.Value, "reason", oneline.Clean(f.Reason, 200), "who", oneline.Clean(f.Who, 100), "peer", listen.Peer(r))
 	e := entry(audit.Forced, f)
 	e.Peer = listen.Peer(r)
@@ -104,6 +105,7 @@ func (a *Agent) unforce(w http.ResponseWriter, r *http.Request, service string, 
 	case !existed:
 		answer(w, http.StatusNotFound, notFound)
 	default:
+		a.forceChanged(service)
 		a.log.Info("no longer forced", "service", service, "kind", kind, "who", oneline.Clean(r.URL.Query().Get("who"), 100), "peer", listen.Peer(r))
 		e := entry(audit.Deleted, f)
 		query := r.URL.Query()

@@ -26,12 +26,13 @@ const (
 lb agent answers
   GET /                      all services
   GET /SERVICE/status        one service
+  GET /SERVICE/watch         the same as a stream of events
   GET /SERVICE/metrics       its figures
+  GET /metrics               all figures, for Prometheus
 and on its control socket
   POST, DELETE /SERVICE/down|up|health
   POST, DELETE /down|up|health             of all services
 `
-	notYet = notFound + "\nThis version of lb does not have that page: use GET / or GET /SERVICE/status, with Accept: application/json for a program.\n"
 )
 
 // handler answers requests that come in one way. It routes by itself: http.ServeMux would redirect paths such as //webapp/status,
@@ -45,19 +46,21 @@ func (a *Agent) handler(over way) http.Handler {
 		changes := (r.Method == http.MethodPost || r.Method == http.MethodDelete) && !strings.HasPrefix(r.URL.Path, "//")
 		switch {
 		case reads && len(parts) == 1 && parts[0] == "":
-			a.answerList(w, r)
+			a.answerList(a.counted(w, "list"), r)
 		case reads && len(parts) == 2 && parts[1] == "status":
-			a.answerStatus(w, r, parts[0])
+			a.answerStatus(a.counted(w, "status"), r, parts[0])
 		case reads && len(parts) == 2 && parts[1] == "metrics":
-			a.answerMetrics(w, parts[0])
-		case reads && (len(parts) == 1 && parts[0] == "metrics" || len(parts) == 2 && parts[1] == "watch"):
-			answer(w, http.StatusNotFound, notYet)
+			a.answerMetrics(a.counted(w, "service_metrics"), parts[0])
+		case reads && len(parts) == 2 && parts[1] == "watch":
+			a.answerWatch(a.counted(w, "watch"), r, over, parts[0])
+		case reads && len(parts) == 1 && parts[0] == "metrics":
+			a.scrape.page.ServeHTTP(a.counted(w, "metrics"), r)
 		case changes && len(parts) == 1 && score.Kind(parts[0]).Valid():
-			a.change(w, r, over, "", score.Kind(parts[0]))
+			a.change(a.counted(w, "force"), r, over, "", score.Kind(parts[0]))
 		case changes && len(parts) == 2 && parts[0] != "" && score.Kind(parts[1]).Valid():
-			a.change(w, r, over, parts[0], score.Kind(parts[1]))
+			a.change(a.counted(w, "force"), r, over, parts[0], score.Kind(parts[1]))
 		default:
-			answer(w, http.StatusNotFound, unknownPath)
+			answer(a.counted(w, "other"), http.StatusNotFound, unknownPath)
 		}
 	})
 }

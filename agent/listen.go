@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"time"
 
@@ -9,7 +11,7 @@ import (
 
 // Bounds of what clients may take up, beside those of package listen.
 const (
-	maxReaders  = 1024 // connections over TCP at one time; further ones wait to be accepted
+	maxReaders  = 2048 // connections over TCP at one time; further ones wait to be accepted
 	maxChangers = 64   // the same over the Unix socket
 
 	writeTime    = 10 * time.Second
@@ -22,5 +24,11 @@ func listener() listen.Daemon { return listen.Daemon{Name: "agent", Section: "ag
 
 // newServer makes the server for one of the two ways in.
 func (a *Agent) newServer(over way) *http.Server {
-	return listen.Server(a.handler(over), a.log, writeTime, idleTime)
+	s := listen.Server(a.handler(over), a.log, writeTime, idleTime)
+	connContext := s.ConnContext
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		leaveTheDead(c)
+		return connContext(ctx, c)
+	}
+	return s
 }

@@ -24,14 +24,24 @@ type probe struct {
 	latest atomic.Pointer[result] // nil until the first run has ended
 	ran    chan struct{}          // closed when the first run has ended
 
-	cancel context.CancelFunc // ends the goroutine; set by start
-	done   chan struct{}      // closed when the goroutine has ended
+	tally tally
+
+	changed func(service string) // told when a result differs from the one before in what the health is made of; set by start
+	cancel  context.CancelFunc   // ends the goroutine; set by start
+	done    chan struct{}        // closed when the goroutine has ended
 }
 
 // result is what the latest run found, and when it ended.
 type result struct {
 	check.Result
-	at time.Time
+	at   time.Time
+	took time.Duration
+}
+
+// tally counts runs since the start, or since the reload that brought the check.
+type tally struct {
+	runs, failures atomic.Uint64 // failures are among the runs
+	timeouts       atomic.Uint64 // these are among the failures
 }
 
 // newProbe makes a probe; nth tells apart equal checks of one service.
@@ -88,17 +98,34 @@ func (p *probe) loop(ctx context.Context, log *slog.Logger) {
 func (p *probe) once(ctx context.Context, log *slog.Logger) {
 	limited, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
+	begun := time.Now()
 	r := p.check.Run(limited)
 	if ctx.Err() != nil {
 		return
 	}
-	before := p.latest.Swap(&result{Result: r, at: time.Now()})
+	p.count(r, limited.Err() != nil)
+	now := time.Now()
+	was, before := p.reading()
+	p.latest.Store(&result{Result: r, at: now, took: now.Sub(begun)})
+	if is, _ := p.reading(); before == nil || was.Well(now) != is.Well(now) || was.Value != is.Value {
+		p.changed(p.service)
+	}
 	switch {
 	case before == nil && r.OK, before != nil && before.OK == r.OK:
 	case r.OK:
 		log.Info("check is well again", "service", p.service, "check", p.check.Display(), "cause", r.Detail)
 	default:
 		log.Warn("check fails", "service", p.service, "check", p.check.Display(), "cause", r.Detail)
+	}
+}
+
+func (p *probe) count(r check.Result, timedOut bool) {
+	p.tally.runs.Add(1)
+	if !r.OK {
+		p.tally.failures.Add(1)
+		if timedOut {
+			p.tally.timeouts.Add(1)
+		}
 	}
 }
 
@@ -116,7 +143,7 @@ func (p *probe) reading() (score.Reading, *result) {
 func (a *Agent) start(ctx context.Context, probes []*probe) {
 	for _, p := range probes {
 		own, cancel := context.WithCancel(ctx)
-		p.cancel = cancel
+		p.cancel, p.changed = cancel, a.streams.refresh
 		go p.loop(own, a.log)
 	}
 }

@@ -95,6 +95,7 @@ func (a *Agent) reload(ctx, checks context.Context) {
 	a.start(checks, added)
 	settle(ctx, a.settleTime, added)
 	a.current.Store(next)
+	a.streams.refreshAll()
 	a.await(removed)
 	a.warnOfRestart(old.cfg.Agent, cfg.Agent)
 	if err := a.setUpTunnel(ctx, cfg); err != nil {

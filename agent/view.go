@@ -25,6 +25,15 @@ type line struct {
 	result *result // nil: it has not run yet
 }
 
+// lookUp is look for a service by its name; false: there is none.
+func (a *Agent) lookUp(service string, now time.Time) (view, bool) {
+	s, ok := a.current.Load().byName[service]
+	if !ok {
+		return view{}, false
+	}
+	return a.look(s, now), true
+}
+
 // look reads the latest results of a service, and the force in effect.
 func (a *Agent) look(s *service, now time.Time) view {
 	v := view{name: s.name}

@@ -130,8 +130,6 @@ func TestTheWireFormatIsLitmusPapers(t *testing.T) {
 	for _, n := range []string{"", "abc", "-5", "41.9", "101", "1e1", "webapp"} {
 		say(b, "POST", "/webapp/health", "reason=r&health="+n)
 	}
-	say(b, "GET", "/metrics")
-	say(b, "GET", "/webapp/watch")
 	say(b, "PUT", "/webapp/down")
 	golden(t, "wire.txt", s.String())
 }

@@ -35,6 +35,14 @@ func (r Reading) Stale(now time.Time) bool {
 	return !r.At.IsZero() && now.Sub(r.At) > staleIntervals*r.Interval
 }
 
+// StaleFrom is the first moment at which the result is stale; zero when there is none yet.
+func (r Reading) StaleFrom() time.Time {
+	if r.At.IsZero() {
+		return time.Time{}
+	}
+	return r.At.Add(staleIntervals*r.Interval + 1)
+}
+
 // Well tells whether the check has a result, and a good one that is fresh enough to be believed.
 func (r Reading) Well(now time.Time) bool {
 	return r.OK && !r.At.IsZero() && !r.Stale(now)

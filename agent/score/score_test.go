@@ -149,3 +149,14 @@ func TestApply(t *testing.T) {
 		})
 	}
 }
+
+func TestStaleFromIsTheFirstMomentOfStaleness(t *testing.T) {
+	r := score.Reading{OK: true, At: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), Interval: 3 * time.Second}
+	from := r.StaleFrom()
+	if r.Stale(from.Add(-1)) || !r.Stale(from) {
+		t.Errorf("stale from %s: before it %v, then %v; want false, then true", from, r.Stale(from.Add(-1)), r.Stale(from))
+	}
+	if never := (score.Reading{Interval: time.Second}).StaleFrom(); !never.IsZero() {
+		t.Errorf("without a result it is stale from %s", never)
+	}
+}

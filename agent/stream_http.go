@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// heartbeatInterval is how often a stream without events shows that the agent lives. Clients may take it for a lease: after
+	// three of them without a byte the agent, or the way to it, is gone.
+	heartbeatInterval = time.Second
+	heartbeat         = ": heartbeat\n\n"
+
+	// streamWriteTime is how long a client may take to make room for one event.
+	streamWriteTime = 5 * time.Second
+	// deadTime is how long the kernel waits for a client's machine to acknowledge what was sent. Its own default, a quarter of an
+	// hour, would let balancers that lost their power fill up the streams.
+	deadTime = 15 * time.Second
+	// retryTime is when clients come back after the end of a stream, or after a refusal.
+	retryTime = time.Second
+)
+
+// answerWatch streams the health of a service: the present or what was missed at once, then every change, as server-sent events
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, service string) {
+	s, first, err := a.streams.subscribe(over, service, r.Header.Get("Last-Event-ID"))
+	switch {
+	case errors.Is(err, errNoService):
+		answer(w, http.StatusNotFound, notFound)
+		return
+	case err != nil:
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryTime.Seconds())))
+		answer(w, http.StatusServiceUnavailable, err.Error()+"\n")
+		return
+	}
+	defer a.streams.leave(s)
+	// The server's own deadlines are for answers that end. Past its read deadline net/http would take the client for gone.
+	c := http.NewResponseController(w)
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		answer(w, http.StatusInternalServerError, "stream without a deadline: "+err.Error()+"\n")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Accel-Buffering", "no") // nginx would keep events back
+	h.Set("X-Heartbeat", strconv.Itoa(int(heartbeatInterval.Seconds())))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	write := func(data []byte) error {
+		if err := c.SetWriteDeadline(time.Now().Add(streamWriteTime)); err != nil {
+			return err
+		}
+		if _, err := w.Write(data); err != nil {
+			return err
+		}
+		return c.Flush()
+	}
+	if write(append([]byte("retry: "+strconv.FormatInt(retryTime.Milliseconds(), 10)+"\n"), first...)) == nil {
+		s.send(r.Context().Done(), write)
+	}
+}
+
+// send writes what comes, until the stream ends, the client goes away, or it does not make room in time. There is nobody to tell
+// a failed write to.
+func (s *stream) send(gone <-chan struct{}, write func([]byte) error) {
+	beat := time.NewTicker(heartbeatInterval)
+	defer beat.Stop()
+	for {
+		var next []byte
+		select {
+		case next = <-s.frames:
+			beat.Reset(heartbeatInterval)
+		case <-beat.C:
+			next = []byte(heartbeat)
+		case <-gone:
+			return
+		case <-s.ended:
+			s.finish(write)
+			return
+		}
+		if write(next) != nil {
+			return
+		}
+	}
+}
+
+// finish writes what is left, and why it is the end. A client that was too slow for that is just left.
+func (s *stream) finish(write func([]byte) error) {
+	if errors.Is(s.cause, errSlowReading) {
+		return
+	}
+	for {
+		select {
+		case next := <-s.frames:
+			if write(next) != nil {
+				return
+			}
+		default:
+			// A client that has gone as well needs no reason.
+			_ = write(frame("end", s.cause.Error()))
+			return
+		}
+	}
+}
+
+// leaveTheDead has the kernel close a connection whose other end no longer answers. Where the kernel cannot (for Multipath TCP)
+// it keeps to its own default.
+func leaveTheDead(c net.Conn) {
+	for {
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = outer.NetConn()
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return // it is closed already
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadTime.Milliseconds()))
+	})
+}
