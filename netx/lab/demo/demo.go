@@ -120,7 +120,9 @@ func (p *play) run(ctx context.Context) error {
 	p.traffic = p.scenario.StartTraffic(ctx, rate)
 	err := p.scenes(ctx)
 	counts := p.traffic.Stop()
-	p.screen.close()
+	if ctx.Err() != nil {
+		return errors.New("the demo was interrupted; nothing of it is left behind")
+	}
 	if err != nil {
 		return err
 	}

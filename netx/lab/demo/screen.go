@@ -48,9 +48,6 @@ func (s *screen) table(v view) {
 	s.drawn = 0
 }
 
-// close leaves the terminal as it was found.
-func (s *screen) close() { s.drawn = 0 }
-
 func (s *screen) draw(v view) {
 	var b bytes.Buffer
 	if s.drawn > 0 {
