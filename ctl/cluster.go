@@ -10,39 +10,16 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/ctl/client"
 )
 
 // startLimit bounds a start: it is answered after the first readings of the nodes, so within the cluster's check_timeout and a bit.
 const startLimit = 60 * time.Second
 
-// ClusterState is a cluster as the balancer describes it in JSON.
-type ClusterState struct {
-	Name           string      `json:"name"`
-	Mark           uint32      `json:"mark"`
-	Scheduler      string      `json:"scheduler"`
-	Running        bool        `json:"running"`
-	CombinedWeight int         `json:"combined_weight"`
-	Nodes          []NodeState `json:"nodes"`
-	LastError      string      `json:"last_error"`
-}
-
-// NodeState is a node of a cluster as the balancer describes it in JSON.
-type NodeState struct {
-	Address       string `json:"address"`
-	Port          uint16 `json:"port"`
-	Health        *int   `json:"health"`        // nil: never read
-	Weight        int    `json:"weight"`        // what lb decided
-	KernelWeight  *int   `json:"kernel_weight"` // nil: the kernel does not have the node
-	State         string `json:"state"`
-	Why           string `json:"why"`
-	ActiveConns   int    `json:"active_connections"`
-	InactiveConns int    `json:"inactive_connections"`
-}
-
 // AskCluster asks the balancer for the state of one cluster. A cluster that it does not have is a *RefusedError.
-func AskCluster(ctx context.Context, c *client.Client, name string) (ClusterState, error) {
-	var state ClusterState
+func AskCluster(ctx context.Context, c *client.Client, name string) (balancer.ClusterStatus, error) {
+	var state balancer.ClusterStatus
 	a, err := askCluster(ctx, c, http.MethodGet, name)
 	if err != nil {
 		return state, err
@@ -110,11 +87,11 @@ func ClusterStatus(ctx context.Context, out io.Writer, c *client.Client, name st
 	if err != nil {
 		return err
 	}
-	return state.write(out)
+	return writeCluster(out, state)
 }
 
-// write prints the state as a line about the cluster and a table of its nodes.
-func (s ClusterState) write(out io.Writer) error {
+// writeCluster prints a line about the cluster and a table of its nodes.
+func writeCluster(out io.Writer, s balancer.ClusterStatus) error {
 	running := "stopped"
 	if s.Running {
 		running = "running"

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/salvage"
@@ -172,7 +173,7 @@ func (r resource) daemon(found salvage.Found) (*client.Client, error) {
 }
 
 // ask asks lb balance for the state of the cluster.
-func (r resource) ask(ctx context.Context, c *client.Client) (ctl.ClusterState, error) {
+func (r resource) ask(ctx context.Context, c *client.Client) (balancer.ClusterStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.AskLimit)
 	defer cancel()
 	return ctl.AskCluster(ctx, c, r.cluster)

@@ -18,8 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -41,8 +41,8 @@ type shared struct{ *ipvs.Memory }
 
 func (shared) Close() error { return nil }
 
-// balancer stands in for lb balance: it runs clusters in the table, a little late as the real one does.
-type balancer struct {
+// fakeDaemon stands in for lb balance: it runs clusters in the table, a little late as the real one does.
+type fakeDaemon struct {
 	table *ipvs.Memory
 
 	mu      sync.Mutex // protects all below
@@ -55,7 +55,7 @@ type balancer struct {
 	asked   []string
 }
 
-func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (b *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	hung := b.hung
 	b.asked = append(b.asked, r.Method)
@@ -88,9 +88,9 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // state answers with what it decided; the readings come after some questions.
-func (b *balancer) state(r *http.Request) ctl.ClusterState {
-	s := ctl.ClusterState{Name: "webapp", Mark: 7, Scheduler: "wlc", Running: b.running}
-	n := ctl.NodeState{Address: "10.0.0.1", State: "unknown"}
+func (b *fakeDaemon) state(r *http.Request) balancer.ClusterStatus {
+	s := balancer.ClusterStatus{Name: "webapp", Mark: 7, Scheduler: "wlc", Running: b.running}
+	n := balancer.NodeStatus{Address: "10.0.0.1", State: "unknown"}
 	if b.delay--; b.delay < 0 {
 		n.State, n.Weight = "up", b.health
 		if b.health == 0 {
@@ -100,7 +100,7 @@ func (b *balancer) state(r *http.Request) ctl.ClusterState {
 			_ = b.table.PutDestination(r.Context(), ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health))
 		}
 	}
-	s.Nodes = []ctl.NodeState{n}
+	s.Nodes = []balancer.NodeStatus{n}
 	return s
 }
 
@@ -110,19 +110,19 @@ func node(weight int) ipvs.Destination {
 
 // stage is a machine with a daemon, a configuration and a table.
 type stage struct {
-	machine  Machine
-	table    *ipvs.Memory
-	balancer *balancer
-	server   *httptest.Server
-	config   string
-	env      []string
+	machine Machine
+	table   *ipvs.Memory
+	daemon  *fakeDaemon
+	server  *httptest.Server
+	config  string
+	env     []string
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	dir := t.TempDir()
 	s := &stage{table: ipvs.NewMemory(), config: filepath.Join(dir, "lb.toml")}
-	s.balancer = &balancer{table: s.table, health: 92}
+	s.daemon = &fakeDaemon{table: s.table, health: 92}
 	s.machine = Machine{
 		OpenTable: func() (ipvs.Table, error) { return shared{s.table}, nil },
 		LoadFile:  func(path string) (*config.Config, error) { return config.Load(path, nil) },
@@ -137,7 +137,7 @@ func newStage(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: s.balancer}}
+	s.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: s.daemon}}
 	s.server.Start()
 	t.Cleanup(s.server.Close)
 	s.env = []string{"OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=" + s.config, "OCF_RESKEY_control=" + socket}
@@ -202,9 +202,9 @@ func (s *stage) seed(marks ...ipvs.Mark) {
 
 // hang makes the daemon accept and never answer.
 func (s *stage) hang() {
-	s.balancer.mu.Lock()
-	defer s.balancer.mu.Unlock()
-	s.balancer.hung = true
+	s.daemon.mu.Lock()
+	defer s.daemon.mu.Unlock()
+	s.daemon.hung = true
 	s.machine.AskLimit = 20 * time.Millisecond
 }
 
@@ -229,7 +229,7 @@ func TestLifeOfAResource(t *testing.T) {
 
 func TestStartReturnsWithWeightsInTheKernel(t *testing.T) {
 	s := newStage(t)
-	s.balancer.delay = 5
+	s.daemon.delay = 5
 	s.do(t, "start", 0, "")
 	if yes, weight := s.forwards(t, 7); !yes || weight != 92 {
 		t.Errorf("after start the kernel forwards: %v, with weight %d", yes, weight)
@@ -238,13 +238,13 @@ func TestStartReturnsWithWeightsInTheKernel(t *testing.T) {
 
 func TestStartWithAllNodesDownWarns(t *testing.T) {
 	s := newStage(t)
-	s.balancer.health = 0
+	s.daemon.health = 0
 	s.do(t, "start", 0, "none of its 1 nodes has a weight")
 }
 
 func TestStartDoesNotWaitForEverForAReading(t *testing.T) {
 	s := newStage(t)
-	s.balancer.delay = 1 << 30
+	s.daemon.delay = 1 << 30
 	s.machine.Settle = 50 * time.Millisecond
 	s.do(t, "start", 0, "none of its 1 nodes has a weight")
 }
@@ -260,8 +260,8 @@ func TestStartFails(t *testing.T) {
 			s.hang()
 			s.env = append(s.env, "OCF_RESKEY_CRM_meta_timeout=300")
 		}, 1, "hangs"},
-		"daemon without the cluster": {func(s *stage) { s.balancer.unknown = true }, 1, `this balancer has no cluster "webapp"`},
-		"daemon does nothing":        {func(s *stage) { s.balancer.lazy = true; s.machine.Settle = 300 * time.Millisecond }, 1, "was told to run webapp and does not"},
+		"daemon without the cluster": {func(s *stage) { s.daemon.unknown = true }, 1, `this balancer has no cluster "webapp"`},
+		"daemon does nothing":        {func(s *stage) { s.daemon.lazy = true; s.machine.Settle = 300 * time.Millisecond }, 1, "was told to run webapp and does not"},
 		"no IPVS": {func(s *stage) {
 			s.machine.OpenTable = func() (ipvs.Table, error) { return nil, fmt.Errorf("open: %w", netx.ErrNoIPVS) }
 		}, 5, "modprobe ip_vs"},
@@ -289,9 +289,9 @@ func TestMonitorTellsWhatIsWrong(t *testing.T) {
 		"daemon dead, other cluster in kernel":    {func(s *stage) { s.server.Close(); s.seed(8) }, 7, ""},
 		"daemon hung, kernel forwards":            {func(s *stage) { s.hang(); s.seed(7) }, 1, "no answer in time"},
 		"daemon hung, kernel empty":               {(*stage).hang, 7, ""},
-		"daemon runs it, kernel empty":            {func(s *stage) { s.balancer.running = true; s.balancer.delay = 1 << 30 }, 1, "lb balance runs webapp and the kernel has no service for mark 7"},
+		"daemon runs it, kernel empty":            {func(s *stage) { s.daemon.running = true; s.daemon.delay = 1 << 30 }, 1, "lb balance runs webapp and the kernel has no service for mark 7"},
 		"daemon does not run it, kernel forwards": {func(s *stage) { s.seed(7) }, 1, "lb balance does not run it"},
-		"daemon has no such cluster":              {func(s *stage) { s.balancer.unknown = true }, 7, ""},
+		"daemon has no such cluster":              {func(s *stage) { s.daemon.unknown = true }, 7, ""},
 		"no IPVS": {func(s *stage) {
 			s.machine.OpenTable = func() (ipvs.Table, error) { return nil, netx.ErrNoIPVS }
 		}, 7, ""},
@@ -333,7 +333,7 @@ func TestMonitorOutlastsARestartOfTheDaemon(t *testing.T) {
 			close(again)
 			return
 		}
-		server := &httptest.Server{Listener: l, Config: &http.Server{Handler: s.balancer}}
+		server := &httptest.Server{Listener: l, Config: &http.Server{Handler: s.daemon}}
 		server.Start()
 		again <- server
 	}()
@@ -351,8 +351,8 @@ func TestStopWithoutTheDaemon(t *testing.T) {
 	}{
 		"dead":                  {func(_ *testing.T, s *stage) { s.server.Close() }, took},
 		"hung":                  {func(_ *testing.T, s *stage) { s.hang() }, took + ": cannot reach lb balance"},
-		"lazy":                  {func(_ *testing.T, s *stage) { s.balancer.lazy = true }, took},
-		"knows no such cluster": {func(_ *testing.T, s *stage) { s.balancer.unknown = true }, took},
+		"lazy":                  {func(_ *testing.T, s *stage) { s.daemon.lazy = true }, took},
+		"knows no such cluster": {func(_ *testing.T, s *stage) { s.daemon.unknown = true }, took},
 		"dead, mistakes in config": {func(t *testing.T, s *stage) {
 			s.server.Close()
 			s.write(t, webConfig+"\nfoo = 1\n[clusters.webapp2]\nfwmark=\"x\"\n")
@@ -413,7 +413,7 @@ func TestStopOfWhatNobodyKnows(t *testing.T) {
 		"kernel empty":                     {func(s *stage) { s.server.Close() }, 0, ""},
 		"kernel has what others explain":   {func(s *stage) { s.server.Close(); s.seed(8) }, 0, ""},
 		"kernel has what nothing explains": {func(s *stage) { s.server.Close(); s.seed(8, 99) }, 1, "ipvsadm -D -f 99"},
-		"the daemon knows no such cluster": {func(s *stage) { s.balancer.unknown = true; s.seed(99) }, 0, ""},
+		"the daemon knows no such cluster": {func(s *stage) { s.daemon.unknown = true; s.seed(99) }, 0, ""},
 		"kernel without IPVS": {func(s *stage) {
 			s.server.Close()
 			s.machine.OpenTable = func() (ipvs.Table, error) { return nil, netx.ErrNoIPVS }
@@ -453,7 +453,7 @@ func TestStopThatTheKernelRefusesFails(t *testing.T) {
 func TestMonitorKeepsTheRecord(t *testing.T) {
 	s := newStage(t)
 	s.seed(7) // it ran before lb balance started, which adopted it
-	s.balancer.running = true
+	s.daemon.running = true
 	s.do(t, "monitor", 0, "")
 	s.server.Close()
 	remove(t, s.config)
