@@ -14,11 +14,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/braintree/lb/agent/agentcheck"
 	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
+	"github.com/braintree/lb/netx/systemd"
 	"github.com/braintree/lb/netx/tunnel"
 )
 
@@ -37,7 +39,9 @@ type Options struct {
 	Log     *slog.Logger
 	Version string // shown on the first line of GET /
 
-	Ready func() // called once, when requests are answered; nil: nothing
+	Ready   func()           // called once, when requests are answered; nil: nothing
+	Manager *systemd.Manager // is told how the agent does; nil: nobody
+	Sockets *listen.Sockets  // opened for the agent by the service manager; nil: none
 
 	// Tunnel sets this machine up as a real server for what is wanted, at start and after a reload, when agent.tunnel
 	// is enabled; it must be idempotent. nil: [agent.tunnel] is refused.
@@ -58,7 +62,11 @@ type Agent struct {
 	tcp     net.Listener
 	control net.Listener
 
-	current atomic.Pointer[set] // what is measured now; replaced as a whole by a reload
+	agentChecks *agentcheck.Server
+	firstPorts  *agentcheck.Change // bound by New, served by Run
+
+	current atomic.Pointer[set]       // what is measured now; replaced as a whole by a reload
+	watched atomic.Pointer[time.Time] // when the watch last went round
 	streams streams
 	scrape  *scrape
 
@@ -91,15 +99,20 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		}
 	}()
 	// The socket comes first: who holds it is the one agent, and may tidy up in data_dir.
-	if a.control, err = listener().Control(ctx, cfg.Agent.Control); err != nil {
+	if a.control, err = a.daemon().Control(ctx, cfg.Agent.Control); err != nil {
 		return nil, err
 	}
 	if a.forces, err = a.openForces(cfg); err != nil {
 		return nil, err
 	}
-	if a.tcp, err = listener().TCP(ctx, cfg.Agent.Listen); err != nil {
+	if a.tcp, err = a.daemon().TCP(ctx, cfg.Agent.Listen); err != nil {
 		return nil, err
 	}
+	a.agentChecks = a.newAgentChecks()
+	if a.firstPorts, err = a.agentChecks.Prepare(ctx, agentCheckPorts(cfg)); err != nil {
+		return nil, err
+	}
+	a.leaveSockets()
 	if err := a.setUpTunnel(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -130,6 +143,9 @@ func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
 
 func (a *Agent) closeListeners() error {
 	var errs []error
+	if a.firstPorts != nil {
+		errs = append(errs, a.firstPorts.Abandon())
+	}
 	for _, l := range []net.Listener{a.control, a.tcp} {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
@@ -168,14 +184,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopWatching()
 	wg.Go(func() { a.watch(watching) })
 	wg.Go(func() { a.streams.serve(watching) })
+	a.firstPorts.Commit()
+	a.firstPorts = nil
 	a.log.Info("agent is ready", "listen", a.tcp.Addr().String(), "control", a.control.Addr().String(), "services", len(first.services))
 	if a.opts.Ready != nil {
 		a.opts.Ready()
 	}
+	a.opts.Manager.Ready("%d services", len(first.services))
 
 	err := a.attend(ctx, checks, failed)
 
+	a.opts.Manager.Stopping()
 	stopWatching()
+	a.agentChecks.Close()
 	shutdown(changes, reads)
 	wg.Wait()
 	stopChecks()
@@ -184,16 +205,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// attend reloads when asked to, until ctx ends or a listener fails.
+// attend reloads when asked to and gives signs of life, until ctx ends or a listener fails.
 func (a *Agent) attend(ctx, checks context.Context, failed <-chan error) error {
+	ticks, stop := a.signsOfLife()
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-failed:
 			return err
+		case now := <-ticks:
+			a.signOfLife(now)
 		case <-a.opts.Reload:
-			a.reload(ctx, checks)
+			a.reloadAndTell(func() bool { return a.reload(ctx, checks) })
 		}
 	}
 }

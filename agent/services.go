@@ -78,23 +78,29 @@ func (a *Agent) probeFor(service string, cfg config.Check, nth int, spare *[]*pr
 }
 
 // reload takes a new configuration over, or changes nothing and says why. New checks have their first results before they
-// count, so that a reload does not take a service out.
-func (a *Agent) reload(ctx, checks context.Context) {
+// count, so that a reload does not take a service out. It tells whether the configuration was taken over.
+func (a *Agent) reload(ctx, checks context.Context) bool {
 	old := a.current.Load()
 	cfg, err := a.opts.Load()
 	if err != nil {
 		a.log.Error("reload refused; the agent goes on as it was", "err", err)
-		return
+		return false
 	}
 	next, err := a.build(cfg, old)
 	if err != nil {
 		a.log.Error("reload refused; the agent goes on as it was", "err", err)
-		return
+		return false
+	}
+	ports, err := a.agentChecks.Prepare(ctx, agentCheckPorts(cfg))
+	if err != nil {
+		a.log.Error("reload refused; the agent goes on as it was", "err", err)
+		return false
 	}
 	added, removed := without(next.probes(), old.probes()), without(old.probes(), next.probes())
 	a.start(checks, added)
 	settle(ctx, a.settleTime, added)
 	a.current.Store(next)
+	ports.Commit()
 	a.streams.refreshAll()
 	a.await(removed)
 	a.warnOfRestart(old.cfg.Agent, cfg.Agent)
@@ -102,6 +108,7 @@ func (a *Agent) reload(ctx, checks context.Context) {
 		a.log.Error("the tunnel is not set up as configured", "err", err)
 	}
 	a.log.Info("reloaded", "services", len(next.services), "checks_new", len(added), "checks_gone", len(removed))
+	return true
 }
 
 // without lists the probes of a that are not in b.

@@ -9,14 +9,16 @@ import (
 const watchInterval = time.Second
 
 // watch logs when a service goes down, comes back, is forced or no longer forced, once for each change, and ends the forces whose
-// time is over.
+// time is over. Each round is noted, for the signs of life.
 func (a *Agent) watch(ctx context.Context) {
 	seen := map[string]glance{}
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		a.endExpired(time.Now())
-		seen = a.logChanges(seen, time.Now())
+		now := time.Now()
+		seen = a.logChanges(seen, now)
+		a.watched.Store(&now)
 		select {
 		case <-ctx.Done():
 			return
