@@ -93,6 +93,9 @@ func run(p process) int {
 	app.Writer, app.ErrWriter = p.out, p.err
 	err := cmdline.Run(context.Background(), app, words)
 	exit.Report(p.err, err)
+	if name == "litmusctl" {
+		return exit.OfLitmusctl(err)
+	}
 	return exit.Status(err)
 }
 
@@ -138,12 +141,14 @@ func (p process) lb() *cli.App {
 
 // litmusctl is what litmus_paper's operators type.
 func (p process) litmusctl() *cli.App {
+	con := p.console()
+	con.Litmusctl = true
 	return &cli.App{
 		Name:        "litmusctl",
 		Usage:       "lists and forces the services of this app node (lb ctl, under litmus_paper's name)",
-		Description: exit.Statuses,
+		Description: exit.LitmusctlStatuses,
 		Flags:       []cli.Flag{configFlag()},
-		Commands:    ctl.ServiceCommands(p.console()),
+		Commands:    ctl.ServiceCommands(con),
 	}
 }
 

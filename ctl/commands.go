@@ -18,6 +18,9 @@ type Console struct {
 	Plain  bool // Out is no terminal
 	Getenv func(string) string
 	Load   Load // of check-config
+
+	// Litmusctl: this is called by litmus_paper's name. An empty reason that is given is then taken, as scripts do that.
+	Litmusctl bool
 }
 
 // The flags that several commands share. Each call makes new ones: urfave/cli keeps state in them.
@@ -98,13 +101,16 @@ func (con Console) force() *cli.Command {
 		Flags: []cli.Flag{
 			agentFlag(),
 			&cli.StringFlag{Name: "reason", Aliases: []string{"r"}, Usage: "`WHY`, for the next person who looks; asked for when it is not given"},
+			&cli.StringFlag{Name: "for", Usage: "`TIME` after which the force ends by itself: 90m, 2h, 3d (default: it stays until it is deleted)"},
 			&cli.BoolFlag{Name: "delete", Aliases: []string{"d"}, Usage: "take the force back"},
 		},
-		Description: `Without a service, every service of this app node is forced. A force stays until it is deleted, also over a restart.
+		Description: `Without a service, every service of this app node is forced. A force stays until it is deleted or its
+time (--for) is over, also over a restart. Each is written to audit.log in the agent's data_dir.
 
 Examples:
   lb ctl force down webapp -r "apt upgrades"
   lb ctl force down webapp -d
+  lb ctl force down webapp --for 2h -r "new disks"
   lb ctl force health 42 webapp -r "half of the disks are gone"
   lb ctl force health webapp -d
   lb ctl force down -r "moving to another rack"`,
@@ -122,8 +128,12 @@ func (con Console) runForce(c *cli.Context) error {
 		return err
 	}
 	f.Who = Who(con.Getenv)
-	f.Reason = c.String("reason")
-	if !f.Delete && CleanReason(f.Reason) == "" {
+	f.Reason, f.For = c.String("reason"), c.String("for")
+	if f.Delete && f.For != "" {
+		return cmdline.Usagef("--for says how long a force is to last; with -d it ends now")
+	}
+	given := con.Litmusctl && c.IsSet("reason")
+	if !f.Delete && !given && CleanReason(f.Reason) == "" {
 		if f.Reason, err = AskReason(con.In, con.Out); err != nil {
 			return err
 		}

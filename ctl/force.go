@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,11 +24,12 @@ type Force struct {
 	Health  int    // for health: the ceiling, 0–100
 	Service string // "" is every service of this agent
 	Delete  bool   // take it back
-	Reason  string // why; not used when deleting
+	Reason  string // why
+	For     string // how long, such as 2h or 3d; "" is until it is deleted
 	Who     string // the operator's user name
 }
 
-const forceUsage = "lb ctl force down|up|health N [SERVICE] [-r REASON] [-d]"
+const forceUsage = "lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]"
 
 // ParseForce reads the arguments of force. A number is needed to force a health and may be given to take it back; it is never
 // taken for a service, nor a service for it.
@@ -90,7 +92,7 @@ func AskReason(in io.Reader, out io.Writer) (string, error) {
 		if !strings.HasSuffix(line, "\n") {
 			_, _ = io.WriteString(out, "\n") // end the line of the question
 		}
-		return "", cmdline.Usagef("nothing was forced: a reason is needed, as in -r \"apt upgrades\"")
+		return "", &cmdline.UsageError{Text: "nothing was forced: a reason is needed, as in -r \"apt upgrades\"", Option: true}
 	}
 	return line, nil
 }
@@ -125,12 +127,19 @@ func (f Force) Do(ctx context.Context, out io.Writer, c *client.Client) error {
 	}
 	if f.Delete {
 		q.Method, q.Form = http.MethodDelete, nil
-		q.Path += "?" + url.Values{"who": {f.Who}}.Encode()
+		query := url.Values{"who": {f.Who}}
+		if reason := CleanReason(f.Reason); reason != "" {
+			query.Set("reason", reason)
+		}
+		q.Path += "?" + query.Encode()
 	} else {
 		q.Form.Set("reason", CleanReason(f.Reason))
 		q.Form.Set("who", f.Who)
 		if f.Kind == "health" {
 			q.Form.Set("health", strconv.Itoa(f.Health))
+		}
+		if f.For != "" {
+			q.Form.Set("for", f.For)
 		}
 	}
 	a, err := c.Ask(ctx, q)
@@ -146,7 +155,13 @@ func (f Force) Do(ctx context.Context, out io.Writer, c *client.Client) error {
 	if err := judge(a, client.Agent()); err != nil {
 		return err
 	}
-	return print(out, a)
+	if err := print(out, a); err != nil {
+		return err
+	}
+	if f.For != "" && !f.Delete && !bytes.Contains(a.Body, []byte("ends by itself at")) {
+		return errors.New("this agent does not know --for: the force is there, and stays until it is deleted")
+	}
+	return nil
 }
 
 // missing says which of the two things was not found.

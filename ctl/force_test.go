@@ -44,8 +44,8 @@ func TestParseForceRefuses(t *testing.T) {
 		del  bool
 		want string
 	}{
-		"nothing":                    {"", false, "what should be forced? lb ctl force down|up|health N [SERVICE] [-r REASON] [-d]"},
-		"another word":               {"sideways webapp", false, `cannot force "sideways": lb ctl force down|up|health N [SERVICE] [-r REASON] [-d]`},
+		"nothing":                    {"", false, "what should be forced? lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]"},
+		"another word":               {"sideways webapp", false, `cannot force "sideways": lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]`},
 		"number forgotten":           {"health webapp", false, `health needs a number from 0 to 100 before the service, not "webapp": lb ctl force health N [SERVICE]`},
 		"number behind the service":  {"health webapp 42", false, `health needs a number from 0 to 100 before the service, not "webapp": lb ctl force health N [SERVICE]`},
 		"number forgotten, all":      {"health", false, "health needs a number from 0 to 100: lb ctl force health N [SERVICE]"},
@@ -72,6 +72,7 @@ func TestForceSpeaksToTheAgent(t *testing.T) {
 		"POST /webapp/down":     {201, "File created", ""},
 		"POST /down":            {201, "File created", ""},
 		"POST /webapp/health":   {201, "File created", ""},
+		"POST /timed/up":        {201, "File created\nIt ends by itself at 2026-11-23T14:00:00Z.\n", ""},
 		"DELETE /webapp/health": {200, "File deleted", ""},
 		"DELETE /up":            {200, "File deleted", ""},
 		"POST /down/down":       {400, "a reason is needed", ""},
@@ -97,6 +98,15 @@ func TestForceSpeaksToTheAgent(t *testing.T) {
 			"DELETE /webapp/health who=ann", "File deleted\n", "",
 		},
 		"all up deleted": {Force{Kind: "up", Delete: true, Who: "ann"}, "DELETE /up who=ann", "File deleted\n", ""},
+		"for a time": {
+			Force{Kind: "up", Service: "timed", Reason: "x", Who: "ann", For: "2h"},
+			"POST /timed/up for=2h&reason=x&who=ann", "File created\nIt ends by itself at 2026-11-23T14:00:00Z.\n", "",
+		},
+		"for a time, of an agent that does not know it": {
+			Force{Kind: "down", Reason: "x", Who: "ann", For: "2h"},
+			"POST /down for=2h&reason=x&who=ann", "File created\n", "this agent does not know --for: the force is there, and stays until it is deleted",
+		},
+		"deleted with a reason": {Force{Kind: "up", Delete: true, Who: "ann", Reason: "done"}, "DELETE /up reason=done&who=ann", "File deleted\n", ""},
 		"not forced": {
 			Force{Kind: "down", Service: "webapp", Delete: true},
 			"DELETE /webapp/down who=", "NOT FOUND\n", "nothing to delete: webapp is not forced down: `lb ctl list` shows what is forced",

@@ -26,7 +26,10 @@ type Flag struct {
 }
 
 // UsageError says that the command line itself is wrong. Its text is one line, for the person who typed it.
-type UsageError struct{ Text string }
+type UsageError struct {
+	Text   string
+	Option bool // an option is wrong or missing, not an argument
+}
 
 // Error returns the text.
 func (e *UsageError) Error() string { return e.Text }
@@ -34,6 +37,11 @@ func (e *UsageError) Error() string { return e.Text }
 // Usagef makes a UsageError.
 func Usagef(format string, args ...any) error {
 	return &UsageError{Text: fmt.Sprintf(format, args...)}
+}
+
+// optionf makes a UsageError about an option.
+func optionf(format string, args ...any) error {
+	return &UsageError{Text: fmt.Sprintf(format, args...), Option: true}
 }
 
 // negative tells a negative number, which is an argument, from a flag.
@@ -125,17 +133,17 @@ func (a *arrangement) flag(args []string) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, Usagef("no flag %q%s", strings.SplitN(word, "=", 2)[0], a.advise(name, a.flagNames()))
+	return 0, optionf("no flag %q%s", strings.SplitN(word, "=", 2)[0], a.advise(name, a.flagNames()))
 }
 
 // flagWithValue takes a flag whose value is the next word.
 func (a *arrangement) flagWithValue(name string, args []string) (int, error) {
 	if len(args) < 2 {
-		return 0, Usagef("flag %s needs a value", args[0])
+		return 0, optionf("flag %s needs a value", args[0])
 	}
 	next := strings.TrimLeft(args[1], "-")
 	if _, known := a.find(next); known && args[1] != next {
-		return 0, Usagef("flag %s needs a value; a value that begins with a dash is written %s=%s", args[0], dashed(name), args[1])
+		return 0, optionf("flag %s needs a value; a value that begins with a dash is written %s=%s", args[0], dashed(name), args[1])
 	}
 	a.flags = append(a.flags, given{name, args[:2]})
 	return 2, nil
@@ -185,7 +193,7 @@ func (a *arrangement) words() ([]string, error) {
 			if a.help {
 				continue
 			}
-			return nil, Usagef("no flag %q%s", g.words[0], a.advise(g.name, a.flagNames()))
+			return nil, optionf("no flag %q%s", g.words[0], a.advise(g.name, a.flagNames()))
 		}
 		behind[level] = append(behind[level], g.words...)
 	}

@@ -13,7 +13,7 @@ func Run(ctx context.Context, app *cli.App, words []string) error {
 	if err != nil {
 		return err
 	}
-	refuse := func(_ *cli.Context, err error, _ bool) error { return Usagef("%v", err) }
+	refuse := func(_ *cli.Context, err error, _ bool) error { return optionf("%v", err) }
 	app.HideVersion = true
 	app.HideHelpCommand = true // Arrange makes a flag of the word
 	app.ExitErrHandler = func(*cli.Context, error) {}

@@ -65,6 +65,25 @@ func Status(err error) int {
 	return Failed
 }
 
+// OfLitmusctl maps an error, or nil, to the status that litmus_paper's own litmusctl has: 2 for what the agent refuses, also
+// where that is seen before it is asked, and 1 for whatever else goes wrong.
+func OfLitmusctl(err error) int {
+	usage := (*cmdline.UsageError)(nil)
+	switch status := Status(err); {
+	case status == Done:
+		return Done
+	case status == Refused && !(errors.As(err, &usage) && usage.Option):
+		return Refused
+	}
+	return Failed
+}
+
+// LitmusctlStatuses is what `litmusctl help` says about them.
+const LitmusctlStatuses = `Exit status:
+    0  done
+    1  failed: the agent cannot be reached, an option or the configuration is wrong, or the service is down (status)
+    2  refused: there is no such service, command or force`
+
 // Report tells the operator what went wrong, once.
 func Report(w io.Writer, err error) {
 	var mistakes config.Mistakes

@@ -54,3 +54,26 @@ func TestStatusAndReport(t *testing.T) {
 		})
 	}
 }
+
+func TestLitmusctlHasTheOriginalsStatuses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err    error
+		status int
+	}{
+		"nothing":            {nil, 0},
+		"any error":          {errors.New("no luck"), 1},
+		"service down":       {ctl.ErrDown, 1},
+		"wrong argument":     {cmdline.Usagef("cannot force %q", "sideways"), 2},
+		"wrong option":       {&cmdline.UsageError{Text: "no flag", Option: true}, 1},
+		"refused":            {fmt.Errorf("force: %w", &ctl.RefusedError{Text: "no"}), 2},
+		"configuration":      {config.Mistakes{{Problem: "is wrong"}}, 1},
+		"status of a kernel": {fmt.Errorf("open: %w", netx.ErrNoIPVS), 1},
+	} {
+		if got := OfLitmusctl(tt.err); got != tt.status {
+			t.Errorf("%s: status %d, want %d", name, got, tt.status)
+		}
+		if !strings.Contains(LitmusctlStatuses, fmt.Sprintf("\n    %d  ", tt.status)) {
+			t.Errorf("%s: the help does not explain status %d", name, tt.status)
+		}
+	}
+}
