@@ -65,6 +65,7 @@ func answerChange(w http.ResponseWriter, r *http.Request, change audit.Change, f
 func (a *Agent) endExpired(now time.Time) {
 	ended, err := a.forces.Expire(now)
 	for _, f := range ended {
+		a.forceChanged(f.Service) // in case somebody has set the clock forward, which timers do not notice
 		a.log.Info("a force has ended by itself", "service", f.Service, "kind", f.Kind, "reason", f.Reason, "who", f.Who, "given", f.At, "expires", f.Expires)
 		a.record(entry(audit.Expired, f)) // what fails is logged; there is nobody to tell
 	}

@@ -26,7 +26,7 @@ const (
 	// maxRecent is how many events of a service are kept for clients that come back, and how many an open stream may be behind.
 	maxRecent = 32
 
-	// maxNap bounds how long the expiry of a force goes untold when somebody sets the clock forward.
+	// maxNap is how long the streams sleep when nothing is about to change by the passing of time.
 	maxNap = time.Minute
 )
 

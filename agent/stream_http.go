@@ -39,9 +39,9 @@ func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, se
 		return
 	}
 	defer a.streams.leave(s)
-	// The server's own deadlines are for answers that end. Past its read deadline net/http would take the client for gone.
+	// The server's own deadline for answers is for those that end; each event has its own.
 	c := http.NewResponseController(w)
-	if err := c.SetReadDeadline(time.Time{}); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(streamWriteTime)); err != nil {
 		answer(w, http.StatusInternalServerError, "stream without a deadline: "+err.Error()+"\n")
 		return
 	}
