@@ -163,13 +163,13 @@ func newBench(t testing.TB, cfg *config.Config) *bench {
 }
 
 // running makes an agent that serves until the test ends, or stop is called.
-func running(t *testing.T, cfg *config.Config) (b *bench, stop func() error) {
+func running(t testing.TB, cfg *config.Config) (b *bench, stop func() error) {
 	t.Helper()
 	return runningWith(t, cfg, func(*Options) {})
 }
 
 // runningWith is running with options of the test's own.
-func runningWith(t *testing.T, cfg *config.Config, set func(*Options)) (b *bench, stop func() error) {
+func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench, stop func() error) {
 	t.Helper()
 	b = &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
 	ready := make(chan struct{})

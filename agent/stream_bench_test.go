@@ -1,0 +1,207 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/config"
+)
+
+// Figures: go test -run '^$' -bench 'Event|Streams' -benchtime 2000x ./agent
+
+// latencies are how long single events took.
+type latencies []time.Duration
+
+// at gives the time within which a share of the events arrived.
+func (l latencies) at(share float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(l))
+	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
+}
+
+func (l latencies) report(b *testing.B) {
+	for name, share := range map[string]float64{"p50-µs": 0.5, "p99-µs": 0.99, "max-µs": 1} {
+		b.ReportMetric(float64(l.at(share).Nanoseconds())/1e3, name)
+	}
+}
+
+// forceToEvent forces a service n times, each when the event of the one before has been read. The times count from the force
+// being in effect, and from the request over the control socket, which ends in a disk that keeps the force.
+func forceToEvent(t testing.TB, n, others int) (fromEffect, fromRequest latencies) {
+	dir := shortDir(t)
+	b, _ := running(t, configIn(dir, webapp("true")))
+	defer crowd(t, b, others)()
+	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.close()
+	w.event()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "agent.sock"))
+	}}
+	defer transport.CloseIdleConnections()
+	post := func(query string) {
+		answer, err := (&http.Client{Transport: transport}).Post("http://agent/webapp/health?"+query, "", nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if answer.StatusCode != 201 {
+			t.Error(answer.Status)
+		}
+		io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+	}
+	for i := range n {
+		if err := b.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 50, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		b.forceChanged("webapp")
+		w.event()
+		fromEffect = append(fromEffect, time.Since(begun))
+
+		begun = time.Now()
+		var posting sync.WaitGroup
+		posting.Go(func() { post(fmt.Sprintf("health=%d", 50+i%50)) })
+		w.event()
+		fromRequest = append(fromRequest, time.Since(begun))
+		posting.Wait()
+	}
+	return fromEffect, fromRequest
+}
+
+// resultToEvent has a check flip between well and not n times. The times count from the end of its run.
+func resultToEvent(t testing.TB, n, others int) (l latencies) {
+	b, _ := running(t, configIn(shortDir(t), webapp("true")))
+	ended := make([]atomic.Int64, 2*n+10) // by the number of the run, in nanoseconds
+	epoch := time.Now()
+	s := &scripted{run: func(_ context.Context, run int) check.Result {
+		if run < len(ended) {
+			ended[run].Store(int64(time.Since(epoch)))
+		}
+		return check.Result{OK: run%2 == 0, Detail: fmt.Sprintf("run %d", run)}
+	}}
+	p := newProbe("webapp", config.Check{Role: config.Dependency, Type: "scripted", Interval: 10 * time.Millisecond, Timeout: 5 * time.Millisecond}, s, "app01", 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer func() {
+		cancel()
+		<-p.done
+	}()
+	old := b.current.Load()
+	b.start(ctx, []*probe{p})
+	svc := &service{name: "webapp", depends: append([]*probe{p}, old.byName["webapp"].depends...), metrics: old.byName["webapp"].metrics}
+	b.current.Store(&set{cfg: old.cfg, services: []*service{svc}, byName: map[string]*service{"webapp": svc}})
+	defer crowd(t, b, others)()
+	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.close()
+	w.event() // of a run that ended before
+	for {
+		e := w.event()
+		now := time.Since(epoch)
+		h := e.health(t)
+		if h.Health > 0 {
+			continue
+		}
+		var run int
+		if _, err := fmt.Sscanf(h.Reason, "Dependency::Scripted(x): run %d", &run); err != nil {
+			t.Fatalf("reason %q: %v", h.Reason, err)
+		}
+		if run >= len(ended) {
+			return l
+		}
+		l = append(l, now-time.Duration(ended[run].Load()))
+	}
+}
+
+// crowd opens n further streams, and reads and drops what they send, until it is told to end.
+func crowd(t testing.TB, b *bench, n int) (end func()) {
+	t.Helper()
+	var conns []net.Conn
+	var reading sync.WaitGroup
+	for range n {
+		c := dial(t, b)
+		fmt.Fprintf(c, "GET /webapp/watch HTTP/1.1\r\nHost: app01\r\n\r\n")
+		line, err := bufio.NewReaderSize(c, 16).ReadString('\n')
+		if err != nil || line != "HTTP/1.1 200 OK\r\n" {
+			t.Fatalf("stream %d: %q, %v", len(conns), line, err)
+		}
+		reading.Go(func() { io.Copy(io.Discard, c) })
+		conns = append(conns, c)
+	}
+	return func() {
+		for _, c := range conns {
+			c.Close()
+		}
+		reading.Wait()
+	}
+}
+
+// eventBound is far above what events take, so that the tests hold on a machine that is busy; the benchmarks have the figures.
+const eventBound = 250 * time.Millisecond
+
+func TestEventsFollowForcesAndResultsSoon(t *testing.T) {
+	fromEffect, fromRequest := forceToEvent(t, 50, 10)
+	for name, l := range map[string]latencies{"force in effect": fromEffect, "request for a force": fromRequest, "result": resultToEvent(t, 25, 10)} {
+		if got := l.at(0.5); len(l) < 20 || got > eventBound {
+			t.Errorf("from the %s to the event: median %s of %d, want at most %s", name, got, len(l), eventBound)
+		}
+	}
+}
+
+func BenchmarkForceToEvent(b *testing.B) {
+	for _, others := range []int{0, 100} {
+		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
+			fromEffect, fromRequest := forceToEvent(b, b.N, others)
+			fromEffect.report(b)
+			b.ReportMetric(float64(fromRequest.at(0.5).Microseconds()), "request-p50-µs")
+			b.ReportMetric(float64(fromRequest.at(0.99).Microseconds()), "request-p99-µs")
+		})
+	}
+}
+
+func BenchmarkResultToEvent(b *testing.B) {
+	for _, others := range []int{0, 100} {
+		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
+			resultToEvent(b, b.N, others).report(b)
+		})
+	}
+}
+
+// BenchmarkStreams tells what open streams take of memory, with both ends in this process, and of processor time to reach all.
+func BenchmarkStreams(b *testing.B) {
+	const streams = 1000
+	agent, _ := running(b, configIn(shortDir(b), webapp("true")))
+	memory := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	before := memory()
+	end := crowd(b, agent, streams)
+	defer end()
+	w := watch(b, plainClient(b), "http://"+agent.Addr().String()+"/webapp/watch", "")
+	defer w.close()
+	w.event()
+	after := memory()
+	for i := 0; b.Loop(); i++ {
+		if err := agent.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 2, At: time.Now()}); err != nil {
+			b.Fatal(err)
+		}
+		agent.forceChanged("webapp")
+		w.event()
+	}
+	b.ReportMetric(float64(after-before)/streams, "B/stream")
+}
