@@ -19,6 +19,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/mark"
+	"github.com/braintree/lb/netx/systemd"
 )
 
 // shutdownTimeout is how long answers under way may take when the daemon ends.
@@ -34,6 +35,7 @@ type Options struct {
 	Log       *slog.Logger             // nil is silence
 	Version   string                   // of lb, for GET /
 	Ready     func()                   // called once what runs at the start is in the kernel; may be nil
+	Manager   *systemd.Manager         // is told how the balancer does; nil is nobody
 	NewPoller func(config.Node) Poller // nil is NewHTTPPoller
 }
 
@@ -60,6 +62,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	if _, err := o.Marks.List(ctx); err != nil {
 		return nil, fmt.Errorf("read the kernel's marking rules: %w", err)
 	}
+	o.Ready = tellReady(o)
 	b := &Balancer{options: o, cfg: cfg.Balancer, engine: newEngine(o)}
 	b.log = b.engine.log
 	// The socket comes first: who holds it is the one balancer.
@@ -103,10 +106,12 @@ func (b *Balancer) Run(ctx context.Context) error {
 		})
 	}
 	running.Go(func() { b.reloads(ctx) })
+	running.Go(func() { b.signs(ctx) })
 	b.checkSettings()
 	b.log.Info("lb balance runs", "version", b.options.Version, "listen", b.tcp.Addr().String(), "control", b.cfg.Control)
 
 	<-ctx.Done()
+	b.options.Manager.Stopping()
 	b.shutdown(servers)
 	stopEngine()
 	running.Wait()
@@ -140,21 +145,7 @@ func (b *Balancer) reloads(ctx context.Context) {
 				return
 			}
 		}
-		cfg, err := b.options.Load()
-		if err != nil {
-			b.refuse(err)
-			continue
-		}
-		if err := b.engine.Reload(ctx, cfg); err != nil {
-			if ctx.Err() == nil {
-				b.refuse(err)
-			}
-			continue
-		}
-		if cfg.Balancer != b.cfg {
-			b.log.Warn("reload: [balancer] has changed, which takes effect when lb balance is started again")
-		}
-		b.log.Info("config reloaded", "clusters", len(cfg.Clusters))
+		b.reload(ctx)
 	}
 }
 

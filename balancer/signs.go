@@ -1,0 +1,59 @@
+package balancer
+
+import (
+	"context"
+	"time"
+)
+
+// tellReady wraps what is to be called when the balancer is ready, so that the service manager knows, too.
+func tellReady(o Options) func() {
+	return func() {
+		o.Manager.Ready("what is to run is in the kernel")
+		if o.Ready != nil {
+			o.Ready()
+		}
+	}
+}
+
+// signs gives the service manager signs of life until ctx ends: each is carried by the goroutine that owns the clusters, between two of
+// its cycles. When that hangs there is none, and the manager starts lb balance anew, which leaves the kernel as it is. A kernel that
+// refuses is no reason: it is asked again in the next cycle.
+func (b *Balancer) signs(ctx context.Context) {
+	every := b.options.Manager.Beat()
+	if every == 0 {
+		return
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if b.engine.do(ctx, func(context.Context) { b.options.Manager.Alive() }) != nil {
+			return // the balancer ends
+		}
+	}
+}
+
+// reload loads the config anew and takes it over. The service manager is told when that begins and how it went.
+func (b *Balancer) reload(ctx context.Context) {
+	b.options.Manager.Reloading()
+	cfg, err := b.options.Load()
+	if err == nil {
+		err = b.engine.Reload(ctx, cfg)
+	}
+	if err != nil {
+		b.options.Manager.Ready("the last reload was refused, see the log")
+		if ctx.Err() == nil {
+			b.refuse(err)
+		}
+		return
+	}
+	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
+	if cfg.Balancer != b.cfg {
+		b.log.Warn("reload: [balancer] has changed, which takes effect when lb balance is started again")
+	}
+	b.log.Info("config reloaded", "clusters", len(cfg.Clusters))
+}
