@@ -20,12 +20,27 @@ type Config struct {
 
 // Agent configures the daemon of an app node.
 type Agent struct {
-	Listen        string // TCP address for reads, "host:port" or ":port"
-	Control       string // path of the Unix socket for changes
-	AgentCheck    string // TCP address for HAProxy's agent checks that name the service; "" is none
-	DataDir       string // folder for forced states
-	TrustLoopback bool   // allow changes over TCP from 127.0.0.0/8 and ::1, as the originals did
-	Tunnel        Tunnel // [agent.tunnel]
+	Listen     string // TCP address for reads, "host:port" or ":port"
+	Control    string // path of the Unix socket for changes
+	AgentCheck string // TCP address for HAProxy's agent checks that name the service; "" is none
+	DataDir    string // folder for forced states
+	Access
+	Tunnel Tunnel // [agent.tunnel]
+}
+
+// Access says who may change something on a daemon. Over its control socket, root and the daemon's own user always may.
+type Access struct {
+	ControlGroup  string // of whose members the control socket takes changes, too; "" is none
+	TrustLoopback bool   // take changes over TCP from 127.0.0.0/8 and ::1, as the originals did
+	TokenFile     string // holds the token that lets who has it make changes over TCP; "" is none
+	TLS           TLS    // [agent.tls], [balancer.tls]
+}
+
+// TLS makes a daemon answer TLS, beside plain HTTP, on its TCP address.
+type TLS struct {
+	CertFile     string // the daemon's certificate, with those between it and its CA; "" is no TLS
+	KeyFile      string // its private key
+	ClientCAFile string // certificates of the CAs whose clients may make changes; "" is none
 }
 
 // TunnelDir is the folder where the tunnel set-up keeps what it found, apart from the forces.
@@ -66,10 +81,10 @@ type Check struct {
 
 // Balancer configures the daemon of a load balancer.
 type Balancer struct {
-	Listen        string // TCP address for reads, "host:port"
-	Control       string // path of the Unix socket for changes
-	TrustLoopback bool   // allow changes over TCP from 127.0.0.0/8 and ::1, as the originals did
-	SetSysctls    bool   // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
+	Listen  string // TCP address for reads, "host:port"
+	Control string // path of the Unix socket for changes
+	Access
+	SetSysctls bool // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
 }
 
 // Cluster is one balanced service: virtual IPs, their mark, and the nodes behind it.

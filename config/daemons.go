@@ -14,12 +14,12 @@ const socketPathMax = 107
 // agent reads [agent].
 func (l *loader) agent(d *decoder) Agent {
 	a := Agent{
-		Listen:        l.listen(d, "listen", defaultAgentListen),
-		AgentCheck:    l.listen(d, "agent_check", defaultAgentCheck),
-		Control:       control(d, defaultAgentControl),
-		DataDir:       absolute(d, "data_dir", defaultDataDir),
-		TrustLoopback: d.boolean("trust_loopback", defaultTrustLoopback),
-		Tunnel:        Tunnel{Enabled: defaultTunnelEnabled},
+		Listen:     l.listen(d, "listen", defaultAgentListen),
+		AgentCheck: l.listen(d, "agent_check", defaultAgentCheck),
+		Control:    control(d, defaultAgentControl),
+		DataDir:    absolute(d, "data_dir", defaultDataDir),
+		Access:     access(d),
+		Tunnel:     Tunnel{Enabled: defaultTunnelEnabled},
 	}
 	if t, ok := d.table("tunnel"); ok {
 		a.Tunnel.Enabled = t.boolean("enabled", defaultTunnelEnabled)
@@ -34,10 +34,10 @@ func (l *loader) agent(d *decoder) Agent {
 // balancer reads [balancer].
 func (l *loader) balancer(d *decoder) Balancer {
 	b := Balancer{
-		Listen:        l.listen(d, "listen", defaultBalancerListen),
-		Control:       control(d, defaultBalancerControl),
-		TrustLoopback: d.boolean("trust_loopback", defaultTrustLoopback),
-		SetSysctls:    d.boolean("set_sysctls", defaultSetSysctls),
+		Listen:     l.listen(d, "listen", defaultBalancerListen),
+		Control:    control(d, defaultBalancerControl),
+		Access:     access(d),
+		SetSysctls: d.boolean("set_sysctls", defaultSetSysctls),
 	}
 	d.done()
 	return b

@@ -15,6 +15,10 @@ const (
 	defaultAgentCheck = ""
 	// The originals let any local process force a service; who needs that has to say so.
 	defaultTrustLoopback = false
+	// Who is not root has to be named: a group is easily larger than one thinks.
+	defaultControlGroup = ""
+	// No token and no TLS: what proves who asks over TCP are secrets that only the operator can make.
+	defaultFile = ""
 	// A daemon that measures should not change the network of its machine unasked.
 	defaultTunnelEnabled = false
 

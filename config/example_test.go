@@ -66,12 +66,14 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		[agent]
 		unknown_xyzzy = 1
 		tunnel = { unknown_xyzzy = 1 }
+		tls = { unknown_xyzzy = 1 }
 		[services.webapp]
 		unknown_xyzzy = 1
 		depends = [ { type = "constant", unknown_xyzzy = 1 } ]
 		metrics = [ { type = "constant", unknown_xyzzy = 1 } ]
 		[balancer]
 		unknown_xyzzy = 1
+		tls = { unknown_xyzzy = 1 }
 		[clusters.webapp]
 		unknown_xyzzy = 1
 		vips = [ { unknown_xyzzy = 1 } ]
@@ -100,7 +102,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 			}
 		}
 	}
-	if tables != 10 {
-		t.Errorf("the keys of %d tables are known, not of 10, by:\n%v", tables, err)
+	if tables != 12 {
+		t.Errorf("the keys of %d tables are known, not of 12, by:\n%v", tables, err)
 	}
 }
