@@ -27,7 +27,9 @@ import (
 	"github.com/braintree/lb/ctl/exit"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab/demo"
+	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/mark"
+	"github.com/braintree/lb/netx/systemd"
 	"github.com/braintree/lb/netx/tunnel"
 	"github.com/braintree/lb/ocf"
 )
@@ -202,9 +204,13 @@ Examples:
 				if err != nil {
 					return err
 				}
+				sockets, err := listen.Inherit()
+				if err != nil {
+					return err
+				}
 				setup := tunnel.New(cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
-					Load: r.load, Reload: r.reload, Log: r.log, Version: version(),
+					Load: r.load, Reload: r.reload, Log: r.log, Version: version(), Manager: r.manager, Sockets: sockets,
 					Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
 						_, err := setup.Up(ctx, want)
 						return err
@@ -246,7 +252,10 @@ Examples:
 					return err
 				}
 				defer marks.Close()
-				o := balancer.Options{Load: r.load, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version()}
+				o := balancer.Options{
+					Load: r.load, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
+					Manager: r.manager,
+				}
 				if c.Bool("dry-run") {
 					return balancer.DryRun(ctx, o, p.out)
 				}
@@ -262,9 +271,10 @@ Examples:
 
 // running is what both daemons work with.
 type running struct {
-	load   func() (*config.Config, error)
-	reload <-chan struct{}
-	log    *slog.Logger
+	load    func() (*config.Config, error)
+	reload  <-chan struct{}
+	log     *slog.Logger
+	manager *systemd.Manager
 }
 
 // daemon runs a daemon until a signal ends it.
@@ -276,9 +286,13 @@ func (p process) daemon(c *cli.Context, do func(context.Context, running) error)
 	if err != nil {
 		return err
 	}
+	manager, err := systemd.New(log)
+	if err != nil {
+		return err
+	}
 	path := c.String("config")
 	return daemon.Until(c.Context, func(ctx context.Context, reload <-chan struct{}) error {
-		return do(ctx, running{load: func() (*config.Config, error) { return load(path) }, reload: reload, log: log})
+		return do(ctx, running{load: func() (*config.Config, error) { return load(path) }, reload: reload, log: log, manager: manager})
 	})
 }
 
