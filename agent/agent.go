@@ -61,6 +61,7 @@ type Agent struct {
 
 	tcp     net.Listener
 	control net.Listener
+	guard   *listen.Guard // who may change something
 
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
@@ -99,7 +100,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		}
 	}()
 	// The socket comes first: who holds it is the one agent, and may tidy up in data_dir.
-	if a.control, err = a.daemon().Control(ctx, cfg.Agent.Control); err != nil {
+	if err = a.bindControl(ctx, cfg.Agent); err != nil {
 		return nil, err
 	}
 	if a.forces, err = a.openForces(cfg); err != nil {
@@ -173,7 +174,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, s := range []struct {
 		server *http.Server
 		l      net.Listener
-	}{{reads, listen.Limit(a.tcp, maxReaders)}, {changes, listen.Limit(a.control, maxChangers)}} {
+	}{{reads, listen.Limit(a.guard.Secure(a.tcp), maxReaders)}, {changes, listen.Limit(a.control, maxChangers)}} {
 		wg.Go(func() {
 			if err := s.server.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve on %s: %w", s.l.Addr(), err)

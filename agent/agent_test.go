@@ -20,6 +20,7 @@ import (
 
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/listen"
 )
 
 func TestMain(m *testing.M) {
@@ -199,9 +200,17 @@ func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench
 	return b, stop
 }
 
+// asRoot makes root the sender of a request that comes over the socket.
+func asRoot(r *http.Request, over way) *http.Request {
+	if over != overSocket {
+		return r
+	}
+	return r.WithContext(listen.WithCredentials(r.Context(), listen.Credentials{UID: 0, PID: 42}))
+}
+
 // ask sends a request to a handler of the agent and gives the answer.
 func (b *bench) ask(over way, method, target, body string, header ...string) *http.Response {
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r := asRoot(httptest.NewRequest(method, target, strings.NewReader(body)), over)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -16,9 +15,11 @@ import (
 
 // change forces a service (or all, with service "") on POST, and ends a force on DELETE.
 func (a *Agent) change(w http.ResponseWriter, r *http.Request, over way, service string, kind score.Kind) {
-	if refusal := a.refusal(r, over); refusal != "" {
-		a.log.Info("a change was refused", "service", service, "kind", kind, "method", r.Method, "peer", listen.Peer(r), "cause", refusal)
-		answer(w, http.StatusForbidden, refusal+"\n")
+	r, refusal := a.admit(over)(r, "lb ctl force")
+	if refusal != nil {
+		a.log.Info("a change was refused", "service", service, "kind", kind, "method", r.Method, "peer", listen.Peer(r), "cause", refusal.Text)
+		refusal.Header(w.Header())
+		answer(w, refusal.Status, refusal.Text+"\n")
 		return
 	}
 	if r.Method == http.MethodDelete {
@@ -26,24 +27,6 @@ func (a *Agent) change(w http.ResponseWriter, r *http.Request, over way, service
 		return
 	}
 	a.force(w, r, service, kind)
-}
-
-// refusal says why this client may make no changes, and what to do about it; "" when it may.
-func (a *Agent) refusal(r *http.Request, over way) string {
-	if over == overSocket {
-		return ""
-	}
-	current := a.current.Load().cfg.Agent
-	switch {
-	case !current.TrustLoopback:
-		return fmt.Sprintf("Changes are not taken here. Make them on the machine itself with `lb ctl force`, which asks the agent's socket %s; "+
-			"or set agent.trust_loopback = true there to take them over TCP from 127.0.0.1 and ::1.", a.control.Addr())
-	case !listen.FromLoopback(r):
-		return "Changes are taken from 127.0.0.1 and ::1 only. Make them on the machine itself, with `lb ctl force`."
-	case listen.FromWebPage(r):
-		return "Changes are not taken from web pages of other sites. Use `lb ctl force`."
-	}
-	return ""
 }
 
 func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, kind score.Kind) {

@@ -15,8 +15,8 @@ import (
 type way int
 
 const (
-	overTCP    way = iota // reads; changes only from this machine, and only with agent.trust_loopback
-	overSocket            // reads and changes: the socket's mode says who may
+	overTCP    way = iota // reads; changes by token, client certificate, or agent.trust_loopback
+	overSocket            // reads; changes by the peer's credentials
 )
 
 const (

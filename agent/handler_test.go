@@ -116,7 +116,7 @@ func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
 				r.Header.Set("Content-Type", tc.contentType)
 			}
 			w := httptest.NewRecorder()
-			b.handler(overSocket).ServeHTTP(w, r)
+			b.handler(overSocket).ServeHTTP(w, asRoot(r, overSocket))
 			if f, ok := b.forces.InEffect("webapp", time.Now()); w.Code != 201 || !ok || f.Reason != tc.want || f.Who == "" {
 				t.Errorf("%d %s; kept %+v, want the reason %q", w.Code, w.Body, f, tc.want)
 			}
@@ -274,7 +274,7 @@ func FuzzHandler(f *testing.F) {
 			again := r.Clone(t.Context())
 			again.Body = io.NopCloser(strings.NewReader(body))
 			w := httptest.NewRecorder()
-			b.handler(over).ServeHTTP(w, again)
+			b.handler(over).ServeHTTP(w, asRoot(again, over))
 			switch w.Code {
 			case 200, 201, 400, 403, 404, 413, 503:
 			default:

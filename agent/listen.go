@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -31,4 +32,25 @@ func (a *Agent) newServer(over way) *http.Server {
 		return connContext(ctx, c)
 	}
 	return s
+}
+
+// bindControl binds the socket for changes, and reads what those who make them are known by.
+func (a *Agent) bindControl(ctx context.Context, cfg config.Agent) error {
+	keys, err := a.daemon().Keys(cfg.Access)
+	if err != nil {
+		return err
+	}
+	if a.control, err = a.daemon().Control(ctx, cfg.Control, keys); err != nil {
+		return err
+	}
+	a.guard = a.daemon().Guard(a.control.Addr().String(), keys)
+	return nil
+}
+
+// admit is what decides about changes that come in one way.
+func (a *Agent) admit(over way) listen.Admit {
+	if over == overSocket {
+		return a.guard.Socket
+	}
+	return a.guard.TCP
 }

@@ -141,9 +141,9 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 		got.Write(append(line, '\n'))
 	}
 	// httptest asks from 192.0.2.1
-	const want = `{"time":"0001-01-01T00:00:00Z","change":"forced","service":"webapp","kind":"down","reason":"two lines","who":"kim","peer":"192.0.2.1:1234"}
-{"time":"0001-01-01T00:00:00Z","change":"deleted","service":"webapp","kind":"down","reason":"done","who":"ann","peer":"192.0.2.1:1234","given":"0001-01-01T00:00:00.000000001Z"}
-{"time":"0001-01-01T00:00:00Z","change":"forced","kind":"health","value":7,"reason":"","who":"192.0.2.1:1234","peer":"192.0.2.1:1234"}
+	const want = `{"time":"0001-01-01T00:00:00Z","change":"forced","service":"webapp","kind":"down","reason":"two lines","who":"kim","peer":"uid 0 (pid 42)"}
+{"time":"0001-01-01T00:00:00Z","change":"deleted","service":"webapp","kind":"down","reason":"done","who":"ann","peer":"uid 0 (pid 42)","given":"0001-01-01T00:00:00.000000001Z"}
+{"time":"0001-01-01T00:00:00Z","change":"forced","kind":"health","value":7,"reason":"","who":"uid 0 (pid 42)","peer":"uid 0 (pid 42)"}
 `
 	if got.String() != want {
 		t.Errorf("audit log:\n%swant:\n%s", got.String(), want)

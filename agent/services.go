@@ -91,6 +91,11 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 		a.log.Error("reload refused; the agent goes on as it was", "err", err)
 		return false
 	}
+	keys, err := a.daemon().Keys(cfg.Agent.Access)
+	if err != nil {
+		a.log.Error("reload refused; the agent goes on as it was", "err", err)
+		return false
+	}
 	ports, err := a.agentChecks.Prepare(ctx, agentCheckPorts(cfg))
 	if err != nil {
 		a.log.Error("reload refused; the agent goes on as it was", "err", err)
@@ -100,6 +105,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	a.start(checks, added)
 	settle(ctx, a.settleTime, added)
 	a.current.Store(next)
+	a.guard.Use(keys)
 	ports.Commit()
 	a.streams.refreshAll()
 	a.await(removed)
@@ -125,6 +131,7 @@ func (a *Agent) warnOfRestart(old, now config.Agent) {
 	for _, s := range []struct{ key, old, now string }{
 		{"agent.listen", old.Listen, now.Listen},
 		{"agent.control", old.Control, now.Control},
+		{"agent.control_group", old.ControlGroup, now.ControlGroup},
 		{"agent.data_dir", old.DataDir, now.DataDir},
 	} {
 		if s.old != s.now {

@@ -121,9 +121,9 @@ func TestAStreamGivesTheHealthAtOnceAndEveryChange(t *testing.T) {
 		{"POST", "/other/down?reason=x", ""},
 		{"POST", "/webapp/health?health=3&reason=hidden+by+down", ""},
 		{"POST", "/webapp/down?reason=longer&who=kim", `0 85 down "longer" false "forced down by kim: longer"`},
-		{"DELETE", "/webapp/down", `3 85 health "hidden by down" false "forced health by 192.0.2.1:1234: hidden by down"`},
+		{"DELETE", "/webapp/down", `3 85 health "hidden by down" false "forced health by uid 0 (pid 42): hidden by down"`},
 		{"POST", "/up?reason=all&who=kim", `100 85 up "all" true "forced up by kim: all"`},
-		{"DELETE", "/up", `3 85 health "hidden by down" false "forced health by 192.0.2.1:1234: hidden by down"`},
+		{"DELETE", "/up", `3 85 health "hidden by down" false "forced health by uid 0 (pid 42): hidden by down"`},
 		{"DELETE", "/webapp/health", `85 85 <nil> "measured"`},
 	} {
 		if step.method != "" {

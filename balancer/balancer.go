@@ -47,6 +47,7 @@ type Balancer struct {
 	engine  *engine
 	tcp     net.Listener
 	control net.Listener
+	guard   *listen.Guard // who may change something
 }
 
 // New does all that can fail: it loads the config, reads the kernel's tables once, and binds the listeners. It changes nothing in the kernel and
@@ -65,13 +66,18 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	o.Ready = tellReady(o)
 	b := &Balancer{options: o, cfg: cfg.Balancer, engine: newEngine(o)}
 	b.log = b.engine.log
+	keys, err := listener().Keys(cfg.Balancer.Access)
+	if err != nil {
+		return nil, err
+	}
 	// The socket comes first: who holds it is the one balancer.
-	if b.control, err = listener().Control(ctx, cfg.Balancer.Control); err != nil {
+	if b.control, err = listener().Control(ctx, cfg.Balancer.Control, keys); err != nil {
 		return nil, err
 	}
 	if b.tcp, err = listener().TCP(ctx, cfg.Balancer.Listen); err != nil {
 		return nil, errors.Join(err, b.control.Close())
 	}
+	b.guard = listener().Guard(cfg.Balancer.Control, keys)
 	b.engine.configure(cfg)
 	return b, nil
 }
@@ -85,19 +91,15 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, version: b.options.Version, log: b.log, socket: b.cfg.Control}
+	h := handler{clusters: b.engine, version: b.options.Version, log: b.log}
 	reads, changes := h, h
-	reads.trusts = trustsNobody
-	if b.cfg.TrustLoopback {
-		reads.trusts = trustsLoopback
-	}
-	changes.trusts = trustsAll
+	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
 	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
 
 	failed := make([]error, len(servers))
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })
-	for i, l := range []net.Listener{b.tcp, b.control} {
+	for i, l := range []net.Listener{b.guard.Secure(b.tcp), b.control} {
 		running.Go(func() {
 			if err := servers[i].Serve(listen.Limit(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 				failed[i] = fmt.Errorf("serve on %s: %w", l.Addr(), err)
@@ -147,6 +149,12 @@ func (b *Balancer) reloads(ctx context.Context) {
 		}
 		b.reload(ctx)
 	}
+}
+
+// withoutKeys is what takes a restart to change.
+func withoutKeys(b config.Balancer) config.Balancer {
+	b.Access = config.Access{ControlGroup: b.ControlGroup}
+	return b
 }
 
 // refuse logs why a reload changed nothing, with a line for each mistake in the file.

@@ -25,16 +25,7 @@ type handler struct {
 	clusters clusters
 	version  string
 	log      *slog.Logger
-	socket   string                     // of changes, to name it
-	trusts   func(r *http.Request) bool // who may change something
-}
-
-func trustsAll(*http.Request) bool    { return true }
-func trustsNobody(*http.Request) bool { return false }
-
-// trustsLoopback trusts programs on this machine, but no web page that a browser on it shows.
-func trustsLoopback(r *http.Request) bool {
-	return listen.FromLoopback(r) && !listen.FromWebPage(r)
+	admit    listen.Admit // who may change something
 }
 
 // ServeHTTP answers one request. Paths and methods that big_brother does not know are 404, as there.
@@ -149,10 +140,11 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method == http.MethodDelete {
 		verb, do = "stop", h.clusters.Stop
 	}
-	if !h.trusts(r) {
-		h.log.Warn("change refused", "cluster", name, "change", verb, "cause", "asked by "+r.RemoteAddr)
-		text(w, http.StatusForbidden, fmt.Sprintf("changes are taken on the Unix socket %s only: use `lb ctl cluster %s %s` on the balancer, "+
-			"or set balancer.trust_loopback = true to take them over TCP from the balancer itself\n", h.socket, verb, name))
+	r, refusal := h.admit(r, "lb ctl cluster "+verb+" "+name)
+	if refusal != nil {
+		h.log.Warn("change refused", "cluster", name, "change", verb, "cause", "asked by "+listen.Peer(r)+": "+refusal.Text)
+		refusal.Header(w.Header())
+		text(w, refusal.Status, refusal.Text+"\n")
 		return
 	}
 	ctx := r.Context()

@@ -3,6 +3,8 @@ package balancer
 import (
 	"context"
 	"time"
+
+	"github.com/braintree/lb/netx/listen"
 )
 
 // tellReady wraps what is to be called when the balancer is ready, so that the service manager knows, too.
@@ -41,6 +43,10 @@ func (b *Balancer) signs(ctx context.Context) {
 func (b *Balancer) reload(ctx context.Context) {
 	b.options.Manager.Reloading()
 	cfg, err := b.options.Load()
+	var keys *listen.Keys
+	if err == nil {
+		keys, err = listener().Keys(cfg.Balancer.Access)
+	}
 	if err == nil {
 		err = b.engine.Reload(ctx, cfg)
 	}
@@ -52,8 +58,9 @@ func (b *Balancer) reload(ctx context.Context) {
 		return
 	}
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
-	if cfg.Balancer != b.cfg {
-		b.log.Warn("reload: [balancer] has changed, which takes effect when lb balance is started again")
+	b.guard.Use(keys)
+	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
+		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group or set_sysctls")
 	}
 	b.log.Info("config reloaded", "clusters", len(cfg.Clusters))
 }

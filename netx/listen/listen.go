@@ -52,8 +52,9 @@ func (d Daemon) Port(ctx context.Context, key, address string) (net.Listener, er
 	return nil, fmt.Errorf("listen on %s: %w: set %s to an address of this machine", address, err, key)
 }
 
-// Control binds the Unix socket for changes. What a dead daemon left there is replaced.
-func (d Daemon) Control(ctx context.Context, path string) (net.Listener, error) {
+// Control binds the Unix socket for changes, as the control group's where the keys have one. What a dead daemon left there is
+// replaced.
+func (d Daemon) Control(ctx context.Context, path string, k *Keys) (net.Listener, error) {
 	key := d.Section + ".control"
 	if l, err := inherited[*net.UnixListener](d.Sockets, key, "Unix"); l != nil || err != nil {
 		return l, err
@@ -70,6 +71,11 @@ func (d Daemon) Control(ctx context.Context, path string) (net.Listener, error) 
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w: set %s to a path where lb may write", path, err, key)
+	}
+	if k.hasGroup {
+		if err := os.Chown(path, -1, int(k.group)); err != nil {
+			return nil, errors.Join(fmt.Errorf("give the control socket to its group: %w: let the daemon's user be in %s.control_group, or run the daemon as root", err, d.Section), l.Close())
+		}
 	}
 	if err := os.Chmod(path, controlMode); err != nil {
 		return nil, errors.Join(fmt.Errorf("set the mode of the control socket: %w", err), l.Close())

@@ -41,13 +41,13 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := theAgent().Control(t.Context(), live)
+	l, err := theAgent().Control(t.Context(), live, &Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	tcp := func(address string) (net.Listener, error) { return theAgent().TCP(t.Context(), address) }
-	control := func(path string) (net.Listener, error) { return theAgent().Control(t.Context(), path) }
+	control := func(path string) (net.Listener, error) { return theAgent().Control(t.Context(), path, &Keys{}) }
 	for _, tc := range []struct {
 		name    string
 		bind    func(string) (net.Listener, error)
@@ -87,7 +87,7 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(shortDir(t), "run", "s")
 	for range 2 {
-		l, err := theAgent().Control(t.Context(), path)
+		l, err := theAgent().Control(t.Context(), path, &Keys{})
 		if err != nil {
 			t.Fatal(err)
 		}

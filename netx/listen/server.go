@@ -25,7 +25,7 @@ func Server(h http.Handler, log *slog.Logger, write, idle time.Duration) *http.S
 		WriteTimeout:      write,
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    MaxHeader,
-		ConnContext:       withPeer,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong is not news
 	}
 }

@@ -50,7 +50,7 @@ func TestSocketsOfTheServiceManagerStandForTheirKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changes, err := d.Control(t.Context(), "/nonexistent/agent.sock")
+	changes, err := d.Control(t.Context(), "/nonexistent/agent.sock", &Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestASocketOfTheWrongKindIsRefused(t *testing.T) {
 	d := theAgent()
 	d.Sockets = sockets
 	path := filepath.Join(shortDir(t), "agent.sock")
-	if l, err := d.Control(t.Context(), path); err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
+	if l, err := d.Control(t.Context(), path, &Keys{}); err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
 		t.Errorf("a TCP socket for changes: %v, %v", l, err)
 	}
 	one, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
