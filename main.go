@@ -197,6 +197,7 @@ func (p process) agent() *cli.Command {
 Examples:
   lb agent
   lb agent -c ./lb.toml --log-level debug
+  lb agent check webapp
   lb agent tunnel --undo`,
 		Action: func(c *cli.Context) error {
 			return p.daemon(c, func(ctx context.Context, r running) error {
@@ -222,7 +223,7 @@ Examples:
 				return a.Run(ctx)
 			})
 		},
-		Subcommands: []*cli.Command{ctl.TunnelCommand(p.console())},
+		Subcommands: []*cli.Command{ctl.CheckCommand(p.console()), ctl.TunnelCommand(p.console())},
 	}
 }
 

@@ -1,0 +1,113 @@
+// Package once runs the checks of a service a single time, in the foreground, for people who write a configuration.
+package once
+
+import (
+	"context"
+	"time"
+
+	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/config"
+)
+
+// Report is what a service's checks found, and the health that they give.
+type Report struct {
+	Name     string   `json:"name"`
+	Measured int      `json:"measured"` // 0 to 100; what is forced does not count
+	Depends  []Result `json:"depends"`  // in the order of the configuration
+	Metrics  []Result `json:"metrics"`
+}
+
+// Up tells whether the service would get traffic.
+func (r Report) Up() bool { return r.Measured > 0 }
+
+// Result is what one check found.
+type Result struct {
+	Type    string  `json:"type"`
+	Display string  `json:"display"`
+	OK      bool    `json:"ok"`              // a dependency: it is well; a metric: it could be measured
+	Value   *int    `json:"value,omitempty"` // of a metric: what it adds to the health
+	Weight  *int    `json:"weight,omitempty"`
+	Detail  string  `json:"detail"`
+	Seconds float64 `json:"seconds"` // that it took
+	Timeout float64 `json:"timeout"` // seconds that it may take
+}
+
+// run is one check with its result to come.
+type run struct {
+	cfg    config.Check
+	check  check.Check
+	result chan outcome
+}
+
+type outcome struct {
+	check.Result
+	took time.Duration
+}
+
+// Run runs all checks of a service at once, as the agent does. Each result is given to show as soon as it and all before it are
+// there; show may be nil.
+func Run(ctx context.Context, service config.Service, host check.Host, show func(role config.Role, r Result)) (Report, error) {
+	report := Report{Name: service.Name, Depends: []Result{}, Metrics: []Result{}}
+	runs, err := prepare(service, host)
+	if err != nil {
+		return report, err
+	}
+	for _, r := range runs {
+		go r.do(ctx) // waited for below, where its result is received
+	}
+	var depends, metrics []score.Reading
+	for _, r := range runs {
+		o := <-r.result
+		reading := score.Reading{OK: o.OK, Value: o.Value, Floor: r.check.Floor(), At: time.Now(), Interval: r.cfg.Interval}
+		result := Result{
+			Type: r.cfg.Type, Display: r.check.Display(), OK: o.OK, Detail: o.Detail,
+			Seconds: o.took.Seconds(), Timeout: r.cfg.Timeout.Seconds(),
+		}
+		if r.cfg.Role == config.Dependency {
+			depends, report.Depends = append(depends, reading), append(report.Depends, result)
+		} else {
+			value, weight := reading.Points(reading.At), r.cfg.Weight
+			result.Value, result.Weight = &value, &weight
+			metrics, report.Metrics = append(metrics, reading), append(report.Metrics, result)
+		}
+		if show != nil {
+			show(r.cfg.Role, result)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return report, err
+	}
+	// The results count as of now, however long the slowest took: none is stale.
+	now := time.Now()
+	for _, readings := range [][]score.Reading{depends, metrics} {
+		for i := range readings {
+			readings[i].At = now
+		}
+	}
+	report.Measured = score.Measured(now, depends, metrics)
+	return report, nil
+}
+
+// prepare makes the checks of a service, dependencies first.
+func prepare(service config.Service, host check.Host) ([]run, error) {
+	var runs []run
+	for _, list := range [][]config.Check{service.Depends, service.Metrics} {
+		for _, cfg := range list {
+			c, err := check.New(cfg, host)
+			if err != nil {
+				return nil, err
+			}
+			runs = append(runs, run{cfg: cfg, check: c, result: make(chan outcome, 1)})
+		}
+	}
+	return runs, nil
+}
+
+func (r run) do(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	start := time.Now()
+	result := r.check.Run(ctx)
+	r.result <- outcome{result, time.Since(start)}
+}
