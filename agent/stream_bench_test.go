@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -114,6 +115,9 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 		if h.Health > 0 {
 			continue
 		}
+		if strings.Contains(h.Reason, "no result for") {
+			continue // the machine was too busy to run the check for three intervals
+		}
 		var run int
 		if _, err := fmt.Sscanf(h.Reason, "Dependency::Scripted(x): run %d", &run); err != nil {
 			t.Fatalf("reason %q: %v", h.Reason, err)
@@ -127,9 +131,11 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 
 // crowd opens n further streams, and reads and drops what they send, until it is told to end.
 func crowd(t testing.TB, b *bench, n int) (end func()) {
+	return drain(open(t, b, n))
+}
+
+func open(t testing.TB, b *bench, n int) (conns []net.Conn) {
 	t.Helper()
-	var conns []net.Conn
-	var reading sync.WaitGroup
 	for range n {
 		c := dial(t, b)
 		fmt.Fprintf(c, "GET /webapp/watch HTTP/1.1\r\nHost: app01\r\n\r\n")
@@ -137,8 +143,15 @@ func crowd(t testing.TB, b *bench, n int) (end func()) {
 		if err != nil || line != "HTTP/1.1 200 OK\r\n" {
 			t.Fatalf("stream %d: %q, %v", len(conns), line, err)
 		}
-		reading.Go(func() { io.Copy(io.Discard, c) })
 		conns = append(conns, c)
+	}
+	return conns
+}
+
+func drain(conns []net.Conn) (end func()) {
+	var reading sync.WaitGroup
+	for _, c := range conns {
+		reading.Go(func() { io.Copy(io.Discard, c) })
 	}
 	return func() {
 		for _, c := range conns {
@@ -179,7 +192,7 @@ func BenchmarkResultToEvent(b *testing.B) {
 	}
 }
 
-// BenchmarkStreams tells what open streams take of memory, with both ends in this process, and of processor time to reach all.
+// BenchmarkStreams tells what an open stream takes of memory, and how long an event takes with a thousand of them.
 func BenchmarkStreams(b *testing.B) {
 	const streams = 1000
 	agent, _ := running(b, configIn(shortDir(b), webapp("true")))
@@ -190,12 +203,12 @@ func BenchmarkStreams(b *testing.B) {
 		return m.HeapInuse + m.StackInuse
 	}
 	before := memory()
-	end := crowd(b, agent, streams)
-	defer end()
+	conns := open(b, agent, streams)
+	after := memory()
+	defer drain(conns)()
 	w := watch(b, plainClient(b), "http://"+agent.Addr().String()+"/webapp/watch", "")
 	defer w.close()
 	w.event()
-	after := memory()
 	for i := 0; b.Loop(); i++ {
 		if err := agent.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 2, At: time.Now()}); err != nil {
 			b.Fatal(err)
