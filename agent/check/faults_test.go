@@ -1,0 +1,109 @@
+package check
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/config"
+)
+
+// The tests here are named after faults of litmus_paper that lb must not have; the numbers are those of the list of recorded faults.
+
+// Its YAML reader makes nothing of the dependencies script and tcp, and raises an error at haproxy_backends_health.
+func TestFault13EveryTypeWorksFromTheConfigurationFile(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(page))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "lb.toml")
+	text := `[services.web]
+depends = [ { type = "script", command = "exit 0" }, { type = "tcp", address = "` + server.Listener.Addr().String() + `" } ]
+metrics = [ { type = "haproxy_backends_health", socket = "/no/such", backends = ["web"], weight = 50 } ]
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(file, Validate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := cfg.Services[0]
+	if len(service.Depends) != 2 || len(service.Metrics) != 1 {
+		t.Fatalf("read %+v", service)
+	}
+	want(t, run(t, service.Depends[0], Host{}), true, "printed nothing")
+	want(t, run(t, service.Depends[1], Host{}), true, "")
+	want(t, run(t, service.Metrics[0], Host{}), false, "/no/such") // there is no HAProxy; the check is there and says so
+}
+
+// It drops the query, takes HEAD and 204 for failures (they have no body to match), and asks a silent server twice.
+func TestFault18HTTPKeepsTheQueryTakesHEADAnd204AndAsksOnce(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(page))
+	defer server.Close()
+	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/echo?deep=1&x=2", "content": `^GET /echo\?deep=1&x=2 `}), Host{}), true, "200")
+	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/ok", "method": "HEAD"}), Host{}), true, "200")
+	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/204"}), Host{}), true, "204")
+
+	address, accepted := silent(t)
+	c := dependency("http", map[string]any{"url": "http://" + address + "/"})
+	c.Timeout = 50 * time.Millisecond
+	want(t, run(t, c, Host{}), false, "not done within 50ms")
+	if n := accepted(); n != 1 {
+		t.Errorf("a silent server is asked %d times", n)
+	}
+}
+
+// It asks again when the server closes without an answer, too.
+func TestFault18AServerThatClosesIsAskedOnce(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	}))
+	r := run(t, dependency("http", map[string]any{"url": server.URL}), Host{})
+	server.Close() // and with it the handler has ended
+	want(t, r, false, io.EOF.Error())
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+// It believes what a script printed that then failed, and a missing command is an error of the whole page.
+func TestFault19AScriptMetricThatFailsGivesNothing(t *testing.T) {
+	for name, command := range map[string]string{
+		"fails after it printed": "echo 30; exit 3", "prints junk": "echo junk", "is missing": "/no/such/cmd", "is killed": "echo 30; kill -9 $$",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, metric("script", 50, map[string]any{"command": command}), Host{})
+			if r.OK || r.Value != 0 || r.Detail == "" {
+				t.Errorf("OK %v, %v points because %q", r.OK, r.Value, r.Detail)
+			}
+		})
+	}
+	r := run(t, metric("script", 50, map[string]any{"argv": []string{"/no/such/cmd"}}), Host{})
+	if r.OK || r.Value != 0 {
+		t.Errorf("OK %v, %v points because %q", r.OK, r.Value, r.Detail)
+	}
+}
+
+// It gives a queue metric its full weight when nothing listens: the queue of a dead server is empty.
+func TestFault20AQueueThatNobodyServesGivesNothing(t *testing.T) {
+	for typ, where := range map[string]map[string]any{
+		"tcp_socket_utilization":  {"address": "127.0.0.1:1", "maxconn": 10},
+		"unix_socket_utilization": {"path": filepath.Join(t.TempDir(), "gone.sock"), "maxconn": 10},
+	} {
+		c := build(t, metric(typ, 100, where), Host{})
+		r := c.Run(t.Context())
+		if r.Value != 0 || c.Floor() != 0 {
+			t.Errorf("%s: %v points, at least %d, because %q", typ, r.Value, c.Floor(), r.Detail)
+		}
+	}
+}

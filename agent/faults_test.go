@@ -1,0 +1,180 @@
+package agent
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/braintree/lb/agent/audit"
+	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/config"
+)
+
+// The tests here are named after faults of litmus_paper that lb must not have; the numbers are those of the list of recorded faults.
+// Those of single checks are in package check, those of the agent-check in package agentcheck, that of the command line in ctl.
+
+// expect asks over TCP for a page and compares its status and X-Health.
+func expect(t *testing.T, b *bench, target string, status int, health string) string {
+	t.Helper()
+	r := b.ask(overTCP, "GET", target, "")
+	body := bodyOf(t, r)
+	if r.StatusCode != status || r.Header.Get("X-Health") != health {
+		t.Errorf("GET %s: %d, X-Health %q; want %d, %q: %s", target, r.StatusCode, r.Header.Get("X-Health"), status, health, body)
+	}
+	return body
+}
+
+// There one such service makes GET / fail for all.
+func TestFault13ServicesWithEveryCheckAreAnswered(t *testing.T) {
+	dir := shortDir(t)
+	file := filepath.Join(dir, "lb.toml")
+	text := `[agent]
+listen = "127.0.0.1:0"
+control = "` + dir + `/agent.sock"
+data_dir = "` + dir + `/data"
+[services.script]
+depends = [ { type = "script", command = "exit 0" } ]
+[services.tcp]
+depends = [ { type = "tcp", address = "127.0.0.1:1" } ]
+[services.haproxy]
+metrics = [ { type = "haproxy_backends_health", socket = "/no/such", backends = ["web"], weight = 50 }, { type = "constant", weight = 7 } ]
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(file, check.Validate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, cfg)
+	expect(t, b, "/", 200, "")
+	expect(t, b, "/script/status", 200, "100")
+	expect(t, b, "/tcp/status", 503, "0")
+	expect(t, b, "/haproxy/status", 200, "7")
+}
+
+// There health without its number forces to 0: the number is taken for the service, or is simply not there.
+func TestFault14AHealthThatIsNoneForcesNothing(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), webapp("true")))
+	for _, form := range []string{"", "reason=x", "health=", "health=webapp", "health=-5", "health=101", "health=4.5", "health=0x10", "health=1e1"} {
+		for _, target := range []string{"/health", "/webapp/health"} {
+			if r := b.ask(overSocket, "POST", target, form); r.StatusCode != 400 || !strings.Contains(bodyOf(t, r), "whole number from 0 to 100") {
+				t.Errorf("POST %s with %q: %d", target, form, r.StatusCode)
+			}
+		}
+	}
+	expect(t, b, "/webapp/status", 200, "85")
+	if len(b.forces.All()) != 0 {
+		t.Errorf("kept %v", b.forces.All())
+	}
+}
+
+// There a service that does not exist gets a file, which forces it when it comes to exist; /../down forces all services.
+func TestFault17NothingIsWrittenForWhatIsNoService(t *testing.T) {
+	dir := shortDir(t)
+	b := newBench(t, configIn(dir, webapp("true")))
+	before := tree(t, dir, "")
+	for _, target := range []string{"/nope/down", "/%2e%2e/down", "/../down", "/..%2fdown", "/..%2f..%2fescape/down", "/global/down", "//down", "/./down", "/webapp%00/down", "/%20/down", "/WEBAPP/down"} {
+		if r := b.ask(overSocket, "POST", target, "reason=x"); r.StatusCode != http.StatusNotFound {
+			t.Errorf("POST %s: %d %s", target, r.StatusCode, bodyOf(t, r))
+		}
+	}
+	if after := tree(t, dir, ""); after != before {
+		t.Errorf("files changed:\n%s\nbefore:\n%s", after, before)
+	}
+	expect(t, b, "/webapp/status", 200, "85")
+}
+
+// There a script that fails still counts what it printed, and one that is missing is a 500 for the service and for GET /.
+func TestFault19AScriptMetricThatFailsCountsNothing(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t),
+		config.Service{Name: "fails", Metrics: []config.Check{metric("script", 50, map[string]any{"command": "echo 30; exit 3"}), constant(7)}},
+		config.Service{Name: "missing", Metrics: []config.Check{metric("script", 50, map[string]any{"argv": []string{"/no/such/cmd"}}), constant(7)}},
+	))
+	expect(t, b, "/", 200, "")
+	for _, name := range []string{"fails", "missing"} {
+		if body := expect(t, b, "/"+name+"/status", 200, "7"); !strings.Contains(body, ", 50): 0\n") {
+			t.Errorf("%s: %q", name, body)
+		}
+		expect(t, b, "/"+name+"/metrics", 200, "")
+	}
+}
+
+// There a reason that is not UTF-8 makes GET / a 500 for as long as the force lasts.
+func TestFault21ABrokenReasonBreaksNothing(t *testing.T) {
+	dir := shortDir(t)
+	b := newBench(t, configIn(dir, webapp("true")))
+	for _, ask := range [][2]string{{"/webapp/down", "reason=%ffbad"}, {"/webapp/health", "reason=%c3%28%ff&health=42"}, {"/up", "reason=%fe&who=%ff"}} {
+		if r := b.ask(overSocket, "POST", ask[0], ask[1]); r.StatusCode != 201 {
+			t.Errorf("POST %s: %d", ask[0], r.StatusCode)
+		}
+		for _, target := range []string{"/", "/webapp/status", "/webapp/metrics"} {
+			for _, accept := range []string{"*/*", "application/json"} {
+				r := b.ask(overTCP, "GET", target, "", "Accept", accept)
+				if body := bodyOf(t, r); r.StatusCode == 500 || !utf8.ValidString(body) {
+					t.Errorf("after POST %s, GET %s: %d %q", ask[0], target, r.StatusCode, body)
+				}
+			}
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "data", audit.FileName))
+	if err != nil || !utf8.Valid(data) {
+		t.Errorf("audit log: %q, %v", data, err)
+	}
+}
+
+// There a cached answer hides a new force, and an old one, for cache_ttl.
+func TestFault22AForceCountsForTheNextAnswer(t *testing.T) {
+	b, _ := running(t, configIn(shortDir(t), webapp("true")))
+	reads := &http.Client{Transport: &http.Transport{}} // one connection, kept
+	defer reads.CloseIdleConnections()
+	status := func() string {
+		t.Helper()
+		r, err := reads.Get("http://" + b.Addr().String() + "/webapp/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			t.Fatal(err)
+		}
+		return r.Header.Get("X-Health") + r.Header.Get("X-Health-Forced")
+	}
+	for range 20 {
+		b.ask(overSocket, "POST", "/webapp/down", "reason=now")
+		forced := status()
+		b.ask(overSocket, "DELETE", "/webapp/down", "")
+		if after := status(); forced != "0down" || after != "85" {
+			t.Fatalf("forced: %q, then %q", forced, after)
+		}
+	}
+}
+
+// There the health of a service is whatever its metrics add up to, and that of a force whatever was given.
+func TestFault22HealthIsWithin0And100(t *testing.T) {
+	script := func(out string) config.Check {
+		return metric("script", 100, map[string]any{"command": "echo " + out})
+	}
+	b := newBench(t, configIn(shortDir(t),
+		config.Service{Name: "over", Metrics: []config.Check{constant(100), constant(50)}},
+		config.Service{Name: "negative", Metrics: []config.Check{script("-50"), constant(7)}},
+		config.Service{Name: "much", Metrics: []config.Check{script("100"), script("100"), script("100")}},
+	))
+	expect(t, b, "/over/status", 200, "100")
+	expect(t, b, "/negative/status", 200, "7")
+	expect(t, b, "/much/status", 200, "100")
+	b.ask(overSocket, "POST", "/health", "health=100&reason=x")
+	expect(t, b, "/over/status", 200, "100")
+	for _, v := range []string{"/over/status", "/negative/status", "/much/status"} {
+		now := time.Now()
+		name := strings.Split(v, "/")[1]
+		if h := b.look(b.current.Load().byName[name], now); h.health < 0 || h.health > 100 || h.measured < 0 || h.measured > 100 {
+			t.Errorf("%s: health %d, measured %d", name, h.health, h.measured)
+		}
+	}
+}
