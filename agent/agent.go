@@ -58,6 +58,7 @@ type Agent struct {
 	log    *slog.Logger
 	forces *force.Store
 	audit  *audit.Log
+	host   check.Host
 
 	tcp     net.Listener
 	control net.Listener
@@ -84,7 +85,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, settleTime: settleTime}
+	a := &Agent{opts: o, log: o.Log, host: o.Host.Shared(), settleTime: settleTime}
 	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {

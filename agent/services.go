@@ -70,7 +70,7 @@ func (a *Agent) probeFor(service string, cfg config.Check, nth int, spare *[]*pr
 		*spare = slices.Delete(*spare, i, i+1)
 		return p, nil
 	}
-	c, err := check.New(cfg, a.opts.Host)
+	c, err := check.New(cfg, a.host)
 	if err != nil {
 		return nil, err
 	}

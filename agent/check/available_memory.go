@@ -23,7 +23,7 @@ func newAvailableMemory(c config.Check, h Host) Check {
 }
 
 func (m availableMemory) Run(context.Context) Result {
-	mem, err := getMemory(m.host)
+	mem, err := m.host.memory()
 	if err != nil {
 		return bad("%v", err)
 	}
@@ -45,6 +45,14 @@ func (m memory) share() float64 {
 		return 0
 	}
 	return min(1, float64(m.available)/float64(m.total))
+}
+
+// memory gives the memory now, or a moment ago when the host is shared.
+func (h Host) memory() (memory, error) {
+	if h.shared == nil {
+		return getMemory(h)
+	}
+	return h.shared.memory.get(func() (memory, error) { return getMemory(h) })
 }
 
 // getMemory reads the memory of the machine, or that of the cgroup where its limit leaves less.

@@ -42,6 +42,8 @@ type Sample struct {
 type Host struct {
 	Proc   string // a procfs; "" is /proc
 	Cgroup string // a cgroup v2 tree; "" is /sys/fs/cgroup
+
+	shared *shared // nil: every check reads by itself
 }
 
 func (h Host) withDefaults() Host {

@@ -20,47 +20,61 @@ type cpuLoad struct {
 func newCPULoad(c config.Check, h Host) Check { return cpuLoad{weight: c.Weight, host: h} }
 
 func (m cpuLoad) Run(context.Context) Result {
-	load, cores, err := getLoad(m.host)
+	now, err := m.host.load()
 	if err != nil {
 		return bad("%v", err)
 	}
-	r := measured(loadPoints(load, cores, m.weight), m.weight, "load %.2f on %.4g cores", load, cores)
-	r.Samples = []Sample{{Name: "cpu_load_average", Value: load}}
+	r := measured(now.points(m.weight), m.weight, "load %.2f on %.4g cores", now.average, now.cores)
+	r.Samples = []Sample{{Name: "cpu_load_average", Value: now.average}}
 	return r
 }
 
 func (m cpuLoad) Display() string { return fmt.Sprintf("Metric::CPULoad(%d)", m.weight) }
 
+// load is what the machine has to do, and what it has to do it with.
+type load struct {
+	average float64 // of the last minute: tasks that run or wait
+	cores   float64 // that this process may use
+}
+
+// points is litmus_paper's formula, with its floor of 1 left to the score.
+func (l load) points(weight int) float64 {
+	w := float64(weight)
+	return w - w*l.average/l.cores
+}
+
+// load gives the load now, or a moment ago when the host is shared.
+func (h Host) load() (load, error) {
+	if h.shared == nil {
+		return getLoad(h)
+	}
+	return h.shared.load.get(func() (load, error) { return getLoad(h) })
+}
+
 // getLoad reads the load average of the last minute and the number of cores that this process may use.
-func getLoad(h Host) (load, cores float64, err error) {
+func getLoad(h Host) (load, error) {
 	fs, err := procfs.NewFS(h.Proc)
 	if err != nil {
-		return 0, 0, fmt.Errorf("read the load: %w", err)
+		return load{}, fmt.Errorf("read the load: %w", err)
 	}
 	avg, err := fs.LoadAvg()
 	if err != nil {
-		return 0, 0, fmt.Errorf("read the load: %w", err)
+		return load{}, fmt.Errorf("read the load: %w", err)
 	}
 	stat, err := fs.Stat()
 	if err != nil {
-		return 0, 0, fmt.Errorf("count the cores: %w", err)
+		return load{}, fmt.Errorf("count the cores: %w", err)
 	}
-	cores = float64(len(stat.CPU))
-	if cores == 0 {
-		return 0, 0, fmt.Errorf("count the cores: %s/stat lists none", h.Proc)
+	l := load{average: avg.Load1, cores: float64(len(stat.CPU))}
+	if l.cores == 0 {
+		return load{}, fmt.Errorf("count the cores: %s/stat lists none", h.Proc)
 	}
 	granted, limited, err := cgroupCores(h)
 	if err != nil {
-		return 0, 0, err
+		return load{}, err
 	}
 	if limited {
-		cores = min(cores, granted)
+		l.cores = min(l.cores, granted)
 	}
-	return avg.Load1, cores, nil
-}
-
-// loadPoints is litmus_paper's formula, with its floor of 1 left to the score.
-func loadPoints(load, cores float64, weight int) float64 {
-	w := float64(weight)
-	return w - w*load/cores
+	return l, nil
 }
