@@ -1,0 +1,307 @@
+package listen
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/config"
+)
+
+// post is a change from an address, with headers as name, value, …
+func post(remote string, header ...string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "http://app02/webapp/down", nil)
+	r.RemoteAddr = remote
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return r
+}
+
+func guardOf(t testing.TB, access config.Access) *Guard {
+	t.Helper()
+	k, err := theAgent().Keys(access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return theAgent().Guard("/run/lb/agent.sock", k)
+}
+
+func TestWhoMayChangeSomethingOverTCP(t *testing.T) {
+	const here, there = "127.0.0.1:5000", "10.0.0.9:5000"
+	ca := newAuthority(t, "ca")
+	token := config.Access{TokenFile: writeFile(t, "token", goodToken, 0o600)}
+	tokenTLS, trusting, tokenTrusting := token, config.Access{TrustLoopback: true}, token
+	tokenTLS.TLS, tokenTrusting.TrustLoopback = ca.server(), true
+	clients := config.Access{TLS: ca.server()}
+	clients.TLS.ClientCAFile = ca.file()
+	good, wrong := "Bearer "+goodToken, "Bearer "+goodToken[1:]
+	for _, tc := range []struct {
+		name    string
+		access  config.Access
+		request *http.Request
+		status  int // 0: admitted
+		want    string
+	}{
+		{"nothing set", config.Access{}, post(here), 403, "socket /run/lb/agent.sock; or set there agent.token_file or agent.tls.client_ca_file"},
+		{"a token where none is set", config.Access{}, post(here, "Authorization", good), 403, "Set agent.token_file"},
+		{"trust_loopback, this machine", trusting, post(here), 0, here},
+		{"trust_loopback, another machine", trusting, post(there), 403, "127.0.0.1 and ::1 only"},
+		{"trust_loopback, a web page", trusting, post(here, "Origin", "http://evil.example"), 403, "web pages"},
+		{"the token", token, post(there, "Authorization", good), 0, there + " with the token"},
+		{"the token, scheme in other letters", token, post(there, "Authorization", "bearer "+goodToken), 0, there + " with the token"},
+		{"the token, by a web page", token, post(there, "Authorization", good, "Sec-Fetch-Site", "cross-site"), 403, "web pages"},
+		{"no token", token, post(there), 401, "`lb ctl force --agent HOST:PORT --token-file FILE`"},
+		{"no token, this machine", token, post(here), 401, "--token-file FILE"},
+		{"a wrong token", token, post(there, "Authorization", wrong), 401, "The token is wrong"},
+		{"an empty token", token, post(there, "Authorization", "Bearer "), 401, "The token is wrong"},
+		{"another scheme", token, post(there, "Authorization", "Basic "+goodToken), 401, "needs the token"},
+		{"a wrong token in spite of trust_loopback", tokenTrusting, post(here, "Authorization", wrong), 401, "The token is wrong"},
+		{"no token, with trust_loopback", tokenTrusting, post(here), 0, here},
+		{"the token unencrypted where TLS is set", tokenTLS, post(there, "Authorization", good), 403, "unencrypted"},
+		{"a wrong one unencrypted is not told from the right one", tokenTLS, post(there, "Authorization", wrong), 403, "unencrypted"},
+		{"the token unencrypted from this machine", tokenTLS, post(here, "Authorization", good), 0, "with the token"},
+		{"no certificate", clients, post(there), 401, "--cert-file FILE"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, refusal := guardOf(t, tc.access).TCP(tc.request, "lb ctl force")
+			if tc.status == 0 {
+				if refusal != nil || !strings.Contains(Peer(r), tc.want) {
+					t.Errorf("%+v, peer %q", refusal, Peer(r))
+				}
+				return
+			}
+			if refusal == nil || refusal.Status != tc.status || !strings.Contains(refusal.Text, tc.want) || !strings.Contains(refusal.Text, "`lb ctl force") {
+				t.Fatalf("%+v, want %d %q", refusal, tc.status, tc.want)
+			}
+			if strings.Contains(refusal.Text, "\n") || strings.Contains(refusal.Text, goodToken) {
+				t.Errorf("the text is %q", refusal.Text)
+			}
+			h := http.Header{}
+			refusal.Header(h)
+			if challenged := h.Get("WWW-Authenticate") != ""; challenged != (tc.status == 401) {
+				t.Errorf("status %d with %v", tc.status, h)
+			}
+		})
+	}
+}
+
+func TestWhoMayChangeSomethingOverTheSocket(t *testing.T) {
+	own := uint32(os.Geteuid())
+	for _, tc := range []struct {
+		name  string
+		group string
+		cred  Credentials
+		want  string // "": admitted
+	}{
+		{"root", "", Credentials{UID: 0, GID: 1}, ""},
+		{"the daemon's own user", "", Credentials{UID: own, GID: 1}, ""},
+		{"anybody else", "", Credentials{UID: 54321, GID: 100}, "set agent.control_group"},
+		{"anybody in the group 0", "", Credentials{UID: 54321, GID: 0, Groups: []uint32{0}}, "set agent.control_group"},
+		{"a member by first group", "4242", Credentials{UID: 54321, GID: 4242}, ""},
+		{"a member by further group", "4242", Credentials{UID: 54321, GID: 100, Groups: []uint32{27, 4242}}, ""},
+		{"no member", "4242", Credentials{UID: 54321, GID: 100, Groups: []uint32{27, 4243}}, "group of agent.control_group"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := post("@")
+			r = r.WithContext(WithCredentials(r.Context(), tc.cred))
+			r, refusal := guardOf(t, config.Access{ControlGroup: tc.group}).Socket(r, "lb ctl force")
+			switch {
+			case tc.want == "" && (refusal != nil || !strings.HasPrefix(Peer(r), "uid ")):
+				t.Errorf("%+v, peer %q", refusal, Peer(r))
+			case tc.want != "" && (refusal == nil || refusal.Status != 403 || !strings.Contains(refusal.Text, tc.want) || !strings.Contains(refusal.Text, "sudo lb ctl force") || !strings.Contains(refusal.Text, "54321")):
+				t.Errorf("%+v, want %q", refusal, tc.want)
+			}
+		})
+	}
+	if _, refusal := guardOf(t, config.Access{TrustLoopback: true}).Socket(post("127.0.0.1:1"), "lb ctl force"); refusal == nil || refusal.Status != 403 {
+		t.Errorf("a request without credentials: %+v", refusal)
+	}
+}
+
+// serving answers on l until the test ends: reads by "read", changes by who was admitted.
+func serving(t *testing.T, l net.Listener, admit Admit) {
+	t.Helper()
+	s := Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			io.WriteString(w, "read")
+			return
+		}
+		r, refusal := admit(r, "lb ctl force")
+		if refusal != nil {
+			http.Error(w, refusal.Text, refusal.Status)
+			return
+		}
+		io.WriteString(w, Peer(r))
+	}), slog.New(slog.DiscardHandler), 10*time.Second, time.Minute)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// ask sends a request and gives status and body.
+func ask(t *testing.T, c *http.Client, method, url string, header ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// over makes a client that trusts the authority and shows certificates, whatever CA the server asks for.
+func over(t *testing.T, ca *authority, certs ...tls.Certificate) *http.Client {
+	config := &tls.Config{RootCAs: ca.pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if len(certs) == 0 {
+			return &tls.Certificate{}, nil
+		}
+		return &certs[0], nil
+	}}
+	transport := &http.Transport{TLSClientConfig: config}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func bindTCP(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, l.Addr().String()
+}
+
+func TestOnePortSpeaksTLSAndPlainHTTP(t *testing.T) {
+	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
+	access := config.Access{TokenFile: writeFile(t, "token", goodToken, 0o600), TLS: ca.server()}
+	access.TLS.ClientCAFile = ca.file()
+	g := guardOf(t, access)
+	l, address := bindTCP(t)
+	serving(t, Limit(g.Secure(l), 16), g.TCP)
+	past := time.Now().Add(-time.Hour)
+	for _, tc := range []struct {
+		name   string
+		url    string
+		client *http.Client
+		token  string
+		status int // of a change
+		want   string
+	}{
+		{"plain", "http://", over(t, ca), "", 401, "needs the token"},
+		{"plain, with the token, from this machine", "http://", over(t, ca), goodToken, 200, "with the token"},
+		{"TLS", "https://", over(t, ca), "", 401, "needs the token"},
+		{"TLS, with the token", "https://", over(t, ca), goodToken, 200, "with the token"},
+		{"TLS, with a wrong token", "https://", over(t, ca), goodToken + "x", 401, "wrong"},
+		{"a certificate", "https://", over(t, ca, ca.client("kim")), "", 200, `with the certificate of "kim"`},
+		{"a certificate and a wrong token", "https://", over(t, ca, ca.client("kim")), "x", 200, `with the certificate of "kim"`},
+		{"a certificate with an evil name", "https://", over(t, ca, ca.client("a\n\x1b[31mb")), "", 200, `"a [31mb"`},
+		{"another CA's", "https://", over(t, ca, other.client("eve")), "", 403, `The certificate of "eve" is not taken: it is signed by an unknown CA`},
+		{"an expired one", "https://", over(t, ca, ca.issue("old", x509.ExtKeyUsageClientAuth, past)), "", 403, "expired"},
+		{"a server's", "https://", over(t, ca, ca.issue("app03", x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))), "", 403, "incompatible key usage"},
+		{"another CA's and the token", "https://", over(t, ca, other.client("eve")), goodToken, 200, "with the token"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if status, body := ask(t, tc.client, http.MethodGet, tc.url+address); status != 200 || body != "read" {
+				t.Errorf("read: %d %q", status, body)
+			}
+			var header []string
+			if tc.token != "" {
+				header = []string{"Authorization", "Bearer " + tc.token}
+			}
+			if status, body := ask(t, tc.client, http.MethodPost, tc.url+address, header...); status != tc.status || !strings.Contains(body, tc.want) {
+				t.Errorf("change: %d %q, want %d %q", status, body, tc.status, tc.want)
+			}
+		})
+	}
+	old := &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	if c, err := tls.Dial("tcp", address, old); err == nil {
+		c.Close()
+		t.Error("TLS 1.1 is spoken")
+	}
+}
+
+func TestReloadedKeysCountAtOnceAlsoForOpenConnections(t *testing.T) {
+	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
+	g := guardOf(t, config.Access{})
+	l, address := bindTCP(t)
+	serving(t, g.Secure(l), g.TCP)
+	use := func(access config.Access) {
+		t.Helper()
+		k, err := theAgent().Keys(access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Use(k)
+	}
+	plain, secure := over(t, ca), over(t, ca, ca.client("kim"))
+	change := func(c *http.Client, scheme string, want int) {
+		t.Helper()
+		if status, body := ask(t, c, http.MethodPost, scheme+address, "Authorization", "Bearer "+goodToken); status != want {
+			t.Errorf("%s: %d %q, want %d", scheme, status, body, want)
+		}
+	}
+	change(plain, "http://", 403)
+	if _, err := secure.Get("https://" + address); err == nil {
+		t.Error("TLS is spoken without a certificate")
+	}
+	files := ca.server()
+	files.ClientCAFile = ca.file()
+	use(config.Access{TLS: files})
+	change(secure, "https://", 200)
+	change(plain, "http://", 403) // on the connection that began without TLS
+	files.ClientCAFile = other.file()
+	use(config.Access{TLS: files})
+	change(secure, "https://", 403) // on the connection whose certificate was good
+	use(config.Access{TokenFile: writeFile(t, "token", goodToken, 0o600)})
+	change(secure, "https://", 200) // by the token: what is open stays open
+	change(plain, "http://", 200)
+}
+
+func TestTheControlSocketKnowsItsPeer(t *testing.T) {
+	k, err := theAgent().Keys(config.Access{ControlGroup: "0"})
+	if os.Geteuid() != 0 {
+		k, err = &Keys{}, nil // only root can give the socket away
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(shortDir(t), "s")
+	l, err := theAgent().Control(t.Context(), path, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := theAgent().Guard(path, k)
+	serving(t, Limit(l, 4), g.Socket)
+	transport := &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	status, body := ask(t, &http.Client{Transport: transport}, http.MethodPost, "http://agent/webapp/down")
+	if status != 200 || !strings.HasPrefix(body, "uid ") || !strings.Contains(body, "(pid ") {
+		t.Errorf("%d %q", status, body)
+	}
+}
