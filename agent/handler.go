@@ -103,7 +103,7 @@ func (a *Agent) answerStatus(w http.ResponseWriter, r *http.Request, name string
 		answerJSON(w, status, v.report(now))
 		return
 	}
-	answer(w, status, v.statusText(now))
+	answerText(w, status, v.statusText(now))
 }
 
 func (a *Agent) answerMetrics(w http.ResponseWriter, name string) {
@@ -128,8 +128,12 @@ func wantsJSON(r *http.Request) bool {
 }
 
 func answer(w http.ResponseWriter, status int, body string) {
+	answerText(w, status, []byte(body))
+}
+
+func answerText(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	send(w, status, []byte(body))
+	send(w, status, body)
 }
 
 func answerJSON(w http.ResponseWriter, status int, v any) {

@@ -19,6 +19,7 @@ type probe struct {
 	service string
 	cfg     config.Check
 	check   check.Check
+	display string        // of the check, which makes it anew each time that it is asked
 	phase   time.Duration // from the start to the second run, within 1 ns to the interval
 
 	latest atomic.Pointer[result] // nil until the first run has ended
@@ -46,9 +47,10 @@ type tally struct {
 
 // newProbe makes a probe; nth tells apart equal checks of one service.
 func newProbe(service string, cfg config.Check, c check.Check, hostname string, nth int) *probe {
+	display := c.Display()
 	return &probe{
-		service: service, cfg: cfg, check: c,
-		phase: phase(cfg.Interval, hostname, service, string(cfg.Role), c.Display(), strconv.Itoa(nth)),
+		service: service, cfg: cfg, check: c, display: display,
+		phase: phase(cfg.Interval, hostname, service, string(cfg.Role), display, strconv.Itoa(nth)),
 		ran:   make(chan struct{}),
 		done:  make(chan struct{}),
 	}
@@ -113,9 +115,9 @@ func (p *probe) once(ctx context.Context, log *slog.Logger) {
 	switch {
 	case before == nil && r.OK, before != nil && before.OK == r.OK:
 	case r.OK:
-		log.Info("check is well again", "service", p.service, "check", p.check.Display(), "cause", r.Detail)
+		log.Info("check is well again", "service", p.service, "check", p.display, "cause", r.Detail)
 	default:
-		log.Warn("check fails", "service", p.service, "check", p.check.Display(), "cause", r.Detail)
+		log.Warn("check fails", "service", p.service, "check", p.display, "cause", r.Detail)
 	}
 }
 
@@ -173,7 +175,7 @@ func (a *Agent) await(probes []*probe) {
 		select {
 		case <-p.done:
 		case <-timer.C:
-			a.log.Error("a check does not end; it is left behind", "service", p.service, "check", p.check.Display())
+			a.log.Error("a check does not end; it is left behind", "service", p.service, "check", p.display)
 			return
 		}
 	}

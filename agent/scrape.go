@@ -129,7 +129,7 @@ func (s *scrape) collectCheck(to chan<- prometheus.Metric, l line, now time.Time
 type checkNames map[string]bool
 
 func (n checkNames) of(l line) string {
-	display := strings.ToValidUTF8(l.check.Display(), "\ufffd")
+	display := strings.ToValidUTF8(l.display, "\ufffd")
 	name := display
 	for i := 2; n[name]; i++ {
 		name = display + " #" + strconv.Itoa(i)

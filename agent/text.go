@@ -10,26 +10,34 @@ import (
 )
 
 // statusText is the body of GET /SERVICE/status, line by line as litmus_paper 1.6.2 writes it: programs read it.
-func (v view) statusText(now time.Time) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Health: %d\nMeasured Health: %d\n", v.health, v.measured)
-	if v.forced != nil {
-		b.WriteString("Forced Reason: " + v.forced.Reason)
-		if v.forced.Kind == score.Health {
-			b.WriteString(" " + strconv.Itoa(v.forced.Value))
+// Every balancer asks for it every other second, so it is put together without fmt.
+func (v view) statusText(now time.Time) []byte {
+	b := make([]byte, 0, 1024)
+	line := func(key, value string) {
+		b = append(b, key...)
+		b = append(b, ": "...)
+		b = append(b, value...)
+		b = append(b, '\n')
+	}
+	line("Health", strconv.Itoa(v.health))
+	line("Measured Health", strconv.Itoa(v.measured))
+	if f := v.forced; f != nil {
+		reason := f.Reason
+		if f.Kind == score.Health {
+			reason += " " + strconv.Itoa(f.Value)
 		}
-		b.WriteByte('\n')
-		if !v.forced.Expires.IsZero() { // litmus_paper has no such forces, so nobody can be surprised by the line
-			b.WriteString("Forced Until: " + v.forced.Expires.Format(time.RFC3339) + "\n")
+		line("Forced Reason", reason)
+		if !f.Expires.IsZero() { // litmus_paper has no such forces, so nobody can be surprised by the line
+			line("Forced Until", f.Expires.Format(time.RFC3339))
 		}
 	}
 	for _, d := range v.depends {
-		fmt.Fprintf(&b, "%s: %s\n", d.check.Display(), d.word(now))
+		line(d.display, d.word(now))
 	}
 	for _, m := range v.metrics {
-		fmt.Fprintf(&b, "%s: %d\n", m.check.Display(), m.Points(now))
+		line(m.display, strconv.Itoa(m.Points(now)))
 	}
-	return b.String()
+	return b
 }
 
 // metricsText is the body of GET /SERVICE/metrics: NAME{service="S"} VALUE MILLISECONDS.

@@ -84,12 +84,12 @@ func (v view) cause(now time.Time) string {
 	}
 	for _, d := range v.depends {
 		if !d.Well(now) {
-			return d.check.Display() + ": " + d.detail(now)
+			return d.display + ": " + d.detail(now)
 		}
 	}
 	for _, m := range v.metrics {
 		if !m.Well(now) {
-			return m.check.Display() + ": " + m.detail(now)
+			return m.display + ": " + m.detail(now)
 		}
 	}
 	return "measured"
