@@ -52,7 +52,11 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 		return
 	}
 	a.forceChanged(service)
-	a.log.Info("forced", "service", service, "kind", kind, "value", f.Value, "reason", oneline.Clean(f.Reason, 200), "who", oneline.Clean(f.Who, 100), "peer", listen.Peer(r))
+	attrs := []any{"service", service, "kind", kind, "value", f.Value, "reason", f.Reason, "who", f.Who, "peer", listen.Peer(r)}
+	if !f.Expires.IsZero() {
+		attrs = append(attrs, "expires", f.Expires)
+	}
+	a.log.Info("forced", attrs...)
 	e := entry(audit.Forced, f)
 	e.Peer = listen.Peer(r)
 	answerChange(w, r, audit.Forced, f, a.record(e))
@@ -89,7 +93,8 @@ func (a *Agent) unforce(w http.ResponseWriter, r *http.Request, service string, 
 		answer(w, http.StatusNotFound, notFound)
 	default:
 		a.forceChanged(service)
-		a.log.Info("no longer forced", "service", service, "kind", kind, "who", oneline.Clean(r.URL.Query().Get("who"), 100), "peer", listen.Peer(r))
+		a.log.Info("no longer forced", "service", service, "kind", kind, "reason", oneline.Clean(r.URL.Query().Get("reason"), 200),
+			"who", oneline.Clean(r.URL.Query().Get("who"), 100), "peer", listen.Peer(r))
 		e := entry(audit.Deleted, f)
 		query := r.URL.Query()
 		e.Who, e.Reason, e.Peer = cmp.Or(query.Get("who"), listen.Peer(r)), query.Get("reason"), listen.Peer(r)

@@ -182,3 +182,29 @@ func TestChangesAnswerInJSON(t *testing.T) {
 	}
 	golden(t, "change_json.txt", regexp.MustCompile(`"(at|expires)": "[^"]+"`).ReplaceAllString(s.String(), `"$1": "TIME"`))
 }
+
+// A clock that is set forward ends a force at once; one that is set back makes it last longer, but brings nothing back.
+func TestAForceFollowsTheWallClock(t *testing.T) {
+	b := newBench(t, configIn(shortDir(t), webapp("true")))
+	b.ask(overSocket, "POST", "/webapp/down", "reason=x&for=2h")
+	web, now := b.current.Load().byName["webapp"], time.Now().Round(0)
+	for _, tc := range []struct {
+		name string
+		now  time.Time
+		want int
+	}{
+		{"as given", now, 0},
+		{"set back by a year", now.AddDate(-1, 0, 0), 0},
+		{"set forward by an hour", now.Add(time.Hour), 0},
+		{"set forward by a day", now.AddDate(0, 0, 1), 85},
+	} {
+		v := b.look(web, tc.now)
+		if tc.want == 0 && (v.forced == nil || v.health != 0) || tc.want > 0 && v.forced != nil {
+			t.Errorf("%s: forced %v, health %d", tc.name, v.forced, v.health)
+		}
+	}
+	b.endExpired(now.AddDate(0, 0, 1))
+	if v := b.look(web, now); v.forced != nil || v.health != 85 {
+		t.Errorf("set right again: forced %v, health %d", v.forced, v.health)
+	}
+}
