@@ -1,0 +1,67 @@
+// Package systemd holds the units of both daemons; its tests keep them in step with the program.
+package systemd
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/ctl/exit"
+)
+
+// settings reads the settings of a unit; of one that stands twice the last value counts.
+func settings(t *testing.T, name string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			found[key] = value
+		}
+	}
+	return found
+}
+
+func TestServicesAreInStepWithTheProgram(t *testing.T) {
+	for unit, command := range map[string]string{client.Agent().Unit: "agent", client.Balancer().Unit: "balance"} {
+		t.Run(unit, func(t *testing.T) {
+			s := settings(t, unit+".service")
+			for key, want := range map[string]string{
+				"Type": "notify", "NotifyAccess": "main", "ExecStart": "/usr/bin/lb " + command, "ExecReload": "/bin/kill -HUP $MAINPID",
+				"RestartPreventExitStatus": fmt.Sprint(exit.Refused, exit.NoKernel, exit.NoPrivilege, exit.Mistakes),
+				"RuntimeDirectory":         "lb", "RuntimeDirectoryPreserve": "yes", // the other daemon's socket is there, too
+			} {
+				if s[key] != want {
+					t.Errorf("%s is %q, want %q", key, s[key], want)
+				}
+			}
+			if s["WatchdogSec"] == "" {
+				t.Error("there is no watchdog")
+			}
+		})
+	}
+	if got := settings(t, "lb-balance.service")["CapabilityBoundingSet"]; got != "CAP_NET_ADMIN" {
+		t.Errorf("lb balance may do %q", got)
+	}
+}
+
+func TestSocketsStandForKeysOfTheConfiguration(t *testing.T) {
+	files, err := filepath.Glob("*.socket")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	keys := map[string]bool{"agent.listen": true, "agent.control": true}
+	for _, name := range files {
+		s := settings(t, name)
+		if !keys[s["FileDescriptorName"]] || s["Service"] != client.Agent().Unit+".service" {
+			t.Errorf("%s: FileDescriptorName %q, Service %q", name, s["FileDescriptorName"], s["Service"])
+		}
+		delete(keys, s["FileDescriptorName"])
+	}
+}
