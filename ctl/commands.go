@@ -24,12 +24,24 @@ type Console struct {
 }
 
 // The flags that several commands share. Each call makes new ones: urfave/cli keeps state in them.
-func agentFlag() cli.Flag {
-	return &cli.StringFlag{Name: "agent", Usage: "`ADDR` of the agent: host:port or the path of its socket (default: the config's)"}
+func agentFlags(further ...cli.Flag) []cli.Flag {
+	address := &cli.StringFlag{Name: "agent", Usage: "`ADDR` of the agent: host:port or the path of its socket (default: the config's)"}
+	return append(append([]cli.Flag{address}, further...), proofFlags()...)
 }
 
-func balancerFlag() cli.Flag {
-	return &cli.StringFlag{Name: "balancer", Usage: "`ADDR` of the balancer: host:port or the path of its socket (default: the config's)"}
+func balancerFlags(further ...cli.Flag) []cli.Flag {
+	address := &cli.StringFlag{Name: "balancer", Usage: "`ADDR` of the balancer: host:port or the path of its socket (default: the config's)"}
+	return append(append([]cli.Flag{address}, further...), proofFlags()...)
+}
+
+// proofFlags are what is shown to a daemon at host:port, so that it takes changes.
+func proofFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "token-file", EnvVars: []string{"LB_TOKEN_FILE"}, Usage: "`FILE` with the token of the daemon at host:port"},
+		&cli.StringFlag{Name: "ca-file", EnvVars: []string{"LB_CA_FILE"}, Usage: "`FILE` with the CA of its certificate; with it, TLS is spoken"},
+		&cli.StringFlag{Name: "cert-file", EnvVars: []string{"LB_CERT_FILE"}, Usage: "`FILE` with your certificate, to make changes by"},
+		&cli.StringFlag{Name: "key-file", EnvVars: []string{"LB_KEY_FILE"}, Usage: "`FILE` with the private key of your certificate"},
+	}
 }
 
 func jsonFlag() cli.Flag {
@@ -50,7 +62,7 @@ func (con Console) list() *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "list the services of this app node: reported and measured health, and what is forced",
-		Flags: []cli.Flag{agentFlag(), jsonFlag()},
+		Flags: agentFlags(jsonFlag()),
 		Description: `Examples:
   lb ctl list
   lb ctl list --agent app02:9293
@@ -73,7 +85,7 @@ func (con Console) status() *cli.Command {
 		Name:      "status",
 		Usage:     "show the health of one service and what it is made of",
 		ArgsUsage: "SERVICE",
-		Flags:     []cli.Flag{agentFlag(), jsonFlag()},
+		Flags:     agentFlags(jsonFlag()),
 		Description: `Exit status: 0 the service is up, 1 it is down, 2 the agent does not know it.
 
 Examples:
@@ -98,12 +110,11 @@ func (con Console) force() *cli.Command {
 		Name:      "force",
 		Usage:     "force a service, or all of them, down, up, or to a health at most",
 		ArgsUsage: "down|up|health N [SERVICE]",
-		Flags: []cli.Flag{
-			agentFlag(),
+		Flags: agentFlags(
 			&cli.StringFlag{Name: "reason", Aliases: []string{"r"}, Usage: "`WHY`, for the next person who looks; asked for when it is not given"},
 			&cli.StringFlag{Name: "for", Usage: "`TIME` after which the force ends by itself: 90m, 2h, 3d (default: it stays until it is deleted)"},
 			&cli.BoolFlag{Name: "delete", Aliases: []string{"d"}, Usage: "take the force back"},
-		},
+		),
 		Description: `Without a service, every service of this app node is forced. A force stays until it is deleted or its
 time (--for) is over, also over a restart. Each is written to audit.log in the agent's data_dir.
 
@@ -113,7 +124,8 @@ Examples:
   lb ctl force down webapp --for 2h -r "new disks"
   lb ctl force health 42 webapp -r "half of the disks are gone"
   lb ctl force health webapp -d
-  lb ctl force down -r "moving to another rack"`,
+  lb ctl force down -r "moving to another rack"
+  lb ctl force down webapp -r "apt upgrades" --agent app02:9293 --token-file ~/.lb-token`,
 		Action: con.runForce,
 	}
 }
@@ -153,15 +165,15 @@ func (con Console) cluster() *cli.Command {
 		Subcommands: []*cli.Command{
 			con.clusterList(),
 			con.clusterCommand("status", "show a cluster's nodes: health, weight, the kernel's weight and connections, and why",
-				[]cli.Flag{balancerFlag(), jsonFlag()},
+				balancerFlags(jsonFlag()),
 				func(c *cli.Context, b *client.Client, name string) error {
 					return ClusterStatus(c.Context, con.Out, b, name, con.look(c))
 				}),
-			con.clusterCommand("start", "put a cluster into the kernel; well also when it runs already", []cli.Flag{balancerFlag()},
+			con.clusterCommand("start", "put a cluster into the kernel; well also when it runs already", balancerFlags(),
 				func(c *cli.Context, b *client.Client, name string) error {
 					return ClusterSwitch(c.Context, con.Out, b, name, true)
 				}),
-			con.clusterCommand("stop", "take a cluster out of the kernel, and its connections with it", []cli.Flag{balancerFlag()},
+			con.clusterCommand("stop", "take a cluster out of the kernel, and its connections with it", balancerFlags(),
 				func(c *cli.Context, b *client.Client, name string) error {
 					return ClusterSwitch(c.Context, con.Out, b, name, false)
 				}),
@@ -173,7 +185,7 @@ func (con Console) clusterList() *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "list the clusters, running and stopped",
-		Flags: []cli.Flag{balancerFlag(), jsonFlag()},
+		Flags: balancerFlags(jsonFlag()),
 		Description: `Examples:
   lb ctl cluster list
   lb ctl cluster list --json`,

@@ -33,7 +33,7 @@ func (con Console) balancer(c *cli.Context) (*client.Client, error) {
 // dial picks the address: the flag's, else the configuration's, else the default.
 func (con Console) dial(c *cli.Context, daemon client.Daemon, flag, fallback string, pick func(salvage.Found) string) (*client.Client, error) {
 	if flag != "" {
-		return client.New(daemon, flag)
+		return client.With(proof(c), daemon, flag)
 	}
 	path := c.String("config")
 	found, err := salvage.Read(path)
@@ -44,9 +44,16 @@ func (con Console) dial(c *cli.Context, daemon client.Daemon, flag, fallback str
 		fmt.Fprintf(con.Err, "lb: note: cannot read the configuration (%v): trying %s at %s\n", err, daemon.Name, fallback)
 	}
 	if address := pick(found); address != "" {
-		return client.New(daemon, address)
+		return client.With(proof(c), daemon, address)
 	}
-	return client.New(daemon, fallback)
+	return client.With(proof(c), daemon, fallback)
+}
+
+// proof reads what to show over TCP from the flags.
+func proof(c *cli.Context) client.Proof {
+	return client.Proof{
+		TokenFile: c.String("token-file"), CAFile: c.String("ca-file"), CertFile: c.String("cert-file"), KeyFile: c.String("key-file"),
+	}
 }
 
 // unusable is the mistake of a configuration file that was asked for and cannot be read.

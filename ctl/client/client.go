@@ -4,6 +4,8 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -40,35 +42,44 @@ type Client struct {
 	daemon  Daemon
 	address string
 	base    string
+	token   string // shown with every change; "" is none
 	http    *http.Client
 }
 
 // New returns a client of the daemon at address: the path of a Unix socket (it has a slash), or host:port.
-func New(daemon Daemon, address string) (*Client, error) {
-	network, base := "unix", "http://lb"
+func New(daemon Daemon, address string) (*Client, error) { return With(Proof{}, daemon, address) }
+
+// With returns a client as New does, which shows that proof where it asks over TCP.
+func With(proof Proof, daemon Daemon, address string) (*Client, error) {
+	c := &Client{daemon: daemon, address: address, base: "http://lb"}
+	network := "unix"
+	var secure *tls.Config
 	if !strings.Contains(address, "/") {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil || port == "" {
 			return nil, fmt.Errorf("address of %s %q: give host:port or the path of its socket", daemon.Name, address)
 		}
-		network, base = "tcp", "http://"+net.JoinHostPort(host, port)
+		if c.token, secure, err = proof.read(host); err != nil {
+			return nil, err
+		}
+		network, c.base = "tcp", "http://"+net.JoinHostPort(host, port)
+		if secure != nil {
+			c.base = "https://" + net.JoinHostPort(host, port)
+		}
 	}
 	transport := &http.Transport{
+		TLSClientConfig:   secure,
 		DisableKeepAlives: true, // a few questions at most: leave no connection and no goroutine behind
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, network, address)
 		},
 	}
-	return &Client{
-		daemon:  daemon,
-		address: address,
-		base:    base,
-		http: &http.Client{
-			Transport:     transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	c.http = &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c, nil
 }
 
 // Question is what to ask.
@@ -109,6 +120,9 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 	}
 	if q.Form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if c.token != "" && req.Method != http.MethodGet { // reads need none, and it need not be sent about
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	if q.JSON {
 		req.Header.Set("Accept", "application/json")
@@ -166,11 +180,24 @@ func (e *UnreachableError) cause() string {
 
 // mend says what to do next.
 func (e *UnreachableError) mend() string {
+	var (
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		unknown x509.UnknownAuthorityError
+	)
 	switch {
+	case errors.Is(e.Err, http.ErrSchemeMismatch):
+		return "it speaks no TLS: give it a certificate (cert_file in its configuration), or leave --ca-file and --cert-file out"
+	case errors.As(e.Err, &unknown):
+		return "give the CA that signed its certificate with --ca-file"
+	case errors.As(e.Err, &name):
+		return "ask it by a name that its certificate has"
+	case errors.As(e.Err, &invalid):
+		return "give it a good certificate (cert_file in its configuration), then reload it"
 	case errors.Is(e.Err, context.DeadlineExceeded):
 		return fmt.Sprintf("it runs but hangs: look at `journalctl -u %s`, then `systemctl restart %s`", e.Daemon.Unit, e.Daemon.Unit)
 	case errors.Is(e.Err, fs.ErrPermission):
-		return "only root and the owner of the socket may use it: try sudo"
+		return "only root, the user of the daemon and the members of its control_group may use the socket: try sudo"
 	case errors.Is(e.Err, fs.ErrNotExist), errors.Is(e.Err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("is it running? `systemctl start %s`", e.Daemon.Unit)
 	}
