@@ -73,6 +73,7 @@ func constructors() map[kind]constructor {
 		{config.Dependency, "http"}:             newHTTP,
 		{config.Dependency, "nagios"}:           newNagios,
 		{config.Dependency, "script"}:           newScript,
+		{config.Dependency, "systemd_unit"}:     newSystemdUnit,
 		{config.Dependency, "tcp"}:              newTCP,
 
 		{config.Metric, "available_memory"}:        newAvailableMemory,

@@ -63,6 +63,7 @@ func TestDisplayIsLitmusPapers(t *testing.T) {
 		{`Dependency::FileContents(/x, /a\/b\/c\d/)`, dependency("file_contents", map[string]any{"path": "/x", "pattern": `a/b\/c\d`})},
 		{"Dependency::HaproxyBackends(/run/haproxy.sock, web)", dependency("haproxy_backends", map[string]any{"socket": "/run/haproxy.sock", "backends": []string{"web"}})},
 		{"Metric::HaproxyBackendsHealth(50, web)", metric("haproxy_backends_health", 50, map[string]any{"socket": "/run/haproxy.sock", "backends": []string{"web"}})},
+		{"Dependency::SystemdUnit(postgresql.service)", dependency("systemd_unit", map[string]any{"unit": "postgresql.service"})},
 		{"Dependency::Nagios(/usr/lib/nagios/plugins/check_swap -w 50%)", dependency("nagios", map[string]any{"command": "/usr/lib/nagios/plugins/check_swap -w 50%"})},
 		{"Metric::Nagios(/bin/true, 30)", metric("nagios", 30, map[string]any{"command": "/bin/true"})},
 		{"Metric::Script(echo 0.501, 100)", metric("script", 100, map[string]any{"command": "echo 0.501"})},

@@ -4,7 +4,7 @@
 
 # Programs, and the Debian packages that have them: for the virtual machine, and for what runs in the lab.
 readonly machine_tools=(qemu-system-x86_64=qemu-system-x86 cpio=cpio xz=xz-utils)
-readonly lab_tools=(modprobe=kmod ip=iproute2 ipvsadm=ipvsadm nft=nftables curl=curl haproxy=haproxy)
+readonly lab_tools=(modprobe=kmod ip=iproute2 ipvsadm=ipvsadm nft=nftables curl=curl)
 
 # A machine as plain as QEMU has it. isa-debug-exit ends it at a write to port 0xf4, in no time.
 readonly machine=(-nodefaults -display none -no-reboot -device "isa-debug-exit,iobase=0xf4,iosize=1")
