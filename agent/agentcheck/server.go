@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,7 @@ func (s *Server) Prepare(ctx context.Context, wanted []Port) (*Change, error) {
 		}
 		l, err := s.opts.Listen(ctx, w.Key, w.Address)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, s.explain(w, wanted, err))
 			continue
 		}
 		c.opened[w.Address] = &port{Listener: l, slots: make(chan struct{}, maxClients), closed: make(chan struct{})}
@@ -90,6 +91,20 @@ func (s *Server) Prepare(ctx context.Context, wanted []Port) (*Change, error) {
 		return nil, errors.Join(append(errs, c.Abandon())...)
 	}
 	return c, nil
+}
+
+// explain adds to an error of binding that a port of this server is in the way which is about to leave, such as ":9301" in that of
+// "127.0.0.1:9301". It stays until all else is bound, so that a change never leaves a gap.
+func (s *Server) explain(w Port, wanted []Port, err error) error {
+	_, number, _ := net.SplitHostPort(w.Address)
+	for address := range s.ports {
+		_, other, _ := net.SplitHostPort(address)
+		leaves := !slices.ContainsFunc(wanted, func(p Port) bool { return p.Address == address })
+		if leaves && other == number && number != "" {
+			return fmt.Errorf("%s: this agent itself still answers on %s: take another port, or restart the agent: %w", w.Key, address, err)
+		}
+	}
+	return err
 }
 
 // Abandon gives back what was bound.

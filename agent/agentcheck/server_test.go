@@ -225,6 +225,18 @@ func TestAChangeThatCannotBeBoundChangesNothing(t *testing.T) {
 	}
 }
 
+func TestAPortThatIsInItsOwnWaySaysSo(t *testing.T) {
+	b := newBench(t, Port{Address: ":9301", Service: "webapp"}, Port{Address: ":9302"})
+	b.opts.Listen = func(context.Context, string, string) (net.Listener, error) { return nil, errTaken }
+	_, err := b.Prepare(t.Context(), []Port{{Key: "agent.agent_check", Address: "127.0.0.1:9301"}, {Address: ":9302"}})
+	if !errors.Is(err, errTaken) || !strings.Contains(err.Error(), "agent.agent_check: this agent itself still answers on :9301") {
+		t.Errorf("Prepare = %v", err)
+	}
+	if _, err := b.Prepare(t.Context(), []Port{{Address: "127.0.0.1:9302"}, {Address: ":9302"}, {Address: ":9301"}}); err == nil || strings.Contains(err.Error(), "itself") {
+		t.Errorf("Prepare = %v, though :9302 is to stay", err)
+	}
+}
+
 // failing is a listener that has no file descriptors left, some times.
 type failing struct {
 	net.Listener
