@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -72,15 +74,28 @@ func (d Daemon) Control(ctx context.Context, path string, k *Keys) (net.Listener
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w: set %s to a path where lb may write", path, err, key)
 	}
-	if k.hasGroup {
+	if err := d.open(path, k); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// open lets owner and group of the control socket connect. The group is changed only where it has to be: the daemon may have it as its
+// own, and lack the right to change it.
+func (d Daemon) open(path string, k *Keys) error {
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return fmt.Errorf("look at the control socket %s: %w", path, err)
+	}
+	if k.hasGroup && stat.Gid != k.group {
 		if err := os.Chown(path, -1, int(k.group)); err != nil {
-			return nil, errors.Join(fmt.Errorf("give the control socket to its group: %w: let the daemon's user be in %s.control_group, or run the daemon as root", err, d.Section), l.Close())
+			return fmt.Errorf("give the control socket to the group of %s.control_group: %w: run the daemon with that group, in systemd by Group= in a drop-in of its unit", d.Section, err)
 		}
 	}
 	if err := os.Chmod(path, controlMode); err != nil {
-		return nil, errors.Join(fmt.Errorf("set the mode of the control socket: %w", err), l.Close())
+		return fmt.Errorf("set the mode of the control socket: %w", err)
 	}
-	return l, nil
+	return nil
 }
 
 // clear removes the socket of a dead daemon. That of a live one, and anything else, stays and is an error.
