@@ -9,7 +9,7 @@ import (
 var goodName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 // takenNames have a meaning of their own in the same place of a URL.
-var takenNames = []string{".", "..", "down", "global", "health", "metrics", "status", "up"}
+var takenNames = []string{".", "..", "down", "global", "health", "metrics", "status", "up", "watch"}
 
 // named judges the name of the service or cluster that d walks over.
 func named(d *decoder, n string) {
