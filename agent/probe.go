@@ -21,6 +21,7 @@ type probe struct {
 	check   check.Check
 	display string        // of the check, which makes it anew each time that it is asked
 	phase   time.Duration // from the start to the second run, within 1 ns to the interval
+	begun   time.Time     // the start; set by start
 
 	latest atomic.Pointer[result] // nil until the first run has ended
 	ran    chan struct{}          // closed when the first run has ended
@@ -56,15 +57,22 @@ func newProbe(service string, cfg config.Check, c check.Check, hostname string, 
 	}
 }
 
+// grain is the step of phases. Checks that fall together wake the processor up once; each waking costs as much as a short check.
+const grain = 100 * time.Millisecond
+
 // phase spreads checks over their interval by what they look at and where from, so that neither the checks of a machine nor the
-// machines of a fleet that started together move in step.
+// machines of a fleet that started together move in step. Where the interval has room for steps, it is a multiple of grain.
 func phase(interval time.Duration, about ...string) time.Duration {
 	h := fnv.New64a()
 	for _, s := range about {
 		h.Write([]byte(s)) // a hash never fails
 		h.Write([]byte{0})
 	}
-	return 1 + time.Duration(h.Sum64()%uint64(interval))
+	p := 1 + time.Duration(h.Sum64()%uint64(interval))
+	if interval < 10*grain {
+		return p
+	}
+	return min(interval, (p + grain - 1).Truncate(grain))
 }
 
 // same tells whether the probe does what cfg asks for, so that a reload may keep it with its result.
@@ -77,17 +85,18 @@ func (p *probe) same(service string, cfg config.Check) bool {
 // left out.
 func (p *probe) loop(ctx context.Context, log *slog.Logger) {
 	defer close(p.done)
-	next := time.Now().Add(p.phase)
+	next := p.begun.Add(p.phase)
 	p.once(ctx, log)
 	close(p.ran)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		if late := time.Since(next); late >= 0 {
 			next = next.Add(late.Truncate(p.cfg.Interval) + p.cfg.Interval)
 		}
-		timer := time.NewTimer(time.Until(next))
+		timer.Reset(time.Until(next))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-timer.C:
 		}
@@ -143,9 +152,10 @@ func (p *probe) reading() (score.Reading, *result) {
 
 // start gives each probe its goroutine, which ends with ctx or when the probe is cancelled.
 func (a *Agent) start(ctx context.Context, probes []*probe) {
+	begun := time.Now()
 	for _, p := range probes {
 		own, cancel := context.WithCancel(ctx)
-		p.cancel, p.changed = cancel, a.streams.refresh
+		p.begun, p.cancel, p.changed = begun, cancel, a.streams.refresh
 		go p.loop(own, a.log)
 	}
 }

@@ -87,6 +87,27 @@ func TestPhasesSpreadAFleet(t *testing.T) {
 	}
 }
 
+func TestPhasesFallTogetherWhereTheIntervalHasRoom(t *testing.T) {
+	for _, tc := range []struct{ interval, step time.Duration }{
+		{time.Second, grain}, {10 * time.Second, grain}, {900 * time.Millisecond, 1},
+	} {
+		seen := map[time.Duration]bool{}
+		for i := range 1000 {
+			p := phase(tc.interval, fmt.Sprintf("service%d", i))
+			if p <= 0 || p > tc.interval || p%tc.step != 0 {
+				t.Fatalf("phase %s of interval %s", p, tc.interval)
+			}
+			seen[p] = true
+		}
+		if most := int(tc.interval / tc.step); len(seen) < min(most, 900)*9/10 {
+			t.Errorf("interval %s: only %d phases are used", tc.interval, len(seen))
+		}
+	}
+	if p := phase(1010*time.Millisecond, "x"); p > 1010*time.Millisecond {
+		t.Errorf("phase %s is beyond its interval", p)
+	}
+}
+
 func TestAHungCheckEndsAtItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{run: func(ctx context.Context, _ int) check.Result {
