@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -299,7 +300,9 @@ func TestTheControlSocketKnowsItsPeer(t *testing.T) {
 	}
 	g := theAgent().Guard(path, k)
 	serving(t, Limit(l, 4), g.Socket)
-	transport := &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
 	status, body := ask(t, &http.Client{Transport: transport}, http.MethodPost, "http://agent/webapp/down")
 	if status != 200 || !strings.HasPrefix(body, "uid ") || !strings.Contains(body, "(pid ") {
 		t.Errorf("%d %q", status, body)
