@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -145,6 +146,12 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 		h.log.Warn("change refused", "cluster", name, "change", verb, "cause", "asked by "+listen.Peer(r)+": "+refusal.Text)
 		refusal.Header(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
+		return
+	}
+	// There is nothing in the body, but before the deadlines are prolonged it has to have come.
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		w.Header().Set("Connection", "close")
+		text(w, http.StatusRequestEntityTooLarge, "the request has a body that is too large, or that did not come: send none\n")
 		return
 	}
 	ctx := r.Context()

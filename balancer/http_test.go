@@ -222,7 +222,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add("DELETE", "/cluster/%2e%2e", "")
 	f.Add("GET", "//cluster/a%2fb/status_detail", "x")
 	f.Fuzz(func(t *testing.T, method, target, accept string) {
-		r, err := http.NewRequest(method, "http://lb", nil)
+		r, err := http.NewRequest(method, "http://lb", http.NoBody)
 		if err != nil {
 			return // net/http lets no such method in
 		}

@@ -42,8 +42,9 @@ type Refusal struct {
 	Text   string // one line
 }
 
-// Header sets what goes with the status.
+// Header sets what goes with the status. The connection ends, so that nobody waits for a body that nobody wants.
 func (f *Refusal) Header(h http.Header) {
+	h.Set("Connection", "close")
 	if f.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="lb"`)
 	}
