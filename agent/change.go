@@ -8,9 +8,9 @@ import (
 
 	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/force"
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/netx/listen"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // change forces a service (or all, with service "") on POST, and ends a force on DELETE.

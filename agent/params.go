@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 const urlencoded = "application/x-www-form-urlencoded"

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // causeLength is how much of an agent's own words is kept, in bytes.

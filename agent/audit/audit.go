@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/braintree/lb/agent/oneline"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // FileName is the record in the agent's data_dir; older parts are FileName.1 (the newest of them) to FileName.4.

@@ -7,8 +7,8 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // maxDetail bounds the reason that a result carries, in bytes.

@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 const (

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // maxFile bounds what is read of a file, in bytes.

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 const (

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // maxHosts bounds the hosts of an internet_health, which are all asked at once.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // The scales on which a script's number is read.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // maxAnswer bounds what is read while looking for the expected answer, in bytes.

@@ -9,8 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/braintree/lb/agent/oneline"
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // Bounds of what a force holds, in bytes. A reason is one line that fits on a screen, not a document.

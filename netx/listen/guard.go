@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/braintree/lb/agent/oneline"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 // nameLength is how much of a certificate's name is logged, in bytes.

@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/braintree/lb/agent/oneline"
+	"github.com/braintree/lb/netx/oneline"
 )
 
 func TestCleanGivesOnePrintableLine(t *testing.T) {
