@@ -1,0 +1,150 @@
+//go:build bench
+
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// delays are how long answers took, from the moment when the request was due: one that had to wait for a connection counts from
+// when it should have been sent.
+type delays []time.Duration // sorted
+
+// at gives the delay that a share of all answers did not exceed.
+func (d delays) at(share float64) time.Duration { return d[min(len(d)-1, int(share*float64(len(d))))] }
+
+func (d delays) String() string {
+	return fmt.Sprintf("50 of 100 within %s, 90 within %s, 99 within %s, 999 of 1000 within %s, all %d within %s", d.at(0.5).Round(time.Microsecond),
+		d.at(0.9).Round(time.Microsecond), d.at(0.99).Round(time.Microsecond), d.at(0.999).Round(time.Microsecond), len(d), d[len(d)-1].Round(time.Microsecond))
+}
+
+// line is one connection.
+type line struct {
+	fd   int
+	due  time.Time // of the request that it waits for; zero: it is free
+	got  []byte
+	want int // bytes of the whole answer; 0 until its header is there
+}
+
+// pace sends requests at a steady rate, whether or not answers come, over a few connections that stay open. It never sleeps, so that
+// it measures the server and not how well timers wake it up.
+func pace(t *testing.T, s *target, perSecond float64) delays {
+	t.Helper()
+	lines := make([]*line, clients)
+	for i := range lines {
+		lines[i] = dial(t, s.address)
+	}
+	request := []byte("GET /" + s.path() + " HTTP/1.1\r\nHost: " + s.address + "\r\n\r\n")
+	var found delays
+	step := time.Duration(float64(time.Second) / perSecond)
+	begun := time.Now()
+	next, end := begun, begun.Add(paceTime)
+	buf := make([]byte, 1<<16)
+	for waiting := 0; next.Before(end) || waiting > 0; {
+		now := time.Now()
+		if now.After(end.Add(startTime)) {
+			t.Fatalf("%s: %d answers are missing", s.name, waiting)
+		}
+		for _, l := range lines {
+			if l.due.IsZero() {
+				if next.After(now) || !next.Before(end) {
+					continue
+				}
+				if _, err := unix.Write(l.fd, request); err != nil {
+					t.Fatalf("%s: write: %v", s.name, err)
+				}
+				l.due, next = next, next.Add(step)
+				waiting++
+				continue
+			}
+			whole, err := l.read(buf)
+			if err != nil {
+				t.Fatalf("%s: %v", s.name, err)
+			}
+			if whole {
+				found = append(found, time.Since(l.due))
+				l.due = time.Time{}
+				waiting--
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// path is what stands behind the server's address in its URL.
+func (s *target) path() string { return s.url[len("http://"+s.address+"/"):] }
+
+func dial(t *testing.T, address string) *line {
+	t.Helper()
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	for _, err := range []error{
+		unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+		unix.SetNonblock(fd, true),
+	} {
+		if err != nil {
+			t.Fatalf("connect to %s: %v", address, err)
+		}
+	}
+	return &line{fd: fd}
+}
+
+// read takes what has come, and tells whether the answer is whole.
+func (l *line) read(buf []byte) (whole bool, err error) {
+	n, err := unix.Read(l.fd, buf)
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read: %w", err)
+	case n == 0:
+		return false, errors.New("it closed the connection")
+	}
+	l.got = append(l.got, buf[:n]...)
+	if l.want == 0 {
+		if l.want, err = lengthOf(l.got); err != nil {
+			return false, err
+		}
+	}
+	if l.want == 0 || len(l.got) < l.want {
+		return false, nil
+	}
+	l.got, l.want = l.got[:0], 0
+	return true, nil
+}
+
+// lengthOf reads the length of a whole answer from its header; 0 while the header is not whole.
+func lengthOf(answer []byte) (int, error) {
+	header, _, whole := bytes.Cut(answer, []byte("\r\n\r\n"))
+	if !whole {
+		return 0, nil
+	}
+	if !bytes.HasPrefix(header, []byte("HTTP/1.1 200 ")) {
+		return 0, fmt.Errorf("answer %q", header)
+	}
+	_, rest, _ := bytes.Cut(header, []byte("\r\nContent-Length: "))
+	digits, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	n, err := strconv.Atoi(string(digits))
+	if err != nil {
+		return 0, fmt.Errorf("answer without a length: %q", header)
+	}
+	return len(header) + len("\r\n\r\n") + n, nil
+}

@@ -1,0 +1,95 @@
+//go:build bench
+
+package bench
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tick is the unit of processor time in /proc/PID/stat: Linux shows programs 100 a second everywhere.
+const tick = 10 * time.Millisecond
+
+// used is processor time since the start.
+type used struct {
+	own      time.Duration
+	children time.Duration // that have ended and were waited for
+}
+
+// used reads /proc/PID/stat, see proc(5).
+func (s *target) used(t *testing.T) used {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), ") ") // the name before may hold anything
+	fields := strings.Fields(rest)
+	const utime = 14 - 3 // fields are counted from 1, and two are cut off
+	var n [4]time.Duration
+	for i := range n {
+		if len(fields) <= utime+i {
+			t.Fatalf("/proc/%d/stat: %q", s.pid, data)
+		}
+		v, err := strconv.ParseInt(fields[utime+i], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n[i] = time.Duration(v) * tick
+	}
+	return used{own: n[0] + n[1], children: n[2] + n[3]}
+}
+
+// share is processor time as a part of a core.
+type share struct{ own, children float64 }
+
+// idle measures a server that nobody asks anything.
+func (s *target) idle(t *testing.T, long time.Duration) share {
+	t.Helper()
+	<-time.After(restTime)
+	before, begun := s.used(t), time.Now()
+	<-time.After(long)
+	after, took := s.used(t), time.Since(begun)
+	return share{own: float64(after.own-before.own) / float64(took), children: float64(after.children-before.children) / float64(took)}
+}
+
+// resident reads how many bytes of memory the kernel counts for the server, now and at most so far.
+func (s *target) resident(t *testing.T) (now, peak uint64) {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kib, _ := strconv.ParseUint(fields[1], 10, 64)
+		switch fields[0] {
+		case "VmRSS:":
+			now = kib << 10
+		case "VmHWM:":
+			peak = kib << 10
+		}
+	}
+	if now == 0 || peak == 0 {
+		t.Fatalf("/proc/%d/status tells no memory", s.pid)
+	}
+	return now, peak
+}
+
+// loadAverage is that of the last minute: how busy the machine is otherwise.
+func loadAverage(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	return first
+}
