@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/braintree/lb/netx/lab/labtest"
 )
 
 // TestReadme runs the sessions that README.md shows, on the files that it shows, and compares every line of their output.
@@ -24,14 +26,14 @@ func TestReadme(t *testing.T) {
 	var script, wanted strings.Builder
 	script.WriteString("env LB_CONFIG=lb.toml\nfill lb.toml\nexec lb agent &agent&\nawait 'Health: 100' lb ctl status webapp\n")
 	for _, part := range []struct{ block, stream string }{{"session", "stdout"}, {"mistakes", "stderr"}} {
-		for i, command := range strings.Split(readmeBlock(t, part.block), "$ ")[1:] {
+		for i, command := range strings.Split(labtest.ReadmeBlock(t, "README.md", part.block), "$ ")[1:] {
 			line, output, _ := strings.Cut(command, "\n")
 			fmt.Fprintf(&script, "run %s\ncmp %s %s%d\n", strings.ReplaceAll(line, `"`, `'`), part.stream, part.block, i)
 			fmt.Fprintf(&wanted, "-- %s%d --\n%s", part.block, i, here.Replace(output))
 		}
 	}
 	fmt.Fprintf(&script, "signal TERM\nwait agent\n")
-	fmt.Fprintf(&wanted, "-- lb.toml --\n%s%s-- broken.toml --\n%s", here.Replace(readmeBlock(t, "config")), agent, readmeBlock(t, "broken"))
+	fmt.Fprintf(&wanted, "-- lb.toml --\n%s%s-- broken.toml --\n%s", here.Replace(labtest.ReadmeBlock(t, "README.md", "config")), agent, labtest.ReadmeBlock(t, "README.md", "broken"))
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "readme.txtar"), []byte(script.String()+wanted.String()), 0o644); err != nil {
 		t.Fatal(err)
@@ -41,20 +43,4 @@ func TestReadme(t *testing.T) {
 		_ = ts.Exec(args[0], args[1:]...) // the README shows output, and a service that is down is no mistake
 	}
 	testscript.Run(t, params)
-}
-
-// readmeBlock returns the fenced block of README.md that follows the comment <!-- name -->.
-func readmeBlock(t *testing.T, name string) string {
-	t.Helper()
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, found := strings.Cut(string(text), "<!-- "+name+" -->\n```")
-	_, block, begun := strings.Cut(after, "\n")
-	block, _, ended := strings.Cut(block, "```\n")
-	if !found || !begun || !ended {
-		t.Fatalf("README.md has no block behind <!-- %s -->", name)
-	}
-	return block
 }

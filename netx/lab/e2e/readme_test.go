@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,20 +10,10 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// readme returns the fenced block of README.md that follows the comment <!-- name -->.
+// readme returns a block of README.md.
 func readme(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, found := strings.Cut(string(text), "<!-- "+name+" -->\n```")
-	_, block, begun := strings.Cut(after, "\n")
-	block, _, ended := strings.Cut(block, "```\n")
-	if !found || !begun || !ended {
-		t.Fatalf("README.md has no block behind <!-- %s -->", name)
-	}
-	return block
+	return labtest.ReadmeBlock(t, "../../../README.md", name)
 }
 
 // figures are what may differ between the README and a run: numbers, times, and the bars and columns that follow from them.

@@ -1,0 +1,24 @@
+package labtest
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// ReadmeBlock returns the fenced block of a Markdown file that follows the comment <!-- name -->, so that what is shown there
+// is run or compared.
+func ReadmeBlock(t testing.TB, path, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), "<!-- "+name+" -->\n```")
+	_, block, begun := strings.Cut(after, "\n")
+	block, _, ended := strings.Cut(block, "```\n")
+	if !found || !begun || !ended {
+		t.Fatalf("%s has no block behind <!-- %s -->", path, name)
+	}
+	return block
+}
