@@ -55,7 +55,7 @@ func ServiceCommands(con Console) []*cli.Command {
 
 // Commands are all of the operator's commands.
 func Commands(con Console) []*cli.Command {
-	return append(ServiceCommands(con), con.cluster(), con.checkConfig(), con.exampleConfig())
+	return append(ServiceCommands(con), con.cluster(), con.why(), con.checkConfig(), con.exampleConfig())
 }
 
 func (con Console) list() *cli.Command {

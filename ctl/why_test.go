@@ -1,0 +1,39 @@
+package ctl
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/braintree/lb/ctl/client"
+)
+
+func TestWhy(t *testing.T) {
+	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"combined_weight":50,"last_error":"","nodes":[
+		{"address":"10.0.0.1","weight":50,"kernel_weight":50,"state":"ramping","active_connections":3,"inactive_connections":14,
+		 "steps":[{"name":"reading","in":100,"out":100,"reason":"the node answered X-Health 100"},{"name":"ramp-up","in":100,"out":50,"reason":"30s of 60s"}]},
+		{"address":"10.0.0.2","weight":0,"state":"unknown","steps":[{"name":"reading","in":0,"out":0,"reason":"no reading yet"}]}]}`
+	const first = `web, node 10.0.0.1: ramping, weight 50
+  reading  100 → 100  the node answered X-Health 100
+  ramp-up  100 → 50   30s of 60s
+  kernel   50         3 active and 14 other connections
+`
+	const second = `web, node 10.0.0.2: unknown, weight 0
+  reading  0 → 0  no reading yet
+  kernel   -      the kernel's table has not got it
+`
+	d := &daemon{answers: map[string]answer{"GET /cluster/web": {200, "", state}}}
+	c := d.ask(t, client.Balancer())
+	for _, tt := range []struct{ name, node, want, err string }{
+		{"every node", "", first + second, ""},
+		{"one node", "10.0.0.2", second, ""},
+		{"no such node", "10.0.0.3", "", "cluster web has no node \"10.0.0.3\": `lb ctl cluster status web` shows those it has"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			wantError(t, Why(t.Context(), &out, c, "web", tt.node), tt.err)
+			if out.String() != tt.want {
+				t.Errorf("printed\n%s\nwant\n%s", out.String(), tt.want)
+			}
+		})
+	}
+}
