@@ -12,7 +12,14 @@ import (
 // statusText is the body of GET /SERVICE/status, line by line as litmus_paper 1.6.2 writes it: programs read it.
 // Every balancer asks for it every other second, so it is put together without fmt.
 func (v view) statusText(now time.Time) []byte {
-	b := make([]byte, 0, 1024)
+	size := len("Health: 100\nMeasured Health: 100\n") // what a force adds is found out as it comes
+	for _, l := range v.depends {
+		size += len(l.display) + len(": FAIL\n")
+	}
+	for _, l := range v.metrics {
+		size += len(l.display) + len(": 100\n")
+	}
+	b := make([]byte, 0, size)
 	line := func(key, value string) {
 		b = append(b, key...)
 		b = append(b, ": "...)
