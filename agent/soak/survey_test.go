@@ -3,13 +3,16 @@
 package soak
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"os/exec"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +22,11 @@ import (
 const (
 	askInterval  = 100 * time.Millisecond
 	lookInterval = time.Second
+
+	// starved is how long the survey's own command may take before the machine is to blame for what is late around that time, and
+	// mostStarved the share of the run that may be left out for that.
+	starved     = slack / 2
+	mostStarved = 0.2
 )
 
 // survey asks the agent how its checks do while the agent runs, and counts what it holds.
@@ -27,7 +35,14 @@ type survey struct {
 	url    string
 	expect map[string]bool // services, and whether they are up
 
-	asked    int
+	asked int
+	held  int // of these: not judged, because the machine was starved
+
+	mu        sync.Mutex    // protects what follows
+	compared  time.Time     // when the survey's own command ended last
+	starvedAt time.Time     // when the machine let it wait too long last
+	control   time.Duration // how late the survey's own command was at most
+
 	oldest   map[string]time.Duration // of good services: how old a check's result was at most
 	whose    map[string]string        // the check that it was
 	mistakes map[string]int
@@ -44,6 +59,11 @@ type sample struct {
 // watch goes on for as long as asked.
 func (s *survey) watch(long time.Duration) {
 	s.oldest, s.whose, s.mistakes = map[string]time.Duration{}, map[string]string{}, map[string]int{}
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { s.compare(ctx) })
+	defer wg.Wait()
+	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	ask, count, end := time.NewTicker(askInterval), time.NewTicker(lookInterval), time.NewTimer(long)
 	defer ask.Stop()
@@ -58,6 +78,35 @@ func (s *survey) watch(long time.Duration) {
 			s.count()
 		}
 	}
+}
+
+// compare runs a command of its own over and over, as the agent runs those of checks, and notes when the machine lets it wait.
+func (s *survey) compare(ctx context.Context) {
+	ticker := time.NewTicker(askInterval)
+	defer ticker.Stop()
+	for last := time.Now(); ctx.Err() == nil; <-ticker.C {
+		// A tick that came late counts as much as a command that took long. A command that fails is none of the agent's doing.
+		_ = exec.Command("/bin/sh", "-c", "exit 0").Run()
+		now := time.Now()
+		s.mu.Lock()
+		s.compared = now
+		s.control = max(s.control, now.Sub(last)-askInterval)
+		if now.Sub(last)-askInterval > starved {
+			s.starvedAt = now
+		}
+		s.mu.Unlock()
+		last = now
+	}
+}
+
+// lastStarved is when the machine let the survey's command wait last; now, when it has been going on for too long.
+func (s *survey) lastStarved() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); !s.compared.IsZero() && now.Sub(s.compared)-askInterval > starved {
+		return now
+	}
+	return s.starvedAt
 }
 
 func (s *survey) ask(client *http.Client) {
@@ -81,6 +130,11 @@ func (s *survey) ask(client *http.Client) {
 		return
 	}
 	s.asked++
+	// What was late then shows for as long as a result is believed.
+	if begun.Sub(s.lastStarved()) < 3*goodInterval {
+		s.held++
+		return
+	}
 	seen := map[string]bool{}
 	for _, svc := range report.Services {
 		seen[svc.Name] = true
@@ -154,7 +208,10 @@ func (s *survey) halves() (first, second sample) {
 }
 
 func (s *survey) summary() []string {
-	lines := []string{fmt.Sprintf("asked %d times, the slowest answer took %s", s.asked, s.slowest.Round(time.Millisecond))}
+	lines := []string{
+		fmt.Sprintf("asked %d times, the slowest answer took %s", s.asked, s.slowest.Round(time.Millisecond)),
+		fmt.Sprintf("%d of them not judged, because the machine kept a command of the survey's own waiting for more than %s (%s at most)", s.held, starved, s.control.Round(time.Millisecond)),
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.oldest)) {
 		lines = append(lines, fmt.Sprintf("%s: no result was ever older than %s (%s)", name, s.oldest[name].Round(time.Millisecond), s.whose[name]))
 	}
@@ -171,6 +228,9 @@ func (s *survey) judge() {
 	s.t.Helper()
 	if s.asked == 0 {
 		s.t.Fatal("the agent was never asked")
+	}
+	if float64(s.held) > mostStarved*float64(s.asked) {
+		s.t.Errorf("the machine was too busy with other things to tell whether checks are on time: repeat this when it is quieter")
 	}
 	for _, what := range slices.Sorted(maps.Keys(s.mistakes)) {
 		s.t.Errorf("%d times of %d: %s", s.mistakes[what], s.asked, what)
