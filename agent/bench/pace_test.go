@@ -27,6 +27,23 @@ func (d delays) String() string {
 		d.at(0.9).Round(time.Microsecond), d.at(0.99).Round(time.Microsecond), d.at(0.999).Round(time.Microsecond), len(d), d[len(d)-1].Round(time.Microsecond))
 }
 
+// together puts windows together.
+func together(windows []delays) delays {
+	all := slices.Concat(windows...)
+	slices.Sort(all)
+	return all
+}
+
+// bestAndWorst tells how much the machine's other work had to do with it.
+func bestAndWorst(windows []delays) string {
+	var late []time.Duration
+	for _, w := range windows {
+		late = append(late, w.at(0.99).Round(time.Microsecond))
+	}
+	slices.Sort(late)
+	return fmt.Sprintf("%s, %s, %s", late[0], late[len(late)/2], late[len(late)-1])
+}
+
 // line is one connection.
 type line struct {
 	fd   int
@@ -42,6 +59,7 @@ func pace(t *testing.T, s *target, perSecond float64) delays {
 	lines := make([]*line, clients)
 	for i := range lines {
 		lines[i] = dial(t, s.address)
+		defer unix.Close(lines[i].fd)
 	}
 	request := []byte("GET /" + s.path() + " HTTP/1.1\r\nHost: " + s.address + "\r\n\r\n")
 	var found delays
@@ -94,7 +112,6 @@ func dial(t *testing.T, address string) *line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
 	for _, err := range []error{
 		unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
