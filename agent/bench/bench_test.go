@@ -29,8 +29,8 @@ const (
 // The goals. Those for requests are shares of what nginx does for the same processor time, see docs/performance.md for where they
 // come from; the others stand as they are.
 const (
-	goalKept     = 0.68                // 12 times litmus_paper
-	goalNew      = 0.56                // 5 times litmus_paper
+	goalKept     = 0.72                // 12 times litmus_paper
+	goalNew      = 0.61                // 5 times litmus_paper
 	goalLate     = time.Millisecond    // 99 of 100 answers at half load
 	goalResident = 25 << 20            // bytes
 	goalIdle     = 0.005               // of a core
