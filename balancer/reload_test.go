@@ -164,21 +164,27 @@ func TestReloadAddsAndRemovesClusters(t *testing.T) {
 func TestReloadGuard(t *testing.T) {
 	tests := []struct {
 		name    string
+		start   []string
 		stop    []string
 		left    []string
 		refused bool
 	}{
-		{"empty", nil, nil, true},
-		{"half of two", nil, []string{"web"}, false},
-		{"none of two, the idle one stays", nil, []string{"idle"}, true},
-		{"the only one that runs", []string{"db"}, []string{"db", "idle"}, true},
-		{"all were stopped first", []string{"db", "web"}, nil, false},
+		{"empty", nil, nil, nil, true},
+		{"half of two", nil, nil, []string{"web"}, false},
+		{"none of two, the idle one stays", nil, nil, []string{"idle"}, true},
+		{"the only one that runs", nil, []string{"db"}, []string{"db", "idle"}, true},
+		{"all were stopped first", nil, []string{"db", "web"}, nil, false},
+		{"two of three", []string{"idle"}, nil, []string{"web"}, true},
+		{"one of three", []string{"idle"}, nil, []string{"db", "web"}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
 				clusters := b.running()
+				for _, name := range tt.start {
+					b.start(name)
+				}
 				for _, name := range tt.stop {
 					if _, err := b.engine.Stop(t.Context(), name, "test"); err != nil {
 						t.Fatal(err)

@@ -25,6 +25,15 @@ const (
 	nothing = -2
 )
 
+// No other stage gives 0 for a node that counts; the floor sees to it that none ever will.
+func TestFloor(t *testing.T) {
+	for _, tt := range []struct{ weight, counted, want int }{{0, 5, 1}, {1, 5, 1}, {5, 5, 5}, {0, 0, 0}} {
+		if got := floorStage(tt.weight, tt.counted); got.Out != tt.want {
+			t.Errorf("weight %d of a node that counts with %d: floor gives %d, want %d", tt.weight, tt.counted, got.Out, tt.want)
+		}
+	}
+}
+
 func TestNodeThroughTime(t *testing.T) {
 	set := Settings{Rise: 1, Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
 	busy := Settled(start, set)
