@@ -95,6 +95,10 @@ func badURL(s string) string {
 	case u.Hostname() == "":
 		return "names no host"
 	}
+	// A zone such as %25%C2 can be read once, and is written so that it cannot be read again.
+	if _, err := url.Parse(u.String()); err != nil {
+		return "names a host that is none"
+	}
 	return ""
 }
 
