@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
@@ -31,12 +32,12 @@ type Options struct {
 	Reload    <-chan struct{}                // asks for a reload; nil for none
 	Table     ipvs.Table                     // stays the caller's to close
 	Marks     mark.Table
-	Settings  ipvs.Settings            // looked at once at the start; "" is not at all
-	Log       *slog.Logger             // nil is silence
-	Version   string                   // of lb, for GET /
-	Ready     func()                   // called once what runs at the start is in the kernel; may be nil
-	Manager   *systemd.Manager         // is told how the balancer does; nil is nobody
-	NewPoller func(config.Node) Poller // nil is NewHTTPPoller
+	Settings  ipvs.Settings                  // looked at once at the start; "" is not at all
+	Log       *slog.Logger                   // nil is silence
+	Version   string                         // of lb, for GET /
+	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
+	Manager   *systemd.Manager               // is told how the balancer does; nil is nobody
+	NewPoller func(config.Node) watch.Poller // nil is watch.NewHTTPPoller
 }
 
 // Balancer is the daemon, with its listeners bound.

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
@@ -48,7 +49,7 @@ func (f *fleet) polled(address string) int {
 	return f.polls[addr(address)]
 }
 
-func (f *fleet) poller(n config.Node) Poller { return &fakePoller{f, n.Address} }
+func (f *fleet) poller(n config.Node) watch.Poller { return &fakePoller{f, n.Address} }
 
 type fakePoller struct {
 	fleet *fleet

@@ -1,12 +1,14 @@
 package balancer
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/plan"
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
@@ -30,7 +32,9 @@ type node struct {
 	state  decide.State
 	weight int // decided; what the kernel has may differ, see the view
 	steps  []decide.Step
-	watch  *watcher
+
+	watch   *watch.Watcher     // nil before the engine runs
+	unwatch context.CancelFunc // ends it
 }
 
 // start is a start that waits for the first readings.

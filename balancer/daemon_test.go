@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +34,8 @@ func agents(t *testing.T) (*atomic.Int64, config.Node) {
 		w.Header().Set("X-Health", fmt.Sprint(health.Load()))
 	}))
 	t.Cleanup(s.Close)
-	return health, nodeAt(s.Listener.Addr())
+	at := netip.MustParseAddrPort(s.Listener.Addr().String())
+	return health, config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
 }
 
 // files is a daemon's configuration: one cluster, web, with that node, on sockets of its own.

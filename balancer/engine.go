@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
@@ -48,10 +49,10 @@ type engine struct {
 	table  ipvs.Table
 	marks  mark.Table
 	log    *slog.Logger
-	poller func(config.Node) Poller
+	poller func(config.Node) watch.Poller
 	ready  func() // called when what runs at the start is in the kernel
 
-	news     chan news
+	news     chan watch.News
 	asks     chan func(ctx context.Context) // run by the owner, one at a time
 	done     chan struct{}                  // closed when run has ended
 	watchers sync.WaitGroup
@@ -88,14 +89,14 @@ type retirement struct {
 func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
-		news: make(chan news, 256), asks: make(chan func(context.Context)), done: make(chan struct{}),
+		news: make(chan watch.News, 256), asks: make(chan func(context.Context)), done: make(chan struct{}),
 		retired: map[ipvs.Mark]retirement{},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	if e.poller == nil {
-		e.poller = NewHTTPPoller
+		e.poller = watch.NewHTTPPoller
 	}
 	return e
 }
@@ -215,14 +216,14 @@ func (e *engine) interval() time.Duration {
 }
 
 // take takes a reading in.
-func (e *engine) take(n news) {
+func (e *engine) take(n watch.News) {
 	for _, c := range e.clusters {
 		for _, node := range c.nodes {
-			if node.watch != n.from {
+			if node.watch != n.From {
 				continue // else of a watcher that was stopped meanwhile
 			}
 			now := time.Now()
-			if c.weigh(now, node, &n.reading) && c.running {
+			if c.weigh(now, node, &n.Reading) && c.running {
 				e.dirty = true
 			}
 			c.settle(now)
@@ -234,16 +235,17 @@ func (e *engine) take(n news) {
 func (e *engine) watch(ctx context.Context) {
 	for _, c := range e.clusters {
 		for _, n := range c.nodes {
-			if n.watch != nil && n.watch.same(c.cfg, n.cfg) {
+			if n.watch != nil && n.watch.Same(c.cfg, n.cfg) {
 				continue
 			}
 			if n.watch != nil {
-				n.watch.stop()
+				n.unwatch()
 			}
-			ctx, stop := context.WithCancel(ctx)
-			w := &watcher{cluster: c.cfg.Name, node: n.cfg, interval: c.cfg.CheckInterval, timeout: c.cfg.CheckTimeout, stop: stop}
-			n.watch = w
-			e.watchers.Go(func() { w.run(ctx, e.poller(w.node), e.news) })
+			n.watch = watch.New(c.cfg, n.cfg)
+			var watched context.Context
+			watched, n.unwatch = context.WithCancel(ctx)
+			w, p := n.watch, e.poller(n.cfg)
+			e.watchers.Go(func() { w.Run(watched, p, e.news) })
 		}
 	}
 }
@@ -252,7 +254,7 @@ func (e *engine) stopWatchers() {
 	for _, c := range e.clusters {
 		for _, n := range c.nodes {
 			if n.watch != nil {
-				n.watch.stop()
+				n.unwatch()
 			}
 		}
 	}

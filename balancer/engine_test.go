@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -422,23 +421,4 @@ func TestStandbyTakesOverWithTrueWeights(t *testing.T) {
 			t.Errorf("the start took %s, though every node is known", took)
 		}
 	})
-}
-
-func TestPollsOfAFleetAreSpread(t *testing.T) {
-	const nodes, slices = 1000, 10
-	var count [slices]int
-	for n := range nodes {
-		w := &watcher{cluster: "web", interval: 2 * time.Second}
-		w.node.Address = netip.AddrFrom4([4]byte{10, 0, byte(n / 250), byte(n % 250)})
-		phase := w.phase()
-		if phase < 0 || phase >= w.interval || phase != w.phase() {
-			t.Fatalf("phase %s", phase)
-		}
-		count[int(phase*slices/w.interval)]++
-	}
-	for i, n := range count {
-		if n < nodes/slices/2 || n > nodes/slices*2 {
-			t.Errorf("tenth %d of the interval has %d of %d nodes: %v", i, n, nodes, count)
-		}
-	}
 }

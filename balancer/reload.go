@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -126,7 +127,7 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 	if c.running {
 		joining = decide.Join(now)
 	}
-	kept := map[*watcher]bool{}
+	kept := map[*watch.Watcher]bool{}
 	old := c.nodes
 	c.setNodes(c.cfg.Nodes, joining)
 	for _, n := range c.nodes {
@@ -134,7 +135,7 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 	}
 	for _, n := range old {
 		if !kept[n.watch] {
-			n.watch.stop()
+			n.unwatch()
 		}
 	}
 	if was != "" && was != c.cfg.Name {
@@ -145,7 +146,7 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 // dismiss lets go of a cluster that left the config.
 func (e *engine) dismiss(c *cluster) {
 	for _, n := range c.nodes {
-		n.watch.stop()
+		n.unwatch()
 	}
 	if c.start != nil {
 		for _, answer := range c.start.waiting {

@@ -1,4 +1,6 @@
-package balancer
+// Package watch finds out how the nodes of clusters are: each Watcher asks one node for its health, on its own clock, and sends
+// what it learns as readings.
+package watch
 
 import (
 	"context"
@@ -9,28 +11,30 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// watcher polls one node on its own clock. A node that hangs costs its own watcher time and nobody else.
-type watcher struct {
+// Watcher polls one node on its own clock. A node that hangs costs its own watcher time and nobody else.
+type Watcher struct {
 	cluster  string
 	node     config.Node
 	interval time.Duration
 	timeout  time.Duration
-	stop     context.CancelFunc
 }
 
-// news is what a watcher sends to the engine.
-type news struct {
-	from    *watcher
-	reading decide.Reading
+// News is what a Watcher sends.
+type News struct {
+	From    *Watcher
+	Reading decide.Reading
 }
 
-// same tells whether w polls exactly what is wanted of it, so that it and its connection can stay.
-func (w *watcher) same(c config.Cluster, n config.Node) bool {
-	return w.cluster == c.Name && w.node == n && w.interval == c.CheckInterval && w.timeout == c.CheckTimeout
+// New returns a watcher of a cluster's node. It does nothing before Run.
+func New(c config.Cluster, n config.Node) *Watcher {
+	return &Watcher{cluster: c.Name, node: n, interval: c.CheckInterval, timeout: c.CheckTimeout}
 }
 
-// run polls at once, then at the node's own phase of every interval, until ctx ends. Two polls never overlap.
-func (w *watcher) run(ctx context.Context, p Poller, out chan<- news) {
+// Same tells whether w polls exactly what is wanted of it, so that it and its connection can stay.
+func (w *Watcher) Same(c config.Cluster, n config.Node) bool { return *w == *New(c, n) }
+
+// Run polls at once, then at the node's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.
+func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- News) {
 	defer p.Close()
 	next := time.Now()
 	step := w.phase()
@@ -49,7 +53,7 @@ func (w *watcher) run(ctx context.Context, p Poller, out chan<- news) {
 			return // the poll was broken off: it says nothing about the node
 		}
 		select {
-		case out <- news{w, r}:
+		case out <- News{w, r}:
 		case <-ctx.Done():
 			return
 		}
@@ -62,7 +66,7 @@ func (w *watcher) run(ctx context.Context, p Poller, out chan<- news) {
 }
 
 // phase spreads the polls of a fleet over the interval; it is below it. The second poll comes that much later than the first.
-func (w *watcher) phase() time.Duration {
+func (w *Watcher) phase() time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(w.cluster))
 	h.Write(w.node.Address.AsSlice())

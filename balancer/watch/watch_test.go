@@ -1,0 +1,32 @@
+package watch
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/braintree/lb/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPollsOfAFleetAreSpread(t *testing.T) {
+	const nodes, slices = 1000, 10
+	var count [slices]int
+	for n := range nodes {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(n / 250), byte(n % 250)})
+		w := New(config.Cluster{Name: "web", CheckInterval: 2 * time.Second}, config.Node{Address: address})
+		phase := w.phase()
+		if phase < 0 || phase >= w.interval || phase != w.phase() {
+			t.Fatalf("phase %s", phase)
+		}
+		count[int(phase*slices/w.interval)]++
+	}
+	for i, n := range count {
+		if n < nodes/slices/2 || n > nodes/slices*2 {
+			t.Errorf("tenth %d of the interval has %d of %d nodes: %v", i, n, nodes, count)
+		}
+	}
+}
