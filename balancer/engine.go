@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -78,6 +79,9 @@ type engine struct {
 	markWait    int // cycles until they are looked at again
 
 	lastCycle time.Time
+
+	location     string // [balancer] location and relay_address, for other data centres
+	relayAddress netip.Addr
 }
 
 // retirement is a mark whose service is to go, and stays ours until it is gone.
@@ -103,6 +107,7 @@ func newEngine(o Options) *engine {
 
 // configure makes the first clusters. Nothing is started.
 func (e *engine) configure(cfg *config.Config) {
+	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
 	for _, c := range cfg.Clusters {
 		n := &cluster{cfg: c}
 		n.setNodes(c.Nodes, decide.State{})

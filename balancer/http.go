@@ -41,6 +41,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.list(w, r)
 		return
 	}
+	if number, ok := strings.CutPrefix(path, "/fwmark/"); ok {
+		h.fwmark(w, r, number)
+		return
+	}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	if len(parts) < 2 || parts[0] != "cluster" || parts[1] == "" {
 		text(w, http.StatusNotFound, "Not Found")

@@ -220,6 +220,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add("GET", "/", "")
 	f.Add("PUT", "/cluster/web", "application/json")
 	f.Add("DELETE", "/cluster/%2e%2e", "")
+	f.Add("GET", "/fwmark/7", "")
 	f.Add("GET", "//cluster/a%2fb/status_detail", "x")
 	f.Fuzz(func(t *testing.T, method, target, accept string) {
 		r, err := http.NewRequest(method, "http://lb", http.NoBody)

@@ -31,6 +31,7 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	now := time.Now()
+	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
 	old := map[ipvs.Mark]string{} // marks of running clusters before, and whose
 	for _, c := range e.clusters {
 		if c.running {

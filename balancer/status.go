@@ -13,8 +13,10 @@ import (
 // Status is the balancer as GET / describes it in JSON.
 type Status struct {
 	Version      string          `json:"version"`
-	KernelErrors int             `json:"kernel_errors"` // refusals and unreadable tables since the start
-	Clusters     []ClusterStatus `json:"clusters"`      // by name
+	Location     string          `json:"location,omitempty"`      // the data centre
+	RelayAddress string          `json:"relay_address,omitempty"` // that others send packets to; "": the one that they ask
+	KernelErrors int             `json:"kernel_errors"`           // refusals and unreadable tables since the start
+	Clusters     []ClusterStatus `json:"clusters"`                // by name
 }
 
 // ClusterStatus is a cluster as the balancer describes it in JSON.
@@ -49,6 +51,8 @@ type NodeStatus struct {
 type view struct {
 	clusters     []ClusterStatus
 	kernelErrors int
+	location     string
+	relayAddress string
 }
 
 // Status gives the state of the balancer, with clusters by name and with the kernel's own figures of just now. While the kernel keeps the
@@ -77,12 +81,15 @@ func (v *view) asOf(now time.Time) Status {
 			}
 		}
 	}
-	return Status{KernelErrors: v.kernelErrors, Clusters: clusters}
+	return Status{Location: v.location, RelayAddress: v.relayAddress, KernelErrors: v.kernelErrors, Clusters: clusters}
 }
 
 // publish makes the view of the present state.
 func (e *engine) publish(now time.Time) {
-	v := &view{clusters: []ClusterStatus{}, kernelErrors: e.failures}
+	v := &view{clusters: []ClusterStatus{}, kernelErrors: e.failures, location: e.location}
+	if e.relayAddress.IsValid() {
+		v.relayAddress = e.relayAddress.String()
+	}
 	for _, c := range e.clusters {
 		v.clusters = append(v.clusters, e.clusterStatus(now, c))
 	}

@@ -84,7 +84,9 @@ type Balancer struct {
 	Listen  string // TCP address for reads, "host:port"
 	Control string // path of the Unix socket for changes
 	Access
-	SetSysctls bool // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
+	SetSysctls   bool       // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
+	Location     string     // the data centre that it stands in; "" has no name
+	RelayAddress netip.Addr // that other data centres send packets to; invalid is the one that they ask
 }
 
 // Cluster is one balanced service: virtual IPs, their mark, and the nodes behind it.

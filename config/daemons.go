@@ -38,6 +38,7 @@ func (l *loader) balancer(d *decoder) Balancer {
 		Control:    control(d, defaultBalancerControl),
 		Access:     access(d),
 		SetSysctls: d.boolean("set_sysctls", defaultSetSysctls),
+		Location:   location(d, "location"), RelayAddress: relayAddress(d),
 	}
 	d.done()
 	return b

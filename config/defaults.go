@@ -26,6 +26,10 @@ const (
 	defaultBalancerListen = "127.0.0.1:9292"
 	// The machine's settings are its administrator's; what is not safe is said at every start.
 	defaultSetSysctls = false
+	// Most services stand in one data centre, which needs no name.
+	defaultLocation = ""
+	// Who can ask a balancer for its weights can mostly send packets to the same address, also when that is one that moves with the service.
+	defaultRelayAddress = ""
 	// Beside the agent's, for both may run on one machine.
 	defaultBalancerControl = "/run/lb/balancer.sock"
 
