@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -11,9 +12,11 @@ import (
 )
 
 const (
-	// heartbeatInterval is how often a stream without events shows that the agent lives. Clients may take it for a lease: after
-	// three of them without a byte the agent, or the way to it, is gone.
-	heartbeatInterval = time.Second
+	// usualHeartbeat is how often a stream without events shows that the agent lives, unless the client asks for another pace between the
+	// two others. Clients may take it for a lease: after three of them without a byte the agent, or the way to it, is gone.
+	usualHeartbeat    = time.Second
+	quickestHeartbeat = 100 * time.Millisecond // ten a second cost an agent less than ten polls do
+	slowestHeartbeat  = time.Minute            // routers on the way forget connections that are quiet for longer
 	heartbeat         = ": heartbeat\n\n"
 
 	// streamWriteTime is how long a client may take to make room for one event.
@@ -28,6 +31,11 @@ const (
 // answerWatch streams the health of a service: the present or what was missed at once, then every change, as server-sent events
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, service string) {
+	pace, err := heartbeatOf(r.URL.Query().Get("heartbeat"))
+	if err != nil {
+		answer(w, http.StatusBadRequest, err.Error()+"\n")
+		return
+	}
 	s, first, err := a.streams.subscribe(over, service, r.Header.Get("Last-Event-ID"))
 	switch {
 	case errors.Is(err, errNoService):
@@ -50,7 +58,7 @@ func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, se
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no") // nginx would keep events back
-	h.Set("X-Heartbeat", strconv.Itoa(int(heartbeatInterval.Seconds())))
+	h.Set("X-Heartbeat", strconv.FormatFloat(pace.Seconds(), 'f', -1, 64))
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return
@@ -65,20 +73,33 @@ func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, se
 		return c.Flush()
 	}
 	if write(append([]byte("retry: "+strconv.FormatInt(retryTime.Milliseconds(), 10)+"\n"), first...)) == nil {
-		s.send(r.Context().Done(), write)
+		s.send(r.Context().Done(), pace, write)
 	}
+}
+
+// heartbeatOf reads the time between two heartbeats that a client asks for; "" is the usual.
+func heartbeatOf(asked string) (time.Duration, error) {
+	if asked == "" {
+		return usualHeartbeat, nil
+	}
+	pace, err := time.ParseDuration(asked)
+	if err != nil || pace < quickestHeartbeat || pace > slowestHeartbeat {
+		return 0, fmt.Errorf("heartbeat=%.40q is not a time from %s to %s: write it as heartbeat=2s, or leave it out for one each second",
+			asked, quickestHeartbeat, slowestHeartbeat)
+	}
+	return pace, nil
 }
 
 // send writes what comes, until the stream ends, the client goes away, or it does not make room in time. There is nobody to tell
 // a failed write to.
-func (s *stream) send(gone <-chan struct{}, write func([]byte) error) {
-	beat := time.NewTicker(heartbeatInterval)
+func (s *stream) send(gone <-chan struct{}, pace time.Duration, write func([]byte) error) {
+	beat := time.NewTicker(pace)
 	defer beat.Stop()
 	for {
 		var next []byte
 		select {
 		case next = <-s.frames:
-			beat.Reset(heartbeatInterval)
+			beat.Reset(pace)
 		case <-beat.C:
 			next = []byte(heartbeat)
 		case <-gone:

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
@@ -109,8 +110,56 @@ func TestAStreamOutlivesTheServersDeadlinesAndHasAHeartbeat(t *testing.T) {
 			if !more {
 				t.Fatalf("the stream ended after %s", time.Since(begun))
 			}
-			if at := time.Since(begun); s != (sent{comment: "heartbeat"}) || at != time.Duration(n)*heartbeatInterval {
+			if at := time.Since(begun); s != (sent{comment: "heartbeat"}) || at != time.Duration(n)*usualHeartbeat {
 				t.Fatalf("at %s came %+v, want heartbeat %d", at, s, n)
+			}
+		}
+	})
+}
+
+func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
+	for asked, want := range map[string]struct {
+		header string
+		every  time.Duration
+	}{
+		"?heartbeat=100ms": {"0.1", 100 * time.Millisecond},
+		"?heartbeat=2.5s":  {"2.5", 2500 * time.Millisecond},
+		"?heartbeat=1m":    {"60", time.Minute},
+	} {
+		t.Run(asked, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBubble(t, time.Hour, well())
+				r, err := b.client.Get("http://agent/web/watch" + asked)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Body.Close()
+				if got := r.Header.Get("X-Heartbeat"); got != want.header {
+					t.Errorf("X-Heartbeat is %q, want %q", got, want.header)
+				}
+				w := &watcher{t, r.Body, bufio.NewScanner(r.Body)}
+				w.event()
+				begun := time.Now()
+				for n := 1; n <= 3; n++ {
+					if s, _ := w.next(); s.comment != "heartbeat" || time.Since(begun) != time.Duration(n)*want.every {
+						t.Fatalf("at %s came %+v, want heartbeat %d", time.Since(begun), s, n)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestAHeartbeatThatIsNoneIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, time.Hour, well())
+		for _, asked := range []string{"99ms", "61s", "2", "-1s", "often", "%00"} {
+			r, err := b.client.Get("http://agent/web/watch?heartbeat=" + asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body := bodyOf(t, r); r.StatusCode != http.StatusBadRequest || !strings.Contains(body, "write it as heartbeat=2s") {
+				t.Errorf("heartbeat=%s: %s %q", asked, r.Status, body)
 			}
 		}
 	})
@@ -240,7 +289,7 @@ func TestAReaderThatDoesNotReadAtAllIsCutOffAtItsDeadline(t *testing.T) {
 		begun := time.Now()
 		for open := 1; open > 0; open, _ = b.streams.state() {
 			// The client's transport takes in 4096 bytes that nobody reads before it stops.
-			if most := 4096/time.Duration(len(heartbeat))*heartbeatInterval + streamWriteTime; time.Since(begun) > most {
+			if most := 4096/time.Duration(len(heartbeat))*usualHeartbeat + streamWriteTime; time.Since(begun) > most {
 				t.Fatalf("the stream is open after %s", time.Since(begun))
 			}
 			time.Sleep(time.Second)
