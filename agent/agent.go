@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/braintree/lb/agent/agentcheck"
-	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/systemd"
 	"github.com/braintree/lb/netx/tunnel"

@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/oneline"
 )
@@ -34,7 +34,7 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 		answer(w, http.StatusNotFound, notFound)
 		return
 	}
-	if err := parseForm(r); err != nil {
+	if err := listen.ParseForm(r); err != nil {
 		status := http.StatusBadRequest
 		if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
 			status = http.StatusRequestEntityTooLarge
@@ -64,17 +64,17 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 
 // forceFrom reads the force that a request's parameters ask for.
 func forceFrom(r *http.Request, service string, kind score.Kind) (force.Force, error) {
-	f := force.Force{Service: service, Kind: kind, Reason: param(r, "reason"), Who: param(r, "who"), At: time.Now()}
+	f := force.Force{Service: service, Kind: kind, Reason: listen.Param(r, "reason"), Who: listen.Param(r, "who"), At: time.Now()}
 	if f.Who == "" {
 		f.Who = listen.Peer(r)
 	}
 	if kind == score.Health {
 		var err error
-		if f.Value, err = parseHealth(param(r, "health")); err != nil {
+		if f.Value, err = parseHealth(listen.Param(r, "health")); err != nil {
 			return f, err
 		}
 	}
-	if text := param(r, "for"); text != "" {
+	if text := listen.Param(r, "for"); text != "" {
 		d, err := force.ParseDuration(text)
 		if err != nil {
 			return f, err

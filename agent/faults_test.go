@@ -10,9 +10,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/audit"
 )
 
 // The tests here are named after faults of litmus_paper that lb must not have; the numbers are those of the list of recorded faults.

@@ -4,9 +4,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/braintree/lb/agent/audit"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/audit"
 )
 
 // ChangeReport is the answer to a change in JSON.

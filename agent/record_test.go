@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/braintree/lb/agent/audit"
+	"github.com/braintree/lb/netx/audit"
 )
 
 // record reads the audit log of an agent whose files are in dir.

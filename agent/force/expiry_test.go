@@ -62,7 +62,7 @@ func TestAForceEndsThoughItsFileCannotBeRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Root ignores permissions, so a folder that cannot be removed stands in the file's place.
-	if err := errors.Join(os.Remove(dir+"/"+fileName(f)), os.MkdirAll(dir+"/"+fileName(f)+"/x", 0o700)); err != nil {
+	if err := errors.Join(os.Remove(dir+"/"+fileName(f)+".json"), os.MkdirAll(dir+"/"+fileName(f)+".json"+"/x", 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	ended, err := s.Expire(at().Add(time.Hour))

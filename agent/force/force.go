@@ -4,12 +4,11 @@ package force
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/keep"
 	"github.com/braintree/lb/netx/oneline"
 )
 
@@ -19,9 +18,6 @@ const (
 	maxWho     = 100
 	maxService = 200 // so that the file's name stays below the 255 bytes of most file systems
 )
-
-// maxDuration is the longest time that a force is given for. What is to last longer has no end.
-const maxDuration = 366 * 24 * time.Hour
 
 // ErrInvalid is wrapped by every error about a force that cannot be: the caller's fault, not the disk's.
 var ErrInvalid = errors.New("not a valid force")
@@ -85,26 +81,19 @@ func (f Force) validate() error {
 	return nil
 }
 
+// checked refuses a force that cannot be, and gives it as it is kept.
+func (f Force) checked() (Force, error) {
+	if err := f.validate(); err != nil {
+		return Force{}, err
+	}
+	return f.Cleaned(), nil
+}
+
 // ParseDuration reads for how long a force is given: a duration such as 90m or 1h30m, or whole days such as 3d.
 func ParseDuration(s string) (time.Duration, error) {
-	fail := func() (time.Duration, error) {
-		return 0, fmt.Errorf("%w: for must be a time from 1s to 366d, such as 90m, 2h or 3d, not %q", ErrInvalid, oneline.Clean(s, 40))
-	}
-	var d time.Duration
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
-			return fail()
-		}
-		d = time.Duration(n) * 24 * time.Hour
-	} else {
-		var err error
-		if d, err = time.ParseDuration(s); err != nil {
-			return fail()
-		}
-	}
-	if d < time.Second || d > maxDuration {
-		return fail()
+	d, err := keep.ParseSpan(s)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return d, nil
 }

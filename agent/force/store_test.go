@@ -143,9 +143,9 @@ func TestBadFilesAreReportedAndTheRestIsRead(t *testing.T) {
 		"service.a.down.json":   `{"service":"b","kind":"down","reason":"","who":"","at":"2026-11-23T12:00:00Z"}`,
 		"service.c.down.json":   `{"service":"c","kind":"down","reason":"","who":"","at":"2026-11-23T12:00:00Z"} {}`,
 		"service.d.down.json":   `{"service":"d","kind":"down","colour":"red"}`,
-		"service.big.down.json": `"` + strings.Repeat("x", maxFile) + `"`,
+		"service.big.down.json": `"` + strings.Repeat("x", 16<<10) + `"`,
 		"notes.txt":             "somebody else's file",
-		tempPrefix + "12345":    "half a wri",
+		".new-12345":            "half a wri",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
@@ -172,7 +172,7 @@ func TestBadFilesAreReportedAndTheRestIsRead(t *testing.T) {
 	if got := s.All(); len(got) != 1 || got[0].Reason != "good" {
 		t.Errorf("read %v, want the one good force", got)
 	}
-	if _, err := os.Stat(filepath.Join(dir, tempPrefix+"12345")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, ".new-12345")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half-written file is still there: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "notes.txt")); err != nil {
@@ -302,15 +302,15 @@ func FuzzParseForce(f *testing.F) {
 	f.Add([]byte(`{"service":"web","kind":"health","value":42,"reason":"cap","who":"kim","at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"kind":"down"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := parseForce(data)
+		got, err := records().Parse(data)
 		if err != nil {
 			return
 		}
-		out, err := formatForce(got)
+		out, err := records().Format(got)
 		if err != nil {
 			t.Fatalf("cannot write what was read from %q: %v", data, err)
 		}
-		again, err := parseForce(out)
+		again, err := records().Parse(out)
 		if err != nil || !cmp.Equal(got, again) {
 			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
 		}

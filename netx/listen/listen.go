@@ -1,4 +1,5 @@
-// Package listen binds the addresses that a daemon answers on, bounds what clients may take up there, and tells who they are.
+// Package listen binds the addresses that a daemon answers on, bounds what clients may take up there, tells who they are, and reads what
+// they send with a change.
 package listen
 
 import (

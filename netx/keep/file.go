@@ -1,4 +1,4 @@
-package force
+package keep
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 )
@@ -15,49 +14,40 @@ import (
 const (
 	suffix     = ".json"
 	tempPrefix = ".new-"
-	maxFile    = 16 << 10 // far above what a force with full texts takes
+	maxFile    = 16 << 10 // far above what a record with full texts takes
 )
 
-// fileName is where a force is kept: all.KIND.json, or service.NAME.KIND.json with the name escaped, so that no
-// name can leave the folder and no service can be taken for all of them.
-func fileName(f Force) string {
-	if f.Service == "" {
-		return "all." + string(f.Kind) + suffix
-	}
-	return "service." + url.PathEscape(f.Service) + "." + string(f.Kind) + suffix
-}
-
-// parseForce reads the contents of a force's file.
-func parseForce(data []byte) (Force, error) {
-	var f Force
+// Parse reads the contents of a record's file.
+func (s Sort[K, V]) Parse(data []byte) (V, error) {
+	var v, none V
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
-		return Force{}, err
+	if err := dec.Decode(&v); err != nil {
+		return none, err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Force{}, errors.New("something follows the force")
+		return none, fmt.Errorf("something follows the %s", s.Name)
 	}
-	if err := f.validate(); err != nil {
-		return Force{}, err
-	}
-	return f.Cleaned(), nil
+	return s.Check(v)
 }
 
-// formatForce is the inverse of parseForce.
-func formatForce(f Force) ([]byte, error) {
-	data, err := json.MarshalIndent(f, "", "  ")
+// Format is the inverse of Parse.
+func (s Sort[K, V]) Format(v V) ([]byte, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	return append(data, '\n'), nil
 }
 
-// readFile reads one force and checks that its file is the one that a change of this force would write.
-func readFile(dir, name string) (Force, error) {
+func (s Sort[K, V]) fileName(v V) string { return s.File(v) + suffix }
+
+// read reads one record and checks that its file is the one that a change of this record would write.
+func (s Sort[K, V]) read(dir, name string) (V, error) {
+	var none V
 	path := filepath.Join(dir, name)
-	fail := func(err error) (Force, error) {
-		return Force{}, fmt.Errorf("forced state %s is ignored: %w: force again with `lb ctl force`, or delete the file", path, err)
+	fail := func(err error) (V, error) {
+		return none, fmt.Errorf("the %s in %s is ignored: %w: %s, or delete the file", s.Name, path, err, s.Mend)
 	}
 	// Anything but a plain file could block the start for ever (a pipe) or be something else's (a device).
 	info, err := os.Stat(path)
@@ -71,24 +61,24 @@ func readFile(dir, name string) (Force, error) {
 	if err != nil {
 		return fail(err)
 	}
-	f, err := parseForce(data)
+	v, err := s.Parse(data)
 	if err != nil {
 		return fail(err)
 	}
-	if want := fileName(f); want != name {
+	if want := s.fileName(v); want != name {
 		return fail(fmt.Errorf("its contents belong in %s", want))
 	}
-	return f, nil
+	return v, nil
 }
 
-// writeFile replaces the force's file in one step that survives a crash: a reader, and a start after a crash, sees the old or
+// write replaces the record's file in one step that survives a crash: a reader, and a start after a crash, sees the old or
 // the new contents and never a part.
-func writeFile(dir string, f Force) error {
-	data, err := formatForce(f)
+func (s Sort[K, V]) write(dir string, v V) error {
+	data, err := s.Format(v)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, fileName(f))
+	path := filepath.Join(dir, s.fileName(v))
 	previous, readErr := os.ReadFile(path)
 	if err := replace(dir, path, data); err != nil {
 		return err
@@ -99,6 +89,22 @@ func writeFile(dir string, f Force) error {
 			return errors.Join(err, replace(dir, path, previous))
 		}
 		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+// remove deletes the record's file for good; one that is gone already is fine.
+func (s Sort[K, V]) remove(dir string, v V) error {
+	path := filepath.Join(dir, s.fileName(v))
+	if err := ignoreMissing(os.Remove(path)); err != nil {
+		return err
+	}
+	if err := syncDir(dir); err != nil {
+		data, formatErr := s.Format(v)
+		if formatErr != nil {
+			return errors.Join(err, formatErr)
+		}
+		return errors.Join(err, replace(dir, path, data))
 	}
 	return nil
 }
@@ -125,22 +131,6 @@ func replace(dir, path string, data []byte) (err error) {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
-}
-
-// removeFile deletes the force's file for good; one that is gone already is fine.
-func removeFile(dir string, f Force) error {
-	path := filepath.Join(dir, fileName(f))
-	if err := ignoreMissing(os.Remove(path)); err != nil {
-		return err
-	}
-	if err := syncDir(dir); err != nil {
-		data, formatErr := formatForce(f)
-		if formatErr != nil {
-			return errors.Join(err, formatErr)
-		}
-		return errors.Join(err, replace(dir, path, data))
-	}
-	return nil
 }
 
 // syncDir makes the names in a folder survive a crash.

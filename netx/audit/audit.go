@@ -1,5 +1,5 @@
-// Package audit keeps a bounded record of who forced what, why and when: one JSON line for every force that was given, taken back or
-// that ended by itself.
+// Package audit keeps a bounded record of who overrode what, why and when: one JSON line for every force and every drain that was
+// given, taken back or that ended by itself.
 package audit
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx/oneline"
 )
 
-// FileName is the record in the agent's data_dir; older parts are FileName.1 (the newest of them) to FileName.4.
+// FileName is the record in the daemon's data_dir; older parts are FileName.1 (the newest of them) to FileName.4.
 const FileName = "audit.log"
 
 const (
@@ -32,28 +32,32 @@ const (
 	maxService = 200
 )
 
-// Change is what happened to a force.
+// Change is what happened to a force or a drain.
 type Change string
 
 // The changes.
 const (
-	Forced  Change = "forced"
-	Deleted Change = "deleted"
-	Expired Change = "expired" // it ended by itself
+	Forced    Change = "forced"
+	Deleted   Change = "deleted"
+	Drained   Change = "drained"
+	Undrained Change = "undrained"
+	Expired   Change = "expired" // it ended by itself
 )
 
 // Entry is one line of the record.
 type Entry struct {
 	Time    time.Time `json:"time"` // when it happened, in UTC
 	Change  Change    `json:"change"`
-	Service string    `json:"service,omitempty"` // "" is every service
-	Kind    string    `json:"kind"`              // down, up or health
+	Service string    `json:"service,omitempty"` // of a force; "" is every service
+	Cluster string    `json:"cluster,omitempty"` // of a drain
+	Node    string    `json:"node,omitempty"`    // of a drain: its address
+	Kind    string    `json:"kind"`              // down, up or health; of a drain "drain"
 	Value   *int      `json:"value,omitempty"`   // of kind health: the ceiling
-	Reason  string    `json:"reason"`            // of the change; of an expired force: its own
-	Who     string    `json:"who"`               // as the client says; of an expired force: who gave it
+	Reason  string    `json:"reason"`            // of the change; of what expired: its own
+	Who     string    `json:"who"`               // as the client says; of what expired: who gave it
 	Peer    string    `json:"peer,omitempty"`    // as the kernel says: "uid 0 (pid 42)", or the address; "" when it ended by itself
-	Given   time.Time `json:"given,omitzero"`    // deleted or expired: when the force was given
-	Expires time.Time `json:"expires,omitzero"`  // when the force ends, or was to end, by itself
+	Given   time.Time `json:"given,omitzero"`    // taken back or expired: when it was given
+	Expires time.Time `json:"expires,omitzero"`  // when it ends, or was to end, by itself
 }
 
 // cleaned gives the entry as it is kept: bounded, printable texts, times in UTC.
