@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"syscall"
 	"time"
 
@@ -17,11 +17,18 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// What is read of an agent's answer: its header, and its body.
 const (
+	// What is read of an agent's answer: its header, and its body.
 	maxAnswerHeader = 64 << 10
 	maxAnswerBody   = 64 << 10
+	// maxInformational is how many answers of status 1xx may come before the true one; net/http takes as many.
+	maxInformational = 5
+	// bufferSize holds the answer of an agent with a handful of checks. There is a buffer for every node.
+	bufferSize = 1 << 10
 )
+
+// errTooLong says that an answer goes on beyond what is read of one.
+var errTooLong = errors.New("the answer's header is longer than 64 KiB")
 
 // Poller asks one node for its health. It is used by one goroutine at a time.
 type Poller interface {
@@ -31,10 +38,31 @@ type Poller interface {
 	Close()
 }
 
-// httpPoller asks over HTTP and keeps the connection.
+// httpPoller asks over HTTP/1.1 on a connection that it keeps. It has no goroutine of its own, and between two polls no buffers
+// but one of bufferSize: net/http's Transport, with two goroutines and 8 KiB of buffers a connection, would make thousands of nodes dear.
 type httpPoller struct {
-	url       *url.URL
-	transport *http.Transport
+	address string // of the agent
+	page    []byte // the request for the health
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+
+	conn *bounded // kept; nil when there is none
+	in   *bufio.Reader
+}
+
+// bounded is a connection of which only so much is read.
+type bounded struct {
+	net.Conn
+	left int // bytes
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 // NewHTTPPoller asks http://address:port/path as big_brother does: redirects are not followed, proxies are not used.
@@ -43,17 +71,21 @@ func NewHTTPPoller(n config.Node) Poller {
 	if err != nil {
 		u = &url.URL{Path: n.Path} // config has judged paths; whatever else comes is asked literally
 	}
-	u.Scheme, u.Host = "http", netip.AddrPortFrom(n.Address, n.Port).String()
-	return &httpPoller{url: u, transport: &http.Transport{
-		DialContext:            (&net.Dialer{KeepAlive: -1}).DialContext, // every poll shows whether the connection lives
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    1,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-	}}
+	p := &httpPoller{
+		address: netip.AddrPortFrom(n.Address, n.Port).String(),
+		dial:    (&net.Dialer{KeepAlive: -1}).DialContext, // every poll, and every heartbeat, shows whether the connection lives
+		in:      bufio.NewReaderSize(nil, bufferSize),
+	}
+	p.page = p.request(u.RequestURI(), "text/plain, */*")
+	return p
 }
 
-// Poll implements Poller. A kept connection that turns out to be dead, as after the agent's restart, is no failure:
-// net/http asks again over a new one, within the same deadline.
+// request is what is sent to get a page.
+func (p *httpPoller) request(uri, accept string) []byte {
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: lb\r\nAccept: %s\r\n\r\n", uri, p.address, accept)
+}
+
+// Poll implements Poller.
 func (p *httpPoller) Poll(ctx context.Context) decide.Reading {
 	begun := time.Now()
 	status, header, body, err := p.get(ctx)
@@ -69,35 +101,114 @@ func (p *httpPoller) Poll(ctx context.Context) decide.Reading {
 
 // get fetches the page and reads as much of its body as may matter.
 func (p *httpPoller) get(ctx context.Context) (int, http.Header, []byte, error) {
-	req := (&http.Request{
-		Method: http.MethodGet, URL: p.url, Host: p.url.Host, Header: http.Header{"User-Agent": {"lb"}, "Accept": {"text/plain, */*"}},
-	}).WithContext(ctx)
-	resp, err := p.transport.RoundTrip(req)
+	resp, err := p.ask(ctx, p.page)
 	if err != nil {
 		return 0, nil, nil, err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
+	body, err := p.finish(ctx, resp)
 	if _, inHeader := resp.Header["X-Health"]; inHeader || resp.StatusCode != http.StatusOK {
 		err = nil // the answer is complete without its body
 	}
 	return resp.StatusCode, resp.Header, body, err
 }
 
+// ask sends a request and reads the header of its answer; finish, or Close, has to follow. A kept connection that turns out to be dead,
+// as after the agent's restart, is no failure: the agent is asked again over a new one, within the same deadline.
+func (p *httpPoller) ask(ctx context.Context, request []byte) (*http.Response, error) {
+	kept := p.conn != nil
+	resp, err := p.askOnce(ctx, request)
+	if err != nil && kept && ctx.Err() == nil && !late(err) {
+		resp, err = p.askOnce(ctx, request)
+	}
+	return resp, err
+}
+
+func (p *httpPoller) askOnce(ctx context.Context, request []byte) (*http.Response, error) {
+	if p.conn == nil {
+		c, err := p.dial(ctx, "tcp", p.address)
+		if err != nil {
+			return nil, err
+		}
+		p.conn = &bounded{Conn: c}
+		p.in.Reset(p.conn)
+	}
+	unlimit := p.limit(ctx)
+	resp, err := p.exchange(request)
+	if !unlimit() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		p.Close()
+	}
+	return resp, err
+}
+
+// limit has reads and writes end with the context. What it returns takes that back; false: too late, the context has ended.
+func (p *httpPoller) limit(ctx context.Context) (unlimit func() bool) {
+	deadline, _ := ctx.Deadline() // without one: no limit
+	c := p.conn.Conn
+	// Where this fails, so does what follows.
+	_ = c.SetDeadline(deadline)
+	return context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+}
+
+// exchange writes the request and reads the header of the answer.
+func (p *httpPoller) exchange(request []byte) (*http.Response, error) {
+	if _, err := p.conn.Write(request); err != nil {
+		return nil, err
+	}
+	p.conn.left = maxAnswerHeader
+	for range maxInformational + 1 {
+		resp, err := http.ReadResponse(p.in, nil)
+		switch {
+		case err != nil && p.conn.left <= 0:
+			return nil, errTooLong // whatever the line was that it ended in
+		case err != nil:
+			return nil, err
+		}
+		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, nil
+		}
+	}
+	return nil, errors.New("too many answers of status 1xx")
+}
+
+// finish reads the body of an answer, as far as it may matter, and keeps the connection if it can be used again.
+func (p *httpPoller) finish(ctx context.Context, resp *http.Response) ([]byte, error) {
+	unlimit := p.limit(ctx)
+	p.conn.left = 2 * maxAnswerBody // chunks have headers of their own
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody+1))
+	whole := unlimit() && err == nil && len(body) <= maxAnswerBody
+	if !whole || resp.Close || resp.StatusCode == http.StatusSwitchingProtocols || p.in.Buffered() > 0 {
+		p.Close()
+	}
+	return body[:min(len(body), maxAnswerBody)], err
+}
+
 // Close implements Poller.
-func (p *httpPoller) Close() { p.transport.CloseIdleConnections() }
+func (p *httpPoller) Close() {
+	if p.conn != nil {
+		_ = p.conn.Close() // nothing is lost with it
+		p.conn = nil
+	}
+}
+
+// late tells whether an error is that of a deadline.
+func late(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
 
 // reason says in a few words why there is no usable answer.
 func reason(err error, took time.Duration) string {
 	var errno syscall.Errno
-	var timeout net.Error
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case late(err):
 		return fmt.Sprintf("timeout after %s", took.Round(time.Millisecond))
 	case errors.As(err, &errno):
 		return errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed without an answer"
 	}
-	return fmt.Sprintf("%.120s", strings.TrimPrefix(err.Error(), "net/http: "))
+	return fmt.Sprintf("%.120s", err)
 }

@@ -61,7 +61,7 @@ func TestPollOverHTTP(t *testing.T) {
 		}, true, 0, "without a health"},
 		{"an endless header", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
-		}, false, 0, "server response headers exceeded"},
+		}, false, 0, "header is longer than 64 KiB"},
 		{"the connection is cut", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, 0, "closed without an answer"},
 	}
 	for _, tt := range tests {
@@ -92,6 +92,20 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 		{"closes at once", func(net.Conn) {}, "closed without an answer"},
 		{"reset", func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }, "reset by peer"},
 		{"accepts and never answers", nil, "timeout after"},
+		{"a byte at a time", func(c net.Conn) {
+			for _, err := c.Write([]byte("HTTP/1.1 200 OK\r\nX-Long: ")); err == nil; _, err = c.Write([]byte("x")) {
+				_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+				_, _ = c.Read(make([]byte, 1))
+			}
+		}, "timeout after"},
+		{"a header without an end", func(c net.Conn) {
+			for _, err := fmt.Fprint(c, "HTTP/1.1 200 OK\r\n"); err == nil; _, err = fmt.Fprint(c, strings.Repeat("A: b\r\n", 100)) {
+			}
+		}, "header is longer than 64 KiB"},
+		{"says to go on, for ever", func(c net.Conn) {
+			for _, err := fmt.Fprint(c, ""); err == nil; _, err = fmt.Fprint(c, "HTTP/1.1 100 Continue\r\n\r\n") {
+			}
+		}, "status 1xx"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -116,7 +130,7 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 			p := NewHTTPPoller(nodeAt(l.Addr()))
 			defer p.Close()
 			timeout := 10 * time.Second
-			if tt.conn == nil {
+			if strings.Contains(tt.detail, "timeout") {
 				timeout = 50 * time.Millisecond
 			}
 			if r := poll(t, p, timeout); r.Answered || r.Health != 0 || !strings.Contains(r.Detail, tt.detail) {
@@ -210,5 +224,64 @@ func TestAConnectionThatDiesUnderThePollIsTriedAgain(t *testing.T) {
 	}
 	if r := poll(t, p, 10*time.Second); !r.Answered || r.Health != 11 {
 		t.Errorf("second poll: %+v, want the answer of a new connection", r)
+	}
+}
+
+// Answers that end the connection, or say so, or are followed by what nobody asked for; and those that do not.
+func TestConnectionsAreKeptWhereTheyCanBe(t *testing.T) {
+	tests := []struct {
+		name, answer string
+		closes       bool // the server closes behind it
+		detail       string
+		conns        int // that three polls take
+	}{
+		{"with a length", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 2\r\n\r\nok", false, "X-Health 9", 1},
+		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nHealth: \r\n1\r\n9\r\n0\r\n\r\n", false, `"Health: 9" in the body`, 1},
+		{"behind an early hint", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", false, "X-Health 9", 1},
+		{"down", "HTTP/1.1 503 Down\r\nContent-Length: 2\r\n\r\nno", false, "status 503", 1},
+		{"says that it closes", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", true, "X-Health 9", 3},
+		{"closes without a word", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", true, "X-Health 9", 3},
+		{"ends with the connection", "HTTP/1.1 200 OK\r\n\r\nHealth: 9", true, `"Health: 9" in the body`, 3},
+		{"HTTP/1.0, as litmus_paper's", "HTTP/1.0 200 OK\r\n\r\nHealth: 9", true, `"Health: 9" in the body`, 3},
+		{"goes on behind its end", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\nand more", false, "X-Health 9", 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := listenOn(t, "127.0.0.1:0")
+			var serving sync.WaitGroup
+			var conns atomic.Int32
+			serving.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					conns.Add(1)
+					serving.Go(func() {
+						defer c.Close()
+						for in := bufio.NewReader(c); ; {
+							if _, err := http.ReadRequest(in); err != nil {
+								return
+							}
+							if _, err := fmt.Fprint(c, tt.answer); err != nil || tt.closes {
+								return
+							}
+						}
+					})
+				}
+			})
+			p := NewHTTPPoller(nodeAt(l.Addr()))
+			for range 3 {
+				if r := poll(t, p, 10*time.Second); !r.Answered || !strings.Contains(r.Detail, tt.detail) {
+					t.Errorf("got %+v, want %q", r, tt.detail)
+				}
+			}
+			p.Close()
+			_ = l.Close()
+			serving.Wait()
+			if n := int(conns.Load()); n != tt.conns {
+				t.Errorf("three polls took %d connections, want %d", n, tt.conns)
+			}
+		})
 	}
 }
