@@ -20,6 +20,11 @@ type cluster struct {
 	nodes   []*node // in the config's order
 	running bool
 	pool    decide.Pool
+	group   decide.Group
+	verdict decide.Verdict
+	file    decide.File                  // what an operator says about all nodes by a file
+	stale   bool                         // a node was decided anew since the nodes were last settled together
+	members []decide.Member              // room for settle, kept between calls
 	start   *start                       // waiting for readings; nil when none is under way
 	left    map[netip.AddrPort]time.Time // since when a destination in the kernel's table is in no config
 	trouble string                       // what the kernel refused in the last cycle; "" when nothing
@@ -30,11 +35,20 @@ type cluster struct {
 type node struct {
 	cfg    config.Node
 	state  decide.State
-	weight int // decided; what the kernel has may differ, see the view
+	drain  string // why an operator drains it; "" is not. A change counts from the next cycle on
+	weight int    // decided; what the kernel has may differ, see the view
 	steps  []decide.Step
+	own    alone
 
 	watch   *watch.Watcher     // nil before the engine runs
 	unwatch context.CancelFunc // ends it
+}
+
+// alone is what was decided about a node without regard to the others of its cluster.
+type alone struct {
+	in     decide.Input // without a reading
+	weight int
+	steps  []decide.Step
 }
 
 // start is a start that waits for the first readings.
@@ -59,20 +73,51 @@ func (c *cluster) settings() decide.Settings {
 	}
 }
 
-// weigh decides a node's weight anew, with a reading or because time has passed. It tells whether the weight changed.
-func (c *cluster) weigh(now time.Time, n *node, r *decide.Reading) bool {
-	before := n.weight
-	n.state, n.weight, n.steps = decide.Next(now, c.settings(), c.pool, n.state, r)
-	return n.weight != before
+// policy is what the cluster's config says about its nodes together.
+func (c *cluster) policy() decide.Policy {
+	return decide.Policy{}
 }
 
-// settle brings the pool up to date with the weights of its nodes.
-func (c *cluster) settle(now time.Time) {
-	total := 0
+// input is what a decision about the node is made from when only time has passed.
+func (c *cluster) input(n *node) decide.Input {
+	return decide.Input{Settings: c.settings(), Pool: c.pool, File: c.file, Drain: n.drain}
+}
+
+// weigh decides a node's own weight anew, with a reading or because time has passed. It tells whether that changed. What it makes
+// of the cluster is for settle.
+func (c *cluster) weigh(now time.Time, n *node, r *decide.Reading) bool {
+	before, in := n.own.weight, c.input(n)
+	n.own.in = in
+	in.Reading = r
+	n.state, n.own.weight, n.own.steps = decide.Next(now, in, n.state)
+	c.stale = true
+	return n.own.weight != before
+}
+
+// pass decides anew what depends on time, or on what has changed beside the readings.
+func (c *cluster) pass(now time.Time) {
 	for _, n := range c.nodes {
-		total += n.weight
+		if !n.state.Steady() || n.own.in != c.input(n) {
+			c.weigh(now, n, nil)
+		}
 	}
-	c.pool = c.pool.Next(now, c.running, total)
+	if c.stale || !c.group.Suspect.IsZero() {
+		c.settle(now)
+	}
+}
+
+// settle decides about the nodes together, and brings the pool up to date with their weights.
+func (c *cluster) settle(now time.Time) {
+	c.members = c.members[:0]
+	for _, n := range c.nodes {
+		c.members = append(c.members, decide.Member{Address: n.cfg.Address, Weight: n.own.weight, Steps: n.own.steps, State: &n.state})
+	}
+	c.group, c.verdict = decide.Settle(now, c.policy(), c.group, c.members)
+	for i, n := range c.nodes {
+		n.weight, n.steps = c.members[i].Weight, c.members[i].Steps
+	}
+	c.pool = c.pool.Next(now, c.running, c.verdict.Total)
+	c.stale = false
 }
 
 // known tells whether every node has been asked at least once.
@@ -99,7 +144,7 @@ func (c *cluster) node(a netip.Addr) *node {
 // its first reading, one that is new to the kernel joins at 0.
 func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 	c.running = true
-	c.pool = decide.Pool{}
+	c.pool, c.group = decide.Pool{}, decide.Group{}
 	weights := map[netip.Addr]int{}
 	for _, s := range table {
 		for _, d := range s.Destinations {

@@ -25,10 +25,7 @@ func (e *engine) cycle(ctx context.Context) {
 	}
 	e.adoptRunning(now)
 	for _, c := range e.clusters {
-		for _, n := range c.nodes {
-			c.weigh(now, n, nil)
-		}
-		c.settle(now)
+		c.pass(now)
 	}
 	wanted, owned := e.wanted(now)
 	p := plan.Make(wanted, e.actual, owned)

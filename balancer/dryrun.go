@@ -91,6 +91,7 @@ func (e *engine) pollOnce(ctx context.Context) {
 		for _, n := range c.nodes {
 			c.weigh(now, n, readings[n])
 		}
+		c.settle(now)
 	}
 }
 

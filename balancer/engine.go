@@ -124,12 +124,13 @@ func (e *engine) sort() {
 // setNodes makes the cluster's nodes these; those that it has already keep their state.
 func (c *cluster) setNodes(nodes []config.Node, joining decide.State) {
 	old := c.nodes
-	c.nodes = nil
+	c.nodes, c.stale = nil, true
 	for _, n := range nodes {
 		at := slices.IndexFunc(old, func(o *node) bool { return o.cfg.Address == n.Address })
 		if at < 0 {
-			_, _, steps := decide.Next(time.Time{}, decide.Settings{}, decide.Pool{}, joining, nil)
-			c.nodes = append(c.nodes, &node{cfg: n, state: joining, steps: steps})
+			fresh := &node{cfg: n, state: joining}
+			c.weigh(time.Time{}, fresh, nil)
+			c.nodes = append(c.nodes, fresh)
 			continue
 		}
 		old[at].cfg = n
@@ -227,11 +228,9 @@ func (e *engine) take(n watch.News) {
 			if node.watch != n.From {
 				continue // else of a watcher that was stopped meanwhile
 			}
-			now := time.Now()
-			if c.weigh(now, node, &n.Reading) && c.running {
+			if c.weigh(time.Now(), node, &n.Reading) && c.running {
 				e.dirty = true
 			}
-			c.settle(now)
 		}
 	}
 }

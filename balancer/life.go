@@ -88,10 +88,8 @@ func (e *engine) ripen(ctx context.Context) {
 		if e.adopted && !c.running {
 			c.running, c.strange = true, false
 			delete(e.retired, c.mark())
-			for _, n := range c.nodes {
-				c.weigh(now, n, nil)
-			}
-			c.settle(now)
+			c.pass(now)
+			c.settle(now) // it runs from now on
 		}
 	}
 	e.cycle(ctx)

@@ -91,6 +91,9 @@ func (e *engine) publish(now time.Time) {
 		v.relayAddress = e.relayAddress.String()
 	}
 	for _, c := range e.clusters {
+		if c.stale {
+			c.settle(now)
+		}
 		v.clusters = append(v.clusters, e.clusterStatus(now, c))
 	}
 	e.view.Store(v)

@@ -3,7 +3,6 @@ package decide
 
 import (
 	"fmt"
-	"math/bits"
 	"time"
 )
 
@@ -17,6 +16,8 @@ type Settings struct {
 	RampUp    time.Duration // from 1 to the full weight; 0 is at once
 	MaxWeight int           // cap on the weight; 0 is none
 	Settle    time.Duration // how long after a pool's first weight its other nodes still count as coming up together
+	DeadBand  int           // points of health below which a change is not followed; 0 or 1 follows every one
+	Slew      int           // points a second by which a weight follows its health at most; 0 is at once
 }
 
 // Reading is what one poll of a node gave.
@@ -24,28 +25,33 @@ type Reading struct {
 	At       time.Time
 	Answered bool   // an HTTP answer came, whatever its status; without one the node was silent
 	Health   int    // of the answer, 0 or more; 0 unless Answered
+	Forced   bool   // the health is an operator's word to the agent, not measured
 	Detail   string // where the health comes from, or why there is none, in a few words
 }
 
-// Pool is what a node's ramp-up depends on beside the node: whether others carry the traffic meanwhile.
-type Pool struct {
-	Since time.Time // from when on the cluster has had a weight above 0 without a gap; zero: it has none, or does not run
+// FileKind tells a cluster's up file from its down file.
+type FileKind uint8
+
+// The kinds of files with which an operator overrules what the nodes of a cluster answer.
+const (
+	NoFile FileKind = iota
+	UpFile
+	DownFile
+)
+
+// File is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
+type File struct {
+	Kind   FileKind
+	Reason string // its first words; "" when it is empty
 }
 
-// Next is the pool after a cycle in which the weights of its nodes add up to total.
-func (p Pool) Next(now time.Time, running bool, total int) Pool {
-	switch {
-	case !running || total <= 0:
-		return Pool{}
-	case p.Since.IsZero():
-		return Pool{Since: now}
-	}
-	return p
-}
-
-// Settled is a pool that carries traffic for so long that whoever joins it now ramps up.
-func Settled(now time.Time, set Settings) Pool {
-	return Pool{Since: now.Add(-set.Settle)}
+// Input is what a decision about a node is made from, beside what is remembered about it.
+type Input struct {
+	Settings Settings
+	Pool     Pool
+	File     File
+	Drain    string   // why an operator drains the node; "" is not
+	Reading  *Reading // nil when only time has passed
 }
 
 // Phase is what is known about a node.
@@ -71,11 +77,18 @@ type State struct {
 	Ramp    time.Time // when its ramp-up began; zero: it does not ramp
 	Ramped  int       // what the ramp-up gave last
 	Carried time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
+	Drained bool      // an operator drains it
+	Told    bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
+	Weight  int       // what Next gave last
+	Silent  time.Time // when it was failed for its silence while it had weight; zero: it was not
+	Before  int       // the weight that it had then
+	Damping Damping
+	Joint   Joint
 }
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
 func Adopt(weight int) State {
-	return State{Adopted: true, Health: weight, Ramped: weight}
+	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, Joint: Joint{Last: weight}}
 }
 
 // Join is the state of a node that joins a cluster which already runs.
@@ -91,37 +104,76 @@ type Step struct {
 	Reason string `json:"reason"`
 }
 
-// The names of the stages, in their order.
+// The names of the stages, in their order. Those from suspect on look at all nodes of a cluster, see Settle. File, damping, drain,
+// suspect, mode and all down are left out where nothing asks for them.
 const (
 	StageReading  = "reading"
+	StageFile     = "file"
 	StageRiseFall = "rise/fall"
 	StageRampUp   = "ramp-up"
+	StageDamping  = "damping"
 	StageCap      = "cap"
 	StageFloor    = "floor"
+	StageDrain    = "drain"
+	StageSuspect  = "suspect"
+	StageMode     = "mode"
+	StageAllDown  = "all down"
 )
 
-// Next decides a node's weight, 0–65535. The reading is nil when only time has passed.
-func Next(now time.Time, set Settings, pool Pool, st State, r *Reading) (State, int, []Step) {
-	set = set.sane()
-	steps := make([]Step, 0, 5)
-	st, step := readingStage(st, r)
-	steps = append(steps, step)
-	if r != nil {
-		st = st.count(now, set, pool, step.Out)
+// Next decides a node's weight, 0–65535, as far as the other nodes do not matter.
+func Next(now time.Time, in Input, st State) (State, int, []Step) {
+	set := in.Settings.sane()
+	steps := make([]Step, 0, 6)
+	add := func(s Step) int {
+		steps = append(steps, s)
+		return s.Out
 	}
-	step = riseFallStage(set, st, step.Out)
-	steps = append(steps, step)
-	counted := step.Out
-	st, step = rampStage(now, set, pool, st, counted)
-	steps = append(steps, step)
-	step = capStage(set, step.Out)
-	steps = append(steps, step)
-	step = floorStage(step.Out, counted)
-	steps = append(steps, step)
-	if step.Out > 0 {
+	st, step := readingStage(st, in.Reading)
+	health := add(step)
+	if in.Reading != nil {
+		st = st.count(now, set, in.Pool, health)
+	}
+	st = st.undrain(now, set, in.Pool, in.Drain)
+	own := riseFallStage(set, st, health)
+	counted := own.Out
+	ramps := !st.Ramp.IsZero()
+	st, step = rampStage(now, set, in.Pool, st, counted)
+	if in.File.Kind == NoFile {
+		add(own)
+		weight := add(step)
+		if set.DeadBand > 1 || set.Slew > 0 {
+			st.Damping, step = st.damp(now, set, weight, ramps)
+			add(step)
+		}
+	} else {
+		counted = add(fileStage(in.File, health))
+		st.Ramp, st.Ramped, st.Damping = time.Time{}, own.Out, Damping{}
+	}
+	add(capStage(set, steps[len(steps)-1].Out))
+	weight := add(floorStage(steps[len(steps)-1].Out, counted))
+	if in.Drain != "" {
+		weight = add(Step{Name: StageDrain, In: weight, Reason: "drained: " + in.Drain})
+	}
+	return st.keep(now, set, in, weight), weight, steps
+}
+
+// keep remembers the outcome of a decision.
+func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
+	st.Told = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.Last.Forced && st.Last.Answered && st.Last.Health <= 0
+	if in.Drain != "" || in.File.Kind != NoFile {
+		st.Silent, st.Before = time.Time{}, 0
+	}
+	st.Weight = weight
+	st.Before, st.Joint.Last = capped(set, st.Before), capped(set, st.Joint.Last)
+	if weight > 0 {
 		st.Carried = now
 	}
-	return st, step.Out, steps
+	return st
+}
+
+// Steady tells whether the weight stays as it is until something else than time changes.
+func (st State) Steady() bool {
+	return st.Ramp.IsZero() && !st.Damping.Moving
 }
 
 // Why picks the sentence that explains the weight best: that of the last stage which changed something, else what is known about the node.
@@ -174,6 +226,22 @@ func readingStage(st State, r *Reading) (State, Step) {
 	return st, step
 }
 
+// fileStage gives the health that a cluster's up or down file puts in the place of every answer, as big_brother does. No poll is
+// counted for it and nothing ramps: it counts at once, and so does its end.
+func fileStage(f File, health int) Step {
+	step := Step{Name: StageFile, In: health, Reason: "the cluster's down file"}
+	if f.Kind == UpFile {
+		step.Out, step.Reason = upHealth, "the cluster's up file"
+	}
+	if f.Reason != "" {
+		step.Reason += ": " + f.Reason
+	}
+	return step
+}
+
+// upHealth is the health of every node of a cluster that has an up file.
+const upHealth = 100
+
 // riseFallStage gives the health as far as it counts.
 func riseFallStage(set Settings, st State, health int) Step {
 	step := Step{Name: StageRiseFall, In: health, Reason: riseFallReason(set, st)}
@@ -208,7 +276,7 @@ func riseFallReason(set Settings, st State) string {
 func (st State) count(now time.Time, set Settings, pool Pool, health int) State {
 	switch {
 	case !st.Last.Answered:
-		return st.silent(set)
+		return st.silent(now, set)
 	case health == 0:
 		return st.zero()
 	}
@@ -216,12 +284,16 @@ func (st State) count(now time.Time, set Settings, pool Pool, health int) State 
 }
 
 // silent takes in a poll without a usable answer.
-func (st State) silent(set Settings) State {
+func (st State) silent(now time.Time, set Settings) State {
 	st.Good = 0
 	st.Misses++
-	if st.Misses >= set.Fall {
-		st.Phase, st.Health, st.Adopted = Down, 0, false
+	if st.Misses < set.Fall {
+		return st
 	}
+	if st.Weight > 0 && (st.Phase == Up || st.Adopted) {
+		st.Silent, st.Before = now, st.Weight
+	}
+	st.Phase, st.Health, st.Adopted = Down, 0, false
 	return st
 }
 
@@ -229,6 +301,7 @@ func (st State) silent(set Settings) State {
 func (st State) zero() State {
 	st.Good, st.Misses, st.Health = 0, 0, 0
 	st.Phase, st.Adopted = Down, false
+	st.Silent, st.Before = time.Time{}, 0
 	return st
 }
 
@@ -244,8 +317,10 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	}
 	adopted := st.Adopted
 	st.Phase, st.Adopted, st.Ramp = Up, false, time.Time{}
+	st.Silent, st.Before = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:
+	case st.Joint.Held: // it had its weight all the time
 	case adopted && st.Ramped > 0:
 		// Carry on where the last run of lb left off: as old as its weight says.
 		if st.Ramped < capped(set, health) {
@@ -255,51 +330,6 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 		st.Ramp, st.Ramped = now, 0
 	}
 	return st
-}
-
-// protects tells whether others carry the traffic while this node ramps up. In a pool that has just got its first
-// weight, the nodes that came up with it do not ramp: the first one would have to carry everything.
-func (p Pool) protects(now time.Time, set Settings, st State) bool {
-	switch {
-	case p.Since.IsZero():
-		return false
-	case now.Sub(p.Since) >= set.Settle:
-		return true
-	}
-	// Younger than Settle: only who has been in this pool before, or joined it later, ramps.
-	return !st.Carried.IsZero() && !st.Carried.Before(p.Since)
-}
-
-// rampStage holds a node that is new or back below its full weight, for a time.
-func rampStage(now time.Time, set Settings, pool Pool, st State, health int) (State, Step) {
-	step := Step{Name: StageRampUp, In: health, Out: health, Reason: "does not ramp"}
-	if health == 0 {
-		st.Ramp, st.Ramped = time.Time{}, 0
-		step.Reason = "nothing to ramp"
-		return st, step
-	}
-	if st.Ramp.IsZero() {
-		st.Ramped = health
-		return st, step
-	}
-	age := max(now.Sub(st.Ramp), 0)
-	switch {
-	case st.Misses > 0:
-		step.Out = min(health, max(st.Ramped, 1))
-		step.Reason = fmt.Sprintf("ramping, but silent: it stays at %d", step.Out)
-	case pool.Since.IsZero():
-		st.Ramp = time.Time{}
-		step.Reason = "no other node carries weight: it need not ramp"
-	case age >= set.RampUp:
-		st.Ramp = time.Time{}
-		step.Reason = fmt.Sprintf("ramp-up of %s done", set.RampUp)
-	default:
-		ramped := max(1, scale(health, age, set.RampUp))
-		step.Out = min(health, max(st.Ramped, ramped))
-		step.Reason = fmt.Sprintf("%s of %s ramp-up: %d of %d", age.Truncate(100*time.Millisecond), set.RampUp, step.Out, health)
-	}
-	st.Ramped = step.Out
-	return st, step
 }
 
 func capStage(set Settings, weight int) Step {
@@ -326,30 +356,19 @@ func capped(set Settings, weight int) int {
 	return weight
 }
 
-// scale is floor(health · age / whole), exactly, for 0 ≤ age < whole.
-func scale(health int, age, whole time.Duration) int {
-	hi, lo := bits.Mul64(uint64(health), uint64(age))
-	q, _ := bits.Div64(hi, lo, uint64(whole))
-	return int(q)
-}
-
-// share is the time after which a ramp over whole has reached weight of health, rounded up so that scale gives weight again.
-func share(whole time.Duration, weight, health int) time.Duration {
-	hi, lo := bits.Mul64(uint64(whole), uint64(weight))
-	q, rem := bits.Div64(hi, lo, uint64(health))
-	if rem > 0 {
-		q++
-	}
-	return time.Duration(q)
-}
-
-// Word names the state as operators read it: unknown, down, ramping or up.
+// Word names the state as operators read it: unknown, drained, down, held, passive, ramping or up.
 func (st State) Word() string {
 	switch {
+	case st.Drained:
+		return "drained"
+	case st.Joint.Held:
+		return "held"
 	case st.Phase == Unknown:
 		return "unknown"
 	case st.Phase == Down:
 		return "down"
+	case st.Joint.Passive:
+		return "passive"
 	case !st.Ramp.IsZero():
 		return "ramping"
 	}

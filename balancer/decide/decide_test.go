@@ -4,6 +4,8 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,13 +78,18 @@ func TestNodeThroughTime(t *testing.T) {
 				now := start.Add(p.at * time.Second)
 				var steps []Step
 				var got int
-				st, got, steps = Next(now, set, tt.pool, st, reading(now, p.answer))
+				st, got, steps = next(now, set, tt.pool, st, reading(now, p.answer))
 				if got != p.want {
 					t.Fatalf("at %d s, answer %d: weight %d, want %d\n%+v", p.at, p.answer, got, p.want, steps)
 				}
 			}
 		})
 	}
+}
+
+// next decides about a node of which no operator has said anything.
+func next(now time.Time, set Settings, pool Pool, st State, r *Reading) (State, int, []Step) {
+	return Next(now, Input{Settings: set, Pool: pool, Reading: r}, st)
 }
 
 func reading(now time.Time, answer int) *Reading {
@@ -102,31 +109,31 @@ func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
 	var first, second, late State
 	var a, b, c int
 
-	first, a, _ = Next(at(0), set, pool, first, reading(at(0), 100))
+	first, a, _ = next(at(0), set, pool, first, reading(at(0), 100))
 	pool = pool.Next(at(0), true, a)
-	second, b, _ = Next(at(1), set, pool, second, reading(at(1), 90))
+	second, b, _ = next(at(1), set, pool, second, reading(at(1), 90))
 	pool = pool.Next(at(1), true, a+b)
-	late, c, _ = Next(at(10), set, pool, late, reading(at(10), 90))
+	late, c, _ = next(at(10), set, pool, late, reading(at(10), 90))
 	if a != 100 || b != 90 || c != 1 {
 		t.Errorf("first %d, second a second later %d, one that comes much later %d; want 100, 90, 1", a, b, c)
 	}
 
 	// One of them fails in the pool's first seconds: it was in, so it ramps when it is back.
 	var again Pool
-	st, w, _ := Next(at(20), set, again, State{}, reading(at(20), 100))
+	st, w, _ := next(at(20), set, again, State{}, reading(at(20), 100))
 	again = again.Next(at(20), true, w+50)
-	st, _, _ = Next(at(21), set, again, st, reading(at(21), 0))
-	if _, w, _ = Next(at(22), set, again, st, reading(at(22), 100)); w != 1 {
+	st, _, _ = next(at(21), set, again, st, reading(at(21), 0))
+	if _, w, _ = next(at(22), set, again, st, reading(at(22), 100)); w != 1 {
 		t.Errorf("back after a failure in the pool's first seconds: weight %d, want 1", w)
 	}
 
 	// All of them fail and come back.
-	first, a, _ = Next(at(30), set, pool, first, reading(at(30), 0))
-	second, b, _ = Next(at(30), set, pool, second, reading(at(30), 0))
+	first, a, _ = next(at(30), set, pool, first, reading(at(30), 0))
+	second, b, _ = next(at(30), set, pool, second, reading(at(30), 0))
 	pool = pool.Next(at(30), true, a+b)
-	_, a, _ = Next(at(40), set, pool, first, reading(at(40), 100))
+	_, a, _ = next(at(40), set, pool, first, reading(at(40), 100))
 	pool = pool.Next(at(40), true, a)
-	_, b, _ = Next(at(41), set, pool, second, reading(at(41), 90))
+	_, b, _ = next(at(41), set, pool, second, reading(at(41), 90))
 	if a != 100 || b != 90 {
 		t.Errorf("the whole pool came back: weights %d and %d, want 100 and 90", a, b)
 	}
@@ -142,7 +149,7 @@ func TestStandbyDoesNotRamp(t *testing.T) {
 	stopped := Pool{}
 	for i, answer := range []int{100, 0, 100} { // fails and is back while the cluster does not run here
 		now := start.Add(time.Duration(i) * 10 * time.Second)
-		st, w, _ = Next(now, set, stopped, st, reading(now, answer))
+		st, w, _ = next(now, set, stopped, st, reading(now, answer))
 		stopped = stopped.Next(now, false, w)
 	}
 	if w != 100 || st.Word() != "up" {
@@ -152,9 +159,9 @@ func TestStandbyDoesNotRamp(t *testing.T) {
 
 func TestStepsSayWhy(t *testing.T) {
 	set := Settings{Rise: 1, Fall: 2, RampUp: 120 * time.Second, MaxWeight: 90, Settle: time.Second}
-	st, _, _ := Next(start, set, Settled(start, set), Join(start), reading(start, 92))
+	st, _, _ := next(start, set, Settled(start, set), Join(start), reading(start, 92))
 	now := start.Add(30 * time.Second)
-	_, _, got := Next(now, set, Settled(start, set), st, reading(now, 92))
+	_, _, got := next(now, set, Settled(start, set), st, reading(now, 92))
 	want := []Step{
 		{StageReading, 92, 92, "the node answered X-Health"},
 		{StageRiseFall, 92, 92, "up"},
@@ -191,7 +198,7 @@ func TestWhyPicksTheDecidingStage(t *testing.T) {
 			var st State
 			var steps []Step
 			for _, a := range tt.answers {
-				st, _, steps = Next(start, set, Pool{}, st, reading(start, a))
+				st, _, steps = next(start, set, Pool{}, st, reading(start, a))
 			}
 			if got := Why(steps); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
@@ -201,21 +208,30 @@ func TestWhyPicksTheDecidingStage(t *testing.T) {
 }
 
 func TestPackageStaysPure(t *testing.T) {
-	src, err := os.ReadFile("decide.go")
+	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := parser.ParseFile(token.NewFileSet(), "decide.go", src, parser.ImportsOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	allowed := []string{`"fmt"`, `"math/bits"`, `"time"`}
-	for _, imp := range f.Imports {
-		if !strings.Contains(strings.Join(allowed, " "), imp.Path.Value) {
-			t.Errorf("decide.go imports %s: this package only computes", imp.Path.Value)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
 		}
-	}
-	if strings.Contains(string(src), "time.Now") || strings.Contains(string(src), "time.Since") {
-		t.Error("decide.go reads a clock: now is an argument")
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, src, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		allowed := []string{`"cmp"`, `"fmt"`, `"math/bits"`, `"net/netip"`, `"time"`}
+		for _, imp := range f.Imports {
+			if !slices.Contains(allowed, imp.Path.Value) {
+				t.Errorf("%s imports %s: this package only computes", file, imp.Path.Value)
+			}
+		}
+		if strings.Contains(string(src), "time.Now") || strings.Contains(string(src), "time.Since") {
+			t.Errorf("%s reads a clock: now is an argument", file)
+		}
 	}
 }

@@ -48,7 +48,7 @@ func TestPropertyOfEveryWeight(t *testing.T) {
 			before := st
 			var w int
 			var steps []Step
-			st, w, steps = Next(now, set, pool, st, r)
+			st, w, steps = next(now, set, pool, st, r)
 			if r != nil && r.Answered && r.Health > 0 {
 				good, misses = good+1, 0
 			} else if r != nil {
@@ -105,7 +105,7 @@ func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
 		health := rapid.IntRange(1, MaxWeight).Draw(t, "health")
 		pool, st, last := Settled(start, set), Join(start), 0
 		var w int
-		st, w, _ = Next(start, set, pool, st, reading(start, health))
+		st, w, _ = next(start, set, pool, st, reading(start, health))
 		if w != 1 {
 			t.Fatalf("starts at %d, want 1", w)
 		}
@@ -114,7 +114,7 @@ func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
 			age += 1 + time.Duration(rapid.Int64Range(0, int64(set.RampUp/5)+1).Draw(t, "step"))
 			age = min(age, set.RampUp)
 			now := start.Add(age)
-			st, w, _ = Next(now, set, pool, st, reading(now, health))
+			st, w, _ = next(now, set, pool, st, reading(now, health))
 			exact := float64(health) * float64(age) / float64(set.RampUp)
 			if w < last || float64(w) > max(1, exact+1e-6) || float64(w) < exact-1-1e-6 {
 				t.Fatalf("at %s of %s: weight %d after %d, exactly %.3f", age, set.RampUp, w, last, exact)
@@ -134,10 +134,10 @@ func TestPropertyRestartKeepsTheRamp(t *testing.T) {
 		set.RampUp += time.Second
 		health := rapid.IntRange(1, 100).Draw(t, "health")
 		now := start
-		st, _, _ := Next(now, set, Settled(now, set), Join(now), reading(now, health))
+		st, _, _ := next(now, set, Settled(now, set), Join(now), reading(now, health))
 		now = now.Add(time.Duration(rapid.Int64Range(0, int64(set.RampUp)*2).Draw(t, "age")))
-		_, w, _ := Next(now, set, Settled(now, set), st, reading(now, health))
-		_, again, _ := Next(now, set, Settled(now, set), Adopt(w), reading(now, health))
+		_, w, _ := next(now, set, Settled(now, set), st, reading(now, health))
+		_, again, _ := next(now, set, Settled(now, set), Adopt(w), reading(now, health))
 		if again != w {
 			t.Fatalf("weight %d before the restart, %d after it", w, again)
 		}

@@ -1,0 +1,79 @@
+package decide
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDrain(t *testing.T) {
+	set := Settings{Fall: 2, RampUp: 100 * time.Second}
+	busy := Settled(start, set)
+	in := Input{Settings: set, Pool: busy, Reading: reading(start, 80)}
+	st, w, _ := Next(start, in, State{Phase: Up, Carried: start})
+	if w != 80 {
+		t.Fatalf("weight %d before the drain, want 80", w)
+	}
+	in.Drain = "kernel upgrade, by kim"
+	st, w, steps := Next(start.Add(time.Second), in, st)
+	last := steps[len(steps)-1]
+	if w != 0 || last != (Step{StageDrain, 80, 0, "drained: kernel upgrade, by kim"}) || Why(steps) != last.Reason || st.Word() != "drained" {
+		t.Errorf("drained: weight %d, %s, last step %+v", w, st.Word(), last)
+	}
+	st, w, _ = Next(start.Add(time.Hour), in, st)
+	if w != 0 {
+		t.Errorf("weight %d after an hour of it", w)
+	}
+	in.Drain, in.Reading = "", nil
+	st, w, _ = Next(start.Add(time.Hour), in, st)
+	_, half, _ := Next(start.Add(time.Hour+50*time.Second), in, st)
+	if w != 1 || half != 40 || st.Word() != "ramping" {
+		t.Errorf("let in again: weight %d (%s), 50 s later %d; want 1 (ramping) and 40", w, st.Word(), half)
+	}
+	in.Pool = Pool{} // no other node carries weight
+	if _, w, _ = Next(start.Add(time.Hour), in, st); w != 80 {
+		t.Errorf("let in again where no other node carries weight: %d, want 80", w)
+	}
+}
+
+func TestFilesOverruleTheNodes(t *testing.T) {
+	set := Settings{Rise: 3, Fall: 2, RampUp: 100 * time.Second, MaxWeight: 90}
+	busy := Settled(start, set)
+	up := File{Kind: UpFile, Reason: "agents are being upgraded"}
+	down := File{Kind: DownFile}
+	tests := []struct {
+		name   string
+		answer int
+		file   File
+		drain  string
+		want   int // with the file
+		after  int // without it again
+		why    string
+	}{
+		{"up, and the node says 0", 0, up, "", 90, 0, "max_weight is 90"},
+		{"up, and the node is silent", silent, up, "", 90, 70, "max_weight is 90"}, // once: the last weight holds
+		{"up, and the node says more", 85, up, "", 90, 85, "max_weight is 90"},
+		{"down", 80, down, "", 0, 80, "the cluster's down file"},
+		{"down, and the node says 0", 0, down, "", 0, 0, "down by the node's own word: X-Health"},
+		{"up, but drained", 80, up, "disk", 0, 0, "drained: disk"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			st, _, _ := next(start, set, Pool{}, State{}, reading(start, 70))
+			in := Input{Settings: set, Pool: busy, File: tt.file, Drain: tt.drain, Reading: reading(start, tt.answer)}
+			st, w, steps := Next(start, in, st)
+			if w != tt.want {
+				t.Errorf("weight %d, want %d\n%+v", w, tt.want, steps)
+			}
+			if steps[1].Name != StageFile {
+				t.Errorf("steps %+v; want the file in the second place", steps)
+			}
+			if why := Why(steps); tt.why != why && tt.answer != 0 {
+				t.Errorf("why: %q, want %q", why, tt.why)
+			}
+			in.File, in.Reading = File{}, nil
+			if _, w, steps = Next(start, in, st); w != tt.after {
+				t.Errorf("without the file %d, want %d\n%+v", w, tt.after, steps)
+			}
+		})
+	}
+}
