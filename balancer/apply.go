@@ -14,39 +14,25 @@ type Failure struct {
 	Err error
 }
 
-// Apply does what the plan lists, in its order. What the kernel refuses is returned and the rest goes on, but for the nodes of a
-// service that could not be put there. Taking away what is gone already is no failure.
+// Apply does what the plan lists, in its order. What the kernel refuses is returned and the rest goes on. That the nodes of a
+// service that could not be put there are not there either is no failure of its own, nor is taking away what is gone already.
 func Apply(ctx context.Context, table ipvs.Table, p plan.Plan) (done plan.Plan, failed []Failure) {
+	errs := table.Apply(ctx, p.Changes())
 	missing := map[ipvs.Key]bool{}
-	for _, op := range p {
-		if op.Kind == plan.PutDestination && missing[op.Key] {
-			continue
-		}
-		if err := applyOne(ctx, table, op); err != nil {
+	for i, op := range p {
+		switch err := errs[i]; {
+		case err == nil, op.Kind == plan.DeleteDestination && gone(err), op.Kind == plan.DeleteService && gone(err):
+			done = append(done, op)
+		case op.Kind == plan.PutDestination && missing[op.Key] && gone(err):
+		default:
 			failed = append(failed, Failure{op, err})
 			missing[op.Key] = missing[op.Key] || op.Kind == plan.PutService && !op.Edit
-			continue
 		}
-		done = append(done, op)
 	}
 	return done, failed
 }
 
-func applyOne(ctx context.Context, table ipvs.Table, op plan.Op) error {
-	switch op.Kind {
-	case plan.PutService:
-		return table.PutService(ctx, op.Service)
-	case plan.PutDestination:
-		return table.PutDestination(ctx, op.Key, op.Destination)
-	case plan.DeleteDestination:
-		err := table.DeleteDestination(ctx, op.Key, op.Destination.Address, op.Destination.Port)
-		if errors.Is(err, ipvs.ErrNoService) || errors.Is(err, ipvs.ErrNoDestination) {
-			return nil
-		}
-		return err
-	}
-	if err := table.DeleteService(ctx, op.Key); err != nil && !errors.Is(err, ipvs.ErrNoService) {
-		return err
-	}
-	return nil
+// gone tells whether the kernel refuses because it does not have what the change is about.
+func gone(err error) bool {
+	return errors.Is(err, ipvs.ErrNoService) || errors.Is(err, ipvs.ErrNoDestination)
 }

@@ -79,11 +79,11 @@ func (b *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case b.lazy:
 	case want:
 		b.running = true
-		_ = b.table.PutService(ctx, ipvs.Service{Key: key, Scheduler: "wlc"})
-		_ = b.table.PutDestination(ctx, key, node(0))
+		_ = ipvs.One(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"}))
+		_ = ipvs.One(ctx, b.table, ipvs.PutDestination(key, node(0)))
 	default:
 		b.running = false
-		_ = b.table.DeleteService(ctx, key)
+		_ = ipvs.One(ctx, b.table, ipvs.DeleteService(key))
 	}
 }
 
@@ -97,7 +97,7 @@ func (b *fakeDaemon) state(r *http.Request) balancer.ClusterStatus {
 			n.State = "down"
 		}
 		if b.running {
-			_ = b.table.PutDestination(r.Context(), ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health))
+			_ = ipvs.One(r.Context(), b.table, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health)))
 		}
 	}
 	s.Nodes = []balancer.NodeStatus{n}

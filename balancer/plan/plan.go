@@ -80,6 +80,25 @@ func (p Plan) String() string {
 	return b.String()
 }
 
+// Changes are what the operations do to a table.
+func (p Plan) Changes() []ipvs.Change {
+	changes := make([]ipvs.Change, len(p))
+	for i, o := range p {
+		switch o.Kind {
+		case PutService:
+			changes[i] = ipvs.PutService(o.Service)
+		case PutDestination:
+			changes[i] = ipvs.PutDestination(o.Key, o.Destination)
+		case DeleteDestination:
+			changes[i] = ipvs.DeleteDestination(o.Key, o.Destination.Address, o.Destination.Port)
+		case DeleteService:
+			changes[i] = ipvs.DeleteService(o.Key)
+		}
+		changes[i].New = !o.Edit
+	}
+	return changes
+}
+
 // Name names a destination as operators read it: its address, and its port where it has one.
 func Name(d ipvs.Destination) string {
 	if d.Port == 0 {
@@ -177,7 +196,7 @@ func bare(s ipvs.Service) ipvs.Service {
 }
 
 func sameService(a, b ipvs.Service) bool {
-	return a.Scheduler == b.Scheduler && a.Flags == b.Flags && a.Timeout == b.Timeout
+	return a.Scheduler == b.Scheduler && a.Flags == b.Flags && a.Timeout == b.Timeout && a.Prefix == b.Prefix
 }
 
 func sameDestination(a, b ipvs.Destination) bool {

@@ -16,21 +16,9 @@ import (
 
 // apply does to a table what the balancer does to the kernel.
 func apply(t *rapid.T, table ipvs.Table, p Plan) {
-	ctx := context.Background()
-	for _, o := range p {
-		var err error
-		switch o.Kind {
-		case PutService:
-			err = table.PutService(ctx, o.Service)
-		case PutDestination:
-			err = table.PutDestination(ctx, o.Key, o.Destination)
-		case DeleteDestination:
-			err = table.DeleteDestination(ctx, o.Key, o.Destination.Address, o.Destination.Port)
-		case DeleteService:
-			err = table.DeleteService(ctx, o.Key)
-		}
+	for i, err := range table.Apply(context.Background(), p.Changes()) {
 		if err != nil {
-			t.Fatalf("%s: %v", o, err)
+			t.Fatalf("%s: %v", p[i], err)
 		}
 	}
 }

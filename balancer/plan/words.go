@@ -15,13 +15,16 @@ func describeService(s ipvs.Service) string {
 	}
 	if s.Flags&ipvs.Persistent != 0 {
 		words += fmt.Sprintf(", persistent for %s", s.Timeout)
+		if s.Prefix != 0 {
+			words += fmt.Sprintf(" by /%d", s.Prefix)
+		}
 	}
 	return words
 }
 
 // serviceChange gives what differs between two states of a service.
 func serviceChange(old, now ipvs.Service) string {
-	if old.Flags == now.Flags && old.Timeout == now.Timeout {
+	if old.Flags == now.Flags && old.Timeout == now.Timeout && old.Prefix == now.Prefix {
 		return fmt.Sprintf("scheduler %s → %s", old.Scheduler, now.Scheduler)
 	}
 	return describeService(old) + " → " + describeService(now)

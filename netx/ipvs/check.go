@@ -23,6 +23,13 @@ const (
 	maxSchedulerName = 15
 )
 
+// The length of a prefix that is the whole address, and what only another program can have set: a netmask that is no prefix.
+const (
+	wholeIPv4 = 32
+	wholeIPv6 = 128
+	oddPrefix = 255
+)
+
 // The operations, as errors and Calls name them.
 const (
 	opDump              = "dump"
@@ -83,10 +90,20 @@ func checkService(s Service) error {
 	if s.Flags&Persistent != 0 && (s.Timeout < time.Second || s.Timeout > maxTimeout || s.Timeout%time.Second != 0) {
 		return fmt.Errorf("%w: a persistence timeout is whole seconds from 1s to %v, not %v", ErrInvalid, maxTimeout, s.Timeout)
 	}
+	if whole := wholePrefix(s.Family); s.Prefix > whole || s.Prefix > 0 && s.Flags&Persistent == 0 {
+		return fmt.Errorf("%w: a prefix of %d bits: persistence alone has one, of at most %d", ErrInvalid, s.Prefix, whole)
+	}
 	if s.Scheduler == "" || len(s.Scheduler) > maxSchedulerName {
 		return noScheduler(s.Scheduler)
 	}
 	return nil
+}
+
+func wholePrefix(f Family) uint8 {
+	if f == IPv6 {
+		return wholeIPv6
+	}
+	return wholeIPv4
 }
 
 func noScheduler(name string) error {

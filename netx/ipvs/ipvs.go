@@ -63,6 +63,7 @@ type Service struct {
 	Scheduler    string
 	Flags        Flags
 	Timeout      time.Duration // of persistence, whole seconds; 0 unless Persistent
+	Prefix       uint8         // of persistence: how many leading bits of their addresses tell clients apart; 0 is all of them
 	Destinations []Destination // sorted by address, then port
 }
 
@@ -134,15 +135,9 @@ type Table interface {
 	// Dump returns the services chosen by mark, sorted by mark and family, with their destinations.
 	// Services chosen by address are not ours to see and are left out.
 	Dump(ctx context.Context) ([]Service, error)
-	// PutService creates the service or edits it in place: scheduler, flags and timeout. Its Destinations are ignored;
-	// those in the kernel stay, and so do their connections.
-	PutService(ctx context.Context, s Service) error
-	// DeleteService removes the service and its destinations; ErrNoService where there is none.
-	DeleteService(ctx context.Context, k Key) error
-	// PutDestination adds the destination or edits it in place: forwarding, weight, thresholds. ErrNoService where there is no service.
-	PutDestination(ctx context.Context, k Key, d Destination) error
-	// DeleteDestination removes one; ErrNoService or ErrNoDestination where there is none.
-	DeleteDestination(ctx context.Context, k Key, address netip.Addr, port uint16) error
+	// Apply makes the changes, in their order, and gives an error for each, nil where it is done. One that fails keeps no
+	// later one from being tried. It is not atomic: whoever looks meanwhile sees a part of them done.
+	Apply(ctx context.Context, changes []Change) []error
 	// Close gives the kernel's handle back.
 	Close() error
 }

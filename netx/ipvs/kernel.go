@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"runtime"
 	"slices"
 	"time"
 
 	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
 	moby "github.com/moby/ipvs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -19,8 +19,8 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-// Kernel is the Table of the running kernel. Services go through moby/ipvs, destinations through messages of our own
-// (destination.go says why).
+// Kernel is the Table of the running kernel. Services are read through moby/ipvs; destinations are read, and everything is
+// written, with messages of our own (messages.go says why).
 //
 // It belongs to the network namespace of the thread that called NewKernel, whatever namespaces the process enters later.
 type Kernel struct {
@@ -28,8 +28,9 @@ type Kernel struct {
 	// context. moby's handle takes answers meant for others when two goroutines use it at once, and then waits for ever.
 	turn   chan struct{}
 	moby   *moby.Handle
-	genl   *genetlink.Conn
-	family uint16 // of IPVS among the generic netlink families
+	conn   *netlink.Conn
+	genl   *genetlink.Conn // over conn
+	family uint16          // of IPVS among the generic netlink families
 	closed bool
 }
 
@@ -39,14 +40,15 @@ func NewKernel() (*Kernel, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	genl, err := genetlink.Dial(nil)
+	conn, err := openWire()
 	if err != nil {
-		return nil, fmt.Errorf("open the kernel's load-balancing table: generic netlink: %w", err)
+		return nil, fmt.Errorf("open the kernel's load-balancing table: %w", err)
 	}
-	k, err := newKernel(genl, openMoby)
+	k, err := newKernel(genetlink.NewConn(conn), openMoby)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the kernel's load-balancing table: %w", err), genl.Close())
+		return nil, errors.Join(fmt.Errorf("open the kernel's load-balancing table: %w", err), conn.Close())
 	}
+	k.conn = conn
 	return k, nil
 }
 
@@ -91,7 +93,7 @@ func openMoby() (*moby.Handle, error) {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	// Whether mark 1 is there does not matter: any answer but these two is not from IPVS.
-	_, err = h.GetService(mobyService(Service{Key: Key{Mark: 1, Family: IPv4}}))
+	_, err = h.GetService(&moby.Service{FWMark: 1, AddressFamily: unix.AF_INET})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		h.Close()
 		return nil, explain(fmt.Errorf("talk to IPVS: %w", err))
@@ -102,7 +104,7 @@ func openMoby() (*moby.Handle, error) {
 // Dump implements Table. A weight above 65535, which only another program can have set, reads as 65535.
 func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
 	var services []Service
-	err := k.do(ctx, operation{verb: opDump}, func() error {
+	err := k.do(ctx, func() error {
 		found, err := k.moby.GetServices()
 		if err != nil {
 			return k.explain(err, nil)
@@ -125,70 +127,53 @@ func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, operation{verb: opDump}.wrap(err)
 	}
 	slices.SortFunc(services, func(a, b Service) int { return compareKeys(a.Key, b.Key) })
 	return services, nil
 }
 
-// PutService implements Table.
-func (k *Kernel) PutService(ctx context.Context, s Service) error {
-	return k.do(ctx, operation{verb: opPutService, key: s.Key}, func() error {
-		if err := checkService(s); err != nil {
-			return err
+// Apply implements Table.
+func (k *Kernel) Apply(ctx context.Context, changes []Change) []error {
+	errs := make([]error, len(changes))
+	if err := k.do(ctx, func() error {
+		for i, err := range inOrder(ctx, changes, k.send) {
+			errs[i] = changes[i].operation().wrap(k.cause(changes[i], err))
 		}
-		want := mobyService(s)
-		err := put(
-			func() error { return k.moby.UpdateService(want) }, unix.ESRCH,
-			func() error { return k.moby.NewService(want) })
-		return k.explain(err, noScheduler(s.Scheduler))
-	})
+		return nil
+	}); err != nil {
+		return failAll(changes, err)
+	}
+	return errs
 }
 
-// DeleteService implements Table.
-func (k *Kernel) DeleteService(ctx context.Context, key Key) error {
-	return k.do(ctx, operation{verb: opDeleteService, key: key}, func() error {
-		if err := checkKey(key); err != nil {
-			return err
-		}
-		return k.explain(k.moby.DelService(mobyService(Service{Key: key})), nil)
-	})
-}
-
-// PutDestination implements Table.
-func (k *Kernel) PutDestination(ctx context.Context, key Key, d Destination) error {
-	return k.do(ctx, operation{verb: opPutDestination, key: key, address: d.Address, port: d.Port}, func() error {
+// send has the kernel try each of these once.
+func (k *Kernel) send(batch []attempt) []error {
+	messages := make([]message, len(batch))
+	for i, a := range batch {
 		var err error
-		if d.Address, err = checkAddress(d.Address); err != nil {
-			return err
+		if messages[i], err = encode(a); err != nil {
+			return slices.Repeat([]error{fmt.Errorf("encode: %w", err)}, len(batch)) // of constants alone
 		}
-		if err := checkDestination(key, d); err != nil {
-			return err
-		}
-		err = put(
-			func() error { return k.changeDestination(cmdSetDest, key, d) }, unix.ENOENT,
-			func() error { return k.changeDestination(cmdNewDest, key, d) })
-		if errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("%w: %s must be the address of one host, and some interface here must be up (%w)",
-				ErrInvalid, d.Address, err)
-		}
-		return k.explain(err, ErrNoDestination)
-	})
+	}
+	return exchange(k.conn, k.family, messages)
 }
 
-// DeleteDestination implements Table.
-func (k *Kernel) DeleteDestination(ctx context.Context, key Key, address netip.Addr, port uint16) error {
-	return k.do(ctx, operation{verb: opDeleteDestination, key: key, address: address, port: port}, func() error {
-		if err := checkKey(key); err != nil {
-			return err
-		}
-		address, err := checkAddress(address)
-		if err != nil {
-			return err
-		}
-		err = k.changeDestination(cmdDelDest, key, Destination{Address: address, Port: port})
-		return k.explain(err, ErrNoDestination)
-	})
+// cause names why the kernel refuses a change.
+func (k *Kernel) cause(c Change, err error) error {
+	if err == nil || !errors.As(err, new(unix.Errno)) {
+		return err
+	}
+	switch {
+	case c.verb == opPutService:
+		return k.explain(err, noScheduler(c.service.Scheduler))
+	case c.verb == opDeleteService:
+		return k.explain(err, nil)
+	case c.verb == opPutDestination && errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: %s must be the address of one host, and some interface here must be up (%w)",
+			ErrInvalid, c.destination.Address, err)
+	}
+	return k.explain(err, ErrNoDestination)
 }
 
 // Close implements Table. What comes after it fails with net.ErrClosed; the kernel's table stays as it is.
@@ -207,36 +192,20 @@ func (k *Kernel) Close() error {
 }
 
 // do has f talk to the kernel once it is our turn. f is not interrupted: the kernel answers within the call.
-func (k *Kernel) do(ctx context.Context, op operation, f func() error) error {
+func (k *Kernel) do(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
-		return op.wrap(err)
+		return err
 	}
 	select {
 	case <-k.turn:
 	case <-ctx.Done():
-		return op.wrap(ctx.Err())
+		return ctx.Err()
 	}
 	defer func() { k.turn <- struct{}{} }()
 	if k.closed {
-		return op.wrap(net.ErrClosed)
+		return net.ErrClosed
 	}
-	return op.wrap(f())
-}
-
-// put edits what is there and adds what is not, which the kernel keeps apart. Another program may add or remove in
-// between, so it looks a few times before it gives up.
-func put(edit func() error, missing unix.Errno, add func() error) error {
-	const tries = 4
-	var err error
-	for range tries {
-		if err = edit(); !errors.Is(err, missing) {
-			return err
-		}
-		if err = add(); !errors.Is(err, unix.EEXIST) {
-			return err
-		}
-	}
-	return fmt.Errorf("another program adds and removes it all the time: %w", err)
+	return f()
 }
 
 // explain gives the kernel's answer the name of its cause. absent is what ENOENT means for the operation: the kernel uses it
@@ -269,20 +238,6 @@ func explain(err error) error {
 	return err
 }
 
-// mobyService is a service as moby sends it. moby takes a mark of 0 for "chosen by address", hence checkKey before it.
-func mobyService(s Service) *moby.Service {
-	// The netmask by which persistence tells clients apart: for IPv4 bits in network order, for IPv6 the length of the prefix.
-	// All bits: each client by itself. The kernel refuses 0 for IPv6.
-	m := &moby.Service{FWMark: uint32(s.Mark), AddressFamily: unix.AF_INET, Netmask: 0xffffffff}
-	if s.Family == IPv6 {
-		m.AddressFamily, m.Netmask = unix.AF_INET6, 128
-	}
-	m.SchedName = s.Scheduler
-	m.Flags = uint32(s.Flags)
-	m.Timeout = uint32(s.Timeout / time.Second)
-	return m
-}
-
 // serviceOf reads a service, and says whether it is chosen by mark.
 func serviceOf(m *moby.Service) (Service, bool) {
 	s := Service{
@@ -295,6 +250,7 @@ func serviceOf(m *moby.Service) (Service, bool) {
 	}
 	if s.Flags&Persistent != 0 {
 		s.Timeout = time.Duration(m.Timeout) * time.Second
+		s.Prefix = prefixOf(s.Family, m.Netmask)
 	}
 	return s, m.FWMark != 0
 }

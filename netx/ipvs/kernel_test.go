@@ -96,23 +96,11 @@ func TestIPVSThatWentIsNotTakenForAMissingDestination(t *testing.T) {
 	}
 }
 
-func TestPutStopsWhenAnotherProgramNeverDoes(t *testing.T) {
-	edits, adds := 0, 0
-	err := put(func() error { edits++; return unix.ESRCH }, unix.ESRCH, func() error { adds++; return unix.EEXIST })
-	if !errors.Is(err, unix.EEXIST) || edits != adds || edits < 2 {
-		t.Errorf("%v after %d edits and %d adds", err, edits, adds)
-	}
-	adds = 0
-	if err := put(func() error { return nil }, unix.ESRCH, func() error { adds++; return nil }); err != nil || adds != 0 {
-		t.Errorf("edit that succeeds: %v, %d adds", err, adds)
-	}
-}
-
 func TestWaitingForTheHandleEndsWithTheContext(t *testing.T) {
 	k := &Kernel{turn: make(chan struct{}, 1)} // its token is taken
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- k.DeleteService(ctx, Key{Mark: 7, Family: IPv4}) }()
+	go func() { done <- One(ctx, k, DeleteService(Key{Mark: 7, Family: IPv4})) }()
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)

@@ -102,99 +102,73 @@ func (m *Memory) Dump(ctx context.Context) ([]Service, error) {
 	return services, nil
 }
 
-// PutService implements Table.
-func (m *Memory) PutService(ctx context.Context, s Service) error {
-	op := operation{verb: opPutService, key: s.Key}
+// Apply implements Table. Each change is a Call.
+func (m *Memory) Apply(ctx context.Context, changes []Change) []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, op); err != nil {
+	errs := make([]error, len(changes))
+	for i, c := range changes {
+		if errs[i] = m.enter(ctx, c.operation()); errs[i] != nil {
+			continue
+		}
+		checked, err := c.checked()
+		if err == nil {
+			err = m.change(checked)
+		}
+		errs[i] = c.operation().wrap(err)
+	}
+	return errs
+}
+
+// change makes one change. The caller holds mu.
+func (m *Memory) change(c Change) error {
+	k := c.service.Key
+	s := m.service(k)
+	switch {
+	case c.verb == opPutService:
+		return m.putService(c.service, s)
+	case s == nil:
+		return ErrNoService
+	case c.verb == opDeleteService:
+		m.services = slices.DeleteFunc(m.services, func(s Service) bool { return s.Key == k })
+		return nil
+	case c.verb == opPutDestination:
+		return m.putDestination(s, c.destination)
+	}
+	address, port := c.destination.Address, c.destination.Port
+	if _, err := m.destination(k, address, port); err != nil {
 		return err
 	}
-	if err := checkService(s); err != nil {
-		return op.wrap(err)
-	}
+	s.Destinations = slices.DeleteFunc(s.Destinations, func(d Destination) bool { return d.Address == address && d.Port == port })
+	return nil
+}
+
+// putService has the service keep the destinations of its predecessor, if there is one.
+func (m *Memory) putService(s Service, old *Service) error {
 	if !slices.Contains(schedulers(), s.Scheduler) {
-		return op.wrap(noScheduler(s.Scheduler))
+		return noScheduler(s.Scheduler)
 	}
-	s.Destinations = nil
-	if old := m.service(s.Key); old != nil {
+	if s.Prefix == wholePrefix(s.Family) {
+		s.Prefix = 0 // as it is read back
+	}
+	if old != nil {
 		s.Destinations = old.Destinations
 	}
 	m.insert(s)
 	return nil
 }
 
-// DeleteService implements Table.
-func (m *Memory) DeleteService(ctx context.Context, k Key) error {
-	op := operation{verb: opDeleteService, key: k}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.enter(ctx, op); err != nil {
-		return err
-	}
-	if err := checkKey(k); err != nil {
-		return op.wrap(err)
-	}
-	if m.service(k) == nil {
-		return op.wrap(ErrNoService)
-	}
-	m.services = slices.DeleteFunc(m.services, func(s Service) bool { return s.Key == k })
-	return nil
-}
-
-// PutDestination implements Table.
-func (m *Memory) PutDestination(ctx context.Context, k Key, d Destination) error {
-	op := operation{verb: opPutDestination, key: k, address: d.Address, port: d.Port}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.enter(ctx, op); err != nil {
-		return err
-	}
-	var err error
-	if d.Address, err = checkAddress(d.Address); err != nil {
-		return op.wrap(err)
-	}
-	if err := checkDestination(k, d); err != nil {
-		return op.wrap(err)
-	}
-	s := m.service(k)
-	if s == nil {
-		return op.wrap(ErrNoService)
-	}
-	d.ActiveConns, d.InactiveConns = 0, 0
-	if old, err := m.destination(k, d.Address, d.Port); err == nil {
+func (m *Memory) putDestination(s *Service, d Destination) error {
+	if old, err := m.destination(s.Key, d.Address, d.Port); err == nil {
 		d.ActiveConns, d.InactiveConns = old.ActiveConns, old.InactiveConns
 		*old = d
 		return nil
 	}
 	if !unicast(d.Address) {
-		return op.wrap(fmt.Errorf("%w: %s is not the address of one host", ErrInvalid, d.Address))
+		return fmt.Errorf("%w: %s is not the address of one host", ErrInvalid, d.Address)
 	}
 	s.Destinations = append(s.Destinations, d)
 	sortDestinations(s.Destinations)
-	return nil
-}
-
-// DeleteDestination implements Table.
-func (m *Memory) DeleteDestination(ctx context.Context, k Key, address netip.Addr, port uint16) error {
-	op := operation{verb: opDeleteDestination, key: k, address: address, port: port}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.enter(ctx, op); err != nil {
-		return err
-	}
-	if err := checkKey(k); err != nil {
-		return op.wrap(err)
-	}
-	address, err := checkAddress(address)
-	if err != nil {
-		return op.wrap(err)
-	}
-	if _, err := m.destination(k, address, port); err != nil {
-		return op.wrap(err)
-	}
-	s := m.service(k)
-	s.Destinations = slices.DeleteFunc(s.Destinations, func(d Destination) bool { return d.Address == address && d.Port == port })
 	return nil
 }
 

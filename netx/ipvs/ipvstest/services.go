@@ -64,7 +64,7 @@ func everyFlag(t *testing.T, table ipvs.Table) {
 			s.Timeout = 50 * time.Second
 			putService(t, table, s)
 			want(t, table, s)
-			if err := table.DeleteService(t.Context(), s.Key); err != nil {
+			if err := ipvs.One(t.Context(), table, ipvs.DeleteService(s.Key)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -78,7 +78,7 @@ func bothFamilies(t *testing.T, table ipvs.Table) {
 	putDestination(t, table, four.Key, destination("10.0.0.1", 1))
 	putDestination(t, table, six.Key, destination("fd00::1", 2))
 	want(t, table, with(four, destination("10.0.0.1", 1)), with(six, destination("fd00::1", 2)))
-	if err := table.DeleteService(t.Context(), four.Key); err != nil {
+	if err := ipvs.One(t.Context(), table, ipvs.DeleteService(four.Key)); err != nil {
 		t.Fatal(err)
 	}
 	want(t, table, with(six, destination("fd00::1", 2)))
@@ -87,7 +87,7 @@ func bothFamilies(t *testing.T, table ipvs.Table) {
 func deleteService(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4), service(8, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
-	if err := table.DeleteService(t.Context(), key(7, ipvs.IPv4)); err != nil {
+	if err := ipvs.One(t.Context(), table, ipvs.DeleteService(key(7, ipvs.IPv4))); err != nil {
 		t.Fatal(err)
 	}
 	want(t, table, service(8, ipvs.IPv4))
@@ -100,27 +100,27 @@ func missing(t *testing.T, table ipvs.Table) {
 	d := destination("10.0.0.3", 1)
 	six := destination("fd00::3", 1)
 	ctx := t.Context()
-	wantError(t, table.DeleteService(ctx, key(8, ipvs.IPv4)), ipvs.ErrNoService, "delete service mark 8: no such service")
-	wantError(t, table.DeleteService(ctx, key(7, ipvs.IPv6)), ipvs.ErrNoService, "delete service mark 7 (IPv6): no such service")
-	wantError(t, table.PutDestination(ctx, key(8, ipvs.IPv4), d), ipvs.ErrNoService,
+	wantError(t, ipvs.One(ctx, table, ipvs.DeleteService(key(8, ipvs.IPv4))), ipvs.ErrNoService, "delete service mark 8: no such service")
+	wantError(t, ipvs.One(ctx, table, ipvs.DeleteService(key(7, ipvs.IPv6))), ipvs.ErrNoService, "delete service mark 7 (IPv6): no such service")
+	wantError(t, ipvs.One(ctx, table, ipvs.PutDestination(key(8, ipvs.IPv4), d)), ipvs.ErrNoService,
 		"put destination 10.0.0.3 in mark 8: no such service")
-	wantError(t, table.PutDestination(ctx, key(7, ipvs.IPv6), six), ipvs.ErrNoService,
+	wantError(t, ipvs.One(ctx, table, ipvs.PutDestination(key(7, ipvs.IPv6), six)), ipvs.ErrNoService,
 		"put destination fd00::3 in mark 7 (IPv6): no such service")
-	wantError(t, table.DeleteDestination(ctx, key(8, ipvs.IPv4), d.Address, 0), ipvs.ErrNoService,
+	wantError(t, ipvs.One(ctx, table, ipvs.DeleteDestination(key(8, ipvs.IPv4), d.Address, 0)), ipvs.ErrNoService,
 		"delete destination 10.0.0.3 in mark 8: no such service")
-	wantError(t, table.DeleteDestination(ctx, key(7, ipvs.IPv4), d.Address, 0), ipvs.ErrNoDestination,
+	wantError(t, ipvs.One(ctx, table, ipvs.DeleteDestination(key(7, ipvs.IPv4), d.Address, 0)), ipvs.ErrNoDestination,
 		"delete destination 10.0.0.3 in mark 7: no such destination")
-	wantError(t, table.DeleteDestination(ctx, key(7, ipvs.IPv4), six.Address, 0), ipvs.ErrNoDestination,
+	wantError(t, ipvs.One(ctx, table, ipvs.DeleteDestination(key(7, ipvs.IPv4), six.Address, 0)), ipvs.ErrNoDestination,
 		"delete destination fd00::3 in mark 7: no such destination")
 	putDestination(t, table, key(7, ipvs.IPv4), d)
-	wantError(t, table.DeleteDestination(ctx, key(7, ipvs.IPv4), d.Address, 80), ipvs.ErrNoDestination,
+	wantError(t, ipvs.One(ctx, table, ipvs.DeleteDestination(key(7, ipvs.IPv4), d.Address, 80)), ipvs.ErrNoDestination,
 		"delete destination 10.0.0.3:80 in mark 7: no such destination")
 	for _, name := range []string{"", "xyz", "WLC", "a-scheduler-with-a-very-long-name"} {
 		s := service(7, ipvs.IPv4)
 		s.Scheduler = name
-		wantError(t, table.PutService(ctx, s), ipvs.ErrNoScheduler, "put service mark 7: the kernel has no such scheduler")
+		wantError(t, ipvs.One(ctx, table, ipvs.PutService(s)), ipvs.ErrNoScheduler, "put service mark 7: the kernel has no such scheduler")
 		s.Mark = 9
-		wantError(t, table.PutService(ctx, s), ipvs.ErrNoScheduler, "put service mark 9: the kernel has no such scheduler")
+		wantError(t, ipvs.One(ctx, table, ipvs.PutService(s)), ipvs.ErrNoScheduler, "put service mark 9: the kernel has no such scheduler")
 	}
 	want(t, table, with(service(7, ipvs.IPv4), d))
 }
@@ -128,26 +128,48 @@ func missing(t *testing.T, table ipvs.Table) {
 func badServices(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	for name, change := range map[string]func(*ipvs.Service){
-		"mark 0":                             func(s *ipvs.Service) { s.Mark = 0 },
-		"no family":                          func(s *ipvs.Service) { s.Family = 0 },
-		"unknown family":                     func(s *ipvs.Service) { s.Family = 10 },
-		"the kernel's own flag":              func(s *ipvs.Service) { s.Flags = 0x2 },
-		"unknown flag":                       func(s *ipvs.Service) { s.Flags = 0x40 },
-		"timeout without persistence":        func(s *ipvs.Service) { s.Timeout = time.Second },
-		"persistence without timeout":        func(s *ipvs.Service) { s.Flags = ipvs.Persistent },
-		"negative timeout":                   func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, -time.Second },
-		"part of a second":                   func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, 1500*time.Millisecond },
+		"mark 0":                      func(s *ipvs.Service) { s.Mark = 0 },
+		"no family":                   func(s *ipvs.Service) { s.Family = 0 },
+		"unknown family":              func(s *ipvs.Service) { s.Family = 10 },
+		"the kernel's own flag":       func(s *ipvs.Service) { s.Flags = 0x2 },
+		"unknown flag":                func(s *ipvs.Service) { s.Flags = 0x40 },
+		"timeout without persistence": func(s *ipvs.Service) { s.Timeout = time.Second },
+		"persistence without timeout": func(s *ipvs.Service) { s.Flags = ipvs.Persistent },
+		"negative timeout":            func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, -time.Second },
+		"part of a second":            func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, 1500*time.Millisecond },
+		"prefix without persistence":  func(s *ipvs.Service) { s.Prefix = 24 },
+		"prefix longer than an address": func(s *ipvs.Service) {
+			s.Flags, s.Timeout, s.Prefix = ipvs.Persistent, time.Second, 33
+		},
 		"more than the kernel's clock holds": func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, 50*24*time.Hour },
 	} {
 		s := service(7, ipvs.IPv4)
 		s.Scheduler = "rr"
 		change(&s)
-		err := table.PutService(t.Context(), s)
+		err := ipvs.One(t.Context(), table, ipvs.PutService(s))
 		t.Logf("%s: %v", name, err)
 		wantError(t, err, ipvs.ErrInvalid, "put service mark ")
 	}
-	wantError(t, table.DeleteService(t.Context(), key(0, ipvs.IPv4)), ipvs.ErrInvalid, "delete service mark 0: ")
-	wantError(t, table.DeleteDestination(t.Context(), key(0, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0), ipvs.ErrInvalid,
+	wantError(t, ipvs.One(t.Context(), table, ipvs.DeleteService(key(0, ipvs.IPv4))), ipvs.ErrInvalid, "delete service mark 0: ")
+	wantError(t, ipvs.One(t.Context(), table, ipvs.DeleteDestination(key(0, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0)), ipvs.ErrInvalid,
 		"delete destination 10.0.0.1 in mark 0: ")
 	want(t, table, service(7, ipvs.IPv4))
+}
+
+func prefixes(t *testing.T, table ipvs.Table) {
+	four := ipvs.Service{Key: key(7, ipvs.IPv4), Scheduler: "wlc", Flags: ipvs.Persistent, Timeout: time.Minute}
+	six := four
+	six.Family = ipvs.IPv6
+	for _, c := range []struct{ put, read uint8 }{{24, 24}, {1, 1}, {31, 31}, {32, 0}, {0, 0}} {
+		four.Prefix = c.put
+		putService(t, table, four)
+		four.Prefix = c.read
+		want(t, table, four)
+	}
+	for _, c := range []struct{ put, read uint8 }{{64, 64}, {1, 1}, {127, 127}, {128, 0}, {0, 0}} {
+		six.Prefix = c.put
+		putService(t, table, six)
+		six.Prefix = c.read
+		want(t, table, four, six)
+	}
 }

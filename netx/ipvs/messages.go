@@ -1,24 +1,32 @@
 package ipvs
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
+	mathbits "math/bits"
 	"net/netip"
+	"time"
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Destinations are written and read with messages of our own, because moby/ipvs 1.1.0
-//   - sends no address family, so an IPv4 service cannot have an IPv6 destination nor lose one;
+// Messages are our own, but for the reading of services, because moby/ipvs 1.1.0
+//   - sends one message and waits for its answer before the next;
+//   - sends no address family for a destination, so an IPv4 service cannot have an IPv6 destination nor lose one;
 //   - leaves out the encapsulation, and the kernel replaces a destination whole: each new weight turns GUE and GRE into IPIP;
 //   - reads 16 bits of a weight's 32, and not the encapsulation.
 //
 // The numbers below are those of linux/ip_vs.h.
 const (
 	genlVersion = 1 // IPVS_GENL_VERSION
+
+	cmdNewService = 1
+	cmdSetService = 2
+	cmdDelService = 3
 
 	cmdNewDest = 5
 	cmdSetDest = 6
@@ -29,8 +37,12 @@ const (
 	attrService = 1 // in a command
 	attrDest    = 2
 
-	attrServiceFamily = 1 // in a service
-	attrServiceMark   = 5
+	attrServiceFamily    = 1 // in a service
+	attrServiceMark      = 5
+	attrServiceScheduler = 6 // a string, ended by a zero byte
+	attrServiceFlags     = 7 // struct ip_vs_flags: the flags, and which of them are meant
+	attrServiceTimeout   = 8 // seconds, 32 bits
+	attrServiceNetmask   = 9 // of 32 bits; IPv4: the mask in network order; IPv6: the length of the prefix, where 0 is refused
 
 	attrDestAddress    = 1  // 16 bytes, IPv4 in the first 4
 	attrDestPort       = 2  // big endian
@@ -58,21 +70,36 @@ func (k *Kernel) mayRead() error {
 	return nil
 }
 
-// changeDestination sends cmdNewDest, cmdSetDest or cmdDelDest, and gives the kernel's errno.
-func (k *Kernel) changeDestination(command uint8, key Key, d Destination) error {
-	data, err := encodeDestination(key, d)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
+// encode gives the message that tries a change.
+func encode(a attempt) (message, error) {
+	var command uint8
+	var data []byte
+	var err error
+	switch key := a.service.Key; {
+	case a.verb == opPutService:
+		command = cmdSetService
+		if a.add {
+			command = cmdNewService
+		}
+		data, err = encodeService(a.service)
+	case a.verb == opDeleteService:
+		command = cmdDelService
+		data, err = encodeName(key)
+	case a.verb == opDeleteDestination:
+		command = cmdDelDest
+		data, err = encodeDestination(key, a.destination)
+	default:
+		command = cmdSetDest
+		if a.add {
+			command = cmdNewDest
+		}
+		data, err = encodeDestination(key, a.destination)
 	}
-	_, err = k.genl.Execute(genetlink.Message{Header: genetlink.Header{Command: command, Version: genlVersion}, Data: data},
-		k.family, netlink.Request|netlink.Acknowledge)
-	return err
+	return message{command, data}, err
 }
 
 func (k *Kernel) destinations(key Key) ([]Destination, error) {
-	e := netlink.NewAttributeEncoder()
-	e.Nested(attrService, func(e *netlink.AttributeEncoder) error { return encodeKey(e, key) })
-	data, err := e.Encode()
+	data, err := encodeName(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
@@ -101,6 +128,57 @@ func encodeKey(e *netlink.AttributeEncoder, k Key) error {
 	e.Uint16(attrServiceFamily, family)
 	e.Uint32(attrServiceMark, uint32(k.Mark))
 	return nil
+}
+
+// encodeName names a service and says nothing else.
+func encodeName(k Key) ([]byte, error) {
+	e := netlink.NewAttributeEncoder()
+	e.Nested(attrService, func(e *netlink.AttributeEncoder) error { return encodeKey(e, k) })
+	return e.Encode()
+}
+
+// encodeService gives all that the kernel keeps of a service, for it replaces it whole.
+func encodeService(s Service) ([]byte, error) {
+	e := netlink.NewAttributeEncoder()
+	e.Nested(attrService, func(e *netlink.AttributeEncoder) error {
+		if err := encodeKey(e, s.Key); err != nil {
+			return err
+		}
+		e.String(attrServiceScheduler, s.Scheduler)
+		flags := binary.NativeEndian.AppendUint32(nil, uint32(s.Flags))
+		e.Bytes(attrServiceFlags, binary.NativeEndian.AppendUint32(flags, math.MaxUint32))
+		e.Uint32(attrServiceTimeout, uint32(s.Timeout/time.Second))
+		e.Bytes(attrServiceNetmask, netmask(s.Family, s.Prefix))
+		return nil
+	})
+	return e.Encode()
+}
+
+// netmask gives a prefix as the kernel has it; all bits where it is 0.
+func netmask(f Family, prefix uint8) []byte {
+	if f == IPv6 {
+		return binary.NativeEndian.AppendUint32(nil, uint32(cmp.Or(prefix, wholeIPv6)))
+	}
+	return binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(wholeIPv4-cmp.Or(prefix, wholeIPv4)))
+}
+
+// prefixOf reads a netmask in the byte order of a native number: 0 for all bits, oddPrefix for what is no prefix.
+func prefixOf(f Family, mask uint32) uint8 {
+	if f == IPv6 {
+		if mask == wholeIPv6 {
+			return 0
+		}
+		return uint8(min(mask, oddPrefix))
+	}
+	bits := binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, mask))
+	prefix := uint8(mathbits.OnesCount32(bits))
+	switch {
+	case prefix == wholeIPv4:
+		return 0
+	case prefix == 0 || bits != ^uint32(0)<<(wholeIPv4-prefix):
+		return oddPrefix
+	}
+	return prefix
 }
 
 // encodeDestination gives all that the kernel keeps of a destination, for it replaces it whole.
