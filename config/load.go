@@ -18,11 +18,27 @@ type CheckValidator func(c Check) error
 // Load reads the configuration at path with all that it includes. With checks nil, the options of checks are not
 // judged. The error is Mistakes: all of them, of all files, at once; then there is no Config.
 func Load(path string, checks CheckValidator) (*Config, error) {
-	l := &loader{
+	l := newLoader(path, checks)
+	l.readAll(l.read(path))
+	return l.load()
+}
+
+// LoadText does as Load with a text that is in no file yet; path is what mistakes call it.
+func LoadText(path, text string, checks CheckValidator) (*Config, error) {
+	l := newLoader(path, checks)
+	l.readAll(l.add(parseDocument(path, text)))
+	return l.load()
+}
+
+func newLoader(path string, checks CheckValidator) *loader {
+	return &loader{
 		cfg: &Config{Path: path}, report: newReport(), warnings: newReport(), checks: checks, once: map[string]string{},
 		marks: map[uint32]string{}, ports: map[vipPort][]portUse{},
 	}
-	l.readAll(path)
+}
+
+// load makes a configuration of the documents that were read.
+func (l *loader) load() (*Config, error) {
 	for _, doc := range l.docs {
 		l.document(doc)
 	}
@@ -51,14 +67,13 @@ type loader struct {
 	bindings []binding
 }
 
-// readAll reads the main file and what it includes.
-func (l *loader) readAll(path string) {
-	main := l.read(path)
+// readAll reads what the main file includes; main is nil when that cannot be read.
+func (l *loader) readAll(main *document) {
 	if main == nil {
 		return
 	}
 	d := main.root(l.report)
-	seen := map[string]bool{filepath.Clean(path): true}
+	seen := map[string]bool{filepath.Clean(l.cfg.Path): true}
 	for i, pattern := range d.strings("include") {
 		at := joinIndex("include", i)
 		for _, file := range l.expand(d, at, pattern) {
@@ -77,7 +92,11 @@ func (l *loader) read(path string) *document {
 			File: path, Problem: "can be written by every user of the machine", Fix: "chmod o-w " + path,
 		})
 	}
-	doc, m := readDocument(path)
+	return l.add(readDocument(path))
+}
+
+// add takes a document, or notes why there is none and returns nil.
+func (l *loader) add(doc *document, m *Mistake) *document {
 	if m != nil {
 		l.report.add(*m)
 		return nil

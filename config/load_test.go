@@ -316,3 +316,14 @@ func TestSchedulersAreSorted(t *testing.T) {
 		t.Error("not sorted")
 	}
 }
+
+func TestTextThatIsInNoFile(t *testing.T) {
+	cfg, err := LoadText("made.toml", "[services.webapp]\nmetrics = [ { type = \"constant\", weight = 100 } ]\n", nil)
+	if err != nil || len(cfg.Services) != 1 {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+	_, err = LoadText("made.toml", "[services.webapp]\nmetric = 1\n", nil)
+	if err == nil || !strings.Contains(err.Error(), "made.toml:2: services.webapp.metric = 1: is an unknown key") {
+		t.Errorf("got %v", err)
+	}
+}

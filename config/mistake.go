@@ -98,6 +98,9 @@ const literalMax = 60
 // passwordInURL finds the password of a URL, which must not end up in a log.
 var passwordInURL = regexp.MustCompile(`(://[^/@:\s]*:)[^/@\s]*@`)
 
+// HidePasswords gives s without the passwords of URLs in it.
+func HidePasswords(s string) string { return passwordInURL.ReplaceAllString(s, "${1}…@") }
+
 // literal shows a decoded value as it could stand in the file.
 func literal(v any) string {
 	s := literalOf(v)
@@ -112,7 +115,7 @@ func literalOf(v any) string {
 	case nil:
 		return ""
 	case string:
-		return strconv.Quote(passwordInURL.ReplaceAllString(v, "${1}…@"))
+		return strconv.Quote(HidePasswords(v))
 	case time.Time:
 		switch v.Location().String() { // how the decoder tells TOML's kinds of time apart
 		case "date-local":
