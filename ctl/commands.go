@@ -17,7 +17,8 @@ type Console struct {
 	Err    io.Writer
 	Plain  bool // Out is no terminal
 	Getenv func(string) string
-	Load   Load // of check-config
+	Load   Load                  // of check-config
+	Checks config.CheckValidator // of import
 
 	// Litmusctl: this is called by litmus_paper's name. An empty reason that is given is then taken, as scripts do that.
 	Litmusctl bool
@@ -55,7 +56,7 @@ func ServiceCommands(con Console) []*cli.Command {
 
 // Commands are all of the operator's commands.
 func Commands(con Console) []*cli.Command {
-	return append(ServiceCommands(con), con.cluster(), con.why(), con.checkConfig(), con.exampleConfig())
+	return append(ServiceCommands(con), con.cluster(), con.why(), con.checkConfig(), con.exampleConfig(), con.importConfig())
 }
 
 func (con Console) list() *cli.Command {

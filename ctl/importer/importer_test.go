@@ -1,0 +1,202 @@
+package importer
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/config"
+)
+
+// update renews what the goldens hold.
+var update = flag.Bool("update", false, "renew the goldens")
+
+// Each folder of testdata/litmus and testdata/bigbrother is a source, in a file that has the program's name, and
+// has what it becomes in want.toml, and what is said about it in want.txt. A file called rules is its firewall's.
+func TestGoldens(t *testing.T) {
+	for _, program := range []string{"litmus", "bigbrother"} {
+		dirs, err := filepath.Glob(filepath.Join("testdata", program, "*"))
+		if err != nil || len(dirs) == 0 {
+			t.Fatalf("no sources of %s: %v", program, err)
+		}
+		for _, dir := range dirs {
+			t.Run(program+"/"+filepath.Base(dir), func(t *testing.T) {
+				r := importFolder(t, program, dir)
+				compare(t, filepath.Join(dir, "want.toml"), r.Text)
+				var said strings.Builder
+				for _, n := range r.Notes {
+					said.WriteString(n.String() + "\n")
+				}
+				for _, m := range r.Missing {
+					said.WriteString("missing: " + m.String() + "\n")
+				}
+				compare(t, filepath.Join(dir, "want.txt"), said.String())
+				if len(r.Missing) == 0 {
+					loads(t, r.Text)
+				}
+			})
+		}
+	}
+}
+
+func importFolder(t *testing.T, program, dir string) Result {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, program+".[cy]*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no source in %s: %v", dir, err)
+	}
+	var r Result
+	if program == "litmus" {
+		r, err = Litmus(files, check.Validate)
+	} else {
+		var addresses Addresses
+		if rules := filepath.Join(dir, "rules"); exists(rules) {
+			addresses.IPTables = rules
+		}
+		r, err = BigBrother(files, addresses, check.Validate)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// compare holds a text against a golden.
+func compare(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (renew with -update):\n%s", path, diff)
+	}
+}
+
+// loads holds a result against what lb reads.
+func loads(t *testing.T, text string) {
+	t.Helper()
+	if _, err := config.LoadText("lb.toml", text, check.Validate); err != nil {
+		t.Errorf("the result does not load: %v\n%s", err, text)
+	}
+}
+
+// judged holds the result of any source against what must be true of all.
+func judged(t *testing.T, r Result, err error) {
+	t.Helper()
+	var mistakes config.Mistakes
+	if err != nil {
+		if !errors.As(err, &mistakes) {
+			t.Errorf("not the source's mistake: %v", err)
+		}
+		return
+	}
+	if len(r.Missing) == 0 {
+		loads(t, r.Text)
+	} else if _, err := config.LoadText("lb.toml", r.Text, check.Validate); err == nil {
+		t.Errorf("loads, although something is missing: %v\n%s", r.Missing, r.Text)
+	}
+	for _, n := range r.Notes {
+		if s := n.String(); strings.ContainsAny(s, "\n\x00\x1b") || n.Line < 1 {
+			t.Errorf("note %q", s)
+		}
+	}
+}
+
+// FuzzRuby: any text gives a result that loads, or mistakes.
+func FuzzRuby(f *testing.F) {
+	for _, path := range goldenSources(f, "litmus", ".conf") {
+		f.Add(path)
+	}
+	for _, row := range rubyRows {
+		f.Add(row.source)
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		if strings.Contains(source, "include") {
+			return // it would read this machine's files
+		}
+		l := newLitmus()
+		if err := l.source("litmus.conf", strings.ToValidUTF8(source, "?")); err != nil {
+			judged(t, Result{}, err)
+			return
+		}
+		r, err := l.end(check.Validate)
+		judged(t, r, err)
+	})
+}
+
+// FuzzYAML: any text gives a result that loads but for what is missing, or mistakes; of both programs.
+func FuzzYAML(f *testing.F) {
+	for _, source := range append(goldenSources(f, "litmus", ".yaml"), goldenSources(f, "bigbrother", ".yml")...) {
+		f.Add(source)
+	}
+	f.Add("a: &a [1, *a]\n")
+	f.Add("a: &a {x: 1}\nb: {<<: *a, <<: [*a, *a]}\n")
+	f.Fuzz(func(t *testing.T, source string) {
+		source = strings.ToValidUTF8(source, "?")
+		if !strings.Contains(source, "include") {
+			l := newLitmus()
+			err := l.source("litmus.yaml", source)
+			var r Result
+			if err == nil {
+				r, err = l.end(check.Validate)
+			}
+			judged(t, r, err)
+		}
+		b := newBigBrother()
+		err := b.source("big_brother.yml", source)
+		var r Result
+		if err == nil {
+			r, err = b.judge(check.Validate)
+		}
+		judged(t, r, err)
+	})
+}
+
+// FuzzIPTables: any text gives rules that are virtual IPs.
+func FuzzIPTables(f *testing.F) {
+	for _, source := range goldenSources(f, "bigbrother", "rules") {
+		f.Add(source)
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		for _, r := range parseIPTables("rules", source, &notes{}) {
+			if !r.vip.Address.IsValid() || len(r.vip.Ports) == 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
+}
+
+// goldenSources are the texts of the sources whose names end so.
+func goldenSources(tb testing.TB, program, suffix string) []string {
+	tb.Helper()
+	paths, err := filepath.Glob(filepath.Join("testdata", program, "*", "*"+suffix))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var texts []string
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		texts = append(texts, string(text))
+	}
+	return texts
+}

@@ -1,0 +1,168 @@
+package importer
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// markRule is a rule of iptables that gives packets a mark.
+type markRule struct {
+	at   place
+	mark uint32
+	vip  VIP
+	used bool // by a cluster
+}
+
+// parseIPTables reads the rules that set marks, of what iptables-save prints or of a script of iptables commands. A rule that asks for
+// more than an address, an interface, a protocol and ports is noted and left out.
+func parseIPTables(file, source string, notes *notes) []markRule {
+	var rules []markRule
+	lines := strings.Split(source, "\n")
+	tableName := "filter"
+	for i := 0; i < len(lines); i++ {
+		at := place{file, i + 1, i + 1}
+		text := strings.TrimSpace(lines[i])
+		for strings.HasSuffix(text, `\`) && i+1 < len(lines) {
+			i++
+			text = strings.TrimSuffix(text, `\`) + " " + strings.TrimSpace(lines[i])
+		}
+		words := strings.Fields(strings.NewReplacer(`"`, "", "'", "").Replace(text))
+		switch {
+		case len(words) == 0 || strings.HasPrefix(words[0], "#"):
+			continue
+		case strings.HasPrefix(words[0], "*"):
+			tableName = words[0][1:]
+			continue
+		}
+		r := ruleReader{at: at, table: tableName, vip: VIP{}}
+		if strings.HasPrefix(words[0], "[") { // counters of iptables-save -c
+			words = words[1:]
+		}
+		r.read(words)
+		if r.table != "mangle" || r.chain != "PREROUTING" || r.target != "MARK" {
+			continue
+		}
+		if problem := r.problem(); problem != "" {
+			notes.add(at, "not carried over: %s: %s", problem, text)
+			continue
+		}
+		rules = append(rules, markRule{at: at, mark: r.mark, vip: r.vip})
+	}
+	return rules
+}
+
+// ruleReader reads the words of one rule.
+type ruleReader struct {
+	at            place
+	table         string
+	chain, target string
+	mark          uint32
+	marked        bool
+	vip           VIP
+	strange       string // the first thing in it that lb has no word for
+}
+
+// read reads the options. iptables takes each by one letter or by name.
+func (r *ruleReader) read(words []string) {
+	for i := 0; i < len(words); i++ {
+		word, next := words[i], ""
+		if i+1 < len(words) {
+			next = words[i+1]
+		}
+		switch word {
+		case "-A", "--append", "-I", "--insert":
+			r.chain = next
+		case "-t", "--table":
+			r.table = next
+		case "-d", "--destination", "--dst":
+			r.destination(next)
+		case "-i", "--in-interface", "--interface":
+			r.vip.Interface = next
+		case "-p", "--protocol", "--proto":
+			r.vip.Protocol = next
+		case "-m", "--match":
+			if next != r.vip.Protocol && next != "multiport" && next != "comment" {
+				r.odd("-m " + next)
+			}
+		case "--dport", "--destination-port", "--dports", "--destination-ports":
+			r.ports(next)
+		case "-j", "--jump":
+			r.target = next
+		case "--set-mark", "--set-xmark":
+			r.setMark(next)
+		case "--comment":
+			for i+2 < len(words) && !strings.HasPrefix(words[i+2], "-") { // its quotes are gone
+				i++
+			}
+		case "iptables", "ip6tables", "sudo", "/sbin/iptables", "/sbin/ip6tables", "/usr/sbin/iptables", "/usr/sbin/ip6tables":
+			continue
+		default:
+			r.odd(word)
+			continue
+		}
+		i++
+	}
+}
+
+func (r *ruleReader) odd(what string) {
+	if r.strange == "" {
+		r.strange = what
+	}
+}
+
+func (r *ruleReader) destination(s string) {
+	prefix, err := netip.ParsePrefix(s)
+	if a, addrErr := netip.ParseAddr(s); addrErr == nil {
+		prefix, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if err != nil || !prefix.IsSingleIP() {
+		r.odd("-d " + s)
+		return
+	}
+	r.vip.Address = prefix.Addr()
+}
+
+func (r *ruleReader) ports(s string) {
+	for _, p := range strings.Split(s, ",") {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			r.odd("the port " + p)
+			return
+		}
+		r.vip.Ports = append(r.vip.Ports, uint16(n))
+	}
+}
+
+// setMark reads VALUE or VALUE/MASK; a mask that leaves bits as they are makes the mark depend on other rules.
+func (r *ruleReader) setMark(s string) {
+	text, maskText, masked := strings.Cut(s, "/")
+	n, err := strconv.ParseUint(text, 0, 32)
+	mask := uint64(0xffffffff)
+	if masked && err == nil {
+		mask, err = strconv.ParseUint(maskText, 0, 32)
+	}
+	if err != nil || mask != 0xffffffff {
+		r.odd("the mark " + s)
+		return
+	}
+	r.mark, r.marked = uint32(n), true
+}
+
+// problem says why the rule is no virtual IP, "" when it is one.
+func (r *ruleReader) problem() string {
+	switch {
+	case r.strange != "":
+		return fmt.Sprintf("lb has nothing like %q in a virtual IP", r.strange)
+	case !r.vip.Address.IsValid():
+		return "the rule has no address (-d)"
+	case len(r.vip.Ports) == 0:
+		return "the rule has no port (--dport)"
+	case r.vip.Protocol == "":
+		return "the rule has no protocol (-p)"
+	case !r.marked:
+		return "the rule has no mark"
+	}
+	return ""
+}

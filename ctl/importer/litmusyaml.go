@@ -1,0 +1,96 @@
+package importer
+
+import (
+	"strings"
+
+	"github.com/braintree/lb/config"
+)
+
+// yaml imports a file of YAML.
+func (l *litmus) yaml(path, source string) error {
+	v, err := readYAML(path, source, &l.notes)
+	if err != nil {
+		return err
+	}
+	if v.kind == null {
+		l.add(v.at, "the file is empty")
+		return nil
+	}
+	if v.kind != mapping {
+		return expected(v, "a table of settings and services")
+	}
+	for _, p := range v.pairs {
+		// The manual writes include-files, which litmus_paper then overlooks.
+		switch name := strings.ReplaceAll(p.key, "-", "_"); name {
+		case "include_files", "port", "data_directory", "cache_location", "cache_ttl":
+			if name != p.key {
+				l.add(p.at, "litmus_paper overlooks %s; it is taken for %s, which is meant", p.key, name)
+			}
+			if err := l.setting(name, p.value, p.at); err != nil {
+				return err
+			}
+		case "services":
+			if p.value.kind != mapping && p.value.kind != null {
+				return expected(p.value, "a table of services")
+			}
+			for _, s := range p.value.pairs {
+				l.yamlService(s)
+			}
+		default:
+			l.setAside(p.at, "litmus_paper has no setting of this name")
+		}
+	}
+	return nil
+}
+
+// yamlService imports a service of YAML.
+func (l *litmus) yamlService(s pair) {
+	t := l.begin("services", s.key, s.at)
+	if s.value.kind != mapping && s.value.kind != null {
+		t.comments = append(t.comments, l.leaveOut(s.at, "a service is a table of dependencies and checks")...)
+		return
+	}
+	for _, p := range s.value.pairs {
+		switch {
+		case p.key != "dependencies" && p.key != "checks":
+			t.comments = append(t.comments, l.leaveOut(p.at, "litmus_paper's services have no "+p.key)...)
+		case p.value.kind == null:
+		case p.value.kind != list:
+			t.comments = append(t.comments, l.leaveOut(p.at, p.key+" is not a list")...)
+		default:
+			role := config.Metric
+			if p.key == "dependencies" {
+				role = config.Dependency
+			}
+			checks := t.list(p.at, listKey(role))
+			for _, item := range p.value.items {
+				l.yamlCheck(checks, role, item)
+			}
+		}
+	}
+	l.finish(t)
+}
+
+// yamlCheck imports an entry of dependencies or checks.
+func (l *litmus) yamlCheck(list *line, role config.Role, item value) {
+	typ, ok := item.get("type")
+	if item.kind != mapping || !ok {
+		l.leaveEntry(list, item.at, "a check is a table with a type")
+		return
+	}
+	spec, known := specOfYAML(role, typ.text)
+	if !known {
+		l.leaveEntry(list, item.at, "litmus_paper has no "+string(role)+" of type "+typ.shown())
+		return
+	}
+	f := &fields{at: item.at, notes: &l.notes}
+	for _, p := range item.pairs {
+		if p.key != "type" {
+			f.given.set(p)
+		}
+	}
+	if spec.brokenInYAML {
+		l.add(item.at, "litmus_paper cannot use %s in YAML (its service broke); it is taken as it is meant", typ.text)
+	}
+	l.check(list, spec, f)
+}

@@ -1,0 +1,319 @@
+package importer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// statement is one statement of a litmus_paper configuration in Ruby.
+type statement struct {
+	at     place
+	name   string  // such as port, service, depends; "" for one that is not understood
+	args   []value // named arguments are a mapping at the end
+	body   []statement
+	reason string // why it is not understood
+}
+
+// rubyParser reads a configuration as far as it declares: calls of the methods that it knows, with values as arguments. Of all else it finds
+// the end.
+type rubyParser struct {
+	file   string
+	tokens []token
+	i      int
+}
+
+// undeclared is the panic-free way out of a statement that is more than a declaration.
+type undeclared struct{ reason string }
+
+func (u *undeclared) Error() string { return u.reason }
+
+// settings are the methods that a configuration calls at its top.
+var settings = []string{"include_files", "port", "data_directory", "cache_location", "cache_ttl"} // of ConfigurationFile
+
+// serviceMethods are those of a service.
+var serviceMethods = []string{"depends", "measure_health", "measure_health_with_args"} // of Service
+
+// nestingMax bounds lists in lists.
+const nestingMax = 20
+
+// parseRuby reads the statements of a file.
+func parseRuby(file, source string) []statement {
+	p := &rubyParser{file: file, tokens: lex(source)}
+	return p.statements("")
+}
+
+func (p *rubyParser) peek() token { return p.tokens[p.i] }
+
+// next reads a token; the last one stays.
+func (p *rubyParser) next() token {
+	t := p.tokens[p.i]
+	if t.kind != tokEnd {
+		p.i++
+	}
+	return t
+}
+
+// took reads a token if it is that one.
+func (p *rubyParser) took(kind tokenKind, text string) bool {
+	if p.peek().is(kind, text) {
+		p.next()
+		return true
+	}
+	return false
+}
+
+func (p *rubyParser) newlines() {
+	for p.peek().kind == tokNewline {
+		p.next()
+	}
+}
+
+// statements reads statements up to the end of the file or of the block that they stand in. param is the block's parameter, "" at the top.
+func (p *rubyParser) statements(param string) []statement {
+	var out []statement
+	for {
+		p.newlines()
+		t := p.peek()
+		if t.kind == tokEnd || param != "" && (t.is(tokName, "end") || t.is(tokOp, "}")) {
+			return out
+		}
+		from := p.i
+		s, err := p.statement(param)
+		if err != nil {
+			p.i = from
+			s = statement{reason: err.Error()}
+			if broken := p.skip(); broken != "" {
+				s.reason = broken
+			}
+		}
+		s.at = place{p.file, p.tokens[from].line, p.tokens[max(from, p.i-1)].end}
+		if p.tokens[p.i-1].kind == tokNewline && p.i-1 > from {
+			s.at.end = p.tokens[p.i-2].end
+		}
+		out = append(out, s)
+	}
+}
+
+// statement reads one statement, with the end of its line.
+func (p *rubyParser) statement(param string) (statement, error) {
+	t := p.next()
+	if t.kind != tokName {
+		return statement{}, p.strange(t)
+	}
+	s := statement{name: t.text}
+	switch {
+	case param == "" && t.text == "service":
+		return p.service()
+	case param == "" && slices.Contains(settings, t.text):
+	case param != "" && t.text == param && p.took(tokOp, "."):
+		m := p.next()
+		if m.kind != tokName || !slices.Contains(serviceMethods, m.text) {
+			return s, &undeclared{fmt.Sprintf("litmus_paper's services have no method %q", m.text)}
+		}
+		s.name = m.text
+	default:
+		return s, p.strange(t)
+	}
+	var err error
+	if s.args, err = p.arguments(); err != nil {
+		return s, err
+	}
+	return s, p.endOfStatement()
+}
+
+// service reads `service NAME do |s| … end`; the word itself has been read.
+func (p *rubyParser) service() (statement, error) {
+	s := statement{name: "service"}
+	var err error
+	if s.args, err = p.arguments(); err != nil {
+		return s, err
+	}
+	end := token{kind: tokName, text: "end"}
+	if p.took(tokOp, "{") {
+		end = token{kind: tokOp, text: "}"}
+	} else if !p.took(tokName, "do") {
+		return s, p.strange(p.peek())
+	}
+	p.newlines()
+	if !p.took(tokOp, "|") {
+		return s, &undeclared{"the block has no parameter, as in do |s|"}
+	}
+	param := p.next()
+	if param.kind != tokName || !p.took(tokOp, "|") {
+		return s, &undeclared{"the block's parameter is not a single name, as in do |s|"}
+	}
+	s.body = p.statements(param.text)
+	if !p.took(end.kind, end.text) {
+		return s, &undeclared{"the service has no end"}
+	}
+	return s, p.endOfStatement()
+}
+
+// endOfStatement reads the end of the line; a block's end stays.
+func (p *rubyParser) endOfStatement() error {
+	switch t := p.peek(); {
+	case t.kind == tokEnd, t.is(tokName, "end"), t.is(tokOp, "}"):
+		return nil
+	case t.kind == tokNewline:
+		p.next()
+		return nil
+	default:
+		return p.strange(t)
+	}
+}
+
+// arguments reads the arguments of a call, with or without parentheses. Named ones become a mapping at the end.
+func (p *rubyParser) arguments() ([]value, error) {
+	parens := p.took(tokOp, "(")
+	var out []value
+	named := value{kind: mapping}
+	for {
+		if parens || len(out)+len(named.pairs) > 0 {
+			p.newlines() // behind a comma
+		}
+		if parens && p.took(tokOp, ")") {
+			break
+		}
+		key, v, err := p.argument(0)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case key != nil:
+			named.set(*key)
+			named.at = key.at
+		case len(named.pairs) > 0:
+			return nil, &undeclared{"an argument without a name stands behind named ones"}
+		default:
+			out = append(out, v)
+		}
+		if p.took(tokOp, ",") {
+			continue
+		}
+		if parens {
+			p.newlines()
+			if !p.took(tokOp, ")") {
+				return nil, p.strange(p.peek())
+			}
+		}
+		break
+	}
+	if len(named.pairs) > 0 {
+		out = append(out, named)
+	}
+	return out, nil
+}
+
+// argument reads a value, or a name and its value: `:name => value`, `name: value`.
+func (p *rubyParser) argument(depth int) (*pair, value, error) {
+	t := p.peek()
+	if t.kind == tokLabel {
+		p.next()
+		p.newlines()
+		v, err := p.value(depth)
+		return &pair{t.text, p.place(t), v}, v, err
+	}
+	v, err := p.value(depth)
+	if err != nil || !p.took(tokOp, "=>") {
+		return nil, v, err
+	}
+	if v.kind != text {
+		return nil, v, &undeclared{"a name of an argument is neither a symbol nor a string"}
+	}
+	p.newlines()
+	key := v.text
+	v, err = p.value(depth)
+	return &pair{key, p.place(t), v}, v, err
+}
+
+func (p *rubyParser) place(t token) place { return place{p.file, t.line, t.end} }
+
+// value reads one value that can be known without running anything.
+func (p *rubyParser) value(depth int) (value, error) {
+	t := p.next()
+	v := value{at: p.place(t), text: t.text}
+	if depth > nestingMax {
+		return v, &undeclared{"lists are nested too deep"}
+	}
+	if t.broken {
+		return v, p.strange(t)
+	}
+	switch {
+	case t.kind == tokString || t.kind == tokSymbol:
+		v.kind = text
+	case t.kind == tokNumber:
+		v.kind = number
+	case t.kind == tokConst:
+		v.kind = class
+	case t.kind == tokRegexp:
+		v.kind, v.flags = pattern, t.flags
+	case t.kind == tokWords:
+		v.kind = list
+		for _, word := range t.items {
+			v.items = append(v.items, value{kind: text, at: v.at, text: word})
+		}
+	case t.is(tokName, "true"), t.is(tokName, "false"):
+		v.kind = boolean
+	case t.is(tokName, "nil"):
+		v.kind = null
+	case t.is(tokOp, "["):
+		return p.elements(v, depth, "]")
+	case t.is(tokOp, "{"):
+		return p.elements(v, depth, "}")
+	default:
+		return v, p.strange(t)
+	}
+	return v, nil
+}
+
+// elements reads a list or a mapping up to its end.
+func (p *rubyParser) elements(v value, depth int, end string) (value, error) {
+	v.kind = list
+	if end == "}" {
+		v.kind = mapping
+	}
+	for {
+		p.newlines()
+		if p.took(tokOp, end) {
+			return v, nil
+		}
+		key, item, err := p.argument(depth + 1)
+		switch {
+		case err != nil:
+			return v, err
+		case (key != nil) != (v.kind == mapping):
+			return v, p.strange(p.peek())
+		case key != nil:
+			v.set(*key)
+		default:
+			v.items = append(v.items, item)
+		}
+		p.newlines()
+		if !p.took(tokOp, ",") && !p.peek().is(tokOp, end) {
+			return v, p.strange(p.peek())
+		}
+	}
+}
+
+// strange says why a statement is left out: by the token that is no declaration.
+func (p *rubyParser) strange(t token) error {
+	reason := fmt.Sprintf("%q is more than a declaration", t.text)
+	switch {
+	case t.broken:
+		reason = fmt.Sprintf("the text that begins in line %d has no end", t.line)
+	case t.kind == tokRun, t.kind == tokWords:
+		reason = "it holds what is known only when it runs"
+	case t.kind == tokEnd || t.kind == tokNewline:
+		reason = "it is not complete"
+	case t.kind == tokConst:
+		reason = "a constant of Ruby"
+	case strings.HasPrefix(t.text, "require"), t.is(tokName, "load"):
+		reason = "it loads Ruby code"
+	case slices.Contains([]string{"class", "module", "def", "include", "extend", "alias"}, t.text):
+		reason = "it is Ruby code of your own"
+	case slices.Contains([]string{"if", "unless", "case", "while", "until", "for"}, t.text):
+		reason = "it depends on a condition, or is done repeatedly"
+	}
+	return &undeclared{reason}
+}

@@ -1,0 +1,95 @@
+package importer
+
+import (
+	"fmt"
+	"slices"
+)
+
+// skipper finds the end of a statement that is not understood: the line's end, outside of all that begins and ends within it.
+type skipper struct {
+	brackets, blocks int
+	loop             bool // the next do belongs to a while, until or for
+}
+
+// skip reads a statement that is not understood, with the end of its line. It returns what is wrong when it has no end.
+func (p *rubyParser) skip() string {
+	var s skipper
+	from := p.i
+	for {
+		t := p.peek()
+		open := s.brackets > 0 || s.blocks > 0
+		method := p.i > 0 && p.tokens[p.i-1].is(tokOp, ".")
+		switch {
+		case t.kind == tokEnd && open:
+			return fmt.Sprintf("what begins in line %d has no end that could be found: the rest of the file is left out", p.tokens[from].line)
+		case t.kind == tokEnd:
+			return ""
+		case t.broken:
+			p.i = len(p.tokens) - 1
+			return fmt.Sprintf("the text that begins in line %d has no end: the rest of the file is left out", t.line)
+		case !open && !method && p.i > from && (t.is(tokName, "end") || t.is(tokOp, "}")):
+			return ""
+		case !open && t.kind == tokNewline && !p.goesOn():
+			p.next()
+			return ""
+		}
+		s.count(t, p.i == from || p.begins(p.tokens[p.i-1]), method)
+		p.next()
+	}
+}
+
+// count keeps track of what begins and ends. begins tells that a value or a statement can begin at the token, method that it is the
+// name of one.
+func (s *skipper) count(t token, begins, method bool) {
+	switch {
+	case t.kind == tokNewline:
+		s.loop = false
+	case t.kind == tokOp && (t.text == "(" || t.text == "[" || t.text == "{"):
+		s.brackets++
+	case t.kind == tokOp && (t.text == ")" || t.text == "]" || t.text == "}"):
+		s.brackets = max(s.brackets-1, 0)
+	case t.kind != tokName || method:
+	case t.text == "end":
+		s.blocks = max(s.blocks-1, 0)
+	case t.text == "do" && s.loop:
+		s.loop = false
+	case slices.Contains([]string{"do", "def", "class", "module", "begin", "case"}, t.text):
+		s.blocks++
+	case begins && (t.text == "if" || t.text == "unless"):
+		s.blocks++
+	case begins && (t.text == "while" || t.text == "until") || t.text == "for":
+		s.blocks++
+		s.loop = true
+	}
+}
+
+// begins tells whether a statement or a value can begin behind a token: there, if is not a condition behind a statement.
+func (p *rubyParser) begins(before token) bool {
+	switch before.kind {
+	case tokNewline, tokLabel:
+		return true
+	case tokOp:
+		return !slices.Contains([]string{")", "]", "}"}, before.text)
+	case tokName:
+		return slices.Contains([]string{"then", "else", "do", "not", "and", "or", "return", "begin", "ensure"}, before.text)
+	}
+	return false
+}
+
+// goesOn tells whether the statement goes on behind the end of the line that comes next: after a comma or an operator, or when the next
+// line begins with a dot.
+func (p *rubyParser) goesOn() bool {
+	if p.i > 0 {
+		last := p.tokens[p.i-1]
+		if last.kind == tokOp && !slices.Contains([]string{")", "]", "}", "|"}, last.text) || last.kind == tokLabel {
+			return true
+		}
+	}
+	for i := p.i; ; i++ {
+		switch t := p.tokens[i]; {
+		case t.kind == tokNewline:
+		default:
+			return t.is(tokOp, ".") || t.is(tokOp, "&.")
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package importer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// VIP is a virtual IP with ports of it that belong to a cluster.
+type VIP struct {
+	Cluster   string
+	Address   netip.Addr
+	Interface string // packets must come in here; "" is any
+	Protocol  string // tcp, udp or sctp
+	Ports     []uint16
+}
+
+// ParseVIP reads what an operator gives: NAME=ADDRESS:PORT[,PORT…][/PROTOCOL][@INTERFACE].
+func ParseVIP(s string) (VIP, error) {
+	bad := func(what string) (VIP, error) {
+		return VIP{}, fmt.Errorf("%q %s: write NAME=ADDRESS:PORT, such as webapp=203.0.113.7:443 or webapp=[2001:db8::7]:80,443/tcp@eth0", s, what)
+	}
+	name, rest, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return bad("names no cluster")
+	}
+	v := VIP{Cluster: name, Protocol: "tcp"}
+	rest, v.Interface, _ = strings.Cut(rest, "@")
+	if rest, protocol, given := strings.Cut(rest, "/"); given {
+		return v.withPorts(rest, protocol, bad)
+	}
+	return v.withPorts(rest, "tcp", bad)
+}
+
+// withPorts reads the address and the ports.
+func (v VIP) withPorts(s, protocol string, bad func(string) (VIP, error)) (VIP, error) {
+	v.Protocol = protocol
+	i := strings.LastIndex(s, ":")
+	if i < 0 {
+		return bad("has no port")
+	}
+	var err error
+	if v.Address, err = netip.ParseAddr(strings.Trim(s[:i], "[]")); err != nil || v.Address.Is6() && !strings.HasPrefix(s, "[") {
+		return bad("has no IP address (IPv6 in brackets)")
+	}
+	for _, p := range strings.Split(s[i+1:], ",") {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return bad("has a port that is not 1 to 65535")
+		}
+		v.Ports = append(v.Ports, uint16(n))
+	}
+	return v, nil
+}
+
+// toml is the VIP as an inline table.
+func (v VIP) toml() string {
+	var t inline
+	t.set("address", quoted(v.Address.String()))
+	if v.Interface != "" {
+		t.set("interface", quoted(v.Interface))
+	}
+	if v.Protocol != "tcp" {
+		t.set("protocol", quoted(v.Protocol))
+	}
+	ports := make([]string, len(v.Ports))
+	for i, p := range v.Ports {
+		ports[i] = strconv.Itoa(int(p))
+	}
+	t.set("ports", "["+strings.Join(ports, ", ")+"]")
+	return t.String()
+}
+
+// vips gives a cluster the virtual IPs that the operator or the firewall says it has.
+func (k *clusterKeys) vips(name string, mark value) {
+	var found []VIP
+	at := k.at
+	for _, v := range k.bigBrother.vips[name] {
+		found = join(found, v)
+	}
+	n, ok := mark.number()
+	for i := range k.rules {
+		if r := &k.rules[i]; ok && int64(r.mark) == n {
+			r.used = true
+			found = join(found, r.vip)
+			at = r.at
+		}
+	}
+	if len(found) == 0 {
+		nodes, _ := k.given.get("nodes")
+		v := VIP{Address: example(nodes, len(k.tables)-1), Protocol: "tcp", Ports: []uint16{443}}
+		l := k.table.set(k.at, "vips", "[ "+v.toml()+" ]", "an example: write the cluster's own, and take the # in front away")
+		l.missing = fmt.Sprintf("add --vip %s=ADDRESS:PORT, or --iptables FILE with what iptables-save prints on the balancer", name)
+		return
+	}
+	list := k.table.list(at, "vips")
+	for _, v := range found {
+		list.entries = append(list.entries, &line{at: at, value: v.toml()})
+	}
+}
+
+// join adds a VIP to a list, or its ports to the one that is equal but for them.
+func join(list []VIP, v VIP) []VIP {
+	for i, old := range list {
+		if old.Address == v.Address && old.Interface == v.Interface && old.Protocol == v.Protocol {
+			for _, p := range v.Ports {
+				if !slices.Contains(list[i].Ports, p) {
+					list[i].Ports = append(list[i].Ports, p)
+				}
+			}
+			return list
+		}
+	}
+	v.Ports = slices.Clone(v.Ports)
+	return append(list, v)
+}
+
+// leftRules notes rules whose mark is no cluster's.
+func (b *bigBrother) leftRules() {
+	for _, r := range b.rules {
+		if !r.used {
+			b.add(r.at, "mark %d is no cluster's: the rule is left out", r.mark)
+		}
+	}
+}
