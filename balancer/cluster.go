@@ -11,7 +11,6 @@ import (
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
-	"github.com/braintree/lb/netx/mark"
 )
 
 // cluster is what the engine knows about one cluster of the config.
@@ -188,6 +187,7 @@ func (c *cluster) services(now time.Time, table []ipvs.Service) []ipvs.Service {
 		}
 		services = append(services, s)
 	}
+	services = append(services, c.relayed(services)...)
 	c.keepLeavers(now, services, table)
 	return services
 }
@@ -239,19 +239,4 @@ func forwarding(f config.Forwarding) ipvs.Forwarding {
 		return ipvs.Masq
 	}
 	return ipvs.Tunnel
-}
-
-// markRules are the marking rules of all clusters, running or not.
-func markRules(clusters []config.Cluster) []mark.Rule {
-	var rules []mark.Rule
-	for _, c := range clusters {
-		for _, v := range c.VIPs {
-			for _, port := range v.Ports {
-				rules = append(rules, mark.Rule{
-					Address: v.Address, Interface: v.Interface, Protocol: v.Protocol, Port: port, Mark: ipvs.Mark(c.Mark),
-				})
-			}
-		}
-	}
-	return rules
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ func (e *engine) adoptRunning(now time.Time) {
 
 func (e *engine) adoptCluster(now time.Time, c *cluster) {
 	c.adopt(now, e.actual)
-	delete(e.retired, c.mark())
+	e.unretire(c)
 	e.log.Info("cluster adopted: it runs in the kernel already and keeps its weights until readings arrive",
 		"cluster", c.cfg.Name, "mark", c.cfg.Mark)
 }
@@ -94,7 +95,9 @@ func (e *engine) wanted(now time.Time) ([]ipvs.Service, map[ipvs.Mark]bool) {
 	}
 	for _, c := range e.clusters {
 		if c.running {
-			owned[c.mark()] = true
+			for _, m := range c.marks() {
+				owned[m] = true
+			}
 			wanted = append(wanted, c.services(now, e.actual)...)
 			continue
 		}
@@ -161,8 +164,7 @@ func (e *engine) fail(failed []Failure) {
 		words[f.Op.Key.Mark] = append(words[f.Op.Key.Mark], f.Err.Error())
 	}
 	for _, c := range e.clusters {
-		e.say("cluster "+c.cfg.Name, []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}, &c.trouble, summary(words[c.mark()]))
-		delete(words, c.mark())
+		e.say("cluster "+c.cfg.Name, []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}, &c.trouble, summary(take(words, c.marks())))
 	}
 	var rest []string
 	for _, f := range failed {
@@ -171,6 +173,16 @@ func (e *engine) fail(failed []Failure) {
 		}
 	}
 	e.say("marks that left the config", nil, &e.oddments, summary(rest))
+}
+
+// take takes what is said about these marks out of words.
+func take(words map[ipvs.Mark][]string, marks []ipvs.Mark) []string {
+	var taken []string
+	for _, m := range marks {
+		taken = append(taken, words[m]...)
+		delete(words, m)
+	}
+	return taken
 }
 
 // summary gives the first few of many errors.
@@ -197,7 +209,7 @@ func (e *engine) say(what string, attrs []any, kept *string, trouble string) {
 // running returns the running cluster of that mark, nil when there is none.
 func (e *engine) running(m ipvs.Mark) *cluster {
 	for _, c := range e.clusters {
-		if c.running && c.mark() == m {
+		if c.running && slices.Contains(c.marks(), m) {
 			return c
 		}
 	}

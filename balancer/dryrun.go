@@ -62,7 +62,11 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 // planFor is what would be done for one cluster, were it to run.
 func (e *engine) planFor(now time.Time, c *cluster) plan.Plan {
 	c.running = true
-	return plan.Make(c.services(now, e.actual), e.actual, map[ipvs.Mark]bool{c.mark(): true})
+	owned := map[ipvs.Mark]bool{}
+	for _, m := range c.marks() {
+		owned[m] = true
+	}
+	return plan.Make(c.services(now, e.actual), e.actual, owned)
 }
 
 // pollOnce asks every node once and decides the weights.

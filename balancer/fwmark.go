@@ -21,7 +21,8 @@ type siteCluster struct {
 	Location         string `json:"lb_source_location"`
 }
 
-// fwmark answers GET /fwmark/MARK for the balancers of other data centres: the combined weight of the cluster's own nodes. What it got
+// fwmark answers GET /fwmark/MARK for the balancers of other data centres, for a cluster's mark and for that of its relay, which says that
+// it takes packets from them: the combined weight of the cluster's own nodes. What it got
 // from other data centres is not in it, so no weight is ever counted twice and no packet sent in a circle. A cluster that does
 // not run here is an empty list: it is known, and takes nothing.
 func (h handler) fwmark(w http.ResponseWriter, r *http.Request, number string) {
@@ -32,7 +33,7 @@ func (h handler) fwmark(w http.ResponseWriter, r *http.Request, number string) {
 	}
 	status := h.clusters.Status(r.Context())
 	for _, c := range status.Clusters {
-		if uint64(c.Mark) != mark {
+		if uint64(c.Mark) != mark && (uint64(c.RelayMark) != mark || mark == 0) {
 			continue
 		}
 		list := []siteCluster{}

@@ -87,7 +87,7 @@ func (e *engine) ripen(ctx context.Context) {
 	for _, c := range ripe {
 		if e.adopted && !c.running {
 			c.running, c.strange = true, false
-			delete(e.retired, c.mark())
+			e.unretire(c)
 			c.pass(now)
 			c.settle(now) // it runs from now on
 		}
@@ -129,7 +129,7 @@ func (e *engine) stopCluster(ctx context.Context, name, who string, answer chan 
 		e.look(ctx) // somebody may have put it there by hand
 	}
 	was := c.running || c.start != nil
-	if !was && e.trouble == "" && !e.has(c.mark()) {
+	if !was && e.trouble == "" && !e.hasAny(c.marks()) {
 		answer <- outcome{}
 		return
 	}
@@ -141,9 +141,11 @@ func (e *engine) stopCluster(ctx context.Context, name, who string, answer chan 
 	}
 	c.running, c.start, c.left = false, nil, nil
 	c.settle(time.Now())
-	e.retired[c.mark()] = retirement{cause: "stopped by " + who}
+	for _, m := range c.marks() {
+		e.retired[m] = retirement{cause: "stopped by " + who}
+	}
 	e.cycle(ctx)
-	if e.trouble != "" || e.has(c.mark()) {
+	if e.trouble != "" || e.hasAny(c.marks()) {
 		err := errors.New(troubles(e.trouble, c.trouble))
 		answer <- outcome{err: fmt.Errorf("stop cluster %s: %w; lb tries again every %s", name, err, e.interval())}
 		return

@@ -5,6 +5,8 @@ import (
 
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/mark"
 )
 
 // checkMarks looks at the marking rules every few cycles, and in each one while something is wrong with them.
@@ -55,4 +57,26 @@ func (e *engine) setMarks(ctx context.Context) bool {
 	}
 	e.marked, e.hasMarked = wanted, true
 	return true
+}
+
+// markRules are the marking rules of all clusters, running or not: of each port of a virtual IP to the cluster's mark and, where packets
+// come from other data centres, by what these come in to that of its relay.
+func markRules(clusters []config.Cluster) []mark.Rule {
+	var rules []mark.Rule
+	for _, c := range clusters {
+		for _, v := range c.VIPs {
+			for _, port := range v.Ports {
+				r := mark.Rule{Address: v.Address, Interface: v.Interface, Protocol: v.Protocol, Port: port, Mark: ipvs.Mark(c.Mark)}
+				rules = append(rules, r)
+				if !c.Relay.Enabled {
+					continue
+				}
+				r.Mark = ipvs.Mark(c.Relay.Mark)
+				for _, r.Interface = range c.Relay.InterfacesFor(v.Address) {
+					rules = append(rules, r)
+				}
+			}
+		}
+	}
+	return rules
 }

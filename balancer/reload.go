@@ -35,7 +35,9 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config) error {
 	old := map[ipvs.Mark]string{} // marks of running clusters before, and whose
 	for _, c := range e.clusters {
 		if c.running {
-			old[c.mark()] = c.cfg.Name
+			for _, m := range c.marks() {
+				old[m] = c.cfg.Name
+			}
 		}
 	}
 	for i, c := range next {
@@ -50,7 +52,9 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config) error {
 	e.sort()
 	for _, c := range next {
 		if c.running {
-			delete(old, c.mark())
+			for _, m := range c.marks() {
+				delete(old, m)
+			}
 		}
 	}
 	e.watch(ctx)

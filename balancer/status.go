@@ -23,6 +23,7 @@ type Status struct {
 type ClusterStatus struct {
 	Name           string       `json:"name"`
 	Mark           uint32       `json:"mark"`
+	RelayMark      uint32       `json:"relay_mark,omitempty"` // of what comes from other data centres; 0: nothing is to
 	Scheduler      string       `json:"scheduler"`
 	Running        bool         `json:"running"`
 	CombinedWeight int          `json:"combined_weight"` // of the nodes in the kernel's table; 0 unless Running
@@ -104,6 +105,9 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 		Name: c.cfg.Name, Mark: c.cfg.Mark, Scheduler: c.cfg.Scheduler, Running: c.running, Nodes: []NodeStatus{},
 		LastError: troubles(e.trouble, c.trouble, e.markTrouble),
 	}
+	if c.cfg.Relay.Enabled {
+		s.RelayMark = c.cfg.Relay.Mark
+	}
 	for _, n := range c.nodes {
 		st := NodeStatus{
 			Address: n.cfg.Address.String(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
@@ -116,7 +120,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 		s.Nodes = append(s.Nodes, st)
 	}
 	for _, service := range e.actual {
-		if service.Mark != c.mark() {
+		if !slices.Contains(c.marks(), service.Mark) {
 			continue
 		}
 		for _, d := range service.Destinations {

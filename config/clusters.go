@@ -88,6 +88,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	if len(c.Nodes) == 0 && !d.faulty("nodes") {
 		required(d, "nodes", `a cluster without nodes answers nobody: nodes = [ { address = "10.0.0.1" } ]`)
 	}
+	c.Relay = l.relay(d, c)
 	d.done()
 	families(c, vips, nodes)
 	return c
@@ -125,8 +126,7 @@ func (l *loader) vip(d *decoder) VIP {
 		Interface: d.str("interface", defaultInterface),
 		Protocol:  d.str("protocol", defaultProtocol),
 	}
-	if len(v.Interface) > interfaceNameMax || strings.ContainsAny(v.Interface, "/: \t\n\x00") ||
-		v.Interface == "." || v.Interface == ".." {
+	if !isInterface(v.Interface) && v.Interface != defaultInterface {
 		d.mistake("interface", "cannot be the name of an interface", "write it as ip link shows it, such as eth0")
 	}
 	if !slices.Contains([]string{"tcp", "udp", "sctp"}, v.Protocol) {
@@ -148,6 +148,11 @@ func (l *loader) vip(d *decoder) VIP {
 	}
 	d.done()
 	return v
+}
+
+// isInterface tells whether the kernel would take s as the name of an interface.
+func isInterface(s string) bool {
+	return s != "" && len(s) <= interfaceNameMax && !strings.ContainsAny(s, "/: \t\n\x00") && s != "." && s != ".."
 }
 
 // claim reports a port that an earlier VIP has: a packet can have one mark only.

@@ -105,6 +105,26 @@ type Cluster struct {
 	Autostart     bool          // run it when the daemon starts
 	VIPs          []VIP
 	Nodes         []Node
+	Relay         Relay
+}
+
+// Relay says how a cluster takes packets that balancers of other data centres send it: they get a mark of their own, whose service has
+// the cluster's own nodes only, so that none is ever sent on to a data centre again.
+type Relay struct {
+	Enabled    bool
+	Mark       uint32   // the cluster's mark plus an offset; also that of its page on other data centres' balancers
+	Interfaces []string // that such packets come in by, when their tunnel is taken off; none is tunl0 for IPv4, ip6tnl0 for IPv6
+}
+
+// InterfacesFor are those that packets for a virtual IP come in by when another data centre's balancer sends them.
+func (r Relay) InterfacesFor(vip netip.Addr) []string {
+	switch {
+	case len(r.Interfaces) > 0:
+		return r.Interfaces
+	case vip.Is4():
+		return []string{"tunl0"}
+	}
+	return []string{"ip6tnl0"}
 }
 
 // Forwarding is how IPVS gets a packet to a node.

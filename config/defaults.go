@@ -56,6 +56,11 @@ const (
 	defaultDrainTimeout = 5 * time.Minute
 	// The cluster manager starts clusters: two balancers that both start one would fight for its address.
 	defaultAutostart = false
+	// Who takes in packets from other data centres should know it.
+	defaultRelay = false
+	// DefaultRelayOffset is big_brother's, so that both may stand side by side, and far from the marks that people give. A relay is also looked for where
+	// the rest of the file cannot be read.
+	DefaultRelayOffset = 10000
 
 	// Any interface.
 	defaultInterface = ""

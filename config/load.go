@@ -44,6 +44,7 @@ func (l *loader) load() (*Config, error) {
 	}
 	l.absent()
 	l.judgeBindings()
+	l.judgeRelays()
 	if len(l.report.mistakes) > 0 {
 		return nil, l.report.mistakes.sorted()
 	}
@@ -65,6 +66,7 @@ type loader struct {
 	marks    map[uint32]string // mark → the place of its cluster
 	ports    map[vipPort][]portUse
 	bindings []binding
+	relays   []relayUse
 }
 
 // readAll reads what the main file includes; main is nil when that cannot be read.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/ctl/salvage"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -31,11 +32,28 @@ func (r resource) marks(found salvage.Found, daemon uint32) []ipvs.Mark {
 	return marks
 }
 
-// belongsToAnother tells whether the configuration gives the mark to another cluster.
+// relays returns the marks under which the kernel may have the cluster's relay, found out like those of marks.
+func (r resource) relays(found salvage.Found, daemon uint32) []ipvs.Mark {
+	candidates := []uint32{found.Relays[r.cluster], daemon}
+	if rec, ok := r.recorded(); ok && !rec.stopped && !r.belongsToAnother(found, rec.relay) {
+		candidates = append(candidates, rec.relay)
+	}
+	var marks []ipvs.Mark
+	for _, mark := range candidates {
+		if mark != 0 && !slices.Contains(marks, ipvs.Mark(mark)) {
+			marks = append(marks, ipvs.Mark(mark))
+		}
+	}
+	return marks
+}
+
+// belongsToAnother tells whether the configuration gives the mark to another cluster, or to its relay.
 func (r resource) belongsToAnother(found salvage.Found, mark uint32) bool {
-	for cluster, m := range found.Marks {
-		if m == mark && cluster != r.cluster {
-			return true
+	for _, marks := range []map[string]uint32{found.Marks, found.Relays} {
+		for cluster, m := range marks {
+			if m == mark && cluster != r.cluster {
+				return true
+			}
 		}
 	}
 	return false
@@ -43,18 +61,28 @@ func (r resource) belongsToAnother(found salvage.Found, mark uint32) bool {
 
 func (r resource) stateFile() string { return filepath.Join(r.StateDir, r.cluster) }
 
-// record is what the state file says: the mark that the cluster has in the kernel, or had before it was stopped.
+// record is what the state file says: the marks that the cluster has in the kernel, or had before it was stopped.
 type record struct {
 	mark    uint32
+	relay   uint32 // of its relay; 0 is none
 	stopped bool
+}
+
+// recordOf is the record of a cluster that runs.
+func recordOf(state balancer.ClusterStatus) record {
+	return record{mark: state.Mark, relay: state.RelayMark}
 }
 
 // String is the line in the file.
 func (rec record) String() string {
+	state, relay := "running", ""
 	if rec.stopped {
-		return fmt.Sprintf("mark %d stopped\n", rec.mark)
+		state = "stopped"
 	}
-	return fmt.Sprintf("mark %d running\n", rec.mark)
+	if rec.relay != 0 {
+		relay = fmt.Sprintf(" relay %d", rec.relay)
+	}
+	return fmt.Sprintf("mark %d %s%s\n", rec.mark, state, relay)
 }
 
 // recorded returns the record; ok is false when there is none.
@@ -64,7 +92,7 @@ func (r resource) recorded() (rec record, ok bool) {
 		return rec, false
 	}
 	var state string
-	if n, _ := fmt.Sscanf(string(text), "mark %d %s", &rec.mark, &state); n != 2 || rec.mark == 0 {
+	if n, _ := fmt.Sscanf(string(text), "mark %d %s relay %d", &rec.mark, &state, &rec.relay); n < 2 || rec.mark == 0 {
 		return record{}, false
 	}
 	rec.stopped = state == "stopped"

@@ -51,7 +51,7 @@ func (r resource) look(ctx context.Context, c *client.Client, found salvage.Foun
 	case daemonErr != nil:
 		return statusNotRunning, nil
 	case state.Running && forwards:
-		r.keep(record{mark: state.Mark})
+		r.keep(recordOf(state))
 		return success, nil
 	case state.Running:
 		return errGeneric, fmt.Errorf("lb balance runs %s and the kernel has no service for mark %d%s", r.cluster, state.Mark, lastError(state))
@@ -171,7 +171,7 @@ func settled(state balancer.ClusterStatus, kernel []ipvs.Destination) bool {
 // started records the mark and warns where the service stands without weights: to fail would move the cluster from machine to
 // machine while its nodes are down everywhere.
 func (r resource) started(state balancer.ClusterStatus, kernel []ipvs.Destination) int {
-	r.keep(record{mark: state.Mark})
+	r.keep(recordOf(state))
 	if !slices.ContainsFunc(kernel, func(d ipvs.Destination) bool { return d.Weight > 0 }) {
 		r.say("warning: %s runs, but none of its %d nodes has a weight: `lb ctl cluster status %s` shows why", r.cluster, len(state.Nodes), r.cluster)
 	}

@@ -52,6 +52,7 @@ type fakeDaemon struct {
 	hung    bool
 	delay   int // questions until a node's reading is there
 	health  int
+	relay   uint32 // mark of the cluster's relay; 0 is none
 	asked   []string
 }
 
@@ -89,7 +90,7 @@ func (b *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // state answers with what it decided; the readings come after some questions.
 func (b *fakeDaemon) state(r *http.Request) balancer.ClusterStatus {
-	s := balancer.ClusterStatus{Name: "webapp", Mark: 7, Scheduler: "wlc", Running: b.running}
+	s := balancer.ClusterStatus{Name: "webapp", Mark: 7, RelayMark: b.relay, Scheduler: "wlc", Running: b.running}
 	n := balancer.NodeStatus{Address: "10.0.0.1", State: "unknown"}
 	if b.delay--; b.delay < 0 {
 		n.State, n.Weight = "up", b.health
@@ -380,6 +381,35 @@ func TestStopWithoutTheDaemon(t *testing.T) {
 			s.stopped(t)
 			if yes, _ := s.forwards(t, 8); !yes {
 				t.Error("another cluster was stopped, too")
+			}
+			s.do(t, "stop", 0, "")
+		})
+	}
+}
+
+// The relay's mark is told by the daemon, the configuration, or the record of the start.
+func TestStopTakesTheRelayOutToo(t *testing.T) {
+	relay := strings.Replace(webConfig, "fwmark = 7\n", "fwmark = 7\nrelay = true\n", 1)
+	for name, prepare := range map[string]func(t *testing.T, s *stage){
+		"daemon dead": func(t *testing.T, s *stage) { s.server.Close(); s.write(t, relay) },
+		"daemon dead, config gone": func(t *testing.T, s *stage) {
+			s.daemon.relay = 10007
+			s.do(t, "monitor", 0, "")
+			s.server.Close()
+			remove(t, s.config)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.do(t, "start", 0, "")
+			s.seed(10007, 10008)
+			prepare(t, s)
+			s.do(t, "stop", 0, "took mark 10007")
+			s.stopped(t)
+			for mark, want := range map[ipvs.Mark]bool{10007: false, 10008: true} {
+				if got, _ := s.forwards(t, mark); got != want {
+					t.Errorf("mark %d is in the kernel: %v", mark, got)
+				}
 			}
 			s.do(t, "stop", 0, "")
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/salvage"
 	"github.com/braintree/lb/netx"
@@ -15,7 +16,7 @@ import (
 // stop takes the cluster out of the kernel: through the daemon where it answers, without it where it does not.
 func (r resource) stop(ctx context.Context) int {
 	found, _ := salvage.Read(r.config)
-	mark, daemonErr := r.stopDaemonSide(ctx, found)
+	state, daemonErr := r.stopDaemonSide(ctx, found)
 	table, err := r.OpenTable()
 	if errors.Is(err, netx.ErrNoIPVS) {
 		return success // such a kernel forwards nothing
@@ -24,34 +25,34 @@ func (r resource) stop(ctx context.Context) int {
 		return r.kernelTrouble(err)
 	}
 	defer table.Close()
-	marks := r.marks(found, mark)
+	marks := r.marks(found, state.Mark)
 	if len(marks) == 0 {
 		return r.stopUnknown(ctx, table, found, daemonErr)
 	}
-	if err := r.remove(ctx, table, marks, daemonErr); err != nil {
+	if err := r.remove(ctx, table, append(r.relays(found, state.RelayMark), marks...), daemonErr); err != nil {
 		return r.kernelTrouble(fmt.Errorf("stop %s: %w", r.cluster, err))
 	}
 	r.keep(record{mark: uint32(marks[len(marks)-1]), stopped: true}) // the recorded one or what takes its place
 	return success
 }
 
-// stopDaemonSide has the daemon stop the cluster and returns the mark that it knows, 0 when it knows none. The error is nil when
-// the daemon answered that it does not run the cluster any more.
-func (r resource) stopDaemonSide(ctx context.Context, found salvage.Found) (uint32, error) {
+// stopDaemonSide has the daemon stop the cluster and returns what it knows about it, such as its marks; nothing when it knows nothing.
+// The error is nil when the daemon answered that it does not run the cluster any more.
+func (r resource) stopDaemonSide(ctx context.Context, found salvage.Found) (balancer.ClusterStatus, error) {
 	c, err := r.daemon(found)
 	if err != nil {
-		return 0, err
+		return balancer.ClusterStatus{}, err
 	}
 	asking, cancel := context.WithTimeout(ctx, r.AskLimit)
 	defer cancel()
 	if _, err := ctl.SetCluster(asking, c, r.cluster, false); err != nil {
-		return 0, err
+		return balancer.ClusterStatus{}, err
 	}
 	state, err := r.ask(ctx, c)
 	if err != nil {
 		r.say("note: %v", err) // it has stopped the cluster; only the mark is still to be known, and others may tell it
 	}
-	return state.Mark, nil
+	return state, nil
 }
 
 // remove waits until the daemon has taken the services out, if it said that it does, and takes out what is left.

@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/braintree/lb/config"
 )
 
 // Found is what a configuration says as far as it can be read.
@@ -18,12 +20,13 @@ type Found struct {
 	AgentControl    string            // "" when it is not given
 	BalancerControl string            // "" when it is not given
 	Marks           map[string]uint32 // of each cluster, by name
+	Relays          map[string]uint32 // the marks of the relays of those that have one
 }
 
 // Read reads the file at path and the files that it includes. The error is about that file alone: it cannot be read, or is no
 // TOML (a toml.ParseError). Includes that cannot be read are left out.
 func Read(path string) (Found, error) {
-	found := Found{Marks: map[string]uint32{}}
+	found := Found{Marks: map[string]uint32{}, Relays: map[string]uint32{}}
 	tree, err := decode(path)
 	if err != nil {
 		return found, err
@@ -70,7 +73,19 @@ func (f *Found) take(tree map[string]any) {
 		mark, ok := table(cluster)["fwmark"].(int64)
 		if _, had := f.Marks[name]; ok && !had && mark > 0 && mark <= math.MaxUint32 {
 			f.Marks[name] = uint32(mark)
+			f.takeRelay(name, mark, table(cluster))
 		}
+	}
+}
+
+// takeRelay adds the mark of a cluster's relay, where it has one.
+func (f *Found) takeRelay(name string, mark int64, cluster map[string]any) {
+	offset, given := cluster["relay_offset"].(int64)
+	if !given {
+		offset = config.DefaultRelayOffset
+	}
+	if enabled, _ := cluster["relay"].(bool); enabled && offset > 0 && mark <= math.MaxUint32-offset {
+		f.Relays[name] = uint32(mark + offset)
 	}
 }
 

@@ -28,13 +28,14 @@ func write(t *testing.T, files map[string]string) string {
 }
 
 func TestRead(t *testing.T) {
+	none := map[string]uint32{}
 	tests := map[string]struct {
 		files map[string]string
 		want  Found
 	}{
 		"a good file": {
 			map[string]string{"lb.toml": "agent.control = \"/a\"\nbalancer.control = \"/b\"\nclusters.web.fwmark = 7\n"},
-			Found{AgentControl: "/a", BalancerControl: "/b", Marks: map[string]uint32{"web": 7}},
+			Found{AgentControl: "/a", BalancerControl: "/b", Marks: map[string]uint32{"web": 7}, Relays: none},
 		},
 		"includes, one of them broken": {
 			map[string]string{
@@ -43,13 +44,18 @@ func TestRead(t *testing.T) {
 				"conf.d/2.toml": "clusters.mail.fwmark = ",
 				"conf.d/3.toml": "balancer.control = \"/b\"\n",
 			},
-			Found{BalancerControl: "/b", Marks: map[string]uint32{"web": 7, "db": 8}},
+			Found{BalancerControl: "/b", Marks: map[string]uint32{"web": 7, "db": 8}, Relays: none},
 		},
 		"wrong types and unknown keys": {
 			map[string]string{"lb.toml": "agent = 1\nbalancer.control = 2\nfoo.bar = 1\n[clusters]\nweb = 1\ndb.fwmark = \"x\"\nmail.fwmark = -1\nold.fwmark = 5\nbig.fwmark = 4294967296\n"},
-			Found{Marks: map[string]uint32{"old": 5}},
+			Found{Marks: map[string]uint32{"old": 5}, Relays: none},
 		},
-		"nothing in it": {map[string]string{"lb.toml": ""}, Found{Marks: map[string]uint32{}}},
+		"relays": {
+			map[string]string{"lb.toml": "[clusters]\na = { fwmark = 7, relay = true }\nb = { fwmark = 8, relay = true, relay_offset = 5 }\n" +
+				"c = { fwmark = 9, relay_offset = 5 }\nd = { fwmark = 4294967295, relay = true }\ne = { fwmark = 10, relay = true, relay_offset = -3 }\n"},
+			Found{Marks: map[string]uint32{"a": 7, "b": 8, "c": 9, "d": 4294967295, "e": 10}, Relays: map[string]uint32{"a": 10007, "b": 13}},
+		},
+		"nothing in it": {map[string]string{"lb.toml": ""}, Found{Marks: map[string]uint32{}, Relays: none}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
