@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"time"
 
@@ -25,13 +24,7 @@ func listener() listen.Daemon { return listen.Daemon{Name: "agent", Section: "ag
 
 // newServer makes the server for one of the two ways in.
 func (a *Agent) newServer(over way) *http.Server {
-	s := listen.Server(a.handler(over), a.log, writeTime, idleTime)
-	connContext := s.ConnContext
-	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		leaveTheDead(c)
-		return connContext(ctx, c)
-	}
-	return s
+	return listen.Server(a.handler(over), a.log, writeTime, idleTime)
 }
 
 // bindControl binds the socket for changes, and reads what those who make them are known by.

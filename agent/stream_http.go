@@ -3,12 +3,9 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -21,9 +18,6 @@ const (
 
 	// streamWriteTime is how long a client may take to make room for one event.
 	streamWriteTime = 5 * time.Second
-	// deadTime is how long the kernel waits for a client's machine to acknowledge what was sent. Its own default, a quarter of an
-	// hour, would let balancers that lost their power fill up the streams.
-	deadTime = 15 * time.Second
 	// retryTime is when clients come back after the end of a stream, or after a refusal.
 	retryTime = time.Second
 )
@@ -131,27 +125,4 @@ func (s *stream) finish(write func([]byte) error) {
 			return
 		}
 	}
-}
-
-// leaveTheDead has the kernel close a connection whose other end no longer answers. Where the kernel cannot (for Multipath TCP)
-// it keeps to its own default.
-func leaveTheDead(c net.Conn) {
-	for {
-		outer, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		c = outer.NetConn()
-	}
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return // it is closed already
-	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadTime.Milliseconds()))
-	})
 }

@@ -6,14 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/config"
 )
@@ -306,35 +303,4 @@ func TestHEADOfAStreamGivesItsHeadersOnly(t *testing.T) {
 		t.Errorf("%s %v", r.Status, r.Header)
 	}
 	eventually(t, "the stream is gone", func() bool { open, _ := b.streams.state(); return open == 0 })
-}
-
-func TestTheKernelGivesUpOnClientsThatAreDead(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer accepted.Close()
-	b := newBench(t, configIn(shortDir(t), webapp("true")))
-	b.newServer(overTCP).ConnContext(t.Context(), accepted)
-	raw, err := accepted.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got int
-	if controlErr := raw.Control(func(fd uintptr) { got, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); controlErr != nil || err != nil {
-		t.Fatal(controlErr, err)
-	}
-	if want := int(deadTime.Milliseconds()); got != want {
-		t.Errorf("TCP_USER_TIMEOUT is %d ms, want %d", got, want)
-	}
 }

@@ -3,6 +3,7 @@ package listen
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // Limit lets at most n connections of l be open at one time; further ones wait to be accepted.
@@ -29,7 +30,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+	return &limitedConn{Conn: c, from: l}, nil
 }
 
 // Close ends Accept, also while it waits for a slot.
@@ -41,11 +42,16 @@ func (l *limited) Close() error {
 // limitedConn gives its slot back when it is closed.
 type limitedConn struct {
 	net.Conn
-	release func()
+	from *limited
+	gone atomic.Bool // it has given its slot back
 }
 
 func (c *limitedConn) Close() error {
-	defer c.release()
+	defer func() {
+		if !c.gone.Swap(true) {
+			<-c.from.slots
+		}
+	}()
 	return c.Conn.Close()
 }
 

@@ -37,10 +37,20 @@ func (d Daemon) TCP(ctx context.Context, address string) (net.Listener, error) {
 
 // Port binds a TCP address that the configuration has at key.
 func (d Daemon) Port(ctx context.Context, key, address string) (net.Listener, error) {
-	if l, err := inherited[*net.TCPListener](d.Sockets, key, "TCP"); l != nil || err != nil {
-		return l, err
+	l, err := inherited[*net.TCPListener](d.Sockets, key, "TCP")
+	if l == nil && err == nil {
+		l, err = bind(ctx, key, address)
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	leaveTheDead(l.(*net.TCPListener))
+	return l, nil
+}
+
+// bind binds a TCP address.
+func bind(ctx context.Context, key, address string) (net.Listener, error) {
+	l, err := plain().Listen(ctx, "tcp", address)
 	switch {
 	case err == nil:
 		return l, nil

@@ -15,7 +15,7 @@ import (
 // fromManager gives a listener as the service manager would: a descriptor with a name.
 func fromManager(t *testing.T, name, network, address string) (*os.File, net.Addr) {
 	t.Helper()
-	l, err := net.Listen(network, address)
+	l, err := plain().Listen(t.Context(), network, address)
 	if err != nil {
 		t.Fatal(err)
 	}

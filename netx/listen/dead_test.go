@@ -1,0 +1,60 @@
+package listen
+
+import (
+	"net"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestAcceptedConnectionsLeaveTheDead(t *testing.T) {
+	inheritedFile, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
+	sockets, err := inherit([]*os.File{inheritedFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, managed := theAgent(), theAgent()
+	managed.Sockets = sockets
+	for name, d := range map[string]Daemon{"bound": own, "from the service manager": managed} {
+		t.Run(name, func(t *testing.T) {
+			l, err := d.TCP(t.Context(), "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			accepted, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer accepted.Close()
+			raw, err := accepted.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := raw.Control(func(fd uintptr) {
+				for _, o := range []struct {
+					what              string
+					level, name, want int
+				}{
+					{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+					{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+					{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+					{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 15000},
+					{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+				} {
+					if got, err := unix.GetsockoptInt(int(fd), o.level, o.name); err != nil || got != o.want {
+						t.Errorf("%s is %d, %v, want %d", o.what, got, err, o.want)
+					}
+				}
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
