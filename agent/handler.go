@@ -39,26 +39,29 @@ and on its control socket
 // which litmus_paper answers and health checkers do not follow.
 func (a *Agent) handler(over way) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
-		parts := strings.Split(strings.TrimLeft(r.URL.Path, "/"), "/")
+		if r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		}
+		// What stands before a slash, and behind it where there is one; a second slash is part of page, and so of no page there is.
+		name, page, two := strings.Cut(strings.TrimLeft(r.URL.Path, "/"), "/")
 		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 		// A client with an empty variable for the service asks for //down. That must not force every service.
 		changes := (r.Method == http.MethodPost || r.Method == http.MethodDelete) && !strings.HasPrefix(r.URL.Path, "//")
 		switch {
-		case reads && len(parts) == 1 && parts[0] == "":
+		case reads && !two && name == "":
 			a.answerList(a.counted(w, "list"), r)
-		case reads && len(parts) == 2 && parts[1] == "status":
-			a.answerStatus(a.counted(w, "status"), r, parts[0])
-		case reads && len(parts) == 2 && parts[1] == "metrics":
-			a.answerMetrics(a.counted(w, "service_metrics"), parts[0])
-		case reads && len(parts) == 2 && parts[1] == "watch":
-			a.answerWatch(a.counted(w, "watch"), r, over, parts[0])
-		case reads && len(parts) == 1 && parts[0] == "metrics":
+		case reads && two && page == "status":
+			a.answerStatus(a.counted(w, "status"), r, name)
+		case reads && two && page == "metrics":
+			a.answerMetrics(a.counted(w, "service_metrics"), name)
+		case reads && two && page == "watch":
+			a.answerWatch(a.counted(w, "watch"), r, over, name)
+		case reads && !two && name == "metrics":
 			a.scrape.page.ServeHTTP(a.counted(w, "metrics"), r)
-		case changes && len(parts) == 1 && score.Kind(parts[0]).Valid():
-			a.change(a.counted(w, "force"), r, over, "", score.Kind(parts[0]))
-		case changes && len(parts) == 2 && parts[0] != "" && score.Kind(parts[1]).Valid():
-			a.change(a.counted(w, "force"), r, over, parts[0], score.Kind(parts[1]))
+		case changes && !two && score.Kind(name).Valid():
+			a.change(a.counted(w, "force"), r, over, "", score.Kind(name))
+		case changes && two && name != "" && score.Kind(page).Valid():
+			a.change(a.counted(w, "force"), r, over, name, score.Kind(page))
 		default:
 			answer(a.counted(w, "other"), http.StatusNotFound, unknownPath)
 		}
@@ -132,8 +135,7 @@ func answer(w http.ResponseWriter, status int, body string) {
 }
 
 func answerText(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	send(w, status, body)
+	send(w, status, plainText, body)
 }
 
 func answerJSON(w http.ResponseWriter, status int, v any) {
@@ -142,15 +144,24 @@ func answerJSON(w http.ResponseWriter, status int, v any) {
 		answer(w, http.StatusInternalServerError, "encode the answer: "+err.Error()+"\n")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	send(w, status, append(body, '\n'))
+	send(w, status, inJSON, append(body, '\n'))
 }
 
-func send(w http.ResponseWriter, status int, body []byte) {
+// Headers that every answer has, ready to be put into one: Header.Set would make each value anew, which is much of what an answer costs.
+// Nobody may write into them.
+var (
+	plainText = []string{"text/plain; charset=utf-8"}
+	inJSON    = []string{"application/json"}
+	noSniff   = []string{"nosniff"}
+	noStore   = []string{"no-store"}
+)
+
+func send(w http.ResponseWriter, status int, contentType []string, body []byte) {
 	h := w.Header()
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+	h["Content-Type"] = contentType
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["X-Content-Type-Options"] = noSniff
+	h["Cache-Control"] = noStore
 	w.WriteHeader(status)
 	w.Write(body) // a client that went away is not our concern
 }

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,7 @@ const maxScrapes = 4
 type scrape struct {
 	agent    *Agent
 	page     http.Handler
-	requests *prometheus.CounterVec
+	requests requestCounts
 
 	health, measured, forced, dependency, metric *prometheus.Desc
 	took, age, stale, runs, failures, timeouts   *prometheus.Desc
@@ -34,9 +35,9 @@ func (a *Agent) newScrape() *scrape {
 	}
 	s := &scrape{
 		agent: a,
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+		requests: requestCounts{known: map[requestKind]prometheus.Counter{}, CounterVec: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lb_agent_http_requests_total", Help: "Requests by what was asked for and the status of the answer; a stream counts when it begins.",
-		}, []string{"page", "code"}),
+		}, []string{"page", "code"})},
 
 		health:     desc("health", "Health that balancers are told, 0 to 100.", "service"),
 		measured:   desc("measured_health", "Health as it would be without a force, 0 to 100.", "service"),
@@ -63,7 +64,7 @@ func (a *Agent) newScrape() *scrape {
 	})
 	build.Set(1)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s, s.requests, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(s, s.requests.CounterVec, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	return s
 }
@@ -148,18 +149,44 @@ func oneIf(b bool) float64 {
 // counted is the writer of one answer, which counts it when its status is written.
 type counted struct {
 	http.ResponseWriter
-	requests *prometheus.CounterVec
+	requests *requestCounts
 	page     string
 }
 
 func (a *Agent) counted(w http.ResponseWriter, page string) *counted {
-	return &counted{w, a.scrape.requests, page}
+	return &counted{w, &a.scrape.requests, page}
+}
+
+// requestCounts counts answers. It keeps the counters that it was asked for, because to look them up by their labels' text costs as much as
+// the answer.
+type requestCounts struct {
+	*prometheus.CounterVec
+	mu    sync.RWMutex
+	known map[requestKind]prometheus.Counter // as many as there are pages and statuses
+}
+
+type requestKind struct {
+	page   string
+	status int
+}
+
+func (c *requestCounts) of(k requestKind) prometheus.Counter {
+	c.mu.RLock()
+	counter := c.known[k]
+	c.mu.RUnlock()
+	if counter != nil {
+		return counter
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[k] = c.WithLabelValues(k.page, strconv.Itoa(k.status))
+	return c.known[k]
 }
 
 // WriteHeader counts the answer.
 func (c *counted) WriteHeader(status int) {
 	if c.page != "" && status >= http.StatusOK {
-		c.requests.WithLabelValues(c.page, strconv.Itoa(status)).Inc()
+		c.requests.of(requestKind{c.page, status}).Inc()
 		c.page = ""
 	}
 	c.ResponseWriter.WriteHeader(status)

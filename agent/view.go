@@ -34,28 +34,34 @@ func (a *Agent) lookUp(service string, now time.Time) (view, bool) {
 	return a.look(s, now), true
 }
 
-// look reads the latest results of a service, and the force in effect.
+// look reads the latest results of a service, and the force in effect. Every balancer asks for it every other second, so it makes one
+// thing only.
 func (a *Agent) look(s *service, now time.Time) view {
-	v := view{name: s.name}
-	var depends, metrics []score.Reading
-	v.depends, depends = lines(s.depends)
-	v.metrics, metrics = lines(s.metrics)
-	v.measured = score.Measured(now, depends, metrics)
+	all := make([]line, len(s.depends)+len(s.metrics))
+	v := view{name: s.name, depends: all[:len(s.depends):len(s.depends)], metrics: all[len(s.depends):]}
+	var few [16]score.Reading // of more the rest is made
+	readings := few[:0]
+	for i, p := range s.depends {
+		v.depends[i] = p.line()
+		readings = append(readings, v.depends[i].Reading)
+	}
+	for i, p := range s.metrics {
+		v.metrics[i] = p.line()
+		readings = append(readings, v.metrics[i].Reading)
+	}
+	v.measured = score.Measured(now, readings[:len(s.depends)], readings[len(s.depends):])
 	v.health = v.measured
 	if f, ok := a.forces.InEffect(s.name, now); ok {
-		v.forced = &f
+		forced := f // so that only what is forced is made
+		v.forced = &forced
 		v.health = f.Override().Apply(v.measured)
 	}
 	return v
 }
 
-func lines(probes []*probe) ([]line, []score.Reading) {
-	ls, rs := make([]line, len(probes)), make([]score.Reading, len(probes))
-	for i, p := range probes {
-		rs[i], ls[i].result = p.reading()
-		ls[i].probe, ls[i].Reading = p, rs[i]
-	}
-	return ls, rs
+func (p *probe) line() line {
+	reading, r := p.reading()
+	return line{probe: p, Reading: reading, result: r}
 }
 
 // word is how a dependency stands in the status page.
