@@ -71,6 +71,7 @@ type Agent struct {
 	watched atomic.Pointer[time.Time] // when the watch last went round
 	streams streams
 	scrape  *scrape
+	clocks  sync.WaitGroup // of the probes
 
 	settleTime time.Duration // settleTime, but for tests
 }
@@ -203,6 +204,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Wait()
 	stopChecks()
 	a.await(a.current.Load().probes())
+	a.clocks.Wait()
 	a.log.Info("agent has stopped")
 	return err
 }

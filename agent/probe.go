@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,15 +14,13 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// probe is one check of one service with its clock and its latest result. One goroutine runs it, so that there are never two runs
-// at once; any may read the result.
+// probe is one check of one service with its latest result, which any goroutine may read. There are never two runs at once.
 type probe struct {
 	service string
 	cfg     config.Check
 	check   check.Check
 	display string        // of the check, which makes it anew each time that it is asked
 	phase   time.Duration // from the start to the second run, within 1 ns to the interval
-	begun   time.Time     // the start; set by start
 
 	latest atomic.Pointer[result] // nil until the first run has ended
 	ran    chan struct{}          // closed when the first run has ended
@@ -29,8 +28,12 @@ type probe struct {
 	tally tally
 
 	changed func(service string) // told when a result differs from the one before in what the health is made of; set by start
-	cancel  context.CancelFunc   // ends the goroutine; set by start
-	done    chan struct{}        // closed when the goroutine has ended
+	cancel  context.CancelFunc   // lets no run begin any more, and ends the one that goes on; set by start
+	done    chan struct{}        // closed when it is cancelled and no run goes on
+
+	mu      sync.Mutex // protects what follows
+	running bool
+	ended   bool // it was cancelled
 }
 
 // result is what the latest run found, and when it ended.
@@ -81,34 +84,51 @@ func (p *probe) same(service string, cfg config.Check) bool {
 		p.cfg.Timeout == cfg.Timeout && p.cfg.Weight == cfg.Weight && p.cfg.Options.Equal(cfg.Options)
 }
 
-// loop runs the check at once, then at its phase, then once an interval. A run that was due while another one was still going is
-// left out.
-func (p *probe) loop(ctx context.Context, log *slog.Logger) {
-	defer close(p.done)
-	next := p.begun.Add(p.phase)
-	p.once(ctx, log)
-	close(p.ran)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		if late := time.Since(next); late >= 0 {
-			next = next.Add(late.Truncate(p.cfg.Interval) + p.cfg.Interval)
-		}
-		timer.Reset(time.Until(next))
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		p.once(ctx, log)
-		next = next.Add(p.cfg.Interval)
+// begin begins a run in a goroutine of its own, which p.done waits for, and tells whether there will be further ones. A run that is due
+// while another one is still going is left out.
+func (p *probe) begin(ctx context.Context, log *slog.Logger) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended && !p.running {
+		p.running = true
+		go p.run(ctx, log)
 	}
+	return !p.ended
+}
+
+func (p *probe) run(ctx context.Context, log *slog.Logger) {
+	p.once(ctx, log)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = false
+	select {
+	case <-p.ran:
+	default:
+		close(p.ran)
+	}
+	if p.ended {
+		close(p.done)
+	}
+}
+
+// end lets no run begin any more.
+func (p *probe) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended && !p.running {
+		close(p.done)
+	}
+	p.ended = true
 }
 
 // once runs the check and keeps the result. A run that the end of the agent cut short says nothing, and is not kept.
 func (p *probe) once(ctx context.Context, log *slog.Logger) {
-	limited, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
-	defer cancel()
+	limited := ctx
+	if !check.OnlyReads(p.check) {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, p.cfg.Timeout)
+		defer cancel()
+	}
 	begun := time.Now()
 	r := p.check.Run(limited)
 	if ctx.Err() != nil {
@@ -148,16 +168,6 @@ func (p *probe) reading() (score.Reading, *result) {
 		s.OK, s.Value, s.At = r.OK, r.Value, r.at
 	}
 	return s, r
-}
-
-// start gives each probe its goroutine, which ends with ctx or when the probe is cancelled.
-func (a *Agent) start(ctx context.Context, probes []*probe) {
-	begun := time.Now()
-	for _, p := range probes {
-		own, cancel := context.WithCancel(ctx)
-		p.begun, p.cancel, p.changed = begun, cancel, a.streams.refresh
-		go p.loop(own, a.log)
-	}
 }
 
 // settle waits until every probe has a result, for the given time at most.

@@ -14,6 +14,7 @@ import (
 // whichever has the smaller share left. It has no options of its own.
 type availableMemory struct {
 	loadFloor
+	onlyReads
 	weight int
 	host   Host
 }

@@ -141,6 +141,18 @@ func measured(value float64, weight int, format string, args ...any) Result {
 	return r
 }
 
+// onlyReads is embedded by checks that read files at most. Nothing can interrupt that, so they have no use for a time limit, which would
+// cost about as much as the check. A file that cannot be read holds the check; its last result then grows stale.
+type onlyReads struct{}
+
+func (onlyReads) needsNoLimit() {}
+
+// OnlyReads tells whether Run has no use for a time limit.
+func OnlyReads(c Check) bool {
+	_, ok := c.(interface{ needsNoLimit() })
+	return ok
+}
+
 // noFloor is embedded by the checks whose zero means zero.
 type noFloor struct{}
 

@@ -146,3 +146,22 @@ func TestConstantGivesItsWeight(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 }
+
+func TestWhatOnlyReadsFilesNeedsNoTimeLimit(t *testing.T) {
+	for _, tc := range []struct {
+		c    config.Check
+		want bool
+	}{
+		{dependency("file_contents", map[string]any{"path": "/x", "pattern": "y"}), true},
+		{dependency("script", map[string]any{"command": "true"}), false},
+		{dependency("tcp", map[string]any{"address": "127.0.0.1:1"}), false},
+		{metric("constant", 1, nil), true},
+		{metric("cpu_load", 1, nil), true},
+		{metric("available_memory", 1, nil), true},
+		{metric("pressure", 1, map[string]any{"resource": "cpu"}), true},
+	} {
+		if got := OnlyReads(build(t, tc.c, Host{})); got != tc.want {
+			t.Errorf("%s: OnlyReads = %v, want %v", tc.c.Type, got, tc.want)
+		}
+	}
+}

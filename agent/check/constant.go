@@ -10,6 +10,7 @@ import (
 // constant is a metric that always adds its whole weight. It has no options of its own.
 type constant struct {
 	noFloor
+	onlyReads
 	weight int
 }
 

@@ -13,6 +13,7 @@ import (
 // what the machine has and the cgroup grants. It has no options of its own.
 type cpuLoad struct {
 	loadFloor
+	onlyReads
 	weight int
 	host   Host
 }

@@ -23,6 +23,7 @@ const maxFile = 1 << 20
 // fileContents is a dependency on a file whose first MiB matches a pattern.
 type fileContents struct {
 	noFloor
+	onlyReads
 	path    string // absolute
 	pattern *regexp.Regexp
 	timeout time.Duration

@@ -22,6 +22,7 @@ import (
 // kernel): weight − weight·p/worst, where p is the share of the last ten seconds, in percent, in which some task waited.
 type pressure struct {
 	loadFloor
+	onlyReads
 	resource string  // cpu, memory or io
 	cgroup   string  // "/…" below the cgroup v2 tree; "" is the whole machine
 	worst    float64 // percent, from which on nothing but the floor is left

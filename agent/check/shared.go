@@ -7,7 +7,7 @@ import (
 
 // sharedFor is how long one reading of the machine's figures serves all checks. The kernel itself averages the load every 5 s,
 // and brings its counts of pages up to date once a second.
-const sharedFor = 500 * time.Millisecond
+const sharedFor = time.Second
 
 // shared are the figures that the checks of all services would else read each by itself.
 type shared struct {
@@ -15,7 +15,7 @@ type shared struct {
 	memory latest[memory]
 }
 
-// Shared gives a host whose load and memory are read at most twice a second, however many checks ask.
+// Shared gives a host whose load and memory are read at most once a second, however many checks ask.
 func (h Host) Shared() Host {
 	h.shared = &shared{}
 	return h
