@@ -60,6 +60,7 @@ type engine struct {
 	view     atomic.Pointer[view] // the latest, for those who read while the owner is busy
 
 	clusters []*cluster // by name
+	watched  map[*watch.Watcher]place
 	retired  map[ipvs.Mark]retirement
 	adopted  bool // the kernel's table has been read once, and what runs there taken over
 	started  bool // ready has been called
@@ -79,9 +80,16 @@ type engine struct {
 	markWait    int // cycles until they are looked at again
 
 	lastCycle time.Time
+	lastHurry time.Time // the end of the last cycle that readings asked for
 
 	location     string // [balancer] location and relay_address, for other data centres
 	relayAddress netip.Addr
+}
+
+// place is where a node belongs.
+type place struct {
+	cluster *cluster
+	node    *node
 }
 
 // retirement is a mark whose service is to go, and stays ours until it is gone.
@@ -165,7 +173,11 @@ func (e *engine) run(ctx context.Context) {
 		e.serve(ctx)
 		e.ripen(ctx)
 		if now := time.Now(); !now.Before(e.due()) {
+			hurried := e.dirty
 			e.cycle(ctx)
+			if hurried {
+				e.lastHurry = time.Now()
+			}
 		}
 		e.sayReady()
 		wake.Reset(time.Until(e.due()))
@@ -197,11 +209,10 @@ func (e *engine) sayReady() {
 
 // due is when the next thing has to be done.
 func (e *engine) due() time.Time {
-	wait := e.interval()
-	if e.dirty {
-		wait = breath
+	due := e.lastCycle.Add(e.interval())
+	if hurry := e.lastHurry.Add(breath); e.dirty && hurry.Before(due) {
+		due = hurry // the first change after a quiet time waits for nothing
 	}
-	due := e.lastCycle.Add(wait)
 	for _, c := range e.clusters {
 		if c.start != nil && c.start.deadline.Before(due) {
 			due = c.start.deadline
@@ -222,30 +233,30 @@ func (e *engine) interval() time.Duration {
 }
 
 // take takes a reading in.
-func (e *engine) take(n watch.News) {
-	for _, c := range e.clusters {
-		for _, node := range c.nodes {
-			if node.watch != n.From {
-				continue // else of a watcher that was stopped meanwhile
-			}
-			if c.weigh(time.Now(), node, &n.Reading) && c.running {
-				e.dirty = true
-			}
-		}
+func (e *engine) take(news watch.News) {
+	of, ours := e.watched[news.From]
+	if !ours {
+		return // of a watcher that was stopped meanwhile
+	}
+	if of.cluster.weigh(time.Now(), of.node, &news.Reading) && of.cluster.running {
+		e.dirty = true
 	}
 }
 
 // watch starts and stops watchers so that every node of the config has its own.
 func (e *engine) watch(ctx context.Context) {
+	e.watched = map[*watch.Watcher]place{}
 	for _, c := range e.clusters {
 		for _, n := range c.nodes {
 			if n.watch != nil && n.watch.Same(c.cfg, n.cfg) {
+				e.watched[n.watch] = place{c, n}
 				continue
 			}
 			if n.watch != nil {
 				n.unwatch()
 			}
 			n.watch = watch.New(c.cfg, n.cfg)
+			e.watched[n.watch] = place{c, n}
 			var watched context.Context
 			watched, n.unwatch = context.WithCancel(ctx)
 			w, p := n.watch, e.poller(n.cfg)

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
 )
@@ -420,5 +422,31 @@ func TestStandbyTakesOverWithTrueWeights(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Errorf("the start took %s, though every node is known", took)
 		}
+	})
+}
+
+func TestTheFirstChangeAfterAQuietTimeWaitsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.fleet.set("10.0.0.2", 92)
+		b.boot(webapp("web", 7, 1, 2))
+		b.start("web")
+		b.wait(time.Minute)
+		tell := func(node, health int) {
+			n := b.engine.clusters[0].nodes[node]
+			b.engine.news <- watch.News{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
+			synctest.Wait()
+		}
+		// Right behind a cycle of the clock's, which is no reason to wait.
+		b.wait(time.Until(b.engine.lastCycle.Add(b.engine.interval())) + time.Millisecond)
+		tell(0, 40)
+		b.want("7 wlc 10.0.0.1=40 10.0.0.2=92")
+		b.wait(time.Millisecond)
+		tell(1, 30) // the next one shares its cycle with whoever comes within a breath
+		tell(0, 20)
+		b.want("7 wlc 10.0.0.1=40 10.0.0.2=92")
+		b.wait(breath)
+		b.want("7 wlc 10.0.0.1=20 10.0.0.2=30")
 	})
 }

@@ -43,7 +43,8 @@ type NodeStatus struct {
 	Steps         []decide.Step `json:"steps"`         // the weight, stage by stage
 	ActiveConns   int           `json:"active_connections"`
 	InactiveConns int           `json:"inactive_connections"`
-	LastReading   *int64        `json:"last_reading_age_ms"` // null: none yet
+	LastReading   *int64        `json:"last_reading_age_ms"` // since it came, or was last confirmed by a stream; null: none yet
+	Watched       string        `json:"watched"`             // by "stream" or "poll"; "" for one that is not in the config
 
 	readAt time.Time
 }
@@ -111,7 +112,13 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 	for _, n := range c.nodes {
 		st := NodeStatus{
 			Address: n.cfg.Address.String(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
-			readAt: n.state.Last.At,
+			readAt: n.state.Last.At, Watched: "poll",
+		}
+		if n.watch != nil && n.watch.Streams() {
+			st.Watched = "stream"
+			if heard := n.watch.Heard(); n.state.Seen && heard.After(st.readAt) {
+				st.readAt = heard
+			}
 		}
 		if n.state.Seen && n.state.Phase != decide.Unknown {
 			health := n.state.Health

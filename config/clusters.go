@@ -51,6 +51,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		MaxWeight:    int(d.integer("max_weight", defaultMaxWeight, 0, weightCap)),
 		DrainTimeout: d.duration("drain_timeout", defaultDrainTimeout),
 		Autostart:    d.boolean("autostart", defaultAutostart),
+		Watch:        Watching(d.str("watch", string(defaultWatch))),
 	}
 	c.CheckInterval, c.CheckTimeout = pace(d, "check_interval", "check_timeout", defaultCheckInterval, defaultCheckTimeoutFor)
 	if !slices.Contains(Schedulers, c.Scheduler) {
@@ -62,6 +63,9 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	}
 	if !slices.Contains([]Forwarding{IPIP, DR, NAT}, c.Forwarding) {
 		d.mistake("forwarding", "is not a forwarding method", "write ipip, dr or nat")
+	}
+	if !slices.Contains([]Watching{WatchAuto, WatchPoll}, c.Watch) {
+		d.mistake("watch", "is not a way of watching", "write auto or poll")
 	}
 	if slices.Contains([]string{"rr", "lc"}, c.Scheduler) {
 		l.warn(d, "scheduler", "ignores every weight but 0: nodes get equal shares whatever their health",

@@ -103,6 +103,7 @@ type Cluster struct {
 	MaxWeight     int           // cap on every node's weight; 0 is none
 	DrainTimeout  time.Duration // how long a node that left the config keeps its connections
 	Autostart     bool          // run it when the daemon starts
+	Watch         Watching      // how its nodes are watched
 	VIPs          []VIP
 	Nodes         []Node
 	Relay         Relay
@@ -126,6 +127,15 @@ func (r Relay) InterfacesFor(vip netip.Addr) []string {
 	}
 	return []string{"ip6tnl0"}
 }
+
+// Watching is how a balancer learns how its nodes are.
+type Watching string
+
+// The ways of watching.
+const (
+	WatchAuto Watching = "auto" // by the stream of a node's agent where it has one, else by polls
+	WatchPoll Watching = "poll" // by polls
+)
 
 // Forwarding is how IPVS gets a packet to a node.
 type Forwarding string

@@ -62,6 +62,9 @@ const (
 	// the rest of the file cannot be read.
 	DefaultRelayOffset = 10000
 
+	// Changes come at once, and cost next to nothing between them; what has no stream is polled anyway.
+	defaultWatch = WatchAuto
+
 	// Any interface.
 	defaultInterface = ""
 	// What nearly every service speaks.

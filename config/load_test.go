@@ -151,7 +151,7 @@ func TestShortestClusterGetsTheDefaults(t *testing.T) {
 	want := Cluster{
 		Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 		CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
-		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, Autostart: false,
+		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, Autostart: false, Watch: WatchAuto,
 		VIPs:  []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Ports: []uint16{443}}},
 		Nodes: []Node{{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/webapp/status"}},
 	}
@@ -170,7 +170,7 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 		{
 			Name: "mail.example.com", Mark: 4294967295, Scheduler: "sh", Forwarding: NAT,
 			CheckInterval: 500 * time.Millisecond, CheckTimeout: 250 * time.Millisecond, Rise: 2, Fall: 3,
-			RampUpTime: time.Minute, MaxWeight: 50, Autostart: true,
+			RampUpTime: time.Minute, MaxWeight: 50, Autostart: true, Watch: WatchPoll,
 			VIPs: []VIP{
 				{Address: netip.MustParseAddr("192.0.2.25"), Protocol: "tcp", Ports: []uint16{25}},
 				{Address: netip.MustParseAddr("2001:db8::25"), Protocol: "sctp", Ports: []uint16{25}},
@@ -183,7 +183,7 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 		{
 			Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 			CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
-			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute,
+			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute, Watch: WatchAuto,
 			VIPs: []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{443, 80}}},
 			Nodes: []Node{
 				{Address: netip.MustParseAddr("10.0.0.1"), Port: 80, Path: "/webapp/status"},

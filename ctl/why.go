@@ -61,7 +61,11 @@ func Why(ctx context.Context, out io.Writer, c *client.Client, cluster, node str
 }
 
 func writeWhy(out io.Writer, s balancer.ClusterStatus, n balancer.NodeStatus) error {
-	fmt.Fprintf(out, "%s, node %s: %s, weight %d\n", s.Name, n.Address, n.State, n.Weight)
+	fmt.Fprintf(out, "%s, node %s: %s, weight %d", s.Name, n.Address, n.State, n.Weight)
+	if n.Watched != "" {
+		fmt.Fprintf(out, ", watched by %s", n.Watched)
+	}
+	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, step := range n.Steps {
 		fmt.Fprintf(w, "  %s\t%d → %d\t%s\n", step.Name, step.In, step.Out, step.Reason)

@@ -43,6 +43,8 @@ type Poller interface {
 type httpPoller struct {
 	address string // of the agent
 	page    []byte // the request for the health
+	stream  []byte // the request for the stream, up to the time between heartbeats; nil where there can be none
+	service string // that the stream is about
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 
 	conn *bounded // kept; nil when there is none
@@ -77,6 +79,7 @@ func NewHTTPPoller(n config.Node) Poller {
 		in:      bufio.NewReaderSize(nil, bufferSize),
 	}
 	p.page = p.request(u.RequestURI(), "text/plain, */*")
+	p.stream, p.service = p.streamRequest(u)
 	return p
 }
 

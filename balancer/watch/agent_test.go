@@ -1,0 +1,122 @@
+package watch
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/agent"
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/config"
+)
+
+// patience is how long tests wait for what happens at once on a machine with nothing else to do.
+const patience = 30 * time.Second
+
+// serveAgent runs a real agent with one service, web, of health 92, and gives its address. stop ends it and waits.
+func serveAgent(t *testing.T, dir, listen string) (address net.Addr, stop func()) {
+	t.Helper()
+	cfg := &config.Config{
+		Agent: config.Agent{
+			Listen: listen, Control: filepath.Join(dir, "agent.sock"), DataDir: filepath.Join(dir, "data"), Access: config.Access{TrustLoopback: true},
+		},
+		Services: []config.Service{{Name: "web", Metrics: []config.Check{
+			{Role: config.Metric, Type: "constant", Interval: time.Hour, Timeout: time.Second, Weight: 92, Options: config.NewSection(nil)},
+		}}},
+	}
+	ready := make(chan struct{})
+	a, err := agent.New(t.Context(), agent.Options{
+		Load: func() (*config.Config, error) { return cfg, nil }, Log: slog.New(slog.DiscardHandler), Hostname: "app01", Ready: func() { close(ready) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	<-ready
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the agent: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return a.Addr(), stop
+}
+
+// force asks a real agent for a change.
+func force(t *testing.T, method string, address net.Addr, target string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+address.String()+target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		t.Fatalf("%s %s: %s", method, target, resp.Status)
+	}
+}
+
+func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
+	dir, err := os.MkdirTemp("", "lb") // short enough for a socket's name
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	address, stop := serveAgent(t, dir, "127.0.0.1:0")
+	at := netip.MustParseAddrPort(address.String())
+	node := config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
+	w := New(config.Cluster{
+		Name: "web", CheckInterval: 500 * time.Millisecond, CheckTimeout: 400 * time.Millisecond, Rise: 1, Fall: 2, Watch: config.WatchAuto,
+	}, node)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := make(chan News)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { w.Run(ctx, NewHTTPPoller(node), out) })
+	await := func(what string, is func(r decide.Reading) bool) {
+		t.Helper()
+		for end := time.After(patience); ; {
+			select {
+			case n := <-out:
+				if is(n.Reading) {
+					return
+				}
+			case <-end:
+				t.Fatalf("never: %s", what)
+			}
+		}
+	}
+	byStream := func(health int) func(r decide.Reading) bool {
+		return func(r decide.Reading) bool {
+			return w.Streams() && r.Answered && r.Health == health && !strings.HasPrefix(r.Detail, "X-Health")
+		}
+	}
+	await("the stream's first event", byStream(92))
+	force(t, http.MethodPost, address, "/web/down?reason=apt+upgrades&who=kim")
+	await("the force", func(r decide.Reading) bool { return byStream(0)(r) && r.Detail == "forced: apt upgrades" })
+	force(t, http.MethodDelete, address, "/web/down")
+	await("its end", byStream(92))
+	stop()
+	await("the agent's end", func(r decide.Reading) bool { return !r.Answered })
+	_, _ = serveAgent(t, dir, address.String())
+	await("the new agent", func(r decide.Reading) bool { return r.Health == 92 })
+	await("its stream", byStream(92))
+	force(t, http.MethodPost, address, "/web/health?health=17")
+	await("a force on it", byStream(17))
+}

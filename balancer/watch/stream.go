@@ -1,0 +1,135 @@
+package watch
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/netx/oneline"
+)
+
+const (
+	// The times between two heartbeats that an agent can be asked for.
+	quickestHeartbeat = 100 * time.Millisecond
+	slowestHeartbeat  = time.Minute
+	// beatsPerLease is how many heartbeats fit into a lease: one may be late, or lost and sent again.
+	beatsPerLease = 2
+	// streamBuffer holds an agent's usual event, and many heartbeats.
+	streamBuffer = 512
+)
+
+var (
+	// errNoStream says that there is no stream to ask for.
+	errNoStream = errors.New("the node has no stream that this config could use")
+	// errLease says that a stream has been without a sign of life for its whole lease.
+	errLease = errors.New("no heartbeat in time")
+)
+
+// Opener is a Poller that can open the node's stream as well.
+type Opener interface {
+	Poller
+	// Open opens the stream by the context's deadline, or says why there is none. The stream ends when it has had no sign of life for a lease.
+	Open(ctx context.Context, lease time.Duration) (*Stream, error)
+}
+
+// Stream is an agent's stream of the health of one service (GET /SERVICE/watch). It is used by one goroutine at a time, but for Close.
+type Stream struct {
+	conn    net.Conn
+	frames  frames
+	service string
+	lease   time.Duration
+	last    decide.Reading // of the newest event
+}
+
+// streamRequest makes the request for the stream beside a status page, up to the time between heartbeats, and names the service; nil where the
+// path is not that of an agent's status page.
+func (p *httpPoller) streamRequest(u *url.URL) ([]byte, string) {
+	path, isStatus := strings.CutSuffix(u.EscapedPath(), "/status")
+	service, err := url.PathUnescape(path[strings.LastIndex(path, "/")+1:])
+	if !isStatus || service == "" || err != nil {
+		return nil, ""
+	}
+	query := ""
+	if u.RawQuery != "" {
+		query = u.RawQuery + "&"
+	}
+	return []byte(path + "/watch?" + query + "heartbeat="), service
+}
+
+// Open implements Opener.
+func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, error) {
+	beat := min(lease/beatsPerLease, slowestHeartbeat).Truncate(time.Millisecond)
+	if p.stream == nil || beat < quickestHeartbeat {
+		return nil, errNoStream
+	}
+	resp, err := p.ask(ctx, p.request(string(p.stream)+beat.String(), "text/event-stream"))
+	if err != nil {
+		return nil, err
+	}
+	if err := isStream(resp, beat); err != nil {
+		if _, unread := p.finish(ctx, resp); unread != nil {
+			p.Close()
+		}
+		return nil, err
+	}
+	conn := p.conn
+	p.conn, conn.left = nil, math.MaxInt
+	return &Stream{
+		conn: conn, frames: frames{in: bufio.NewReaderSize(resp.Body, streamBuffer)}, service: p.service, lease: lease,
+	}, nil
+}
+
+// isStream tells why an answer is not a stream with heartbeats as often as they were asked for.
+func isStream(resp *http.Response, beat time.Duration) error {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode != http.StatusOK || kind != "text/event-stream" {
+		return fmt.Errorf("no stream: status %d, content type %.40q", resp.StatusCode, kind)
+	}
+	seconds, err := strconv.ParseFloat(resp.Header.Get("X-Heartbeat"), 64)
+	if err != nil || !(seconds > 0) || seconds > beat.Seconds()*1.01 { // NaN is not above 0
+		return fmt.Errorf("a stream whose heartbeat, %.40q s, is not each %s", resp.Header.Get("X-Heartbeat"), beat)
+	}
+	return nil
+}
+
+// Next waits for the next sign of life and gives the newest reading, and whether it came just now: with a heartbeat, it did not.
+func (s *Stream) Next() (r decide.Reading, news bool, err error) {
+	// A server that goes on sending without ever coming to an end does not live.
+	if err := s.conn.SetReadDeadline(time.Now().Add(s.lease)); err != nil {
+		return r, false, err
+	}
+	f, err := s.frames.next()
+	switch {
+	case err != nil && late(err):
+		return r, false, errLease
+	case err != nil:
+		return r, false, err
+	}
+	switch f.event {
+	case "health":
+		e, err := parseHealth(f.data, s.service)
+		if err != nil {
+			return r, false, err
+		}
+		s.last.Answered = true
+		s.last.Health, s.last.Detail = e.read()
+		news = true
+	case "end", "error":
+		return r, false, fmt.Errorf("the agent ends the stream: %s", oneline.Clean(string(f.data), causeLength))
+	}
+	s.last.At = time.Now()
+	return s.last, news, nil
+}
+
+// Close ends the stream. It may be called more than once, and while Next waits.
+func (s *Stream) Close() { _ = s.conn.Close() } // nothing is lost with it
