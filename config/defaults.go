@@ -42,13 +42,13 @@ const (
 	defaultScheduler = "wlc"
 	// Works across routers, and answers go to the client directly.
 	defaultForwarding = IPIP
-	// What big_brother and the talk use.
+	// What the talk uses; big_brother's own default is a second.
 	defaultCheckInterval = 2 * time.Second
 	// One good answer is proof enough: ramp_up_time guards against too much trust.
 	defaultRise = 1
 	// A single lost packet must not empty a node; two in a row are no accident.
 	defaultFall = 2
-	// Time to fill caches and pools before the full share comes; big_brother knew none.
+	// Time to fill caches and pools before the full share comes; it is big_brother's, too.
 	defaultRampUpTime = time.Minute
 	// No cap: the weight is the health.
 	defaultMaxWeight = 0
