@@ -2,7 +2,7 @@
 // kernel's IPVS table and marking rules as they should be.
 //
 // Not here yet: /metrics and streams over HTTP, cluster up and down files, downpage, interpol,
-// active/passive, drains by command.
+// active/passive.
 package balancer
 
 import (
@@ -78,6 +78,9 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	if b.tcp, err = listener().TCP(ctx, cfg.Balancer.Listen); err != nil {
 		return nil, errors.Join(err, b.control.Close())
 	}
+	if err := b.engine.openDrains(cfg.Balancer.DataDir); err != nil {
+		return nil, errors.Join(err, b.tcp.Close(), b.control.Close())
+	}
 	b.guard = listener().Guard(cfg.Balancer.Control, keys)
 	b.engine.configure(cfg)
 	return b, nil
@@ -92,7 +95,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, version: b.options.Version, log: b.log}
+	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log}
 	reads, changes := h, h
 	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
 	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}

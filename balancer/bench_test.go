@@ -96,13 +96,14 @@ type bench struct {
 	marks  *mark.Memory
 	log    *logs
 	engine *engine
+	dir    string // data_dir
 	kill   func()
 }
 
 func newBench(t *testing.T) *bench {
 	return &bench{
 		t: t, fleet: &fleet{answer: map[netip.Addr]int{}, polls: map[netip.Addr]int{}},
-		table: ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{},
+		table: ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{}, dir: t.TempDir(),
 	}
 }
 
@@ -112,6 +113,9 @@ func (b *bench) boot(clusters ...config.Cluster) {
 	b.engine = newEngine(Options{
 		Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	})
+	if err := b.engine.openDrains(b.dir); err != nil {
+		b.t.Fatal(err)
+	}
 	b.engine.configure(&config.Config{Clusters: clusters})
 	ctx, cancel := context.WithCancel(b.t.Context())
 	go b.engine.run(ctx)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
@@ -34,8 +35,9 @@ type cluster struct {
 type node struct {
 	cfg    config.Node
 	state  decide.State
-	drain  string // why an operator drains it; "" is not. A change counts from the next cycle on
-	weight int    // decided; what the kernel has may differ, see the view
+	drain  string       // why an operator drains it; "" is not. A change counts from the next cycle on
+	order  *drain.Drain // the drain itself; nil: none
+	weight int          // decided; what the kernel has may differ, see the view
 	steps  []decide.Step
 	own    alone
 

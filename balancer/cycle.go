@@ -24,6 +24,7 @@ func (e *engine) cycle(ctx context.Context) {
 		e.publish(now)
 		return
 	}
+	e.applyDrains(now)
 	e.adoptRunning(now)
 	for _, c := range e.clusters {
 		c.pass(now)

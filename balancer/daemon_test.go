@@ -45,7 +45,7 @@ func files(t *testing.T, nodes ...config.Node) *config.Config {
 	c.Nodes, c.CheckInterval, c.CheckTimeout = nodes, 20*time.Millisecond, 15*time.Millisecond
 	c.Fall = 1000 // a slow machine may miss some of these timeouts
 	return &config.Config{
-		Balancer: config.Balancer{Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "run", "b.sock")},
+		Balancer: config.Balancer{Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "run", "b.sock"), DataDir: filepath.Join(t.TempDir(), "data")},
 		Clusters: []config.Cluster{c},
 	}
 }

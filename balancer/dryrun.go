@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -23,6 +24,11 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	}
 	e := newEngine(o)
 	e.configure(cfg)
+	drains, err := drain.Read(cfg.Balancer.DataDir)
+	if err != nil {
+		return err
+	}
+	e.tellDrains(time.Now(), drains)
 	rules, err := e.marks.List(ctx)
 	if err != nil {
 		return fmt.Errorf("read the kernel's marking rules: %w", err)

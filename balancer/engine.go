@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
 )
@@ -58,6 +60,11 @@ type engine struct {
 	done     chan struct{}                  // closed when run has ended
 	watchers sync.WaitGroup
 	view     atomic.Pointer[view] // the latest, for those who read while the owner is busy
+
+	drains   *drain.Store // what operators drain; nil in a dry run
+	audit    *audit.Log   // who did
+	draining sync.Mutex   // held for a whole change of the drains, so that two do not both take the last healthy node
+	ending   atomic.Bool  // endDrains is under way
 
 	clusters []*cluster // by name
 	watched  map[*watch.Watcher]place

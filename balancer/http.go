@@ -24,6 +24,7 @@ type clusters interface {
 // handler speaks HTTP as big_brother 0.9.12 does, and JSON to those who ask for it.
 type handler struct {
 	clusters clusters
+	drains   drains
 	version  string
 	log      *slog.Logger
 	admit    listen.Admit // who may change something
@@ -46,6 +47,14 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	switch {
+	case path == "/drains":
+		h.listDrains(w, r)
+		return
+	case len(parts) == 2 && parts[0] == "drain":
+		h.drained(w, r, "", parts[1])
+		return
+	}
 	if len(parts) < 2 || parts[0] != "cluster" || parts[1] == "" {
 		text(w, http.StatusNotFound, "Not Found")
 		return
@@ -53,6 +62,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, rest := parts[1], strings.Join(parts[2:], "/")
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch {
+	case len(parts) == 4 && parts[2] == "drain":
+		h.drained(w, r, name, parts[3])
 	case len(parts) == 2 && (r.Method == http.MethodPut || r.Method == http.MethodDelete):
 		h.change(w, r, name)
 	case reads && (len(parts) == 2 || rest == "status"):
@@ -127,7 +138,7 @@ func (h handler) detail(w http.ResponseWriter, r *http.Request, name string) {
 		if c.Running && n.KernelWeight != nil {
 			weight = *n.KernelWeight
 		}
-		if n.State != "draining" {
+		if n.State != "leaving" {
 			nodes = append(nodes, fmt.Sprintf("%q:%d", n.Address, weight))
 		}
 	}

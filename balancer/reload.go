@@ -30,6 +30,9 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config) error {
 	if err := e.guard(gone); err != nil {
 		return err
 	}
+	if err := e.moveDrains(next, cfg.Clusters); err != nil {
+		return err
+	}
 	now := time.Now()
 	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
 	old := map[ipvs.Mark]string{} // marks of running clusters before, and whose

@@ -130,7 +130,7 @@ func TestReloadAddsAndDrainsNodes(t *testing.T) {
 		b.wait(8 * time.Second)
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=100 10.0.0.4=100\n8 wlc 10.0.0.3=100")
 		c := b.engine.Status(t.Context()).Clusters[2]
-		if n := c.Nodes[2]; n.State != "draining" || n.ActiveConns != 3 || !strings.Contains(n.Why, "keeps its connections") {
+		if n := c.Nodes[2]; n.State != "leaving" || n.ActiveConns != 3 || !strings.Contains(n.Why, "keeps its connections") {
 			t.Errorf("the node that left: %+v", n)
 		}
 		b.wait(time.Minute) // drain_timeout

@@ -60,7 +60,7 @@ func (b *Balancer) reload(ctx context.Context) {
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
 	b.guard.Use(keys)
 	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
-		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group or set_sysctls")
+		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")
 	}
 	b.log.Info("config reloaded", "clusters", len(cfg.Clusters))
 }

@@ -38,9 +38,10 @@ type NodeStatus struct {
 	Health        *int          `json:"health"`        // of the last usable answer; null: none yet
 	Weight        int           `json:"weight"`        // as decided
 	KernelWeight  *int          `json:"kernel_weight"` // null: the kernel's table has not got the node
-	State         string        `json:"state"`         // up, down, ramping, draining or unknown
+	State         string        `json:"state"`         // unknown, down, held, passive, ramping, up; draining and then drained; leaving
 	Why           string        `json:"why"`           // the weight, in a sentence
 	Steps         []decide.Step `json:"steps"`         // the weight, stage by stage
+	Drain         *DrainStatus  `json:"drain,omitempty"`
 	ActiveConns   int           `json:"active_connections"`
 	InactiveConns int           `json:"inactive_connections"`
 	LastReading   *int64        `json:"last_reading_age_ms"` // since it came, or was last confirmed by a stream; null: none yet
@@ -120,6 +121,9 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 				st.readAt = heard
 			}
 		}
+		if n.order != nil {
+			st.Drain = drainStatus(*n.order)
+		}
 		if n.state.Seen && n.state.Phase != decide.Unknown {
 			health := n.state.Health
 			st.Health = &health
@@ -132,6 +136,11 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 		}
 		for _, d := range service.Destinations {
 			s.add(now, c, d)
+		}
+	}
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Drain != nil && (n.ActiveConns > 0 || n.KernelWeight != nil && *n.KernelWeight > 0) {
+			n.State = "draining"
 		}
 	}
 	return s
@@ -164,7 +173,7 @@ func leaver(now time.Time, c *cluster, d ipvs.Destination) NodeStatus {
 	}
 	in := int(d.Weight)
 	return NodeStatus{
-		Address: d.Address.String(), Port: d.Port, State: "draining", Why: why,
+		Address: d.Address.String(), Port: d.Port, State: "leaving", Why: why,
 		Steps: []decide.Step{{Name: "drain", In: in, Out: 0, Reason: why}},
 	}
 }

@@ -15,7 +15,7 @@ var Schedulers = []string{
 	"dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "twos", "wlc", "wrr",
 }
 
-// The most that rise and fall may be (more is a slip), and the kernel's largest weight that lb uses.
+// The most that rise, fall and min_healthy may be (more is a slip), and the kernel's largest weight that lb uses.
 const (
 	streakMost = 1000
 	weightCap  = 65535
@@ -50,6 +50,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		RampUpTime:   d.duration("ramp_up_time", defaultRampUpTime),
 		MaxWeight:    int(d.integer("max_weight", defaultMaxWeight, 0, weightCap)),
 		DrainTimeout: d.duration("drain_timeout", defaultDrainTimeout),
+		MinHealthy:   int(d.integer("min_healthy", defaultMinHealthy, 0, streakMost)),
 		Autostart:    d.boolean("autostart", defaultAutostart),
 		Watch:        Watching(d.str("watch", string(defaultWatch))),
 	}

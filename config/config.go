@@ -83,6 +83,7 @@ type Check struct {
 type Balancer struct {
 	Listen  string // TCP address for reads, "host:port"
 	Control string // path of the Unix socket for changes
+	DataDir string // folder for drains and the record of who drained what
 	Access
 	SetSysctls   bool       // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
 	Location     string     // the data centre that it stands in; "" has no name
@@ -102,6 +103,7 @@ type Cluster struct {
 	RampUpTime    time.Duration // from 1 to its full weight for a node that is new or back; 0 is at once
 	MaxWeight     int           // cap on every node's weight; 0 is none
 	DrainTimeout  time.Duration // how long a node that left the config keeps its connections
+	MinHealthy    int           // a drain that would leave fewer healthy nodes is refused; 0 refuses none
 	Autostart     bool          // run it when the daemon starts
 	Watch         Watching      // how its nodes are watched
 	VIPs          []VIP

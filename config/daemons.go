@@ -37,6 +37,7 @@ func (l *loader) balancer(d *decoder) Balancer {
 		Listen:     l.listen(d, "listen", defaultBalancerListen),
 		Control:    control(d, defaultBalancerControl),
 		Access:     access(d),
+		DataDir:    absolute(d, "data_dir", defaultBalancerDataDir),
 		SetSysctls: d.boolean("set_sysctls", defaultSetSysctls),
 		Location:   location(d, "location"), RelayAddress: relayAddress(d),
 	}

@@ -30,6 +30,8 @@ const (
 	defaultLocation = ""
 	// Who can ask a balancer for its weights can mostly send packets to the same address, also when that is one that moves with the service.
 	defaultRelayAddress = ""
+	// A node that is being repaired must not get traffic because its balancer was rebooted, so not below /run.
+	defaultBalancerDataDir = "/var/lib/lb/balancer"
 	// Beside the agent's, for both may run on one machine.
 	defaultBalancerControl = "/run/lb/balancer.sock"
 
@@ -54,6 +56,8 @@ const (
 	defaultMaxWeight = 0
 	// Most requests are over long before that, and a node that leaves the file should leave the kernel some day.
 	defaultDrainTimeout = 5 * time.Minute
+	// The last node that works is hardly ever meant; who means it says so.
+	defaultMinHealthy = 1
 	// The cluster manager starts clusters: two balancers that both start one would fight for its address.
 	defaultAutostart = false
 	// Who takes in packets from other data centres should know it.

@@ -56,7 +56,8 @@ func ServiceCommands(con Console) []*cli.Command {
 
 // Commands are all of the operator's commands.
 func Commands(con Console) []*cli.Command {
-	return append(ServiceCommands(con), con.cluster(), con.why(), con.checkConfig(), con.exampleConfig(), con.importConfig())
+	return append(ServiceCommands(con), con.cluster(), con.why(), con.drain(), con.undrain(), con.drains(), con.checkConfig(), con.exampleConfig(),
+		con.importConfig())
 }
 
 func (con Console) list() *cli.Command {
@@ -147,7 +148,7 @@ func (con Console) runForce(c *cli.Context) error {
 	}
 	given := con.Litmusctl && c.IsSet("reason")
 	if !f.Delete && !given && CleanReason(f.Reason) == "" {
-		if f.Reason, err = AskReason(con.In, con.Out); err != nil {
+		if f.Reason, err = AskReason(con.In, con.Out, "forced"); err != nil {
 			return err
 		}
 	}

@@ -79,8 +79,8 @@ func healthArgument(args []string, del bool) (int, []string, error) {
 	return n, args[1:], nil
 }
 
-// AskReason asks for the reason on out and reads one line of in.
-func AskReason(in io.Reader, out io.Writer) (string, error) {
+// AskReason asks for the reason on out and reads one line of in. What is not done without one is such as "forced".
+func AskReason(in io.Reader, out io.Writer, done string) (string, error) {
 	if _, err := io.WriteString(out, "Reason? "); err != nil {
 		return "", err
 	}
@@ -92,7 +92,7 @@ func AskReason(in io.Reader, out io.Writer) (string, error) {
 		if !strings.HasSuffix(line, "\n") {
 			_, _ = io.WriteString(out, "\n") // end the line of the question
 		}
-		return "", &cmdline.UsageError{Text: "nothing was forced: a reason is needed, as in -r \"apt upgrades\"", Option: true}
+		return "", &cmdline.UsageError{Text: "nothing was " + done + ": a reason is needed, as in -r \"apt upgrades\"", Option: true}
 	}
 	return line, nil
 }

@@ -149,7 +149,7 @@ func TestAskReason(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			got, err := AskReason(strings.NewReader(tt.in), &out)
+			got, err := AskReason(strings.NewReader(tt.in), &out, "forced")
 			wantError(t, err, tt.err)
 			if got != tt.want || out.String() != tt.out {
 				t.Errorf("got %q and printed %q, want %q and %q", got, out.String(), tt.want, tt.out)

@@ -50,7 +50,7 @@ type Input struct {
 	Settings Settings
 	Pool     Pool
 	File     File
-	Drain    string   // why an operator drains the node; "" is not
+	Drain    string   // who drains the node and why, such as "by kim: new disks"; "" is nobody
 	Reading  *Reading // nil when only time has passed
 }
 
@@ -152,7 +152,7 @@ func Next(now time.Time, in Input, st State) (State, int, []Step) {
 	add(capStage(set, steps[len(steps)-1].Out))
 	weight := add(floorStage(steps[len(steps)-1].Out, counted))
 	if in.Drain != "" {
-		weight = add(Step{Name: StageDrain, In: weight, Reason: "drained: " + in.Drain})
+		weight = add(Step{Name: StageDrain, In: weight, Reason: "drained " + in.Drain})
 	}
 	return st.keep(now, set, in, weight), weight, steps
 }

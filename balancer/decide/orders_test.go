@@ -13,10 +13,10 @@ func TestDrain(t *testing.T) {
 	if w != 80 {
 		t.Fatalf("weight %d before the drain, want 80", w)
 	}
-	in.Drain = "kernel upgrade, by kim"
+	in.Drain = "by kim: kernel upgrade"
 	st, w, steps := Next(start.Add(time.Second), in, st)
 	last := steps[len(steps)-1]
-	if w != 0 || last != (Step{StageDrain, 80, 0, "drained: kernel upgrade, by kim"}) || Why(steps) != last.Reason || st.Word() != "drained" {
+	if w != 0 || last != (Step{StageDrain, 80, 0, "drained by kim: kernel upgrade"}) || Why(steps) != last.Reason || st.Word() != "drained" {
 		t.Errorf("drained: weight %d, %s, last step %+v", w, st.Word(), last)
 	}
 	st, w, _ = Next(start.Add(time.Hour), in, st)
@@ -54,7 +54,7 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 		{"up, and the node says more", 85, up, "", 90, 85, "max_weight is 90"},
 		{"down", 80, down, "", 0, 80, "the cluster's down file"},
 		{"down, and the node says 0", 0, down, "", 0, 0, "down by the node's own word: X-Health"},
-		{"up, but drained", 80, up, "disk", 0, 0, "drained: disk"},
+		{"up, but drained", 80, up, "disk", 0, 0, "drained disk"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,6 +23,7 @@ type Sort[K comparable, V any] struct {
 	Key     func(V) K          // there is one record for each
 	File    func(V) string     // the name of its file, without suffix, another one for each key
 	Check   func(V) (V, error) // refuses what cannot be, and gives the record as it is kept
+	Loaded  func(V) V          // what becomes of a record that was read from its file; nil is nothing
 }
 
 // Store is the set of records in a folder. All methods may be called from several goroutines.
@@ -42,31 +43,53 @@ func Open[K comparable, V any](dir string, sort Sort[K, V]) (s *Store[K, V], bad
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, nil, fmt.Errorf("make the folder for %ss: %w: make it writable for lb, or set %s to another", sort.Name, err, sort.Setting)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the folder of %ss: %w: make it readable for lb, or set %s to another", sort.Name, err, sort.Setting)
-	}
 	s = &Store[K, V]{sort: sort, dir: dir, records: map[K]V{}}
+	left, bad, err := s.load()
+	for _, name := range left {
+		// Left by a crash in the middle of a write; whoever asked for it got no answer.
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			bad = append(bad, fmt.Errorf("remove what a crash left: %w", err))
+		}
+	}
+	return s, bad, err
+}
+
+// Read gives what Open would, and touches nothing: the folder may be another process's, or missing.
+func Read[K comparable, V any](dir string, sort Sort[K, V]) (records []V, bad []error, err error) {
+	s := &Store[K, V]{sort: sort, dir: dir, records: map[K]V{}}
+	_, bad, err = s.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	return s.All(), bad, err
+}
+
+// load reads the records into the set, and names the files that are half written.
+func (s *Store[K, V]) load() (half []string, bad []error, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the folder of %ss: %w: make it readable for lb, or set %s to another", s.sort.Name, err, s.sort.Setting)
+	}
 	for _, e := range entries {
 		name := e.Name()
-		if strings.HasPrefix(name, tempPrefix) {
-			// Left by a crash in the middle of a write; whoever asked for it got no answer.
-			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				bad = append(bad, fmt.Errorf("remove what a crash left: %w", err))
-			}
+		switch {
+		case strings.HasPrefix(name, tempPrefix):
+			half = append(half, name)
+			continue
+		case !strings.HasSuffix(name, suffix):
 			continue
 		}
-		if !strings.HasSuffix(name, suffix) {
-			continue
-		}
-		v, err := sort.read(dir, name)
+		v, err := s.sort.read(s.dir, name)
 		if err != nil {
 			bad = append(bad, err)
 			continue
 		}
-		s.records[sort.Key(v)] = v
+		if s.sort.Loaded != nil {
+			v = s.sort.Loaded(v)
+		}
+		s.records[s.sort.Key(v)] = v
 	}
-	return s, bad, nil
+	return half, bad, nil
 }
 
 // Put keeps a record; one with the same key is replaced. When it returns nil the record is on disk. When it fails nothing has changed.

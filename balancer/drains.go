@@ -1,0 +1,301 @@
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/drain"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/audit"
+)
+
+// DrainOrder is a drain that is asked for, or the end of one.
+type DrainOrder struct {
+	Cluster string // "" is every cluster that has the node
+	Node    netip.Addr
+	Reason  string
+	Who     string        // as the client says
+	Peer    string        // as the kernel says
+	For     time.Duration // after which it ends by itself; 0 is never
+	Force   bool          // also where it leaves a cluster fewer healthy nodes than its min_healthy
+}
+
+// NoNodeError says that a cluster, or all of them, has no node of that address.
+type NoNodeError struct {
+	Cluster string // "" is all of them
+	Node    netip.Addr
+	Nodes   []string // what there is
+}
+
+// Error says what there is.
+func (e *NoNodeError) Error() string {
+	if e.Cluster == "" {
+		return fmt.Sprintf("no cluster has a node %s; the nodes are %s", e.Node, strings.Join(e.Nodes, ", "))
+	}
+	return fmt.Sprintf("cluster %s has no node %s; its nodes are %s", e.Cluster, e.Node, strings.Join(e.Nodes, ", "))
+}
+
+// NotDrainedError says that there is no drain to end.
+type NotDrainedError struct{ DrainOrder }
+
+// Error names the node.
+func (e *NotDrainedError) Error() string {
+	if e.Cluster == "" {
+		return e.Node.String() + " is drained in no cluster"
+	}
+	return fmt.Sprintf("%s is not drained in cluster %s", e.Node, e.Cluster)
+}
+
+// TooFewError says that a drain would leave a cluster too few healthy nodes.
+type TooFewError struct {
+	Cluster     string
+	Node        netip.Addr
+	Left, Least int
+}
+
+// Error says what to do about it.
+func (e *TooFewError) Error() string {
+	return fmt.Sprintf("without %s cluster %s has %d healthy nodes, and its min_healthy is %d: let another one in first, or insist with --force (force=true)",
+		e.Node, e.Cluster, e.Left, e.Least)
+}
+
+// Drain puts a node to weight 0 until the drain is taken back or ends by itself, and returns what is drained when the kernel has been
+// told. The drain is on the disk by then. Of several clusters all are drained or, with an error, none.
+func (e *engine) Drain(ctx context.Context, o DrainOrder) ([]drain.Drain, error) {
+	e.draining.Lock()
+	defer e.draining.Unlock()
+	var names []string
+	var err error
+	if busy := e.do(ctx, func(context.Context) { names, err = e.judgeDrain(o) }); busy != nil {
+		return nil, busy
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var done []drain.Drain
+	for _, name := range names {
+		d := drain.Drain{Cluster: name, Node: o.Node, Reason: o.Reason, Who: o.Who, At: now}
+		if o.For > 0 {
+			d.Expires = now.Add(o.For)
+		}
+		before, replaces := e.drains.Get(d.Key(), now)
+		if err := e.drains.Put(d); err != nil {
+			return nil, errors.Join(err, e.takeBack(done))
+		}
+		if replaces {
+			e.log.Info("the drain before ends", "cluster", name, "node", o.Node, "cause", before.Words())
+		}
+		done = append(done, d)
+	}
+	var unrecorded []error
+	for _, d := range done {
+		e.log.Info("node drained", "cluster", d.Cluster, "node", d.Node, "cause", d.Words(), "peer", o.Peer, "force", o.Force)
+		unrecorded = append(unrecorded, e.record(audit.Drained, d, o))
+	}
+	return done, errors.Join(e.do(ctx, e.cycle), notRecorded(unrecorded))
+}
+
+// takeBack ends the drains that were begun together with one that cannot be.
+func (e *engine) takeBack(done []drain.Drain) error {
+	var errs []error
+	for _, d := range done {
+		_, _, err := e.drains.Delete(d.Key())
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// judgeDrain runs in the owner. It names the clusters in which the node is to be drained.
+func (e *engine) judgeDrain(o DrainOrder) ([]string, error) {
+	in := e.clusters
+	if o.Cluster != "" {
+		c, err := e.find(o.Cluster)
+		if err != nil {
+			return nil, err
+		}
+		in = []*cluster{c}
+	}
+	var names, nodes []string
+	var errs []error
+	for _, c := range in {
+		for _, n := range c.nodes {
+			nodes = append(nodes, n.cfg.Address.String())
+		}
+		n := c.node(o.Node)
+		if n == nil {
+			continue
+		}
+		names = append(names, c.cfg.Name)
+		if left := e.healthyWithout(c, n); !o.Force && left < c.cfg.MinHealthy && e.countsOn(c, n) {
+			errs = append(errs, &TooFewError{c.cfg.Name, o.Node, left, c.cfg.MinHealthy})
+		}
+	}
+	if len(names) == 0 {
+		slices.Sort(nodes)
+		return nil, &NoNodeError{o.Cluster, o.Node, slices.Compact(nodes)}
+	}
+	return names, errors.Join(errs...)
+}
+
+// healthyWithout counts the nodes that carry traffic, or would, without one of them.
+func (e *engine) healthyWithout(c *cluster, without *node) int {
+	count := 0
+	for _, n := range c.nodes {
+		if n != without && n.own.weight > 0 && !e.isDrained(c, n) {
+			count++
+		}
+	}
+	return count
+}
+
+// countsOn tells whether the cluster loses a healthy node, or one that may be healthy, when this one is drained.
+func (e *engine) countsOn(c *cluster, n *node) bool {
+	return (n.own.weight > 0 || n.state.Phase == decide.Unknown) && !e.isDrained(c, n)
+}
+
+func (e *engine) isDrained(c *cluster, n *node) bool {
+	_, drained := e.drains.Get(drain.Key{Cluster: c.cfg.Name, Node: n.cfg.Address}, time.Now())
+	return drained
+}
+
+// Undrain ends the drains of a node, also of one that is in no config, and returns them when the kernel has been told.
+func (e *engine) Undrain(ctx context.Context, o DrainOrder) ([]drain.Drain, error) {
+	e.draining.Lock()
+	defer e.draining.Unlock()
+	now := time.Now()
+	var done []drain.Drain
+	var unrecorded []error
+	for _, d := range e.drains.All() {
+		if d.Node != o.Node || o.Cluster != "" && d.Cluster != o.Cluster || d.Expired(now) {
+			continue
+		}
+		d, existed, err := e.drains.Delete(d.Key())
+		if err != nil {
+			return done, err
+		}
+		if existed {
+			e.log.Info("node no longer drained", "cluster", d.Cluster, "node", d.Node, "cause", "asked by "+o.Who, "reason", o.Reason, "peer", o.Peer)
+			unrecorded = append(unrecorded, e.record(audit.Undrained, d, o))
+			done = append(done, d)
+		}
+	}
+	if len(done) > 0 {
+		return done, errors.Join(e.do(ctx, e.cycle), notRecorded(unrecorded))
+	}
+	err := error(&NotDrainedError{o})
+	busy := e.do(ctx, func(context.Context) {
+		o.Force = true
+		if _, unknown := e.judgeDrain(o); unknown != nil {
+			err = unknown
+		}
+	})
+	return nil, errors.Join(busy, err)
+}
+
+// UnrecordedError says that a change was made, but is missing from the record.
+type UnrecordedError struct{ Err error }
+
+// Error says so.
+func (e *UnrecordedError) Error() string { return "the change is made, but: " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *UnrecordedError) Unwrap() error { return e.Err }
+
+func notRecorded(errs []error) error {
+	if err := errors.Join(errs...); err != nil {
+		return &UnrecordedError{err}
+	}
+	return nil
+}
+
+// record writes a change to the audit log. One that cannot be recorded is made all the same: a node that must go out of rotation
+// goes out also when the disk is full.
+func (e *engine) record(change audit.Change, d drain.Drain, o DrainOrder) error {
+	entry := audit.Entry{
+		Time: time.Now(), Change: change, Cluster: d.Cluster, Node: d.Node.String(), Kind: "drain", Reason: o.Reason, Who: o.Who, Peer: o.Peer,
+	}
+	if !d.Expires.IsZero() {
+		entry.Expires = d.Expires.UTC()
+	}
+	if change != audit.Drained {
+		entry.Given = d.At.UTC()
+	}
+	err := e.audit.Append(entry)
+	if err != nil {
+		e.log.Error("a change is missing from the audit log", "cluster", d.Cluster, "node", d.Node, "cause", d.Words(), "err", err)
+	}
+	return err
+}
+
+// applyDrains has each node know whether it is drained, and ends the drains whose time is over. It runs in the owner and waits for no disk.
+func (e *engine) applyDrains(now time.Time) {
+	if over := e.tellDrains(now, e.drains.All()); over && e.ending.CompareAndSwap(false, true) {
+		e.watchers.Go(e.endDrains)
+	}
+}
+
+// tellDrains has each node know whether it is drained. It tells whether a drain is over.
+func (e *engine) tellDrains(now time.Time, drains []drain.Drain) (over bool) {
+	drained := map[drain.Key]*drain.Drain{}
+	for _, d := range drains {
+		if d.Expired(now) {
+			over = true
+			continue
+		}
+		drained[d.Key()] = &d
+	}
+	for _, c := range e.clusters {
+		for _, n := range c.nodes {
+			n.order, n.drain = drained[drain.Key{Cluster: c.cfg.Name, Node: n.cfg.Address}], ""
+			if n.order != nil {
+				n.drain = n.order.Words()
+			}
+		}
+	}
+	return over
+}
+
+// endDrains takes away the files of drains that have ended by themselves, and tells it.
+func (e *engine) endDrains() {
+	defer e.ending.Store(false)
+	ended, err := e.drains.Expire(time.Now())
+	for _, d := range ended {
+		e.log.Info("a drain has ended by itself", "cluster", d.Cluster, "node", d.Node, "cause", d.Words())
+		_ = e.record(audit.Expired, d, DrainOrder{Reason: d.Reason, Who: d.Who}) // what fails is logged; there is nobody to tell
+	}
+	if err != nil {
+		e.log.Error("a drain has ended, but its file is still there", "err", err)
+	}
+}
+
+// openDrains reads what operators drained before this process.
+func (e *engine) openDrains(dir string) error {
+	drains, bad, err := drain.Open(dir)
+	if err != nil {
+		return err
+	}
+	for _, err := range bad {
+		e.log.Error("a file in the balancer's data_dir cannot be used", "err", err)
+	}
+	e.drains, e.audit = drains, audit.New(dir)
+	return nil
+}
+
+// moveDrains lets drains follow the clusters that a reload renames.
+func (e *engine) moveDrains(next []*cluster, configs []config.Cluster) error {
+	for i, c := range next {
+		if was := c.cfg.Name; was != "" && was != configs[i].Name {
+			if err := e.drains.Rename(was, configs[i].Name); err != nil {
+				return fmt.Errorf("let the drains of cluster %s follow it to its new name %s: %w", was, configs[i].Name, err)
+			}
+		}
+	}
+	return nil
+}
