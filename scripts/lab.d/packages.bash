@@ -28,3 +28,7 @@ need_tools() { # PROGRAM=PACKAGE...
     { apt update && apt install --no-install-recommends "${missing[@]}"; } ||
     fail 69 "apt-get could not install ${missing[*]}: see above. Mend that, or install them yourself."
 }
+
+download() { # PACKAGE...
+  apt download "$@" 2>/dev/null || { ((EUID == 0)) && apt update && apt download "$@"; }
+}

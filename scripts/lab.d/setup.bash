@@ -71,10 +71,6 @@ fetch_kernel() { # CACHE
   rm -rf -- "$work"
 }
 
-download() { # PACKAGE...
-  apt download "$@" 2>/dev/null || { ((EUID == 0)) && apt update && apt download "$@"; }
-}
-
 # Takes the ELF file out of a bzImage: QEMU starts it directly, and the kernel's own unpacking takes 4 s under emulation.
 # Where it lies is in the boot header (Documentation/arch/x86/boot.rst in the kernel's source). QEMU starts a bzImage too,
 # so one that is packed in a way that is not xz stays what it is.
