@@ -61,7 +61,7 @@ func newProbe(service string, cfg config.Check, c check.Check, hostname string, 
 }
 
 // grain is the step of phases. Checks that fall together wake the processor up once; each waking costs as much as a short check.
-const grain = 100 * time.Millisecond
+const grain = 200 * time.Millisecond
 
 // phase spreads checks over their interval by what they look at and where from, so that neither the checks of a machine nor the
 // machines of a fleet that started together move in step. Where the interval has room for steps, it is a multiple of grain.
@@ -72,7 +72,7 @@ func phase(interval time.Duration, about ...string) time.Duration {
 		h.Write([]byte{0})
 	}
 	p := 1 + time.Duration(h.Sum64()%uint64(interval))
-	if interval < 10*grain {
+	if interval < 5*grain {
 		return p
 	}
 	return min(interval, (p + grain - 1).Truncate(grain))
