@@ -18,8 +18,10 @@ func (e *engine) cycle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kernelTimeout)
 	defer cancel()
 	now := time.Now()
+	if !e.dirty || now.Sub(e.marksSeen) >= markCycles*e.interval() {
+		e.checkMarks(ctx) // else a changed weight does not wait for it
+	}
 	e.lastCycle, e.dirty = now, false
-	e.checkMarks(ctx)
 	if !e.look(ctx) {
 		e.publish(now)
 		return
@@ -46,7 +48,9 @@ func (e *engine) cycle(ctx context.Context) {
 		}
 	}
 	e.lastCycle = time.Now()
-	e.publish(e.lastCycle)
+	if e.heard || len(p) > 0 || len(failed) > 0 {
+		e.publish(e.lastCycle) // else there is nothing new; who asks for the status has a view of that moment made
+	}
 }
 
 // look reads the kernel's table.

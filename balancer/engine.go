@@ -72,6 +72,7 @@ type engine struct {
 	adopted  bool // the kernel's table has been read once, and what runs there taken over
 	started  bool // ready has been called
 	dirty    bool // a reading changed a weight
+	heard    bool // a reading came since the last view was made
 
 	actual   []ipvs.Service // the kernel's table as last read
 	read     time.Time      // when
@@ -85,6 +86,7 @@ type engine struct {
 	hasMarked   bool
 	markTrouble string
 	markWait    int // cycles until they are looked at again
+	marksSeen   time.Time
 
 	lastCycle time.Time
 	lastHurry time.Time // the end of the last cycle that readings asked for
@@ -245,6 +247,7 @@ func (e *engine) take(news watch.News) {
 	if !ours {
 		return // of a watcher that was stopped meanwhile
 	}
+	e.heard = true
 	if of.cluster.weigh(time.Now(), of.node, &news.Reading) && of.cluster.running {
 		e.dirty = true
 	}

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"time"
 
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/config"
@@ -14,6 +15,7 @@ func (e *engine) checkMarks(ctx context.Context) {
 	if e.markWait--; e.markWait > 0 {
 		return
 	}
+	e.marksSeen = time.Now()
 	if e.setMarks(ctx) {
 		e.markWait = markCycles
 	}

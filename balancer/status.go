@@ -89,6 +89,7 @@ func (v *view) asOf(now time.Time) Status {
 
 // publish makes the view of the present state.
 func (e *engine) publish(now time.Time) {
+	e.heard = false
 	v := &view{clusters: []ClusterStatus{}, kernelErrors: e.failures, location: e.location}
 	if e.relayAddress.IsValid() {
 		v.relayAddress = e.relayAddress.String()
@@ -148,7 +149,8 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 
 // add adds what the kernel says about a destination. The kernel's figures of one that it has in two services are summed up, but for the weight.
 func (s *ClusterStatus) add(now time.Time, c *cluster, d ipvs.Destination) {
-	i := slices.IndexFunc(s.Nodes, func(n NodeStatus) bool { return d.Port == 0 && n.Address == d.Address.String() })
+	address := d.Address.String()
+	i := slices.IndexFunc(s.Nodes, func(n NodeStatus) bool { return d.Port == 0 && n.Address == address })
 	if i < 0 {
 		i = len(s.Nodes)
 		s.Nodes = append(s.Nodes, leaver(now, c, d))

@@ -123,7 +123,7 @@ func Make(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
 		}
 		want[s.Key] = true
 		old, exists := have[s.Key]
-		p = append(p, serviceOps(s, old, exists)...)
+		p = appendServiceOps(p, s, old, exists)
 	}
 	for _, s := range sorted(actual) {
 		if owned[s.Mark] && !want[s.Key] {
@@ -133,39 +133,35 @@ func Make(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
 	return p
 }
 
-// serviceOps lists what turns one service into another.
-func serviceOps(want, have ipvs.Service, exists bool) Plan {
-	var p Plan
+// appendServiceOps lists what turns one service into another: first what gains, so that there is always somebody to take the traffic, then
+// what loses, then what goes.
+func appendServiceOps(p Plan, want, have ipvs.Service, exists bool) Plan {
 	if !exists || !sameService(want, have) {
 		p = append(p, Op{Kind: PutService, Key: want.Key, Service: bare(want), OldService: bare(have), Edit: exists})
 	}
-	old := map[netip.AddrPort]ipvs.Destination{}
-	for _, d := range have.Destinations {
-		old[id(d)] = d
+	wanted, present := byAddress(want.Destinations), byAddress(have.Destinations)
+	if slices.EqualFunc(wanted, present, func(a, b ipvs.Destination) bool { return id(a) == id(b) && sameDestination(a, b) }) {
+		return p // nearly always
 	}
-	var more, less, gone Plan
-	kept := map[netip.AddrPort]bool{}
-	for _, d := range byAddress(want.Destinations) {
-		if kept[id(d)] {
-			continue
-		}
-		kept[id(d)] = true
-		was, edit := old[id(d)]
-		op := Op{Kind: PutDestination, Key: want.Key, Destination: plain(d), Old: plain(was), Edit: edit}
-		switch {
-		case edit && sameDestination(d, was):
-		case edit && d.Weight < was.Weight:
-			less = append(less, op)
-		default:
-			more = append(more, op)
+	for _, losing := range []bool{false, true} {
+		for _, d := range wanted {
+			var was ipvs.Destination
+			at, edit := slices.BinarySearchFunc(present, d, compareAddresses)
+			if edit {
+				was = present[at]
+			}
+			if loses := edit && d.Weight < was.Weight; loses != losing || edit && sameDestination(d, was) {
+				continue
+			}
+			p = append(p, Op{Kind: PutDestination, Key: want.Key, Destination: plain(d), Old: plain(was), Edit: edit})
 		}
 	}
-	for _, d := range byAddress(have.Destinations) {
-		if !kept[id(d)] {
-			gone = append(gone, Op{Kind: DeleteDestination, Key: want.Key, Destination: plain(d)})
+	for _, d := range present {
+		if _, stays := slices.BinarySearchFunc(wanted, d, compareAddresses); !stays {
+			p = append(p, Op{Kind: DeleteDestination, Key: want.Key, Destination: plain(d)})
 		}
 	}
-	return slices.Concat(p, more, less, gone)
+	return p
 }
 
 // Drain says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
@@ -211,8 +207,11 @@ func sorted(services []ipvs.Service) []ipvs.Service {
 	return services
 }
 
+// byAddress sorts a copy. Of several with one address the first counts.
 func byAddress(destinations []ipvs.Destination) []ipvs.Destination {
 	destinations = slices.Clone(destinations)
-	slices.SortStableFunc(destinations, func(a, b ipvs.Destination) int { return id(a).Compare(id(b)) })
-	return destinations
+	slices.SortStableFunc(destinations, compareAddresses)
+	return slices.CompactFunc(destinations, func(a, b ipvs.Destination) bool { return id(a) == id(b) })
 }
+
+func compareAddresses(a, b ipvs.Destination) int { return id(a).Compare(id(b)) }

@@ -114,6 +114,8 @@ func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {
 		{"garbage", "what?\r\n\r\n", ""},
 		{"a redirect", "HTTP/1.1 302 Found\r\nLocation: /web/status\r\nContent-Length: 0\r\n\r\n", ""},
 		{"no heartbeat", stream + "\r\n", ""},
+		{"in chunks", stream + "X-Heartbeat: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ""},
+		{"of a length", stream + "X-Heartbeat: 1\r\nContent-Length: 0\r\n\r\n", ""},
 		{"heartbeats that are no number", "", "often"},
 		{"heartbeats that are not a number", "", "NaN"},
 		{"heartbeats too seldom", "", "2.5"},
@@ -282,7 +284,7 @@ func streamOf(t *testing.T, sent string) *Stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = here.Close(); _ = l.Close(); sending.Wait() })
-	return &Stream{conn: here, frames: frames{in: bufio.NewReaderSize(here, streamBuffer)}, service: "web", lease: 10 * time.Second}
+	return &Stream{conn: here, frames: frames{in: bufio.NewReaderSize(here, bufferSize)}, service: "web", lease: 10 * time.Second}
 }
 
 func TestASilentOrTricklingStreamLivesForItsLease(t *testing.T) {

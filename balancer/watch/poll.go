@@ -78,14 +78,14 @@ func NewHTTPPoller(n config.Node) Poller {
 		dial:    (&net.Dialer{KeepAlive: -1}).DialContext, // every poll, and every heartbeat, shows whether the connection lives
 		in:      bufio.NewReaderSize(nil, bufferSize),
 	}
-	p.page = p.request(u.RequestURI(), "text/plain, */*")
+	p.page = p.request(u.RequestURI()+" HTTP/1.1", "Accept: text/plain, */*")
 	p.stream, p.service = p.streamRequest(u)
 	return p
 }
 
-// request is what is sent to get a page.
-func (p *httpPoller) request(uri, accept string) []byte {
-	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: lb\r\nAccept: %s\r\n\r\n", uri, p.address, accept)
+// request is what is sent to get what stands at the target, with a further header.
+func (p *httpPoller) request(target, header string) []byte {
+	return fmt.Appendf(nil, "GET %s\r\nHost: %s\r\nUser-Agent: lb\r\n%s\r\n\r\n", target, p.address, header)
 }
 
 // Poll implements Poller.

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +23,6 @@ const (
 	slowestHeartbeat  = time.Minute
 	// beatsPerLease is how many heartbeats fit into a lease: one may be late, or lost and sent again.
 	beatsPerLease = 2
-	// streamBuffer holds an agent's usual event, and many heartbeats.
-	streamBuffer = 512
 )
 
 var (
@@ -66,13 +63,15 @@ func (p *httpPoller) streamRequest(u *url.URL) ([]byte, string) {
 	return []byte(path + "/watch?" + query + "heartbeat="), service
 }
 
-// Open implements Opener.
+// Open implements Opener. Until the stream has ended the poller must not be used, for it lends its buffer.
 func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, error) {
 	beat := min(lease/beatsPerLease, slowestHeartbeat).Truncate(time.Millisecond)
 	if p.stream == nil || beat < quickestHeartbeat {
 		return nil, errNoStream
 	}
-	resp, err := p.ask(ctx, p.request(string(p.stream)+beat.String(), "text/event-stream"))
+	// In HTTP/1.0 the stream comes as it is, and not in chunks: what is read of the connection is the events, and nothing of the answer is
+	// kept. With Connection a refusal leaves the connection open.
+	resp, err := p.ask(ctx, p.request(string(p.stream)+beat.String()+" HTTP/1.0", "Accept: text/event-stream\r\nConnection: keep-alive"))
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +84,7 @@ func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, er
 	conn := p.conn
 	p.conn, conn.left = nil, math.MaxInt
 	return &Stream{
-		conn: conn, frames: frames{in: bufio.NewReaderSize(resp.Body, streamBuffer)}, service: p.service, lease: lease,
+		conn: conn, frames: frames{in: p.in}, service: p.service, lease: lease,
 	}, nil
 }
 
@@ -94,6 +93,9 @@ func isStream(resp *http.Response, beat time.Duration) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode != http.StatusOK || kind != "text/event-stream" {
 		return fmt.Errorf("no stream: status %d, content type %.40q", resp.StatusCode, kind)
+	}
+	if resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 {
+		return errors.New("a stream that is no plain one, though it was asked for in HTTP/1.0")
 	}
 	seconds, err := strconv.ParseFloat(resp.Header.Get("X-Heartbeat"), 64)
 	if err != nil || !(seconds > 0) || seconds > beat.Seconds()*1.01 { // NaN is not above 0

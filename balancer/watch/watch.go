@@ -18,6 +18,9 @@ const (
 	noStreamWait    = 30 * time.Second
 	firstStreamWait = time.Second
 	mostStreamWait  = 30 * time.Second
+	// Phases are multiples of phaseStep where the interval has room for many of them.
+	phaseStep    = 20 * time.Millisecond
+	leastStepped = time.Second
 	// streamLived is how long a stream must have been open so that the waits begin anew.
 	streamLived = 30 * time.Second
 )
@@ -227,12 +230,17 @@ func (t *told) stream(r decide.Reading, news bool) bool {
 	return true
 }
 
-// phase spreads the polls of a fleet over the interval; it is below it. The second poll comes that much later than the first.
+// phase spreads the polls of a fleet over the interval; it is below it. The second poll comes that much later than the first. The phases of a long
+// interval are steps, so that a balancer of thousands of nodes wakes up for many of them at a time.
 func (w *Watcher) phase() time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(w.cluster))
 	h.Write(w.node.Address.AsSlice())
 	h.Write([]byte{byte(w.node.Port >> 8), byte(w.node.Port)})
 	h.Write([]byte(w.node.Path))
-	return time.Duration(h.Sum64() % uint64(w.interval))
+	phase := time.Duration(h.Sum64() % uint64(w.interval))
+	if w.interval < leastStepped {
+		return phase
+	}
+	return phase.Truncate(phaseStep)
 }
