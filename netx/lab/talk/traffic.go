@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,11 +32,19 @@ type Counts struct {
 	ByNode    map[string]int // answered, by the node's name
 	LastError error          // of the last failed one
 	Slowest   time.Duration  // longest wait for an answer
+	Failures  []Failure      // each failed one, in the order of their ends
+}
+
+// Failure is a request that was not answered as it should be.
+type Failure struct {
+	Sent time.Time
+	Err  error
 }
 
 // Since returns what came after an earlier snapshot.
 func (c Counts) Since(before Counts) Counts {
-	diff := Counts{Answered: c.Answered - before.Answered, Failed: c.Failed - before.Failed, ByNode: map[string]int{}, LastError: c.LastError, Slowest: c.Slowest}
+	diff := Counts{Answered: c.Answered - before.Answered, Failed: c.Failed - before.Failed, ByNode: map[string]int{}, LastError: c.LastError, Slowest: c.Slowest,
+		Failures: c.Failures[len(before.Failures):]}
 	for node, n := range c.ByNode {
 		diff.ByNode[node] = n - before.ByNode[node]
 	}
@@ -97,7 +106,7 @@ func (t *Traffic) Counts() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.counts
-	c.ByNode = maps.Clone(c.ByNode)
+	c.ByNode, c.Failures = maps.Clone(c.ByNode), slices.Clone(c.Failures)
 	return c
 }
 
@@ -119,6 +128,7 @@ func (t *Traffic) one(ctx context.Context) {
 	if err != nil {
 		t.counts.Failed++
 		t.counts.LastError = err
+		t.counts.Failures = append(t.counts.Failures, Failure{start, err})
 		return
 	}
 	t.counts.Answered++
