@@ -1,0 +1,185 @@
+//go:build bench
+
+package peers
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/lab"
+)
+
+const (
+	agentPort = 9293
+	// farmNet are the addresses of the real servers, all on one host.
+	farmNet   = "10.64.0.0/16"
+	heartbeat = 2 * time.Second // what a stream's client gets that asks for nothing else
+)
+
+// farm answers for many app nodes at once as their agents would: the health page, and a stream of it. It does as little as can be
+// done for an answer, so that the machine is left to who is measured.
+type farm struct {
+	answers atomic.Int64 // of the health page
+	conns   atomic.Int64 // connections accepted
+	streams atomic.Int64 // open now
+
+	mu   sync.Mutex // protects what follows
+	down map[netip.Addr]bool
+	told map[netip.Addr]chan struct{} // closed when the health of a node changes
+
+	listener net.Listener
+	running  sync.WaitGroup
+}
+
+// startFarm gives the host all addresses of farmNet and has the farm answer there until the test ends.
+func startFarm(t *testing.T, h *lab.Host) *farm {
+	t.Helper()
+	if _, err := h.Run(t.Context(), "ip", "route", "add", "local", farmNet, "dev", "lo"); err != nil {
+		t.Fatal(err)
+	}
+	l, err := h.Listen(t.Context(), "tcp", fmt.Sprintf("0.0.0.0:%d", agentPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &farm{down: map[netip.Addr]bool{}, told: map[netip.Addr]chan struct{}{}, listener: l}
+	ctx, stop := context.WithCancel(context.Background())
+	f.running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			f.conns.Add(1)
+			f.running.Go(func() { f.serve(ctx, c) })
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		_ = l.Close()
+		f.running.Wait()
+	})
+	return f
+}
+
+// address is that of the n-th node, from 0 on.
+func address(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 64, byte(n / 250), byte(n%250 + 1)})
+}
+
+// set makes a node well or ill, and tells its streams.
+func (f *farm) set(node netip.Addr, well bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down[node] = !well
+	if told := f.told[node]; told != nil {
+		close(told)
+	}
+	f.told[node] = make(chan struct{})
+}
+
+// state is a node's health, and what is closed when that changes.
+func (f *farm) state(node netip.Addr) (well bool, told <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.told[node] == nil {
+		f.told[node] = make(chan struct{})
+	}
+	return !f.down[node], f.told[node]
+}
+
+// serve answers requests on one connection until the client closes it.
+func (f *farm) serve(ctx context.Context, c net.Conn) {
+	end := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer end()
+	defer c.Close()
+	node := c.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	in := bufio.NewReaderSize(c, 512)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		keep := strings.Contains(line, "HTTP/1.1")
+		stream, pace := strings.Contains(line, "/watch"), heartbeat
+		if _, asked, ok := strings.Cut(line, "heartbeat="); ok {
+			asked, _, _ = strings.Cut(asked, " ")
+			if d, err := time.ParseDuration(asked); err == nil {
+				pace = d
+			}
+		}
+		for {
+			header, err := in.ReadSlice('\n')
+			if err != nil {
+				return
+			}
+			if len(bytes.TrimSpace(header)) == 0 {
+				break
+			}
+			keep = keep && !bytes.Equal(bytes.ToLower(bytes.TrimSpace(header)), []byte("connection: close"))
+		}
+		if stream {
+			f.stream(c, node, pace)
+			return
+		}
+		f.answers.Add(1)
+		well, _ := f.state(node)
+		if _, err := c.Write([]byte(page(well, keep))); err != nil || !keep {
+			return
+		}
+	}
+}
+
+// page is a whole answer as an agent gives it.
+func page(well, keep bool) string {
+	status, body, health := "200 OK", "Health: 100\nMeasured Health: 100\n", 100
+	if !well {
+		status, body, health = "503 Service Unavailable", "Health: 0\nMeasured Health: 0\n", 0
+	}
+	connection := "keep-alive"
+	if !keep {
+		connection = "close"
+	}
+	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: text/plain\r\nX-Health: %d\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s",
+		status, health, len(body), connection, body)
+}
+
+// stream writes the node's health at once and at every change, and a heartbeat.
+func (f *farm) stream(c net.Conn, node netip.Addr, pace time.Duration) {
+	f.streams.Add(1)
+	defer f.streams.Add(-1)
+	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %g\r\nConnection: close\r\n\r\n", pace.Seconds()); err != nil {
+		return
+	}
+	beat := time.NewTicker(pace)
+	defer beat.Stop()
+	for seq := 1; ; seq++ {
+		well, told := f.state(node)
+		health := 0
+		if well {
+			health = 100
+		}
+		if _, err := fmt.Fprintf(c, "id: farm-%d\nevent: health\ndata: {\"service\":\"webapp\",\"health\":%d,\"measured\":%d,\"forced\":null,\"reason\":\"measured\",\"at\":%q}\n\n",
+			seq, health, health, time.Now().UTC().Format(time.RFC3339Nano)); err != nil {
+			return
+		}
+		for waiting := true; waiting; {
+			select {
+			case <-told:
+				waiting = false
+			case <-beat.C:
+				if _, err := c.Write([]byte(": heartbeat\n\n")); err != nil {
+					return
+				}
+			}
+		}
+	}
+}

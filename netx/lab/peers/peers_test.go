@@ -1,0 +1,243 @@
+//go:build bench
+
+// Package peers measures what it costs to watch real servers and keep the kernel's table, for lb and for keepalived in one run, and what their
+// restarts cost. scripts/bench peers runs it where IPVS is real, and docs/performance.md says what came out.
+package peers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/lab/labtest"
+)
+
+const (
+	patience = 3 * time.Minute
+	// settleTime is left alone after the last real server is known, measureTime is measured.
+	settleTime  = 5 * time.Second
+	measureTime = 15 * time.Second
+	// reactions are how many times a real server falls ill, one after the other.
+	reactions = 21
+	// lookEvery is the time between two looks at the kernel's table while a reaction is waited for.
+	lookEvery = time.Millisecond
+)
+
+// ground is where the watchers are measured: a load balancer, and a host with all real servers.
+type ground struct {
+	load  *lab.Host
+	farm  *farm
+	table ipvs.Table
+}
+
+func newGround(t *testing.T) *ground {
+	t.Helper()
+	l, err := lab.New(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	sw := labtest.Switch(t, l, "private")
+	g := &ground{load: labtest.Host(t, l, sw, "load01", "10.0.0.254/24")}
+	g.farm = startFarm(t, labtest.Host(t, l, sw, "farm", "10.0.0.1/24"))
+	if err := g.load.Route(netip.MustParsePrefix(farmNet), netip.MustParseAddr("10.0.0.1")); err != nil {
+		t.Fatal(err)
+	}
+	g.table = openTable(t, g.load)
+	return g
+}
+
+// weights gives the weight of every real server in the kernel; one that is not there has none.
+func (g *ground) weights(t *testing.T) map[netip.Addr]int {
+	t.Helper()
+	services, err := g.table.Dump(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := map[netip.Addr]int{}
+	for _, s := range services {
+		for _, d := range s.Destinations {
+			now[d.Address] = int(d.Weight)
+		}
+	}
+	return now
+}
+
+// full waits until every real server has its weight.
+func (g *ground) full(t *testing.T, nodes int) {
+	t.Helper()
+	labtest.Eventually(t, patience, fmt.Sprintf("%d real servers in the kernel", nodes), func() (bool, string) {
+		up := 0
+		for _, w := range g.weights(t) {
+			if w == 100 {
+				up++
+			}
+		}
+		return up == nodes, fmt.Sprint(up)
+	})
+}
+
+// figures are those of one watcher.
+type figures struct {
+	processor float64 // of a core
+	checks    float64 // answers of the farm a second
+	resident  int     // bytes
+}
+
+// perCheck is processor time for one check.
+func (f figures) perCheck() time.Duration {
+	if f.checks == 0 {
+		return 0
+	}
+	return time.Duration(f.processor / f.checks * float64(time.Second))
+}
+
+// measure runs one watcher for a while, with nothing happening.
+func (g *ground) measure(t *testing.T, w watcher, nodes int, interval time.Duration) figures {
+	t.Helper()
+	p := w.start(t, g.load, onTheFarm(nodes), interval)
+	defer g.end(t, p)
+	g.full(t, nodes)
+	<-time.After(settleTime)
+	before, answered, begun := costOf(t, p), g.farm.answers.Load(), time.Now()
+	<-time.After(measureTime)
+	after, checks, took := costOf(t, p), g.farm.answers.Load()-answered, time.Since(begun)
+	return figures{
+		processor: float64(after.processor-before.processor) / float64(took),
+		checks:    float64(checks) / took.Seconds(), resident: after.resident,
+	}
+}
+
+// end ends a watcher and clears the kernel's table.
+func (g *ground) end(t *testing.T, p *lab.Process) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := p.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := g.load.Run(ctx, "ipvsadm", "-C"); err != nil {
+		t.Error(err)
+	}
+}
+
+// react measures how long after a real server's illness the kernel sends it nothing more, some times, in order of length.
+func (g *ground) react(t *testing.T, w watcher, nodes int, interval time.Duration) []time.Duration {
+	t.Helper()
+	p := w.start(t, g.load, onTheFarm(nodes), interval)
+	defer g.end(t, p)
+	g.full(t, nodes)
+	var took []time.Duration
+	for n := range reactions {
+		node := address(n * nodes / reactions)
+		<-time.After(interval * time.Duration(n) / reactions) // at another moment of the interval each time
+		begun := time.Now()
+		g.farm.set(node, false)
+		for g.weights(t)[node] != 0 {
+			if time.Since(begun) > patience {
+				t.Fatalf("%s: %s still has weight after %s", w.name, node, patience)
+			}
+			<-time.After(lookEvery)
+		}
+		took = append(took, time.Since(begun))
+		g.farm.set(node, true)
+		g.full(t, nodes)
+	}
+	slices.Sort(took)
+	return took
+}
+
+// TestWatching prints what it costs to watch 100, 500 and 2000 real servers, each once a second, and how soon an illness is in the kernel.
+func TestWatching(t *testing.T) {
+	g := newGround(t)
+	r := newReport(t)
+	for _, nodes := range []int{100, 500, 2000} {
+		r.line("%d real servers, watched for %s after %s of rest, interval 1s", nodes, measureTime, settleTime)
+		var keepalived figures
+		for i, w := range watchers {
+			f := g.measure(t, w, nodes, time.Second)
+			if i == 0 {
+				keepalived = f
+			}
+			r.line("  %-12s %6.2f %% of a core, %7.1f checks/s, %8s a check, %5.1f MiB resident   processor %s, a check %s, memory %s of keepalived's",
+				w.name, 100*f.processor, f.checks, f.perCheck().Round(time.Microsecond), float64(f.resident)/(1<<20),
+				ratio(f.processor, keepalived.processor), ratio(float64(f.perCheck()), float64(keepalived.perCheck())),
+				ratio(float64(f.resident), float64(keepalived.resident)))
+		}
+	}
+}
+
+// TestReaction prints how soon an illness is in the kernel, and what keepalived costs at the interval at which it is as fast as streams.
+func TestReaction(t *testing.T) {
+	const nodes = 100
+	g := newGround(t)
+	r := newReport(t)
+	r.line("%d real servers; from a real server's illness to its weight of 0 in the kernel, %d times", nodes, reactions)
+	for _, w := range watchers {
+		took := g.react(t, w, nodes, time.Second)
+		r.line("  %-12s interval 1s      median %8s, least %8s, most %8s", w.name, took[len(took)/2].Round(100*time.Microsecond),
+			took[0].Round(100*time.Microsecond), took[len(took)-1].Round(100*time.Microsecond))
+	}
+	const quick = 10 * time.Millisecond
+	took := g.react(t, watchers[0], nodes, quick)
+	f := g.measure(t, watchers[0], nodes, quick)
+	r.line("  %-12s interval %-7s median %8s, least %8s, most %8s   %6.2f %% of a core, %.0f checks/s of the %.0f that this asks for",
+		watchers[0].name, quick, took[len(took)/2].Round(100*time.Microsecond), took[0].Round(100*time.Microsecond), took[len(took)-1].Round(100*time.Microsecond),
+		100*f.processor, f.checks, nodes/quick.Seconds())
+	streams := g.measure(t, watchers[2], nodes, time.Second)
+	r.line("  %-12s interval 1s      %6.2f %% of a core: %s of that", watchers[2].name, 100*streams.processor, ratio(streams.processor, f.processor))
+}
+
+func ratio(a, b float64) string {
+	if b == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", a/b)
+}
+
+// report is where the figures go: the test's output, and the file that LB_BENCH_OUT names.
+type report struct {
+	t    *testing.T
+	file *os.File
+}
+
+func newReport(t *testing.T) *report {
+	t.Helper()
+	r := &report{t: t}
+	out := cmp.Or(os.Getenv("LB_BENCH_OUT"), os.Getenv("LAB_OUT"))
+	if out == "" {
+		return r
+	}
+	file, err := os.OpenFile(out+"/peers.txt", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	r.file = file
+	return r
+}
+
+func (r *report) line(format string, args ...any) {
+	r.t.Helper()
+	text := strings.TrimRight(fmt.Sprintf(format, args...), " ")
+	fmt.Println(text)
+	if r.file == nil {
+		return
+	}
+	if _, err := fmt.Fprintln(r.file, text); err != nil {
+		r.t.Error(err)
+	}
+}

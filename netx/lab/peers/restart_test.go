@@ -1,0 +1,163 @@
+//go:build bench
+
+package peers
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/lab/talk"
+)
+
+const (
+	restarts = 3
+	rate     = 50 // new connections a second
+	mark     = 7  // the stage's
+)
+
+// TestRestart prints what a restart costs under load: how long the kernel had nobody to send requests to, and how many of them failed.
+// The stage's lb has set the marks, which all of the programs need, and made the real servers ready.
+func TestRestart(t *testing.T) {
+	s, err := talk.New(t.Context(), slog.New(slog.DiscardHandler), talk.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	table := openTable(t, s.Load)
+	var nodes []netip.Addr
+	for _, app := range s.Apps {
+		nodes = append(nodes, app.Address)
+	}
+	if err := s.Balancer.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	serving(t, table, len(nodes))
+	r := newReport(t)
+	r.line("%d restarts of each under %d new connections a second, three real servers", restarts, rate)
+
+	r.restart(t, "lb", s, table, func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) })
+	must(t, s.Balancer.Stop())
+	for _, w := range []watcher{{"keepalived", startKeepalived}, {"ldirectord", startLdirectord}} {
+		labtest.Run(t, s.Load, "ipvsadm", "-C")
+		start := func() func() {
+			p := w.start(t, s.Load, []service{{mark, nodes}}, time.Second)
+			return func() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				must(t, p.Stop(ctx))
+			}
+		}
+		stop := start()
+		serving(t, table, len(nodes))
+		r.restart(t, w.name, s, table, func() { stop() }, func() { stop = start() })
+		stop()
+	}
+}
+
+// restart measures the restarts of one program that runs.
+func (r *report) restart(t *testing.T, name string, s *talk.Scenario, table ipvs.Table, stop, start func()) {
+	t.Helper()
+	traffic := s.StartTraffic(t.Context(), rate)
+	gaps := watchGaps(table)
+	for range restarts {
+		answered := traffic.Counts().Answered
+		labtest.Eventually(t, patience, "requests are answered", func() (bool, string) {
+			return traffic.Counts().Answered > answered+rate, ""
+		})
+		stop()
+		start()
+		serving(t, table, len(s.Apps))
+	}
+	counts := traffic.Stop()
+	empty := gaps()
+	r.line("  %-12s the kernel had nobody to send requests to for %8s, %4d of %d requests failed, the slowest answer took %s",
+		name, empty.Round(time.Millisecond), counts.Failed, counts.Failed+counts.Answered, counts.Slowest.Round(time.Millisecond))
+}
+
+// serving waits until all real servers have weight.
+func serving(t *testing.T, table ipvs.Table, nodes int) {
+	t.Helper()
+	labtest.Eventually(t, patience, "all real servers have weight", func() (bool, string) {
+		return weighty(table) == nodes, ""
+	})
+}
+
+// weighty counts the real servers that may get new connections.
+func weighty(table ipvs.Table) int {
+	services, err := table.Dump(context.Background())
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, s := range services {
+		for _, d := range s.Destinations {
+			if s.Mark == mark && d.Weight > 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// watchGaps adds up for how long no real server has weight, until the function that it returns is called.
+func watchGaps(table ipvs.Table) func() time.Duration {
+	var empty time.Duration
+	var watching sync.WaitGroup
+	done := make(chan struct{})
+	watching.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		last := time.Now()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			none, now := weighty(table) == 0, time.Now()
+			if none {
+				empty += now.Sub(last)
+			}
+			last = now
+		}
+	})
+	return func() time.Duration {
+		close(done)
+		watching.Wait()
+		return empty
+	}
+}
+
+// openTable opens a host's table for reading.
+func openTable(t *testing.T, h *lab.Host) ipvs.Table {
+	t.Helper()
+	var table ipvs.Table
+	err := h.Do(func() error {
+		kernel, err := ipvs.NewKernel()
+		table = kernel
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = table.Close() })
+	return table
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
