@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"flag"
-	"net"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -44,11 +45,7 @@ func scripts(dir string) testscript.Params {
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			port, err := freePort()
-			if err != nil {
-				return err
-			}
-			env.Setenv("PORT", port)
+			env.Setenv("LISTEN", freeAddress())
 			env.Setenv("USER", "ann")
 			env.Setenv("SUDO_USER", "ann")
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would keep each process for a second
@@ -63,15 +60,11 @@ func scripts(dir string) testscript.Params {
 	}
 }
 
-// freePort returns a port of 127.0.0.1 that nobody listens on.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+// freeAddress is an address that nobody listens on, or will: one of loopback's own network, which nothing picks for itself, with a port
+// below those that the kernel gives out.
+func freeAddress() string {
+	n := rand.Uint32()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(1 + n%254), byte(n >> 8), byte(1 + n>>16%254)}), 9293).String()
 }
 
 // scriptStatus runs a command and compares its exit status: status N command [args...].

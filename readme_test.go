@@ -21,7 +21,7 @@ func TestReadme(t *testing.T) {
 	t.Cleanup(heartbeat.Close) // the script goes on when this function has returned
 	// The one thing that is not as the README has it: ports and paths, since others may use these on this machine.
 	here := strings.NewReplacer("localhost:3000", strings.TrimPrefix(heartbeat.URL, "http://"))
-	agent := "\n[agent]\nlisten = \"127.0.0.1:$PORT\"\ncontrol = \"$WORK/agent.sock\"\ndata_dir = \"$WORK/data\"\n"
+	agent := "\n[agent]\nlisten = \"$LISTEN\"\ncontrol = \"$WORK/agent.sock\"\ndata_dir = \"$WORK/data\"\n"
 
 	var script, wanted strings.Builder
 	script.WriteString("env LB_CONFIG=lb.toml\nfill lb.toml\nexec lb agent &agent&\nawait 'Health: 100' lb ctl status webapp\n")

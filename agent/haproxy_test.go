@@ -2,7 +2,9 @@ package agent
 
 import (
 	"io"
+	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,15 +12,12 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// freeAddress is an address of 127.0.0.1 that nobody listens on.
+// freeAddress is an address that nobody listens on, or will: one of loopback's own network, which nothing picks for itself, with a port
+// below those that the kernel gives out.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	n := rand.Uint32()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(1 + n%254), byte(n >> 8), byte(1 + n>>16%254)}), 9300).String()
 }
 
 // agentCheck asks as HAProxy does.

@@ -4,6 +4,7 @@ package peers
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -46,7 +47,8 @@ func TestRestart(t *testing.T) {
 	r := newReport(t)
 	r.line("%d restarts of each under %d new connections a second, three real servers", restarts, rate)
 
-	r.restart(t, "lb", s, table, func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) })
+	b := &bouncer{"lb", func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) }}
+	r.line("%s", b.restart(t, s, table))
 	must(t, s.Balancer.Stop())
 	for _, w := range []watcher{{"keepalived", startKeepalived}, {"ldirectord", startLdirectord}} {
 		labtest.Run(t, s.Load, "ipvsadm", "-C")
@@ -60,13 +62,20 @@ func TestRestart(t *testing.T) {
 		}
 		stop := start()
 		serving(t, table, len(nodes))
-		r.restart(t, w.name, s, table, func() { stop() }, func() { stop = start() })
+		b := &bouncer{w.name, func() { stop() }, func() { stop = start() }}
+		r.line("%s", b.restart(t, s, table))
 		stop()
 	}
 }
 
-// restart measures the restarts of one program that runs.
-func (r *report) restart(t *testing.T, name string, s *talk.Scenario, table ipvs.Table, stop, start func()) {
+// bouncer is a program that runs, and can be stopped and started again.
+type bouncer struct {
+	name        string
+	stop, start func()
+}
+
+// restart measures its restarts.
+func (b *bouncer) restart(t *testing.T, s *talk.Scenario, table ipvs.Table) string {
 	t.Helper()
 	traffic := s.StartTraffic(t.Context(), rate)
 	gaps := watchGaps(table)
@@ -75,14 +84,14 @@ func (r *report) restart(t *testing.T, name string, s *talk.Scenario, table ipvs
 		labtest.Eventually(t, patience, "requests are answered", func() (bool, string) {
 			return traffic.Counts().Answered > answered+rate, ""
 		})
-		stop()
-		start()
+		b.stop()
+		b.start()
 		serving(t, table, len(s.Apps))
 	}
 	counts := traffic.Stop()
 	empty := gaps()
-	r.line("  %-12s the kernel had nobody to send requests to for %8s, %4d of %d requests failed, the slowest answer took %s",
-		name, empty.Round(time.Millisecond), counts.Failed, counts.Failed+counts.Answered, counts.Slowest.Round(time.Millisecond))
+	return fmt.Sprintf("  %-12s the kernel had nobody to send requests to for %8s, %4d of %d requests failed, the slowest answer took %s",
+		b.name, empty.Round(time.Millisecond), counts.Failed, counts.Failed+counts.Answered, counts.Slowest.Round(time.Millisecond))
 }
 
 // serving waits until all real servers have weight.
