@@ -1,8 +1,7 @@
 // Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, and keeps the
 // kernel's IPVS table and marking rules as they should be.
 //
-// Not here yet: /metrics and streams over HTTP, cluster up and down files, downpage, interpol,
-// active/passive.
+// Not here yet: /metrics and streams over HTTP, interpol.
 package balancer
 
 import (
@@ -158,6 +157,7 @@ func (b *Balancer) reloads(ctx context.Context) {
 // withoutKeys is what takes a restart to change.
 func withoutKeys(b config.Balancer) config.Balancer {
 	b.Access = config.Access{ControlGroup: b.ControlGroup}
+	b.OverrideDir = ""
 	return b
 }
 

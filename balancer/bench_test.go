@@ -80,7 +80,8 @@ func webapp(name string, m uint32, nodes ...int) config.Cluster {
 	c := config.Cluster{
 		Name: name, Mark: m, Scheduler: "wlc", Forwarding: config.IPIP, CheckInterval: 2 * time.Second, CheckTimeout: time.Second,
 		Rise: 1, Fall: 2, DrainTimeout: time.Minute,
-		VIPs: []config.VIP{{Address: addr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{uint16(m)}}},
+		Weights: config.Weights{Mode: config.ActiveActive, AllDown: config.RefuseAll, Downpage: config.Downpage{Address: addr("169.254.254.254")}},
+		VIPs:    []config.VIP{{Address: addr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{uint16(m)}}},
 	}
 	for _, n := range nodes {
 		c.Nodes = append(c.Nodes, config.Node{Address: addr(fmt.Sprintf("10.0.0.%d", n)), Port: 9293, Path: "/" + name + "/status"})

@@ -23,6 +23,7 @@ type cluster struct {
 	group   decide.Group
 	verdict decide.Verdict
 	file    decide.File                  // what an operator says about all nodes by a file
+	plight  plight                       // as last logged
 	stale   bool                         // a node was decided anew since the nodes were last settled together
 	members []decide.Member              // room for settle, kept between calls
 	start   *start                       // waiting for readings; nil when none is under way
@@ -65,62 +66,6 @@ type outcome struct {
 	err     error
 }
 
-// settings are what the cluster's config says about weights.
-func (c *cluster) settings() decide.Settings {
-	return decide.Settings{
-		Rise: c.cfg.Rise, Fall: c.cfg.Fall, RampUp: c.cfg.RampUpTime, MaxWeight: c.cfg.MaxWeight,
-		// Every node is asked once an interval: who is well when the first one gets weight has answered often enough by then.
-		Settle: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
-	}
-}
-
-// policy is what the cluster's config says about its nodes together.
-func (c *cluster) policy() decide.Policy {
-	return decide.Policy{}
-}
-
-// input is what a decision about the node is made from when only time has passed.
-func (c *cluster) input(n *node) decide.Input {
-	return decide.Input{Settings: c.settings(), Pool: c.pool, File: c.file, Drain: n.drain}
-}
-
-// weigh decides a node's own weight anew, with a reading or because time has passed. It tells whether that changed. What it makes
-// of the cluster is for settle.
-func (c *cluster) weigh(now time.Time, n *node, r *decide.Reading) bool {
-	before, in := n.own.weight, c.input(n)
-	n.own.in = in
-	in.Reading = r
-	n.state, n.own.weight, n.own.steps = decide.Next(now, in, n.state)
-	c.stale = true
-	return n.own.weight != before
-}
-
-// pass decides anew what depends on time, or on what has changed beside the readings.
-func (c *cluster) pass(now time.Time) {
-	for _, n := range c.nodes {
-		if !n.state.Steady() || n.own.in != c.input(n) {
-			c.weigh(now, n, nil)
-		}
-	}
-	if c.stale || !c.group.Suspect.IsZero() {
-		c.settle(now)
-	}
-}
-
-// settle decides about the nodes together, and brings the pool up to date with their weights.
-func (c *cluster) settle(now time.Time) {
-	c.members = c.members[:0]
-	for _, n := range c.nodes {
-		c.members = append(c.members, decide.Member{Address: n.cfg.Address, Weight: n.own.weight, Steps: n.own.steps, State: &n.state})
-	}
-	c.group, c.verdict = decide.Settle(now, c.policy(), c.group, c.members)
-	for i, n := range c.nodes {
-		n.weight, n.steps = c.members[i].Weight, c.members[i].Steps
-	}
-	c.pool = c.pool.Next(now, c.running, c.verdict.Total)
-	c.stale = false
-}
-
 // known tells whether every node has been asked at least once.
 func (c *cluster) known() bool {
 	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return !n.state.Seen })
@@ -152,7 +97,7 @@ func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 			if s.Mark == c.mark() {
 				weights[d.Address] = int(d.Weight)
 			}
-			if s.Mark == c.mark() && d.Weight > 0 {
+			if s.Mark == c.mark() && d.Weight > 0 && !c.isPage(d) {
 				c.pool = decide.Settled(now, c.settings())
 			}
 		}
@@ -189,7 +134,11 @@ func (c *cluster) services(now time.Time, table []ipvs.Service) []ipvs.Service {
 		}
 		services = append(services, s)
 	}
-	services = append(services, c.relayed(services)...)
+	relays := c.relayed(services)
+	for i, s := range services {
+		services[i].Destinations = append(s.Destinations, c.lastResort(s.Family)...)
+	}
+	services = append(services, relays...)
 	c.keepLeavers(now, services, table)
 	return services
 }
@@ -203,7 +152,7 @@ func (c *cluster) keepLeavers(now time.Time, services, table []ipvs.Service) {
 				continue
 			}
 			for _, d := range s.Destinations {
-				if d.Port == 0 && c.node(d.Address) != nil {
+				if d.Port == 0 && c.node(d.Address) != nil || c.verdict.Downpage && c.isPage(d) {
 					continue
 				}
 				id := netip.AddrPortFrom(d.Address, d.Port)

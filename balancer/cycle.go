@@ -28,8 +28,10 @@ func (e *engine) cycle(ctx context.Context) {
 	}
 	e.applyDrains(now)
 	e.adoptRunning(now)
+	e.readFiles()
 	for _, c := range e.clusters {
 		c.pass(now)
+		e.sayPlight(c)
 	}
 	wanted, owned := e.wanted(now)
 	p := plan.Make(wanted, e.actual, owned)
@@ -142,6 +144,9 @@ func (e *engine) report(done plan.Plan, drift map[plan.Object]bool) {
 			if op.Kind == plan.PutDestination || op.Kind == plan.DeleteDestination {
 				attrs = append(attrs, "node", plan.Name(op.Destination), "weight", op.Destination.Weight)
 				cause = "not in the config"
+			}
+			if c.isPage(op.Destination) {
+				cause = c.pageCause()
 			}
 			if n := c.node(op.Destination.Address); n != nil {
 				cause = n.why()

@@ -42,6 +42,7 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 			c.adopt(now, e.actual)
 		}
 	}
+	e.readFiles()
 	e.pollOnce(ctx)
 	out := &printer{w: w}
 	for _, op := range plan.Marks(markRules(cfg.Clusters), rules) {

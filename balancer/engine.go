@@ -93,6 +93,8 @@ type engine struct {
 
 	location     string // [balancer] location and relay_address, for other data centres
 	relayAddress netip.Addr
+
+	overrides overrides
 }
 
 // place is where a node belongs.
@@ -111,7 +113,7 @@ func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
 		news: make(chan watch.News, 256), asks: make(chan func(context.Context)), done: make(chan struct{}),
-		retired: map[ipvs.Mark]retirement{},
+		retired: map[ipvs.Mark]retirement{}, overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -125,6 +127,7 @@ func newEngine(o Options) *engine {
 // configure makes the first clusters. Nothing is started.
 func (e *engine) configure(cfg *config.Config) {
 	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
+	e.overrides.dir = cfg.Balancer.OverrideDir
 	for _, c := range cfg.Clusters {
 		n := &cluster{cfg: c}
 		n.setNodes(c.Nodes, decide.State{})

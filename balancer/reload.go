@@ -52,6 +52,7 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config) error {
 		e.dismiss(c)
 	}
 	e.clusters = next
+	e.overrides.dir = cfg.Balancer.OverrideDir
 	e.sort()
 	for _, c := range next {
 		if c.running {

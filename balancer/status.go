@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
 
@@ -21,14 +22,18 @@ type Status struct {
 
 // ClusterStatus is a cluster as the balancer describes it in JSON.
 type ClusterStatus struct {
-	Name           string       `json:"name"`
-	Mark           uint32       `json:"mark"`
-	RelayMark      uint32       `json:"relay_mark,omitempty"` // of what comes from other data centres; 0: nothing is to
-	Scheduler      string       `json:"scheduler"`
-	Running        bool         `json:"running"`
-	CombinedWeight int          `json:"combined_weight"` // of the nodes in the kernel's table; 0 unless Running
-	Nodes          []NodeStatus `json:"nodes"`           // in the config's order, then those that drain
-	LastError      string       `json:"last_error"`      // what is wrong with the kernel now; "" when nothing
+	Name           string         `json:"name"`
+	Mark           uint32         `json:"mark"`
+	RelayMark      uint32         `json:"relay_mark,omitempty"` // of what comes from other data centres; 0: nothing is to
+	Scheduler      string         `json:"scheduler"`
+	Running        bool           `json:"running"`
+	Mode           config.Mode    `json:"mode"`            // active_active or active_passive
+	AllDown        config.AllDown `json:"all_down"`        // what happens when no node has weight
+	Notice         string         `json:"notice"`          // what is out of the ordinary, in a sentence; "" when nothing
+	Downpage       *NodeStatus    `json:"downpage"`        // null: the kernel's table has not got it
+	CombinedWeight int            `json:"combined_weight"` // of the nodes in the kernel's table; 0 unless Running, and when none is well but AllDown gives weights
+	Nodes          []NodeStatus   `json:"nodes"`           // in the config's order, then those that drain
+	LastError      string         `json:"last_error"`      // what is wrong with the kernel now; "" when nothing
 }
 
 // NodeStatus is a node of a cluster as the balancer describes it in JSON.
@@ -106,6 +111,7 @@ func (e *engine) publish(now time.Time) {
 func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 	s := ClusterStatus{
 		Name: c.cfg.Name, Mark: c.cfg.Mark, Scheduler: c.cfg.Scheduler, Running: c.running, Nodes: []NodeStatus{},
+		Mode: c.cfg.Mode, AllDown: c.cfg.AllDown, Notice: c.notice(),
 		LastError: troubles(e.trouble, c.trouble, e.markTrouble),
 	}
 	if c.cfg.Relay.Enabled {
@@ -149,6 +155,10 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 
 // add adds what the kernel says about a destination. The kernel's figures of one that it has in two services are summed up, but for the weight.
 func (s *ClusterStatus) add(now time.Time, c *cluster, d ipvs.Destination) {
+	if c.isPage(d) {
+		s.addPage(c, d)
+		return
+	}
 	address := d.Address.String()
 	i := slices.IndexFunc(s.Nodes, func(n NodeStatus) bool { return d.Port == 0 && n.Address == address })
 	if i < 0 {
@@ -156,7 +166,7 @@ func (s *ClusterStatus) add(now time.Time, c *cluster, d ipvs.Destination) {
 		s.Nodes = append(s.Nodes, leaver(now, c, d))
 	}
 	n, weight := &s.Nodes[i], int(d.Weight)
-	if s.Running && n.KernelWeight == nil {
+	if s.Running && !c.desperate() && n.KernelWeight == nil {
 		s.CombinedWeight += weight
 	}
 	n.KernelWeight = &weight

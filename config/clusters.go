@@ -53,6 +53,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		MinHealthy:   int(d.integer("min_healthy", defaultMinHealthy, 0, streakMost)),
 		Autostart:    d.boolean("autostart", defaultAutostart),
 		Watch:        Watching(d.str("watch", string(defaultWatch))),
+		Weights:      l.weights(d),
 	}
 	c.CheckInterval, c.CheckTimeout = pace(d, "check_interval", "check_timeout", defaultCheckInterval, defaultCheckTimeoutFor)
 	if !slices.Contains(Schedulers, c.Scheduler) {
@@ -82,6 +83,9 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	nodes := d.tables("nodes")
 	for _, n := range nodes {
 		node := readNode(n, name)
+		if node.Priority != 0 && c.Mode != ActivePassive {
+			l.warn(n, "priority", "has no effect without mode = \"active_passive\"", "add that to the cluster, or remove the priority")
+		}
 		for j, other := range c.Nodes {
 			if node.Address.IsValid() && node.Address == other.Address {
 				n.mistake("address", "is also that of "+nodes[j].place()+
@@ -94,6 +98,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		required(d, "nodes", `a cluster without nodes answers nobody: nodes = [ { address = "10.0.0.1" } ]`)
 	}
 	c.Relay = l.relay(d, c)
+	l.lastResort(d, c)
 	d.done()
 	families(c, vips, nodes)
 	return c
@@ -181,6 +186,9 @@ func readNode(d *decoder, cluster string) Node {
 		Address: address(d, "10.0.0.1"),
 		Port:    uint16(d.integer("port", defaultNodePort, 1, math.MaxUint16)),
 		Path:    d.str("path", defaultNodePath(cluster)),
+
+		Priority:  int(d.integer("priority", defaultPriority, 0, math.MaxUint16)),
+		MaxWeight: int(d.integer("max_weight", defaultMaxWeight, 0, weightCap)),
 	}
 	_, err := url.ParseRequestURI(n.Path)
 	if d.has("path") && (err != nil || n.Path[0] != '/' || strings.ContainsAny(n.Path, " #")) {
@@ -193,12 +201,21 @@ func readNode(d *decoder, cluster string) Node {
 // address reads a unicast IP address, without a zone or prefix length.
 func address(d *decoder, example string) netip.Addr {
 	const key = "address"
-	fix := "write an IPv4 or IPv6 address such as " + example
-	s := d.str(key, "")
 	if !d.has(key) {
-		d.missing(key, fix)
+		d.asked[key] = true
+		d.missing(key, addressFix+example)
 		return netip.Addr{}
 	}
+	return unicast(d, key, example)
+}
+
+// addressFix is how to write an address.
+const addressFix = "write an IPv4 or IPv6 address such as "
+
+// unicast reads the address at key.
+func unicast(d *decoder, key, example string) netip.Addr {
+	fix := addressFix + example
+	s := d.str(key, "")
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil && strings.Contains(s, "/"):

@@ -85,6 +85,7 @@ type Balancer struct {
 	Control string // path of the Unix socket for changes
 	DataDir string // folder for drains and the record of who drained what
 	Access
+	OverrideDir  string     // folder of the folders up and down, whose files overrule what the nodes of a cluster answer
 	SetSysctls   bool       // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
 	Location     string     // the data centre that it stands in; "" has no name
 	RelayAddress netip.Addr // that other data centres send packets to; invalid is the one that they ask
@@ -109,6 +110,7 @@ type Cluster struct {
 	VIPs          []VIP
 	Nodes         []Node
 	Relay         Relay
+	Weights
 }
 
 // Relay says how a cluster takes packets that balancers of other data centres send it: they get a mark of their own, whose service has
@@ -162,6 +164,9 @@ type Node struct {
 	Address netip.Addr
 	Port    uint16 // of the agent
 	Path    string // of the health page, such as /webapp/status
+
+	Priority  int // in an active/passive cluster: the lowest comes first
+	MaxWeight int // cap on this node's weight, beside the cluster's; 0 is none
 }
 
 // Service returns the service of that name.

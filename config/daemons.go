@@ -34,12 +34,13 @@ func (l *loader) agent(d *decoder) Agent {
 // balancer reads [balancer].
 func (l *loader) balancer(d *decoder) Balancer {
 	b := Balancer{
-		Listen:     l.listen(d, "listen", defaultBalancerListen),
-		Control:    control(d, defaultBalancerControl),
-		Access:     access(d),
-		DataDir:    absolute(d, "data_dir", defaultBalancerDataDir),
-		SetSysctls: d.boolean("set_sysctls", defaultSetSysctls),
-		Location:   location(d, "location"), RelayAddress: relayAddress(d),
+		Listen:      l.listen(d, "listen", defaultBalancerListen),
+		Control:     control(d, defaultBalancerControl),
+		Access:      access(d),
+		DataDir:     absolute(d, "data_dir", defaultBalancerDataDir),
+		OverrideDir: absolute(d, "override_dir", defaultOverrideDir),
+		SetSysctls:  d.boolean("set_sysctls", defaultSetSysctls),
+		Location:    location(d, "location"), RelayAddress: relayAddress(d),
 	}
 	d.done()
 	return b

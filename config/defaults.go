@@ -24,6 +24,8 @@ const (
 
 	// The port of big_brother, for this machine alone: reads there are for operators and the cluster manager.
 	defaultBalancerListen = "127.0.0.1:9292"
+	// Beside the configuration, where an operator looks; a file there outlives a reboot, as a decision should, and lb only reads it.
+	defaultOverrideDir = "/etc/lb"
 	// The machine's settings are its administrator's; what is not safe is said at every start.
 	defaultSetSysctls = false
 	// Most services stand in one data centre, which needs no name.
@@ -54,6 +56,24 @@ const (
 	defaultRampUpTime = time.Minute
 	// No cap: the weight is the health.
 	defaultMaxWeight = 0
+	// What a load balancer is for.
+	defaultMode = ActiveActive
+	// Whoever has no server of last resort gets the truth: a refusal at once. The other policies send clients to nodes that do not answer.
+	defaultAllDown = RefuseAll
+	// big_brother's; it is in no network, so who wants the page puts the address on the balancer's or another machine's lo.
+	defaultDownpage = "169.254.254.254"
+	// No IPv6 address is as free of meaning as that.
+	defaultDownpage6 = ""
+	// Off: a rack that really dies takes many nodes with it, and to hold them then costs requests. Only the operator knows whether the
+	// balancer's own network is likelier to fail than that.
+	defaultSuspectShare = 0
+	// Longer than a switch or spanning tree takes to come back, and a cluster manager to move the service.
+	defaultSuspectTime = time.Minute
+	// Off: a weight that follows its node at once is never wrong for long.
+	defaultDeadBand = 0
+	defaultSlew     = 0
+	// All the same: the address decides.
+	defaultPriority = 0
 	// Most requests are over long before that, and a node that leaves the file should leave the kernel some day.
 	defaultDrainTimeout = 5 * time.Minute
 	// The last node that works is hardly ever meant; who means it says so.

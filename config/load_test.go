@@ -130,10 +130,17 @@ func TestEmptyFileGivesTheDefaults(t *testing.T) {
 	equal(t, cfg, &Config{
 		Path:     path,
 		Agent:    Agent{Listen: ":9293", Control: "/run/lb/agent.sock", DataDir: "/var/lib/lb/agent"},
-		Balancer: Balancer{Listen: "127.0.0.1:9292", Control: "/run/lb/balancer.sock", DataDir: "/var/lib/lb/balancer"},
+		Balancer: Balancer{Listen: "127.0.0.1:9292", Control: "/run/lb/balancer.sock", DataDir: "/var/lib/lb/balancer", OverrideDir: "/etc/lb"},
 	})
 	if w := cfg.Warnings(); len(w) != 1 || !strings.Contains(w[0].Problem, "neither services nor clusters") {
 		t.Errorf("warnings: %v", w)
+	}
+}
+
+// plainWeights are those of a cluster that says nothing about them.
+func plainWeights() Weights {
+	return Weights{
+		Mode: ActiveActive, AllDown: RefuseAll, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254")}, SuspectTime: time.Minute,
 	}
 }
 
@@ -151,7 +158,7 @@ func TestShortestClusterGetsTheDefaults(t *testing.T) {
 	want := Cluster{
 		Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 		CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
-		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, MinHealthy: 1, Autostart: false, Watch: WatchAuto,
+		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, MinHealthy: 1, Autostart: false, Watch: WatchAuto, Weights: plainWeights(),
 		VIPs:  []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Ports: []uint16{443}}},
 		Nodes: []Node{{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/webapp/status"}},
 	}
@@ -170,7 +177,7 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 		{
 			Name: "mail.example.com", Mark: 4294967295, Scheduler: "sh", Forwarding: NAT,
 			CheckInterval: 500 * time.Millisecond, CheckTimeout: 250 * time.Millisecond, Rise: 2, Fall: 3,
-			RampUpTime: time.Minute, MaxWeight: 50, MinHealthy: 1, Autostart: true, Watch: WatchPoll,
+			RampUpTime: time.Minute, MaxWeight: 50, MinHealthy: 1, Autostart: true, Watch: WatchPoll, Weights: plainWeights(),
 			VIPs: []VIP{
 				{Address: netip.MustParseAddr("192.0.2.25"), Protocol: "tcp", Ports: []uint16{25}},
 				{Address: netip.MustParseAddr("2001:db8::25"), Protocol: "sctp", Ports: []uint16{25}},
@@ -183,7 +190,7 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 		{
 			Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 			CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
-			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute, MinHealthy: 2, Watch: WatchAuto,
+			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute, MinHealthy: 2, Watch: WatchAuto, Weights: plainWeights(),
 			VIPs: []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{443, 80}}},
 			Nodes: []Node{
 				{Address: netip.MustParseAddr("10.0.0.1"), Port: 80, Path: "/webapp/status"},

@@ -42,6 +42,7 @@ type Joint struct {
 // Group is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
 type Group struct {
 	Suspect  time.Time // since when the balancer suspects itself; zero: it does not
+	Easing   time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
 	Believed time.Time // silence that began before is believed
 }
 
@@ -141,7 +142,12 @@ func suspect(now time.Time, rule SuspectRule, g Group, members []Member) (Group,
 		return g, release(members)
 	case !on:
 		g.Suspect = now
-	case !many, now.Sub(g.Suspect) >= rule.Limit:
+	case many:
+		g.Easing = time.Time{}
+	case g.Easing.IsZero():
+		g.Easing = now
+	}
+	if c.fallen == 0 || now.Sub(g.Suspect) >= rule.Limit || !g.Easing.IsZero() && now.Sub(g.Easing) >= rule.Window {
 		return Group{Believed: now}, release(members)
 	}
 	notice := fmt.Sprintf("%d of %d nodes with weight fell silent at once (suspect_share = %d): lb suspects its own network and holds their weights for %s at most",

@@ -1,0 +1,115 @@
+package balancer
+
+import (
+	"strings"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/override"
+)
+
+// overrides is what the engine remembers of the clusters' up and down files.
+type overrides struct {
+	dir     string          // "" is none
+	trouble string          // of reading them; "" when none
+	strays  map[string]bool // files that no cluster has, said already
+}
+
+// readFiles looks at the clusters' up and down files. What cannot be seen leaves a cluster as it was.
+func (e *engine) readFiles() {
+	if e.overrides.dir == "" {
+		return
+	}
+	files, err := override.Read(e.overrides.dir)
+	trouble := ""
+	if err != nil {
+		trouble = err.Error()
+	}
+	if trouble != e.overrides.trouble && trouble != "" {
+		e.log.Error("the clusters' up and down files cannot be read: those that were there before count on", "err", err)
+	}
+	e.overrides.trouble = trouble
+	for _, c := range e.clusters {
+		file, there := files[c.cfg.Name]
+		if !there && err != nil {
+			continue
+		}
+		if file != c.file {
+			e.sayFile(c, file)
+		}
+		c.file = file
+		delete(files, c.cfg.Name)
+	}
+	for name := range e.overrides.strays {
+		if _, still := files[name]; !still {
+			delete(e.overrides.strays, name)
+		}
+	}
+	for name, f := range files {
+		if !e.overrides.strays[name] {
+			e.overrides.strays[name] = true
+			e.log.Warn("an up or down file bears the name of no cluster and does nothing: rename or remove it",
+				"file", e.overrides.dir+"/"+fileWord(f)+"/"+name)
+		}
+	}
+}
+
+// sayFile logs that a cluster's file has come, gone or changed.
+func (e *engine) sayFile(c *cluster, f decide.File) {
+	attrs := []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}
+	if f.Kind == decide.NoFile {
+		e.log.Warn("the cluster's "+fileWord(c.file)+" file is gone: its nodes' own health counts again", attrs...)
+		return
+	}
+	e.log.Warn("the cluster has "+aFile(f)+" file: it counts in the place of its nodes' health", append(attrs, "cause", f.Reason)...)
+}
+
+func fileWord(f decide.File) string {
+	if f.Kind == decide.UpFile {
+		return "up"
+	}
+	return "down"
+}
+
+// aFile names the kind of a file with its article.
+func aFile(f decide.File) string {
+	if f.Kind == decide.UpFile {
+		return "an up"
+	}
+	return "a down"
+}
+
+// notice is what is out of the ordinary about the cluster as a whole.
+func (c *cluster) notice() string {
+	file := ""
+	if c.file.Kind != decide.NoFile {
+		file = strings.TrimSuffix("the cluster has "+aFile(c.file)+" file: "+c.file.Reason, ": ")
+	}
+	if !c.running {
+		return file
+	}
+	return troubles(file, c.verdict.Notice)
+}
+
+// sayPlight logs when a running cluster gets into a state that is out of the ordinary, and when it is out of it again.
+func (e *engine) sayPlight(c *cluster) {
+	now := plight{c.running && c.verdict.AllDown, c.running && !c.group.Suspect.IsZero()}
+	was := c.plight
+	c.plight = now
+	attrs := []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}
+	switch {
+	case now == was:
+	case now != plight{}:
+		e.log.Error("cluster in trouble", append(attrs, "cause", c.verdict.Notice)...)
+	case !c.running:
+	case was.suspect:
+		e.log.Warn("cluster out of trouble: what is silent now is believed to be down", attrs...)
+	default:
+		e.log.Info("cluster out of trouble: it has nodes with weight again", attrs...)
+	}
+}
+
+// plight is what is wrong with a running cluster as a whole.
+type plight struct {
+	allDown bool
+	suspect bool
+}

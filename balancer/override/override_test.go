@@ -1,0 +1,74 @@
+package override
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/balancer/decide"
+)
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir+"/down/web", "")
+	put(t, dir+"/down/both", "down")
+	put(t, dir+"/up/both", "up wins\n")
+	put(t, dir+"/up/long", strings.Repeat("long ", 1000))
+	put(t, dir+"/up/rude", "two\nlines\x1b[2J\xff")
+	put(t, dir+"/web", "not in a folder of its own")
+	if err := os.Symlink("nowhere", dir+"/up/dangling"); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(dir+"/down/fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files, err := Read(dir)
+	if err != nil {
+		t.Error(err)
+	}
+	long := files["long"].Reason
+	delete(files, "long")
+	if len(long) > reasonLength || !strings.HasSuffix(long, "…") {
+		t.Errorf("a long reason becomes %q", long)
+	}
+	want := map[string]decide.File{
+		"web":  {Kind: decide.DownFile},
+		"both": {Kind: decide.UpFile, Reason: "up wins"},
+		"rude": {Kind: decide.UpFile, Reason: "two lines [2J\ufffd"},
+		"fifo": {Kind: decide.DownFile},
+	}
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReadWithoutFolders(t *testing.T) {
+	files, err := Read(filepath.Join(t.TempDir(), "nowhere"))
+	if err != nil || len(files) != 0 {
+		t.Errorf("got %v, %v; want neither", files, err)
+	}
+}
+
+func TestReadSaysWhatItCannotSee(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir+"/down/web", "reason")
+	put(t, dir+"/up", "a file in the place of the folder")
+	files, err := Read(dir)
+	if err == nil || !strings.Contains(err.Error(), "read the up files of clusters") || files["web"].Kind != decide.DownFile {
+		t.Errorf("got %v, %v; want the down file, and an error about the folder up", files, err)
+	}
+}
