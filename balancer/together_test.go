@@ -72,7 +72,7 @@ func TestActivePassive(t *testing.T) {
 		b.fleet.set("10.0.0.1", 70)
 		b.turn()
 		b.want("7 wlc 10.0.0.1=70 10.0.0.2=0")
-		b.tell("web", "10.0.0.1", func(n *node) { n.drain = "disk" })
+		b.drain("10.0.0.1")
 		b.fleet.set("10.0.0.2", 60)
 		b.turn()
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=60")
@@ -195,7 +195,7 @@ func TestPoliciesWhenAllAreDown(t *testing.T) {
 				b.fleet.set("10.0.0.3", 80)
 				b.boot(c)
 				b.start("web")
-				b.tell("web", "10.0.0.3", func(n *node) { n.drain = "disk" })
+				b.drain("10.0.0.3")
 				b.fleet.set("10.0.0.1", silent)
 				b.turn()
 				b.fleet.set("10.0.0.2", silent)
@@ -317,4 +317,12 @@ func TestUpAndDownFiles(t *testing.T) {
 		b.turn()
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0")
 	})
+}
+
+// drain has an operator drain a node of the cluster web, whatever is left.
+func (b *bench) drain(address string) {
+	b.t.Helper()
+	if status, body := b.ordered("POST", "/cluster/web/drain/"+address+"?reason=disk&force=true"); status != 200 {
+		b.t.Fatalf("drain %s: %d %s", address, status, body)
+	}
 }

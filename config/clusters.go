@@ -81,19 +81,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		required(d, "vips", `name the virtual IPs: vips = [ { address = "203.0.113.7", ports = [443] } ]`)
 	}
 	nodes := d.tables("nodes")
-	for _, n := range nodes {
-		node := readNode(n, name)
-		if node.Priority != 0 && c.Mode != ActivePassive {
-			l.warn(n, "priority", "has no effect without mode = \"active_passive\"", "add that to the cluster, or remove the priority")
-		}
-		for j, other := range c.Nodes {
-			if node.Address.IsValid() && node.Address == other.Address {
-				n.mistake("address", "is also that of "+nodes[j].place()+
-					", and the kernel tells nodes of a cluster apart by their address alone", "remove one of them")
-			}
-		}
-		c.Nodes = append(c.Nodes, node)
-	}
+	c.Nodes = l.nodes(nodes, c)
 	if len(c.Nodes) == 0 && !d.faulty("nodes") {
 		required(d, "nodes", `a cluster without nodes answers nobody: nodes = [ { address = "10.0.0.1" } ]`)
 	}
@@ -102,6 +90,25 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	d.done()
 	families(c, vips, nodes)
 	return c
+}
+
+// nodes reads the entries of a cluster's nodes.
+func (l *loader) nodes(nodes []*decoder, c Cluster) []Node {
+	var all []Node
+	for _, n := range nodes {
+		node := readNode(n, c.Name)
+		if node.Priority != 0 && c.Mode != ActivePassive {
+			l.warn(n, "priority", "has no effect without mode = \"active_passive\"", "add that to the cluster, or remove the priority")
+		}
+		for j, other := range all {
+			if node.Address.IsValid() && node.Address == other.Address {
+				n.mistake("address", "is also that of "+nodes[j].place()+
+					", and the kernel tells nodes of a cluster apart by their address alone", "remove one of them")
+			}
+		}
+		all = append(all, node)
+	}
+	return all
 }
 
 // mark reads the fwmark, which no other cluster may have.

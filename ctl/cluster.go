@@ -97,6 +97,9 @@ func writeCluster(out io.Writer, s balancer.ClusterStatus) error {
 		running = "running"
 	}
 	fmt.Fprintf(out, "%s: %s, mark %d, %s, combined weight %d\n", s.Name, running, s.Mark, s.Scheduler, s.CombinedWeight)
+	if s.Notice != "" {
+		fmt.Fprintf(out, "notice: %s\n", s.Notice)
+	}
 	if s.LastError != "" {
 		fmt.Fprintf(out, "last error: %s\n", s.LastError)
 	}

@@ -45,6 +45,9 @@ func Why(ctx context.Context, out io.Writer, c *client.Client, cluster, node str
 		return err
 	}
 	found := false
+	if node == "" || state.Notice != "" {
+		writeTogether(out, state)
+	}
 	for _, n := range state.Nodes {
 		if node != "" && n.Address != node {
 			continue
@@ -58,6 +61,15 @@ func Why(ctx context.Context, out io.Writer, c *client.Client, cluster, node str
 		return &RefusedError{Text: fmt.Sprintf("cluster %s has no node %q: `lb ctl cluster status %s` shows those it has", cluster, node, cluster), NotFound: true}
 	}
 	return nil
+}
+
+// writeTogether prints what goes for all nodes of a cluster.
+func writeTogether(out io.Writer, s balancer.ClusterStatus) {
+	fmt.Fprintf(out, "%s: mode %s, all_down %s", s.Name, s.Mode, s.AllDown)
+	if s.Notice != "" {
+		fmt.Fprintf(out, "; %s", s.Notice)
+	}
+	fmt.Fprintln(out)
 }
 
 func writeWhy(out io.Writer, s balancer.ClusterStatus, n balancer.NodeStatus) error {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestWhy(t *testing.T) {
-	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"combined_weight":50,"last_error":"","nodes":[
+	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"mode":"active_active","all_down":"none","notice":"","combined_weight":50,"last_error":"","nodes":[
 		{"address":"10.0.0.1","weight":50,"kernel_weight":50,"state":"ramping","watched":"stream","active_connections":3,"inactive_connections":14,
 		 "steps":[{"name":"reading","in":100,"out":100,"reason":"the node answered X-Health 100"},{"name":"ramp-up","in":100,"out":50,"reason":"30s of 60s"}]},
 		{"address":"10.0.0.2","weight":0,"state":"unknown","steps":[{"name":"reading","in":0,"out":0,"reason":"no reading yet"}]}]}`
@@ -24,7 +24,7 @@ func TestWhy(t *testing.T) {
 	d := &daemon{answers: map[string]answer{"GET /cluster/web": {200, "", state}}}
 	c := d.ask(t, client.Balancer())
 	for _, tt := range []struct{ name, node, want, err string }{
-		{"every node", "", first + second, ""},
+		{"every node", "", "web: mode active_active, all_down none\n" + first + second, ""},
 		{"one node", "10.0.0.2", second, ""},
 		{"no such node", "10.0.0.3", "", "cluster web has no node \"10.0.0.3\": `lb ctl cluster status web` shows those it has"},
 	} {

@@ -211,18 +211,19 @@ func rescue(p Policy, members []Member) string {
 	case Downpage:
 		return "no node has weight: the downpage answers"
 	case HoldLast:
-		return hold(members)
+		return hold(p, members)
 	case AllIn:
 		return allIn(p, members)
 	}
 	return "no node has weight: new connections are refused"
 }
 
-// hold leaves the nodes that went last at the weights that they had.
-func hold(members []Member) string {
-	held := 0
+// hold leaves the nodes that went last at the weights that they had, in an active/passive cluster the first of them.
+func hold(p Policy, members []Member) string {
+	fit := func(m Member) bool { return !m.State.Told && m.State.Joint.Last > 0 }
+	best, held := first(members, fit), 0
 	for i := range members {
-		if m := &members[i]; !m.State.Told && m.State.Joint.Last > 0 {
+		if m := &members[i]; fit(*m) && (m == best || !p.Passive) {
 			m.step(StageAllDown, m.State.Joint.Last, "no node has weight: the last to go keeps its own (all_down = hold)")
 			held++
 		}
