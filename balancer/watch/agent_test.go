@@ -109,9 +109,9 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	}
 	await("the stream's first event", byStream(92))
 	force(t, http.MethodPost, address, "/web/down?reason=apt+upgrades&who=kim")
-	await("the force", func(r decide.Reading) bool { return byStream(0)(r) && r.Detail == "forced: apt upgrades" })
+	await("the force", func(r decide.Reading) bool { return byStream(0)(r) && r.Detail == "forced: apt upgrades" && r.Forced })
 	force(t, http.MethodDelete, address, "/web/down")
-	await("its end", byStream(92))
+	await("its end", func(r decide.Reading) bool { return byStream(92)(r) && !r.Forced })
 	stop()
 	await("the agent's end", func(r decide.Reading) bool { return !r.Answered })
 	_, _ = serveAgent(t, dir, address.String())

@@ -82,6 +82,23 @@ func TestPollOverHTTP(t *testing.T) {
 	}
 }
 
+func TestAPollTellsAForceFromAMeasurement(t *testing.T) {
+	for _, kind := range []string{"", "down", "health"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Health", "40")
+			if kind != "" {
+				w.Header().Set("X-Health-Forced", kind)
+			}
+		}))
+		p := NewHTTPPoller(nodeAt(server.Listener.Addr()))
+		if r := poll(t, p, 5*time.Second); r.Forced != (kind != "") || r.Health != 40 {
+			t.Errorf("forced %q: %+v", kind, r)
+		}
+		p.Close()
+		server.Close()
+	}
+}
+
 func TestPollOfWhatIsNoAgent(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -125,6 +125,7 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 		}
 		s.last.Answered = true
 		s.last.Health, s.last.Detail = e.read()
+		s.last.Forced = e.Forced != nil
 		news = true
 	case "end", "error":
 		return r, false, fmt.Errorf("the agent ends the stream: %s", oneline.Clean(string(f.data), causeLength))
