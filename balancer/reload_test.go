@@ -122,7 +122,8 @@ func TestReloadAddsAndDrainsNodes(t *testing.T) {
 		if n := b.fleet.polled("10.0.0.2"); n != asked {
 			t.Errorf("the reload asked a node whose settings did not change: %d polls before, %d after", asked, n)
 		}
-		b.want("7 wlc 10.0.0.1=0 10.0.0.2=100 10.0.0.4=0\n8 wlc 10.0.0.3=100")
+		b.wait(breath) // the node that joined was asked at once, and begins its ramp
+		b.want("7 wlc 10.0.0.1=0 10.0.0.2=100 10.0.0.4=1\n8 wlc 10.0.0.3=100")
 		b.wait(5 * time.Second)
 		if got := b.kernel(); strings.Contains(got, "10.0.0.4=0") || strings.Contains(got, "10.0.0.4=100") {
 			t.Errorf("5 s into its ramp: %s", got)
