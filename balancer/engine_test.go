@@ -434,12 +434,15 @@ func TestTheFirstChangeAfterAQuietTimeWaitsForNothing(t *testing.T) {
 		b.start("web")
 		b.wait(time.Minute)
 		tell := func(node, health int) {
-			n := b.engine.clusters[0].nodes[node]
-			b.engine.news <- watch.News{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
+			b.engine.news <- watch.News{From: b.engine.clusters[0].nodes[node].watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
 		// Right behind a cycle of the clock's, which is no reason to wait.
-		b.wait(time.Until(b.engine.lastCycle.Add(b.engine.interval())) + time.Millisecond)
+		var next time.Time
+		if err := b.engine.do(t.Context(), func(context.Context) { next = b.engine.lastCycle.Add(b.engine.interval()) }); err != nil {
+			t.Fatal(err)
+		}
+		b.wait(time.Until(next) + time.Millisecond)
 		tell(0, 40)
 		b.want("7 wlc 10.0.0.1=40 10.0.0.2=92")
 		b.wait(time.Millisecond)
