@@ -77,6 +77,9 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	if b.tcp, err = listener().TCP(ctx, cfg.Balancer.Listen); err != nil {
 		return nil, errors.Join(err, b.control.Close())
 	}
+	if b.engine.pages, err = loadPages(cfg.Clusters); err != nil {
+		return nil, errors.Join(err, b.tcp.Close(), b.control.Close())
+	}
 	if err := b.engine.openDrains(cfg.Balancer.DataDir); err != nil {
 		return nil, errors.Join(err, b.tcp.Close(), b.control.Close())
 	}

@@ -16,20 +16,22 @@ import (
 
 // cluster is what the engine knows about one cluster of the config.
 type cluster struct {
-	cfg     config.Cluster
-	nodes   []*node // in the config's order
-	running bool
-	pool    decide.Pool
-	group   decide.Group
-	verdict decide.Verdict
-	file    decide.File                  // what an operator says about all nodes by a file
-	plight  plight                       // as last logged
-	stale   bool                         // a node was decided anew since the nodes were last settled together
-	members []decide.Member              // room for settle, kept between calls
-	start   *start                       // waiting for readings; nil when none is under way
-	left    map[netip.AddrPort]time.Time // since when a destination in the kernel's table is in no config
-	trouble string                       // what the kernel refused in the last cycle; "" when nothing
-	strange bool                         // it does not run, but the kernel has its mark: said once
+	cfg         config.Cluster
+	nodes       []*node // in the config's order
+	running     bool
+	pool        decide.Pool
+	group       decide.Group
+	verdict     decide.Verdict
+	file        decide.File                  // what an operator says about all nodes by a file
+	plight      plight                       // as last logged
+	stale       bool                         // a node was decided anew since the nodes were last settled together
+	members     []decide.Member              // room for settle, kept between calls
+	served      *served                      // the page of lb's own; nil: none
+	start       *start                       // waiting for readings; nil when none is under way
+	left        map[netip.AddrPort]time.Time // since when a destination in the kernel's table is in no config
+	pageTrouble string                       // why the page is not served; "" when nothing
+	trouble     string                       // what the kernel refused in the last cycle; "" when nothing
+	strange     bool                         // it does not run, but the kernel has its mark: said once
 }
 
 // node is one node of a cluster.

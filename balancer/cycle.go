@@ -15,6 +15,7 @@ import (
 // cycle reads the kernel's table, decides, plans, and applies what differs. What fails is reported and tried again in the next one.
 func (e *engine) cycle(ctx context.Context) {
 	// What has begun is finished, also when the daemon is told to end.
+	life := ctx // of what outlives the cycle
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kernelTimeout)
 	defer cancel()
 	now := time.Now()
@@ -28,6 +29,7 @@ func (e *engine) cycle(ctx context.Context) {
 	}
 	e.applyDrains(now)
 	e.adoptRunning(now)
+	e.servePages(life)
 	e.readFiles()
 	for _, c := range e.clusters {
 		c.pass(now)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
+	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
@@ -61,10 +62,11 @@ type engine struct {
 	watchers sync.WaitGroup
 	view     atomic.Pointer[view] // the latest, for those who read while the owner is busy
 
-	drains   *drain.Store // what operators drain; nil in a dry run
-	audit    *audit.Log   // who did
-	draining sync.Mutex   // held for a whole change of the drains, so that two do not both take the last healthy node
-	ending   atomic.Bool  // endDrains is under way
+	pages    map[string]*page.Content // of lb's own, by cluster
+	drains   *drain.Store             // what operators drain; nil in a dry run
+	audit    *audit.Log               // who did
+	draining sync.Mutex               // held for a whole change of the drains, so that two do not both take the last healthy node
+	ending   atomic.Bool              // endDrains is under way
 
 	clusters []*cluster // by name
 	watched  map[*watch.Watcher]place

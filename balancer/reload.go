@@ -16,8 +16,17 @@ import (
 
 // Reload replaces the config. An error means that nothing has changed.
 func (e *engine) Reload(ctx context.Context, cfg *config.Config) error {
-	var err error
-	if busy := e.do(ctx, func(ctx context.Context) { err = e.reload(ctx, cfg) }); busy != nil {
+	pages, err := loadPages(cfg.Clusters)
+	if err != nil {
+		return err
+	}
+	if busy := e.do(ctx, func(ctx context.Context) {
+		before := e.pages
+		e.pages = pages
+		if err = e.reload(ctx, cfg); err != nil {
+			e.pages = before
+		}
+	}); busy != nil {
 		return busy
 	}
 	return err
@@ -154,6 +163,7 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 
 // dismiss lets go of a cluster that left the config.
 func (e *engine) dismiss(c *cluster) {
+	c.closePage()
 	for _, n := range c.nodes {
 		n.unwatch()
 	}

@@ -17,17 +17,23 @@ func access(d *decoder) Access {
 		d.mistake("control_group", "can be no group", "name one that `getent group` shows, such as \"ops\"")
 	}
 	if t, ok := d.table("tls"); ok {
-		a.TLS = TLS{CertFile: file(t, "cert_file"), KeyFile: file(t, "key_file"), ClientCAFile: file(t, "client_ca_file")}
-		switch {
-		case a.TLS == TLS{}: // no TLS
-		case a.TLS.CertFile == "":
-			required(t, "cert_file", "name the file with the certificate of this daemon, in PEM")
-		case a.TLS.KeyFile == "":
-			required(t, "key_file", "name the file with the private key of the certificate, in PEM")
-		}
+		a.TLS = certificate(t, "this daemon", file(t, "client_ca_file"))
 		t.done()
 	}
 	return a
+}
+
+// certificate reads the files of a certificate, which are both there or neither.
+func certificate(t *decoder, whose, clientCAFile string) TLS {
+	files := TLS{CertFile: file(t, "cert_file"), KeyFile: file(t, "key_file"), ClientCAFile: clientCAFile}
+	switch {
+	case files == TLS{}: // no TLS
+	case files.CertFile == "":
+		required(t, "cert_file", "name the file with the certificate of "+whose+", in PEM")
+	case files.KeyFile == "":
+		required(t, "key_file", "name the file with the private key of the certificate, in PEM")
+	}
+	return files
 }
 
 // file reads the path of a file that need not be; "" is none.

@@ -64,6 +64,10 @@ const (
 	defaultDownpage = "169.254.254.254"
 	// No IPv6 address is as free of meaning as that.
 	defaultDownpage6 = ""
+	// A page of lb's own has words that are not the operator's: who wants it says so.
+	defaultPage = false
+	// Long enough not to add to the load of nodes that come back, short enough for people to wait.
+	defaultRetryAfter = 30 * time.Second
 	// Off: a rack that really dies takes many nodes with it, and to hold them then costs requests. Only the operator knows whether the
 	// balancer's own network is likelier to fail than that.
 	defaultSuspectShare = 0

@@ -76,7 +76,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		tls = { unknown_xyzzy = 1 }
 		[clusters.webapp]
 		unknown_xyzzy = 1
-		downpage = { unknown_xyzzy = 1 }
+		downpage = { unknown_xyzzy = 1, tls = { unknown_xyzzy = 1 } }
 		vips = [ { unknown_xyzzy = 1 } ]
 		nodes = [ { unknown_xyzzy = 1 } ]
 	`
@@ -103,7 +103,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 			}
 		}
 	}
-	if tables != 13 {
+	if tables != 14 {
 		t.Errorf("the keys of %d tables are known, not of 13, by:\n%v", tables, err)
 	}
 }

@@ -140,7 +140,7 @@ func TestEmptyFileGivesTheDefaults(t *testing.T) {
 // plainWeights are those of a cluster that says nothing about them.
 func plainWeights() Weights {
 	return Weights{
-		Mode: ActiveActive, AllDown: RefuseAll, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254")}, SuspectTime: time.Minute,
+		Mode: ActiveActive, AllDown: RefuseAll, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254"), OwnPage: OwnPage{RetryAfter: 30 * time.Second}}, SuspectTime: time.Minute,
 	}
 }
 

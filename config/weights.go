@@ -30,6 +30,7 @@ const (
 type Downpage struct {
 	Address  netip.Addr // for IPv4
 	Address6 netip.Addr // for IPv6; invalid is none
+	OwnPage
 }
 
 // Weights are what a cluster's configuration says about weights beyond a node's own health.
@@ -94,8 +95,10 @@ func (l *loader) downpage(d *decoder, policy AllDown) Downpage {
 	if page.Address6.IsValid() && page.Address6.Is4() {
 		t.mistake("address6", "is not an IPv6 address", "write it as address")
 	}
+	page.OwnPage = l.ownPage(t)
 	t.done()
-	if len(t.values) > 0 && policy != ToPage {
+	emptyTLS := t.has("tls") && page.TLS == TLS{}
+	if len(t.values) > 0 && !(len(t.values) == 1 && emptyTLS) && policy != ToPage {
 		l.warn(d, "downpage", "has no effect without all_down = \"downpage\"", "add that to the cluster, or remove the table")
 	}
 	return page
@@ -119,6 +122,12 @@ func (l *loader) lastResort(d *decoder, c Cluster) {
 	}
 	if taken(c.Downpage.Address6) {
 		t.mistake("address6", "is also that of a node or virtual IP of the cluster", "give the server of last resort an address of its own")
+	}
+	if c.Downpage.Page {
+		if !slices.ContainsFunc(c.VIPs, func(v VIP) bool { return v.Protocol == "tcp" }) {
+			t.mistake("page", "is for HTTP, but no virtual IP of the cluster is for tcp", "remove it")
+		}
+		return
 	}
 	if !c.Downpage.Address6.IsValid() && slices.ContainsFunc(c.VIPs, func(v VIP) bool { return v.Address.Is6() }) {
 		l.warn(d, "all_down", "has no downpage for the IPv6 virtual IPs", "add address6 to ["+joinKey(d.path, "downpage")+"]")
