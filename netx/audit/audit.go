@@ -4,16 +4,11 @@ package audit
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strconv"
-	"sync"
 	"time"
 
+	"github.com/braintree/lb/netx/logfile"
 	"github.com/braintree/lb/netx/oneline"
 )
 
@@ -23,8 +18,6 @@ const FileName = "audit.log"
 const (
 	maxSize   = 1 << 20 // bytes of one part: some thousands of changes
 	olderKept = 4       // older parts kept, so that the record never takes more than five times maxSize
-
-	mode = 0o640
 
 	// Bounds of texts that came from outside, in bytes.
 	maxReason  = 500
@@ -71,85 +64,21 @@ func (e Entry) cleaned() Entry {
 }
 
 // Log is the record in one folder. It may be used by several goroutines.
-type Log struct {
-	path    string
-	maxSize int64
-	mu      sync.Mutex // held for a whole append, so that lines and turns of the file do not mix
-}
+type Log struct{ file *logfile.File }
 
-// New gives the record in a folder. Nothing is opened until something is appended: changes are rare, and whoever moves the file
-// away (logrotate, an operator) finds the next line in a new one.
-func New(dir string) *Log { return &Log{path: filepath.Join(dir, FileName), maxSize: maxSize} }
+// New gives the record in a folder.
+func New(dir string) *Log {
+	return &Log{logfile.New(filepath.Join(dir, FileName), maxSize, olderKept)}
+}
 
 // Append writes one line, and waits until it is on the disk. When it fails nothing, not even a part of the line, is left behind.
 func (l *Log) Append(e Entry) error {
 	line, err := json.Marshal(e.cleaned())
-	if err != nil {
-		return fmt.Errorf("write to the audit log: %w", err)
+	if err == nil {
+		err = l.file.Append(append(line, '\n'))
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.append(append(line, '\n')); err != nil {
-		return fmt.Errorf("write to the audit log %s: %w: free space on that disk or make it writable", l.path, err)
+	if err != nil {
+		return fmt.Errorf("write to the audit log %w", err)
 	}
 	return nil
 }
-
-func (l *Log) append(line []byte) error {
-	if err := l.turn(int64(len(line))); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, mode)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f, line), f.Close())
-}
-
-// write appends the line to the file, on a line of its own also when a crash left half of one.
-func write(f *os.File, line []byte) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if size := info.Size(); size > 0 {
-		last := make([]byte, 1)
-		if _, err := f.ReadAt(last, size-1); err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if last[0] != '\n' {
-			line = append([]byte{'\n'}, line...)
-		}
-	}
-	if _, err := f.Write(line); err != nil {
-		return errors.Join(err, f.Truncate(info.Size()))
-	}
-	return f.Sync()
-}
-
-// turn makes room for n bytes: a full file becomes the newest of the older parts, and the oldest of those goes.
-func (l *Log) turn(n int64) error {
-	info, err := os.Lstat(l.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular():
-		return errors.New("something that is no plain file is there: move it away") // a pipe would block for ever
-	case info.Size()+n <= l.maxSize:
-		return nil
-	}
-	for i := olderKept; i > 0; i-- {
-		from := l.path
-		if i > 1 {
-			from = l.older(i - 1)
-		}
-		if err := os.Rename(from, l.older(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *Log) older(i int) string { return l.path + "." + strconv.Itoa(i) }

@@ -1,0 +1,168 @@
+package logfile
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// line is a line with a number, of 50 bytes.
+func line(n int) []byte { return fmt.Appendf(nil, "%049d\n", n) }
+
+func TestTheFileIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.log")
+	l := New(path, 1000, 4)
+	for i := range 200 {
+		if err := l.Append(line(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 5 {
+		t.Fatalf("%d files, %v; want 5", len(files), err)
+	}
+	var all string // from the oldest line on, none is missing, doubled or cut
+	for _, part := range []string{".4", ".3", ".2", ".1", ""} {
+		text := read(t, path+part)
+		if len(text) > 1000 {
+			t.Errorf("part %q has %d bytes", part, len(text))
+		}
+		all += text
+	}
+	var want strings.Builder
+	for i := 200 - len(all)/50; i < 200; i++ {
+		want.Write(line(i))
+	}
+	if all != want.String() {
+		t.Errorf("the parts have\n%s", all)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != mode {
+		t.Errorf("mode %v, %v; want %o", info.Mode(), err, mode)
+	}
+}
+
+func TestTailGivesWholeLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	l := New(path, 100, 1)
+	if text, err := l.Tail(1000); len(text) > 0 || err != nil {
+		t.Errorf("of no file: %q, %v", text, err)
+	}
+	for i := range 3 { // the third turns the file
+		if err := l.Append(line(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		n    int64
+		want string
+	}{
+		{1000, string(line(0)) + string(line(1)) + string(line(2))},
+		{149, string(line(1)) + string(line(2))},
+		{50, string(line(2))},
+		{49, ""},
+		{0, ""},
+	} {
+		if got, err := l.Tail(tt.n); string(got) != tt.want || err != nil {
+			t.Errorf("Tail(%d) = %q, %v; want %q", tt.n, got, err, tt.want)
+		}
+	}
+	if err := os.WriteFile(path, append(line(7), "half"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Tail(60); string(got) != string(line(7)) || err != nil {
+		t.Errorf("with half a line at the end: %q, %v", got, err)
+	}
+}
+
+func TestHalfALineOfACrashDoesNotSpoilTheNext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := New(path, 1000, 1).Append(line(1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, path); got != "half\n"+string(line(1)) {
+		t.Errorf("the file has %q", got)
+	}
+}
+
+func TestWhatIsNoFileIsNotWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := New(path, 1000, 1)
+	if err := l.Append(line(1)); err == nil || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("Append = %v, want that something is in the way", err)
+	}
+	if _, err := l.Tail(10); err == nil || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("Tail = %v, want that something is in the way", err)
+	}
+}
+
+func TestLinesOfSeveralWritersDoNotMix(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	l := New(path, 10_000, 1)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				if err := l.Append(line(1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := read(t, path); got != strings.Repeat(string(line(1)), 40) {
+		t.Errorf("the file has %q", got)
+	}
+}
+
+// A full disk: a limit on the size of files cuts a write short as a full disk does, in a process of its own.
+func TestAFullDiskLeavesNoPartOfALine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	cmd := exec.Command("/bin/sh", "-c", `ulimit -f 1; exec "$0" -test.run='^TestHelperProcess$'`, os.Args[0])
+	cmd.Env = append(os.Environ(), "LOGFILE_TEST_PATH="+path)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("helper: %v: %s", err, out)
+	}
+	if !strings.Contains(string(out), "error: "+path) {
+		t.Errorf("helper said %q, want an error", out)
+	}
+	if text := read(t, path); text == "" || len(text)%50 != 0 {
+		t.Errorf("the file has %q, want whole lines", text)
+	}
+}
+
+// TestHelperProcess is not a test of its own: the test above runs it as another process.
+func TestHelperProcess(t *testing.T) {
+	path := os.Getenv("LOGFILE_TEST_PATH")
+	if path == "" {
+		return
+	}
+	l := New(path, 10_000, 1)
+	for i := range 30 { // 1500 bytes, of which the limit takes 512 or 1024
+		if err := l.Append(line(i)); err != nil {
+			fmt.Println("error:", err)
+			return
+		}
+	}
+}
