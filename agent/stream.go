@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/netx/sse"
 )
 
 const (
@@ -256,14 +256,9 @@ func (v view) frame(run string, seq uint64, now time.Time) []byte {
 		Service: v.name, Health: v.health, Measured: v.measured, Forced: forcedReport(v.forced), Reason: v.cause(now), At: now.UTC().Round(0),
 	})
 	if err != nil { // only a time beyond the year 9999 cannot be encoded; a client must not take that for health
-		return frame("error", err.Error())
+		return sse.Frame("", "error", err.Error())
 	}
-	return append([]byte("id: "+run+"-"+strconv.FormatUint(seq, 10)+"\n"), frame("health", string(data))...)
-}
-
-// frame is an event of server-sent events, without an id. The data must be one line.
-func frame(name, data string) []byte {
-	return fmt.Appendf(nil, "event: %s\ndata: %s\n\n", name, data)
+	return sse.Frame(run+"-"+strconv.FormatUint(seq, 10), "health", string(data))
 }
 
 // subscribe opens a stream and gives what it sends first: the events after lastID when that is known, else the present health.

@@ -17,6 +17,7 @@ import (
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/sse"
 )
 
 // pipes is a listener whose connections stay in a test's bubble, with its clock for their deadlines. What is written to one waits
@@ -110,7 +111,7 @@ func TestAStreamOutlivesTheServersDeadlinesAndHasAHeartbeat(t *testing.T) {
 			if !more {
 				t.Fatalf("the stream ended after %s", time.Since(begun))
 			}
-			if at := time.Since(begun); s != (sent{comment: "heartbeat"}) || at != time.Duration(n)*usualHeartbeat {
+			if at := time.Since(begun); s != (sent{comment: "heartbeat"}) || at != time.Duration(n)*sse.UsualPace {
 				t.Fatalf("at %s came %+v, want heartbeat %d", at, s, n)
 			}
 		}
@@ -265,7 +266,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 			t.Errorf("%d streams open, %d cut off; want 1 and 1", open, counts.slow)
 		}
 		// Its handler is still in the write that nobody reads, which has its deadline.
-		time.Sleep(streamWriteTime)
+		time.Sleep(sse.WriteTime)
 		synctest.Wait()
 		var got int
 		for {
@@ -274,7 +275,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 			}
 			got++
 		}
-		if got > maxRecent || time.Since(begun) > streamWriteTime {
+		if got > maxRecent || time.Since(begun) > sse.WriteTime {
 			t.Errorf("the slow reader got %d events in %s", got, time.Since(begun))
 		}
 	})
@@ -289,7 +290,7 @@ func TestAReaderThatDoesNotReadAtAllIsCutOffAtItsDeadline(t *testing.T) {
 		begun := time.Now()
 		for open := 1; open > 0; open, _ = b.streams.state() {
 			// The client's transport takes in 4096 bytes that nobody reads before it stops.
-			if most := 4096/time.Duration(len(heartbeat))*usualHeartbeat + streamWriteTime; time.Since(begun) > most {
+			if most := 4096/time.Duration(len(sse.Heartbeat))*sse.UsualPace + sse.WriteTime; time.Since(begun) > most {
 				t.Fatalf("the stream is open after %s", time.Since(begun))
 			}
 			time.Sleep(time.Second)

@@ -24,7 +24,9 @@ type File struct {
 
 // New gives the file at path, of parts with at most size bytes. Nothing is opened until something is appended, and after that it is
 // closed again: whoever moves the file away (logrotate, an operator) finds the next line in a new one.
-func New(path string, size int64, older int) *File { return &File{path: path, size: size, older: older} }
+func New(path string, size int64, older int) *File {
+	return &File{path: path, size: size, older: older}
+}
 
 // Append writes lines, each with its line end, and waits until they are on the disk. When it fails nothing, not even a part of a line,
 // is left behind.
