@@ -2,13 +2,13 @@ package agent
 
 import (
 	"encoding/json"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/listen"
 )
 
 // way is how a request came in.
@@ -119,16 +119,7 @@ func (a *Agent) answerMetrics(w http.ResponseWriter, name string) {
 }
 
 // wantsJSON tells whether the client asks for JSON by name. What takes anything gets text, as from litmus_paper.
-func wantsJSON(r *http.Request) bool {
-	for _, accept := range r.Header.Values("Accept") {
-		for part := range strings.SplitSeq(accept, ",") {
-			if t, params, err := mime.ParseMediaType(part); err == nil && t == "application/json" && params["q"] != "0" {
-				return true
-			}
-		}
-	}
-	return false
-}
+func wantsJSON(r *http.Request) bool { return listen.Accepts(r, "application/json") > 0 }
 
 func answer(w http.ResponseWriter, status int, body string) {
 	answerText(w, status, []byte(body))

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -84,6 +85,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, errors.Join(err, b.tcp.Close(), b.control.Close())
 	}
 	b.guard = listener().Guard(cfg.Balancer.Control, keys)
+	b.engine.events = event.Open(cfg.Balancer.DataDir, b.log)
 	b.engine.configure(cfg)
 	return b, nil
 }
@@ -97,11 +99,13 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log}
+	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log, events: b.engine.events, serving: ctx}
 	reads, changes := h, h
 	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
+	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)
 	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
 
+	stopRecord := b.record()
 	failed := make([]error, len(servers))
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })
@@ -116,15 +120,28 @@ func (b *Balancer) Run(ctx context.Context) error {
 	running.Go(func() { b.reloads(ctx) })
 	running.Go(func() { b.signs(ctx) })
 	b.checkSettings()
-	b.log.Info("lb balance runs", "version", b.options.Version, "listen", b.tcp.Addr().String(), "control", b.cfg.Control)
+	b.engine.tell(slog.LevelInfo, event.Now(event.BalancerStarted, "lb balance runs"), slog.String("version", b.options.Version),
+		slog.String("listen", b.tcp.Addr().String()), slog.String("control", b.cfg.Control))
 
 	<-ctx.Done()
 	b.options.Manager.Stopping()
 	b.shutdown(servers)
 	stopEngine()
 	running.Wait()
-	b.log.Info("lb balance ends; the kernel goes on as it is")
+	b.engine.tell(slog.LevelInfo, event.Now(event.BalancerStopped, "lb balance ends; the kernel goes on as it is"))
+	stopRecord()
 	return errors.Join(failed...)
+}
+
+// record keeps the events in their file, until stop is called: then all are in it.
+func (b *Balancer) record() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var recording sync.WaitGroup
+	recording.Go(func() { b.engine.events.Run(ctx) })
+	return func() {
+		cancel()
+		recording.Wait()
+	}
 }
 
 // shutdown ends the servers, with some patience for answers under way.
@@ -166,12 +183,17 @@ func withoutKeys(b config.Balancer) config.Balancer {
 
 // refuse logs why a reload changed nothing, with a line for each mistake in the file.
 func (b *Balancer) refuse(err error) {
-	var mistakes config.Mistakes
-	if !errors.As(err, &mistakes) {
-		b.log.Error("reload refused: everything goes on with the config as it was", "err", err)
-		return
+	const text = "reload refused: everything goes on with the config as it was"
+	words := []string{err.Error()}
+	if mistakes := (config.Mistakes)(nil); errors.As(err, &mistakes) {
+		words = nil
+		for _, m := range mistakes {
+			words = append(words, m.String())
+		}
 	}
-	for _, m := range mistakes {
-		b.log.Error("reload refused: everything goes on with the config as it was", "err", m.String())
+	for _, what := range words {
+		ev := event.Now(event.ConfigRefused, text)
+		ev.Err = what
+		b.engine.tell(slog.LevelError, ev)
 	}
 }

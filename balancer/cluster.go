@@ -43,6 +43,7 @@ type node struct {
 	weight int          // decided; what the kernel has may differ, see the view
 	steps  []decide.Step
 	own    alone
+	told   string // the state that events have it in; "" is unknown
 
 	watch   *watch.Watcher     // nil before the engine runs
 	unwatch context.CancelFunc // ends it

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -34,6 +35,9 @@ func (e *engine) cycle(ctx context.Context) {
 	for _, c := range e.clusters {
 		c.pass(now)
 		e.sayPlight(c)
+		for _, n := range c.nodes {
+			e.tellState(c, n)
+		}
 	}
 	wanted, owned := e.wanted(now)
 	p := plan.Make(wanted, e.actual, owned)
@@ -91,8 +95,9 @@ func (e *engine) adoptRunning(now time.Time) {
 func (e *engine) adoptCluster(now time.Time, c *cluster) {
 	c.adopt(now, e.actual)
 	e.unretire(c)
-	e.log.Info("cluster adopted: it runs in the kernel already and keeps its weights until readings arrive",
-		"cluster", c.cfg.Name, "mark", c.cfg.Mark)
+	ev := c.about(event.ClusterAdopted, "cluster adopted: it runs in the kernel already and keeps its weights until readings arrive")
+	ev.Nodes = c.tally()
+	e.tell(slog.LevelInfo, ev)
 }
 
 // wanted is the table as it should be, as far as it is ours, and the marks that are.
@@ -112,8 +117,8 @@ func (e *engine) wanted(now time.Time) ([]ipvs.Service, map[ipvs.Mark]bool) {
 		}
 		strange := e.has(c.mark()) && !owned[c.mark()]
 		if strange && !c.strange {
-			e.log.Warn("the kernel has the mark of a cluster that lb did not start; it is left alone: take it over with `lb ctl cluster start "+
-				c.cfg.Name+"` or remove it with `lb ctl cluster stop "+c.cfg.Name+"`", "cluster", c.cfg.Name, "mark", c.cfg.Mark)
+			e.tell(slog.LevelWarn, c.about(event.ClusterStrange, "the kernel has the mark of a cluster that lb did not start; it is left alone: "+
+				"take it over with `lb ctl cluster start "+c.cfg.Name+"` or remove it with `lb ctl cluster stop "+c.cfg.Name+"`"))
 		}
 		c.strange = strange
 	}
@@ -132,42 +137,6 @@ func (e *engine) drift(owned map[ipvs.Mark]bool) map[plan.Object]bool {
 	return objects
 }
 
-// report logs what was changed in the kernel, and why.
-func (e *engine) report(done plan.Plan, drift map[plan.Object]bool) {
-	for _, op := range done {
-		attrs := []any{"change", op.String(), "mark", op.Key.Mark}
-		level := slog.LevelInfo
-		cause := ""
-		if r, ok := e.retired[op.Key.Mark]; ok {
-			cause = r.cause
-		}
-		if c := e.running(op.Key.Mark); c != nil {
-			attrs = append(attrs, "cluster", c.cfg.Name)
-			if op.Kind == plan.PutDestination || op.Kind == plan.DeleteDestination {
-				attrs = append(attrs, "node", plan.Name(op.Destination), "weight", op.Destination.Weight)
-				cause = "not in the config"
-			}
-			if c.isPage(op.Destination) {
-				cause = c.pageCause()
-			}
-			if n := c.node(op.Destination.Address); n != nil {
-				cause = n.why()
-				if n.state.Word() == "ramping" && op.Edit {
-					level = slog.LevelDebug // one line a cycle would say nothing new
-				}
-			}
-		}
-		if cause != "" {
-			attrs = append(attrs, "cause", cause)
-		}
-		if drift[op.Object()] {
-			e.log.Warn("drift repaired: somebody else changed the kernel's table", attrs...)
-			continue
-		}
-		e.log.Log(context.Background(), level, "kernel table changed", attrs...)
-	}
-}
-
 // fail keeps and reports what the kernel refused, by cluster.
 func (e *engine) fail(failed []Failure) {
 	e.failures += len(failed)
@@ -176,7 +145,7 @@ func (e *engine) fail(failed []Failure) {
 		words[f.Op.Key.Mark] = append(words[f.Op.Key.Mark], f.Err.Error())
 	}
 	for _, c := range e.clusters {
-		e.say("cluster "+c.cfg.Name, []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}, &c.trouble, summary(take(words, c.marks())))
+		e.say("cluster "+c.cfg.Name, c, &c.trouble, summary(take(words, c.marks())))
 	}
 	var rest []string
 	for _, f := range failed {
@@ -204,18 +173,6 @@ func summary(errs []string) string {
 		errs = append(errs[:most:most], fmt.Sprintf("and %d more", n))
 	}
 	return strings.Join(errs, "; ")
-}
-
-// say keeps the newest trouble and logs it when it is new, or over.
-func (e *engine) say(what string, attrs []any, kept *string, trouble string) {
-	switch {
-	case trouble == *kept:
-	case trouble == "":
-		e.log.Info("the kernel obeys again: "+what, attrs...)
-	default:
-		e.log.Error("the kernel refuses: "+what+"; tried again in the next cycle", append(attrs, "err", trouble)...)
-	}
-	*kept = trouble
 }
 
 // running returns the running cluster of that mark, nil when there is none.

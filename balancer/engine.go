@@ -15,6 +15,7 @@ import (
 
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
@@ -54,6 +55,7 @@ type engine struct {
 	marks  mark.Table
 	log    *slog.Logger
 	poller func(config.Node) watch.Poller
+	events *event.Log
 	ready  func() // called when what runs at the start is in the kernel
 
 	news     chan watch.News
@@ -120,6 +122,7 @@ func newEngine(o Options) *engine {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
+	e.events = event.Open("", e.log)
 	if e.poller == nil {
 		e.poller = watch.NewHTTPPoller
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -28,6 +29,9 @@ type handler struct {
 	version  string
 	log      *slog.Logger
 	admit    listen.Admit // who may change something
+	events   *event.Log
+	streams  chan struct{}   // has room for as many streams as there may be
+	serving  context.Context // ends the streams
 }
 
 // ServeHTTP answers one request. Paths and methods that big_brother does not know are 404, as there.
@@ -44,6 +48,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if number, ok := strings.CutPrefix(path, "/fwmark/"); ok {
 		h.fwmark(w, r, number)
+		return
+	}
+	if path == "/events" {
+		h.eventsPage(w, r)
 		return
 	}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
@@ -95,7 +103,7 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all := h.clusters.Status(r.Context())
-	if wantsJSON(r) {
+	if wants(r, "application/json") {
 		all.Version = h.version
 		answerJSON(w, all)
 		return
@@ -118,7 +126,7 @@ func (h handler) status(w http.ResponseWriter, r *http.Request, name string) {
 	switch {
 	case !known:
 		text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
-	case wantsJSON(r):
+	case wants(r, "application/json"):
 		answerJSON(w, c)
 	default:
 		text(w, http.StatusOK, fmt.Sprintf("Running: %t\nCombinedWeight: %d\n", c.Running, c.CombinedWeight))
@@ -196,9 +204,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-func wantsJSON(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), "application/json")
-}
+func wants(r *http.Request, mediaType string) bool { return listen.Accepts(r, mediaType) > 0 }
 
 func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

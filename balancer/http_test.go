@@ -65,7 +65,10 @@ func ask(h http.Handler, method, target, accept string) string {
 func admitAll(r *http.Request, _ string) (*http.Request, *listen.Refusal) { return r, nil }
 
 func (b *bench) handler() handler {
-	return handler{clusters: b.engine, drains: b.engine, version: "1.2.3", log: slog.New(slog.DiscardHandler), admit: admitAll}
+	return handler{
+		clusters: b.engine, drains: b.engine, version: "1.2.3", log: slog.New(slog.DiscardHandler), admit: admitAll,
+		events: b.engine.events, streams: make(chan struct{}, 2), serving: b.t.Context(),
+	}
 }
 
 // The order of the requests is that of compat/bigbro-http-production.txt.

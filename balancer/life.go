@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/ipvs"
 )
 
@@ -43,9 +45,15 @@ func (e *engine) startAutostart(now time.Time) {
 
 func (e *engine) autostart(now time.Time, c *cluster) {
 	if c.cfg.Autostart && !c.running {
-		e.log.Info("cluster starts", "cluster", c.cfg.Name, "mark", c.cfg.Mark, "cause", "autostart")
+		e.tellStart(c, "autostart")
 		c.start = &start{deadline: now.Add(c.cfg.CheckTimeout)}
 	}
+}
+
+func (e *engine) tellStart(c *cluster, cause string) {
+	ev := c.about(event.ClusterStarting, "cluster starts")
+	ev.Cause = cause
+	e.tell(slog.LevelInfo, ev)
 }
 
 // startCluster begins a start: it waits for the first readings, so that the kernel gets true weights at once.
@@ -63,7 +71,7 @@ func (e *engine) startCluster(ctx context.Context, name, who string, answer chan
 		answer <- outcome{err: c.failed(e, "runs")}
 		return
 	case c.start == nil:
-		e.log.Info("cluster starts", "cluster", name, "mark", c.cfg.Mark, "cause", "asked by "+who)
+		e.tellStart(c, "asked by "+who)
 		c.start = &start{deadline: time.Now().Add(c.cfg.CheckTimeout)}
 	}
 	c.start.waiting = append(c.start.waiting, answer)
@@ -103,6 +111,9 @@ func (e *engine) ripen(ctx context.Context) {
 			c.start.waiting = nil
 			continue
 		}
+		ev := c.about(event.ClusterStarted, "cluster runs")
+		ev.Err, ev.Nodes = c.trouble, c.tally()
+		e.tell(slog.LevelInfo, ev)
 		for _, answer := range c.start.waiting {
 			answer <- o
 		}
@@ -133,7 +144,9 @@ func (e *engine) stopCluster(ctx context.Context, name, who string, answer chan 
 		answer <- outcome{}
 		return
 	}
-	e.log.Info("cluster stops", "cluster", name, "mark", c.cfg.Mark, "cause", "asked by "+who)
+	ev := c.about(event.ClusterStopped, "cluster stops")
+	ev.Cause = "asked by " + who
+	e.tell(slog.LevelInfo, ev)
 	if c.start != nil {
 		for _, waiting := range c.start.waiting {
 			waiting <- outcome{err: fmt.Errorf("cluster %s was stopped while it started", name)}

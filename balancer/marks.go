@@ -2,8 +2,10 @@ package balancer
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -51,11 +53,12 @@ func (e *engine) setMarks(ctx context.Context) bool {
 		return false
 	}
 	for _, op := range plan.Marks(wanted, actual) {
+		ev, level := event.Now(event.MarksChanged, "marking rules changed"), slog.LevelInfo
 		if drift[op.String()] {
-			e.log.Warn("drift repaired: somebody else changed the marking rules", "change", op.String())
-		} else {
-			e.log.Info("marking rules changed", "change", op.String())
+			ev, level = event.Now(event.DriftRepaired, "drift repaired: somebody else changed the marking rules"), slog.LevelWarn
 		}
+		ev.Change, ev.Mark = op.String(), uint32(max(op.New, op.Old))
+		e.tell(level, ev)
 	}
 	e.marked, e.hasMarked = wanted, true
 	return true

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -157,7 +159,9 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 		}
 	}
 	if was != "" && was != c.cfg.Name {
-		e.log.Info("cluster renamed: it has the mark of one that is gone and goes on as it was", "cluster", c.cfg.Name, "was", was, "mark", c.cfg.Mark)
+		ev := c.about(event.ClusterRenamed, "cluster renamed: it has the mark of one that is gone and goes on as it was")
+		ev.Old, ev.New = was, c.cfg.Name
+		e.tell(slog.LevelInfo, ev)
 	}
 }
 

@@ -2,8 +2,10 @@ package balancer
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -62,5 +64,5 @@ func (b *Balancer) reload(ctx context.Context) {
 	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
 		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")
 	}
-	b.log.Info("config reloaded", "clusters", len(cfg.Clusters))
+	b.engine.tell(slog.LevelInfo, event.Now(event.ConfigReloaded, "config reloaded"), slog.Int("clusters", len(cfg.Clusters)))
 }

@@ -83,7 +83,7 @@ type Check struct {
 type Balancer struct {
 	Listen  string // TCP address for reads, "host:port"
 	Control string // path of the Unix socket for changes
-	DataDir string // folder for drains and the record of who drained what
+	DataDir string // folder for drains, the record of who drained what, and that of events
 	Access
 	OverrideDir  string     // folder of the folders up and down, whose files overrule what the nodes of a cluster answer
 	SetSysctls   bool       // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns

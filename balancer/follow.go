@@ -1,0 +1,147 @@
+package balancer
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/netx/sse"
+)
+
+const (
+	// Streams of events at one time; what the listeners have beyond is for requests.
+	maxStreams       = 64
+	maxSocketStreams = 64
+	// maxEvents is how many events one answer has.
+	maxEvents = 1000
+)
+
+// EventList is the answer of GET /events.
+type EventList struct {
+	Events []event.Event `json:"events"` // oldest first
+	Last   uint64        `json:"last"`   // number up to which all were looked at: go on from here
+	Missed uint64        `json:"missed"` // events after since that are not in memory any more
+	More   bool          `json:"more"`   // there are newer ones than Last
+}
+
+// eventsPage answers GET /events: as a list, or as a stream to those who ask for one.
+func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		text(w, http.StatusNotFound, "Not Found")
+		return
+	}
+	streams := wants(r, "text/event-stream")
+	asked := r.URL.Query().Get("since")
+	if id := r.Header.Get("Last-Event-ID"); streams && id != "" {
+		asked = id
+	}
+	since, err := strconv.ParseUint(asked, 10, 64)
+	switch {
+	case asked != "" && err != nil:
+		text(w, http.StatusBadRequest, "since (or Last-Event-ID) is not the number of an event: give one such as 42, or 0 for all\n")
+		return
+	case asked == "" && streams:
+		since = h.events.Last()
+	case asked == "":
+		if last := h.events.Last(); last > maxEvents {
+			since = last - maxEvents
+		}
+	}
+	if streams {
+		h.stream(w, r, since)
+		return
+	}
+	answerJSON(w, h.eventsAfter(since, r.URL.Query().Get("cluster")))
+}
+
+// eventsAfter gives the next events, of one cluster or, with "", all.
+func (h handler) eventsAfter(since uint64, cluster string) EventList {
+	events, missed := h.events.Since(since)
+	l := EventList{Events: []event.Event{}, Last: h.events.Last(), Missed: missed}
+	if len(events) > maxEvents {
+		events, l.More = events[:maxEvents], true
+	}
+	if len(events) > 0 {
+		l.Last = events[len(events)-1].Number
+	}
+	for _, e := range events {
+		if cluster == "" || e.Cluster == cluster {
+			l.Events = append(l.Events, e)
+		}
+	}
+	return l
+}
+
+// stream sends the events after a number as they come, until the client goes away, reads too slowly, or the balancer ends.
+func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
+	pace, err := sse.Pace(r)
+	if err != nil {
+		text(w, http.StatusBadRequest, err.Error()+"\n")
+		return
+	}
+	select {
+	case h.streams <- struct{}{}:
+		defer func() { <-h.streams }()
+	default:
+		sse.RetryLater(w.Header())
+		text(w, http.StatusServiceUnavailable, "too many streams are open: ask for GET /events without text/event-stream, or try again later\n")
+		return
+	}
+	to, err := sse.Begin(w, pace)
+	if err != nil {
+		text(w, http.StatusInternalServerError, err.Error()+"\n")
+		return
+	}
+	if r.Method == http.MethodHead {
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(h.serving, cancel)()
+	if _, err := to.Write(sse.First([]byte(sse.Heartbeat))); err != nil {
+		return
+	}
+	for ctx.Err() == nil {
+		frames := h.next(ctx, &after, r.URL.Query().Get("cluster"), pace)
+		if _, err := to.Write(frames); err != nil {
+			return // the client has gone, or is too slow: it can go on from its last event
+		}
+	}
+	if h.serving.Err() != nil {
+		_, _ = to.Write(sse.Frame("", "end", errStopping.Error())) // who has gone as well needs no reason
+	}
+}
+
+// next gives what is to be sent next: the events after a number, which it moves on, or a heartbeat.
+func (h handler) next(ctx context.Context, after *uint64, cluster string, pace time.Duration) []byte {
+	ctx, cancel := context.WithTimeout(ctx, pace)
+	defer cancel()
+	var frames []byte
+	for len(frames) == 0 {
+		events, missed, err := h.events.Wait(ctx, *after)
+		if err != nil {
+			return []byte(sse.Heartbeat)
+		}
+		if missed > 0 {
+			frames = append(frames, sse.Frame("", "missed", strconv.FormatUint(missed, 10))...)
+		}
+		for _, e := range events {
+			*after = e.Number
+			if cluster == "" || e.Cluster == cluster {
+				frames = append(frames, eventFrame(e)...)
+			}
+		}
+	}
+	return frames
+}
+
+func eventFrame(e event.Event) []byte {
+	data, err := json.Marshal(e)
+	if err != nil { // only a time beyond the year 9999
+		return sse.Frame("", "error", err.Error())
+	}
+	return sse.Frame(strconv.FormatUint(e.Number, 10), string(e.Kind), string(data))
+}
