@@ -35,9 +35,7 @@ func (e *engine) cycle(ctx context.Context) {
 	for _, c := range e.clusters {
 		c.pass(now)
 		e.sayPlight(c)
-		for _, n := range c.nodes {
-			e.tellState(c, n)
-		}
+		e.tellStates(c)
 	}
 	wanted, owned := e.wanted(now)
 	p := plan.Make(wanted, e.actual, owned)

@@ -3,6 +3,7 @@ package balancer
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -101,7 +102,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(h.serving, cancel)()
-	if _, err := to.Write(sse.First([]byte(sse.Heartbeat))); err != nil {
+	if _, err := to.Write(sse.First(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // where to go on from, before there is an event
 		return
 	}
 	for ctx.Err() == nil {

@@ -1,9 +1,11 @@
 package balancer
 
 import (
+	"log/slog"
 	"strings"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/override"
 )
 
@@ -90,22 +92,34 @@ func (c *cluster) notice() string {
 	return troubles(file, c.verdict.Notice)
 }
 
-// sayPlight logs when a running cluster gets into a state that is out of the ordinary, and when it is out of it again.
+// sayPlight tells when a running cluster gets into a state that is out of the ordinary, and when it is out of it again.
 func (e *engine) sayPlight(c *cluster) {
 	now := plight{c.running && c.verdict.AllDown, c.running && !c.group.Suspect.IsZero()}
 	was := c.plight
 	c.plight = now
-	attrs := []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}
-	switch {
-	case now == was:
-	case now != plight{}:
-		e.log.Error("cluster in trouble", append(attrs, "cause", c.verdict.Notice)...)
-	case !c.running:
-	case was.suspect:
-		e.log.Warn("cluster out of trouble: what is silent now is believed to be down", attrs...)
-	default:
-		e.log.Info("cluster out of trouble: it has nodes with weight again", attrs...)
+	if now == was || now == (plight{}) && !c.running {
+		return
 	}
+	ev, level := c.about(event.ClusterState, "cluster out of trouble: it has nodes with weight again"), slog.LevelInfo
+	switch {
+	case now != plight{}:
+		ev.Text, ev.Cause, level = "cluster in trouble", c.verdict.Notice, slog.LevelError
+	case was.suspect:
+		ev.Text, level = "cluster out of trouble: what is silent now is believed to be down", slog.LevelWarn
+	}
+	ev.Old, ev.New, ev.Nodes = was.word(), now.word(), c.tally()
+	e.tell(level, ev)
+}
+
+// word is the state in the word of an event.
+func (p plight) word() string {
+	switch {
+	case p.allDown:
+		return "all_down"
+	case p.suspect:
+		return "suspect"
+	}
+	return "ok"
 }
 
 // plight is what is wrong with a running cluster as a whole.

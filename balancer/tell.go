@@ -34,6 +34,13 @@ func (c *cluster) tally() *event.Tally {
 	return t
 }
 
+// tellStates tells what has changed about a cluster's nodes since the last cycle.
+func (e *engine) tellStates(c *cluster) {
+	for _, n := range c.nodes {
+		e.tellState(c, n)
+	}
+}
+
 // tellState tells when a node has come to be in another state. The log has what follows from that in the kernel, so it has this only
 // where everything is wanted.
 func (e *engine) tellState(c *cluster, n *node) {

@@ -31,6 +31,7 @@ const (
 	ClusterStopped  Kind = "cluster_stopped"
 	ClusterAdopted  Kind = "cluster_adopted"
 	ClusterRenamed  Kind = "cluster_renamed"
+	ClusterState    Kind = "cluster_state"   // ok, suspect (its nodes fell silent at once), or all_down
 	ClusterStrange  Kind = "cluster_strange" // the kernel has the mark of a cluster that does not run
 	ServiceAdded    Kind = "service_added"   // to the kernel's table
 	ServiceChanged  Kind = "service_changed"
@@ -51,7 +52,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeDraining, NodeAdded, NodeRemoved, NodeChanged, Weight,
-		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterStrange, ServiceAdded, ServiceChanged, ServiceRemoved,
+		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterStrange, ServiceAdded, ServiceChanged, ServiceRemoved,
 		DriftRepaired, KernelRefuses, KernelObeys, MarksChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,
 	}

@@ -114,15 +114,12 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 	if q.Form != nil {
 		body = strings.NewReader(q.Form.Encode())
 	}
-	req, err := http.NewRequestWithContext(ctx, q.Method, c.base+q.Path, body)
+	req, err := c.request(ctx, q.Method, q.Path, body)
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask %s for %s: %w", c.daemon.Name, q.Path, err)
+		return Answer{}, err
 	}
 	if q.Form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	if c.token != "" && req.Method != http.MethodGet { // reads need none, and it need not be sent about
-		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	if q.JSON {
 		req.Header.Set("Accept", "application/json")
@@ -132,6 +129,21 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 		return Answer{}, c.unreachable(err)
 	}
 	defer resp.Body.Close()
+	return c.answer(resp)
+}
+
+func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for %s: %w", c.daemon.Name, path, err)
+	}
+	if c.token != "" && req.Method != http.MethodGet { // reads need none, and it need not be sent about
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return req, nil
+}
+
+func (c *Client) answer(resp *http.Response) (Answer, error) {
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return Answer{}, c.unreachable(err)
