@@ -103,6 +103,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 	reads, changes := h, h
 	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
 	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)
+	h.metrics = b.engine.metricsPage(b.options.Version, func() int { return len(reads.streams) + len(changes.streams) })
+	reads.metrics, changes.metrics = h.metrics, h.metrics
 	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
 
 	stopRecord := b.record()

@@ -36,14 +36,15 @@ type cluster struct {
 
 // node is one node of a cluster.
 type node struct {
-	cfg    config.Node
-	state  decide.State
-	drain  string       // why an operator drains it; "" is not. A change counts from the next cycle on
-	order  *drain.Drain // the drain itself; nil: none
-	weight int          // decided; what the kernel has may differ, see the view
-	steps  []decide.Step
-	own    alone
-	told   string // the state that events have it in; "" is unknown
+	cfg      config.Node
+	state    decide.State
+	drain    string       // why an operator drains it; "" is not. A change counts from the next cycle on
+	order    *drain.Drain // the drain itself; nil: none
+	weight   int          // decided; what the kernel has may differ, see the view
+	steps    []decide.Step
+	own      alone
+	told     string // the state that events have it in; "" is unknown
+	readings readings
 
 	watch   *watch.Watcher     // nil before the engine runs
 	unwatch context.CancelFunc // ends it

@@ -20,6 +20,7 @@ func (e *engine) cycle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), kernelTimeout)
 	defer cancel()
 	now := time.Now()
+	defer func() { e.meters.cycles.Observe(time.Since(now).Seconds()) }()
 	if !e.dirty || now.Sub(e.marksSeen) >= markCycles*e.interval() {
 		e.checkMarks(ctx) // else a changed weight does not wait for it
 	}

@@ -56,6 +56,7 @@ type engine struct {
 	log    *slog.Logger
 	poller func(config.Node) watch.Poller
 	events *event.Log
+	meters *meters
 	ready  func() // called when what runs at the start is in the kernel
 
 	news     chan watch.News
@@ -122,7 +123,7 @@ func newEngine(o Options) *engine {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
-	e.events = event.Open("", e.log)
+	e.events, e.meters = event.Open("", e.log), newMeters()
 	if e.poller == nil {
 		e.poller = watch.NewHTTPPoller
 	}
@@ -256,6 +257,7 @@ func (e *engine) take(news watch.News) {
 		return // of a watcher that was stopped meanwhile
 	}
 	e.heard = true
+	of.node.readings.count(news.Reading)
 	if of.cluster.weigh(time.Now(), of.node, &news.Reading) && of.cluster.running {
 		e.dirty = true
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/sse"
 )
 
@@ -34,7 +35,7 @@ func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	streams := wants(r, "text/event-stream")
+	streams := listen.Accepts(r, "text/event-stream") > 0
 	asked := r.URL.Query().Get("since")
 	if id := r.Header.Get("Last-Event-ID"); streams && id != "" {
 		asked = id

@@ -29,6 +29,7 @@ type handler struct {
 	version  string
 	log      *slog.Logger
 	admit    listen.Admit // who may change something
+	metrics  http.Handler
 	events   *event.Log
 	streams  chan struct{}   // has room for as many streams as there may be
 	serving  context.Context // ends the streams
@@ -48,6 +49,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if number, ok := strings.CutPrefix(path, "/fwmark/"); ok {
 		h.fwmark(w, r, number)
+		return
+	}
+	if path == "/metrics" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		h.metrics.ServeHTTP(w, r)
 		return
 	}
 	if path == "/events" {
@@ -103,8 +108,12 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all := h.clusters.Status(r.Context())
-	if wants(r, "application/json") {
-		all.Version = h.version
+	all.Version = h.version
+	switch {
+	case wantsPage(r):
+		answerPage(w, all)
+		return
+	case wantsJSON(r):
 		answerJSON(w, all)
 		return
 	}
@@ -126,7 +135,7 @@ func (h handler) status(w http.ResponseWriter, r *http.Request, name string) {
 	switch {
 	case !known:
 		text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
-	case wants(r, "application/json"):
+	case wantsJSON(r):
 		answerJSON(w, c)
 	default:
 		text(w, http.StatusOK, fmt.Sprintf("Running: %t\nCombinedWeight: %d\n", c.Running, c.CombinedWeight))
@@ -204,7 +213,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-func wants(r *http.Request, mediaType string) bool { return listen.Accepts(r, mediaType) > 0 }
+func wantsJSON(r *http.Request) bool { return listen.Accepts(r, "application/json") > 0 }
 
 func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

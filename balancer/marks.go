@@ -56,6 +56,7 @@ func (e *engine) setMarks(ctx context.Context) bool {
 		ev, level := event.Now(event.MarksChanged, "marking rules changed"), slog.LevelInfo
 		if drift[op.String()] {
 			ev, level = event.Now(event.DriftRepaired, "drift repaired: somebody else changed the marking rules"), slog.LevelWarn
+			e.meters.drift.Inc()
 		}
 		ev.Change, ev.Mark = op.String(), uint32(max(op.New, op.Old))
 		e.tell(level, ev)

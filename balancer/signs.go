@@ -55,11 +55,13 @@ func (b *Balancer) reload(ctx context.Context) {
 	if err != nil {
 		b.options.Manager.Ready("the last reload was refused, see the log")
 		if ctx.Err() == nil {
+			b.engine.meters.reloads.WithLabelValues("refused").Inc()
 			b.refuse(err)
 		}
 		return
 	}
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
+	b.engine.meters.reloads.WithLabelValues("done").Inc()
 	b.guard.Use(keys)
 	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
 		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")

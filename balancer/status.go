@@ -34,6 +34,8 @@ type ClusterStatus struct {
 	CombinedWeight int            `json:"combined_weight"` // of the nodes in the kernel's table; 0 unless Running, and when none is well but AllDown gives weights
 	Nodes          []NodeStatus   `json:"nodes"`           // in the config's order, then those that drain
 	LastError      string         `json:"last_error"`      // what is wrong with the kernel now; "" when nothing
+
+	configured int // of Nodes, those that are in the config
 }
 
 // NodeStatus is a node of a cluster as the balancer describes it in JSON.
@@ -51,8 +53,10 @@ type NodeStatus struct {
 	InactiveConns int           `json:"inactive_connections"`
 	LastReading   *int64        `json:"last_reading_age_ms"` // since it came, or was last confirmed by a stream; null: none yet
 	Watched       string        `json:"watched"`             // by "stream" or "poll"; "" for one that is not in the config
+	Traffic       ipvs.Stats    `json:"traffic"`             // what the kernel has counted since the node is in its table
 
-	readAt time.Time
+	readAt   time.Time
+	readings readings
 }
 
 // view is the state of all clusters at one time, for readers. It is never changed.
@@ -120,7 +124,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 	for _, n := range c.nodes {
 		st := NodeStatus{
 			Address: n.cfg.Address.String(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
-			readAt: n.state.Last.At, Watched: "poll",
+			readAt: n.state.Last.At, readings: n.readings, Watched: "poll",
 		}
 		if n.watch != nil && n.watch.Streams() {
 			st.Watched = "stream"
@@ -137,6 +141,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 		}
 		s.Nodes = append(s.Nodes, st)
 	}
+	s.configured = len(s.Nodes)
 	for _, service := range e.actual {
 		if !slices.Contains(c.marks(), service.Mark) {
 			continue
@@ -172,6 +177,7 @@ func (s *ClusterStatus) add(now time.Time, c *cluster, d ipvs.Destination) {
 	n.KernelWeight = &weight
 	n.ActiveConns += d.ActiveConns
 	n.InactiveConns += d.InactiveConns
+	n.Traffic = add(n.Traffic, d.Stats)
 }
 
 // leaver describes a node that the kernel has and the config has not.

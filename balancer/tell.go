@@ -60,9 +60,11 @@ func (e *engine) tellState(c *cluster, n *node) {
 // report tells what was changed in the kernel, and why.
 func (e *engine) report(done plan.Plan, drift map[plan.Object]bool) {
 	for _, op := range done {
+		e.meters.operations.WithLabelValues(operation(op.Kind).label()).Inc()
 		ev, level := e.changed(op)
 		if drift[op.Object()] {
 			ev.Kind, ev.Text, level = event.DriftRepaired, "drift repaired: somebody else changed the kernel's table", slog.LevelWarn
+			e.meters.drift.Inc()
 		}
 		e.tell(level, ev)
 	}

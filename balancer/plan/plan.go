@@ -182,7 +182,7 @@ func id(d ipvs.Destination) netip.AddrPort {
 
 // plain is the destination without what the kernel counts.
 func plain(d ipvs.Destination) ipvs.Destination {
-	d.ActiveConns, d.InactiveConns = 0, 0
+	d.ActiveConns, d.InactiveConns, d.Stats = 0, 0, ipvs.Stats{}
 	return d
 }
 

@@ -30,7 +30,7 @@ func DeleteService(k Key) Change {
 
 // PutDestination adds the destination or edits it in place: forwarding, weight, thresholds. ErrNoService where there is no service.
 func PutDestination(k Key, d Destination) Change {
-	d.ActiveConns, d.InactiveConns = 0, 0
+	d.ActiveConns, d.InactiveConns, d.Stats = 0, 0, Stats{}
 	return Change{verb: opPutDestination, service: Service{Key: k}, destination: d}
 }
 

@@ -119,6 +119,16 @@ type Destination struct {
 	// What the kernel counts; ignored by PutDestination.
 	ActiveConns   int
 	InactiveConns int
+	Stats         Stats
+}
+
+// Stats are what the kernel has counted for a destination since it is in its service.
+type Stats struct {
+	Connections uint64 `json:"connections"`
+	PacketsIn   uint64 `json:"packets_in"` // to the destination
+	PacketsOut  uint64 `json:"packets_out"`
+	BytesIn     uint64 `json:"bytes_in"`
+	BytesOut    uint64 `json:"bytes_out"` // 0 where it answers the client directly, as PacketsOut
 }
 
 // Errors of a Table. Kernel answers are wrapped with the operation and the object.

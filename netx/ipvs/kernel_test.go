@@ -149,6 +149,13 @@ func TestDestinationsOfOtherProgramsAreRead(t *testing.T) {
 		e.Uint32(attrDestWeight, 100000)
 		e.Uint32(attrDestActive, 70000)
 		e.Uint32(attrDestInactive, 3)
+		e.Nested(attrDestStats, func(e *netlink.AttributeEncoder) error {
+			for a := uint16(attrStatsConns); a <= attrStatsBytesOut; a++ {
+				e.Uint64(a, uint64(a)<<32)
+			}
+			e.Uint64(6, 9) // rates, of no use here
+			return nil
+		})
 		e.Bytes(200, []byte("of a later kernel"))
 		return nil
 	})
@@ -158,7 +165,8 @@ func TestDestinationsOfOtherProgramsAreRead(t *testing.T) {
 	}
 	// Without a family of its own, as before Linux 3.18, it has that of the service.
 	got, err := decodeDestination(IPv6, data)
-	want := Destination{Address: netip.MustParseAddr("fd00::1"), Forwarding: Route, Weight: 65535, ActiveConns: 70000, InactiveConns: 3}
+	want := Destination{Address: netip.MustParseAddr("fd00::1"), Forwarding: Route, Weight: 65535, ActiveConns: 70000, InactiveConns: 3,
+		Stats: Stats{Connections: 1 << 32, PacketsIn: 2 << 32, PacketsOut: 3 << 32, BytesIn: 4 << 32, BytesOut: 5 << 32}}
 	if err != nil || got != want {
 		t.Errorf("read %+v, %v; wanted %+v", got, err, want)
 	}

@@ -160,7 +160,7 @@ func (m *Memory) putService(s Service, old *Service) error {
 
 func (m *Memory) putDestination(s *Service, d Destination) error {
 	if old, err := m.destination(s.Key, d.Address, d.Port); err == nil {
-		d.ActiveConns, d.InactiveConns = old.ActiveConns, old.InactiveConns
+		d.ActiveConns, d.InactiveConns, d.Stats = old.ActiveConns, old.InactiveConns, old.Stats
 		*old = d
 		return nil
 	}

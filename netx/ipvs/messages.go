@@ -53,9 +53,16 @@ const (
 	attrDestActive     = 7  // 32 bits
 	attrDestInactive   = 8  // 32 bits
 	attrDestFamily     = 11 // 16 bits; since Linux 3.18
+	attrDestStats      = 12 // nested, 64 bits each; since Linux 4.0
 	attrDestEncapType  = 13 // 8 bits; since Linux 5.3, as the next two
 	attrDestEncapPort  = 14 // big endian
 	attrDestEncapFlags = 15 // 16 bits
+
+	attrStatsConns      = 1 // in the statistics
+	attrStatsPacketsIn  = 2
+	attrStatsPacketsOut = 3
+	attrStatsBytesIn    = 4
+	attrStatsBytesOut   = 5
 
 	forwardingMask = 0x7 // IP_VS_CONN_F_FWD_MASK
 )
@@ -253,6 +260,11 @@ func decodeDestinationFields(family Family, ad *netlink.AttributeDecoder) (Desti
 			if ad.Uint16() == unix.AF_INET6 {
 				family = IPv6
 			}
+		case attrDestStats:
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				d.Stats = decodeStats(ad)
+				return ad.Err()
+			})
 		case attrDestEncapType:
 			d.Encap.Type = EncapType(ad.Uint8())
 		case attrDestEncapPort:
@@ -266,6 +278,25 @@ func decodeDestinationFields(family Family, ad *netlink.AttributeDecoder) (Desti
 		d.Address = netip.AddrFrom4([4]byte(address[:4]))
 	}
 	return d, ad.Err()
+}
+
+func decodeStats(ad *netlink.AttributeDecoder) Stats {
+	var s Stats
+	for ad.Next() {
+		switch ad.Type() {
+		case attrStatsConns:
+			s.Connections = ad.Uint64()
+		case attrStatsPacketsIn:
+			s.PacketsIn = ad.Uint64()
+		case attrStatsPacketsOut:
+			s.PacketsOut = ad.Uint64()
+		case attrStatsBytesIn:
+			s.BytesIn = ad.Uint64()
+		case attrStatsBytesOut:
+			s.BytesOut = ad.Uint64()
+		}
+	}
+	return s
 }
 
 func bigEndian16(b []byte) uint16 {

@@ -1,0 +1,36 @@
+package balancer
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+
+	"github.com/braintree/lb/netx/listen"
+)
+
+//go:embed page.html
+var pageText string
+
+// page is GET / for people.
+var page = template.Must(template.New("page").Parse(pageText))
+
+// wantsPage tells whether a browser asks: it wants HTML rather than JSON, and names it.
+func wantsPage(r *http.Request) bool {
+	html := listen.Accepts(r, "text/html")
+	return html > 0 && html >= listen.Accepts(r, "application/json") && html >= listen.Accepts(r, "text/plain")
+}
+
+// answerPage answers with the page. It holds no script, and may load nothing.
+func answerPage(w http.ResponseWriter, s Status) {
+	var body bytes.Buffer
+	if err := page.Execute(&body, s); err != nil {
+		text(w, http.StatusInternalServerError, err.Error()+"\n")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+	_, _ = w.Write(body.Bytes()) // who does not read the answer does not want it
+}

@@ -1,0 +1,70 @@
+package balancer
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// told answers with a status.
+type told struct {
+	clusters
+	status Status
+}
+
+// Status implements clusters.
+func (s told) Status(context.Context) Status { return s.status }
+
+func TestThePageIsForPeople(t *testing.T) {
+	health, weight := 92, 60
+	const evil = `<script>alert("x")</script>`
+	s := Status{Version: evil, Clusters: []ClusterStatus{{
+		Name: evil, Mark: 7, Scheduler: "wlc", Running: true, CombinedWeight: 60, LastError: evil,
+		Nodes: []NodeStatus{
+			{Address: "10.0.0.1", Health: &health, Weight: 60, KernelWeight: &weight, State: "up", Why: evil, ActiveConns: 3},
+			{Address: "10.0.0.2", State: "unknown", Why: "no answer yet"},
+		},
+	}, {Name: "idle", Mark: 8}}}
+	w := httptest.NewRecorder()
+	answerPage(w, s)
+	body := w.Body.String()
+	if strings.Contains(body, "<script") || strings.Count(body, "&lt;script&gt;") != 4 {
+		t.Errorf("what comes from outside is not escaped:\n%s", body)
+	}
+	for _, want := range []string{
+		"<td>10.0.0.1<td class=\"n\">92<td class=\"n\">60<td class=\"n\">60<td class=\"n\">3<td class=\"n\">0<td class=\"up\">up<td>",
+		"<td>10.0.0.2<td class=\"n\">–<td class=\"n\">0<td class=\"n\">–<td class=\"n\">0<td class=\"n\">0<td class=\"unknown\">unknown<td>no answer yet",
+		"<h2>idle <span class=\"stopped\">(stopped)</span></h2>",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not have %q:\n%s", want, body)
+		}
+	}
+	h := w.Header()
+	if h.Get("Content-Type") != "text/html; charset=utf-8" || !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Errorf("header %v", h)
+	}
+}
+
+func TestWhoGetsWhich(t *testing.T) {
+	for _, tt := range []struct{ name, accept, want string }{
+		{"a browser", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"},
+		{"curl", "*/*", "text/plain; charset=utf-8"},
+		{"a program", "application/json", "application/json"},
+		{"JSON rather than HTML", "text/html;q=0.5, application/json", "application/json"},
+		{"nothing said", "", "text/plain; charset=utf-8"},
+		{"text rather than HTML", "text/plain, text/html;q=0.9", "text/plain; charset=utf-8"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.Header.Set("Accept", tt.accept)
+			w := httptest.NewRecorder()
+			handler{clusters: told{}}.ServeHTTP(w, r)
+			if got := w.Header().Get("Content-Type"); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
