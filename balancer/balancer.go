@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -49,6 +50,9 @@ type Balancer struct {
 	tcp     net.Listener
 	control net.Listener
 	guard   *listen.Guard // who may change something
+
+	hooks      *hook.Set
+	firstHooks []config.Hook // until Run starts them
 }
 
 // New does all that can fail: it loads the config, reads the kernel's tables once, and binds the listeners. It changes nothing in the kernel and
@@ -86,6 +90,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	}
 	b.guard = listener().Guard(cfg.Balancer.Control, keys)
 	b.engine.events = event.Open(cfg.Balancer.DataDir, b.log)
+	b.hooks, b.firstHooks = hook.NewSet(b.engine.events, b.log), cfg.Hooks
 	b.engine.configure(cfg)
 	return b, nil
 }
@@ -103,11 +108,12 @@ func (b *Balancer) Run(ctx context.Context) error {
 	reads, changes := h, h
 	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
 	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)
-	h.metrics = b.engine.metricsPage(b.options.Version, func() int { return len(reads.streams) + len(changes.streams) })
+	h.metrics = b.engine.metricsPage(b.options.Version, func() int { return len(reads.streams) + len(changes.streams) }, b.hooks.Counts)
 	reads.metrics, changes.metrics = h.metrics, h.metrics
 	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
 
 	stopRecord := b.record()
+	b.hooks.Use(b.firstHooks)
 	failed := make([]error, len(servers))
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })
@@ -131,6 +137,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	stopEngine()
 	running.Wait()
 	b.engine.tell(slog.LevelInfo, event.Now(event.BalancerStopped, "lb balance ends; the kernel goes on as it is"))
+	b.hooks.Stop()
 	stopRecord()
 	return errors.Join(failed...)
 }

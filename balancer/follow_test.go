@@ -75,7 +75,7 @@ func TestEventsTellWhatHappens(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.wait(2 * time.Second)
-		last = b.wantEvents("a node leaves the config", last, "node_draining web 10.0.0.2 40>0", "node_removed web 10.0.0.2 0>")
+		last = b.wantEvents("a node leaves the config", last, "node_leaving web 10.0.0.2 40>0", "node_removed web 10.0.0.2 0>")
 		if _, err := b.engine.Stop(t.Context(), "web", "kim"); err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
 )
@@ -67,7 +68,7 @@ func admitAll(r *http.Request, _ string) (*http.Request, *listen.Refusal) { retu
 func (b *bench) handler() handler {
 	return handler{
 		clusters: b.engine, drains: b.engine, version: "1.2.3", log: slog.New(slog.DiscardHandler), admit: admitAll,
-		events: b.engine.events, metrics: b.engine.metricsPage("1.2.3", func() int { return 0 }), streams: make(chan struct{}, 2), serving: b.t.Context(),
+		events: b.engine.events, metrics: b.engine.metricsPage("1.2.3", func() int { return 0 }, func() map[string]hook.Counts { return map[string]hook.Counts{"page": {Delivered: 3, Lost: 1}} }), streams: make(chan struct{}, 2), serving: b.t.Context(),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -91,20 +92,22 @@ func (r *readings) count(reading decide.Reading) {
 type scrape struct {
 	engine *engine
 
-	running, combined, trouble, rules        *prometheus.Desc
-	health, weight, kernel, state, age, read *prometheus.Desc
-	active, inactive, conns, packets, bytes  *prometheus.Desc
-	kernelErrors, events, unwritten, streams *prometheus.Desc
-	openStreams                              func() int
+	running, combined, trouble, rules               *prometheus.Desc
+	health, weight, kernel, state, age, read        *prometheus.Desc
+	active, inactive, conns, packets, bytes         *prometheus.Desc
+	kernelErrors, events, unwritten, streams, hooks *prometheus.Desc
+	openStreams                                     func() int
+	hookCounts                                      func() map[string]hook.Counts
 }
 
 // metricsPage makes GET /metrics.
-func (e *engine) metricsPage(version string, openStreams func() int) http.Handler {
+func (e *engine) metricsPage(version string, openStreams func() int, hooks func() map[string]hook.Counts) http.Handler {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("lb_balancer_"+name, help, labels, nil)
 	}
 	s := &scrape{
-		engine: e, openStreams: openStreams,
+		engine: e, openStreams: openStreams, hookCounts: hooks,
+		hooks:    desc("hook_events_total", "Events that a hook was to hand on: delivered, failed for good, or lost because it was too slow.", "hook", "outcome"),
 		running:  desc("cluster_running", "Whether the cluster is in the kernel by lb's will.", "cluster"),
 		combined: desc("cluster_combined_weight", "Weight of the cluster's nodes in the kernel together.", "cluster"),
 		trouble:  desc("cluster_trouble", "Whether the kernel refuses something about the cluster.", "cluster"),

@@ -10,10 +10,10 @@ import (
 )
 
 //go:embed page.html
-var pageText string
+var statusPageText string
 
-// page is GET / for people.
-var page = template.Must(template.New("page").Parse(pageText))
+// statusPage is GET / for people.
+var statusPage = template.Must(template.New("page").Parse(statusPageText))
 
 // wantsPage tells whether a browser asks: it wants HTML rather than JSON, and names it.
 func wantsPage(r *http.Request) bool {
@@ -24,7 +24,7 @@ func wantsPage(r *http.Request) bool {
 // answerPage answers with the page. It holds no script, and may load nothing.
 func answerPage(w http.ResponseWriter, s Status) {
 	var body bytes.Buffer
-	if err := page.Execute(&body, s); err != nil {
+	if err := statusPage.Execute(&body, s); err != nil {
 		text(w, http.StatusInternalServerError, err.Error()+"\n")
 		return
 	}

@@ -58,7 +58,7 @@ func (e *engine) servePages(ctx context.Context) {
 		if err != nil {
 			trouble = err.Error()
 		}
-		e.say("the downpage of cluster "+c.cfg.Name, []any{"cluster", c.cfg.Name}, &c.pageTrouble, trouble)
+		e.say("the downpage of cluster "+c.cfg.Name, c, &c.pageTrouble, trouble)
 		if err != nil {
 			continue
 		}

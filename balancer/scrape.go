@@ -10,7 +10,7 @@ import (
 func (s *scrape) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.running, s.combined, s.trouble, s.rules, s.health, s.weight, s.kernel, s.state, s.age, s.read,
-		s.active, s.inactive, s.conns, s.packets, s.bytes, s.kernelErrors, s.events, s.unwritten, s.streams,
+		s.active, s.inactive, s.conns, s.packets, s.bytes, s.kernelErrors, s.events, s.unwritten, s.streams, s.hooks,
 	} {
 		to <- d
 	}
@@ -51,6 +51,12 @@ func (s *scrape) Collect(to chan<- prometheus.Metric) {
 	f.counter(s.events, s.engine.events.Last())
 	f.counter(s.unwritten, s.engine.events.Lost())
 	f.gauge(s.streams, float64(s.openStreams()))
+	for name, n := range s.hookCounts() {
+		f := figures{to, []string{name}}
+		f.counter(s.hooks, n.Delivered, "delivered")
+		f.counter(s.hooks, n.Failed, "failed")
+		f.counter(s.hooks, n.Lost, "lost")
+	}
 }
 
 // collectNode gives the figures of one node; of one that is not in the config only what the kernel has.

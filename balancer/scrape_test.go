@@ -77,6 +77,7 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 			`lb_balancer_kernel_errors_total`:                                                 "0",
 			`lb_balancer_reloads_total{outcome="refused"}`:                                    "0",
 			`lb_balancer_cycle_duration_seconds_count`:                                        "",
+			`lb_balancer_hook_events_total{hook="page",outcome="delivered"}`:                  "3",
 			`lb_balancer_event_streams`:                                                       "0",
 			`lb_balancer_events_total`:                                                        "",
 			`lb_balancer_events_unwritten_total`:                                              "0",

@@ -63,6 +63,7 @@ func (b *Balancer) reload(ctx context.Context) {
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
 	b.engine.meters.reloads.WithLabelValues("done").Inc()
 	b.guard.Use(keys)
+	b.hooks.Use(cfg.Hooks)
 	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
 		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")
 	}

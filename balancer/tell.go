@@ -105,7 +105,7 @@ func (e *engine) changed(op plan.Op) (event.Event, slog.Level) {
 	default:
 		ev.Cause = "not in the config"
 		if ev.Kind == event.Weight {
-			ev.Kind = event.NodeDraining
+			ev.Kind = event.NodeLeaving
 		}
 	}
 	return ev, level

@@ -14,6 +14,7 @@ type Config struct {
 	Services []Service // [services.NAME], sorted by name
 	Balancer Balancer  // [balancer]
 	Clusters []Cluster // [clusters.NAME], sorted by name
+	Hooks    []Hook    // [hooks.NAME], sorted by name
 
 	warnings Mistakes
 }

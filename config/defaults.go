@@ -36,6 +36,10 @@ const (
 	defaultBalancerDataDir = "/var/lib/lb/balancer"
 	// Beside the agent's, for both may run on one machine.
 	defaultBalancerControl = "/run/lb/balancer.sock"
+	// Longer than a page or a mail takes, and short beside what an operator waits for.
+	defaultHookTimeout = 10 * time.Second
+	// A passive check for each cluster.
+	defaultHookService = "{cluster}"
 
 	// With the balancer's 2 s a failure is seen within 5 s, and a check every 3 s costs a service next to nothing.
 	defaultInterval = 3 * time.Second

@@ -45,10 +45,12 @@ func (l *loader) load() (*Config, error) {
 	l.absent()
 	l.judgeBindings()
 	l.judgeRelays()
+	l.judgeHooks()
 	if len(l.report.mistakes) > 0 {
 		return nil, l.report.mistakes.sorted()
 	}
 	slices.SortFunc(l.cfg.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(l.cfg.Hooks, func(a, b Hook) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(l.cfg.Clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
 	l.warnEmpty()
 	l.cfg.warnings = l.warnings.mistakes.sorted()
@@ -67,6 +69,7 @@ type loader struct {
 	ports    map[vipPort][]portUse
 	bindings []binding
 	relays   []relayUse
+	hookUses []hookUse
 }
 
 // readAll reads what the main file includes; main is nil when that cannot be read.
@@ -184,6 +187,13 @@ func (l *loader) document(doc *document) {
 		for _, name := range t.names() {
 			if c, ok := t.table(name); ok && l.first(c) {
 				l.cfg.Clusters = append(l.cfg.Clusters, l.cluster(c, name))
+			}
+		}
+	}
+	if t, ok := d.table("hooks"); ok {
+		for _, name := range t.names() {
+			if h, ok := t.table(name); ok && l.first(h) {
+				l.cfg.Hooks = append(l.cfg.Hooks, l.hook(h, name))
 			}
 		}
 	}

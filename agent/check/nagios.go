@@ -48,16 +48,16 @@ func (n nagios) Display() string { return fmt.Sprintf("Dependency::Nagios(%s)", 
 func (c command) nagios(ctx context.Context, timeout time.Duration) (status int, said string, err error) {
 	out := c.run(ctx, timeout)
 	var exit *exec.ExitError
-	if out.err != nil && !errors.As(out.err, &exit) {
-		return 0, out.detail(), out.err
+	if out.Err != nil && !errors.As(out.Err, &exit) {
+		return 0, out.detail(), out.Err
 	}
 	if exit != nil {
 		status = exit.ExitCode() // -1: ended by a signal
 	}
 	if status < nagiosOK || status > nagiosUnknown {
-		return 0, out.detail(), fmt.Errorf("%w, which is none of a Nagios plugin's 0 to 3", out.err)
+		return 0, out.detail(), fmt.Errorf("%w, which is none of a Nagios plugin's 0 to 3", out.Err)
 	}
-	return status, parsePlugin(out.stdout, out.stderr), nil
+	return status, parsePlugin(out.Stdout, out.Stderr), nil
 }
 
 // parsePlugin finds what a plugin says to people: the first line that it prints, up to the performance data behind a "|".

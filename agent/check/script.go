@@ -21,8 +21,8 @@ func newScript(c config.Check, _ Host) Check {
 
 func (s script) Run(ctx context.Context) Result {
 	out := s.command.run(ctx, s.timeout)
-	if out.err != nil {
-		return bad("%v: %s", out.err, out.detail())
+	if out.Err != nil {
+		return bad("%v: %s", out.Err, out.detail())
 	}
 	return good("exit status 0: %s", out.detail())
 }

@@ -39,14 +39,14 @@ func newScriptMetric(c config.Check, _ Host) Check {
 
 func (m scriptMetric) Run(ctx context.Context) Result {
 	out := m.command.run(ctx, m.timeout)
-	if out.err != nil {
-		return bad("%v: %s", out.err, out.detail())
+	if out.Err != nil {
+		return bad("%v: %s", out.Err, out.detail())
 	}
-	share, err := parseShare(out.stdout, m.scale)
+	share, err := parseShare(out.Stdout, m.scale)
 	if err != nil {
 		return bad("%v: %s", err, out.detail())
 	}
-	return measured(float64(m.weight)*share, m.weight, "printed %s", out.stdout)
+	return measured(float64(m.weight)*share, m.weight, "printed %s", out.Stdout)
 }
 
 // parseShare reads what a script printed as a share from 0 to 1.

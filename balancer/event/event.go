@@ -13,18 +13,18 @@ type Kind string
 
 // The kinds. Those of nodes that begin with "node_" and a state are made by NodeKind.
 const (
-	NodeUp       Kind = "node_up"
-	NodeDown     Kind = "node_down"
-	NodeRamping  Kind = "node_ramping"
-	NodeUnknown  Kind = "node_unknown"  // it has yet to answer
-	NodeDrained  Kind = "node_drained"  // at weight 0 by an operator's word
-	NodeHeld     Kind = "node_held"     // it keeps its weight although it fails
-	NodePassive  Kind = "node_passive"  // it stands by for the active one
-	NodeDraining Kind = "node_draining" // on its way out of the kernel's table
-	NodeAdded    Kind = "node_added"    // to the kernel's table
-	NodeRemoved  Kind = "node_removed"  // from the kernel's table
-	NodeChanged  Kind = "node_changed"  // in the kernel's table, in something else than its weight
-	Weight       Kind = "weight"        // of a node in the kernel's table
+	NodeUp      Kind = "node_up"
+	NodeDown    Kind = "node_down"
+	NodeRamping Kind = "node_ramping"
+	NodeUnknown Kind = "node_unknown" // it has yet to answer
+	NodeDrained Kind = "node_drained" // at weight 0 by an operator's word
+	NodeHeld    Kind = "node_held"    // it keeps its weight although it fails
+	NodePassive Kind = "node_passive" // it stands by for the active one
+	NodeLeaving Kind = "node_leaving" // on its way out of the kernel's table
+	NodeAdded   Kind = "node_added"   // to the kernel's table
+	NodeRemoved Kind = "node_removed" // from the kernel's table
+	NodeChanged Kind = "node_changed" // in the kernel's table, in something else than its weight
+	Weight      Kind = "weight"       // of a node in the kernel's table
 
 	ClusterStarting Kind = "cluster_starting" // asked for; it waits for first answers of its nodes
 	ClusterStarted  Kind = "cluster_started"
@@ -51,7 +51,7 @@ const (
 // Kinds lists all of them, in the order of the documentation.
 func Kinds() []Kind {
 	return []Kind{
-		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeDraining, NodeAdded, NodeRemoved, NodeChanged, Weight,
+		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeLeaving, NodeAdded, NodeRemoved, NodeChanged, Weight,
 		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterStrange, ServiceAdded, ServiceChanged, ServiceRemoved,
 		DriftRepaired, KernelRefuses, KernelObeys, MarksChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,

@@ -1,0 +1,197 @@
+package hook
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/config"
+)
+
+// journal is a log that several goroutines may write and read.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// hooked adds events while the hooks run, and gives the log once they have ended.
+func hooked(t *testing.T, events []event.Event, hooks ...config.Hook) (Counts, string) {
+	t.Helper()
+	j := &journal{}
+	log := event.Open("", slog.New(slog.DiscardHandler))
+	log.Add(event.Event{Kind: event.Weight, Cluster: "web", Cause: "before the hooks"})
+	s := NewSet(log, slog.New(slog.NewTextHandler(j, nil)))
+	s.Use(hooks)
+	h := s.hooks[hooks[0].Name]
+	for _, e := range events {
+		log.Add(e)
+	}
+	s.Stop()
+	return Counts{h.delivered.Load(), h.failed.Load(), h.lost.Load()}, j.String()
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func node(kind event.Kind, cluster string, up, all int) event.Event {
+	return event.Event{Kind: kind, Cluster: cluster, Node: "10.0.0.1", Nodes: &event.Tally{Running: true, Up: up, All: all}}
+}
+
+func TestAProgramGetsEachEventInOrderAsData(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	script := write(t, "hook.sh", `#!/bin/sh
+read -r json
+echo "$LB_NUMBER $LB_EVENT $LB_CLUSTER $LB_NODE $LB_CAUSE $# $1 ${json%%,*}" >>`+out+"\n")
+	const evil = "$(touch /tmp/x); `id` \"'"
+	counts, log := hooked(t, []event.Event{
+		{Kind: event.NodeDown, Cluster: "web", Node: "10.0.0.1", Cause: evil},
+		{Kind: event.Weight, Cluster: "web"},
+		{Kind: event.NodeUp, Cluster: "db"},
+		{Kind: event.NodeUp, Cluster: "web", Node: "10.0.0.2"},
+	}, config.Hook{Name: "page", Type: config.Exec, Argv: []string{script, "--x"}, Events: []event.Kind{event.NodeDown, event.NodeUp}, Clusters: []string{"web"}, Timeout: 10 * time.Second})
+	got, err := os.ReadFile(out)
+	want := "2 node_down web 10.0.0.1 " + evil + ` 1 --x {"number":2` + "\n" + `5 node_up web 10.0.0.2  1 --x {"number":5` + "\n"
+	if err != nil || string(got) != want {
+		t.Errorf("the program got\n%s%v\nwant\n%s\nlog: %s", got, err, want, log)
+	}
+	if counts != (Counts{Delivered: 2}) {
+		t.Errorf("%+v", counts)
+	}
+}
+
+func TestAProgramThatFailsOrHangsIsLoggedAndTheNextOneRuns(t *testing.T) {
+	script := write(t, "hook.sh", "#!/bin/sh\n[ $LB_EVENT = node_up ] && exit 0\n[ $LB_EVENT = weight ] && sleep 60\necho broken >&2; exit 3\n")
+	begun := time.Now()
+	counts, log := hooked(t, []event.Event{{Kind: event.NodeDown}, {Kind: event.Weight}, {Kind: event.NodeUp}},
+		config.Hook{Name: "page", Type: config.Exec, Argv: []string{script}, Timeout: time.Second})
+	if counts != (Counts{Delivered: 1, Failed: 2}) || time.Since(begun) > 20*time.Second {
+		t.Errorf("%+v after %s", counts, time.Since(begun))
+	}
+	for _, want := range []string{"exit status 3", "broken", "no end within its timeout of 1s", "hook=page"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log does not say %q:\n%s", want, log)
+		}
+	}
+}
+
+func TestAWebServerGetsEachEventAndAgainWhenItFails(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		var e event.Event
+		if json.Unmarshal(body, &e) != nil || r.Method != "POST" || r.Header.Get("X-Key") != "k" {
+			t.Errorf("%s %v %s", r.Method, r.Header, body)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, fmt.Sprintf("%d %s", e.Number, e.Kind))
+		switch {
+		case e.Kind == event.NodeDown && len(got) == 1:
+			w.WriteHeader(503)
+		case e.Kind == event.Weight:
+			w.WriteHeader(400)
+			fmt.Fprint(w, "no such room")
+		}
+	}))
+	defer s.Close()
+	counts, log := hooked(t, []event.Event{{Kind: event.NodeDown}, {Kind: event.Weight}, {Kind: event.NodeUp}},
+		config.Hook{Name: "chat", Type: config.Webhook, URL: s.URL, Headers: map[string]string{"X-Key": "k"}, Timeout: 5 * time.Second})
+	if want := "2 node_down,2 node_down,3 weight,4 node_up"; strings.Join(got, ",") != want || counts != (Counts{Delivered: 2, Failed: 1}) {
+		t.Errorf("got %v, %+v; want %s", got, counts, want)
+	}
+	if !strings.Contains(log, "no such room") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+func TestNagiosAtBigBrothersThresholds(t *testing.T) {
+	for _, tt := range []struct {
+		up, all int
+		want    string
+	}{
+		{3, 3, "0 OK all nodes up"}, {2, 3, "1 WARNING a node is down"}, {1, 3, "2 CRITICAL 50% of nodes are down"},
+		{0, 3, "2 CRITICAL 50% of nodes are down"}, {1, 2, "2 CRITICAL 50% of nodes are down"}, {1, 1, "0 OK all nodes up"},
+		{3, 4, "1 WARNING a node is down"}, {2, 4, "2 CRITICAL 50% of nodes are down"},
+	} {
+		if r := judge(event.Tally{Up: tt.up, All: tt.all}); fmt.Sprintf("%d %s", r.code, r.text) != tt.want {
+			t.Errorf("%d of %d up: %+v, want %s", tt.up, tt.all, r, tt.want)
+		}
+	}
+}
+
+// TestNagiosResultsAreSent is big_brother's fault 12: there send_nsca never ran.
+func TestNagiosResultsAreSent(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	nscaProgram := write(t, "send_nsca", "#!/bin/sh\nread -r line\necho \"$* $line\" >>"+out+"\n")
+	n := &nsca{last: map[string]result{}, cfg: config.Hook{
+		Host: "load01", Service: "{cluster}_status", Argv: []string{nscaProgram, "-H", "nagios"}, Timeout: 10 * time.Second,
+	}}
+	h := &Hook{cfg: n.cfg, log: slog.New(slog.DiscardHandler), most: 1}
+	stopped := node(event.ClusterStopped, "web", 0, 3)
+	idle := node(event.NodeDown, "idle", 0, 1)
+	idle.Nodes.Running = false
+	for _, batch := range [][]event.Event{
+		{node(event.ClusterStarted, "web", 3, 3)},
+		{node(event.NodeRamping, "web", 3, 3), idle},                                   // nothing new
+		{node(event.NodeDown, "web", 2, 3)},                                            // a warning
+		{node(event.NodeDown, "web", 1, 3), node(event.NodeUp, "web", 3, 3)},           // only the last of what waits
+		{{Kind: event.ConfigReloaded}},                                                 // again
+		{stopped, {Kind: event.ConfigReloaded}, node(event.ClusterStarted, "b", 0, 1)}, // not of a cluster that was stopped
+	} {
+		n.take(t.Context(), batch, h.deliver)
+	}
+	got, err := os.ReadFile(out)
+	want := "-H nagios load01\tweb_status\t0\tOK all nodes up\n-H nagios load01\tweb_status\t1\tWARNING a node is down\n" +
+		"-H nagios load01\tweb_status\t0\tOK all nodes up\n-H nagios load01\tweb_status\t0\tOK all nodes up\n" +
+		"-H nagios load01\tb_status\t2\tCRITICAL 50% of nodes are down\n"
+	if err != nil || string(got) != want {
+		t.Errorf("sent\n%s%v\nwant\n%s", got, err, want)
+	}
+}
+
+func TestAReloadKeepsTheHooksThatStay(t *testing.T) {
+	s := NewSet(event.Open("", slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
+	a := config.Hook{Name: "a", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
+	b := config.Hook{Name: "b", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
+	s.Use([]config.Hook{a, b})
+	first := s.hooks["a"].Hook
+	b.Timeout = 2 * time.Second
+	second := s.hooks["b"].Hook
+	s.Use([]config.Hook{a, b})
+	if s.hooks["a"].Hook != first || s.hooks["b"].Hook == second {
+		t.Error("a was begun anew, or b was not")
+	}
+	s.Stop()
+	if len(s.Counts()) != 0 {
+		t.Errorf("%v", s.Counts())
+	}
+}

@@ -1,0 +1,65 @@
+package hook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/oneline"
+)
+
+// webhook posts each event as JSON.
+type webhook struct {
+	cfg    config.Hook
+	client *http.Client
+}
+
+func newWebhook(cfg config.Hook) *webhook {
+	return &webhook{cfg, &http.Client{
+		// No kept connection: events are rare, and the other end may be another machine by the next one.
+		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func (w *webhook) take(ctx context.Context, events []event.Event, deliver deliver) {
+	for _, e := range events {
+		deliver(ctx, 1, func(ctx context.Context) error { return w.post(ctx, e) })
+	}
+}
+
+// post posts one event. Who refuses it (4xx) will do so again, but for "too early" and the like.
+func (w *webhook) post(ctx context.Context, e event.Event) error {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUseless, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.cfg.URL, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUseless, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "lb")
+	for k, v := range w.cfg.Headers {
+		req.Header.Set(k, v)
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("post event %d: %w", e.Number, err)
+	}
+	defer resp.Body.Close()
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid)) // only for the log
+	switch {
+	case resp.StatusCode < 300:
+		return nil
+	case resp.StatusCode < 500 && resp.StatusCode != http.StatusRequestTimeout && resp.StatusCode != http.StatusTooEarly &&
+		resp.StatusCode != http.StatusTooManyRequests:
+		return fmt.Errorf("post event %d: status %d %q: %w", e.Number, resp.StatusCode, oneline.Clean(string(said), maxSaid), errUseless)
+	}
+	return fmt.Errorf("post event %d: status %d %q", e.Number, resp.StatusCode, oneline.Clean(string(said), maxSaid))
+}

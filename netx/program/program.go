@@ -1,0 +1,116 @@
+// Package program runs a program in a process group of its own, for a bounded time and with a bounded output.
+package program
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxOutput = 64 << 10 // bytes kept of each of stdout and stderr; the rest is read and dropped
+	// pipeGrace is how long output is waited for once the program's process group is dead: whatever still holds the pipe
+	// then has left the group.
+	pipeGrace = 200 * time.Millisecond
+)
+
+// Program is what to run. No shell is in between, unless it is the program.
+type Program struct {
+	Argv  []string
+	Env   []string // nil is that of lb
+	Stdin string
+	Ended func(error) error // words the end of the context; nil leaves it as it is
+}
+
+// Outcome is how it ended.
+type Outcome struct {
+	Stdout, Stderr string
+	Err            error // nil: it ended by itself with exit status 0
+}
+
+// Run runs the program once. Its process group is killed whole when ctx ends or the program does: it leaves no processes behind.
+func (p Program) Run(ctx context.Context) Outcome {
+	if err := ctx.Err(); err != nil {
+		return Outcome{Err: p.ended(err)}
+	}
+	var stdout, stderr bounded
+	cmd := exec.Command(p.Argv[0], p.Argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.Env, &stdout, &stderr
+	if p.Stdin != "" {
+		cmd.Stdin = strings.NewReader(p.Stdin)
+	}
+	cmd.WaitDelay = pipeGrace
+	if err := cmd.Start(); err != nil {
+		return Outcome{Err: err}
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		awaitExit(cmd.Process.Pid)
+	}()
+	var ended error
+	select {
+	case <-exited:
+	case <-ctx.Done():
+		ended = fmt.Errorf("killed: %w", p.ended(ctx.Err()))
+	}
+	// The first process is not reaped yet, so its number, which is the group's, cannot belong to anybody else.
+	killErr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	<-exited
+	err := cmd.Wait()
+	switch {
+	case ended != nil && killErr != nil:
+		err = errors.Join(ended, fmt.Errorf("kill its process group: %w", killErr))
+	case ended != nil:
+		err = ended
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = nil // it ended well; somebody outside its group still holds its output
+	}
+	return Outcome{Stdout: stdout.String(), Stderr: stderr.String(), Err: err}
+}
+
+func (p Program) ended(err error) error {
+	if p.Ended == nil {
+		return err
+	}
+	return p.Ended(err)
+}
+
+// awaitExit waits until the process has ended, and leaves it to be reaped.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// Said is what a program said, for the log and the operator: stderr, or stdout when that is empty.
+func (o Outcome) Said() string {
+	if said := strings.TrimSpace(o.Stderr); said != "" {
+		return said
+	}
+	return strings.TrimSpace(o.Stdout)
+}
+
+// bounded keeps the first maxOutput bytes written to it and takes the rest without complaint.
+type bounded struct {
+	buf bytes.Buffer
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	room := maxOutput - b.buf.Len()
+	b.buf.Write(p[:min(len(p), room)])
+	return len(p), nil
+}
+
+func (b *bounded) String() string { return b.buf.String() }
