@@ -1,7 +1,7 @@
 // Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, and keeps the
 // kernel's IPVS table and marking rules as they should be.
 //
-// Not here yet: /metrics and streams over HTTP, interpol.
+// Not here yet: interpol.
 package balancer
 
 import (
