@@ -5,12 +5,12 @@
 package peers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -208,7 +208,7 @@ func ratio(a, b float64) string {
 	return fmt.Sprintf("%.2f", a/b)
 }
 
-// report is where the figures go: the test's output, and the file that LB_BENCH_OUT names.
+// report is where the figures go: the test's output, and peers.txt in the folder that the lab brings back.
 type report struct {
 	t    *testing.T
 	file *os.File
@@ -217,11 +217,7 @@ type report struct {
 func newReport(t *testing.T) *report {
 	t.Helper()
 	r := &report{t: t}
-	out := cmp.Or(os.Getenv("LB_BENCH_OUT"), os.Getenv("LAB_OUT"))
-	if out == "" {
-		return r
-	}
-	file, err := os.OpenFile(out+"/peers.txt", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	file, err := os.OpenFile(filepath.Join(os.Getenv("LAB_OUT"), "peers.txt"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,9 +230,6 @@ func (r *report) line(format string, args ...any) {
 	r.t.Helper()
 	text := strings.TrimRight(fmt.Sprintf(format, args...), " ")
 	fmt.Println(text)
-	if r.file == nil {
-		return
-	}
 	if _, err := fmt.Fprintln(r.file, text); err != nil {
 		r.t.Error(err)
 	}
