@@ -255,7 +255,7 @@ Examples:
 				defer marks.Close()
 				o := balancer.Options{
 					Load: r.load, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
-					Manager: r.manager,
+					Manager: r.manager, Alone: balancer.Alone,
 				}
 				if c.Bool("dry-run") {
 					return balancer.DryRun(ctx, o, p.out)

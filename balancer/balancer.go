@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -39,6 +40,9 @@ type Options struct {
 	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
 	Manager   *systemd.Manager               // is told how the balancer does; nil is nobody
 	NewPoller func(config.Node) watch.Poller // nil is watch.NewHTTPPoller
+
+	// Alone makes sure that nobody else does the same to the same kernel, until what it returns is closed; nil does not look.
+	Alone func(context.Context) (io.Closer, error)
 }
 
 // Balancer is the daemon, with its listeners bound.
@@ -50,6 +54,7 @@ type Balancer struct {
 	tcp     net.Listener
 	control net.Listener
 	guard   *listen.Guard // who may change something
+	place   io.Closer     // that of the one balancer; nil where nobody looked
 
 	hooks      *hook.Set
 	firstHooks []config.Hook // until Run starts them
@@ -75,24 +80,39 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The socket comes first: who holds it is the one balancer.
 	if b.control, err = listener().Control(ctx, cfg.Balancer.Control, keys); err != nil {
 		return nil, err
 	}
+	if o.Alone != nil {
+		if b.place, err = o.Alone(ctx); err != nil {
+			return nil, errors.Join(err, b.giveBack())
+		}
+	}
 	if b.tcp, err = listener().TCP(ctx, cfg.Balancer.Listen); err != nil {
-		return nil, errors.Join(err, b.control.Close())
+		return nil, errors.Join(err, b.giveBack())
 	}
 	if b.engine.pages, err = loadPages(cfg.Clusters); err != nil {
-		return nil, errors.Join(err, b.tcp.Close(), b.control.Close())
+		return nil, errors.Join(err, b.giveBack())
 	}
 	if err := b.engine.openDrains(cfg.Balancer.DataDir); err != nil {
-		return nil, errors.Join(err, b.tcp.Close(), b.control.Close())
+		return nil, errors.Join(err, b.giveBack())
 	}
 	b.guard = listener().Guard(cfg.Balancer.Control, keys)
 	b.engine.events = event.Open(cfg.Balancer.DataDir, b.log)
 	b.hooks, b.firstHooks = hook.NewSet(b.engine.events, b.log), cfg.Hooks
 	b.engine.configure(cfg)
 	return b, nil
+}
+
+// giveBack lets go of what New has taken so far.
+func (b *Balancer) giveBack() error {
+	var errs []error
+	for _, c := range []io.Closer{b.tcp, b.place, b.control} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Addr is the address that reads over TCP are served on.
@@ -139,6 +159,9 @@ func (b *Balancer) Run(ctx context.Context) error {
 	b.engine.tell(slog.LevelInfo, event.Now(event.BalancerStopped, "lb balance ends; the kernel goes on as it is"))
 	b.hooks.Stop()
 	stopRecord()
+	if b.place != nil {
+		failed = append(failed, b.place.Close())
+	}
 	return errors.Join(failed...)
 }
 

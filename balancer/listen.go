@@ -1,6 +1,8 @@
 package balancer
 
 import (
+	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -22,3 +24,6 @@ func listener() listen.Daemon { return listen.Daemon{Name: "lb balance", Section
 func newServer(h handler, log *slog.Logger) *http.Server {
 	return listen.Server(h, log, answerTime, keepAlive)
 }
+
+// Alone holds the place of the one balancer of this network namespace; see listen.Daemon.
+func Alone(ctx context.Context) (io.Closer, error) { return listener().Alone(ctx) }

@@ -51,6 +51,10 @@ func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
 	t.Run("another balancer runs", func(t *testing.T) {
 		refusal(t, s, lb+" balance -c /run/lb.toml", 1, "/run/lb/balancer.sock", "another")
 	})
+	t.Run("another balancer runs, at another socket", func(t *testing.T) {
+		write(t, s, elsewhere)
+		refusal(t, s, lb+" balance -c /run/lb.toml", 1, "another lb balance runs in this network namespace")
+	})
 	if err := s.Balancer.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,27 @@
+package listen
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestOnlyOneDaemonOfANameHasThePlace(t *testing.T) {
+	d := Daemon{Name: "lb test of " + t.TempDir(), Section: "balancer"}
+	first, err := d.Alone(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Alone(t.Context()); err == nil || !strings.Contains(err.Error(), "another "+d.Name+" runs in this network namespace") {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := d.Alone(t.Context())
+	if err != nil {
+		t.Fatalf("after the first one's end: %v", err)
+	}
+	if err := next.Close(); err != nil {
+		t.Error(err)
+	}
+}
