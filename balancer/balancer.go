@@ -56,6 +56,7 @@ type Balancer struct {
 	guard   *listen.Guard // who may change something
 	place   io.Closer     // that of the one balancer; nil where nobody looked
 
+	orders     chan reloadOrder
 	hooks      *hook.Set
 	firstHooks []config.Hook // until Run starts them
 }
@@ -74,7 +75,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, fmt.Errorf("read the kernel's marking rules: %w", err)
 	}
 	o.Ready = tellReady(o)
-	b := &Balancer{options: o, cfg: cfg.Balancer, engine: newEngine(o)}
+	b := &Balancer{options: o, cfg: cfg.Balancer, engine: newEngine(o), orders: make(chan reloadOrder)}
 	b.log = b.engine.log
 	keys, err := listener().Keys(cfg.Balancer.Access)
 	if err != nil {
@@ -124,7 +125,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log, events: b.engine.events, serving: ctx}
+	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log, events: b.engine.events, serving: ctx, reload: b.askReload}
 	reads, changes := h, h
 	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
 	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)
@@ -193,16 +194,23 @@ func (b *Balancer) shutdown(servers []*http.Server) {
 
 // reloads loads the config anew whenever asked, until ctx ends. A config that is broken or refused changes nothing.
 func (b *Balancer) reloads(ctx context.Context) {
+	hangups := b.options.Reload
 	for {
+		var o reloadOrder
 		select {
 		case <-ctx.Done():
 			return
-		case _, open := <-b.options.Reload:
+		case o = <-b.orders:
+		case _, open := <-hangups:
 			if !open {
-				return
+				hangups = nil // there are none
+				continue
 			}
 		}
-		b.reload(ctx)
+		err := b.reload(ctx, o)
+		if o.answer != nil {
+			o.answer <- err
+		}
 	}
 }
 

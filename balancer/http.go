@@ -33,6 +33,7 @@ type handler struct {
 	events   *event.Log
 	streams  chan struct{}   // has room for as many streams as there may be
 	serving  context.Context // ends the streams
+	reload   func(context.Context, reloadOrder) error
 }
 
 // ServeHTTP answers one request. Paths and methods that big_brother does not know are 404, as there.
@@ -53,6 +54,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if path == "/metrics" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		h.metrics.ServeHTTP(w, r)
+		return
+	}
+	if path == "/reload" && r.Method == http.MethodPost {
+		h.changeConfig(w, r)
 		return
 	}
 	if path == "/events" {

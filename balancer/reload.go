@@ -18,6 +18,11 @@ import (
 
 // Reload replaces the config. An error means that nothing has changed.
 func (e *engine) Reload(ctx context.Context, cfg *config.Config) error {
+	return e.replace(ctx, cfg, false)
+}
+
+// replace is Reload; force is past the guard.
+func (e *engine) replace(ctx context.Context, cfg *config.Config, force bool) error {
 	pages, err := loadPages(cfg.Clusters)
 	if err != nil {
 		return err
@@ -25,7 +30,7 @@ func (e *engine) Reload(ctx context.Context, cfg *config.Config) error {
 	if busy := e.do(ctx, func(ctx context.Context) {
 		before := e.pages
 		e.pages = pages
-		if err = e.reload(ctx, cfg); err != nil {
+		if err = e.reload(ctx, cfg, force); err != nil {
 			e.pages = before
 		}
 	}); busy != nil {
@@ -36,9 +41,9 @@ func (e *engine) Reload(ctx context.Context, cfg *config.Config) error {
 
 // reload runs in the owner. What a cluster is in the kernel goes on until its successor is there: first the new services and what is
 // changed in place, then the marks, then the services that nothing leads to any more.
-func (e *engine) reload(ctx context.Context, cfg *config.Config) error {
+func (e *engine) reload(ctx context.Context, cfg *config.Config, force bool) error {
 	next, gone, joined := e.match(cfg.Clusters)
-	if err := e.guard(gone); err != nil {
+	if err := e.guard(gone); err != nil && !force {
 		return err
 	}
 	if err := e.moveDrains(next, cfg.Clusters); err != nil {
@@ -137,7 +142,7 @@ func (e *engine) guard(gone []*cluster) error {
 	if len(names) == 0 || len(names) < running && 2*len(names) <= running {
 		return nil
 	}
-	return fmt.Errorf("the new config leaves out %d of the %d clusters that run (%s), which is hardly meant: if it is, stop each of them first with `lb ctl cluster stop NAME`",
+	return fmt.Errorf("the new config leaves out %d of the %d clusters that run (%s), which is hardly meant: if it is, force it with `lb ctl reload --force`, or stop each of them first with `lb ctl cluster stop NAME`",
 		len(names), running, strings.Join(names, ", "))
 }
 

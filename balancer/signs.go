@@ -42,7 +42,7 @@ func (b *Balancer) signs(ctx context.Context) {
 }
 
 // reload loads the config anew and takes it over. The service manager is told when that begins and how it went.
-func (b *Balancer) reload(ctx context.Context) {
+func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	b.options.Manager.Reloading()
 	cfg, err := b.options.Load()
 	var keys *listen.Keys
@@ -50,7 +50,7 @@ func (b *Balancer) reload(ctx context.Context) {
 		keys, err = listener().Keys(cfg.Balancer.Access)
 	}
 	if err == nil {
-		err = b.engine.Reload(ctx, cfg)
+		err = b.engine.replace(ctx, cfg, o.force)
 	}
 	if err != nil {
 		b.options.Manager.Ready("the last reload was refused, see the log")
@@ -58,7 +58,7 @@ func (b *Balancer) reload(ctx context.Context) {
 			b.engine.meters.reloads.WithLabelValues("refused").Inc()
 			b.refuse(err)
 		}
-		return
+		return err
 	}
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
 	b.engine.meters.reloads.WithLabelValues("done").Inc()
@@ -67,5 +67,13 @@ func (b *Balancer) reload(ctx context.Context) {
 	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
 		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")
 	}
-	b.engine.tell(slog.LevelInfo, event.Now(event.ConfigReloaded, "config reloaded"), slog.Int("clusters", len(cfg.Clusters)))
+	ev := event.Now(event.ConfigReloaded, "config reloaded")
+	if o.who != "" {
+		ev.Cause = "asked by " + o.who
+	}
+	if o.force {
+		ev.Cause += ", forced"
+	}
+	b.engine.tell(slog.LevelInfo, ev, slog.Int("clusters", len(cfg.Clusters)))
+	return nil
 }
