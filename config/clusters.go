@@ -85,7 +85,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	if len(c.Nodes) == 0 && !d.faulty("nodes") {
 		required(d, "nodes", `a cluster without nodes answers nobody: nodes = [ { address = "10.0.0.1" } ]`)
 	}
-	c.Relay = l.relay(d, c)
+	l.dataCentres(d, &c)
 	l.lastResort(d, c)
 	d.done()
 	families(c, vips, nodes)

@@ -112,6 +112,17 @@ type Cluster struct {
 	Nodes         []Node
 	Relay         Relay
 	Weights
+
+	// The rest is about sending packets to other data centres.
+
+	Sites              []Site
+	NonEgressLocations []string // data centres that get none
+	MaxDownTicks       int      // looks at a site for which a balancer that it does not list any more stays at weight 0, before it leaves
+}
+
+// Site is where a balancer of another data centre tells its clusters' weights. It is no node: what gets packets is what its page lists.
+type Site struct {
+	At netip.AddrPort
 }
 
 // Relay says how a cluster takes packets that balancers of other data centres send it: they get a mark of their own, whose service has

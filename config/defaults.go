@@ -93,6 +93,10 @@ const (
 	// DefaultRelayOffset is big_brother's, so that both may stand side by side, and far from the marks that people give. A relay is also looked for where
 	// the rest of the file cannot be read.
 	DefaultRelayOffset = 10000
+	// The balancer's.
+	defaultSitePort = 9292
+	// What a site does not list any more is gone, and leaves like a node that left the configuration; as in big_brother.
+	defaultMaxDownTicks = 0
 
 	// Changes come at once, and cost next to nothing between them; what has no stream is polled anyway.
 	defaultWatch = WatchAuto

@@ -79,6 +79,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		downpage = { unknown_xyzzy = 1, tls = { unknown_xyzzy = 1 } }
 		vips = [ { unknown_xyzzy = 1 } ]
 		nodes = [ { unknown_xyzzy = 1 } ]
+		sites = [ { unknown_xyzzy = 1 } ]
 	`
 	text := shownCheck.ReplaceAllString(shownDefault.ReplaceAllString(Example, "$1$2"), "$1$2")
 	shown, _, err := positions(text)
@@ -106,7 +107,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 			}
 		}
 	}
-	if tables != 14 {
-		t.Errorf("the keys of %d tables are known, not of 13, by:\n%v", tables, err)
+	if tables != 15 {
+		t.Errorf("the keys of %d tables are known, not of 15, by:\n%v", tables, err)
 	}
 }

@@ -37,6 +37,14 @@ func relayAddress(d *decoder) netip.Addr {
 	return a
 }
 
+// dataCentres reads what a cluster has to do with other data centres.
+func (l *loader) dataCentres(d *decoder, c *Cluster) {
+	c.Sites = sites(d)
+	c.NonEgressLocations = locations(d, "non_egress_locations")
+	c.MaxDownTicks = int(d.integer("max_down_ticks", defaultMaxDownTicks, 0, streakMost))
+	c.Relay = l.relay(d, *c)
+}
+
 // relay reads how a cluster takes packets from other data centres.
 func (l *loader) relay(d *decoder, c Cluster) Relay {
 	const key = "relay_offset"
@@ -51,7 +59,7 @@ func (l *loader) relay(d *decoder, c Cluster) Relay {
 				"write it as ip link shows it, such as tunl0")
 		}
 	}
-	if !r.Enabled || c.Mark == 0 || d.faulty(key) {
+	if !r.Enabled && len(c.Sites) == 0 || c.Mark == 0 || d.faulty(key) {
 		return r
 	}
 	mark := int64(c.Mark) + offset
@@ -60,6 +68,9 @@ func (l *loader) relay(d *decoder, c Cluster) Relay {
 		return r
 	}
 	r.Mark = uint32(mark)
+	if !r.Enabled {
+		return r // only to ask others for
+	}
 	l.relays = append(l.relays, relayUse{d, r.Mark})
 	l.claimRelay(d, c, r)
 	return r
@@ -106,4 +117,34 @@ func (l *loader) judgeRelays() {
 		}
 		l.marks[r.mark] = fmt.Sprintf("the relay of %s (%s)", r.d.path, r.d.place())
 	}
+}
+
+// sites reads where a cluster's weights in other data centres are asked for. big_brother has them among the nodes, with interpol = true;
+// here they are a list of their own, so that every entry of nodes is a machine that gets packets, and nobody looks for these in
+// `ipvsadm -Ln`. There is no path to get wrong: it follows from the cluster's mark.
+func sites(d *decoder) []Site {
+	var list []Site
+	for _, s := range d.tables("sites") {
+		at := netip.AddrPortFrom(address(s, "10.2.0.5"), uint16(s.integer("port", defaultSitePort, 1, math.MaxUint16)))
+		if at.IsValid() && slices.Contains(list, Site{at}) {
+			s.mistake("address", "is in the list already", "remove one of them")
+		}
+		list = append(list, Site{at})
+		s.done()
+	}
+	return list
+}
+
+// locations reads a list of data centres.
+func locations(d *decoder, key string) []string {
+	list := d.strings(key)
+	for i, name := range list {
+		if name == "" || oddLocation(name) {
+			d.mistakeAt(joinIndex(joinKey(d.path, key), i), name, "is no data centre's name", `write what that one's balancers have as location, such as "dc2"`)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return list
 }

@@ -69,12 +69,16 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 // NewHTTPPoller asks http://address:port/path as big_brother does: redirects are not followed, proxies are not used.
 func NewHTTPPoller(n config.Node) Poller {
-	u, err := url.ParseRequestURI(n.Path)
+	return newHTTPPoller(netip.AddrPortFrom(n.Address, n.Port), n.Path)
+}
+
+func newHTTPPoller(at netip.AddrPort, path string) *httpPoller {
+	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		u = &url.URL{Path: n.Path} // config has judged paths; whatever else comes is asked literally
+		u = &url.URL{Path: path} // config has judged paths; whatever else comes is asked literally
 	}
 	p := &httpPoller{
-		address: netip.AddrPortFrom(n.Address, n.Port).String(),
+		address: at.String(),
 		dial:    (&net.Dialer{KeepAlive: -1}).DialContext, // every poll, and every heartbeat, shows whether the connection lives
 		in:      bufio.NewReaderSize(nil, bufferSize),
 	}
