@@ -1,7 +1,5 @@
 // Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, and keeps the
 // kernel's IPVS table and marking rules as they should be.
-//
-// Not here yet: interpol.
 package balancer
 
 import (
@@ -40,6 +38,8 @@ type Options struct {
 	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
 	Manager   *systemd.Manager               // is told how the balancer does; nil is nobody
 	NewPoller func(config.Node) watch.Poller // nil is watch.NewHTTPPoller
+
+	NewSitePoller func(config.Cluster, config.Site) watch.SitePoller // nil is watch.NewSitePoller
 
 	// Alone makes sure that nobody else does the same to the same kernel, until what it returns is closed; nil does not look.
 	Alone func(context.Context) (io.Closer, error)

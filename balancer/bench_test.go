@@ -93,6 +93,8 @@ func webapp(name string, m uint32, nodes ...int) config.Cluster {
 type bench struct {
 	t      *testing.T
 	fleet  *fleet
+	others *others
+	site   config.Balancer // where it stands
 	table  *ipvs.Memory
 	marks  *mark.Memory
 	log    *logs
@@ -104,7 +106,8 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	return &bench{
 		t: t, fleet: &fleet{answer: map[netip.Addr]int{}, polls: map[netip.Addr]int{}},
-		table: ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{}, dir: t.TempDir(),
+		others: &others{lists: map[netip.Addr][]watch.Member{}},
+		table:  ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{}, dir: t.TempDir(),
 	}
 }
 
@@ -112,12 +115,12 @@ func newBench(t *testing.T) *bench {
 func (b *bench) boot(clusters ...config.Cluster) {
 	b.t.Helper()
 	b.engine = newEngine(Options{
-		Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, NewSitePoller: b.others.poller, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	})
 	if err := b.engine.openDrains(b.dir); err != nil {
 		b.t.Fatal(err)
 	}
-	b.engine.configure(&config.Config{Clusters: clusters})
+	b.engine.configure(&config.Config{Balancer: b.site, Clusters: clusters})
 	ctx, cancel := context.WithCancel(b.t.Context())
 	go b.engine.run(ctx)
 	b.kill = func() { cancel(); <-b.engine.done }

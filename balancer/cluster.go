@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,7 +18,8 @@ import (
 // cluster is what the engine knows about one cluster of the config.
 type cluster struct {
 	cfg         config.Cluster
-	nodes       []*node // in the config's order
+	nodes       []*node // in the config's order, then those that other data centres list, by address
+	sites       []*site // in the config's order
 	running     bool
 	pool        decide.Pool
 	group       decide.Group
@@ -29,6 +31,7 @@ type cluster struct {
 	served      *served                      // the page of lb's own; nil: none
 	start       *start                       // waiting for readings; nil when none is under way
 	left        map[netip.AddrPort]time.Time // since when a destination in the kernel's table is in no config
+	parted      map[netip.Addr]string        // why a node that other data centres listed is left over in the kernel's table
 	pageTrouble string                       // why the page is not served; "" when nothing
 	trouble     string                       // what the kernel refused in the last cycle; "" when nothing
 	strange     bool                         // it does not run, but the kernel has its mark: said once
@@ -45,6 +48,7 @@ type node struct {
 	own      alone
 	told     string // the state that events have it in; "" is unknown
 	readings readings
+	remote   *remote // of one that is another data centre's balancer; nil for those of the config
 
 	watch   *watch.Watcher     // nil before the engine runs
 	unwatch context.CancelFunc // ends it
@@ -95,6 +99,7 @@ func (c *cluster) node(a netip.Addr) *node {
 func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 	c.running = true
 	c.pool, c.group = decide.Pool{}, decide.Group{}
+	c.expect(table)
 	weights := map[netip.Addr]int{}
 	for _, s := range table {
 		for _, d := range s.Destinations {
@@ -132,7 +137,7 @@ func (c *cluster) services(now time.Time, table []ipvs.Service) []ipvs.Service {
 		for _, n := range c.nodes {
 			if ipvs.FamilyOf(n.cfg.Address) == family {
 				s.Destinations = append(s.Destinations, ipvs.Destination{
-					Address: n.cfg.Address, Forwarding: forwarding(c.cfg.Forwarding), Weight: ipvs.Weight(n.weight),
+					Address: n.cfg.Address, Forwarding: c.forwarding(n), Weight: ipvs.Weight(n.weight),
 				})
 			}
 		}
@@ -172,6 +177,7 @@ func (c *cluster) keepLeavers(now time.Time, services, table []ipvs.Service) {
 		}
 	}
 	c.left = left
+	maps.DeleteFunc(c.parted, func(a netip.Addr, _ string) bool { _, ok := left[netip.AddrPortFrom(a, 0)]; return !ok })
 }
 
 // families are those of the virtual IPs, IPv4 first.
@@ -184,6 +190,14 @@ func (c *cluster) families() []ipvs.Family {
 	}
 	slices.Sort(families)
 	return families
+}
+
+// forwarding is how packets get to a node. Another data centre is reached through a tunnel only.
+func (c *cluster) forwarding(n *node) ipvs.Forwarding {
+	if n.remote != nil {
+		return ipvs.Tunnel
+	}
+	return forwarding(c.cfg.Forwarding)
 }
 
 func forwarding(f config.Forwarding) ipvs.Forwarding {

@@ -10,6 +10,7 @@ import (
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/plan"
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/netx/ipvs"
 )
 
@@ -83,6 +84,9 @@ func (e *engine) pollOnce(ctx context.Context) {
 	readings := map[*node]*decide.Reading{}
 	for _, c := range e.clusters {
 		for _, n := range c.nodes {
+			if n.remote != nil {
+				continue
+			}
 			r := &decide.Reading{}
 			readings[n] = r
 			polls.Go(func() {
@@ -96,14 +100,37 @@ func (e *engine) pollOnce(ctx context.Context) {
 			})
 		}
 	}
+	sites := e.pollSites(ctx, &polls)
 	polls.Wait()
 	now := time.Now()
 	for _, c := range e.clusters {
 		for _, n := range c.nodes {
 			c.weigh(now, n, readings[n])
 		}
+		for _, s := range c.sites {
+			e.hear(now, c, s, *sites[s])
+		}
 		c.settle(now)
 	}
+}
+
+// pollSites asks every balancer of another data centre once; the readings are there when polls are over.
+func (e *engine) pollSites(ctx context.Context, polls *sync.WaitGroup) map[*site]*watch.SiteReading {
+	readings := map[*site]*watch.SiteReading{}
+	for _, c := range e.clusters {
+		for _, s := range c.sites {
+			r := &watch.SiteReading{}
+			readings[s] = r
+			polls.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, c.cfg.CheckTimeout)
+				defer cancel()
+				p := e.sitePoller(c.cfg, s.cfg)
+				defer p.Close()
+				*r = p.Poll(ctx)
+			})
+		}
+	}
+	return readings
 }
 
 // printer prints lines until one fails.

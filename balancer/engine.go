@@ -51,15 +51,17 @@ func (e *NoClusterError) Error() string { return fmt.Sprintf("Cluster %s not fou
 // engine owns the state of all clusters and is the only one that changes the kernel's tables. One goroutine, run, reads
 // and writes what stands below; the others send it messages.
 type engine struct {
-	table  ipvs.Table
-	marks  mark.Table
-	log    *slog.Logger
-	poller func(config.Node) watch.Poller
-	events *event.Log
-	meters *meters
-	ready  func() // called when what runs at the start is in the kernel
+	table      ipvs.Table
+	marks      mark.Table
+	log        *slog.Logger
+	poller     func(config.Node) watch.Poller
+	sitePoller func(config.Cluster, config.Site) watch.SitePoller
+	events     *event.Log
+	meters     *meters
+	ready      func() // called when what runs at the start is in the kernel
 
 	news     chan watch.News
+	siteNews chan watch.SiteNews
 	asks     chan func(ctx context.Context) // run by the owner, one at a time
 	done     chan struct{}                  // closed when run has ended
 	watchers sync.WaitGroup
@@ -117,7 +119,7 @@ type retirement struct {
 func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
-		news: make(chan watch.News, 256), asks: make(chan func(context.Context)), done: make(chan struct{}),
+		news: make(chan watch.News, 256), siteNews: make(chan watch.SiteNews), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
 		retired: map[ipvs.Mark]retirement{}, overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {
@@ -126,6 +128,9 @@ func newEngine(o Options) *engine {
 	e.events, e.meters = event.Open("", e.log), newMeters()
 	if e.poller == nil {
 		e.poller = watch.NewHTTPPoller
+	}
+	if e.sitePoller == nil {
+		e.sitePoller = watch.NewSitePoller
 	}
 	return e
 }
@@ -137,6 +142,7 @@ func (e *engine) configure(cfg *config.Config) {
 	for _, c := range cfg.Clusters {
 		n := &cluster{cfg: c}
 		n.setNodes(c.Nodes, decide.State{})
+		n.setSites(c.Sites)
 		e.clusters = append(e.clusters, n)
 	}
 	e.sort()
@@ -159,7 +165,7 @@ func (c *cluster) setNodes(nodes []config.Node, joining decide.State) {
 			c.nodes = append(c.nodes, fresh)
 			continue
 		}
-		old[at].cfg = n
+		old[at].cfg, old[at].remote = n, nil
 		c.nodes = append(c.nodes, old[at])
 	}
 }
@@ -181,6 +187,8 @@ func (e *engine) run(ctx context.Context) {
 			return
 		case n := <-e.news:
 			e.take(n)
+		case n := <-e.siteNews:
+			e.takeSite(n)
 		case ask := <-e.asks:
 			ask(ctx)
 		case <-wake.C:
@@ -267,7 +275,11 @@ func (e *engine) take(news watch.News) {
 func (e *engine) watch(ctx context.Context) {
 	e.watched = map[*watch.Watcher]place{}
 	for _, c := range e.clusters {
+		e.watchSites(ctx, c)
 		for _, n := range c.nodes {
+			if n.remote != nil {
+				continue
+			}
 			if n.watch != nil && n.watch.Same(c.cfg, n.cfg) {
 				e.watched[n.watch] = place{c, n}
 				continue
@@ -287,11 +299,7 @@ func (e *engine) watch(ctx context.Context) {
 
 func (e *engine) stopWatchers() {
 	for _, c := range e.clusters {
-		for _, n := range c.nodes {
-			if n.watch != nil {
-				n.unwatch()
-			}
-		}
+		c.unwatch()
 	}
 }
 

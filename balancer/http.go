@@ -160,7 +160,7 @@ func (h handler) detail(w http.ResponseWriter, r *http.Request, name string) {
 		if c.Running && n.KernelWeight != nil {
 			weight = *n.KernelWeight
 		}
-		if n.State != "leaving" {
+		if n.State != "leaving" && n.Site == "" {
 			nodes = append(nodes, fmt.Sprintf("%q:%d", n.Address, weight))
 		}
 	}

@@ -155,11 +155,13 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 	kept := map[*watch.Watcher]bool{}
 	old := c.nodes
 	c.setNodes(c.cfg.Nodes, joining)
+	c.setSites(c.cfg.Sites)
+	c.keepRemotes(old)
 	for _, n := range c.nodes {
 		kept[n.watch] = true
 	}
 	for _, n := range old {
-		if !kept[n.watch] {
+		if !kept[n.watch] && n.unwatch != nil {
 			n.unwatch()
 		}
 	}
@@ -173,9 +175,7 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 // dismiss lets go of a cluster that left the config.
 func (e *engine) dismiss(c *cluster) {
 	c.closePage()
-	for _, n := range c.nodes {
-		n.unwatch()
-	}
+	c.unwatch()
 	if c.start != nil {
 		for _, answer := range c.start.waiting {
 			answer <- outcome{err: errors.New("the cluster left the config while it started")}

@@ -15,7 +15,8 @@ func (c *cluster) marks() []ipvs.Mark {
 	return marks
 }
 
-// relayed are the services for what comes from other data centres, made from the cluster's own ones; none without a relay.
+// relayed are the services for what comes from other data centres, made from the cluster's own ones; none without a relay. They have the
+// nodes of the config and no other.
 func (c *cluster) relayed(own []ipvs.Service) []ipvs.Service {
 	if !c.cfg.Relay.Enabled {
 		return nil
@@ -23,7 +24,10 @@ func (c *cluster) relayed(own []ipvs.Service) []ipvs.Service {
 	relays := slices.Clone(own)
 	for i, s := range own {
 		relays[i].Mark = ipvs.Mark(c.cfg.Relay.Mark)
-		relays[i].Destinations = slices.Clone(s.Destinations)
+		relays[i].Destinations = slices.DeleteFunc(slices.Clone(s.Destinations), func(d ipvs.Destination) bool {
+			n := c.node(d.Address)
+			return n == nil || n.remote != nil
+		})
 	}
 	return relays
 }

@@ -31,7 +31,7 @@ type ClusterStatus struct {
 	AllDown        config.AllDown `json:"all_down"`        // what happens when no node has weight
 	Notice         string         `json:"notice"`          // what is out of the ordinary, in a sentence; "" when nothing
 	Downpage       *NodeStatus    `json:"downpage"`        // null: the kernel's table has not got it
-	CombinedWeight int            `json:"combined_weight"` // of the nodes in the kernel's table; 0 unless Running, and when none is well but AllDown gives weights
+	CombinedWeight int            `json:"combined_weight"` // of this data centre's nodes in the kernel's table; 0 unless Running, and when none is well but AllDown gives weights
 	Nodes          []NodeStatus   `json:"nodes"`           // in the config's order, then those that drain
 	LastError      string         `json:"last_error"`      // what is wrong with the kernel now; "" when nothing
 
@@ -41,13 +41,14 @@ type ClusterStatus struct {
 // NodeStatus is a node of a cluster as the balancer describes it in JSON.
 type NodeStatus struct {
 	Address       string        `json:"address"`
-	Port          uint16        `json:"port"`          // of the agent
-	Health        *int          `json:"health"`        // of the last usable answer; null: none yet
-	Weight        int           `json:"weight"`        // as decided
-	KernelWeight  *int          `json:"kernel_weight"` // null: the kernel's table has not got the node
-	State         string        `json:"state"`         // unknown, down, held, passive, ramping, up; draining and then drained; leaving
-	Why           string        `json:"why"`           // the weight, in a sentence
-	Steps         []decide.Step `json:"steps"`         // the weight, stage by stage
+	Site          string        `json:"site,omitempty"` // the data centre whose balancer it is; "": a node of this one
+	Port          uint16        `json:"port"`           // of the agent
+	Health        *int          `json:"health"`         // of the last usable answer; null: none yet
+	Weight        int           `json:"weight"`         // as decided
+	KernelWeight  *int          `json:"kernel_weight"`  // null: the kernel's table has not got the node
+	State         string        `json:"state"`          // unknown, down, held, passive, ramping, up; draining and then drained; leaving
+	Why           string        `json:"why"`            // the weight, in a sentence
+	Steps         []decide.Step `json:"steps"`          // the weight, stage by stage
 	Drain         *DrainStatus  `json:"drain,omitempty"`
 	ActiveConns   int           `json:"active_connections"`
 	InactiveConns int           `json:"inactive_connections"`
@@ -57,6 +58,14 @@ type NodeStatus struct {
 
 	readAt   time.Time
 	readings readings
+}
+
+// Name is the node's address, with the data centre of one that is another data centre's balancer.
+func (n NodeStatus) Name() string {
+	if n.Site == "" {
+		return n.Address
+	}
+	return n.Address + " (" + n.Site + ")"
 }
 
 // view is the state of all clusters at one time, for readers. It is never changed.
@@ -123,7 +132,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 	}
 	for _, n := range c.nodes {
 		st := NodeStatus{
-			Address: n.cfg.Address.String(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
+			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
 			readAt: n.state.Last.At, readings: n.readings, Watched: "poll",
 		}
 		if n.watch != nil && n.watch.Streams() {
@@ -171,7 +180,7 @@ func (s *ClusterStatus) add(now time.Time, c *cluster, d ipvs.Destination) {
 		s.Nodes = append(s.Nodes, leaver(now, c, d))
 	}
 	n, weight := &s.Nodes[i], int(d.Weight)
-	if s.Running && !c.desperate() && n.KernelWeight == nil {
+	if s.Running && !c.desperate() && n.KernelWeight == nil && n.Site == "" {
 		s.CombinedWeight += weight
 	}
 	n.KernelWeight = &weight
@@ -182,10 +191,10 @@ func (s *ClusterStatus) add(now time.Time, c *cluster, d ipvs.Destination) {
 
 // leaver describes a node that the kernel has and the config has not.
 func leaver(now time.Time, c *cluster, d ipvs.Destination) NodeStatus {
-	why := "not in the config"
+	why := c.stranger(d.Address)
 	for id, since := range c.left {
 		if id.Addr() == d.Address && id.Port() == d.Port {
-			why = fmt.Sprintf("not in the config: it keeps its connections for %s at most, %s are over",
+			why = fmt.Sprintf("%s: it keeps its connections for %s at most, %s are over", why,
 				c.cfg.DrainTimeout, now.Sub(since).Round(time.Second))
 		}
 	}

@@ -110,7 +110,7 @@ func writeCluster(out io.Writer, s balancer.ClusterStatus) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NODE\tHEALTH\tWEIGHT\tKERNEL\tACTIVE\tINACTIVE\tSTATE\tWHY")
 	for _, n := range s.Nodes {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%d\t%s\t%s\n", n.Address, orDash(n.Health), n.Weight, orDash(n.KernelWeight),
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%d\t%s\t%s\n", n.Name(), orDash(n.Health), n.Weight, orDash(n.KernelWeight),
 			n.ActiveConns, n.InactiveConns, n.State, n.Why)
 	}
 	return w.Flush()

@@ -73,7 +73,7 @@ func writeTogether(out io.Writer, s balancer.ClusterStatus) {
 }
 
 func writeWhy(out io.Writer, s balancer.ClusterStatus, n balancer.NodeStatus) error {
-	fmt.Fprintf(out, "%s, node %s: %s, weight %d", s.Name, n.Address, n.State, n.Weight)
+	fmt.Fprintf(out, "%s, node %s: %s, weight %d", s.Name, n.Name(), n.State, n.Weight)
 	if n.Watched != "" {
 		fmt.Fprintf(out, ", watched by %s", n.Watched)
 	}
