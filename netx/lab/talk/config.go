@@ -18,6 +18,10 @@ metrics = [ { type = "script", argv = ["cat", "/run/health"], weight = 100, inte
 
 [balancer]
 set_sysctls = true
+{{- if .Location}}
+location = "{{.Location}}"
+listen = "0.0.0.0:9292"
+{{- end}}
 
 [clusters.webapp]
 fwmark         = 7
@@ -26,6 +30,10 @@ check_interval = "{{.CheckInterval}}"
 check_timeout  = "{{.Timeout}}"
 ramp_up_time   = "{{.RampUp}}"
 autostart      = true
+{{- if .Location}}
+relay          = true
+sites          = [ { address = "{{.Other}}" } ]
+{{- end}}
 vips  = [ { address = "{{.VIP}}", interface = "eth10", protocol = "tcp", ports = [{{.Port}}] } ]
 nodes = [
 {{- range .Nodes}}
@@ -46,6 +54,8 @@ func (s *Scenario) writeConfig() error {
 		"RampUp":        s.options.RampUp,
 		"VIP":           VIP,
 		"Port":          Port,
+		"Location":      s.location,
+		"Other":         s.other,
 	}
 	var nodes []string
 	for _, app := range s.Members() {

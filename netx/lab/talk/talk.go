@@ -54,6 +54,9 @@ type Scenario struct {
 	options Options
 	lab     *lab.Lab
 	members int // how many of Apps the cluster's config names
+
+	location string     // the data centre; "" where there is one only
+	other    netip.Addr // of the other data centre's balancer
 }
 
 // New builds the hosts, writes the one config file to each, and starts an agent and an app on every app node. The
@@ -104,6 +107,11 @@ func (s *Scenario) build(ctx context.Context) error {
 		return err
 	}
 	s.Balancer = s.daemon(s.Load, "/run/lb/balancer.sock", "balance")
+	return s.startApps(ctx)
+}
+
+// startApps starts the application and the agent on every app node.
+func (s *Scenario) startApps(ctx context.Context) error {
 	for _, app := range s.Apps {
 		if err := app.serve(ctx); err != nil {
 			return err

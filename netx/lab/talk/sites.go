@@ -1,0 +1,116 @@
+package talk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"github.com/braintree/lb/netx/lab"
+)
+
+// WideInterface is what the balancers of two data centres reach each other by.
+const WideInterface = "eth1"
+
+// NewSites builds the scenario twice, as data centres dc1 and dc2 that share one VIP: each has a client whose requests come to its own
+// balancer, and the balancers reach each other through a network of their own. App nodes reach the clients of both. The balancers
+// are not started yet. Close both, the second one first, whatever happens.
+func NewSites(ctx context.Context, log *slog.Logger, o Options) (sites [2]*Scenario, err error) {
+	l, err := lab.New(log)
+	if err != nil {
+		return sites, err
+	}
+	for i := range sites {
+		sites[i] = &Scenario{
+			options: o, lab: l, members: o.Nodes, location: fmt.Sprintf("dc%d", i+1), other: wide(1 - i),
+		}
+	}
+	for i, s := range sites {
+		if err := s.buildSite(ctx, i); err != nil {
+			return sites, errors.Join(err, sites[1].Close(), sites[0].Close())
+		}
+	}
+	return sites, nil
+}
+
+// wide is the address of a data centre's balancer for the other one.
+func wide(site int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 0, byte(site + 1)}) }
+
+// public is an address in the public network of a data centre.
+func public(site, host int) string { return fmt.Sprintf("198.51.%d.%d/24", site+1, host) }
+
+func (s *Scenario) buildSite(ctx context.Context, site int) error {
+	var links []lab.Link // of an app node, by data centre; to be given addresses
+	for i := range 2 {
+		sw, err := s.lab.Switch(fmt.Sprintf("public%d", i+1))
+		if err != nil {
+			return err
+		}
+		name := publicInterface
+		if i != site {
+			name = "eth11"
+		}
+		links = append(links, lab.Link{Switch: sw, Interface: name})
+	}
+	private, err := s.lab.Switch("private-" + s.location)
+	if err != nil {
+		return err
+	}
+	if err := s.buildEntrance(ctx, site, links[site].Switch, private); err != nil {
+		return err
+	}
+	for n := 1; n <= s.options.Nodes; n++ {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(site + 1), byte(n)})
+		mine := []lab.Link{link(private, privateInterface, address.String()+"/24")}
+		for i, l := range links {
+			mine = append(mine, link(l.Switch, l.Interface, public(i, 100+10*site+n)))
+		}
+		host, err := s.lab.Host(fmt.Sprintf("%s-app%02d", s.location, n), mine...)
+		if err != nil {
+			return err
+		}
+		s.Apps = append(s.Apps, newApp(host, address))
+	}
+	if err := s.writeConfig(); err != nil {
+		return err
+	}
+	s.Balancer = s.daemon(s.Load, "/run/lb/balancer.sock", "balance")
+	return s.startApps(ctx)
+}
+
+// buildEntrance builds the client and the balancer of a data centre, and sets the balancer up to take packets from the other one.
+func (s *Scenario) buildEntrance(ctx context.Context, site int, outside, inside *lab.Switch) (err error) {
+	s.Client, err = s.lab.Host(s.location+"-client", link(outside, publicInterface, public(site, 200)))
+	if err != nil {
+		return err
+	}
+	between, err := s.lab.Switch("wide")
+	if err != nil {
+		return err
+	}
+	s.Load, err = s.lab.Host(s.location+"-load", link(outside, publicInterface, public(site, 11)),
+		link(inside, privateInterface, fmt.Sprintf("10.0.%d.254/24", site+1)), link(between, WideInterface, wide(site).String()+"/24"))
+	if err != nil {
+		return err
+	}
+	if err := s.Client.Route(netip.PrefixFrom(VIP, 32), netip.MustParsePrefix(public(site, 11)).Addr()); err != nil {
+		return err
+	}
+	// As docs/sites.md says, once by each way to the VIP.
+	setup := [][]string{{"modprobe", "ipip"}, {"ip", "link", "set", "tunl0", "up"}}
+	if site == 0 {
+		setup = append(setup, []string{"ip", "address", "add", VIP.String() + "/32", "dev", publicInterface})
+	} else {
+		for _, mark := range []string{"7", "10007"} {
+			setup = append(setup, []string{"ip", "rule", "add", "fwmark", mark, "lookup", "10007"})
+		}
+		setup = append(setup, []string{"ip", "route", "add", "local", "default", "dev", "lo", "table", "10007"})
+	}
+	for _, args := range setup {
+		if _, err := s.Load.Run(ctx, args[0], args[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
