@@ -146,6 +146,7 @@ func (b *bigBrother) cluster(name string, at place, c value) {
 	t.set(at, "fall", "1", "as big_brother; lb's default, 2, rides out a lost packet")
 	k.rampUpTime()
 	k.lacking()
+	k.dataCentres()
 	mark, _ := c.get("fwmark")
 	k.vips(name, mark)
 	k.nodes()
@@ -246,10 +247,8 @@ func (k *clusterKeys) lacking() {
 	if p, ok := k.take("has_downpage"); ok && p.value.text == "true" {
 		k.leave(p, "lb has no downpage yet")
 	}
-	for _, key := range []string{"nagios", "offset", "multi_datacenter", "non_egress_locations", "max_down_ticks"} {
-		if p, ok := k.take(key); ok {
-			k.leave(p, "lb has nothing like it yet")
-		}
+	if p, ok := k.take("nagios"); ok {
+		k.leave(p, "lb has nothing like it yet")
 	}
 }
 
@@ -292,7 +291,7 @@ func (k *clusterKeys) node(nodes *line, n value) {
 		return
 	}
 	if interpol, _ := n.get("interpol"); interpol.text == "true" {
-		leave("lb does not ask balancers of other data centres yet")
+		k.site(n, leave)
 		return
 	}
 	address, _ := n.get("address")

@@ -1,0 +1,71 @@
+package importer
+
+import "strings"
+
+// dataCentres reads what a cluster has to do with other data centres, but for the nodes that are their balancers.
+func (k *clusterKeys) dataCentres() {
+	k.number("offset", "relay_offset")
+	k.number("max_down_ticks", "max_down_ticks")
+	multi, given := k.take("multi_datacenter")
+	switch {
+	case given && multi.value.text == "true":
+		k.table.set(multi.at, "relay", "true", "")
+	case !given && k.hasInterpol():
+		k.table.set(k.at, "relay", "true", "big_brother's default")
+	}
+	if p, ok := k.take("non_egress_locations"); ok {
+		k.locations(p)
+	}
+}
+
+// locations reads one data centre's name, or a list of them.
+func (k *clusterKeys) locations(p pair) {
+	items := p.value.items
+	if p.value.kind == text {
+		items = []value{p.value}
+	}
+	var names []string
+	for _, v := range items {
+		if v.kind != text {
+			k.leave(p, "it is not a list of names")
+			return
+		}
+		names = append(names, quoted(v.text))
+	}
+	if len(names) > 0 {
+		k.table.set(p.at, "non_egress_locations", "["+strings.Join(names, ", ")+"]", "")
+	}
+}
+
+func (k *clusterKeys) hasInterpol() bool {
+	for _, p := range k.given.pairs {
+		if p.key != "nodes" {
+			continue
+		}
+		for _, n := range p.value.items {
+			if interpol, _ := n.get("interpol"); interpol.text == "true" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// site reads a node that is another data centre's balancer. Its path does not matter to big_brother either.
+func (k *clusterKeys) site(n value, leave func(reason string)) {
+	address, _ := n.get("address")
+	out := inline{}
+	out.set("address", quoted(address.text))
+	port, given := n.get("port")
+	number := "80" // where big_brother asks without one
+	if given && port.kind != null {
+		if _, whole := port.number(); !whole {
+			leave("its port is " + port.shown())
+			return
+		}
+		number = port.text
+	}
+	out.set("port", number)
+	sites := k.table.list(n.at, "sites")
+	sites.entries = append(sites.entries, &line{at: n.at, value: out.String()})
+}
