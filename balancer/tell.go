@@ -103,7 +103,7 @@ func (e *engine) changed(op plan.Op) (event.Event, slog.Level) {
 	case c.isPage(op.Destination):
 		ev.Cause = c.pageCause()
 	default:
-		ev.Cause = "not in the config"
+		ev.Cause = c.stranger(op.Destination.Address)
 		if ev.Kind == event.Weight {
 			ev.Kind = event.NodeLeaving
 		}
