@@ -60,8 +60,8 @@ func wantMarked(t *testing.T, s *talk.Scenario, mark int, want map[string]int) {
 	})
 }
 
-// ask sends requests to the VIP by way of a data centre and returns how many each data centre answered. Each must be answered, by one app.
-func ask(t *testing.T, sites [2]*talk.Scenario, from, requests int) (answered [2]int) {
+// askBy sends requests to the VIP by way of a data centre and returns how many each data centre answered. Each must be answered, by one app.
+func askBy(t *testing.T, sites [2]*talk.Scenario, from, requests int) (answered [2]int) {
 	t.Helper()
 	before := served(sites)
 	counts := sites[from].Requests(t.Context(), requests, 4)
@@ -105,13 +105,13 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 	}
 
 	t.Run("requests are answered by weight, and none goes round", func(t *testing.T) {
-		if got := ask(t, sites, 0, 80); got != [2]int{40, 40} {
+		if got := askBy(t, sites, 0, 80); got != [2]int{40, 40} {
 			t.Errorf("answered by %v, want half by each", got)
 		}
 		if sent, back := counted(t, sites[0].Load, "sent"), counted(t, sites[1].Load, "sent"); sent == 0 || back != 0 {
 			t.Errorf("dc1 sent dc2 %d packets, which sent back %d; want some, and none", sent, back)
 		}
-		if got := ask(t, sites, 1, 80); got != [2]int{40, 40} {
+		if got := askBy(t, sites, 1, 80); got != [2]int{40, 40} {
 			t.Errorf("answered by %v, want half by each", got)
 		}
 	})
@@ -124,7 +124,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 		wantMarked(t, sites[1], 7, local[1])
 		before := counted(t, sites[1].Load, "sent")
 		for from := range sites {
-			if got := ask(t, sites, from, 40); got != [2]int{0, 40} {
+			if got := askBy(t, sites, from, 40); got != [2]int{0, 40} {
 				t.Errorf("from dc%d: answered by %v, want all by dc2", from+1, got)
 			}
 		}
@@ -137,7 +137,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 		for i, s := range sites {
 			wantMarked(t, s, 7, both(i))
 		}
-		if got := ask(t, sites, 0, 80); got != [2]int{40, 40} {
+		if got := askBy(t, sites, 0, 80); got != [2]int{40, 40} {
 			t.Errorf("answered by %v, want half by each again", got)
 		}
 	})
@@ -150,7 +150,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 			wantMarked(t, s, 7, local[i])
 			want := [2]int{}
 			want[i] = 40
-			if got := ask(t, sites, i, 40); got != want {
+			if got := askBy(t, sites, i, 40); got != want {
 				t.Errorf("from dc%d: answered by %v, want all by itself", i+1, got)
 			}
 		}
@@ -160,7 +160,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 		for i, s := range sites {
 			wantMarked(t, s, 7, both(i))
 		}
-		ask(t, sites, 0, 40)
+		askBy(t, sites, 0, 40)
 	})
 	t.Log("\n" + lb(t, sites[0], sites[0].Load, "ctl", "cluster", "status", "webapp"))
 	t.Log("\n" + lb(t, sites[0], sites[0].Load, "ctl", "why", "webapp", peer[0]))
