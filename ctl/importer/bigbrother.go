@@ -136,7 +136,7 @@ func merge(defaults, own value) value {
 	return out
 }
 
-// cluster imports a cluster.
+// cluster imports a cluster, and its hook for Nagios.
 func (b *bigBrother) cluster(name string, at place, c value) {
 	t := b.begin("clusters", name, at)
 	k := &clusterKeys{bigBrother: b, table: t, given: c, at: at}
@@ -144,12 +144,14 @@ func (b *bigBrother) cluster(name string, at place, c value) {
 	k.text("scheduler", "scheduler")
 	k.checkInterval()
 	t.set(at, "fall", "1", "as big_brother; lb's default, 2, rides out a lost packet")
+	k.mode()
 	k.rampUpTime()
-	k.lacking()
+	k.downpage()
 	k.dataCentres()
 	mark, _ := c.get("fwmark")
 	k.vips(name, mark)
 	k.nodes()
+	k.nagios(name)
 	k.unknown()
 }
 
@@ -160,6 +162,8 @@ type clusterKeys struct {
 	given value
 	at    place
 	used  []string
+
+	priorities func(int64) int64 // of an active_passive cluster: what its nodes' become; nil in any other
 }
 
 // take reads a setting; nil counts as none.
@@ -230,26 +234,15 @@ func (k *clusterKeys) checkInterval() {
 
 // rampUpTime is in seconds, 60 by default.
 func (k *clusterKeys) rampUpTime() {
+	if k.priorities != nil {
+		k.activeRampUpTime()
+		return
+	}
 	if d, p, ok := k.time("ramp_up_time", time.Second); ok {
 		k.table.set(p.at, "ramp_up_time", duration(d), "")
 		return
 	}
 	k.table.set(k.at, "ramp_up_time", duration(time.Minute), "big_brother's default")
-}
-
-// lacking leaves out what lb has not got.
-func (k *clusterKeys) lacking() {
-	if p, ok := k.take("backend_mode"); ok && p.value.text != "active_active" {
-		k.leave(p, "lb has no such mode yet")
-		k.table.off = "without its backend_mode it would send traffic to all of its nodes at once"
-		k.add(k.at, "[%s] is not carried over: %s", k.table.name, k.table.off)
-	}
-	if p, ok := k.take("has_downpage"); ok && p.value.text == "true" {
-		k.leave(p, "lb has no downpage yet")
-	}
-	if p, ok := k.take("nagios"); ok {
-		k.leave(p, "lb has nothing like it yet")
-	}
 }
 
 // unknown leaves out what big_brother does not know either.
@@ -276,7 +269,6 @@ func (k *clusterKeys) nodes() {
 	for _, n := range p.value.items {
 		k.node(nodes, n)
 	}
-	k.maxWeight(p)
 }
 
 // node reads one node.
@@ -314,46 +306,17 @@ func (k *clusterKeys) node(nodes *line, n value) {
 		path.text = "/"
 	}
 	out.set("path", quoted(path.text))
+	k.rank(&out, n)
+	maxWeight(&out, n)
 	nodes.entries = append(nodes.entries, &line{at: n.at, value: out.String()})
 	for _, p := range n.pairs {
 		switch p.key {
-		case "address", "port", "path", "interpol", "max_weight":
-		case "priority":
-			if v, ok := p.value.number(); !ok || v != 0 {
-				k.add(p.at, "priority is not carried over: it counts in an active_passive cluster only, which lb has not got yet")
-			}
+		case "address", "port", "path", "interpol", "max_weight", "priority":
 		case "weight":
 			k.add(p.at, "weight is left out: a node's weight is its health; the one that is given counted until the first check")
 		default:
 			k.add(p.at, "%s is left out: big_brother's nodes have no such setting", p.key)
 		}
-	}
-}
-
-// maxWeight is a node's own in big_brother and one for all nodes of the cluster in lb.
-func (k *clusterKeys) maxWeight(nodes pair) {
-	var caps []int64
-	for _, n := range nodes.value.items {
-		if interpol, _ := n.get("interpol"); n.kind != mapping || interpol.text == "true" {
-			continue
-		}
-		v, _ := n.get("max_weight")
-		most, ok := v.number() // what is no whole number above 0 is none, as in big_brother
-		if !ok || most < 0 {
-			most = 0
-		}
-		caps = append(caps, most)
-	}
-	slices.Sort(caps)
-	caps = slices.Compact(caps)
-	switch {
-	case len(caps) == 0 || len(caps) == 1 && caps[0] == 0:
-	case len(caps) == 1:
-		k.table.set(nodes.at, "max_weight", strconv.FormatInt(caps[0], 10), "")
-	default:
-		const reason = "max_weight: lb has one for all nodes of a cluster, and here they differ"
-		k.table.comments = append(k.table.comments, fmt.Sprintf("Not carried over (%s): %s.", nodes.at, reason))
-		k.add(nodes.at, "not carried over: %s", reason)
 	}
 }
 

@@ -37,6 +37,7 @@ type line struct {
 	list    bool    // key = [, the entries, ]
 	entries []*line // of a list; one without a value is a comment alone
 	off     string  // why it stands as a comment; "" when it does not
+	vital   bool    // without it the table would mean something else: then the whole table is a comment
 	missing string  // what an operator has to add: the value is only an example, which stands as a comment; "" when it is a value
 }
 

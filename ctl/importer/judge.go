@@ -77,7 +77,7 @@ func (t target) switchOff(n *notes, m config.Mistake) {
 	switch {
 	case t.table == nil || t.table.off != "":
 		// it is none already, and was noted
-	case t.line == nil:
+	case t.line == nil || t.line.vital:
 		t.table.off = reason
 		n.add(t.table.at, "[%s] is not carried over: %s", t.table.name, reason)
 	case t.line.off != "":

@@ -10,8 +10,8 @@ func (k *clusterKeys) dataCentres() {
 	switch {
 	case given && multi.value.text == "true":
 		k.table.set(multi.at, "relay", "true", "")
-	case !given && k.hasInterpol():
-		k.table.set(k.at, "relay", "true", "big_brother's default")
+	case !given && k.priorities == nil && k.hasInterpol():
+		k.table.set(k.at, "relay", "true", "big_brother's default for active_active")
 	}
 	if p, ok := k.take("non_egress_locations"); ok {
 		k.locations(p)
