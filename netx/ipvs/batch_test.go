@@ -157,6 +157,20 @@ func TestServiceOnTheWire(t *testing.T) {
 	}
 }
 
+func FuzzDecodeDaemon(f *testing.F) {
+	seed, err := encodeDaemon(Daemon{Role: Backup, Interface: "eth1", ID: 7})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := decodeDaemon(data)
+		if err == nil && string(data) == string(seed) && d != (Daemon{Role: Backup, Interface: "eth1", ID: 7}) {
+			t.Errorf("read %v", d)
+		}
+	})
+}
+
 func TestNetmasksAreReadAsPrefixes(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -67,6 +67,14 @@ type Service struct {
 	Destinations []Destination // sorted by address, then port
 }
 
+// Plain gives the service as it will be read back: a prefix as long as the address is none.
+func (s Service) Plain() Service {
+	if s.Prefix == wholePrefix(s.Family) {
+		s.Prefix = 0
+	}
+	return s
+}
+
 // Forwarding is how a packet gets to a destination, as the kernel numbers it (linux/ip_vs.h).
 type Forwarding uint8
 
@@ -148,6 +156,12 @@ type Table interface {
 	// Apply makes the changes, in their order, and gives an error for each, nil where it is done. One that fails keeps no
 	// later one from being tried. It is not atomic: whoever looks meanwhile sees a part of them done.
 	Apply(ctx context.Context, changes []Change) []error
+	// Daemons returns the connection-sync daemons that run, the master first.
+	Daemons(ctx context.Context) ([]Daemon, error)
+	// StartDaemon starts one; ErrRunning where one of that role runs.
+	StartDaemon(ctx context.Context, d Daemon) error
+	// StopDaemon stops the one of that role; ErrNoDaemon where none runs.
+	StopDaemon(ctx context.Context, r Role) error
 	// Close gives the kernel's handle back.
 	Close() error
 }

@@ -169,6 +169,8 @@ func (k *Kernel) cause(c Change, err error) error {
 		return k.explain(err, noScheduler(c.service.Scheduler))
 	case c.verb == opDeleteService:
 		return k.explain(err, nil)
+	case c.verb == opPutDestination && errors.Is(err, unix.EINVAL) && FamilyOf(c.destination.Address) != c.service.Family:
+		return fmt.Errorf("%w (or %s is not the address of one host)", errMixed(), c.destination.Address)
 	case c.verb == opPutDestination && errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%w: %s must be the address of one host, and some interface here must be up (%w)",
 			ErrInvalid, c.destination.Address, err)

@@ -14,6 +14,7 @@ import (
 type Memory struct {
 	mu       sync.Mutex // protects all below
 	services []Service  // sorted, as are their destinations
+	daemons  []Daemon   // sorted
 	calls    []Call
 	fault    func(Call) error
 	closed   bool
@@ -22,7 +23,7 @@ type Memory struct {
 // Call is one operation that was asked of a Memory, successful or not.
 type Call struct {
 	Number    int    // counts from 1
-	Operation string // "dump", "put service", "delete service", "put destination", "delete destination"
+	Operation string // "dump", "put service", "delete service", "put destination", "delete destination", "list daemons", "start daemon", "stop daemon"
 	Key       Key
 	Address   netip.Addr // of a destination's operation
 	Port      uint16
@@ -148,9 +149,7 @@ func (m *Memory) putService(s Service, old *Service) error {
 	if !slices.Contains(schedulers(), s.Scheduler) {
 		return noScheduler(s.Scheduler)
 	}
-	if s.Prefix == wholePrefix(s.Family) {
-		s.Prefix = 0 // as it is read back
-	}
+	s = s.Plain()
 	if old != nil {
 		s.Destinations = old.Destinations
 	}
@@ -163,6 +162,9 @@ func (m *Memory) putDestination(s *Service, d Destination) error {
 		d.ActiveConns, d.InactiveConns, d.Stats = old.ActiveConns, old.InactiveConns, old.Stats
 		*old = d
 		return nil
+	}
+	if len(m.daemons) > 0 && FamilyOf(d.Address) != s.Family {
+		return errMixed()
 	}
 	if !unicast(d.Address) {
 		return fmt.Errorf("%w: %s is not the address of one host", ErrInvalid, d.Address)
@@ -182,16 +184,21 @@ func (m *Memory) Close() error {
 
 // enter begins every Call: it is noted, then may be refused. The caller holds mu.
 func (m *Memory) enter(ctx context.Context, op operation) error {
-	call := Call{Number: len(m.calls) + 1, Operation: op.verb, Key: op.key, Address: op.address, Port: op.port}
+	return op.wrap(m.note(ctx, Call{Operation: op.verb, Key: op.key, Address: op.address, Port: op.port}))
+}
+
+// note keeps a Call, and gives the error of one that is refused. The caller holds mu.
+func (m *Memory) note(ctx context.Context, call Call) error {
+	call.Number = len(m.calls) + 1
 	m.calls = append(m.calls, call)
 	if err := ctx.Err(); err != nil {
-		return op.wrap(err)
+		return err
 	}
 	if m.closed {
-		return op.wrap(net.ErrClosed)
+		return net.ErrClosed
 	}
 	if m.fault != nil {
-		return op.wrap(m.fault(call))
+		return m.fault(call)
 	}
 	return nil
 }

@@ -1,0 +1,274 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Role is what a daemon of the kernel's connection synchronisation does, as the kernel numbers it (linux/ip_vs.h).
+type Role uint8
+
+// The roles. Both can run at once on a host.
+const (
+	Master Role = 1 // tells others of the connections here
+	Backup Role = 2 // hears of the others' connections
+)
+
+// String gives ipvsadm's word for the role.
+func (r Role) String() string {
+	switch r {
+	case Master:
+		return "master"
+	case Backup:
+		return "backup"
+	}
+	return fmt.Sprintf("role %d", uint8(r))
+}
+
+// Daemon is a thread of the kernel that synchronises connections with other balancers, by multicast to 224.0.0.81, UDP 8848.
+type Daemon struct {
+	Role      Role
+	Interface string // 1–15 characters
+	ID        uint8  // those with the same one tell each other
+}
+
+// String describes the daemon, "backup sync daemon on eth1, id 7".
+func (d Daemon) String() string {
+	return fmt.Sprintf("%s sync daemon on %s, id %d", d.Role, d.Interface, d.ID)
+}
+
+// Errors about daemons.
+var (
+	ErrNoDaemon = errors.New("no such sync daemon runs")
+	ErrRunning  = errors.New("a sync daemon of that role runs already")
+)
+
+// The numbers of linux/ip_vs.h for daemons.
+const (
+	cmdNewDaemon = 9
+	cmdDelDaemon = 10
+	cmdGetDaemon = 11
+
+	attrDaemon = 3 // in a command
+
+	attrDaemonState     = 1 // 32 bits, a Role
+	attrDaemonInterface = 2 // a string, ended by a zero byte
+	attrDaemonID        = 3 // 32 bits
+
+	maxInterfaceName = 15 // IP_VS_IFNAME_MAXLEN without its final zero byte
+)
+
+const (
+	opListDaemons = "list daemons"
+	opStartDaemon = "start daemon"
+	opStopDaemon  = "stop daemon"
+)
+
+func startError(d Daemon, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("start the %s: %w", d, err)
+}
+
+func stopError(r Role, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("stop the %s sync daemon: %w", r, err)
+}
+
+func listError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("list the sync daemons: %w", err)
+}
+
+// errMixed is why the kernel refuses to synchronise, and the other way round: its messages have no room for two families.
+func errMixed() error {
+	return fmt.Errorf("%w: a service here has destinations of the other IP version, which connection synchronisation does not know: one of both has to go",
+		ErrInvalid)
+}
+
+func checkRole(r Role) error {
+	if r != Master && r != Backup {
+		return fmt.Errorf("%w: %s is neither master (1) nor backup (2)", ErrInvalid, r)
+	}
+	return nil
+}
+
+func checkDaemon(d Daemon) error {
+	if err := checkRole(d.Role); err != nil {
+		return err
+	}
+	if d.Interface == "" || len(d.Interface) > maxInterfaceName || strings.ContainsRune(d.Interface, 0) {
+		return fmt.Errorf("%w: %q is not the name of an interface", ErrInvalid, d.Interface)
+	}
+	return nil
+}
+
+// Daemons implements Table.
+func (k *Kernel) Daemons(ctx context.Context) ([]Daemon, error) {
+	var found []Daemon
+	err := k.do(ctx, func() error {
+		answers, err := k.genl.Execute(genetlink.Message{Header: genetlink.Header{Command: cmdGetDaemon, Version: genlVersion}},
+			k.family, netlink.Request|netlink.Dump)
+		if err != nil {
+			return k.explain(err, nil)
+		}
+		for _, a := range answers {
+			d, err := decodeDaemon(a.Data)
+			if err != nil {
+				return fmt.Errorf("decode: %w", err)
+			}
+			found = append(found, d)
+		}
+		return nil
+	})
+	sortDaemons(found)
+	return found, listError(err)
+}
+
+// StartDaemon implements Table.
+func (k *Kernel) StartDaemon(ctx context.Context, d Daemon) error {
+	return startError(d, k.do(ctx, func() error {
+		if err := checkDaemon(d); err != nil {
+			return err
+		}
+		err := k.tell(cmdNewDaemon, d)
+		switch {
+		case errors.Is(err, unix.EEXIST):
+			return ErrRunning
+		case errors.Is(err, unix.ENODEV):
+			return fmt.Errorf("%w: there is no interface %s, or it is down (%w)", ErrInvalid, d.Interface, err)
+		case errors.Is(err, unix.EINVAL):
+			return errMixed()
+		}
+		return k.explain(err, nil)
+	}))
+}
+
+// StopDaemon implements Table.
+func (k *Kernel) StopDaemon(ctx context.Context, r Role) error {
+	return stopError(r, k.do(ctx, func() error {
+		if err := checkRole(r); err != nil {
+			return err
+		}
+		err := k.tell(cmdDelDaemon, Daemon{Role: r})
+		if errors.Is(err, unix.ESRCH) {
+			return ErrNoDaemon
+		}
+		return k.explain(err, nil)
+	}))
+}
+
+// tell sends one command about a daemon.
+func (k *Kernel) tell(command uint8, d Daemon) error {
+	data, err := encodeDaemon(d)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return exchange(k.conn, k.family, []message{{command, data}})[0]
+}
+
+func encodeDaemon(d Daemon) ([]byte, error) {
+	e := netlink.NewAttributeEncoder()
+	e.Nested(attrDaemon, func(e *netlink.AttributeEncoder) error {
+		e.Uint32(attrDaemonState, uint32(d.Role))
+		e.String(attrDaemonInterface, d.Interface)
+		e.Uint32(attrDaemonID, uint32(d.ID))
+		return nil
+	})
+	return e.Encode()
+}
+
+func decodeDaemon(data []byte) (Daemon, error) {
+	ad, err := netlink.NewAttributeDecoder(data)
+	if err != nil {
+		return Daemon{}, err
+	}
+	var d Daemon
+	for ad.Next() {
+		if ad.Type() != attrDaemon {
+			continue
+		}
+		ad.Nested(func(ad *netlink.AttributeDecoder) error {
+			for ad.Next() {
+				switch ad.Type() {
+				case attrDaemonState:
+					d.Role = Role(ad.Uint32())
+				case attrDaemonInterface:
+					d.Interface = ad.String()
+				case attrDaemonID:
+					d.ID = uint8(ad.Uint32())
+				}
+			}
+			return nil
+		})
+	}
+	return d, ad.Err()
+}
+
+func sortDaemons(ds []Daemon) {
+	slices.SortFunc(ds, func(a, b Daemon) int { return int(a.Role) - int(b.Role) })
+}
+
+// Daemons implements Table.
+func (m *Memory) Daemons(ctx context.Context) ([]Daemon, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.note(ctx, Call{Operation: opListDaemons}); err != nil {
+		return nil, listError(err)
+	}
+	return slices.Clone(m.daemons), nil
+}
+
+// StartDaemon implements Table. Every interface is there.
+func (m *Memory) StartDaemon(ctx context.Context, d Daemon) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.note(ctx, Call{Operation: opStartDaemon})
+	if err == nil {
+		err = checkDaemon(d)
+	}
+	switch {
+	case err != nil:
+	case slices.ContainsFunc(m.daemons, func(o Daemon) bool { return o.Role == d.Role }):
+		err = ErrRunning
+	case slices.ContainsFunc(m.services, func(s Service) bool {
+		return slices.ContainsFunc(s.Destinations, func(d Destination) bool { return FamilyOf(d.Address) != s.Family })
+	}):
+		err = errMixed()
+	default:
+		m.daemons = append(m.daemons, d)
+		sortDaemons(m.daemons)
+	}
+	return startError(d, err)
+}
+
+// StopDaemon implements Table.
+func (m *Memory) StopDaemon(ctx context.Context, r Role) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.note(ctx, Call{Operation: opStopDaemon})
+	if err == nil {
+		err = checkRole(r)
+	}
+	if err != nil {
+		return stopError(r, err)
+	}
+	before := len(m.daemons)
+	m.daemons = slices.DeleteFunc(m.daemons, func(d Daemon) bool { return d.Role == r })
+	if len(m.daemons) == before {
+		return stopError(r, ErrNoDaemon)
+	}
+	return nil
+}
