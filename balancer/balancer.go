@@ -32,7 +32,7 @@ type Options struct {
 	Reload    <-chan struct{}                // asks for a reload; nil for none
 	Table     ipvs.Table                     // stays the caller's to close
 	Marks     mark.Table
-	Settings  ipvs.Settings                  // looked at once at the start; "" is not at all
+	Settings  ipvs.Settings                  // looked at at the start, and when the config needs others; "" is not at all
 	Log       *slog.Logger                   // nil is silence
 	Version   string                         // of lb, for GET /
 	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
@@ -50,6 +50,7 @@ type Balancer struct {
 	options Options
 	log     *slog.Logger
 	cfg     config.Balancer
+	use     ipvs.Use // of the config that is in force
 	engine  *engine
 	tcp     net.Listener
 	control net.Listener
@@ -75,7 +76,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, fmt.Errorf("read the kernel's marking rules: %w", err)
 	}
 	o.Ready = tellReady(o)
-	b := &Balancer{options: o, cfg: cfg.Balancer, engine: newEngine(o), orders: make(chan reloadOrder)}
+	b := &Balancer{options: o, cfg: cfg.Balancer, use: use(cfg), engine: newEngine(o), orders: make(chan reloadOrder)}
 	b.log = b.engine.log
 	keys, err := listener().Keys(cfg.Balancer.Access)
 	if err != nil {
@@ -133,6 +134,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	reads.metrics, changes.metrics = h.metrics, h.metrics
 	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
 
+	b.checkSettings()
 	stopRecord := b.record()
 	b.hooks.Use(b.firstHooks)
 	failed := make([]error, len(servers))
@@ -148,7 +150,6 @@ func (b *Balancer) Run(ctx context.Context) error {
 	}
 	running.Go(func() { b.reloads(ctx) })
 	running.Go(func() { b.signs(ctx) })
-	b.checkSettings()
 	b.engine.tell(slog.LevelInfo, event.Now(event.BalancerStarted, "lb balance runs"), slog.String("version", b.options.Version),
 		slog.String("listen", b.tcp.Addr().String()), slog.String("control", b.cfg.Control))
 
@@ -216,7 +217,7 @@ func (b *Balancer) reloads(ctx context.Context) {
 
 // withoutKeys is what takes a restart to change.
 func withoutKeys(b config.Balancer) config.Balancer {
-	b.Access = config.Access{ControlGroup: b.ControlGroup}
+	b.Access, b.Sync = config.Access{ControlGroup: b.ControlGroup}, config.Sync{}
 	b.OverrideDir = ""
 	return b
 }

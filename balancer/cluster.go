@@ -130,15 +130,12 @@ func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 func (c *cluster) services(now time.Time, table []ipvs.Service) []ipvs.Service {
 	var services []ipvs.Service
 	for _, family := range c.families() {
-		s := ipvs.Service{Key: ipvs.Key{Mark: c.mark(), Family: family}, Scheduler: c.cfg.Scheduler}
-		if s.Scheduler == "mh" || s.Scheduler == "sh" {
-			s.Flags = ipvs.SchedFallback // else what hashes to a node of weight 0 is dropped
-		}
+		s := service(c.cfg, family)
 		for _, n := range c.nodes {
 			if ipvs.FamilyOf(n.cfg.Address) == family {
-				s.Destinations = append(s.Destinations, ipvs.Destination{
-					Address: n.cfg.Address, Forwarding: c.forwarding(n), Weight: ipvs.Weight(n.weight),
-				})
+				d := destination(c.cfg, n.cfg, n.weight)
+				d.Forwarding = c.forwarding(n)
+				s.Destinations = append(s.Destinations, d)
 			}
 		}
 		services = append(services, s)
@@ -198,14 +195,4 @@ func (c *cluster) forwarding(n *node) ipvs.Forwarding {
 		return ipvs.Tunnel
 	}
 	return forwarding(c.cfg.Forwarding)
-}
-
-func forwarding(f config.Forwarding) ipvs.Forwarding {
-	switch f {
-	case config.DR:
-		return ipvs.Route
-	case config.NAT:
-		return ipvs.Masq
-	}
-	return ipvs.Tunnel
 }

@@ -23,6 +23,7 @@ func (e *engine) cycle(ctx context.Context) {
 	defer func() { e.meters.cycles.Observe(time.Since(now).Seconds()) }()
 	if !e.dirty || now.Sub(e.marksSeen) >= markCycles*e.interval() {
 		e.checkMarks(ctx) // else a changed weight does not wait for it
+		e.keepSync(ctx)
 	}
 	e.lastCycle, e.dirty = now, false
 	if !e.look(ctx) {

@@ -49,6 +49,15 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	for _, op := range plan.Marks(markRules(cfg.Clusters), rules) {
 		out.line("%s", op)
 	}
+	if cfg.Balancer.Sync.Interface != "" {
+		running, err := e.table.Daemons(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range syncSteps(cfg.Balancer.Sync, running) {
+			out.line("%s", s)
+		}
+	}
 	var stopped []*cluster
 	for _, c := range e.clusters {
 		if !c.running && !c.cfg.Autostart {

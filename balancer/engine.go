@@ -95,6 +95,11 @@ type engine struct {
 	markWait    int // cycles until they are looked at again
 	marksSeen   time.Time
 
+	sync        config.Sync // as the config wants it
+	synced      bool        // sync daemons of ours run
+	syncedAs    config.Sync // what they were made to be; what differs in the next cycle, somebody else did
+	syncTrouble string
+
 	lastCycle time.Time
 	lastHurry time.Time // the end of the last cycle that readings asked for
 
@@ -139,6 +144,7 @@ func newEngine(o Options) *engine {
 func (e *engine) configure(cfg *config.Config) {
 	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
 	e.overrides.dir = cfg.Balancer.OverrideDir
+	e.sync = cfg.Balancer.Sync
 	for _, c := range cfg.Clusters {
 		n := &cluster{cfg: c}
 		n.setNodes(c.Nodes, decide.State{})

@@ -51,6 +51,7 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config, force bool) err
 	}
 	now := time.Now()
 	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
+	e.sync = cfg.Balancer.Sync
 	old := map[ipvs.Mark]string{} // marks of running clusters before, and whose
 	for _, c := range e.clusters {
 		if c.running {

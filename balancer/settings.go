@@ -1,6 +1,21 @@
 package balancer
 
-import "github.com/braintree/lb/netx/ipvs"
+import (
+	"slices"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// use is what a config uses of the kernel's load balancer.
+func use(cfg *config.Config) ipvs.Use {
+	anyCluster := func(is func(config.Cluster) bool) bool { return slices.ContainsFunc(cfg.Clusters, is) }
+	return ipvs.Use{
+		Persistence: anyCluster(func(c config.Cluster) bool { return c.Persistence > 0 }),
+		Masq:        anyCluster(func(c config.Cluster) bool { return c.Forwarding == config.NAT }),
+		Sync:        cfg.Balancer.Sync.Interface != "",
+	}
+}
 
 // checkSettings makes the kernel's settings those that lb's promises rest on, where the config asks for it, and otherwise
 // says which are not. None of them is worth not starting for.
@@ -8,7 +23,7 @@ func (b *Balancer) checkSettings() {
 	if b.options.Settings == "" {
 		return
 	}
-	for _, s := range ipvs.SafeSettings() {
+	for _, s := range ipvs.SafeSettings(b.use) {
 		value, err := b.options.Settings.Get(s.Name)
 		switch {
 		case err != nil:

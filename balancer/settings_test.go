@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -34,6 +35,7 @@ func TestSettingsAreSetOnlyWhereAsked(t *testing.T) {
 			}
 			var log bytes.Buffer
 			b := &Balancer{
+				use:     ipvs.Use{Masq: true},
 				options: Options{Settings: ipvs.Settings(filepath.Dir(file))},
 				log:     slog.New(slog.NewTextHandler(&log, nil)),
 				cfg:     config.Balancer{SetSysctls: c.asked},
@@ -47,5 +49,27 @@ func TestSettingsAreSetOnlyWhereAsked(t *testing.T) {
 				t.Errorf("log lacks %q:\n%s", c.log, log.String())
 			}
 		})
+	}
+}
+
+func TestSettingsFollowWhatIsUsed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		cfg  config.Config
+		want string
+	}{
+		{"tunnels alone", config.Config{Clusters: []config.Cluster{{Forwarding: config.IPIP}}}, "expire_nodest_conn=1 conntrack=0"},
+		{"NAT beside", config.Config{Clusters: []config.Cluster{{Forwarding: config.NAT}, {Forwarding: config.DR}}}, "expire_nodest_conn=1"},
+		{"clients that stick", config.Config{Clusters: []config.Cluster{{Balancing: config.Balancing{Persistence: time.Minute}}}},
+			"expire_nodest_conn=1 expire_quiescent_template=1 conntrack=0"},
+		{"sync", config.Config{Balancer: config.Balancer{Sync: config.Sync{Interface: "eth1"}}}, "expire_nodest_conn=1 conntrack=0 backup_only=0"},
+	} {
+		var got []string
+		for _, s := range ipvs.SafeSettings(use(&c.cfg)) {
+			got = append(got, s.Name+"="+s.Value)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, wanted %s", c.name, got, c.want)
+		}
 	}
 }

@@ -67,6 +67,10 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
 		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")
 	}
+	if u := use(cfg); u != b.use {
+		b.use = u
+		b.checkSettings()
+	}
 	ev := event.Now(event.ConfigReloaded, "config reloaded")
 	if o.who != "" {
 		ev.Cause = "asked by " + o.who

@@ -21,6 +21,9 @@ const (
 	weightCap  = 65535
 )
 
+// syncIDMost is the highest number of a group of balancers that the kernel's messages have room for: one byte.
+const syncIDMost = 255
+
 // interfaceNameMax is the longest name of a network interface: IFNAMSIZ less its final zero byte.
 const interfaceNameMax = 15
 
@@ -69,10 +72,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	if !slices.Contains([]Watching{WatchAuto, WatchPoll}, c.Watch) {
 		d.mistake("watch", "is not a way of watching", "write auto or poll")
 	}
-	if slices.Contains([]string{"rr", "lc"}, c.Scheduler) {
-		l.warn(d, "scheduler", "ignores every weight but 0: nodes get equal shares whatever their health",
-			"write w"+c.Scheduler+" unless that is what you want")
-	}
+	c.Balancing = l.balancing(d, c.Scheduler)
 	vips := d.tables("vips")
 	for _, v := range vips {
 		c.VIPs = append(c.VIPs, l.vip(v))
@@ -89,6 +89,8 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	l.lastResort(d, c)
 	d.done()
 	families(c, vips, nodes)
+	onePacket(c, d)
+	limits(c, nodes)
 	return c
 }
 
@@ -96,7 +98,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 func (l *loader) nodes(nodes []*decoder, c Cluster) []Node {
 	var all []Node
 	for _, n := range nodes {
-		node := readNode(n, c.Name)
+		node := readNode(n, c.Name, c.MaxConnections)
 		if node.Priority != 0 && c.Mode != ActivePassive {
 			l.warn(n, "priority", "has no effect without mode = \"active_passive\"", "add that to the cluster, or remove the priority")
 		}
@@ -140,11 +142,8 @@ func (l *loader) mark(d *decoder) uint32 {
 func (l *loader) vip(d *decoder) VIP {
 	v := VIP{
 		Address:   address(d, "203.0.113.7"),
-		Interface: d.str("interface", defaultInterface),
+		Interface: interfaceName(d, "interface", defaultInterface),
 		Protocol:  d.str("protocol", defaultProtocol),
-	}
-	if !isInterface(v.Interface) && v.Interface != defaultInterface {
-		d.mistake("interface", "cannot be the name of an interface", "write it as ip link shows it, such as eth0")
 	}
 	if !slices.Contains([]string{"tcp", "udp", "sctp"}, v.Protocol) {
 		d.mistake("protocol", "is not a protocol that is balanced", "write tcp, udp or sctp")
@@ -187,15 +186,25 @@ func (l *loader) claim(d *decoder, path string, p vipPort, iface string) {
 	l.ports[p] = append(l.ports[p], portUse{iface, fmt.Sprintf("%s (%s)", d.path, d.place())})
 }
 
-// readNode reads one entry of nodes.
-func readNode(d *decoder, cluster string) Node {
+// interfaceName reads the name of a network interface; what stands for none is the default.
+func interfaceName(d *decoder, key, def string) string {
+	v := d.str(key, def)
+	if !isInterface(v) && v != def {
+		d.mistake(key, "cannot be the name of an interface", "write it as ip link shows it, such as eth0")
+	}
+	return v
+}
+
+// readNode reads one entry of nodes. A limit of its own goes before the cluster's.
+func readNode(d *decoder, cluster string, limit uint32) Node {
 	n := Node{
 		Address: address(d, "10.0.0.1"),
 		Port:    uint16(d.integer("port", defaultNodePort, 1, math.MaxUint16)),
 		Path:    d.str("path", defaultNodePath(cluster)),
 
-		Priority:  int(d.integer("priority", defaultPriority, 0, math.MaxUint16)),
-		MaxWeight: int(d.integer("max_weight", defaultMaxWeight, 0, weightCap)),
+		Priority:       int(d.integer("priority", defaultPriority, 0, math.MaxUint16)),
+		MaxWeight:      int(d.integer("max_weight", defaultMaxWeight, 0, weightCap)),
+		MaxConnections: connections(d, "max_connections", limit),
 	}
 	_, err := url.ParseRequestURI(n.Path)
 	if d.has("path") && (err != nil || n.Path[0] != '/' || strings.ContainsAny(n.Path, " #")) {

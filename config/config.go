@@ -87,9 +87,16 @@ type Balancer struct {
 	DataDir string // folder for drains, the record of who drained what, and that of events
 	Access
 	OverrideDir  string     // folder of the folders up and down, whose files overrule what the nodes of a cluster answer
+	Sync         Sync       // [balancer.sync]
 	SetSysctls   bool       // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
 	Location     string     // the data centre that it stands in; "" has no name
 	RelayAddress netip.Addr // that other data centres send packets to; invalid is the one that they ask
+}
+
+// Sync says where the kernel is to tell other balancers of its connections, and hear of theirs.
+type Sync struct {
+	Interface string // that leads to the other balancers, by multicast; "" is no synchronisation
+	ID        uint8  // those with the same one tell each other
 }
 
 // Cluster is one balanced service: virtual IPs, their mark, and the nodes behind it.
@@ -112,12 +119,25 @@ type Cluster struct {
 	Nodes         []Node
 	Relay         Relay
 	Weights
+	Balancing
 
 	// The rest is about sending packets to other data centres.
 
 	Sites              []Site
 	NonEgressLocations []string // data centres that get none
 	MaxDownTicks       int      // looks at a site for which a balancer that it does not list any more stays at weight 0, before it leaves
+}
+
+// Balancing is how the kernel chooses among the nodes, beside the scheduler.
+type Balancing struct {
+	Fallback             bool          // sh, mh: what hashes to a node at weight 0 goes to another one
+	HashPort             bool          // sh, mh: clients are told apart by their port, too
+	Persistence          time.Duration // a client sticks to its node that long, whole seconds; 0 is off
+	PersistenceNetmask   uint8         // leading bits by which clients are told apart for that, 1–32
+	PersistenceNetmaskV6 uint8         // the same for IPv6, 1–128
+	OnePacket            bool          // each packet is balanced by itself; UDP only
+	MaxConnections       uint32        // a node that has more gets no new ones; 0 is no limit
+	MinConnections       uint32        // until it has fewer than this; 0 is three quarters of the limit
 }
 
 // Site is where a balancer of another data centre tells its clusters' weights. It is no node: what gets packets is what its page lists.
@@ -177,8 +197,9 @@ type Node struct {
 	Port    uint16 // of the agent
 	Path    string // of the health page, such as /webapp/status
 
-	Priority  int // in an active/passive cluster: the lowest comes first
-	MaxWeight int // cap on this node's weight, beside the cluster's; 0 is none
+	Priority       int    // in an active/passive cluster: the lowest comes first
+	MaxWeight      int    // cap on this node's weight, beside the cluster's; 0 is none
+	MaxConnections uint32 // its own, or the cluster's; 0 is no limit
 }
 
 // Service returns the service of that name.

@@ -40,6 +40,7 @@ func (l *loader) balancer(d *decoder) Balancer {
 		DataDir:     absolute(d, "data_dir", defaultBalancerDataDir),
 		OverrideDir: absolute(d, "override_dir", defaultOverrideDir),
 		SetSysctls:  d.boolean("set_sysctls", defaultSetSysctls),
+		Sync:        sync(d),
 		Location:    location(d, "location"), RelayAddress: relayAddress(d),
 	}
 	d.done()

@@ -101,6 +101,22 @@ const (
 	// Changes come at once, and cost next to nothing between them; what has no stream is polled anyway.
 	defaultWatch = WatchAuto
 
+	// A client's connections are independent of each other, and each one that sticks works against the weights.
+	defaultPersistence = 0 * time.Second
+	// Clients are whole addresses. Shorter ones are for clients behind many addresses of one proxy.
+	defaultPersistenceNetmask   = ipv4Bits
+	defaultPersistenceNetmaskV6 = ipv6Bits
+	// An answer has to find its way back to the client's port: only who asks and is answered in one packet each can do without.
+	defaultOnePacket = false
+	// What a node can take its weight tells; a limit in numbers is for who knows one.
+	defaultMaxConnections = 0
+	// The kernel's own choice, three quarters of the limit.
+	defaultMinConnections = 0
+	// The interface between balancers is for their operator to name: the messages are neither encrypted nor signed.
+	defaultSyncInterface = ""
+	// One group of balancers on a network needs no number.
+	defaultSyncID = 0
+
 	// Any interface.
 	defaultInterface = ""
 	// What nearly every service speaks.

@@ -74,6 +74,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		[balancer]
 		unknown_xyzzy = 1
 		tls = { unknown_xyzzy = 1 }
+		sync = { unknown_xyzzy = 1 }
 		[clusters.webapp]
 		unknown_xyzzy = 1
 		downpage = { unknown_xyzzy = 1, tls = { unknown_xyzzy = 1 } }
@@ -107,7 +108,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 			}
 		}
 	}
-	if tables != 15 {
-		t.Errorf("the keys of %d tables are known, not of 15, by:\n%v", tables, err)
+	if tables != 16 {
+		t.Errorf("the keys of %d tables are known, not of 16, by:\n%v", tables, err)
 	}
 }

@@ -159,8 +159,9 @@ func TestShortestClusterGetsTheDefaults(t *testing.T) {
 		Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 		CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
 		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, MinHealthy: 1, Autostart: false, Watch: WatchAuto, Weights: plainWeights(),
-		VIPs:  []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Ports: []uint16{443}}},
-		Nodes: []Node{{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/webapp/status"}},
+		Balancing: Balancing{PersistenceNetmask: 32, PersistenceNetmaskV6: 128},
+		VIPs:      []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Ports: []uint16{443}}},
+		Nodes:     []Node{{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/webapp/status"}},
 	}
 	equal(t, &Config{Clusters: []Cluster{got}}, &Config{Clusters: []Cluster{want}})
 	if len(cfg.Warnings()) != 0 {
@@ -170,7 +171,8 @@ func TestShortestClusterGetsTheDefaults(t *testing.T) {
 
 func TestFleetOfSeveralFiles(t *testing.T) {
 	cfg := load(t, "testdata/good/fleet/lb.toml")
-	if cfg.Balancer.Listen != "localhost:80" || !cfg.Balancer.TrustLoopback || cfg.Balancer.DataDir != "/srv/lb" || !cfg.Agent.Tunnel.Enabled || cfg.Agent.Listen != ":9293" {
+	if cfg.Balancer.Listen != "localhost:80" || !cfg.Balancer.TrustLoopback || cfg.Balancer.DataDir != "/srv/lb" || !cfg.Agent.Tunnel.Enabled ||
+		cfg.Agent.Listen != ":9293" || cfg.Balancer.Sync != (Sync{Interface: "eth1", ID: 255}) {
 		t.Errorf("agent %+v, balancer %+v", cfg.Agent, cfg.Balancer)
 	}
 	equal(t, &Config{Clusters: cfg.Clusters}, &Config{Clusters: []Cluster{
@@ -178,20 +180,25 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 			Name: "mail.example.com", Mark: 4294967295, Scheduler: "sh", Forwarding: NAT,
 			CheckInterval: 500 * time.Millisecond, CheckTimeout: 250 * time.Millisecond, Rise: 2, Fall: 3,
 			RampUpTime: time.Minute, MaxWeight: 50, MinHealthy: 1, Autostart: true, Watch: WatchPoll, Weights: plainWeights(),
+			Balancing: Balancing{
+				Fallback: true, HashPort: true, Persistence: 5 * time.Minute, PersistenceNetmask: 24, PersistenceNetmaskV6: 64,
+				MaxConnections: 1000, MinConnections: 800,
+			},
 			VIPs: []VIP{
 				{Address: netip.MustParseAddr("192.0.2.25"), Protocol: "tcp", Ports: []uint16{25}},
 				{Address: netip.MustParseAddr("2001:db8::25"), Protocol: "sctp", Ports: []uint16{25}},
 			},
 			Nodes: []Node{
-				{Address: netip.MustParseAddr("10.0.1.1"), Port: 9293, Path: "/mail.example.com/status"},
-				{Address: netip.MustParseAddr("2001:db8::1"), Port: 9293, Path: "/mail.example.com/status"},
+				{Address: netip.MustParseAddr("10.0.1.1"), Port: 9293, Path: "/mail.example.com/status", MaxConnections: 1000},
+				{Address: netip.MustParseAddr("2001:db8::1"), Port: 9293, Path: "/mail.example.com/status", MaxConnections: 900},
 			},
 		},
 		{
 			Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 			CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
 			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute, MinHealthy: 2, Watch: WatchAuto, Weights: plainWeights(),
-			VIPs: []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{443, 80}}},
+			Balancing: Balancing{PersistenceNetmask: 32, PersistenceNetmaskV6: 128},
+			VIPs:      []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{443, 80}}},
 			Nodes: []Node{
 				{Address: netip.MustParseAddr("10.0.0.1"), Port: 80, Path: "/webapp/status"},
 				{Address: netip.MustParseAddr("10.0.0.2"), Port: 9293, Path: "/app/status?x=1"},

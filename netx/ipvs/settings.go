@@ -14,14 +14,40 @@ type Setting struct {
 	Why   string // what happens with another value, for the operator
 }
 
+// Use is what of IPVS is used, as far as settings depend on it.
+type Use struct {
+	Persistence bool // clients stick to nodes
+	Masq        bool // some packets are forwarded by NAT
+	Sync        bool // both sync daemons run
+}
+
 // SafeSettings are those that lb's promises rest on (Documentation/networking/ipvs-sysctl.rst).
-func SafeSettings() []Setting {
-	return []Setting{
-		{
-			Name: "expire_nodest_conn", Value: "1",
-			Why: "a client that uses a port again within two minutes still reaches a node that is at weight 0",
-		},
+func SafeSettings(use Use) []Setting {
+	settings := []Setting{{
+		Name: "expire_nodest_conn", Value: "1",
+		Why: "a client that uses a port again within two minutes still reaches a node that is at weight 0",
+	}}
+	if use.Persistence {
+		settings = append(settings, Setting{
+			Name: "expire_quiescent_template", Value: "1",
+			Why: "a client that sticks to a node goes on getting there when that node is at weight 0",
+		})
 	}
+	if !use.Masq {
+		settings = append(settings, Setting{
+			Name: "conntrack", Value: "0",
+			Why: "netfilter keeps an entry for each balanced connection, of which it sees one half, since the answers do not come by here",
+		})
+	}
+	if use.Sync {
+		// Documentation/networking/ipvs-sysctl.rst has it for machines that are nothing but backup. Here the backup daemon runs beside
+		// the master, and the kernel forwards nothing at all where one runs and this is 1.
+		settings = append(settings, Setting{
+			Name: "backup_only", Value: "0",
+			Why: "this machine forwards nothing as long as its backup sync daemon runs",
+		})
+	}
+	return settings
 }
 
 // Settings reads and writes the kernel's load-balancing settings, as files of a folder.
