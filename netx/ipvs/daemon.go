@@ -172,22 +172,13 @@ func (k *Kernel) StopDaemon(ctx context.Context, r Role) error {
 
 // tell sends one command about a daemon.
 func (k *Kernel) tell(command uint8, d Daemon) error {
-	data, err := encodeDaemon(d)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	return exchange(k.conn, k.family, []message{{command, data}})[0]
+	return k.wire.exchange(k.family, 1, func(b attributes, _ int) attributes { return encodeDaemon(b.command(command), d) })[0]
 }
 
-func encodeDaemon(d Daemon) ([]byte, error) {
-	e := netlink.NewAttributeEncoder()
-	e.Nested(attrDaemon, func(e *netlink.AttributeEncoder) error {
-		e.Uint32(attrDaemonState, uint32(d.Role))
-		e.String(attrDaemonInterface, d.Interface)
-		e.Uint32(attrDaemonID, uint32(d.ID))
-		return nil
-	})
-	return e.Encode()
+func encodeDaemon(b attributes, d Daemon) attributes {
+	b, at := b.open(attrDaemon)
+	b = b.uint32(attrDaemonState, uint32(d.Role)).text(attrDaemonInterface, d.Interface)
+	return b.uint32(attrDaemonID, uint32(d.ID)).close(at)
 }
 
 func decodeDaemon(data []byte) (Daemon, error) {

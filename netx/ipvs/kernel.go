@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/netlink"
 	moby "github.com/moby/ipvs"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -28,27 +27,31 @@ type Kernel struct {
 	// context. moby's handle takes answers meant for others when two goroutines use it at once, and then waits for ever.
 	turn   chan struct{}
 	moby   *moby.Handle
-	conn   *netlink.Conn
-	genl   *genetlink.Conn // over conn
+	genl   *genetlink.Conn // to read by
+	wire   *wire           // to write by
 	family uint16          // of IPVS among the generic netlink families
 	closed bool
 }
 
 // NewKernel opens the kernel's table. ErrNoIPVS where there is none, ErrNoPrivilege without CAP_NET_ADMIN.
 func NewKernel() (*Kernel, error) {
-	// Both sockets must come to be in one namespace, and a goroutine may change threads between them.
+	// All sockets must come to be in one namespace, and a goroutine may change threads between them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	conn, err := openWire()
+	const doing = "open the kernel's load-balancing table: %w"
+	genl, err := genetlink.Dial(nil)
 	if err != nil {
-		return nil, fmt.Errorf("open the kernel's load-balancing table: %w", err)
+		return nil, fmt.Errorf(doing, fmt.Errorf("generic netlink: %w", err))
 	}
-	k, err := newKernel(genetlink.NewConn(conn), openMoby)
+	k, err := newKernel(genl, openMoby)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the kernel's load-balancing table: %w", err), conn.Close())
+		return nil, errors.Join(fmt.Errorf(doing, err), genl.Close())
 	}
-	k.conn = conn
+	if k.wire, err = openWire(); err != nil {
+		k.moby.Close()
+		return nil, errors.Join(fmt.Errorf(doing, err), genl.Close())
+	}
 	return k, nil
 }
 
@@ -149,14 +152,7 @@ func (k *Kernel) Apply(ctx context.Context, changes []Change) []error {
 
 // send has the kernel try each of these once.
 func (k *Kernel) send(batch []attempt) []error {
-	messages := make([]message, len(batch))
-	for i, a := range batch {
-		var err error
-		if messages[i], err = encode(a); err != nil {
-			return slices.Repeat([]error{fmt.Errorf("encode: %w", err)}, len(batch)) // of constants alone
-		}
-	}
-	return exchange(k.conn, k.family, messages)
+	return k.wire.exchange(k.family, len(batch), func(b attributes, i int) attributes { return encode(b, batch[i]) })
 }
 
 // cause names why the kernel refuses a change.
@@ -187,7 +183,7 @@ func (k *Kernel) Close() error {
 	}
 	k.closed = true
 	k.moby.Close()
-	if err := k.genl.Close(); err != nil {
+	if err := errors.Join(k.genl.Close(), k.wire.close()); err != nil {
 		return fmt.Errorf("close the kernel's load-balancing table: %w", err)
 	}
 	return nil

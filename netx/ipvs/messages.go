@@ -77,41 +77,29 @@ func (k *Kernel) mayRead() error {
 	return nil
 }
 
-// encode gives the message that tries a change.
-func encode(a attempt) (message, error) {
-	var command uint8
-	var data []byte
-	var err error
-	switch key := a.service.Key; {
-	case a.verb == opPutService:
-		command = cmdSetService
+// encode writes the message that tries a change.
+func encode(b attributes, a attempt) attributes {
+	switch a.verb {
+	case opPutService:
 		if a.add {
-			command = cmdNewService
+			return encodeService(b.command(cmdNewService), a.service)
 		}
-		data, err = encodeService(a.service)
-	case a.verb == opDeleteService:
-		command = cmdDelService
-		data, err = encodeName(key)
-	case a.verb == opDeleteDestination:
-		command = cmdDelDest
-		data, err = encodeDestination(key, a.destination)
-	default:
-		command = cmdSetDest
-		if a.add {
-			command = cmdNewDest
-		}
-		data, err = encodeDestination(key, a.destination)
+		return encodeService(b.command(cmdSetService), a.service)
+	case opDeleteService:
+		return encodeName(b.command(cmdDelService), a.service.Key)
+	case opDeleteDestination:
+		return encodeDestination(b.command(cmdDelDest), a.service.Key, a.destination)
 	}
-	return message{command, data}, err
+	if a.add {
+		return encodeDestination(b.command(cmdNewDest), a.service.Key, a.destination)
+	}
+	return encodeDestination(b.command(cmdSetDest), a.service.Key, a.destination)
 }
 
 func (k *Kernel) destinations(key Key) ([]Destination, error) {
-	data, err := encodeName(key)
-	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
-	}
-	answers, err := k.genl.Execute(genetlink.Message{Header: genetlink.Header{Command: cmdGetDest, Version: genlVersion}, Data: data},
-		k.family, netlink.Request|netlink.Dump)
+	answers, err := k.genl.Execute(genetlink.Message{
+		Header: genetlink.Header{Command: cmdGetDest, Version: genlVersion}, Data: encodeName(nil, key),
+	}, k.family, netlink.Request|netlink.Dump)
 	if err != nil {
 		return nil, err
 	}
@@ -126,39 +114,32 @@ func (k *Kernel) destinations(key Key) ([]Destination, error) {
 	return ds, nil
 }
 
-// encodeKey names a service by its mark.
-func encodeKey(e *netlink.AttributeEncoder, k Key) error {
-	family := uint16(unix.AF_INET)
-	if k.Family == IPv6 {
-		family = unix.AF_INET6
-	}
-	e.Uint16(attrServiceFamily, family)
-	e.Uint32(attrServiceMark, uint32(k.Mark))
-	return nil
+// encodeKey names a service by its mark, within what describes the service.
+func encodeKey(b attributes, k Key) attributes {
+	return b.uint16(attrServiceFamily, addressFamily(k.Family)).uint32(attrServiceMark, uint32(k.Mark))
 }
 
 // encodeName names a service and says nothing else.
-func encodeName(k Key) ([]byte, error) {
-	e := netlink.NewAttributeEncoder()
-	e.Nested(attrService, func(e *netlink.AttributeEncoder) error { return encodeKey(e, k) })
-	return e.Encode()
+func encodeName(b attributes, k Key) attributes {
+	b, at := b.open(attrService)
+	return encodeKey(b, k).close(at)
 }
 
 // encodeService gives all that the kernel keeps of a service, for it replaces it whole.
-func encodeService(s Service) ([]byte, error) {
-	e := netlink.NewAttributeEncoder()
-	e.Nested(attrService, func(e *netlink.AttributeEncoder) error {
-		if err := encodeKey(e, s.Key); err != nil {
-			return err
-		}
-		e.String(attrServiceScheduler, s.Scheduler)
-		flags := binary.NativeEndian.AppendUint32(nil, uint32(s.Flags))
-		e.Bytes(attrServiceFlags, binary.NativeEndian.AppendUint32(flags, math.MaxUint32))
-		e.Uint32(attrServiceTimeout, uint32(s.Timeout/time.Second))
-		e.Bytes(attrServiceNetmask, netmask(s.Family, s.Prefix))
-		return nil
-	})
-	return e.Encode()
+func encodeService(b attributes, s Service) attributes {
+	b, at := b.open(attrService)
+	b = encodeKey(b, s.Key).text(attrServiceScheduler, s.Scheduler)
+	b = binary.NativeEndian.AppendUint32(b.head(attrServiceFlags, 8), uint32(s.Flags))
+	b = binary.NativeEndian.AppendUint32(b, math.MaxUint32)
+	b = b.uint32(attrServiceTimeout, uint32(s.Timeout/time.Second))
+	return append(b.head(attrServiceNetmask, 4), netmask(s.Family, s.Prefix)...).close(at)
+}
+
+func addressFamily(f Family) uint16 {
+	if f == IPv6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
 }
 
 // netmask gives a prefix as the kernel has it; all bits where it is 0.
@@ -189,31 +170,28 @@ func prefixOf(f Family, mask uint32) uint8 {
 }
 
 // encodeDestination gives all that the kernel keeps of a destination, for it replaces it whole.
-func encodeDestination(key Key, d Destination) ([]byte, error) {
-	e := netlink.NewAttributeEncoder()
-	e.Nested(attrService, func(e *netlink.AttributeEncoder) error { return encodeKey(e, key) })
-	e.Nested(attrDest, func(e *netlink.AttributeEncoder) error {
-		var address [16]byte
-		copy(address[:], d.Address.AsSlice())
-		family := uint16(unix.AF_INET)
-		if d.Address.Is6() {
-			family = unix.AF_INET6
-		}
-		e.Bytes(attrDestAddress, address[:])
-		e.Bytes(attrDestPort, binary.BigEndian.AppendUint16(nil, d.Port))
-		e.Uint32(attrDestForwarding, uint32(d.Forwarding))
-		e.Uint32(attrDestWeight, uint32(d.Weight))
-		e.Uint32(attrDestUpper, d.Upper)
-		e.Uint32(attrDestLower, d.Lower)
-		e.Uint16(attrDestFamily, family)
-		if d.Encap != (Encap{}) {
-			e.Uint8(attrDestEncapType, uint8(d.Encap.Type))
-			e.Bytes(attrDestEncapPort, binary.BigEndian.AppendUint16(nil, d.Encap.Port))
-			e.Uint16(attrDestEncapFlags, d.Encap.Flags)
-		}
-		return nil
-	})
-	return e.Encode()
+func encodeDestination(b attributes, key Key, d Destination) attributes {
+	b, at := encodeName(b, key).open(attrDest)
+	b = b.head(attrDestAddress, 16)
+	if d.Address.Is4() {
+		four := d.Address.As4()
+		b = append(append(b, four[:]...), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	} else {
+		six := d.Address.As16()
+		b = append(b, six[:]...)
+	}
+	b = b.port(attrDestPort, d.Port)
+	b = b.uint32(attrDestForwarding, uint32(d.Forwarding))
+	b = b.uint32(attrDestWeight, uint32(d.Weight))
+	b = b.uint32(attrDestUpper, d.Upper)
+	b = b.uint32(attrDestLower, d.Lower)
+	b = b.uint16(attrDestFamily, addressFamily(FamilyOf(d.Address)))
+	if d.Encap != (Encap{}) {
+		b = b.uint8(attrDestEncapType, uint8(d.Encap.Type))
+		b = b.port(attrDestEncapPort, d.Encap.Port)
+		b = b.uint16(attrDestEncapFlags, d.Encap.Flags)
+	}
+	return b.close(at)
 }
 
 // decodeDestination reads a destination. family is that of its service, and its own before Linux 3.18.

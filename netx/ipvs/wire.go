@@ -6,73 +6,80 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// answerBuffer is the size of the socket's buffer for answers: one of a failed message takes up about a kilobyte there.
-const answerBuffer = 1 << 20
+const (
+	// answerBuffer is the size of the socket's buffer for answers: one of a failed message takes up about a kilobyte there.
+	answerBuffer = 1 << 20
+
+	// answerSize is more than an answer has, which does not repeat the message that it is for.
+	answerSize = 4 << 10
+)
 
 // errLost says that the kernel's answer to a message went missing.
 var errLost = errors.New("the kernel's answer was lost, so nobody knows whether this was done: read the table again")
 
-// message is one command to IPVS.
-type message struct {
-	command uint8
-	data    []byte
+// wire is a socket by which messages go to IPVS, many in one system call. It is not for several goroutines at once.
+type wire struct {
+	fd       int
+	sequence uint32 // of the last message
+	out      attributes
+	in       []byte
 }
 
-// openWire opens the socket that messages are sent by.
-func openWire() (*netlink.Conn, error) {
-	conn, err := netlink.Dial(unix.NETLINK_GENERIC, nil)
+// openWire opens the socket, in the network namespace of the calling thread.
+func openWire() (*wire, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_GENERIC)
 	if err != nil {
 		return nil, fmt.Errorf("generic netlink: %w", err)
 	}
-	// An answer need not repeat the message that it is for.
-	if err := errors.Join(conn.SetOption(netlink.CapAcknowledge, true), conn.SetReadBuffer(answerBuffer)); err != nil {
-		return nil, errors.Join(fmt.Errorf("generic netlink: %w", err), conn.Close())
+	if err := errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1), // an answer need not repeat the message that it is for
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, answerBuffer),
+		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
+	); err != nil {
+		return nil, errors.Join(fmt.Errorf("generic netlink: %w", err), unix.Close(fd))
 	}
-	return conn, nil
+	return &wire{fd: fd, in: make([]byte, answerSize)}, nil
 }
 
-// exchange sends messages to IPVS in one system call and gives the kernel's answer to each. The kernel works through them in order,
-// whatever becomes of one, and answers those that fail; the last one asks for an answer in any case, which ends it.
-// All answers have come when the system call returns.
-func exchange(conn *netlink.Conn, family uint16, messages []message) []error {
-	errs := make([]error, len(messages))
-	fail := func(err error) []error {
+func (w *wire) close() error { return unix.Close(w.fd) }
+
+// exchange sends messages to IPVS in one system call and gives the kernel's answer to each; body writes what the i-th one says. The
+// kernel works through them in order, whatever becomes of one, and answers those that fail; the last one asks for an answer in
+// any case, which ends it. All answers have come when the system call returns.
+func (w *wire) exchange(family uint16, count int, body func(b attributes, i int) attributes) []error {
+	errs := make([]error, count)
+	first := w.sequence + 1
+	w.out = w.out[:0]
+	for i := range count {
+		flags := uint16(unix.NLM_F_REQUEST)
+		if i == count-1 {
+			flags |= unix.NLM_F_ACK
+		}
+		start := len(w.out)
+		w.sequence++
+		w.out = append(w.out, 0, 0, 0, 0) // the length, see below
+		w.out = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(w.out, family), flags)
+		w.out = binary.NativeEndian.AppendUint32(w.out, w.sequence)
+		w.out = append(w.out, 0, 0, 0, 0) // the sender: the kernel knows
+		w.out = body(w.out, i)
+		binary.NativeEndian.PutUint32(w.out[start:], uint32(len(w.out)-start))
+	}
+	if err := unix.Sendto(w.fd, w.out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		for i := range errs {
 			errs[i] = err
 		}
 		return errs
 	}
-	requests := make([]netlink.Message, len(messages))
-	for i, m := range messages {
-		data, err := genetlink.Message{Header: genetlink.Header{Command: m.command, Version: genlVersion}, Data: m.data}.MarshalBinary()
-		if err != nil {
-			return fail(err)
+	if err := w.receive(func(sequence uint32, err error) (last bool) {
+		i := int(int32(sequence - first)) // outside: of an earlier exchange, whose answers were too many
+		if i < 0 || i >= count {
+			return false
 		}
-		requests[i] = netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(family), Flags: netlink.Request}, Data: data}
-	}
-	requests[len(requests)-1].Header.Flags |= netlink.Acknowledge
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return fail(err)
-	}
-	if requests, err = conn.SendMessages(requests); err != nil {
-		return fail(err)
-	}
-	at := make(map[uint32]int, len(requests)) // which message, by its number
-	for i, r := range requests {
-		at[r.Header.Sequence] = i
-	}
-	if err := receive(raw, func(sequence uint32, err error) (last bool) {
-		i, ours := at[sequence] // else of an earlier exchange whose answers were too many
-		if ours {
-			errs[i] = err
-		}
-		return ours && i == len(errs)-1
+		errs[i] = err
+		return i == count-1
 	}); err != nil {
 		for i := range errs {
 			if errs[i] == nil {
@@ -84,18 +91,10 @@ func exchange(conn *netlink.Conn, family uint16, messages []message) []error {
 }
 
 // receive hands on the answers that wait, until one is the last. Its own error is that of answers that are lost.
-func receive(raw syscall.RawConn, answer func(sequence uint32, err error) (last bool)) error {
-	buffer := make([]byte, 8<<10)
+func (w *wire) receive(answer func(sequence uint32, err error) (last bool)) error {
 	lost := false
 	for {
-		var n int
-		var err error
-		if closed := raw.Read(func(fd uintptr) bool {
-			n, _, err = unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
-			return true
-		}); closed != nil {
-			return closed
-		}
+		n, _, err := unix.Recvfrom(w.fd, w.in, unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -107,7 +106,7 @@ func receive(raw syscall.RawConn, answer func(sequence uint32, err error) (last 
 		case err != nil:
 			return fmt.Errorf("%w (%w)", errLost, err)
 		}
-		answers, err := syscall.ParseNetlinkMessage(buffer[:n])
+		answers, err := syscall.ParseNetlinkMessage(w.in[:n])
 		if err != nil {
 			return fmt.Errorf("%w (%w)", errLost, err)
 		}

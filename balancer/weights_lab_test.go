@@ -1,0 +1,92 @@
+//go:build lab
+
+package balancer
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+
+	"github.com/braintree/lb/balancer/plan"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// TestAThousandWeightsInATenthOfTheLibrarysTime changes a thousand weights as a cycle does, and with one call of moby/ipvs each, in turn.
+// The best round of either counts: what else the machine does lengthens the others. docs/performance.md has the figures.
+func TestAThousandWeightsInATenthOfTheLibrarysTime(t *testing.T) {
+	const clusters, each, rounds = 100, 10, 15
+	const nodes = clusters * each
+	b := newRealBench(t)
+	library, err := moby.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer library.Close()
+	owned := map[ipvs.Mark]bool{}
+	weighed := func(weight int) []ipvs.Service {
+		var services []ipvs.Service
+		for c := range clusters {
+			s := ipvs.Service{Key: ipvs.Key{Mark: ipvs.Mark(c + 1), Family: ipvs.IPv4}, Scheduler: "wlc"}
+			owned[s.Mark] = true
+			for n := range each {
+				s.Destinations = append(s.Destinations, ipvs.Destination{
+					Address: netip.AddrFrom4([4]byte{10, 0, byte(c), byte(n + 1)}), Forwarding: ipvs.Tunnel, Weight: ipvs.Weight(weight),
+				})
+			}
+			services = append(services, s)
+		}
+		return services
+	}
+	have := weighed(1)
+	if _, failed := Apply(t.Context(), b.table, plan.Make(have, nil, owned)); len(failed) > 0 {
+		t.Fatal(failed[0].Err)
+	}
+	var ours, theirs []time.Duration
+	for round := range rounds {
+		want := weighed(2*round + 2)
+		p := plan.Make(want, have, owned)
+		start := time.Now()
+		done, failed := Apply(t.Context(), b.table, p)
+		ours = append(ours, time.Since(start))
+		if len(done) != nodes || len(failed) > 0 {
+			t.Fatalf("%d of %d changes done, failed: %v", len(done), nodes, failed)
+		}
+		have = weighed(2*round + 3)
+		start = time.Now()
+		for _, s := range have {
+			service := &moby.Service{FWMark: uint32(s.Mark), AddressFamily: unix.AF_INET, SchedName: "wlc", Netmask: 0xffffffff}
+			for _, d := range s.Destinations {
+				err := library.UpdateDestination(service, &moby.Destination{
+					Address: net.IP(d.Address.AsSlice()), AddressFamily: unix.AF_INET, ConnectionFlags: uint32(ipvs.Tunnel), Weight: int(d.Weight),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		theirs = append(theirs, time.Since(start))
+	}
+	got, err := b.table.Dump(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := plan.Make(have, got, owned); len(left) > 0 {
+		t.Errorf("the library's last round is not in the kernel: %s", left[0])
+	}
+	per := func(d time.Duration) string { return fmt.Sprintf("%.1f µs", float64(d.Nanoseconds())/1000/nodes) }
+	mine, library1 := slices.Min(ours), slices.Min(theirs)
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	t.Logf("%d weight changes, %d rounds: Apply %s each (median %s), moby/ipvs %s each (median %s): a ratio of 1 to %.1f (medians 1 to %.1f)",
+		nodes, rounds, per(mine), per(ours[rounds/2]), per(library1), per(theirs[rounds/2]),
+		float64(library1)/float64(mine), float64(theirs[rounds/2])/float64(ours[rounds/2]))
+	if 10*mine > library1 {
+		t.Errorf("Apply takes %s a change, and the library %s: more than a tenth", per(mine), per(library1))
+	}
+}

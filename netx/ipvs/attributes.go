@@ -1,0 +1,59 @@
+package ipvs
+
+import "encoding/binary"
+
+// attributes are the body of a generic netlink message to IPVS (linux/netlink.h, linux/genetlink.h), written piece behind piece into a buffer
+// that is used again. A library's encoder, with its closures and allocations, takes several times as long as the kernel
+// needs for the change itself, and a cycle may have thousands.
+type attributes []byte
+
+// command begins a body.
+func (b attributes) command(command uint8) attributes {
+	return append(b, command, genlVersion, 0, 0)
+}
+
+// open begins an attribute that holds others; close, with the place that it gives, ends it.
+func (b attributes) open(kind uint16) (opened attributes, at int) {
+	const nested = 0x8000 // NLA_F_NESTED
+	return b.head(kind|nested, 0), len(b)
+}
+
+func (b attributes) close(at int) attributes {
+	binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at))
+	return b
+}
+
+// head writes an attribute's length, for so many bytes, and its kind.
+func (b attributes) head(kind uint16, size int) attributes {
+	return binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(b, uint16(4+size)), kind)
+}
+
+// pad fills up to a multiple of four bytes, as everything in netlink is.
+func (b attributes) pad() attributes {
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+func (b attributes) uint8(kind uint16, v uint8) attributes {
+	return append(b.head(kind, 1), v, 0, 0, 0)
+}
+
+func (b attributes) uint16(kind, v uint16) attributes {
+	return append(binary.NativeEndian.AppendUint16(b.head(kind, 2), v), 0, 0)
+}
+
+// port writes a number in network order.
+func (b attributes) port(kind, v uint16) attributes {
+	return append(binary.BigEndian.AppendUint16(b.head(kind, 2), v), 0, 0)
+}
+
+func (b attributes) uint32(kind uint16, v uint32) attributes {
+	return binary.NativeEndian.AppendUint32(b.head(kind, 4), v)
+}
+
+// text writes a string that a zero byte ends.
+func (b attributes) text(kind uint16, s string) attributes {
+	return append(append(b.head(kind, len(s)+1), s...), 0).pad()
+}
