@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,44 +35,34 @@ func (a attempt) missing() unix.Errno {
 // inOrder applies the changes, batch by batch, so that the outcome is that of one after the other. It gives the kernel's bare errors.
 func inOrder(ctx context.Context, changes []Change, exchange func([]attempt) []error) []error {
 	errs := make([]error, len(changes))
-	var batch []attempt
-	touched := map[Key]bool{}      // by what is in the batch
-	objects := map[objectID]bool{} // its destinations
-	flush := func() {
-		settle(batch, errs, exchange)
-		batch = batch[:0]
-		clear(touched)
-		clear(objects)
-	}
+	batch := make([]attempt, 0, min(batchSize, len(changes)))
 	for i, c := range changes {
 		if errs[i] = ctx.Err(); errs[i] != nil {
 			continue
 		}
-		c, err := c.checked()
-		if err != nil {
-			errs[i] = err
+		if c, errs[i] = c.checked(); errs[i] != nil {
 			continue
 		}
-		key, id := c.service.Key, objectID{c.service.Key, c.destination.Address, c.destination.Port}
-		// Within a batch a put may be tried again later than what follows it: nothing that follows may be about the same thing.
-		if len(batch) == batchSize || c.ofService() && touched[key] || objects[id] {
-			flush()
-		}
-		touched[key] = true
-		if !c.ofService() {
-			objects[id] = true
+		if len(batch) == batchSize || meets(batch, &c) {
+			settle(batch, errs, exchange)
+			batch = batch[:0]
 		}
 		batch = append(batch, attempt{Change: c, at: i, add: c.New})
 	}
-	flush()
+	settle(batch, errs, exchange)
 	return errs
 }
 
-// objectID names a destination.
-type objectID struct {
-	key     Key
-	address netip.Addr
-	port    uint16
+// meets tells whether a change may not be in this batch: a put there may be tried again after what follows it, so nothing that follows may be
+// about the same destination, or be a change to the same service. Going through the batch takes less time than keeping a map of it.
+func meets(batch []attempt, c *Change) bool {
+	for i := range batch {
+		if b := &batch[i].Change; b.service.Key == c.service.Key && (c.ofService() ||
+			b.destination.Address == c.destination.Address && b.destination.Port == c.destination.Port && !b.ofService()) {
+			return true
+		}
+	}
+	return false
 }
 
 // settle sends a batch and once more what has to be added where it was edited, or the other way round. Another program
@@ -87,13 +76,19 @@ func settle(batch []attempt, errs []error, exchange func([]attempt) []error) {
 		answers := exchange(batch)
 		var again []attempt
 		last = last[:0]
-		late := map[Key]bool{} // services that come to be only in the next round, and their destinations after them
-		for i, a := range batch {
-			put := a.verb == opPutService || a.verb == opPutDestination
+		var late map[Key]bool // services that come to be only in the next round, and their destinations after them
+		for i := range batch {
+			if answers[i] == nil {
+				continue
+			}
+			a := batch[i]
+			puts := a.verb == opPutService || a.verb == opPutDestination
 			switch err := answers[i]; {
-			case put && !a.add && errors.Is(err, a.missing()), put && a.add && errors.Is(err, unix.EEXIST):
+			case puts && !a.add && errors.Is(err, a.missing()), puts && a.add && errors.Is(err, unix.EEXIST):
 				a.add = !a.add
-				late[a.service.Key] = late[a.service.Key] || a.ofService()
+				if a.ofService() {
+					late = put(late, a.service.Key)
+				}
 			case late[a.service.Key] && errors.Is(err, unix.ESRCH):
 			default:
 				errs[a.at] = err
@@ -106,4 +101,13 @@ func settle(batch []attempt, errs []error, exchange func([]attempt) []error) {
 	for i, a := range batch {
 		errs[a.at] = fmt.Errorf("another program adds and removes it all the time: %w", last[i])
 	}
+}
+
+// put adds a key to a set, which may be nil.
+func put(set map[Key]bool, k Key) map[Key]bool {
+	if set == nil {
+		set = map[Key]bool{}
+	}
+	set[k] = true
+	return set
 }

@@ -43,7 +43,7 @@ func DeleteDestination(k Key, address netip.Addr, port uint16) Change {
 func One(ctx context.Context, t Table, c Change) error { return t.Apply(ctx, []Change{c})[0] }
 
 // ofService tells whether the change is to a service and not to a destination.
-func (c Change) ofService() bool { return c.verb == opPutService || c.verb == opDeleteService }
+func (c *Change) ofService() bool { return c.verb == opPutService || c.verb == opDeleteService }
 
 func (c Change) operation() operation {
 	return operation{verb: c.verb, key: c.service.Key, address: c.destination.Address, port: c.destination.Port}

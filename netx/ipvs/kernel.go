@@ -141,7 +141,9 @@ func (k *Kernel) Apply(ctx context.Context, changes []Change) []error {
 	errs := make([]error, len(changes))
 	if err := k.do(ctx, func() error {
 		for i, err := range inOrder(ctx, changes, k.send) {
-			errs[i] = changes[i].operation().wrap(k.cause(changes[i], err))
+			if err != nil {
+				errs[i] = changes[i].operation().wrap(k.cause(changes[i], err))
+			}
 		}
 		return nil
 	}); err != nil {
