@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -112,9 +111,7 @@ func pageAnswers(t *testing.T, s *talk.Scenario) {
 // ask has the client ask the VIP once.
 func ask(t *testing.T, s *talk.Scenario) *http.Response {
 	t.Helper()
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, Dial: func(network, address string) (net.Conn, error) {
-		return s.Client.Dial(t.Context(), network, address)
-	}}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.Client.Dial}}
 	resp, err := client.Get(fmt.Sprintf("http://%s:%d/anything", talk.VIP, talk.Port))
 	if err != nil {
 		t.Fatal(err)
