@@ -1,15 +1,17 @@
 package balancer
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 )
 
-// faults are those of big_brother 0.9.12 that were observed and are not copied, with the tests that show what lb does in their place.
-// Fault 7 is about asking other data centres.
+// faults are those of big_brother 0.9.12 that were observed and are not copied, with the tests that show what lb does in their place, as
+// docs/bigbrother.md has them.
 func faults() map[int][]string {
 	return map[int][]string{
 		1:  {"TestReloadGuard", "TestDaemonFromStartToEnd"},                                                         // a config with mistakes, or none, changes nothing that runs
@@ -18,6 +20,7 @@ func faults() map[int][]string {
 		4:  {"TestHealthOfAnAnswer"},                                                                                // a negative health
 		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                  // another port, mark or scheduler
 		6:  {"TestDownpage"},                                                                                        // the downpage leaves
+		7:  {"TestPagesOfOtherDataCentres", "TestAReloadKeepsWhatOtherDataCentresList"},                             // what other data centres answer
 		8:  {"TestActivePassive", "TestActivePassiveTiesGoByAddress"},                                               // the active node is the right one
 		9:  {"TestNodeThroughTime", "TestRestartKeepsWeightsAndRamps", "TestADrainTakesANodeOutAndItsEndRampsItUp"}, // ramp-up counts from when a node is back
 		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatSomebodyElseSetUp", "TestAReadChangesNothing"},  // what the kernel has at the start; reads without side effects
@@ -41,7 +44,15 @@ func TestEachFaultHasATest(t *testing.T) {
 			source.Write(text)
 		}
 	}
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "bigbrother.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for number, tests := range faults() {
+		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %d \|.*\| (.*) \|$`, number)).FindStringSubmatch(string(doc))
+		if want := "`" + strings.Join(tests, "`, `") + "`"; row == nil || row[1] != want {
+			t.Errorf("fault %d: docs/bigbrother.md has %q, not %s", number, row, want)
+		}
 		for _, name := range tests {
 			if !strings.Contains(source.String(), "\nfunc "+name+"(t *testing.T) {") {
 				t.Errorf("fault %d: there is no %s", number, name)
