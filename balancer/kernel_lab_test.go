@@ -52,6 +52,9 @@ func newRealBench(t *testing.T) *realBench {
 // run starts an engine, as the daemon does.
 func (b *realBench) run() (e *engine, kill func()) {
 	e = newEngine(Options{Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, Log: slog.New(slog.NewTextHandler(b.log, nil))})
+	if err := e.openDrains(b.dir); err != nil {
+		b.t.Fatal(err)
+	}
 	e.configure(&config.Config{Clusters: []config.Cluster{b.web}})
 	ctx, cancel := context.WithCancel(b.t.Context())
 	go e.run(ctx)
