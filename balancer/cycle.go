@@ -21,9 +21,9 @@ func (e *engine) cycle(ctx context.Context) {
 	defer cancel()
 	now := time.Now()
 	defer func() { e.meters.cycles.Observe(time.Since(now).Seconds()) }()
-	if !e.dirty || now.Sub(e.marksSeen) >= markCycles*e.interval() {
-		e.checkMarks(ctx) // else a changed weight does not wait for it
-		e.keepSync(ctx)
+	hurried := e.dirty
+	if !hurried {
+		e.checkAround(ctx)
 	}
 	e.lastCycle, e.dirty = now, false
 	if !e.look(ctx) {
@@ -36,13 +36,19 @@ func (e *engine) cycle(ctx context.Context) {
 	e.readFiles()
 	for _, c := range e.clusters {
 		c.pass(now)
-		e.sayPlight(c)
-		e.tellStates(c)
 	}
 	wanted, owned := e.wanted(now)
 	p := plan.Make(wanted, e.actual, owned)
-	drift := e.drift(owned)
 	done, failed := Apply(ctx, e.table, p)
+	// Nobody's connections wait for what follows.
+	for _, c := range e.clusters {
+		e.sayPlight(c)
+		e.tellStates(c)
+	}
+	var drift map[plan.Object]bool
+	if len(done) > 0 {
+		drift = e.drift(owned)
+	}
 	e.report(done, drift)
 	e.fail(failed)
 	e.hasLeft = true
@@ -55,10 +61,19 @@ func (e *engine) cycle(ctx context.Context) {
 			delete(e.retired, m)
 		}
 	}
+	if hurried && now.Sub(e.marksSeen) >= markCycles*e.interval() {
+		e.checkAround(ctx) // a changed weight does not wait for it
+	}
 	e.lastCycle = time.Now()
 	if e.heard || len(p) > 0 || len(failed) > 0 {
 		e.publish(e.lastCycle) // else there is nothing new; who asks for the status has a view of that moment made
 	}
+}
+
+// checkAround looks at what is ours in the kernel beside the table.
+func (e *engine) checkAround(ctx context.Context) {
+	e.checkMarks(ctx)
+	e.keepSync(ctx)
 }
 
 // look reads the kernel's table.

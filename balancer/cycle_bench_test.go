@@ -63,6 +63,9 @@ func settledEngine(b *testing.B, clusters int) *engine {
 		cfg.Clusters = append(cfg.Clusters, c)
 	}
 	e := newEngine(Options{Table: ipvs.NewMemory(), Marks: mark.NewMemory()})
+	if err := e.openDrains(b.TempDir()); err != nil {
+		b.Fatal(err)
+	}
 	e.configure(cfg)
 	e.watched = map[*watch.Watcher]place{}
 	for _, c := range e.clusters {

@@ -56,7 +56,7 @@ func balance(port uint16, how config.Watching) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg := &config.Config{Balancer: config.Balancer{Listen: "127.0.0.1:0", Control: filepath.Join(dir, "lb.sock")}}
+	cfg := &config.Config{Balancer: config.Balancer{Listen: "127.0.0.1:0", Control: filepath.Join(dir, "lb.sock"), DataDir: filepath.Join(dir, "data")}}
 	for c := range clusters {
 		cluster := config.Cluster{
 			Name: fmt.Sprintf("web%d", c), Mark: uint32(c + 1), Scheduler: "wlc", Forwarding: config.IPIP, CheckInterval: interval, CheckTimeout: interval / 2,
