@@ -215,11 +215,12 @@ func (b *Balancer) reloads(ctx context.Context) {
 	}
 }
 
-// withoutKeys is what takes a restart to change.
-func withoutKeys(b config.Balancer) config.Balancer {
-	b.Access, b.Sync = config.Access{ControlGroup: b.ControlGroup}, config.Sync{}
-	b.OverrideDir = ""
-	return b
+// lasting is what takes a restart to change.
+func lasting(b config.Balancer) config.Balancer {
+	return config.Balancer{
+		Listen: b.Listen, Control: b.Control, DataDir: b.DataDir, SetSysctls: b.SetSysctls,
+		Access: config.Access{ControlGroup: b.ControlGroup},
+	}
 }
 
 // refuse logs why a reload changed nothing, with a line for each mistake in the file.

@@ -3,6 +3,7 @@ package balancer
 import (
 	"bytes"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,5 +72,36 @@ func TestSettingsFollowWhatIsUsed(t *testing.T) {
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, wanted %s", c.name, got, c.want)
 		}
+	}
+}
+
+// A reload takes over where other data centres send packets to, so that it does not call for a restart.
+func TestOnlyWhatTakesARestartCallsForOne(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*config.Balancer)
+		calls  bool
+	}{
+		{"nothing", func(*config.Balancer) {}, false},
+		{"location", func(b *config.Balancer) { b.Location = "dc2" }, false},
+		{"relay_address", func(b *config.Balancer) { b.RelayAddress = netip.MustParseAddr("10.9.0.2") }, false},
+		{"override_dir", func(b *config.Balancer) { b.OverrideDir = "/srv/lb" }, false},
+		{"sync", func(b *config.Balancer) { b.Sync.Interface = "eth1" }, false},
+		{"token_file", func(b *config.Balancer) { b.TokenFile = "/etc/lb/token" }, false},
+		{"listen", func(b *config.Balancer) { b.Listen = ":9292" }, true},
+		{"control", func(b *config.Balancer) { b.Control = "/run/lb.sock" }, true},
+		{"control_group", func(b *config.Balancer) { b.ControlGroup = "ops" }, true},
+		{"data_dir", func(b *config.Balancer) { b.DataDir = "/srv/lb" }, true},
+		{"set_sysctls", func(b *config.Balancer) { b.SetSysctls = true }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var was config.Balancer
+			next := was
+			tt.change(&next)
+			if calls := lasting(next) != lasting(was); calls != tt.calls {
+				t.Errorf("a restart is called for: %t", calls)
+			}
+		})
 	}
 }

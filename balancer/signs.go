@@ -64,7 +64,7 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	b.engine.meters.reloads.WithLabelValues("done").Inc()
 	b.guard.Use(keys)
 	b.hooks.Use(cfg.Hooks)
-	if withoutKeys(cfg.Balancer) != withoutKeys(b.cfg) {
+	if lasting(cfg.Balancer) != lasting(b.cfg) {
 		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")
 	}
 	if u := use(cfg); u != b.use {
