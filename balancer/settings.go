@@ -12,8 +12,10 @@ func use(cfg *config.Config) ipvs.Use {
 	anyCluster := func(is func(config.Cluster) bool) bool { return slices.ContainsFunc(cfg.Clusters, is) }
 	return ipvs.Use{
 		Persistence: anyCluster(func(c config.Cluster) bool { return c.Persistence > 0 }),
-		Masq:        anyCluster(func(c config.Cluster) bool { return c.Forwarding == config.NAT }),
-		Sync:        cfg.Balancer.Sync.Interface != "",
+		Masq: anyCluster(func(c config.Cluster) bool {
+			return c.Forwarding == config.NAT || c.AllDown == config.ToPage && c.Downpage.Page
+		}),
+		Sync: cfg.Balancer.Sync.Interface != "",
 	}
 }
 

@@ -105,3 +105,25 @@ func TestOnlyWhatTakesARestartCallsForOne(t *testing.T) {
 		})
 	}
 }
+
+// What lb's own page answers is masqueraded, and a firewall that drops what connection tracking does not know would drop it.
+func TestAClusterThatMasqueradesLeavesConnectionTrackingAlone(t *testing.T) {
+	page := config.Weights{AllDown: config.ToPage, Downpage: config.Downpage{OwnPage: config.OwnPage{Page: true}}}
+	tests := []struct {
+		name    string
+		cluster config.Cluster
+		masq    bool
+	}{
+		{"by tunnels", config.Cluster{Forwarding: config.IPIP}, false},
+		{"by NAT", config.Cluster{Forwarding: config.NAT}, true},
+		{"by tunnels, with a page of lb's own", config.Cluster{Forwarding: config.IPIP, Weights: page}, true},
+		{"by tunnels, with a page that is not used", config.Cluster{Forwarding: config.IPIP, Weights: config.Weights{Downpage: page.Downpage}}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if masq := use(&config.Config{Clusters: []config.Cluster{tt.cluster}}).Masq; masq != tt.masq {
+				t.Errorf("masquerades: %t", masq)
+			}
+		})
+	}
+}
