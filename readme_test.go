@@ -6,10 +6,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/urfave/cli/v2"
 
 	"github.com/braintree/lb/netx/lab/labtest"
 )
@@ -43,4 +46,57 @@ func TestReadme(t *testing.T) {
 		_ = ts.Exec(args[0], args[1:]...) // the README shows output, and a service that is down is no mistake
 	}
 	testscript.Run(t, params)
+}
+
+// said is a command of lb in a document: in a line of a console, in backquotes, or in a comment of the example.
+var said = regexp.MustCompile("(?m)(?:^\\$ |`|^# +)lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
+
+// TestDocumentsNameCommandsThatThereAre holds every command and option that a document names against the command table.
+func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
+	files, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range append(files, "README.md", "config/lb.toml") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range said.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if wrong := unknownWord(process{}.lb(), strings.Fields(m[1])); wrong != "" {
+				t.Errorf("%s: lb %s: lb knows no %q there", file, m[1], wrong)
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d commands were found in the documents", found)
+	}
+}
+
+// unknownWord gives the first word that is neither a command where one has to be, nor an option of the command; "" when all are.
+func unknownWord(app *cli.App, words []string) string {
+	commands, flags := app.Commands, app.Flags
+	for _, w := range words {
+		if w == "…" {
+			return "" // of any command below
+		}
+		name, isOption := strings.CutPrefix(strings.TrimPrefix(w, "-"), "-")
+		isOption = isOption || strings.HasPrefix(w, "-")
+		switch {
+		case isOption && !slices.ContainsFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }):
+			return w
+		case isOption || len(commands) == 0:
+			continue
+		}
+		w, _, _ = strings.Cut(w, "|")
+		at := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(w) })
+		if at < 0 {
+			return w
+		}
+		flags = append(slices.Clone(flags), commands[at].Flags...)
+		commands = commands[at].Subcommands
+	}
+	return ""
 }
