@@ -254,7 +254,7 @@ Examples:
 				}
 				defer marks.Close()
 				o := balancer.Options{
-					Load: r.load, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
+					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
 					Manager: r.manager, Alone: balancer.Alone,
 				}
 				if c.Bool("dry-run") {

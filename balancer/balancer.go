@@ -29,6 +29,7 @@ const shutdownTimeout = 3 * time.Second
 // Options are what a Balancer works with.
 type Options struct {
 	Load      func() (*config.Config, error) // reads the config, at the start and at each reload
+	Checks    config.CheckValidator          // judges the checks of a config that is to be planned; nil does not
 	Reload    <-chan struct{}                // asks for a reload; nil for none
 	Table     ipvs.Table                     // stays the caller's to close
 	Marks     mark.Table
@@ -126,7 +127,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log, events: b.engine.events, serving: ctx, reload: b.askReload}
+	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log, events: b.engine.events, serving: ctx, reload: b.askReload, plan: b.plan}
 	reads, changes := h, h
 	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
 	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)

@@ -9,9 +9,7 @@ import (
 
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
-	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/balancer/watch"
-	"github.com/braintree/lb/netx/ipvs"
 )
 
 // dryPolls is how many nodes a dry run asks at a time.
@@ -29,61 +27,56 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	e.tellDrains(time.Now(), drains)
-	rules, err := e.marks.List(ctx)
+	r, err := e.rehearse(ctx, drains)
 	if err != nil {
-		return fmt.Errorf("read the kernel's marking rules: %w", err)
+		return err
 	}
-	if e.actual, err = e.table.Dump(ctx); err != nil {
-		return fmt.Errorf("read the kernel's load-balancing table: %w", err)
+	r.adoptRunning(time.Now())
+	r.pollOnce(ctx)
+	r.startAutostart(time.Now())
+	if len(r.launch(ctx)) == 0 {
+		r.cycle(ctx)
 	}
-	now := time.Now()
-	for _, c := range e.clusters {
-		if e.has(c.mark()) {
-			c.adopt(now, e.actual)
-		}
+	p, err := r.planned(ctx)
+	if err != nil {
+		return err
 	}
-	e.readFiles()
-	e.pollOnce(ctx)
 	out := &printer{w: w}
-	for _, op := range plan.Marks(markRules(cfg.Clusters), rules) {
-		out.line("%s", op)
+	for _, c := range p.Changes {
+		out.line("%s", c.Change)
 	}
-	if cfg.Balancer.Sync.Interface != "" {
-		running, err := e.table.Daemons(ctx)
-		if err != nil {
-			return err
-		}
-		for _, s := range syncSteps(cfg.Balancer.Sync, running) {
-			out.line("%s", s)
-		}
-	}
-	var stopped []*cluster
-	for _, c := range e.clusters {
-		if !c.running && !c.cfg.Autostart {
-			stopped = append(stopped, c)
-			continue
-		}
-		out.plan("", e.planFor(now, c))
-	}
-	if out.lines == 0 {
+	if len(p.Changes) == 0 {
 		out.line("nothing to change")
 	}
-	for _, c := range stopped {
-		out.line("cluster %s stays stopped: the kernel has no mark %d and autostart is off; `lb ctl cluster start %s` would do:", c.cfg.Name, c.cfg.Mark, c.cfg.Name)
-		out.plan("  ", e.planFor(now, c))
+	for _, c := range r.clusters {
+		if !c.running {
+			out.line("cluster %s stays stopped: the kernel has no mark %d and autostart is off; `lb ctl cluster start %s` would do:", c.cfg.Name, c.cfg.Mark, c.cfg.Name)
+			if err := r.printStart(ctx, out, c); err != nil {
+				return err
+			}
+		}
 	}
 	return out.err
 }
 
-// planFor is what would be done for one cluster, were it to run.
-func (e *engine) planFor(now time.Time, c *cluster) plan.Plan {
-	c.running = true
-	owned := map[ipvs.Mark]bool{}
-	for _, m := range c.marks() {
-		owned[m] = true
+// printStart prints what the start of a stopped cluster would do besides.
+func (r *rehearsal) printStart(ctx context.Context, out *printer, c *cluster) error {
+	var err error
+	if r.table, err = r.engine.table.Dump(ctx); err != nil {
+		return err
 	}
-	return plan.Make(c.services(now, e.actual), e.actual, owned)
+	if r.rules, err = r.marks.List(ctx); err != nil {
+		return err
+	}
+	c.start = &start{}
+	r.launch(ctx)
+	p, err := r.planned(ctx)
+	for _, change := range p.Changes {
+		if change.Cluster == c.cfg.Name {
+			out.line("  %s", change.Change)
+		}
+	}
+	return err
 }
 
 // pollOnce asks every node once and decides the weights.
@@ -144,20 +137,12 @@ func (e *engine) pollSites(ctx context.Context, polls *sync.WaitGroup) map[*site
 
 // printer prints lines until one fails.
 type printer struct {
-	w     io.Writer
-	lines int
-	err   error
+	w   io.Writer
+	err error
 }
 
 func (p *printer) line(format string, args ...any) {
 	if p.err == nil {
 		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
-	}
-	p.lines++
-}
-
-func (p *printer) plan(indent string, ops plan.Plan) {
-	for _, op := range ops {
-		p.line("%s%s", indent, op)
 	}
 }

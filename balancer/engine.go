@@ -60,12 +60,14 @@ type engine struct {
 	meters     *meters
 	ready      func() // called when what runs at the start is in the kernel
 
-	news     chan watch.News
-	siteNews chan watch.SiteNews
-	asks     chan func(ctx context.Context) // run by the owner, one at a time
-	done     chan struct{}                  // closed when run has ended
-	watchers sync.WaitGroup
-	view     atomic.Pointer[view] // the latest, for those who read while the owner is busy
+	news      chan watch.News
+	siteNews  chan watch.SiteNews
+	asks      chan func(ctx context.Context) // run by the owner, one at a time
+	done      chan struct{}                  // closed when run has ended
+	planning  sync.Mutex                     // held while somebody plans: one at a time is enough work
+	rehearses bool                           // it is a copy that only shows what a change does: it watches nobody and serves no page
+	watchers  sync.WaitGroup
+	view      atomic.Pointer[view] // the latest, for those who read while the owner is busy
 
 	pages    map[string]*page.Content // of lb's own, by cluster
 	drains   *drain.Store             // what operators drain; nil in a dry run
@@ -280,6 +282,9 @@ func (e *engine) take(news watch.News) {
 // watch starts and stops watchers so that every node of the config has its own.
 func (e *engine) watch(ctx context.Context) {
 	e.watched = map[*watch.Watcher]place{}
+	if e.rehearses {
+		return
+	}
 	for _, c := range e.clusters {
 		e.watchSites(ctx, c)
 		for _, n := range c.nodes {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -34,11 +35,12 @@ type handler struct {
 	streams  chan struct{}   // has room for as many streams as there may be
 	serving  context.Context // ends the streams
 	reload   func(context.Context, reloadOrder) error
+	plan     func(context.Context, []config.File) (Planned, error)
 }
 
 // ServeHTTP answers one request. Paths and methods that big_brother does not know are 404, as there.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, listen.MaxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, mostBody(r))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	path := r.URL.Path
 	for strings.HasPrefix(path, "//") {
@@ -56,16 +58,17 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.metrics.ServeHTTP(w, r)
 		return
 	}
-	if path == "/reload" && r.Method == http.MethodPost {
-		h.changeConfig(w, r)
-		return
-	}
-	if path == "/events" {
-		h.eventsPage(w, r)
-		return
-	}
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
+	case path == "/reload" && r.Method == http.MethodPost:
+		h.changeConfig(w, r)
+		return
+	case path == "/plan":
+		h.planPage(w, r)
+		return
+	case path == "/events":
+		h.eventsPage(w, r)
+		return
 	case path == "/drains":
 		h.listDrains(w, r)
 		return

@@ -44,7 +44,7 @@ func (e *engine) servePages(ctx context.Context) {
 			c.closePage()
 		}
 		switch {
-		case !wanted || !c.running:
+		case !wanted || !c.running || e.rehearses:
 			continue
 		case c.served != nil:
 			if c.served.content != content {

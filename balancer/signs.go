@@ -41,6 +41,9 @@ func (b *Balancer) signs(ctx context.Context) {
 	}
 }
 
+// restartWords tell what a reload does not take over.
+const restartWords = "[balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls"
+
 // reload loads the config anew and takes it over. The service manager is told when that begins and how it went.
 func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	b.options.Manager.Reloading()
@@ -65,7 +68,7 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	b.guard.Use(keys)
 	b.hooks.Use(cfg.Hooks)
 	if lasting(cfg.Balancer) != lasting(b.cfg) {
-		b.log.Warn("reload: [balancer] has changed in what takes effect when lb balance is started again: listen, control, control_group, data_dir or set_sysctls")
+		b.log.Warn("reload: " + restartWords)
 	}
 	if u := use(cfg); u != b.use {
 		b.use = u

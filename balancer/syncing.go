@@ -3,8 +3,10 @@ package balancer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -63,15 +65,17 @@ func (e *engine) makeSync(ctx context.Context) error {
 	}
 	var failed []error
 	for _, s := range syncSteps(e.sync, running) {
-		err := e.takeSyncStep(ctx, s)
-		switch {
-		case err != nil:
+		if err := e.takeSyncStep(ctx, s); err != nil {
 			failed = append(failed, err)
-		case e.synced && e.sync == e.syncedAs:
-			e.log.Warn("drift repaired: somebody else changed the kernel's sync daemons", "change", s.String())
-		default:
-			e.log.Info("the kernel's sync daemons changed", "change", s.String())
+			continue
 		}
+		ev, level := event.Now(event.SyncChanged, "the kernel's sync daemons changed"), slog.LevelInfo
+		if e.synced && e.sync == e.syncedAs {
+			ev, level = event.Now(event.DriftRepaired, "drift repaired: somebody else changed the kernel's sync daemons"), slog.LevelWarn
+			e.meters.drift.Inc()
+		}
+		ev.Change = s.String()
+		e.tell(level, ev)
 	}
 	e.synced = e.sync.Interface != "" || len(failed) > 0
 	e.syncedAs = e.sync

@@ -13,7 +13,8 @@ import (
 
 // document is one file of a configuration, parsed.
 type document struct {
-	name  string         // path of the file, as mistakes show it
+	name  string // path of the file, as mistakes show it
+	text  string
 	tree  map[string]any // of string, int64, float64, bool, time.Time, []any and map[string]any
 	lines map[string]int // line of each key's path
 }
@@ -75,7 +76,7 @@ func parseDocument(name, text string) (*document, *Mistake) {
 		}
 		return nil, m
 	}
-	return &document{name: name, tree: plain(tree).(map[string]any), lines: lines}, nil
+	return &document{name: name, text: text, tree: plain(tree).(map[string]any), lines: lines}, nil
 }
 
 // lineOf is the line of an error's position. At a line that ends too early the decoder sometimes counts its end

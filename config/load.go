@@ -30,6 +30,39 @@ func LoadText(path, text string, checks CheckValidator) (*Config, error) {
 	return l.load()
 }
 
+// File is one file of a configuration.
+type File struct {
+	Name string `json:"name"` // its path
+	Text string `json:"text"`
+}
+
+// Files reads the configuration at path with all that it includes, as LoadFiles takes it. What cannot be read, or is not TOML, is Mistakes.
+func Files(path string) ([]File, error) {
+	l := newLoader(path, nil)
+	l.readAll(l.read(path))
+	if len(l.report.mistakes) > 0 {
+		return nil, l.report.mistakes.sorted()
+	}
+	files := make([]File, len(l.docs))
+	for i, doc := range l.docs {
+		files[i] = File{doc.name, doc.text}
+	}
+	return files, nil
+}
+
+// LoadFiles does as Load with files that were read elsewhere: the main one, then what that includes. It looks for no others.
+func LoadFiles(files []File, checks CheckValidator) (*Config, error) {
+	path := ""
+	if len(files) > 0 {
+		path = files[0].Name
+	}
+	l := newLoader(path, checks)
+	for _, f := range files {
+		l.add(parseDocument(f.Name, f.Text))
+	}
+	return l.load()
+}
+
 func newLoader(path string, checks CheckValidator) *loader {
 	return &loader{
 		cfg: &Config{Path: path}, report: newReport(), warnings: newReport(), checks: checks, once: map[string]string{},

@@ -222,6 +222,33 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 	}
 }
 
+func TestFilesThatWereReadElsewhere(t *testing.T) {
+	const path = "testdata/good/fleet/lb.toml"
+	files, err := Files(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 2 || files[0].Name != path {
+		t.Fatalf("files %+v", files)
+	}
+	cfg, err := LoadFiles(files, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := load(t, path)
+	cfg.warnings, want.warnings = nil, nil // about files on the disk
+	equal(t, cfg, want)
+	if _, err := LoadFiles(files[:1], nil); err != nil {
+		t.Errorf("without what it includes: %v", err)
+	}
+	if _, err := LoadFiles([]File{{"lb.toml", "x"}}, nil); err == nil || !strings.Contains(err.Error(), "lb.toml:1: is not TOML") {
+		t.Errorf("no TOML: %v", err)
+	}
+	if _, err := Files("testdata/none.toml"); err == nil {
+		t.Error("a file that is not there is taken")
+	}
+}
+
 func TestListenForms(t *testing.T) {
 	for listen, good := range map[string]bool{
 		":9293": true, "0.0.0.0:80": true, "[::1]:9293": true, "[::]:9293": true, "app01.example.com:9293": true, "localhost:1": true,

@@ -56,7 +56,7 @@ func ServiceCommands(con Console) []*cli.Command {
 
 // Commands are all of the operator's commands.
 func Commands(con Console) []*cli.Command {
-	return append(ServiceCommands(con), con.cluster(), con.why(), con.events(), con.reload(), con.drain(), con.undrain(), con.drains(), con.checkConfig(), con.exampleConfig(),
+	return append(ServiceCommands(con), con.cluster(), con.why(), con.events(), con.plan(), con.reload(), con.drain(), con.undrain(), con.drains(), con.checkConfig(), con.exampleConfig(),
 		con.importConfig())
 }
 

@@ -3,6 +3,7 @@ package ctl
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/BurntSushi/toml"
 	"github.com/urfave/cli/v2"
@@ -35,9 +36,9 @@ func (con Console) dial(c *cli.Context, daemon client.Daemon, flag, fallback str
 	if flag != "" {
 		return client.With(proof(c), daemon, flag)
 	}
-	path := c.String("config")
+	path, given := configPath(c)
 	found, err := salvage.Read(path)
-	if err != nil && c.IsSet("config") {
+	if err != nil && given {
 		return nil, unusable(path, err)
 	}
 	if err != nil {
@@ -47,6 +48,16 @@ func (con Console) dial(c *cli.Context, daemon client.Daemon, flag, fallback str
 		return client.With(proof(c), daemon, address)
 	}
 	return client.With(proof(c), daemon, fallback)
+}
+
+// configPath is the configuration that all modes share, whatever the command itself means by --config, and tells whether it was given.
+func configPath(c *cli.Context) (path string, given bool) {
+	for _, at := range slices.Backward(c.Lineage()) {
+		if path := at.String("config"); path != "" {
+			return path, at.IsSet("config")
+		}
+	}
+	return "", false
 }
 
 // proof reads what to show over TCP from the flags.

@@ -41,6 +41,7 @@ const (
 	KernelRefuses Kind = "kernel_refuses"
 	KernelObeys   Kind = "kernel_obeys" // again
 	MarksChanged  Kind = "marks_changed"
+	SyncChanged   Kind = "sync_changed" // a sync daemon of the kernel was started or stopped
 
 	ConfigReloaded  Kind = "config_reloaded"
 	ConfigRefused   Kind = "config_refused"
@@ -53,7 +54,7 @@ func Kinds() []Kind {
 	return []Kind{
 		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeLeaving, NodeAdded, NodeRemoved, NodeChanged, Weight,
 		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterStrange, ServiceAdded, ServiceChanged, ServiceRemoved,
-		DriftRepaired, KernelRefuses, KernelObeys, MarksChanged,
+		DriftRepaired, KernelRefuses, KernelObeys, MarksChanged, SyncChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,
 	}
 }

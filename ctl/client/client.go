@@ -2,6 +2,7 @@
 package client
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -87,6 +88,7 @@ type Question struct {
 	Method string // "" is GET
 	Path   string // such as /webapp/status, with each element already escaped
 	Form   url.Values
+	Body   []byte        // in JSON, instead of Form; nil is none
 	JSON   bool          // ask for JSON instead of text
 	Limit  time.Duration // for the whole answer; 0 is 10 s
 }
@@ -111,15 +113,19 @@ func (c *Client) Ask(ctx context.Context, q Question) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(q.Limit, askTimeout))
 	defer cancel()
 	var body io.Reader
-	if q.Form != nil {
-		body = strings.NewReader(q.Form.Encode())
+	contentType := "application/json"
+	switch {
+	case q.Form != nil:
+		body, contentType = strings.NewReader(q.Form.Encode()), "application/x-www-form-urlencoded"
+	case q.Body != nil:
+		body = bytes.NewReader(q.Body)
 	}
 	req, err := c.request(ctx, q.Method, q.Path, body)
 	if err != nil {
 		return Answer{}, err
 	}
-	if q.Form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
 	}
 	if q.JSON {
 		req.Header.Set("Accept", "application/json")

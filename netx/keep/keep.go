@@ -29,7 +29,7 @@ type Sort[K comparable, V any] struct {
 // Store is the set of records in a folder. All methods may be called from several goroutines.
 type Store[K comparable, V any] struct {
 	sort Sort[K, V]
-	dir  string
+	dir  string // "" is none: the set is in memory alone
 
 	write sync.Mutex // held for a whole change, file and map, so that changes happen one after the other
 
@@ -62,6 +62,15 @@ func Read[K comparable, V any](dir string, sort Sort[K, V]) (records []V, bad []
 		return nil, nil, nil
 	}
 	return s.All(), bad, err
+}
+
+// Hold makes a set that is in no folder: it begins with these records, and what becomes of them is forgotten with it.
+func Hold[K comparable, V any](records []V, sort Sort[K, V]) *Store[K, V] {
+	s := &Store[K, V]{sort: sort, records: map[K]V{}}
+	for _, v := range records {
+		s.records[sort.Key(v)] = v
+	}
+	return s
 }
 
 // load reads the records into the set, and names the files that are half written.
@@ -100,7 +109,7 @@ func (s *Store[K, V]) Put(v V) error {
 	}
 	s.write.Lock()
 	defer s.write.Unlock()
-	if err := s.sort.write(s.dir, v); err != nil {
+	if err := s.store(v); err != nil {
 		return fmt.Errorf("keep the %s in %s: %w: nothing has changed; free space on that disk or make it writable, and try again", s.sort.Name, s.dir, err)
 	}
 	s.mu.Lock()
@@ -116,7 +125,7 @@ func (s *Store[K, V]) Delete(k K) (v V, existed bool, err error) {
 	if v, existed = s.Get(k); !existed {
 		return v, false, nil
 	}
-	if err := s.sort.remove(s.dir, v); err != nil {
+	if err := s.erase(v); err != nil {
 		return v, true, fmt.Errorf("remove the %s from %s: %w: it is still in effect; make that folder writable and try again", s.sort.Name, s.dir, err)
 	}
 	s.mu.Lock()
@@ -143,11 +152,27 @@ func (s *Store[K, V]) Expire(over func(V) bool) ([]V, error) {
 		delete(s.records, s.sort.Key(v))
 		s.mu.Unlock()
 		ended = append(ended, v)
-		if err := s.sort.remove(s.dir, v); err != nil {
+		if err := s.erase(v); err != nil {
 			errs = append(errs, fmt.Errorf("remove the file of a %s that has ended from %s: %w: make that folder writable, and delete the file", s.sort.Name, s.dir, err))
 		}
 	}
 	return ended, errors.Join(errs...)
+}
+
+// store writes a record's file.
+func (s *Store[K, V]) store(v V) error {
+	if s.dir == "" {
+		return nil
+	}
+	return s.sort.write(s.dir, v)
+}
+
+// erase takes a record's file away.
+func (s *Store[K, V]) erase(v V) error {
+	if s.dir == "" {
+		return nil
+	}
+	return s.sort.remove(s.dir, v)
 }
 
 // any looks without waiting for changes under way: it is asked every second, and mostly in vain.

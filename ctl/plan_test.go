@@ -1,0 +1,78 @@
+package ctl
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl/client"
+)
+
+func TestPlanIsPrinted(t *testing.T) {
+	change := balancer.PlannedChange{Kind: "weight", Change: "mark 7: node 10.0.0.2 weight 92 → 0", Mark: 7}
+	touched := balancer.Touched{Cluster: "web", Mark: 7, Node: "10.0.0.2", ActiveConns: 12, InactiveConns: 3, Fate: balancer.GoOn}
+	const lines = "mark 7: node 10.0.0.2 weight 92 → 0\nconnections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they go on\n"
+	for _, tt := range []struct {
+		name    string
+		answer  balancer.Planned
+		look    Look
+		want    string
+		refused bool
+	}{
+		{"nothing", balancer.Planned{}, Look{}, "nothing to change\n", false},
+		{"a change", balancer.Planned{Changes: []balancer.PlannedChange{change}, Connections: []balancer.Touched{touched}}, Look{}, lines, false},
+		{"what the guard refuses", balancer.Planned{Refused: "too much", Forcible: true, Changes: []balancer.PlannedChange{change}}, Look{},
+			"a reload would be refused: too much\nforced, it would do:\nmark 7: node 10.0.0.2 weight 92 → 0\n", true},
+		{"what cannot be forced", balancer.Planned{Refused: "no certificate"}, Look{}, "a reload would be refused: no certificate\n", true},
+		{"JSON", balancer.Planned{Refused: "no certificate"}, Look{JSON: true},
+			"{\n  \"refused\": \"no certificate\",\n  \"forcible\": false,\n  \"changes\": null,\n  \"connections\": null,\n  \"notes\": null\n}\n", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := serving(t, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(tt.answer) })
+			var out strings.Builder
+			err := Plan(t.Context(), &out, c, client.Question{Path: "/plan"}, tt.look)
+			if out.String() != tt.want {
+				t.Errorf("printed %q, want %q", out.String(), tt.want)
+			}
+			if refused := (*RefusedError)(nil); errors.As(err, &refused) != tt.refused || !tt.refused && err != nil {
+				t.Errorf("error %v, want refused: %t", err, tt.refused)
+			}
+		})
+	}
+}
+
+// What is sent is all that the file includes, by whole paths.
+func TestACandidateIsAllOfItsFiles(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for name, text := range map[string]string{
+		"lb.toml": "include = [\"b.toml\", \"a.toml\"]\n", "a.toml": "[balancer]\ncontrol = \"/run/a.sock\"\n", "b.toml": "# nothing\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body, err := Console{}.candidate("lb.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c balancer.Candidate
+	if err := json.Unmarshal(body, &c); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"lb.toml", "b.toml", "a.toml"} {
+		if len(c.Files) != 3 || c.Files[i].Name != filepath.Join(dir, name) {
+			t.Fatalf("files %+v", c.Files)
+		}
+	}
+	cfg, err := config.LoadFiles(c.Files, nil)
+	if err != nil || cfg.Balancer.Control != "/run/a.sock" {
+		t.Errorf("the files give %+v, %v", cfg, err)
+	}
+}
