@@ -233,11 +233,11 @@ func (p process) balance() *cli.Command {
 		Name:  "balance",
 		Usage: "follow the health of each cluster's nodes with the weights in the kernel's load balancer",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "ask every node once, print what would change, and change nothing"}},
-		Description: `SIGHUP reads the configuration again; SIGTERM and SIGINT end it and leave the kernel as it is.
+		Description: `SIGHUP reads the configuration again, as lb ctl reload does; SIGTERM and SIGINT end it and leave the kernel as it is.
 
 Examples:
-  lb balance --dry-run
-  lb balance -c ./lb.toml`,
+  lb balance -c ./lb.toml --log-level debug
+  lb balance --dry-run`,
 		Action: func(c *cli.Context) error {
 			return p.daemon(c, func(ctx context.Context, r running) error {
 				if _, err := r.load(); err != nil {
@@ -301,11 +301,14 @@ func (p process) daemon(c *cli.Context, do func(context.Context, running) error)
 func (p process) ctl() *cli.Command {
 	return &cli.Command{
 		Name:  "ctl",
-		Usage: "show and force services, show, start and stop clusters",
+		Usage: "the operator's tool: services, clusters, drains, what happened, and the configuration",
 		Description: `Examples:
   lb ctl list
   lb ctl force down webapp -r "apt upgrades"
-  lb ctl cluster status webapp`,
+  lb ctl why webapp 10.0.0.2
+  lb ctl drain webapp 10.0.0.2 -r "new disks" --for 2h --wait 5m
+  lb ctl events --follow
+  lb ctl import bigbrother /etc/big_brother.conf --vip webapp=203.0.113.7:443`,
 		Subcommands: ctl.Commands(p.console()),
 	}
 }

@@ -51,11 +51,21 @@ func TestReadme(t *testing.T) {
 // said is a command of lb in a document: in a line of a console, in backquotes, or in a comment of the example.
 var said = regexp.MustCompile("(?m)(?:^\\$ |`|^# +)lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
 
-// TestDocumentsNameCommandsThatThereAre holds every command and option that a document names against the command table.
+// TestDocumentsNameCommandsThatThereAre holds every command and option that a document names against the command table. The README leads to
+// every document.
 func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 	files, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !strings.Contains(string(readme), "("+file+")") {
+			t.Errorf("README.md does not lead to %s", file)
+		}
 	}
 	found := 0
 	for _, file := range append(files, "README.md", "config/lb.toml") {

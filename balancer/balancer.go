@@ -1,5 +1,5 @@
-// Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, and keeps the
-// kernel's IPVS table and marking rules as they should be.
+// Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, keeps the kernel's
+// IPVS table, marking rules and sync daemons as they should be, and tells what happens.
 package balancer
 
 import (

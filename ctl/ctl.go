@@ -1,5 +1,5 @@
-// Package ctl is the operator's tool: it shows and forces the health of services on an app node, and shows, starts and stops
-// clusters on a load balancer, over the daemons' control sockets.
+// Package ctl is the operator's tool: it shows and forces the health of services on an app node, shows, starts, stops and drains on a load
+// balancer and tells what happened there, over the daemons' sockets or TCP; and it checks and imports configurations.
 package ctl
 
 import (

@@ -1,5 +1,5 @@
 // Package watch finds out how the nodes of clusters are: each Watcher keeps an eye on one node, by the stream of its agent or by asking
-// it again and again, and sends what it learns as readings.
+// it again and again, and sends what it learns as readings. So it does with what other data centres' balancers have of a cluster.
 package watch
 
 import (

@@ -1,4 +1,5 @@
-// Package ipvs reads and writes the kernel's load-balancing table, as far as services are chosen by firewall mark.
+// Package ipvs reads and writes the kernel's load-balancing table, as far as services are chosen by firewall mark, and the settings and sync
+// daemons that belong to it.
 package ipvs
 
 import (
