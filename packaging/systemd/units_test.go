@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/exit"
 )
@@ -45,6 +47,22 @@ func TestServicesAreInStepWithTheProgram(t *testing.T) {
 				t.Error("there is no watchdog")
 			}
 		})
+	}
+	cfg, err := config.LoadText("lb.toml", "[balancer]\n[agent]\n", check.Validate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for unit, kept := range map[string]struct{ data, control string }{
+		client.Agent().Unit:    {cfg.Agent.DataDir, cfg.Agent.Control},
+		client.Balancer().Unit: {cfg.Balancer.DataDir, cfg.Balancer.Control},
+	} {
+		s := settings(t, unit+".service")
+		if got := filepath.Join("/var/lib", s["StateDirectory"]); s["ProtectSystem"] != "strict" || got != kept.data {
+			t.Errorf("%s may write to %s, and data_dir is %s", unit, got, kept.data)
+		}
+		if got := filepath.Join("/run", s["RuntimeDirectory"]); got != filepath.Dir(kept.control) {
+			t.Errorf("%s may make its socket in %s, and control is %s", unit, got, kept.control)
+		}
 	}
 	if got := settings(t, "lb-balance.service")["CapabilityBoundingSet"]; got != "CAP_NET_ADMIN" {
 		t.Errorf("lb balance may do %q", got)
