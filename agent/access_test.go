@@ -118,7 +118,7 @@ func TestAReloadWithATokenThatCannotBeUsedChangesNothing(t *testing.T) {
 	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
 	admitted(first, 401)
 	admitted(second, 201)
-	if b.log.count("takes effect when the agent is restarted", "agent.control_group") != 1 || b.log.count("a change was refused", "peer=192.0.2.1:1234", "token is wrong") != 2 ||
+	if b.log.count("takes effect when the agent is restarted", "agent.control_group") != 1 || b.log.count("change refused", "peer=192.0.2.1:1234", "token is wrong") != 2 ||
 		b.log.count("msg=forced", "with the token") != 3 {
 		t.Errorf("log:\n%s", b.log)
 	}

@@ -60,9 +60,10 @@ type Agent struct {
 	audit  *audit.Log
 	host   check.Host
 
-	tcp     net.Listener
-	control net.Listener
-	guard   *listen.Guard // who may change something
+	tcp      net.Listener
+	control  net.Listener
+	guard    *listen.Guard // who may change something
+	refusals *listen.Refusals
 
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
@@ -86,7 +87,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, host: o.Host.Shared(), settleTime: settleTime}
+	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), settleTime: settleTime}
 	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 func (a *Agent) change(w http.ResponseWriter, r *http.Request, over way, service string, kind score.Kind) {
 	r, refusal := a.admit(over)(r, "lb ctl force")
 	if refusal != nil {
-		a.log.Info("a change was refused", "service", service, "kind", kind, "method", r.Method, "peer", listen.Peer(r), "cause", refusal.Text)
+		a.refusals.Add(r, refusal, "service", service, "kind", kind)
 		refusal.Header(w.Header())
 		answer(w, refusal.Status, refusal.Text+"\n")
 		return

@@ -127,7 +127,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, log: b.log, events: b.engine.events, serving: ctx, reload: b.askReload, plan: b.plan}
+	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, refusals: listen.NewRefusals(b.log), events: b.engine.events, serving: ctx, reload: b.askReload, plan: b.plan}
 	reads, changes := h, h
 	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
 	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)

@@ -90,7 +90,7 @@ func (h handler) drained(w http.ResponseWriter, r *http.Request, cluster, addres
 	}
 	r, refusal := h.admit(r, "lb ctl "+verb)
 	if refusal != nil {
-		h.log.Warn("change refused", "cluster", cluster, "node", oneline.Clean(address, 50), "change", verb, "cause", "asked by "+listen.Peer(r)+": "+refusal.Text)
+		h.refusals.Add(r, refusal, "cluster", cluster, "node", oneline.Clean(address, 50), "change", verb)
 		refusal.Header(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ type handler struct {
 	clusters clusters
 	drains   drains
 	version  string
-	log      *slog.Logger
+	refusals *listen.Refusals
 	admit    listen.Admit // who may change something
 	metrics  http.Handler
 	events   *event.Log
@@ -183,7 +182,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	r, refusal := h.admit(r, "lb ctl cluster "+verb+" "+name)
 	if refusal != nil {
-		h.log.Warn("change refused", "cluster", name, "change", verb, "cause", "asked by "+listen.Peer(r)+": "+refusal.Text)
+		h.refusals.Add(r, refusal, "cluster", name, "change", verb)
 		refusal.Header(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return

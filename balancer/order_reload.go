@@ -39,7 +39,7 @@ func (b *Balancer) askReload(ctx context.Context, o reloadOrder) error {
 func (h handler) changeConfig(w http.ResponseWriter, r *http.Request) {
 	r, refusal := h.admit(r, "lb ctl reload")
 	if refusal != nil {
-		h.log.Warn("change refused", "change", "reload", "cause", "asked by "+listen.Peer(r)+": "+refusal.Text)
+		h.refusals.Add(r, refusal, "change", "reload")
 		refusal.Header(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return

@@ -57,7 +57,7 @@ func (h handler) planPage(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		admitted, refusal := h.admit(r, "lb ctl plan --config FILE")
 		if refusal != nil {
-			h.log.Warn("plan refused", "cause", "asked by "+listen.Peer(r)+": "+refusal.Text)
+			h.refusals.Add(r, refusal, "change", "plan")
 			refusal.Header(w.Header())
 			text(w, refusal.Status, refusal.Text+"\n")
 			return
