@@ -72,31 +72,6 @@ func (b *bench) handler() handler {
 	}
 }
 
-// The order of the requests is that of compat/bigbro-http-production.txt.
-func TestHTTPAsBigBrotherSpeaksIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.fleet.set("10.0.0.2", 100)
-		b.boot(webapp("my-db.x", 2, 2), webapp("web", 1, 1, 2))
-		h := b.handler()
-		var got strings.Builder
-		for _, request := range []string{
-			"GET /", "GET /cluster/web", "GET /cluster/web/status", "GET /cluster/web/status_detail",
-			"DELETE /cluster/web", "PUT /cluster/web", "PUT /cluster/web", "GET /", "GET /cluster/web", "GET /cluster/web/status", "GET /cluster/web/status_detail",
-			"GET /cluster/nope", "PUT /cluster/nope", "DELETE /cluster/nope", "GET /cluster/nope/status", "GET /cluster/nope/status_detail", "POST /cluster/nope/x",
-			"GET /nope", "GET /cluster", "GET /cluster/", "GET /cluster/web/", "GET /cluster/web/bogus", "GET //cluster/web/status", "GET /cluster/my-db.x/status",
-			"GET /cluster/my%2Ddb.x", "GET /cluster/WEB", "GET /cluster/web?x=1", "GET /favicon.ico",
-			"HEAD /", "HEAD /cluster/nope", "POST /", "POST /cluster/web", "PATCH /cluster/web", "OPTIONS /cluster/web", "BREW /", "PUT /cluster/web/status", "DELETE /cluster/web/status",
-			"DELETE /cluster/web", "DELETE /cluster/web", "GET /",
-		} {
-			method, target, _ := strings.Cut(request, " ")
-			got.WriteString(ask(h, method, target, ""))
-		}
-		golden(t, "http.golden", got.String())
-	})
-}
-
 func TestJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
