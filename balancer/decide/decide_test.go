@@ -99,7 +99,7 @@ func reading(now time.Time, answer int) *Reading {
 	case silent:
 		return &Reading{At: now, Detail: "connection refused"}
 	}
-	return &Reading{At: now, Answered: true, Health: answer, Detail: "X-Health"}
+	return &Reading{At: now, Answered: true, Health: answer, Detail: "health"}
 }
 
 func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
@@ -163,7 +163,7 @@ func TestStepsSayWhy(t *testing.T) {
 	now := start.Add(30 * time.Second)
 	_, _, got := next(now, set, Settled(start, set), st, reading(now, 92))
 	want := []Step{
-		{StageReading, 92, 92, "the node answered X-Health"},
+		{StageReading, 92, 92, "the node answered health"},
 		{StageRiseFall, 92, 92, "up"},
 		{StageRampUp, 92, 23, "30s of 2m0s ramp-up: 23 of 92"},
 		{StageCap, 23, 23, "max_weight is 90"},
@@ -185,11 +185,11 @@ func TestWhyPicksTheDecidingStage(t *testing.T) {
 		want    string
 	}{
 		{"nothing known", []int{nothing}, "not known yet: no weight before the first answer"},
-		{"healthy", []int{50}, "the node answered X-Health"},
+		{"healthy", []int{50}, "the node answered health"},
 		{"capped", []int{70}, "max_weight is 60"},
 		{"silent once", []int{50, silent}, "silent for 1 of 2 polls: the last weight holds"},
 		{"failed, and time passes", []int{50, silent, silent, nothing}, "failed: silent for 2 polls in a row (fall = 2), connection refused"},
-		{"down, and time passes", []int{50, 0, nothing}, "down by the node's own word: X-Health"},
+		{"down, and time passes", []int{50, 0, nothing}, "down by the node's own word: health"},
 		{"down, then silent", []int{0, silent}, "down, and silent now: connection refused"},
 		{"coming back", []int{0, 50}, "1 of 2 good polls in a row: it does not count yet"},
 	}

@@ -53,7 +53,7 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 		{"up, and the node is silent", silent, up, "", 90, 70, "max_weight is 90"}, // once: the last weight holds
 		{"up, and the node says more", 85, up, "", 90, 85, "max_weight is 90"},
 		{"down", 80, down, "", 0, 80, "the cluster's down file"},
-		{"down, and the node says 0", 0, down, "", 0, 0, "down by the node's own word: X-Health"},
+		{"down, and the node says 0", 0, down, "", 0, 0, "down by the node's own word: health"},
 		{"up, but drained", 80, up, "disk", 0, 0, "drained disk"},
 	}
 	for _, tt := range tests {

@@ -18,18 +18,19 @@ const causeLength = 120
 var bodyHealth = regexp.MustCompile(`Health: (\d+)`)
 
 // health reads an agent's HTTP answer by big_brother's rule: only status 200 counts, the header X-Health comes before
-// "Health: N" in the body, and all else is 0. The words say where the health comes from. It is never negative.
+// "Health: N" in the body, and all else is 0. The words are those of the agent's stream where that has the same to tell, so that a node's reason does not change with the
+// way it is watched. It is never negative.
 func health(status int, header http.Header, body []byte) (int, string) {
 	if status != http.StatusOK {
 		if cause := downBecause(body); cause != "" {
-			return 0, fmt.Sprintf("%s (status %d)", cause, status)
+			return 0, cause
 		}
 		return 0, fmt.Sprintf("status %d, which is health 0", status)
 	}
 	if values, given := header["X-Health"]; given && len(values) > 0 {
 		n := leadingInteger(values[0])
 		if strconv.Itoa(n) == values[0] {
-			return n, "X-Health " + values[0]
+			return n, "health " + values[0]
 		}
 		return n, fmt.Sprintf("X-Health %.40q, which is %d", values[0], n)
 	}

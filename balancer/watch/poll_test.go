@@ -44,7 +44,7 @@ func TestPollOverHTTP(t *testing.T) {
 		health   int
 		detail   string
 	}{
-		{"health", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }, true, 92, "X-Health 92"},
+		{"health", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }, true, 92, "health 92"},
 		{"body", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Health: 55\n") }, true, 55, `"Health: 55" in the body`},
 		{"down", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "0"); w.WriteHeader(503) }, true, 0, "status 503"},
 		{"redirect is not followed", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, true, 0, "status 302"},
@@ -252,15 +252,15 @@ func TestConnectionsAreKeptWhereTheyCanBe(t *testing.T) {
 		detail       string
 		conns        int // that three polls take
 	}{
-		{"with a length", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 2\r\n\r\nok", false, "X-Health 9", 1},
+		{"with a length", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 2\r\n\r\nok", false, "health 9", 1},
 		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nHealth: \r\n1\r\n9\r\n0\r\n\r\n", false, `"Health: 9" in the body`, 1},
-		{"behind an early hint", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", false, "X-Health 9", 1},
+		{"behind an early hint", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", false, "health 9", 1},
 		{"down", "HTTP/1.1 503 Down\r\nContent-Length: 2\r\n\r\nno", false, "status 503", 1},
-		{"says that it closes", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", true, "X-Health 9", 3},
-		{"closes without a word", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", true, "X-Health 9", 3},
+		{"says that it closes", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", true, "health 9", 3},
+		{"closes without a word", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", true, "health 9", 3},
 		{"ends with the connection", "HTTP/1.1 200 OK\r\n\r\nHealth: 9", true, `"Health: 9" in the body`, 3},
 		{"HTTP/1.0, as litmus_paper's", "HTTP/1.0 200 OK\r\n\r\nHealth: 9", true, `"Health: 9" in the body`, 3},
-		{"goes on behind its end", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\nand more", false, "X-Health 9", 3},
+		{"goes on behind its end", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\nand more", false, "health 9", 3},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

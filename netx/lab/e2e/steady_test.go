@@ -156,6 +156,11 @@ func (s *steady) killsAtRandom() {
 		s.right(later(time.Now(), changed.Add(talk.AgentInterval)), 0)
 	}
 	s.unharmed(before, time.Time{}, time.Time{})
+	for _, app := range s.stage.Apps { // so that new connections reach all of them again
+		s.try(app.SetHealth(100))
+		s.want[app.Address.String()] = 100
+	}
+	s.right(time.Now(), talk.AgentInterval)
 }
 
 func later(a, b time.Time) time.Time {
