@@ -45,7 +45,8 @@ type Stream struct {
 	frames  frames
 	service string
 	lease   time.Duration
-	last    decide.Reading // of the newest event
+	last    decide.Reading // of the newest event, and At of the newest sign of life
+	held    holding
 }
 
 // streamRequest makes the request for the stream beside a status page, up to the time between heartbeats, and names the service; nil where the
@@ -84,7 +85,7 @@ func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, er
 	conn := p.conn
 	p.conn, conn.left = nil, math.MaxInt
 	return &Stream{
-		conn: conn, frames: frames{in: p.in}, service: p.service, lease: lease,
+		conn: conn, frames: frames{in: p.in}, service: p.service, lease: lease, held: holdingOf(conn.Conn),
 	}, nil
 }
 
@@ -106,6 +107,15 @@ func isStream(resp *http.Response, beat time.Duration) error {
 
 // Next waits for the next sign of life and gives the newest reading, and whether it came just now: with a heartbeat, it did not.
 func (s *Stream) Next() (r decide.Reading, news bool, err error) {
+	if s.held.on {
+		if err := s.conn.SetReadDeadline(s.leaseEnd()); err != nil {
+			return r, false, err
+		}
+		if err := s.held.wait(); err != nil && late(err) { // any other comes again
+			return s.overdue(time.Now())
+		}
+		s.held.set(false)
+	}
 	// A server that goes on sending without ever coming to an end does not live.
 	if err := s.conn.SetReadDeadline(time.Now().Add(s.lease)); err != nil {
 		return r, false, err
@@ -131,6 +141,7 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 		return r, false, fmt.Errorf("the agent ends the stream: %s", oneline.Clean(string(f.data), causeLength))
 	}
 	s.last.At = time.Now()
+	s.held.read = s.last.At
 	return s.last, news, nil
 }
 

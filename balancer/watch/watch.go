@@ -176,6 +176,7 @@ func (r *run) follow(ctx context.Context) bool {
 		if r.told.stream(reading, news) {
 			r.send(ctx, reading)
 		}
+		s.Hold(r.told.onlyNews())
 	}
 	return true
 }
@@ -229,6 +230,9 @@ func (t *told) stream(r decide.Reading, news bool) bool {
 	t.poll(r)
 	return true
 }
+
+// onlyNews tells whether signs of life need not be sent: the node has risen, or it is at 0.
+func (t *told) onlyNews() bool { return t.good == 0 || t.good >= t.rise }
 
 // phase spreads the polls of a fleet over the interval; it is below it. The second poll comes that much later than the first. The phases of a long
 // interval are steps, so that a balancer of thousands of nodes wakes up for many of them at a time.

@@ -1,0 +1,177 @@
+package watch
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+const beat = ": heartbeat\n\n" // as agents send it
+
+// counted is a connection that counts what is read of it at a time.
+type counted struct {
+	*net.TCPConn
+	reads int
+}
+
+// Read implements io.Reader.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if n > 0 {
+		c.reads++
+	}
+	return n, err
+}
+
+// held is a stream that holds heartbeats back, over a real connection whose other end send has.
+func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream, *counted) {
+	t.Helper()
+	l := listenOn(t, "127.0.0.1:0")
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		there, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer there.Close()
+		send(there)
+	})
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := &counted{TCPConn: conn.(*net.TCPConn)}
+	t.Cleanup(func() { _ = here.Close(); _ = l.Close(); sending.Wait() })
+	s := &Stream{conn: here, frames: frames{in: bufio.NewReaderSize(here, bufferSize)}, service: "web", lease: lease, held: holdingOf(here)}
+	if r, news, err := s.Next(); err != nil || !news || r.Health != 92 {
+		t.Fatalf("the first event gave %+v, %v, %v", r, news, err)
+	}
+	s.Hold(true)
+	if !s.held.on {
+		t.Fatal("the kernel refuses to hold heartbeats back")
+	}
+	return s, here
+}
+
+func TestHeartbeatsWaitForTheNextEvent(t *testing.T) {
+	if len(beat)*3 >= leastEvent || len(wire("1", healthData(0))) < leastEvent {
+		t.Fatalf("3 heartbeats of %d bytes are to be less than the shortest event, %d", len(beat), leastEvent)
+	}
+	goOn := make(chan struct{})
+	s, conn := held(t, time.Minute, func(there net.Conn) {
+		_, _ = io.WriteString(there, wire("1-1", healthData(92)))
+		<-goOn
+		for _, sent := range []string{beat, beat, beat, `event:health` + "\n" + `data:{"service":"web","health":0}` + "\n\n"} {
+			if _, err := io.WriteString(there, sent); err != nil {
+				t.Error(err)
+			}
+		}
+		<-goOn
+	})
+	before := conn.reads
+	goOn <- struct{}{}
+	for range 3 {
+		if r, news, err := s.Next(); err != nil || news || r.Health != 92 {
+			t.Errorf("a heartbeat gave %+v, %v, %v", r, news, err)
+		}
+	}
+	if r, news, err := s.Next(); err != nil || !news || r.Health != 0 {
+		t.Errorf("the event gave %+v, %v, %v", r, news, err)
+	}
+	if reads := conn.reads - before; reads != 1 {
+		t.Errorf("three heartbeats and an event were read %d times, want once, when the event came", reads)
+	}
+	close(goOn)
+	if _, _, err := s.Next(); err == nil || errors.Is(err, errLease) {
+		t.Errorf("its end gave %v", err)
+	}
+}
+
+func TestHeartbeatsThatWaitKeepAStreamAlive(t *testing.T) {
+	const lease = 300 * time.Millisecond
+	var last time.Time // written before the stream ends
+	s, conn := held(t, lease, func(there net.Conn) {
+		_, _ = io.WriteString(there, wire("1-1", healthData(92)))
+		tick := time.NewTicker(lease / 2)
+		defer tick.Stop()
+		for range 3 {
+			<-tick.C
+			last = time.Now()
+			_, _ = io.WriteString(there, beat)
+		}
+		_, _ = there.Read(make([]byte, 1)) // until the other side gives up
+	})
+	signs := 0
+	for {
+		r, news, err := s.Next()
+		if errors.Is(err, errLease) {
+			break
+		}
+		if err != nil || news || r.Health != 92 || time.Since(r.At) > lease+patience {
+			t.Fatalf("a sign of life gave %+v, %v, %v", r, news, err)
+		}
+		signs++
+	}
+	ended := time.Now()
+	s.Close()
+	if signs == 0 || conn.reads != 1 {
+		t.Errorf("%d signs of life in %d reads, want some without a read beyond the first", signs, conn.reads)
+	}
+	if lived := ended.Sub(last); lived < lease-20*time.Millisecond {
+		t.Errorf("it ended %s after the last heartbeat, want a lease of %s", lived, lease)
+	}
+}
+
+func TestWhatOnlyTricklesIsNoSignOfLifeForLong(t *testing.T) {
+	for name, sent := range map[string]string{"bytes": "x", "short comments": ":\n\n"} {
+		t.Run(name, func(t *testing.T) {
+			const lease = 100 * time.Millisecond
+			s, _ := held(t, lease, func(there net.Conn) {
+				_, _ = io.WriteString(there, wire("1-1", healthData(92)))
+				tick := time.NewTicker(lease / 5)
+				defer tick.Stop()
+				for err := error(nil); err == nil; _, err = io.WriteString(there, sent) {
+					<-tick.C
+				}
+			})
+			for begun := time.Now(); time.Since(begun) < 10*lease; s.Hold(true) {
+				if _, _, err := s.Next(); err != nil {
+					if sent == "x" && errors.Is(err, errLease) {
+						return
+					}
+					t.Fatal(err)
+				}
+			}
+			if sent == "x" {
+				t.Error("bytes without an end kept it alive")
+			}
+		})
+	}
+}
+
+func TestTheRestOfAnEventIsNotHeldBack(t *testing.T) {
+	goOn := make(chan struct{})
+	whole := wire("1-2", healthData(7))
+	s, _ := held(t, patience, func(there net.Conn) {
+		_, _ = io.WriteString(there, wire("1-1", healthData(92)))
+		<-goOn
+		_, _ = io.WriteString(there, beat+whole[:len(whole)-9]) // the heartbeat is read first, and the rest of the event later
+		<-goOn
+		_, _ = io.WriteString(there, whole[len(whole)-9:])
+		<-goOn
+	})
+	goOn <- struct{}{}
+	if _, news, err := s.Next(); err != nil || news {
+		t.Fatalf("the heartbeat gave %v, %v", news, err)
+	}
+	s.Hold(true)
+	goOn <- struct{}{}
+	if r, news, err := s.Next(); err != nil || !news || r.Health != 7 {
+		t.Errorf("the event gave %+v, %v, %v", r, news, err)
+	}
+	close(goOn)
+}
