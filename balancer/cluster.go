@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/netip"
@@ -149,27 +150,31 @@ func (c *cluster) services(now time.Time, table []ipvs.Service) []ipvs.Service {
 	return services
 }
 
+// byKey finds a service in the kernel's table, which is sorted.
+func byKey(s ipvs.Service, k ipvs.Key) int {
+	return cmp.Or(cmp.Compare(s.Mark, k.Mark), cmp.Compare(s.Family, k.Family))
+}
+
 // keepLeavers adds to the services what the kernel's table has in them beyond the config, as long as it drains.
 func (c *cluster) keepLeavers(now time.Time, services, table []ipvs.Service) {
 	left := map[netip.AddrPort]time.Time{}
 	for i := range services {
-		for _, s := range table {
-			if s.Key != services[i].Key {
+		at, has := slices.BinarySearchFunc(table, services[i].Key, byKey)
+		if !has {
+			continue
+		}
+		for _, d := range table[at].Destinations {
+			if d.Port == 0 && c.node(d.Address) != nil || c.verdict.Downpage && c.isPage(d) {
 				continue
 			}
-			for _, d := range s.Destinations {
-				if d.Port == 0 && c.node(d.Address) != nil || c.verdict.Downpage && c.isPage(d) {
-					continue
-				}
-				id := netip.AddrPortFrom(d.Address, d.Port)
-				since, ok := c.left[id]
-				if !ok {
-					since = now
-				}
-				left[id] = since
-				if d, stays := plan.Drain(now, since, c.cfg.DrainTimeout, d); stays {
-					services[i].Destinations = append(services[i].Destinations, d)
-				}
+			id := netip.AddrPortFrom(d.Address, d.Port)
+			since, ok := c.left[id]
+			if !ok {
+				since = now
+			}
+			left[id] = since
+			if d, stays := plan.Drain(now, since, c.cfg.DrainTimeout, d); stays {
+				services[i].Destinations = append(services[i].Destinations, d)
 			}
 		}
 	}

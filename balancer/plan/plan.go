@@ -139,9 +139,13 @@ func appendServiceOps(p Plan, want, have ipvs.Service, exists bool) Plan {
 	if !exists || !sameService(want, have) {
 		p = append(p, Op{Kind: PutService, Key: want.Key, Service: bare(want), OldService: bare(have), Edit: exists})
 	}
+	same := func(a, b ipvs.Destination) bool { return id(a) == id(b) && sameDestination(a, b) }
+	if slices.EqualFunc(want.Destinations, have.Destinations, same) {
+		return p // nearly always, and without sorting copies
+	}
 	wanted, present := byAddress(want.Destinations), byAddress(have.Destinations)
-	if slices.EqualFunc(wanted, present, func(a, b ipvs.Destination) bool { return id(a) == id(b) && sameDestination(a, b) }) {
-		return p // nearly always
+	if slices.EqualFunc(wanted, present, same) {
+		return p
 	}
 	for _, losing := range []bool{false, true} {
 		for _, d := range wanted {
