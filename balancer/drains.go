@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
 )
@@ -90,13 +92,13 @@ func (e *engine) Drain(ctx context.Context, o DrainOrder) ([]drain.Drain, error)
 			return nil, errors.Join(err, e.takeBack(done))
 		}
 		if replaces {
-			e.log.Info("the drain before ends", "cluster", name, "node", o.Node, "cause", before.Words())
+			e.tellDrain(event.DrainEnded, "the drain before ends", before, before.Words())
 		}
 		done = append(done, d)
 	}
 	var unrecorded []error
 	for _, d := range done {
-		e.log.Info("node drained", "cluster", d.Cluster, "node", d.Node, "cause", d.Words(), "peer", o.Peer, "force", o.Force)
+		e.tellDrain(event.DrainBegun, "node drained", d, d.Words(), slog.String("peer", o.Peer), slog.Bool("force", o.Force))
 		unrecorded = append(unrecorded, e.record(audit.Drained, d, o))
 	}
 	return done, errors.Join(e.do(ctx, e.cycle), notRecorded(unrecorded))
@@ -181,7 +183,7 @@ func (e *engine) Undrain(ctx context.Context, o DrainOrder) ([]drain.Drain, erro
 			return done, err
 		}
 		if existed {
-			e.log.Info("node no longer drained", "cluster", d.Cluster, "node", d.Node, "cause", "asked by "+o.Who, "reason", o.Reason, "peer", o.Peer)
+			e.tellDrain(event.DrainEnded, "node no longer drained", d, strings.TrimSuffix("asked by "+o.Who+": "+o.Reason, ": "), slog.String("peer", o.Peer))
 			unrecorded = append(unrecorded, e.record(audit.Undrained, d, o))
 			done = append(done, d)
 		}
@@ -267,12 +269,19 @@ func (e *engine) endDrains() {
 	defer e.ending.Store(false)
 	ended, err := e.drains.Expire(time.Now())
 	for _, d := range ended {
-		e.log.Info("a drain has ended by itself", "cluster", d.Cluster, "node", d.Node, "cause", d.Words())
+		e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Words())
 		_ = e.record(audit.Expired, d, DrainOrder{Reason: d.Reason, Who: d.Who}) // what fails is logged; there is nobody to tell
 	}
 	if err != nil {
 		e.log.Error("a drain has ended, but its file is still there", "err", err)
 	}
+}
+
+// tellDrain tells what has become of a drain. Its cluster may have left the config.
+func (e *engine) tellDrain(kind event.Kind, text string, d drain.Drain, cause string, further ...slog.Attr) {
+	ev := event.Now(kind, text)
+	ev.Cluster, ev.Node, ev.Cause = d.Cluster, d.Node.String(), cause
+	e.tell(slog.LevelInfo, ev, further...)
 }
 
 // openDrains reads what operators drained before this process.

@@ -55,14 +55,22 @@ func (e *engine) readFiles() {
 	}
 }
 
-// sayFile logs that a cluster's file has come, gone or changed.
+// sayFile tells that a cluster's file has come, gone or changed.
 func (e *engine) sayFile(c *cluster, f decide.File) {
-	attrs := []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark}
+	ev := c.about(event.FileAppeared, "the cluster has "+aFile(f)+" file: it counts in the place of its nodes' health")
 	if f.Kind == decide.NoFile {
-		e.log.Warn("the cluster's "+fileWord(c.file)+" file is gone: its nodes' own health counts again", attrs...)
-		return
+		ev = c.about(event.FileGone, "the cluster's "+fileWord(c.file)+" file is gone: its nodes' own health counts again")
 	}
-	e.log.Warn("the cluster has "+aFile(f)+" file: it counts in the place of its nodes' health", append(attrs, "cause", f.Reason)...)
+	ev.Cause, ev.Old, ev.New = f.Reason, fileName(c.file), fileName(f)
+	e.tell(slog.LevelWarn, ev)
+}
+
+// fileName is the kind of a file in the word of an event; "" is none.
+func fileName(f decide.File) string {
+	if f.Kind == decide.NoFile {
+		return ""
+	}
+	return fileWord(f)
 }
 
 func fileWord(f decide.File) string {

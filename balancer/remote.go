@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -232,16 +234,41 @@ func (e *engine) hear(now time.Time, c *cluster, s *site, r watch.SiteReading) b
 		e.saySite(c, s, r, cmp.Or(state, "takes packets"))
 		s.state = state
 	}
-	return c.hear(now, s, r)
+	before := slices.Clone(c.nodes)
+	changed := c.hear(now, s, r)
+	if changed {
+		e.sayMembers(c, before)
+	}
+	return changed
+}
+
+// sayMembers tells which of the other data centres' balancers have come or gone.
+func (e *engine) sayMembers(c *cluster, before []*node) {
+	say := func(kind event.Kind, text string, n *node) {
+		ev := c.about(kind, text)
+		ev.Node, ev.Cause = n.cfg.Address.String(), strings.TrimPrefix(n.place()+": "+decide.Why(n.own.steps), ": ")
+		e.tell(slog.LevelInfo, ev)
+	}
+	for _, n := range c.nodes {
+		if !slices.Contains(before, n) {
+			say(event.MemberJoined, "another data centre's balancer is listed", n)
+		}
+	}
+	for _, n := range before {
+		if !slices.Contains(c.nodes, n) {
+			say(event.MemberLeft, "another data centre's balancer is listed no more", n)
+		}
+	}
 }
 
 func (e *engine) saySite(c *cluster, s *site, r watch.SiteReading, state string) {
-	attrs := []any{"cluster", c.cfg.Name, "mark", c.cfg.Mark, "site", s.cfg.At.String(), "cause", state}
+	ev, level := c.about(event.SiteAnswers, "another data centre's balancer tells its weights"), slog.LevelInfo
 	if !r.Answered {
-		e.log.Warn("another data centre's balancer does not tell its weights", append(attrs, "err", r.Detail)...)
-		return
+		ev, level = c.about(event.SiteSilent, "another data centre's balancer does not tell its weights"), slog.LevelWarn
+		ev.Err = r.Detail
 	}
-	e.log.Info("another data centre's balancer tells its weights", attrs...)
+	ev.Cause = s.cfg.At.String() + ": " + state
+	e.tell(level, ev)
 }
 
 // watchSites starts and stops watchers so that every site of the cluster has its own.

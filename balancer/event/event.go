@@ -26,6 +26,18 @@ const (
 	NodeChanged Kind = "node_changed" // in the kernel's table, in something else than its weight
 	Weight      Kind = "weight"       // of a node in the kernel's table
 
+	DrainBegun   Kind = "drain_begun" // an operator drains a node
+	DrainEnded   Kind = "drain_ended" // taken back
+	DrainExpired Kind = "drain_expired"
+
+	FileAppeared Kind = "file_appeared" // a cluster's up or down file, or what it says, is new
+	FileGone     Kind = "file_gone"
+
+	MemberJoined Kind = "member_joined" // another data centre's balancer is listed by a site
+	MemberLeft   Kind = "member_left"
+	SiteAnswers  Kind = "site_answers"
+	SiteSilent   Kind = "site_silent"
+
 	ClusterStarting Kind = "cluster_starting" // asked for; it waits for first answers of its nodes
 	ClusterStarted  Kind = "cluster_started"
 	ClusterStopped  Kind = "cluster_stopped"
@@ -53,6 +65,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeLeaving, NodeAdded, NodeRemoved, NodeChanged, Weight,
+		DrainBegun, DrainEnded, DrainExpired, FileAppeared, FileGone, MemberJoined, MemberLeft, SiteAnswers, SiteSilent,
 		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterStrange, ServiceAdded, ServiceChanged, ServiceRemoved,
 		DriftRepaired, KernelRefuses, KernelObeys, MarksChanged, SyncChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,

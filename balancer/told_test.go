@@ -1,0 +1,78 @@
+package balancer
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/braintree/lb/config"
+)
+
+func TestDrainsAreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.fleet.set("10.0.0.2", 92)
+		b.boot(webapp("web", 7, 1, 2))
+		b.start("web")
+		last := b.engine.events.Last()
+		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=disks&who=kim")
+		last = b.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2", "weight web 10.0.0.2 92>0")
+		events, _ := b.engine.events.Since(last - 3)
+		if e := events[0]; e.Cause != "by kim: disks" {
+			t.Errorf("the event is %+v", e)
+		}
+		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=fans&who=ann&for=10s")
+		last = b.wantEvents("another drain", last, "drain_ended web 10.0.0.2", "drain_begun web 10.0.0.2")
+		b.wait(15 * time.Second)
+		last = b.wantEvents("its end", last, "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92", "drain_expired web 10.0.0.2")
+		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=disks&who=kim")
+		last = b.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2", "weight web 10.0.0.2 92>0")
+		b.ordered("DELETE", "/cluster/web/drain/10.0.0.2?who=kim")
+		b.wantEvents("an undrain", last, "drain_ended web 10.0.0.2", "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92")
+	})
+}
+
+func TestUpAndDownFilesAreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.site = config.Balancer{OverrideDir: t.TempDir()}
+		b.boot(webapp("web", 7, 1))
+		b.wait(3 * time.Second)
+		last := b.engine.events.Last()
+		up := filepath.Join(b.site.OverrideDir, "up", "web")
+		if err := os.MkdirAll(filepath.Dir(up), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(up, []byte("a test\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		b.wait(3 * time.Second)
+		last = b.wantEvents("an up file", last, "file_appeared web >up")
+		if err := os.Remove(up); err != nil {
+			t.Fatal(err)
+		}
+		b.wait(3 * time.Second)
+		b.wantEvents("no file", last, "file_gone web up>")
+	})
+}
+
+func TestOtherDataCentresAreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.others.tells(1)
+		b.boot(sending("web", 7, []int{1}, 1))
+		b.wait(3 * time.Second)
+		last := b.engine.events.Last()
+		b.others.tells(1, "10.9.0.1=80 dc2")
+		b.wait(3 * time.Second)
+		last = b.wantEvents("a member", last, "site_answers web", "member_joined web 10.9.0.1", "node_up web 10.9.0.1 unknown>up 2/2")
+		b.others.tells(1, "silent")
+		b.wait(3 * time.Second)
+		b.wantEvents("silence", last, "site_silent web", "member_left web 10.9.0.1")
+	})
+}
