@@ -93,14 +93,14 @@ func TestHeartbeatsWaitForTheNextEvent(t *testing.T) {
 
 func TestHeartbeatsThatWaitKeepAStreamAlive(t *testing.T) {
 	const lease = 300 * time.Millisecond
-	var last time.Time // written before the stream ends
+	beats := make(chan time.Time, 3) // when they were sent
 	s, conn := held(t, lease, func(there net.Conn) {
 		_, _ = io.WriteString(there, wire("1-1", healthData(92)))
 		tick := time.NewTicker(lease / 2)
 		defer tick.Stop()
 		for range 3 {
 			<-tick.C
-			last = time.Now()
+			beats <- time.Now()
 			_, _ = io.WriteString(there, beat)
 		}
 		_, _ = there.Read(make([]byte, 1)) // until the other side gives up
@@ -121,7 +121,8 @@ func TestHeartbeatsThatWaitKeepAStreamAlive(t *testing.T) {
 	if signs == 0 || conn.reads != 1 {
 		t.Errorf("%d signs of life in %d reads, want some without a read beyond the first", signs, conn.reads)
 	}
-	if lived := ended.Sub(last); lived < lease-20*time.Millisecond {
+	_, _ = <-beats, <-beats
+	if lived := ended.Sub(<-beats); lived < lease-20*time.Millisecond {
 		t.Errorf("it ended %s after the last heartbeat, want a lease of %s", lived, lease)
 	}
 }
