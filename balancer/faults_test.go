@@ -8,18 +8,20 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/braintree/lb/config"
 )
 
 // faults are those of big_brother 0.9.12 that were observed and are not copied, with the tests that show what lb does in their place, as
 // docs/bigbrother.md has them.
 func faults() map[int][]string {
 	return map[int][]string{
-		1:  {"TestReloadGuard", "TestDaemonFromStartToEnd"},                                                         // a config with mistakes, or none, changes nothing that runs
+		1:  {"TestReloadGuard", "TestDaemonFromStartToEnd", "TestABrokenFileChangesNothing"},                        // a config with mistakes, or none, changes nothing that runs
 		2:  {"TestAHangingNodeCostsOnlyItself", "TestManyChangesShareACycle"},                                       // a node that hangs; many that change at once
 		3:  {"TestKernelErrorsAreShownAndRetried", "TestAStartOrStopThatTheKernelRefusesSaysSo"},                    // a kernel that refuses
-		4:  {"TestHealthOfAnAnswer"},                                                                                // a negative health
+		4:  {"TestHealthOfAnAnswer", "TestANegativeHealthIsNoWeight"},                                               // a negative health
 		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                  // another port, mark or scheduler
-		6:  {"TestDownpage"},                                                                                        // the downpage leaves
+		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeIsBack"},                                      // the downpage leaves
 		7:  {"TestPagesOfOtherDataCentres", "TestAReloadKeepsWhatOtherDataCentresList"},                             // what other data centres answer
 		8:  {"TestActivePassive", "TestActivePassiveTiesGoByAddress"},                                               // the active node is the right one
 		9:  {"TestNodeThroughTime", "TestRestartKeepsWeightsAndRamps", "TestADrainTakesANodeOutAndItsEndRampsItUp"}, // ramp-up counts from when a node is back
@@ -100,4 +102,68 @@ func (b *bench) changes() []string {
 		}
 	}
 	return changes
+}
+
+// TestABrokenFileChangesNothing is fault 1 with files as they lie on the disk: there, one that is invalid deletes what runs, and one
+// that is no YAML, or gone, ends the program.
+func TestABrokenFileChangesNothing(t *testing.T) {
+	health, node := agents(t)
+	cfg := files(t, node)
+	path := filepath.Join(t.TempDir(), "lb.toml")
+	good := fmt.Sprintf("[balancer]\nlisten = \"127.0.0.1:0\"\ncontrol = %q\ndata_dir = %q\n[clusters.web]\nfwmark = 7\nautostart = true\n"+
+		"vips = [ { address = \"204.109.13.7\", ports = [ 443 ] } ]\nnodes = [ { address = %q, port = %d } ]\n",
+		cfg.Balancer.Control, cfg.Balancer.DataDir, node.Address, node.Port)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(good)
+	o := options(cfg)
+	o.Load = func() (*config.Config, error) { return config.Load(path, nil) }
+	ready := make(chan struct{})
+	o.Ready = func() { close(ready) }
+	b, _ := daemon(t, o)
+	<-ready
+	weight := func() string {
+		_, body := request(t, b, "", "GET", "/cluster/web/status_detail")
+		return body
+	}
+	want := fmt.Sprintf(`{"nodes":{"127.0.0.1":%d},"cluster":"web","running":true}`, health.Load())
+	for name, text := range map[string]string{"invalid": good + "[clusters.db]\nfwmark = -1\n", "no TOML": "---\nclusters: [", "empty": "", "gone": ""} {
+		write(text)
+		if name == "gone" {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if status, body := request(t, b, cfg.Balancer.Control, "POST", "/reload"); status != 409 {
+			t.Errorf("%s: reload gave %d %q", name, status, body)
+		}
+		if got := weight(); got != want {
+			t.Errorf("%s: afterwards %s, want %s", name, got, want)
+		}
+	}
+	write(good)
+	if status, body := request(t, b, cfg.Balancer.Control, "POST", "/reload"); status != 200 {
+		t.Errorf("the good file again: %d %q", status, body)
+	}
+}
+
+// TestANegativeHealthIsNoWeight is fault 4 from the answer to the kernel: there, the node stays at its old weight.
+func TestANegativeHealthIsNoWeight(t *testing.T) {
+	health, node := agents(t)
+	cfg := files(t, node)
+	cfg.Clusters[0].Autostart = true
+	b, _ := daemon(t, options(cfg))
+	kernel := func(weight int) func() bool {
+		return func() bool {
+			_, body := request(t, b, "", "GET", "/cluster/web/status_detail")
+			return body == fmt.Sprintf(`{"nodes":{"127.0.0.1":%d},"cluster":"web","running":true}`, weight)
+		}
+	}
+	eventually(t, "weight 92", kernel(92))
+	health.Store(-5)
+	eventually(t, "weight 0", kernel(0))
 }
