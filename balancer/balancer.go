@@ -1,5 +1,9 @@
 // Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, keeps the kernel's
 // IPVS table, marking rules and sync daemons as they should be, and tells what happens.
+//
+// balancer.go is the daemon, engine.go the one goroutine that owns all clusters, and cycle.go what it does over and over: look at the kernel,
+// decide, plan, apply. cluster.go, weigh.go, sites.go, relay.go and downpage.go make a cluster's services; life.go, reload.go, drains.go
+// and orders.go are what operators ask for; the files http_*.go are what the daemon answers.
 package balancer
 
 import (

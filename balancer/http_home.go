@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-//go:embed page.html
+//go:embed http_home.html
 var statusPageText string
 
 // statusPage is GET / for people.
