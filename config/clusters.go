@@ -55,6 +55,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		DrainTimeout: d.duration("drain_timeout", defaultDrainTimeout),
 		MinHealthy:   int(d.integer("min_healthy", defaultMinHealthy, 0, streakMost)),
 		Autostart:    d.boolean("autostart", defaultAutostart),
+		Prefer:       l.prefer(d),
 		Watch:        Watching(d.str("watch", string(defaultWatch))),
 		Weights:      l.weights(d),
 	}

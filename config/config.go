@@ -114,6 +114,7 @@ type Cluster struct {
 	DrainTimeout  time.Duration // how long a node that left the config keeps its connections
 	MinHealthy    int           // a drain that would leave fewer healthy nodes is refused; 0 refuses none
 	Autostart     bool          // run it when the daemon starts
+	Prefer        []string      // balancers that a cluster manager should run it on, best first; none: it decides
 	Watch         Watching      // how its nodes are watched
 	VIPs          []VIP
 	Nodes         []Node
