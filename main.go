@@ -34,8 +34,6 @@ import (
 	"github.com/braintree/lb/ocf"
 )
 
-const defaultConfig = "/etc/lb/lb.toml"
-
 // process is what a run of lb gets from the system.
 type process struct {
 	args []string // with the name that lb was called by in front
@@ -165,7 +163,7 @@ func commonFlags() []cli.Flag {
 
 func configFlag() cli.Flag {
 	return &cli.StringFlag{
-		Name: "config", Aliases: []string{"c"}, Value: defaultConfig, EnvVars: []string{"LB_CONFIG"},
+		Name: "config", Aliases: []string{"c"}, Value: ctl.DefaultConfig, EnvVars: []string{"LB_CONFIG"},
 		Usage: "`FILE` that all modes share",
 	}
 }
@@ -308,7 +306,8 @@ func (p process) ctl() *cli.Command {
   lb ctl why webapp 10.0.0.2
   lb ctl drain webapp 10.0.0.2 -r "new disks" --for 2h --wait 5m
   lb ctl events --follow
-  lb ctl import bigbrother /etc/big_brother.conf --vip webapp=203.0.113.7:443`,
+  lb ctl import bigbrother /etc/big_brother.conf --vip webapp=203.0.113.7:443
+  lb ctl pacemaker | crm configure load update -`,
 		Subcommands: ctl.Commands(p.console()),
 	}
 }

@@ -89,8 +89,8 @@ func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 func unknownWord(app *cli.App, words []string) string {
 	commands, flags := app.Commands, app.Flags
 	for _, w := range words {
-		if w == "…" {
-			return "" // of any command below
+		if w == "…" || w == "|" {
+			return "" // any command below, or another program
 		}
 		name, isOption := strings.CutPrefix(strings.TrimPrefix(w, "-"), "-")
 		isOption = isOption || strings.HasPrefix(w, "-")

@@ -1,5 +1,6 @@
 // Package ctl is the operator's tool: it shows and forces the health of services on an app node, shows, starts, stops and drains on a load
-// balancer and tells what happened there, over the daemons' sockets or TCP; and it checks and imports configurations.
+// balancer and tells what happened there, over the daemons' sockets or TCP; and it checks and imports configurations, and
+// writes Pacemaker's.
 package ctl
 
 import (

@@ -13,6 +13,9 @@ import (
 	"github.com/braintree/lb/ctl/salvage"
 )
 
+// DefaultConfig is the configuration that is read when none is named.
+const DefaultConfig = "/etc/lb/lb.toml"
+
 // Where the daemons listen when the configuration does not say.
 const (
 	DefaultAgentControl    = "/run/lb/agent.sock"

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/braintree/lb/ctl"
 )
 
 // description is what ra-api-1.dtd and metadata.rng ask of an agent's meta-data. The lab has ocf-tester judge it with xmllint.
@@ -52,7 +54,7 @@ func TestMetadataDescribesTheAgent(t *testing.T) {
 		if !strings.Contains(usage, "OCF_RESKEY_"+p.Name+" ") {
 			t.Errorf("usage does not name %s", p.Name)
 		}
-		if p.Name == "config" && p.Content.Default != defaultConfig {
+		if p.Name == "config" && p.Content.Default != ctl.DefaultConfig {
 			t.Errorf("default of config is %s", p.Content.Default)
 		}
 	}

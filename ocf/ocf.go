@@ -35,8 +35,6 @@ const (
 	statusNotRunning = 7
 )
 
-const defaultConfig = "/etc/lb/lb.toml"
-
 // Machine is what the actions act on.
 type Machine struct {
 	OpenTable func() (ipvs.Table, error) // the kernel's
@@ -122,7 +120,7 @@ func (r *resource) parameters(env []string) int {
 	r.config = values["OCF_RESKEY_config"]
 	r.address = values["OCF_RESKEY_control"]
 	if r.config == "" {
-		r.config = defaultConfig
+		r.config = ctl.DefaultConfig
 	}
 	if r.cluster == "" {
 		r.say("the parameter cluster is missing: name a cluster of %s", r.config)

@@ -1,0 +1,86 @@
+package ctl
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl/cmdline"
+)
+
+const twoClusters = `[clusters.web]
+fwmark = 7
+autostart = true
+vips = [ { address = "192.0.2.1", ports = [443] } ]
+nodes = [ { address = "10.0.0.1" } ]
+[clusters.mail]
+fwmark = 8
+vips = [ { address = "192.0.2.2", ports = [25] } ]
+nodes = [ { address = "10.0.0.1" } ]
+`
+
+func TestPacemakerPrintsTheClustersThatAreAskedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lb.toml")
+	if err := os.WriteFile(path, []byte(twoClusters), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		form  string
+		names []string
+		has   string
+		lacks string
+		notes string
+	}{
+		"all, for crm":  {"crm", nil, "group group-mail cluster-mail vip-192.0.2.2", "nothing", "warning: clusters.web has autostart = true"},
+		"one, for crm":  {"crm", []string{"mail"}, `config="` + path + `"`, "cluster-web", ""},
+		"one, for pcs":  {"pcs", []string{"web"}, "resource group-web cluster-web ocf:braintree:bigbrother", "mail", "warning: clusters.web"},
+		"one, as XML":   {"xml", []string{"mail"}, `<primitive id="cluster-mail" class="ocf" provider="braintree" type="bigbrother">`, "cluster-web", ""},
+		"both, as XML":  {"xml", []string{"mail", "web"}, `<group id="group-web">`, "control", "warning: clusters.web"},
+		"one, by twice": {"crm", []string{"mail", "mail"}, "group group-mail ", "cluster-web", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var out, notes bytes.Buffer
+			if err := (Console{Out: &out, Err: &notes}).printPacemaker(cfg, tt.form, tt.names); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out.String(), tt.has) || strings.Contains(out.String(), tt.lacks) {
+				t.Errorf("not with %q and without %q:\n%s", tt.has, tt.lacks, &out)
+			}
+			if !strings.HasPrefix(notes.String(), tt.notes) || tt.notes == "" && notes.Len() > 0 {
+				t.Errorf("notes %q, want %q", &notes, tt.notes)
+			}
+		})
+	}
+}
+
+func TestPacemakerRefuses(t *testing.T) {
+	cfg := &config.Config{Path: "/etc/lb/lb.toml", Clusters: []config.Cluster{{Name: "mail"}, {Name: "web"}}}
+	con := Console{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}
+	wantError(t, con.printPacemaker(cfg, "crm", []string{"web", "wbe"}), `/etc/lb/lb.toml has no cluster "wbe": it has mail, web`)
+	wantError(t, con.printPacemaker(&config.Config{Path: "lb.toml"}, "crm", nil), "lb.toml has no clusters: add [clusters.NAME] to it")
+	err := con.printPacemaker(cfg, "yaml", nil)
+	var usage *cmdline.UsageError
+	if !errors.As(err, &usage) {
+		t.Errorf("--as yaml: %v, want wrong usage", err)
+	}
+}
+
+func TestPacemakerNamesNoDefaults(t *testing.T) {
+	at, err := place(&config.Config{Path: DefaultConfig, Balancer: config.Balancer{Control: DefaultBalancerControl}})
+	if err != nil || at.Config != "" || at.Control != "" {
+		t.Errorf("%+v, %v", at, err)
+	}
+	at, err = place(&config.Config{Path: "/srv/../srv/lb.toml", Balancer: config.Balancer{Control: "/run/b.sock"}})
+	if err != nil || at.Config != "/srv/lb.toml" || at.Control != "/run/b.sock" {
+		t.Errorf("%+v, %v", at, err)
+	}
+}

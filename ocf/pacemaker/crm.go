@@ -1,0 +1,42 @@
+package pacemaker
+
+import (
+	"fmt"
+	"strings"
+)
+
+// CRM writes the groups for `crm configure load update -`, which adds what is missing and changes what differs, all at once. Comments would become
+// part of Pacemaker's configuration, so there are none.
+func CRM(groups []Group) []byte {
+	var b strings.Builder
+	for _, g := range groups {
+		for _, r := range g.Resources {
+			fmt.Fprintf(&b, "primitive %s %s%s%s", r.ID, r.Agent, crmSettings("params", r.Params), crmSettings("meta", r.Meta))
+			for _, o := range r.Operations {
+				fmt.Fprintf(&b, " \\\n    op %s interval=%s timeout=%s", o.Name, seconds(o.Interval), seconds(o.Timeout))
+			}
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "group %s", g.ID)
+		for _, r := range g.Resources {
+			b.WriteString(" " + r.ID)
+		}
+		b.WriteString(crmSettings("meta", g.Meta) + "\n")
+		for _, p := range g.Prefer {
+			fmt.Fprintf(&b, "location %s %s %d: %s\n", p.ID, g.ID, p.Score, p.Node)
+		}
+	}
+	return []byte(b.String())
+}
+
+// crmSettings writes a section of settings as a line of its own; nothing for none.
+func crmSettings(section string, settings []Setting) string {
+	if len(settings) == 0 {
+		return ""
+	}
+	line := " \\\n    " + section
+	for _, s := range settings {
+		line += fmt.Sprintf(" %s=\"%s\"", s.Name, s.Value)
+	}
+	return line
+}
