@@ -35,6 +35,10 @@ const (
 	markCycles = 5
 	// mostAsks is how many asks in a row are answered before a cycle that is due: as many as both listeners let in.
 	mostAsks = 2 * maxConns
+	// stall is how late a cycle is when the process, or its machine, stood still meanwhile. What was asked of it then lies in the sockets still, and
+	// has catchUp to be read before the cycle.
+	stall   = time.Second
+	catchUp = 500 * time.Millisecond
 	// idleCycle is the time between two cycles while the config has no cluster.
 	idleCycle = 2 * time.Second
 )
@@ -206,6 +210,9 @@ func (e *engine) run(ctx context.Context) {
 		}
 		e.serve(ctx)
 		e.ripen(ctx)
+		if time.Since(e.lastCycle) > e.interval()+stall {
+			e.readUp(ctx)
+		}
 		if now := time.Now(); !now.Before(e.due()) {
 			hurried := e.dirty
 			e.cycle(ctx)
@@ -225,6 +232,22 @@ func (e *engine) serve(ctx context.Context) {
 		case ask := <-e.asks:
 			ask(ctx)
 		default:
+			return
+		}
+	}
+}
+
+// readUp runs what is asked while a process that stood still reads what it was sent.
+func (e *engine) readUp(ctx context.Context) {
+	over := time.NewTimer(catchUp)
+	defer over.Stop()
+	for {
+		select {
+		case ask := <-e.asks:
+			ask(ctx)
+		case <-over.C:
+			return
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -259,6 +259,51 @@ func TestWhatWasAskedComesBeforeDriftIsRepaired(t *testing.T) {
 	})
 }
 
+// TestWhatWasAskedOfAStoppedProcessComesBeforeDriftIsRepaired is about a stop that lies in a socket when the process goes on: it is read a little later
+// than the engine wakes.
+func TestWhatWasAskedOfAStoppedProcessComesBeforeDriftIsRepaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.boot(webapp("web", 7, 1))
+		b.start("web")
+		wake := b.hang()
+		b.wait(10 * time.Second)
+		if err := ipvs.One(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+			t.Fatal(err)
+		}
+		before := len(b.table.Calls())
+		wake()
+		b.wait(catchUp / 2)
+		if _, err := b.engine.Stop(t.Context(), "web", "test"); err != nil {
+			t.Error(err)
+		}
+		b.want("")
+		for _, c := range b.table.Calls()[before:] {
+			if c.Operation != "dump" {
+				t.Errorf("before the stop was read, the engine did: %v", c)
+			}
+		}
+	})
+}
+
+func TestAStoppedProcessRepairsSoonAfterItGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.boot(webapp("web", 7, 1))
+		b.start("web")
+		wake := b.hang()
+		b.wait(10 * time.Second)
+		if err := ipvs.One(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+			t.Fatal(err)
+		}
+		wake()
+		b.wait(catchUp + breath)
+		b.want("7 wlc 10.0.0.1=92")
+	})
+}
+
 func TestKernelErrorsAreShownAndRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
