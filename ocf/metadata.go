@@ -1,7 +1,7 @@
 package ocf
 
 // usage is for a person at the keyboard.
-const usage = `Usage: bigbrother start|stop|monitor|status|validate-all|meta-data|usage
+const usage = `Usage: bigbrother start|stop|monitor|status|reload|validate-all|meta-data|usage
 The resource agent of lb, for a cluster manager. Parameters come in the environment:
   OCF_RESKEY_cluster   the cluster of the configuration that this resource is (required)
   OCF_RESKEY_config    the configuration (default: /etc/lb/lb.toml)
@@ -12,7 +12,9 @@ Example:
   OCF_RESKEY_cluster=webapp /usr/lib/ocf/resource.d/braintree/bigbrother monitor
 `
 
-// metadata describes the agent to the cluster manager: ra-api-1.dtd and metadata.rng of ClusterLabs' resource-agents.
+// metadata describes the agent to the cluster manager: ra-api-1.dtd and metadata.rng of ClusterLabs' resource-agents. reload is what Pacemaker
+// calls, in place of a stop and a start, when a parameter changes that is not unique. Newer agents call that reload-agent, a word that
+// the schema does not have; it is understood, too.
 const metadata = `<?xml version="1.0"?>
 <!DOCTYPE resource-agent SYSTEM "ra-api-1.dtd">
 <resource-agent name="bigbrother" version="1.0">
@@ -51,6 +53,7 @@ The control socket of lb balance, where it is not the one that the configuration
 <action name="stop" timeout="30s"/>
 <action name="monitor" timeout="20s" interval="5s" depth="0"/>
 <action name="status" timeout="20s"/>
+<action name="reload" timeout="20s"/>
 <action name="validate-all" timeout="10s"/>
 <action name="meta-data" timeout="5s"/>
 </actions>

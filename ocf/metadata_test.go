@@ -68,7 +68,7 @@ func TestMetadataDescribesTheAgent(t *testing.T) {
 			t.Errorf("%s has no timeout", a.Name)
 		}
 	}
-	if want := []string{"start", "stop", "monitor", "status", "validate-all", "meta-data"}; !slices.Equal(names, want) {
+	if want := []string{"start", "stop", "monitor", "status", "reload", "validate-all", "meta-data"}; !slices.Equal(names, want) {
 		t.Errorf("actions %q, want %q", names, want)
 	}
 }

@@ -92,6 +92,8 @@ func (m Machine) Run(ctx context.Context, args, env []string, stdout, stderr io.
 		"stop":         resource.stop,
 		"monitor":      resource.monitor,
 		"status":       resource.monitor,
+		"reload":       resource.monitor, // the cluster goes on; what counts is whether the new parameters lead to it
+		"reload-agent": resource.monitor,
 		"validate-all": resource.validate,
 	}
 	action, ok := actions[args[0]]

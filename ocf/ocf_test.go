@@ -217,6 +217,8 @@ func TestLifeOfAResource(t *testing.T) {
 	s.do(t, "start", 0, "")
 	s.do(t, "monitor", 0, "")
 	s.do(t, "status", 0, "")
+	s.do(t, "reload", 0, "")
+	s.do(t, "reload-agent", 0, "")
 	s.do(t, "start", 0, "")
 	s.do(t, "stop", 0, "")
 	s.stopped(t)
