@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the goldens anew")
 
-// fleet is the configuration that the goldens are made from, and the lab loads.
+// fleet is the configuration that the goldens are made from, and that Pacemaker's tools load.
 func fleet(t *testing.T) []config.Cluster {
 	t.Helper()
 	cfg, err := config.Load("testdata/fleet.toml", nil)
