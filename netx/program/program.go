@@ -2,7 +2,6 @@
 package program
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,12 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	maxOutput = 64 << 10 // bytes kept of each of stdout and stderr; the rest is read and dropped
-	// pipeGrace is how long output is waited for once the program's process group is dead: whatever still holds the pipe
-	// then has left the group.
-	pipeGrace = 200 * time.Millisecond
-)
+// stdinGrace is how long the rest of the input may take once the program's process group is dead: whatever still holds the pipe then has
+// left the group.
+const stdinGrace = 200 * time.Millisecond
 
 // Program is what to run. No shell is in between, unless it is the program.
 type Program struct {
@@ -40,17 +36,24 @@ func (p Program) Run(ctx context.Context) Outcome {
 	if err := ctx.Err(); err != nil {
 		return Outcome{Err: p.ended(err)}
 	}
-	var stdout, stderr bounded
+	stdout, stderr, err := newOutputs()
+	if err != nil {
+		return Outcome{Err: err}
+	}
+	defer stdout.close()
+	defer stderr.close()
 	cmd := exec.Command(p.Argv[0], p.Argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.Env, &stdout, &stderr
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.Env, stdout.w, stderr.w
 	if p.Stdin != "" {
 		cmd.Stdin = strings.NewReader(p.Stdin)
 	}
-	cmd.WaitDelay = pipeGrace
+	cmd.WaitDelay = stdinGrace
 	if err := cmd.Start(); err != nil {
 		return Outcome{Err: err}
 	}
+	stdout.begin()
+	stderr.begin()
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
@@ -65,16 +68,18 @@ func (p Program) Run(ctx context.Context) Outcome {
 	// The first process is not reaped yet, so its number, which is the group's, cannot belong to anybody else.
 	killErr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	<-exited
-	err := cmd.Wait()
+	err = cmd.Wait()
+	stdout.finish()
+	stderr.finish()
 	switch {
 	case ended != nil && killErr != nil:
 		err = errors.Join(ended, fmt.Errorf("kill its process group: %w", killErr))
 	case ended != nil:
 		err = ended
 	case errors.Is(err, exec.ErrWaitDelay):
-		err = nil // it ended well; somebody outside its group still holds its output
+		err = nil // it ended well; somebody outside its group still holds its input
 	}
-	return Outcome{Stdout: stdout.String(), Stderr: stderr.String(), Err: err}
+	return Outcome{Stdout: stdout.kept.String(), Stderr: stderr.kept.String(), Err: err}
 }
 
 func (p Program) ended(err error) error {
@@ -101,16 +106,3 @@ func (o Outcome) Said() string {
 	}
 	return strings.TrimSpace(o.Stdout)
 }
-
-// bounded keeps the first maxOutput bytes written to it and takes the rest without complaint.
-type bounded struct {
-	buf bytes.Buffer
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	room := maxOutput - b.buf.Len()
-	b.buf.Write(p[:min(len(p), room)])
-	return len(p), nil
-}
-
-func (b *bounded) String() string { return b.buf.String() }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestAProgramGetsItsInputAndEnvironment(t *testing.T) {
@@ -34,5 +36,39 @@ func TestOutputIsBounded(t *testing.T) {
 	}
 	if o := (Program{Argv: []string{"/nonexistent"}}).Run(t.Context()); o.Err == nil || !strings.Contains(o.Err.Error(), "no such file") {
 		t.Errorf("%+v", o)
+	}
+}
+
+// On a machine that is busy enough, nothing reads before the program has ended.
+func TestOutputIsKeptHoweverLateItIsRead(t *testing.T) {
+	o, stderr, err := newOutputs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close()
+	defer stderr.close()
+	leaver, err := unix.Dup(int(o.w.Fd())) // somebody who holds the stream open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(leaver)
+	if _, err := o.w.WriteString("0.5\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.r.SetReadDeadline(time.Unix(1, 0)); err != nil { // the goroutine that reads has no chance to
+		t.Fatal(err)
+	}
+	o.begin()
+	o.finish()
+	if got := o.kept.String(); got != "0.5\n" {
+		t.Errorf("kept %q", got)
+	}
+}
+
+func TestWhoLeavesTheGroupIsNotWaitedFor(t *testing.T) {
+	begun := time.Now()
+	o := Program{Argv: []string{"/bin/sh", "-c", "setsid sleep 30 & echo 0.5"}}.Run(t.Context())
+	if took := time.Since(begun); o.Err != nil || o.Stdout != "0.5\n" || took > 10*time.Second {
+		t.Errorf("%+v after %s", o, took)
 	}
 }

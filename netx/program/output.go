@@ -1,0 +1,94 @@
+package program
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxOutput = 64 << 10 // bytes kept of each of stdout and stderr; the rest is read and dropped
+	maxPipe   = 1 << 20  // bytes that a pipe may hold, see pipe(7)
+)
+
+// output collects what a program writes to one of its streams. What the program and its group have written is kept however long lb has to
+// wait for the processor; who has left the group may hold the stream open, and is not waited for.
+type output struct {
+	r, w *os.File
+	kept bounded
+	done chan struct{} // closed when the goroutine that reads has ended; nil before it begins
+}
+
+// newOutputs makes those of stdout and stderr.
+func newOutputs() (stdout, stderr *output, err error) {
+	stdout, stderr = &output{}, &output{}
+	for _, o := range []*output{stdout, stderr} {
+		if o.r, o.w, err = os.Pipe(); err != nil {
+			stdout.close()
+			stderr.close()
+			return nil, nil, fmt.Errorf("make a pipe for the output: %w", err)
+		}
+	}
+	return stdout, stderr, nil
+}
+
+// begin reads from here on. The program has its end of the pipe already.
+func (o *output) begin() {
+	_ = o.w.Close() // else the pipe would never end
+	o.w = nil
+	o.done = make(chan struct{})
+	go func() {
+		defer close(o.done)
+		_, _ = io.Copy(&o.kept, o.r) // ends with the pipe, or by finish
+	}()
+}
+
+// finish takes what is left in the pipe once nobody who matters can write any more.
+func (o *output) finish() {
+	_ = o.r.SetReadDeadline(time.Unix(1, 0)) // of a pipe that has ended: nothing is left to end
+	<-o.done
+	raw, err := o.r.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		part := make([]byte, 4096)
+		for taken := 0; taken < maxPipe; {
+			n, err := unix.Read(int(fd), part)
+			if err == unix.EINTR {
+				continue
+			}
+			if n <= 0 {
+				return // the end, or all that there is
+			}
+			_, _ = o.kept.Write(part[:n]) // never fails
+			taken += n
+		}
+	})
+}
+
+// close gives the pipe back.
+func (o *output) close() {
+	for _, end := range []*os.File{o.r, o.w} {
+		if end != nil {
+			_ = end.Close()
+		}
+	}
+}
+
+// bounded keeps the first maxOutput bytes written to it and takes the rest without complaint.
+type bounded struct {
+	buf bytes.Buffer
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	room := maxOutput - b.buf.Len()
+	b.buf.Write(p[:min(len(p), room)])
+	return len(p), nil
+}
+
+func (b *bounded) String() string { return b.buf.String() }
