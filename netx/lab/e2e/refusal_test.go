@@ -5,7 +5,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -112,9 +111,7 @@ func TestDryRunPrintsThePlanAndTouchesNothing(t *testing.T) {
 func TestOCFActionsOnOneMachine(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
-	if err := s.Load.Do(func() error { return os.Symlink(binary(t), "/run/bigbrother") }); err != nil {
-		t.Fatal(err)
-	}
+	link(t, s)
 	ocf := func(action string, want int) {
 		t.Helper()
 		_, err := s.Load.Run(t.Context(), "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
