@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -64,6 +63,9 @@ func TestNothingIsLostUnderSteadyLoad(t *testing.T) {
 			t.Logf("%s: %d answered, %d failed in %s", c.name, seen.Answered, seen.Failed, time.Since(begun).Round(time.Second))
 		}) {
 			break
+		}
+		if len(s.lasting) == 0 {
+			s.lasting = openStreams(t, s.stage)
 		}
 	}
 	counts := s.traffic.Stop()
@@ -190,7 +192,6 @@ func (s *steady) emptied() {
 	repaired := time.Now()
 	clear(s.lasting)
 	s.unharmed(before, emptied.Add(-slowGuest), repaired)
-	maps.Copy(s.lasting, openStreams(s.T, s.stage))
 }
 
 // nodeDies pulls a node's cables, as a power loss does, and puts them back.
