@@ -17,9 +17,9 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// TestAThousandWeightsInATenthOfTheLibrarysTime changes a thousand weights as a cycle does, and with one call of moby/ipvs each, in turn.
+// TestAThousandWeightsBesideTheLibrary changes a thousand weights as a cycle does, and with one call of moby/ipvs each, in turn.
 // The best round of either counts: what else the machine does lengthens the others. docs/performance.md has the figures.
-func TestAThousandWeightsInATenthOfTheLibrarysTime(t *testing.T) {
+func TestAThousandWeightsBesideTheLibrary(t *testing.T) {
 	const clusters, each, rounds = 100, 10, 15
 	const nodes = clusters * each
 	b := newRealBench(t)
