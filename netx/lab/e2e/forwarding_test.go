@@ -24,7 +24,7 @@ import (
 	"github.com/braintree/lb/netx/vip"
 )
 
-// method is a cluster of the forwarding stage: each has an IPv4 and an IPv6 virtual IP, and TCP and UDP ports on them.
+// method is a cluster of the forwarding stage: each has an IPv4 and an IPv6 virtual IP, and TCP, UDP and SCTP ports on them.
 type method struct {
 	Name    string // of the forwarding method, and of the cluster
 	Mark    int
@@ -42,6 +42,9 @@ func methods() []method {
 	}
 }
 
+// gone is a cluster whose nodes nobody has ever seen.
+var gone = method{Name: "gone", Four: "192.0.2.14", Six: "2001:db8:1::14"}
+
 // forwardingConfig is for both balancers. The kernels tell each other of their connections on the private network.
 var forwardingConfig = template.Must(template.New("lb.toml").Parse(`
 [balancer]
@@ -56,11 +59,20 @@ check_interval = "1s"
 ramp_up_time   = "0s"
 autostart      = true
 vips = [
-  { address = "{{.Four}}", ports = [80] }, { address = "{{.Four}}", protocol = "udp", ports = [53] },
-  { address = "{{.Six}}", ports = [80] }, { address = "{{.Six}}", protocol = "udp", ports = [53] },
+  { address = "{{.Four}}", ports = [80] }, { address = "{{.Four}}", protocol = "udp", ports = [53] }, { address = "{{.Four}}", protocol = "sctp", ports = [80] },
+  { address = "{{.Six}}", ports = [80] }, { address = "{{.Six}}", protocol = "udp", ports = [53] }, { address = "{{.Six}}", protocol = "sctp", ports = [80] },
 ]
 nodes = [ { address = "10.0.0.1" }, { address = "10.0.0.2" }, { address = "fd00::1" }, { address = "fd00::2" } ]
-{{end}}`))
+{{end}}
+[clusters.gone]
+fwmark         = 14
+all_down       = "downpage"
+downpage       = { page = true }
+check_interval = "1s"
+autostart      = true
+vips  = [ { address = "192.0.2.14", ports = [80] }, { address = "2001:db8:1::14", ports = [80] } ]
+nodes = [ { address = "10.0.0.99" }, { address = "fd00::99" } ]
+`))
 
 // forwarding is the stage: a client, two balancers and two app nodes, all with a leg in the public network (eth0) and, but for the client,
 // in the private one (eth1). The balancers run as a user that has CAP_NET_ADMIN and nothing else.
@@ -76,9 +88,9 @@ const forwardingPath = "/run/lb.toml"
 
 func newForwarding(t *testing.T) *forwarding {
 	t.Helper()
-	// So that every host has an ip6tnl0, as it has a tunl0.
-	if out, err := exec.CommandContext(t.Context(), "modprobe", "ip6_tunnel").CombinedOutput(); err != nil {
-		t.Fatalf("modprobe ip6_tunnel: %v: %s", err, out)
+	// So that every host has an ip6tnl0, as it has a tunl0, and sockets for SCTP.
+	if out, err := exec.CommandContext(t.Context(), "modprobe", "-a", "ip6_tunnel", "sctp").CombinedOutput(); err != nil {
+		t.Fatalf("modprobe ip6_tunnel sctp: %v: %s", err, out)
 	}
 	f := &forwarding{binary: binary(t)}
 	l := labtest.New(t)
@@ -117,6 +129,7 @@ func newForwarding(t *testing.T) *forwarding {
 	for _, m := range methods() {
 		f.move(t, m, nil, f.load)
 	}
+	f.move(t, gone, nil, f.load)
 	f.daemon = f.start(t, f.load)
 	f.start(t, f.spare)
 	return f
@@ -204,8 +217,8 @@ func realServer(t *testing.T, h *lab.Host, number int) {
 	ip("-6 route add fd00::/64 dev eth1 table 100")
 }
 
-// serve answers with the host's name: HTTP on ports 80 and, as the agent of a plain node, 9293; each datagram on port 53; and lines of a
-// connection that stays, on port 80 at /lines.
+// serve answers with the host's name: HTTP on ports 80, over TCP and SCTP, and, as the agent of a plain node, 9293; each datagram on port 53;
+// and lines of a connection that stays, on port 80 at /lines.
 func serve(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -214,18 +227,20 @@ func serve(t *testing.T, h *lab.Host, number int) {
 		w.Header().Set("X-Health", "100")
 		fmt.Fprint(w, h.Name())
 	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: patience}
+	t.Cleanup(func() { _ = server.Close() })
+	answer := func(l net.Listener) { go func() { _ = server.Serve(l) }() } // ends when it is closed
 	for _, address := range []string{"[::]:80", "[::]:9293"} {
 		l, err := h.Listen(t.Context(), "tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := &http.Server{Handler: mux, ReadHeaderTimeout: patience}
-		go func() { _ = server.Serve(l) }() // ends when it is closed
-		t.Cleanup(func() { _ = server.Close() })
+		answer(l)
 	}
 	// A socket for each address: an answer to a datagram comes from the address that was asked.
 	ms := methods()
 	for _, a := range []string{ms[0].Four, ms[0].Six, ms[1].Four, ms[1].Six, fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)} {
+		answer(listenSCTP(t, h, netip.MustParseAddrPort(net.JoinHostPort(a, "80"))))
 		c, err := h.ListenPacket(t.Context(), "udp", net.JoinHostPort(a, "53"))
 		if err != nil {
 			t.Fatal(err)
@@ -269,7 +284,7 @@ func (f *forwarding) ask(t *testing.T, protocol, address string) (string, error)
 	if protocol == "udp" {
 		port, request = "53", "who?"
 	}
-	conn, err := f.client.Dial(ctx, protocol, net.JoinHostPort(address, port))
+	conn, err := f.dial(ctx, protocol, net.JoinHostPort(address, port))
 	if err != nil {
 		return "", err
 	}
@@ -295,6 +310,22 @@ func (f *forwarding) ask(t *testing.T, protocol, address string) (string, error)
 	return string(body), err
 }
 
+// dial connects the client with an address and port of IPv4 or IPv6.
+func (f *forwarding) dial(ctx context.Context, protocol, address string) (net.Conn, error) {
+	if protocol != "sctp" {
+		return f.client.Dial(ctx, protocol, address)
+	}
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	from := netip.MustParseAddr("192.0.2.100")
+	if to.Addr().Is6() {
+		from = netip.MustParseAddr("2001:db8:1::100")
+	}
+	return dialSCTP(f.client, from, to)
+}
+
 // weighed waits until every node of every cluster has weight 100 on a balancer.
 func weighed(t *testing.T, f *forwarding, h *lab.Host) {
 	t.Helper()
@@ -304,7 +335,7 @@ func weighed(t *testing.T, f *forwarding, h *lab.Host) {
 	})
 }
 
-// TestForwarding drives packets through each forwarding method, IPv4 and IPv6, TCP and UDP, then moves a virtual IP under an open connection,
+// TestForwarding drives packets through each forwarding method, IPv4 and IPv6, TCP, UDP and SCTP, then moves a virtual IP under an open connection,
 // and takes a balancer without any privilege but CAP_NET_ADMIN through its life.
 func TestForwarding(t *testing.T) {
 	f := newForwarding(t)
@@ -312,12 +343,13 @@ func TestForwarding(t *testing.T) {
 	weighed(t, f, f.spare)
 	for _, m := range methods() {
 		for _, address := range []string{m.Four, m.Six} {
-			for _, protocol := range []string{"tcp", "udp"} {
+			for _, protocol := range []string{"tcp", "udp", "sctp"} {
 				t.Run(m.Name+" "+address+" "+protocol, func(t *testing.T) { f.forwards(t, m, address, protocol) })
 			}
 		}
 	}
 	t.Run("answers go directly, but for nat", f.answers)
+	t.Run("the page answers for nodes that are gone", f.page)
 	t.Run("connections survive a takeover", f.takeover)
 	t.Run("CAP_NET_ADMIN alone is enough", f.unprivileged)
 }
@@ -355,6 +387,28 @@ func (f *forwarding) answers(t *testing.T) {
 				}
 			}
 			return true, out
+		})
+	}
+}
+
+// page asks lb's own page for its 503, over IPv4 and IPv6.
+func (f *forwarding) page(t *testing.T) {
+	for _, address := range []string{gone.Four, gone.Six} {
+		labtest.Eventually(t, patience, "the page answers at "+address, func() (bool, string) {
+			conn, err := f.client.Dial(t.Context(), "tcp", net.JoinHostPort(address, "80"))
+			if err != nil {
+				return false, err.Error() + "\n" + labtest.Run(t, f.load, "ipvsadm", "-Ln") + f.log.String()
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+				return false, err.Error()
+			}
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				return false, err.Error()
+			}
+			defer answer.Body.Close()
+			return answer.StatusCode == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") == "30", answer.Status
 		})
 	}
 }
