@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	maxOutput = 64 << 10 // bytes kept of each of stdout and stderr; the rest is read and dropped
+	maxOutput = 64 << 10 // bytes kept of each of stdout and stderr, unless the Program says otherwise
 	maxPipe   = 1 << 20  // bytes that a pipe may hold, see pipe(7)
 )
 
@@ -23,9 +23,9 @@ type output struct {
 	done chan struct{} // closed when the goroutine that reads has ended; nil before it begins
 }
 
-// newOutputs makes those of stdout and stderr.
-func newOutputs() (stdout, stderr *output, err error) {
-	stdout, stderr = &output{}, &output{}
+// newOutputs makes those of stdout and stderr, which keep so many bytes each.
+func newOutputs(keep int) (stdout, stderr *output, err error) {
+	stdout, stderr = &output{kept: bounded{limit: keep}}, &output{kept: bounded{limit: keep}}
 	for _, o := range []*output{stdout, stderr} {
 		if o.r, o.w, err = os.Pipe(); err != nil {
 			stdout.close()
@@ -80,13 +80,14 @@ func (o *output) close() {
 	}
 }
 
-// bounded keeps the first maxOutput bytes written to it and takes the rest without complaint.
+// bounded keeps the first bytes written to it and takes the rest without complaint.
 type bounded struct {
-	buf bytes.Buffer
+	limit int // bytes kept
+	buf   bytes.Buffer
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	room := maxOutput - b.buf.Len()
+	room := b.limit - b.buf.Len()
 	b.buf.Write(p[:min(len(p), room)])
 	return len(p), nil
 }

@@ -2,6 +2,7 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Program struct {
 	Env   []string // nil is that of lb
 	Stdin string
 	Ended func(error) error // words the end of the context; nil leaves it as it is
+	Keep  int               // bytes kept of each of stdout and stderr, the rest is read and dropped; 0 is 64 KiB
 }
 
 // Outcome is how it ended.
@@ -36,7 +38,7 @@ func (p Program) Run(ctx context.Context) Outcome {
 	if err := ctx.Err(); err != nil {
 		return Outcome{Err: p.ended(err)}
 	}
-	stdout, stderr, err := newOutputs()
+	stdout, stderr, err := newOutputs(cmp.Or(p.Keep, maxOutput))
 	if err != nil {
 		return Outcome{Err: err}
 	}

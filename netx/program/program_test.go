@@ -41,7 +41,7 @@ func TestOutputIsBounded(t *testing.T) {
 
 // On a machine that is busy enough, nothing reads before the program has ended.
 func TestOutputIsKeptHoweverLateItIsRead(t *testing.T) {
-	o, stderr, err := newOutputs()
+	o, stderr, err := newOutputs(maxOutput)
 	if err != nil {
 		t.Fatal(err)
 	}
