@@ -17,6 +17,8 @@ type Command struct {
 	Names    []string // the name, then other names for it
 	Flags    []Flag
 	Commands []Command
+	// TakesArguments says that it does something by itself with words that are no command below it.
+	TakesArguments bool
 }
 
 // Flag is one flag of a command.
@@ -95,7 +97,7 @@ func (a *arrangement) current() Command { return a.path[len(a.path)-1] }
 // argument takes a word that is no flag: the name of a command as long as one may follow, else an argument.
 func (a *arrangement) argument(word string) error {
 	cur := a.current()
-	if len(cur.Commands) == 0 {
+	if len(cur.Commands) == 0 || len(a.args) > 0 {
 		a.args = append(a.args, word)
 		return nil
 	}
@@ -108,6 +110,10 @@ func (a *arrangement) argument(word string) error {
 			a.path = append(a.path, c)
 			return nil
 		}
+	}
+	if cur.TakesArguments {
+		a.args = append(a.args, word)
+		return nil
 	}
 	return Usagef("no command %q%s", word, a.advise(word, commandNames(cur)))
 }

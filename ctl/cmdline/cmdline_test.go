@@ -23,6 +23,7 @@ func program() Command {
 					&cli.BoolFlag{Name: "delete", Aliases: []string{"d"}},
 					&cli.IntFlag{Name: "limit"},
 				}},
+				{Name: "print", ArgsUsage: "[CLUSTER…]", Subcommands: []*cli.Command{{Name: "status", ArgsUsage: "[CLUSTER…]"}}},
 			}},
 		},
 	})
@@ -56,6 +57,9 @@ func TestArrange(t *testing.T) {
 		"value without a space, with equals":  {"ctl force down -rk=v", "ctl force -r=k=v -- down"},
 		"other name of a command":             {"control list", "ctl list"},
 		"argument named like a command":       {"ctl force list", "ctl force -- list"},
+		"argument where a command may be":     {"ctl print web -v", "-v ctl print -- web"},
+		"command where an argument may be":    {"ctl print status web", "ctl print status -- web"},
+		"command's name behind an argument":   {"ctl print web status help", "ctl print -- web status help"},
 		"argument named help":                 {"ctl force down help", "ctl force -- down help"},
 		"same flag twice stays in order":      {"ctl force -r a down -r b", "ctl force -r a -r b -- down"},
 		"help flag":                           {"ctl force down -r why --help", "ctl force --help"},

@@ -15,9 +15,10 @@ func commandsOf(from []*cli.Command) []Command {
 	var commands []Command
 	for _, c := range from {
 		commands = append(commands, Command{
-			Names:    c.Names(),
-			Flags:    flagsOf(c.Flags),
-			Commands: commandsOf(c.Subcommands),
+			Names:          c.Names(),
+			Flags:          flagsOf(c.Flags),
+			Commands:       commandsOf(c.Subcommands),
+			TakesArguments: c.ArgsUsage != "",
 		})
 	}
 	return commands
