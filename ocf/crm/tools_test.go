@@ -1,0 +1,161 @@
+//go:build tools
+
+package crm
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ocf/pacemaker"
+)
+
+var update = flag.Bool("update", false, "record what the tools say anew")
+
+// machines is a configuration of Pacemaker with three balancers, of which the first decides, and nothing to run on them.
+const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1">
+  <configuration>
+    <crm_config>
+      <cluster_property_set id="cib-bootstrap-options">
+        <nvpair id="cib-bootstrap-options-stonith-enabled" name="stonith-enabled" value="true"/>
+      </cluster_property_set>
+    </crm_config>
+    <nodes>
+      <node id="1" uname="load01"/>
+      <node id="2" uname="load02"/>
+      <node id="3" uname="load03"/>
+    </nodes>
+    <resources>
+      <primitive id="fence" class="stonith" type="fence_ipmilan"/>
+    </resources>
+    <constraints/>
+  </configuration>
+  <status/>
+</cib>
+`
+
+const (
+	simulate = "crm_simulate --simulate --xml-file cib.xml --save-output cib.xml "
+	up       = simulate + "--node-up load01 --node-up load02 --node-up load03"
+	noDevice = "cibadmin --delete --xpath //primitive[@id='fence']"
+	noPlaces = "cibadmin --delete-all --force --xpath //rsc_location"
+)
+
+// lone is an address that is in no group, and its place.
+const lone = `<configuration>
+  <resources>
+    <primitive id="vip-204.109.13.7" class="ocf" provider="heartbeat" type="IPaddr2">
+      <instance_attributes id="lone"><nvpair id="lone-ip" name="ip" value="204.109.13.7"/></instance_attributes>
+    </primitive>
+  </resources>
+  <constraints><rsc_location id="lone-place" rsc="vip-204.109.13.7" node="load03" score="100"/></constraints>
+</configuration>
+`
+
+// scenes are what is done to get to a state, one command after the other. Pacemaker's own scheduler, in crm_simulate, says what follows.
+var scenes = map[string][]string{
+	"bare":        {noPlaces, "cibadmin --delete-all --force --xpath //group", up},
+	"running":     {up},
+	"failed":      {up, simulate + "--op-inject cluster-webapp_monitor_5000@load01=1"},
+	"blocked":     {"crm_attribute --name stonith-enabled --update false", up, simulate + "--op-fail cluster-webapp_stop_0@load01=1 --op-inject cluster-webapp_monitor_5000@load01=1"},
+	"no-address":  {up, simulate + "--op-inject vip-204.109.13.7_monitor_10000@load01=1 --op-fail vip-204.109.13.7_start_0@load01=1"},
+	"disabled":    {up, "crm_resource --resource group-webapp --meta --set-parameter target-role --parameter-value Stopped", simulate},
+	"unmanaged":   {up, "crm_resource --resource group-webapp --meta --set-parameter is-managed --parameter-value false", simulate},
+	"maintenance": {up, "crm_attribute --name maintenance-mode --update true", simulate},
+	"standby":     {up, "crm_standby --node load01 --update on", simulate},
+	"dead":        {up, simulate + "--node-fail load01"},
+	"unclean":     {up, "crm_simulate --xml-file cib.xml --save-output cib.xml --node-fail load01"},
+	"twice":       {up, "crm_simulate --xml-file cib.xml --save-output cib.xml --op-inject cluster-webapp_monitor_5000@load02=0"},
+	"no-quorum":   {up, "sed -i s/have-quorum=.1./have-quorum=\"0\"/ cib.xml", simulate},
+	"no-device":   {noDevice, up},
+	"no-fencing":  {noDevice, "crm_attribute --name stonith-enabled --update false", up},
+	"moved":       {up, "crm_resource --move --resource group-webapp --node load03", simulate},
+	"banned":      {up, "crm_resource --ban --resource group-webapp --node load01", simulate},
+	"orphaned":    {up, noPlaces, "cibadmin --delete --xpath //group[@id='group-webapp']"},
+	"apart":       {"cibadmin --delete --xpath //group[@id='group-webapp']/primitive[@id='vip-204.109.13.7']", "cibadmin --modify --allow-create --xml-file lone.xml", up},
+}
+
+func run(t *testing.T, dir, line string) string {
+	t.Helper()
+	words := strings.Fields(line)
+	cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CIB_file="+filepath.Join(dir, "cib.xml"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return string(out)
+}
+
+// when are the times in what crm_mon says, which are those of the recording.
+var when = regexp.MustCompile(`(last-rc-change)="[^"]*"`)
+
+func TestTheRecordingsAreWhatPacemakersToolsSay(t *testing.T) {
+	cfg, err := config.Load("testdata/lb.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, err := pacemaker.Groups(cfg.Clusters, nil, pacemaker.Place{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := pacemaker.XML(groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, commands := range scenes {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, text := range map[string]string{"cib.xml": machines, "ours.xml": string(ours), "lone.xml": lone} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run(t, dir, "cibadmin --modify --allow-create --xml-file ours.xml")
+			for _, c := range commands {
+				run(t, dir, c)
+			}
+			said := run(t, dir, "crm_mon "+strings.Join(StatusArguments(), " "))
+			golden(t, name+".status.xml", when.ReplaceAllString(said, `$1="2026-03-01 03:00:00Z"`))
+			if slices.Contains([]string{"bare", "running", "moved", "banned", "apart"}, name) {
+				golden(t, name+".cib.xml", run(t, dir, "cibadmin "+strings.Join(ConfigurationArguments(), " ")))
+			}
+		})
+	}
+}
+
+// TestTheRecordingOfAToolThatIsAlone wants a machine where Pacemaker is installed and does not run.
+func TestTheRecordingOfAToolThatIsAlone(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "crm_mon", StatusArguments()...).Output()
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != NotConnected {
+		t.Errorf("crm_mon: %v, want exit status %d", err, NotConnected)
+	}
+	golden(t, "silent.status.xml", string(out))
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	file = filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-recorded +said now):\n%s", file, diff)
+	}
+}
