@@ -169,7 +169,7 @@ func configFlag() cli.Flag {
 }
 
 func (p process) console() ctl.Console {
-	return ctl.Console{In: p.in, Out: p.out, Err: p.err, Plain: p.width == nil, Getenv: p.getenv, Load: load, Checks: check.Validate}
+	return ctl.Console{In: p.in, Out: p.out, Err: p.err, Plain: p.width == nil, Getenv: p.getenv, Load: load, OpenTable: openTable, Checks: check.Validate}
 }
 
 // getenv returns the value of a variable of the environment.

@@ -51,8 +51,8 @@ func TestReadme(t *testing.T) {
 // said is a command of lb in a document: in a line of a console, in backquotes, or in a comment of the example.
 var said = regexp.MustCompile("(?m)(?:^\\$ |`|^# +)lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
 
-// TestDocumentsNameCommandsThatThereAre holds every command and option that a document names against the command table. The README leads to
-// every document.
+// TestDocumentsNameCommandsThatThereAre holds every command and option that a document, or the advice of pacemaker status, names against the command
+// table. The README leads to every document.
 func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 	files, err := filepath.Glob("docs/*.md")
 	if err != nil {
@@ -68,7 +68,11 @@ func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 		}
 	}
 	found := 0
-	for _, file := range append(files, "README.md", "config/lb.toml") {
+	advice, err := filepath.Glob("ocf/agree/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(append(files, advice...), "README.md", "config/lb.toml") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +91,7 @@ func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 
 // unknownWord gives the first word that is neither a command where one has to be, nor an option of the command; "" when all are.
 func unknownWord(app *cli.App, words []string) string {
-	commands, flags := app.Commands, app.Flags
+	commands, flags, takesWords := app.Commands, app.Flags, false
 	for _, w := range words {
 		if w == "…" || w == "|" {
 			return "" // any command below, or another program
@@ -102,9 +106,14 @@ func unknownWord(app *cli.App, words []string) string {
 		}
 		w, _, _ = strings.Cut(w, "|")
 		at := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(w) })
-		if at < 0 {
+		switch {
+		case at < 0 && takesWords:
+			commands = nil
+			continue
+		case at < 0:
 			return w
 		}
+		takesWords = commands[at].ArgsUsage != ""
 		flags = append(slices.Clone(flags), commands[at].Flags...)
 		commands = commands[at].Subcommands
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/netx/ipvs"
 )
 
 // Console is what the commands read and write.
@@ -17,8 +18,10 @@ type Console struct {
 	Err    io.Writer
 	Plain  bool // Out is no terminal
 	Getenv func(string) string
-	Load   Load                  // of check-config
-	Checks config.CheckValidator // of import
+	Load   Load // of check-config
+	// OpenTable opens the kernel's load-balancing table, for pacemaker status.
+	OpenTable func() (ipvs.Table, error)
+	Checks    config.CheckValidator // of import
 
 	// Litmusctl: this is called by litmus_paper's name. An empty reason that is given is then taken, as scripts do that.
 	Litmusctl bool

@@ -1,6 +1,6 @@
 // Package ctl is the operator's tool: it shows and forces the health of services on an app node, shows, starts, stops and drains on a load
-// balancer and tells what happened there, over the daemons' sockets or TCP; and it checks and imports configurations, and
-// writes Pacemaker's.
+// balancer and tells what happened there, over the daemons' sockets or TCP; it checks and imports configurations; and it
+// writes Pacemaker's, and tells whether Pacemaker, lb balance and the kernel agree.
 package ctl
 
 import (

@@ -26,7 +26,10 @@ Examples:
   lb ctl pacemaker | crm configure load update -
   lb ctl pacemaker webapp | crm configure load update -
   lb ctl pacemaker --as pcs | sh
-  lb ctl pacemaker --as xml | cibadmin --modify --allow-create --xml-pipe`,
+  lb ctl pacemaker --as xml | cibadmin --modify --allow-create --xml-pipe
+  lb ctl pacemaker status`,
+		HideHelpCommand: true,
+		Subcommands:     []*cli.Command{con.pacemakerStatus()},
 		Action: func(c *cli.Context) error {
 			cfg, err := con.Load(c.String("config"))
 			if err != nil {

@@ -1,0 +1,148 @@
+package ctl
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/mark"
+	"github.com/braintree/lb/netx/program"
+	"github.com/braintree/lb/ocf/agree"
+	"github.com/braintree/lb/ocf/crm"
+)
+
+// quarrel is a report with something of each kind.
+func quarrel() agree.Report {
+	return agree.Report{
+		Machine:  "load01",
+		Machines: []agree.Machine{{Name: "load01", State: "online"}, {Name: "load02", State: "standby"}},
+		Findings: []agree.Finding{{Level: agree.Note, Code: "machine-standby", Says: "load02 is in standby", Do: "put it online"}},
+		Clusters: []agree.Cluster{
+			{Name: "mail", Pacemaker: agree.Where{State: "nowhere", Machines: []string{}}, Daemon: "stopped", Addresses: []agree.VIP{{Address: "192.0.2.2"}}},
+			{
+				Name: "webapp", Mark: 7, Pacemaker: agree.Where{State: "here", Machines: []string{"load01"}}, Daemon: "running",
+				Kernel:    agree.Forwarding{Service: true, Nodes: 3, Weighted: 0},
+				Addresses: []agree.VIP{{Address: "192.0.2.1", Interfaces: []string{"eth0"}}, {Address: "192.0.2.3", Interfaces: []string{"eth0", "eth1"}}},
+				Findings:  []agree.Finding{{Level: agree.Trouble, Code: "no-weights", Says: "no client is <served>", Do: "look why"}},
+			},
+		},
+	}
+}
+
+func TestPacemakerStatusPrintsWhoSaysWhatAndWhatToDo(t *testing.T) {
+	const want = `this machine: load01
+Pacemaker's:  load01 online, load02 standby
+CLUSTER  PACEMAKER  LB BALANCE HERE  KERNEL HERE                       ADDRESSES HERE
+mail     nowhere    stopped          nothing                           none
+webapp   load01     running          mark 7, 0 of 3 nodes with weight  192.0.2.1 on eth0; 192.0.2.3 on eth0, eth1
+note: load02 is in standby
+  → put it online
+trouble: webapp: no client is <served>
+  → look why
+1 trouble
+`
+	var out bytes.Buffer
+	if err := printReport(&out, quarrel(), false); !errors.Is(err, ErrDisagree) {
+		t.Errorf("%v", err)
+	}
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	calm := quarrel()
+	calm.Agree, calm.Clusters = true, calm.Clusters[:1]
+	out.Reset()
+	if err := printReport(&out, calm, false); err != nil || !strings.HasSuffix(out.String(), "  → put it online\nall agree\n") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}
+
+// TestThePageShowsWhatPacemakerStatusPrints compares docs/pacemaker.md with what is printed on load01 in a recorded state of Pacemaker, with load03 in
+// standby and lb balance dead.
+func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
+	const recordings = "../ocf/crm/testdata/"
+	cfg, err := config.Load(recordings+"lb.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := os.ReadFile(recordings + "running.status.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, err := os.ReadFile(recordings + "running.cib.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := agree.Views{Machine: "load01", Config: agree.Config{Path: DefaultConfig, Clusters: cfg.Clusters}}
+	if v.Pacemaker.Status, err = crm.ParseStatus(status); err != nil {
+		t.Fatal(err)
+	}
+	if v.Pacemaker.Told, err = crm.ParseConfiguration(told); err != nil {
+		t.Fatal(err)
+	}
+	v.Pacemaker.Status.Machines[2].Standby = true
+	v.Daemon.Trouble = (&client.UnreachableError{Daemon: client.Balancer(), Address: DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
+	v.Kernel = agree.Kernel{
+		Services:  []ipvs.Service{{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}, {Weight: 0}}}},
+		Rules:     []mark.Rule{{Address: cfg.Clusters[1].VIPs[0].Address, Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7}},
+		Addresses: []agree.Address{{Interface: "eth10", Address: cfg.Clusters[1].VIPs[0].Address}},
+	}
+	var out bytes.Buffer
+	if err := printReport(&out, agree.Compare(v, nil), false); !errors.Is(err, ErrDisagree) {
+		t.Errorf("%v", err)
+	}
+	_, shown, _ := strings.Cut(labtest.ReadmeBlock(t, "../docs/pacemaker.md", "status"), "\n")
+	if diff := cmp.Diff(out.String(), shown); diff != "" {
+		t.Errorf("docs/pacemaker.md (-want +got):\n%s", diff)
+	}
+}
+
+func TestPacemakerStatusAsJSONHasAll(t *testing.T) {
+	var out bytes.Buffer
+	if err := printReport(&out, quarrel(), true); !errors.Is(err, ErrDisagree) {
+		t.Errorf("%v", err)
+	}
+	var back agree.Report
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(quarrel(), back); diff != "" || !strings.Contains(out.String(), "<served>") {
+		t.Errorf("(-want +got):\n%s\n%s", diff, &out)
+	}
+}
+
+func TestWhyAToolIsSilent(t *testing.T) {
+	refused := &crm.Refusal{Code: 5, Text: "Permission denied"}
+	tests := map[string]struct {
+		said program.Outcome
+		err  error
+		code string
+		says string
+	}{
+		"not installed": {program.Outcome{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"), "pacemaker-not-installed", "there is no crm_mon in PATH"},
+		"it hangs":      {program.Outcome{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "no answer within 10s"},
+		"not running":   {program.Outcome{Err: errors.New("exit status 102")}, &crm.Refusal{Code: crm.NotConnected, Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
+		"refused":       {program.Outcome{Err: errors.New("exit status 5")}, refused, "pacemaker-silent", "crm_mon tells nothing: Permission denied"},
+		"rubbish":       {program.Outcome{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent", "crm_mon tells nothing: EOF; it says Segmentation fault core dumped"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := silence("crm_mon", tt.said, tt.err)
+			if f.Level != agree.Trouble || f.Code != tt.code || !strings.Contains(f.Says, tt.says) || f.Do == "" {
+				t.Errorf("%+v", f)
+			}
+		})
+	}
+}

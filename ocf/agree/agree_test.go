@@ -1,0 +1,336 @@
+package agree
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/mark"
+	"github.com/braintree/lb/ocf/crm"
+)
+
+const recordings = "../crm/testdata"
+
+// pacemaker is what Pacemaker's tools said in a recorded state.
+func pacemaker(t testing.TB, state, told string) Pacemaker {
+	t.Helper()
+	read := func(file string) []byte {
+		text, err := os.ReadFile(filepath.Join(recordings, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	status, err := crm.ParseStatus(read(state + ".status.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	configuration, err := crm.ParseConfiguration(read(told + ".cib.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Pacemaker{Status: status, Told: configuration}
+}
+
+func state(name string, mark uint32, running bool) balancer.ClusterStatus {
+	return balancer.ClusterStatus{Name: name, Mark: mark, Running: running}
+}
+
+// service is one with destinations of these weights.
+func service(m ipvs.Mark, weights ...ipvs.Weight) ipvs.Service {
+	s := ipvs.Service{Key: ipvs.Key{Mark: m, Family: ipvs.IPv4}}
+	for _, w := range weights {
+		s.Destinations = append(s.Destinations, ipvs.Destination{Weight: w})
+	}
+	return s
+}
+
+// good is load01 on a good day: it runs webapp, and load02 runs mail.
+func good(t testing.TB) Views {
+	t.Helper()
+	cfg, err := config.Load(filepath.Join(recordings, "lb.toml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Views{
+		Machine:   "load01",
+		Config:    Config{Path: "lb.toml", Clusters: cfg.Clusters, Marks: map[string]uint32{"mail": 8, "webapp": 7}},
+		Pacemaker: pacemaker(t, "running", "running"),
+		Daemon:    Daemon{Status: balancer.Status{Clusters: []balancer.ClusterStatus{state("mail", 8, false), state("webapp", 7, true)}}},
+		Kernel: Kernel{
+			Services: []ipvs.Service{service(7, 100, 0)},
+			Rules: []mark.Rule{
+				{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7},
+				{Address: netip.MustParseAddr("204.109.13.8"), Protocol: "tcp", Port: 25, Mark: 8},
+			},
+			Addresses: []Address{{"lo", netip.MustParseAddr("127.0.0.1")}, {"eth10", netip.MustParseAddr("204.109.13.7")}},
+		},
+	}
+}
+
+// seen has the views of load01 in a recorded state, with its clusters gone from lb balance and the kernel where Pacemaker has none here.
+func seen(t testing.TB, v *Views, recorded string) {
+	t.Helper()
+	told := recorded
+	if _, err := os.Stat(filepath.Join(recordings, recorded+".cib.xml")); err != nil {
+		told = "running"
+	}
+	v.Pacemaker = pacemaker(t, recorded, told)
+}
+
+// gone has nothing run on this machine.
+func gone(v *Views) {
+	v.Daemon.Status.Clusters[1].Running = false
+	v.Kernel.Services, v.Kernel.Addresses = nil, nil
+}
+
+func edit(v *Views, id string, do func(*crm.Resource)) {
+	for i := range v.Pacemaker.Status.Resources {
+		if v.Pacemaker.Status.Resources[i].ID == id {
+			do(&v.Pacemaker.Status.Resources[i])
+		}
+	}
+}
+
+// row is a state of affairs and what is found in it, as "[CLUSTER ]CODE", with a ! behind what is trouble.
+type row struct {
+	change func(t *testing.T, v *Views)
+	want   string
+}
+
+// alone are the rows in which Pacemaker's state is one that its tools were recorded in.
+func recordedRows() map[string]row {
+	rows := map[string]row{}
+	for recorded, r := range map[string]struct {
+		here bool
+		want string
+	}{
+		"running":     {true, ""},
+		"failed":      {false, "webapp failure-kept"},
+		"blocked":     {true, "no-fencing, webapp blocked!, webapp failure-kept"},
+		"no-address":  {true, "webapp failed!, webapp failure-kept"},
+		"disabled":    {false, "webapp disabled"},
+		"unmanaged":   {true, "webapp unmanaged"},
+		"maintenance": {true, "maintenance-mode"},
+		"standby":     {false, "machine-standby"},
+		"dead":        {false, "machine-offline"},
+		"unclean":     {true, "machine-unclean!"},
+		"no-quorum":   {false, "mail nowhere!, no-quorum!, webapp nowhere!"},
+		"no-device":   {false, "mail nowhere!, no-fence-device!, webapp nowhere!"},
+		"no-fencing":  {true, "no-fencing"},
+		"moved":       {false, "webapp ordered"},
+		"banned":      {false, "webapp ordered"},
+		"twice":       {true, "webapp twice!"},
+		"apart":       {true, "webapp address-apart!, webapp address-astray!"},
+		"orphaned":    {true, "webapp orphaned!"},
+		"bare":        {true, "mail not-in-pacemaker!, webapp daemon-runs!, webapp not-in-pacemaker!"},
+	} {
+		rows["recorded: "+recorded] = row{func(t *testing.T, v *Views) {
+			seen(t, v, recorded)
+			if !r.here {
+				gone(v)
+			}
+			if vip, _ := v.Pacemaker.Status.Resource("vip-204.109.13.7"); len(vip.On) == 0 {
+				v.Kernel.Addresses = nil
+			}
+		}, r.want}
+	}
+	return rows
+}
+
+// editedRows are those that no recording has.
+func editedRows() map[string]row {
+	return map[string]row{
+		"lb balance does not run it, nor the kernel":  {func(_ *testing.T, v *Views) { gone(v) }, "webapp address-missing!, webapp daemon-does-not-run!"},
+		"lb balance does not run it, the kernel does": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].Running = false }, "webapp daemon-does-not-run!"},
+		"the kernel has no service":                   {func(_ *testing.T, v *Views) { v.Kernel.Services = nil }, "webapp kernel-empty!"},
+		"the kernel has no weights":                   {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7, 0, 0) }, "webapp no-weights!"},
+		"the kernel has no nodes":                     {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7) }, "webapp no-weights!"},
+		"the kernel has another's service":            {func(_ *testing.T, v *Views) { v.Kernel.Services = append(v.Kernel.Services, service(99, 0)) }, ""},
+		"the kernel refuses":                          {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].LastError = "no memory" }, "webapp kernel-refuses!"},
+		"packets get no mark":                         {func(_ *testing.T, v *Views) { v.Kernel.Rules = v.Kernel.Rules[1:] }, "webapp unmarked!"},
+		"packets get another mark":                    {func(_ *testing.T, v *Views) { v.Kernel.Rules[0].Mark = 9 }, "webapp unmarked!"},
+		"lb balance is dead, the kernel forwards": {func(_ *testing.T, v *Views) { v.Daemon = Daemon{Trouble: "start it"} },
+			"daemon-silent!, webapp unfollowed!"},
+		"lb balance is dead, the kernel has weights no more": {func(_ *testing.T, v *Views) {
+			v.Daemon, v.Kernel.Services[0] = Daemon{Trouble: "start it"}, service(7, 0)
+		}, "daemon-silent!, webapp no-weights!, webapp unfollowed!"},
+		"lb balance is dead, the kernel has nothing": {func(_ *testing.T, v *Views) { v.Daemon, v.Kernel.Services = Daemon{Trouble: "start it"}, nil },
+			"daemon-silent!, webapp not-running!"},
+		"lb balance is dead, its cluster elsewhere": {func(t *testing.T, v *Views) { seen(t, v, "failed"); gone(v); v.Daemon = Daemon{Trouble: "start it"} },
+			"daemon-silent!, webapp failure-kept"},
+		"lb balance runs what Pacemaker has elsewhere": {func(_ *testing.T, v *Views) {
+			v.Daemon.Status.Clusters[0].Running = true
+			v.Kernel.Services = append(v.Kernel.Services, service(8, 100))
+		}, "mail daemon-runs!"},
+		"the kernel forwards what Pacemaker has elsewhere": {func(_ *testing.T, v *Views) { v.Kernel.Services = append(v.Kernel.Services, service(8, 100)) }, "mail left-over!"},
+		"lb balance has no such cluster": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters = v.Daemon.Status.Clusters[:1] },
+			"webapp daemon-does-not-run!, webapp not-in-daemon!"},
+		"nobody but Pacemaker has it": {func(_ *testing.T, v *Views) {
+			v.Daemon.Status.Clusters, v.Config.Clusters = v.Daemon.Status.Clusters[1:], v.Config.Clusters[1:]
+			delete(v.Config.Marks, "mail")
+		}, "mail not-in-config!"},
+		"nobody but lb balance has it": {func(t *testing.T, v *Views) {
+			v.Daemon.Status.Clusters = append(v.Daemon.Status.Clusters, state("old", 9, false))
+		}, "old not-in-config!"},
+		"nobody but lb.toml has it": {func(t *testing.T, v *Views) {
+			v.Config.Clusters, v.Config.Marks["new"] = append(v.Config.Clusters, config.Cluster{Name: "new", Mark: 9}), 9
+		}, "new not-in-daemon!, new not-in-pacemaker!"},
+		"lb balance runs it by itself": {func(t *testing.T, v *Views) {
+			v.Config.Clusters, v.Config.Marks["new"] = append(v.Config.Clusters, config.Cluster{Name: "new", Mark: 9, Autostart: true}), 9
+			v.Daemon.Status.Clusters = append(v.Daemon.Status.Clusters, state("new", 9, true))
+			v.Kernel.Services = append(v.Kernel.Services, service(9, 1))
+		}, "new not-in-pacemaker"},
+		"lb.toml is broken": {func(_ *testing.T, v *Views) { v.Config.Broken, v.Config.Clusters = "it has 2 mistakes", nil }, "config-broken!"},
+		"lb.toml is gone":   {func(_ *testing.T, v *Views) { v.Config = Config{Path: "lb.toml", Broken: "no such file"} }, "config-broken!"},
+
+		"the address is not on the interface": {func(_ *testing.T, v *Views) { v.Kernel.Addresses = nil }, "webapp address-missing!"},
+		"the address is on a tunnel alone":    {func(_ *testing.T, v *Views) { v.Kernel.Addresses[1].Interface = "tunl0" }, "webapp address-missing!"},
+		"the address is on another interface": {func(_ *testing.T, v *Views) { v.Kernel.Addresses[1].Interface = "eth0" }, "webapp address-misplaced!"},
+		"another machine's address is here": {func(_ *testing.T, v *Views) {
+			v.Kernel.Addresses = append(v.Kernel.Addresses, Address{"eth1", netip.MustParseAddr("204.109.13.8")})
+		}, "mail address-astray!"},
+		"the address is nowhere":          {func(_ *testing.T, v *Views) { edit(v, "vip-204.109.13.8", func(r *crm.Resource) { r.On = nil }) }, "mail address-apart!"},
+		"the address is not in Pacemaker": {func(_ *testing.T, v *Views) { delete(v.Pacemaker.Told.Params, "vip-204.109.13.8") }, "mail address-not-in-pacemaker!"},
+
+		"Pacemaker is just starting it": {func(_ *testing.T, v *Views) {
+			gone(v)
+			edit(v, "cluster-webapp", func(r *crm.Resource) { r.On, r.Role, r.Pending = nil, "Stopped", "Starting" })
+			edit(v, "vip-204.109.13.7", func(r *crm.Resource) { r.On, r.Role = nil, "Stopped" })
+		}, "webapp changing"},
+		"Pacemaker is just moving the address": {func(_ *testing.T, v *Views) {
+			edit(v, "vip-204.109.13.7", func(r *crm.Resource) { r.On, r.Pending = nil, "Starting" })
+		}, "webapp changing"},
+		"Pacemaker does not run": {func(_ *testing.T, v *Views) {
+			v.Pacemaker = Pacemaker{Trouble: &Finding{Level: Trouble, Code: "pacemaker-not-running"}}
+		}, "pacemaker-not-running!"},
+		"Pacemaker does not run, and the kernel has a rest": {func(_ *testing.T, v *Views) {
+			v.Pacemaker, v.Daemon.Status.Clusters[1].Running = Pacemaker{Trouble: &Finding{Level: Trouble, Code: "pacemaker-not-running"}}, false
+		}, "pacemaker-not-running!, webapp left-over!"},
+		"nobody is elected":             {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Coordinator = "" }, "no-coordinator!"},
+		"all is to be stopped":          {func(_ *testing.T, v *Views) { v.Pacemaker.Status.StopAll = true }, "stop-all"},
+		"a machine is in maintenance":   {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Maintenance = true }, "machine-maintenance"},
+		"a machine joins":               {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Pending = true }, "machine-joining"},
+		"Pacemaker has no such machine": {func(_ *testing.T, v *Views) { v.Machine = "app01"; gone(v) }, "stranger!"},
+	}
+}
+
+// found writes a report as a row has it.
+func found(r Report) string {
+	var all []string
+	add := func(prefix string, findings []Finding) {
+		for _, f := range findings {
+			mark := map[Level]string{Trouble: "!", Note: ""}[f.Level]
+			all = append(all, prefix+f.Code+mark)
+		}
+	}
+	add("", r.Findings)
+	for _, c := range r.Clusters {
+		add(c.Name+" ", c.Findings)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+func allRows() map[string]row {
+	rows := recordedRows()
+	for name, r := range editedRows() {
+		rows[name] = r
+	}
+	return rows
+}
+
+func TestCompare(t *testing.T) {
+	for name, tt := range allRows() {
+		t.Run(name, func(t *testing.T) {
+			v := good(t)
+			tt.change(t, &v)
+			r := Compare(v, nil)
+			if diff := cmp.Diff(tt.want, found(r)); diff != "" {
+				t.Errorf("(-want +got):\n%s%+v", diff, r)
+			}
+			if want := !strings.Contains(tt.want, "!"); r.Agree != want {
+				t.Errorf("agree is %v, want %v", r.Agree, want)
+			}
+		})
+	}
+}
+
+// code is the second word of a finding in the source.
+var code = regexp.MustCompile(`Finding\{\{?(?:Trouble|Note), "([a-z-]+)"`)
+
+func TestEveryFindingHasARow(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wanted string
+	for _, r := range allRows() {
+		wanted += ", " + strings.ReplaceAll(r.want, "!", "") + ","
+	}
+	n := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range code.FindAllStringSubmatch(string(text), -1) {
+			if n++; !strings.Contains(wanted, " "+m[1]+",") {
+				t.Errorf("%s: no row finds %s", file, m[1])
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d findings were found in the source", n)
+	}
+}
+
+// TestAFindingSaysWhatToDo holds for each row that its words are whole.
+func TestAFindingSaysWhatToDo(t *testing.T) {
+	for name, tt := range allRows() {
+		v := good(t)
+		tt.change(t, &v)
+		r := Compare(v, nil)
+		findings := slices.Clone(r.Findings)
+		for _, c := range r.Clusters {
+			findings = append(findings, c.Findings...)
+		}
+		for _, f := range findings {
+			if f.Code == "pacemaker-not-running" {
+				continue // the rows' own
+			}
+			if text := f.Says + " " + f.Do; f.Says == "" || f.Do == "" || strings.Contains(text, "%!") || strings.Contains(text, "  ") || strings.Contains(text, "``") {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+	}
+}
+
+func TestCompareTakesTheClustersThatAreAskedFor(t *testing.T) {
+	v := good(t)
+	v.Kernel.Services = append(v.Kernel.Services, service(8, 100))
+	if r := Compare(v, []string{"webapp"}); !r.Agree || len(r.Clusters) != 1 || r.Clusters[0].Name != "webapp" {
+		t.Errorf("%+v", r)
+	}
+	if r := Compare(v, []string{"mail"}); r.Agree || len(r.Clusters) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhereARunsResourceOfAnotherName(t *testing.T) {
+	v := good(t)
+	edit(&v, "cluster-webapp", func(r *crm.Resource) { r.ID = "bb_web" })
+	v.Pacemaker.Told.Params["bb_web"] = map[string]string{"cluster": "webapp"}
+	if r := Compare(v, nil); !r.Agree || len(r.Clusters) != 2 || r.Clusters[1].Pacemaker.Resource != "bb_web" {
+		t.Errorf("%+v", r)
+	}
+}
