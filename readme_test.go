@@ -48,8 +48,8 @@ func TestReadme(t *testing.T) {
 	testscript.Run(t, params)
 }
 
-// said is a command of lb in a document: in a line of a console, in backquotes, or in a comment of the example.
-var said = regexp.MustCompile("(?m)(?:^\\$ |`|^# +)lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
+// said is a command of lb in a document: in a line of a console, also behind another command, in backquotes, or in a comment of the example.
+var said = regexp.MustCompile("(?m)(?:^\\$ |`|^# +|&& |\\$b )lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
 
 // TestDocumentsNameCommandsThatThereAre holds every command and option that a document, or the advice of pacemaker status, names against the command
 // table. The README leads to every document.
@@ -93,8 +93,8 @@ func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 func unknownWord(app *cli.App, words []string) string {
 	commands, flags, takesWords := app.Commands, app.Flags, false
 	for _, w := range words {
-		if w == "…" || w == "|" {
-			return "" // any command below, or another program
+		if slices.Contains([]string{"…", "|", "&&", "#"}, w) {
+			return "" // any command below, or another program, or a comment
 		}
 		name, isOption := strings.CutPrefix(strings.TrimPrefix(w, "-"), "-")
 		isOption = isOption || strings.HasPrefix(w, "-")
