@@ -111,19 +111,31 @@ func Name(d ipvs.Destination) string {
 // without a wanted service goes. Services and nodes that exist are edited in place, never taken out and put back. Within a mark
 // what adds weight comes before what takes it away, and services go last of all, so that no step leaves less than before or after.
 func Make(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
-	have := map[ipvs.Key]ipvs.Service{}
-	for _, s := range actual {
-		have[s.Key] = s
+	have := make(map[ipvs.Key]int, len(actual)) // where it is
+	for i := range actual {
+		have[actual[i].Key] = i
 	}
-	want := map[ipvs.Key]bool{}
-	var p Plan
-	for _, s := range sorted(wanted) {
-		if !owned[s.Mark] || want[s.Key] {
+	want := make(map[ipvs.Key]bool, len(wanted))
+	var changed []pair
+	room, none := 0, &ipvs.Service{} // for the operations of what changed: they are big, and growing a list of them takes longer than making them
+	wanted = sorted(wanted)
+	for i := range wanted {
+		p := pair{want: &wanted[i], have: none}
+		if !owned[p.want.Mark] || want[p.want.Key] {
 			continue
 		}
-		want[s.Key] = true
-		old, exists := have[s.Key]
-		p = appendServiceOps(p, s, old, exists)
+		want[p.want.Key] = true
+		if at, exists := have[p.want.Key]; exists {
+			p.have, p.exists = &actual[at], true
+		}
+		if !p.same() {
+			changed = append(changed, p)
+			room += 1 + max(len(p.want.Destinations), len(p.have.Destinations))
+		}
+	}
+	p := make(Plan, 0, room)
+	for _, c := range changed {
+		p = c.appendOps(p)
 	}
 	for _, s := range sorted(actual) {
 		if owned[s.Mark] && !want[s.Key] {
@@ -133,39 +145,44 @@ func Make(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
 	return p
 }
 
-// appendServiceOps lists what turns one service into another: first what gains, so that there is always somebody to take the traffic, then
+// pair is a wanted service beside what the table has of it.
+type pair struct {
+	want, have *ipvs.Service
+	exists     bool // else have is empty
+}
+
+// same tells whether nothing is to be done, as nearly always, without sorting copies.
+func (p pair) same() bool {
+	return p.exists && sameService(p.want, p.have) && sameList(p.want.Destinations, p.have.Destinations)
+}
+
+// appendOps lists what turns one service into another: first what gains, so that there is always somebody to take the traffic, then
 // what loses, then what goes.
-func appendServiceOps(p Plan, want, have ipvs.Service, exists bool) Plan {
-	if !exists || !sameService(want, have) {
-		p = append(p, Op{Kind: PutService, Key: want.Key, Service: bare(want), OldService: bare(have), Edit: exists})
+func (p pair) appendOps(ops Plan) Plan {
+	key := p.want.Key
+	if !p.exists || !sameService(p.want, p.have) {
+		ops = append(ops, Op{Kind: PutService, Key: key, Service: bare(*p.want), OldService: bare(*p.have), Edit: p.exists})
 	}
-	same := func(a, b ipvs.Destination) bool { return id(a) == id(b) && sameDestination(a, b) }
-	if slices.EqualFunc(want.Destinations, have.Destinations, same) {
-		return p // nearly always, and without sorting copies
-	}
-	wanted, present := byAddress(want.Destinations), byAddress(have.Destinations)
-	if slices.EqualFunc(wanted, present, same) {
-		return p
-	}
+	wanted, present := byAddress(p.want.Destinations), byAddress(p.have.Destinations)
 	for _, losing := range []bool{false, true} {
-		for _, d := range wanted {
-			var was ipvs.Destination
-			at, edit := slices.BinarySearchFunc(present, d, compareAddresses)
+		for i := range wanted {
+			d, was := &wanted[i], &ipvs.Destination{}
+			at, edit := slices.BinarySearchFunc(present, *d, compareAddresses)
 			if edit {
-				was = present[at]
+				was = &present[at]
 			}
 			if loses := edit && d.Weight < was.Weight; loses != losing || edit && sameDestination(d, was) {
 				continue
 			}
-			p = append(p, Op{Kind: PutDestination, Key: want.Key, Destination: plain(d), Old: plain(was), Edit: edit})
+			ops = append(ops, Op{Kind: PutDestination, Key: key, Destination: plain(*d), Old: plain(*was), Edit: edit})
 		}
 	}
 	for _, d := range present {
 		if _, stays := slices.BinarySearchFunc(wanted, d, compareAddresses); !stays {
-			p = append(p, Op{Kind: DeleteDestination, Key: want.Key, Destination: plain(d)})
+			ops = append(ops, Op{Kind: DeleteDestination, Key: key, Destination: plain(d)})
 		}
 	}
-	return p
+	return ops
 }
 
 // Drain says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
@@ -195,24 +212,48 @@ func bare(s ipvs.Service) ipvs.Service {
 	return s
 }
 
-func sameService(a, b ipvs.Service) bool {
+func sameService(a, b *ipvs.Service) bool {
 	return a.Scheduler == b.Scheduler && a.Flags == b.Flags && a.Timeout == b.Timeout && a.Prefix == b.Prefix
 }
 
-func sameDestination(a, b ipvs.Destination) bool {
+func sameList(a, b []ipvs.Destination) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a, b := &a[i], &b[i]; a.Address.Unmap() != b.Address.Unmap() || a.Port != b.Port || !sameDestination(a, b) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameDestination(a, b *ipvs.Destination) bool {
 	return a.Forwarding == b.Forwarding && a.Weight == b.Weight && a.Upper == b.Upper && a.Lower == b.Lower && a.Encap == b.Encap
 }
 
+// sorted gives the services by mark and family.
 func sorted(services []ipvs.Service) []ipvs.Service {
-	services = slices.Clone(services)
-	slices.SortStableFunc(services, func(a, b ipvs.Service) int {
+	order := func(a, b ipvs.Service) int {
 		return cmp.Or(cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Family, b.Family))
-	})
+	}
+	if slices.IsSortedFunc(services, order) {
+		return services // as a table's are
+	}
+	services = slices.Clone(services)
+	slices.SortStableFunc(services, order)
 	return services
 }
 
-// byAddress sorts a copy. Of several with one address the first counts.
+// byAddress gives the destinations by address. Of several with one address the first counts.
 func byAddress(destinations []ipvs.Destination) []ipvs.Destination {
+	ascends := true
+	for i := 1; i < len(destinations) && ascends; i++ {
+		ascends = compareAddresses(destinations[i-1], destinations[i]) < 0
+	}
+	if ascends {
+		return destinations // as a table's are
+	}
 	destinations = slices.Clone(destinations)
 	slices.SortStableFunc(destinations, compareAddresses)
 	return slices.CompactFunc(destinations, func(a, b ipvs.Destination) bool { return id(a) == id(b) })
