@@ -1,10 +1,13 @@
 package ipvs
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // attributes are the body of a generic netlink message to IPVS (linux/netlink.h, linux/genetlink.h), written piece behind piece into a buffer
 // that is used again. A library's encoder, with its closures and allocations, takes several times as long as the kernel
-// needs for the change itself, and a cycle may have thousands.
+// needs for the change itself, and a cycle may have thousands. The same holds for each and number, which read them.
 type attributes []byte
 
 // command begins a body.
@@ -56,4 +59,47 @@ func (b attributes) uint32(kind uint16, v uint32) attributes {
 // text writes a string that a zero byte ends.
 func (b attributes) text(kind uint16, s string) attributes {
 	return append(append(b.head(kind, len(s)+1), s...), 0).pad()
+}
+
+// errCut says that a message ends within an attribute.
+var errCut = errors.New("the kernel's message cannot be read: it ends within an attribute")
+
+// each hands on the attributes of a body, or of an attribute that holds others, without the bits that stand above their kind.
+func each(data []byte, f func(kind uint16, value []byte)) error {
+	const kinds = 0x3fff // NLA_TYPE_MASK
+	for len(data) > 0 {
+		if len(data) < 4 {
+			return errCut
+		}
+		size := int(binary.NativeEndian.Uint16(data))
+		if size < 4 || size > len(data) {
+			return errCut
+		}
+		f(binary.NativeEndian.Uint16(data[2:])&kinds, data[4:size])
+		data = data[min((size+3)&^3, len(data)):]
+	}
+	return nil
+}
+
+// number reads a number of 8 to 64 bits; what has another size is 0.
+func number(value []byte) uint64 {
+	switch len(value) {
+	case 1:
+		return uint64(value[0])
+	case 2:
+		return uint64(binary.NativeEndian.Uint16(value))
+	case 4:
+		return uint64(binary.NativeEndian.Uint32(value))
+	case 8:
+		return binary.NativeEndian.Uint64(value)
+	}
+	return 0
+}
+
+// bigEndian16 reads a number in network order.
+func bigEndian16(value []byte) uint16 {
+	if len(value) < 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(value)
 }

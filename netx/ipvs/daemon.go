@@ -1,14 +1,13 @@
 package ipvs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -119,19 +118,11 @@ func checkDaemon(d Daemon) error {
 func (k *Kernel) Daemons(ctx context.Context) ([]Daemon, error) {
 	var found []Daemon
 	err := k.do(ctx, func() error {
-		answers, err := k.genl.Execute(genetlink.Message{Header: genetlink.Header{Command: cmdGetDaemon, Version: genlVersion}},
-			k.family, netlink.Request|netlink.Dump)
-		if err != nil {
-			return k.explain(err, nil)
-		}
-		for _, a := range answers {
-			d, err := decodeDaemon(a.Data)
-			if err != nil {
-				return fmt.Errorf("decode: %w", err)
-			}
+		return k.explain(k.wire.list(k.family, func(b attributes) attributes { return b.command(cmdGetDaemon) }, func(data []byte) error {
+			d, err := decodeDaemon(data)
 			found = append(found, d)
-		}
-		return nil
+			return err
+		}), nil)
 	})
 	sortDaemons(found)
 	return found, listError(err)
@@ -182,30 +173,24 @@ func encodeDaemon(b attributes, d Daemon) attributes {
 }
 
 func decodeDaemon(data []byte) (Daemon, error) {
-	ad, err := netlink.NewAttributeDecoder(data)
-	if err != nil {
-		return Daemon{}, err
-	}
 	var d Daemon
-	for ad.Next() {
-		if ad.Type() != attrDaemon {
-			continue
+	var inner error
+	err := each(data, func(kind uint16, value []byte) {
+		if kind != attrDaemon {
+			return
 		}
-		ad.Nested(func(ad *netlink.AttributeDecoder) error {
-			for ad.Next() {
-				switch ad.Type() {
-				case attrDaemonState:
-					d.Role = Role(ad.Uint32())
-				case attrDaemonInterface:
-					d.Interface = ad.String()
-				case attrDaemonID:
-					d.ID = uint8(ad.Uint32())
-				}
+		inner = each(value, func(kind uint16, value []byte) {
+			switch kind {
+			case attrDaemonState:
+				d.Role = Role(number(value))
+			case attrDaemonInterface:
+				d.Interface = string(bytes.TrimRight(value, "\x00"))
+			case attrDaemonID:
+				d.ID = uint8(number(value))
 			}
-			return nil
 		})
-	}
-	return d, ad.Err()
+	})
+	return d, errors.Join(err, inner)
 }
 
 func sortDaemons(ds []Daemon) {

@@ -27,8 +27,8 @@ type Kernel struct {
 	// context. moby's handle takes answers meant for others when two goroutines use it at once, and then waits for ever.
 	turn   chan struct{}
 	moby   *moby.Handle
-	genl   *genetlink.Conn // to read by
-	wire   *wire           // to write by
+	genl   *genetlink.Conn // to find IPVS by
+	wire   *wire           // for all else
 	family uint16          // of IPVS among the generic netlink families
 	closed bool
 }

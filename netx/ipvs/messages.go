@@ -3,6 +3,7 @@ package ipvs
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	mathbits "math/bits"
@@ -97,21 +98,13 @@ func encode(b attributes, a attempt) attributes {
 }
 
 func (k *Kernel) destinations(key Key) ([]Destination, error) {
-	answers, err := k.genl.Execute(genetlink.Message{
-		Header: genetlink.Header{Command: cmdGetDest, Version: genlVersion}, Data: encodeName(nil, key),
-	}, k.family, netlink.Request|netlink.Dump)
-	if err != nil {
-		return nil, err
-	}
 	var ds []Destination
-	for _, a := range answers {
-		d, err := decodeDestination(key.Family, a.Data)
-		if err != nil {
-			return nil, fmt.Errorf("decode: %w", err)
-		}
+	err := k.wire.list(k.family, func(b attributes) attributes { return encodeName(b.command(cmdGetDest), key) }, func(data []byte) error {
+		d, err := decodeDestination(key.Family, data)
 		ds = append(ds, d)
-	}
-	return ds, nil
+		return err
+	})
+	return ds, err
 }
 
 // encodeKey names a service by its mark, within what describes the service.
@@ -196,90 +189,73 @@ func encodeDestination(b attributes, key Key, d Destination) attributes {
 
 // decodeDestination reads a destination. family is that of its service, and its own before Linux 3.18.
 func decodeDestination(family Family, data []byte) (Destination, error) {
-	ad, err := netlink.NewAttributeDecoder(data)
-	if err != nil {
-		return Destination{}, err
-	}
 	var d Destination
-	for ad.Next() {
-		if ad.Type() == attrDest {
-			ad.Nested(func(ad *netlink.AttributeDecoder) error {
-				d, err = decodeDestinationFields(family, ad)
-				return err
-			})
+	var inner error
+	err := each(data, func(kind uint16, value []byte) {
+		if kind == attrDest {
+			d, inner = decodeDestinationFields(family, value)
 		}
-	}
-	return d, ad.Err()
+	})
+	return d, errors.Join(err, inner)
 }
 
-func decodeDestinationFields(family Family, ad *netlink.AttributeDecoder) (Destination, error) {
+func decodeDestinationFields(family Family, data []byte) (Destination, error) {
 	var d Destination
+	var inner error
 	var address [16]byte
-	for ad.Next() {
-		switch ad.Type() {
+	err := each(data, func(kind uint16, value []byte) {
+		switch kind {
 		case attrDestAddress:
-			copy(address[:], ad.Bytes())
+			copy(address[:], value)
 		case attrDestPort:
-			d.Port = bigEndian16(ad.Bytes())
+			d.Port = bigEndian16(value)
 		case attrDestForwarding:
-			d.Forwarding = Forwarding(ad.Uint32() & forwardingMask)
+			d.Forwarding = Forwarding(number(value) & forwardingMask)
 		case attrDestWeight:
-			d.Weight = Weight(min(ad.Uint32(), math.MaxUint16))
+			d.Weight = Weight(min(number(value), math.MaxUint16))
 		case attrDestUpper:
-			d.Upper = ad.Uint32()
+			d.Upper = uint32(number(value))
 		case attrDestLower:
-			d.Lower = ad.Uint32()
+			d.Lower = uint32(number(value))
 		case attrDestActive:
-			d.ActiveConns = int(ad.Uint32())
+			d.ActiveConns = int(number(value))
 		case attrDestInactive:
-			d.InactiveConns = int(ad.Uint32())
+			d.InactiveConns = int(number(value))
 		case attrDestFamily:
 			family = IPv4
-			if ad.Uint16() == unix.AF_INET6 {
+			if number(value) == unix.AF_INET6 {
 				family = IPv6
 			}
 		case attrDestStats:
-			ad.Nested(func(ad *netlink.AttributeDecoder) error {
-				d.Stats = decodeStats(ad)
-				return ad.Err()
-			})
+			inner = decodeStats(&d.Stats, value)
 		case attrDestEncapType:
-			d.Encap.Type = EncapType(ad.Uint8())
+			d.Encap.Type = EncapType(number(value))
 		case attrDestEncapPort:
-			d.Encap.Port = bigEndian16(ad.Bytes())
+			d.Encap.Port = bigEndian16(value)
 		case attrDestEncapFlags:
-			d.Encap.Flags = ad.Uint16()
+			d.Encap.Flags = uint16(number(value))
 		}
-	}
+	})
 	d.Address = netip.AddrFrom16(address)
 	if family == IPv4 {
 		d.Address = netip.AddrFrom4([4]byte(address[:4]))
 	}
-	return d, ad.Err()
+	return d, errors.Join(err, inner)
 }
 
-func decodeStats(ad *netlink.AttributeDecoder) Stats {
-	var s Stats
-	for ad.Next() {
-		switch ad.Type() {
+func decodeStats(s *Stats, data []byte) error {
+	return each(data, func(kind uint16, value []byte) {
+		switch kind {
 		case attrStatsConns:
-			s.Connections = ad.Uint64()
+			s.Connections = number(value)
 		case attrStatsPacketsIn:
-			s.PacketsIn = ad.Uint64()
+			s.PacketsIn = number(value)
 		case attrStatsPacketsOut:
-			s.PacketsOut = ad.Uint64()
+			s.PacketsOut = number(value)
 		case attrStatsBytesIn:
-			s.BytesIn = ad.Uint64()
+			s.BytesIn = number(value)
 		case attrStatsBytesOut:
-			s.BytesOut = ad.Uint64()
+			s.BytesOut = number(value)
 		}
-	}
-	return s
-}
-
-func bigEndian16(b []byte) uint16 {
-	if len(b) < 2 {
-		return 0
-	}
-	return binary.BigEndian.Uint16(b)
+	})
 }

@@ -13,14 +13,15 @@ const (
 	// answerBuffer is the size of the socket's buffer for answers: one of a failed message takes up about a kilobyte there.
 	answerBuffer = 1 << 20
 
-	// answerSize is more than an answer has, which does not repeat the message that it is for.
-	answerSize = 4 << 10
+	// answerSize is what is read at once: the most that the kernel puts into one part of a list. An answer is far below that, for it does not repeat
+	// the message that it is for.
+	answerSize = 32 << 10
 )
 
 // errLost says that the kernel's answer to a message went missing.
 var errLost = errors.New("the kernel's answer was lost, so nobody knows whether this was done: read the table again")
 
-// wire is a socket by which messages go to IPVS, many in one system call. It is not for several goroutines at once.
+// wire is a socket by which messages go to IPVS, many in one system call, and lists come back. It is not for several goroutines at once.
 type wire struct {
 	fd       int
 	sequence uint32 // of the last message
@@ -58,28 +59,21 @@ func (w *wire) exchange(family uint16, count int, body func(b attributes, i int)
 		if i == count-1 {
 			flags |= unix.NLM_F_ACK
 		}
-		start := len(w.out)
-		w.sequence++
-		w.out = append(w.out, 0, 0, 0, 0) // the length, see below
-		w.out = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(w.out, family), flags)
-		w.out = binary.NativeEndian.AppendUint32(w.out, w.sequence)
-		w.out = append(w.out, 0, 0, 0, 0) // the sender: the kernel knows
-		w.out = body(w.out, i)
-		binary.NativeEndian.PutUint32(w.out[start:], uint32(len(w.out)-start))
+		w.write(family, flags, func(b attributes) attributes { return body(b, i) })
 	}
-	if err := unix.Sendto(w.fd, w.out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := w.send(); err != nil {
 		for i := range errs {
 			errs[i] = err
 		}
 		return errs
 	}
-	if err := w.receive(func(sequence uint32, err error) (last bool) {
-		i := int(int32(sequence - first)) // outside: of an earlier exchange, whose answers were too many
-		if i < 0 || i >= count {
-			return false
+	if err := w.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
+		i := int(int32(a.Header.Seq - first)) // outside: of an earlier exchange, whose answers were too many
+		if i < 0 || i >= count || a.Header.Type != unix.NLMSG_ERROR || len(a.Data) < 4 {
+			return false, nil
 		}
-		errs[i] = err
-		return i == count-1
+		errs[i] = errorOf(a.Data)
+		return i == count-1, nil
 	}); err != nil {
 		for i := range errs {
 			if errs[i] == nil {
@@ -90,8 +84,53 @@ func (w *wire) exchange(family uint16, count int, body func(b attributes, i int)
 	return errs
 }
 
-// receive hands on the answers that wait, until one is the last. Its own error is that of answers that are lost.
-func (w *wire) receive(answer func(sequence uint32, err error) (last bool)) error {
+// list asks IPVS for a list, as body says, and hands on the body of each of its pieces, which is valid until item returns. The kernel makes up the
+// next part of the list whenever one is read, so none of this waits either.
+func (w *wire) list(family uint16, body func(attributes) attributes, item func(data []byte) error) error {
+	w.out = w.out[:0]
+	w.write(family, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, body)
+	if err := w.send(); err != nil {
+		return err
+	}
+	asked := w.sequence
+	var failed error // what is wrong with a piece; the others are read all the same, so that they are not in the way of the next answer
+	err := w.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
+		ends := a.Header.Type == unix.NLMSG_DONE || a.Header.Type == unix.NLMSG_ERROR
+		switch {
+		case a.Header.Seq != asked:
+		case ends && len(a.Data) >= 4:
+			return true, errorOf(a.Data)
+		case ends:
+			return true, nil
+		case a.Header.Type == family && len(a.Data) >= unix.GENL_HDRLEN && failed == nil:
+			failed = item(a.Data[unix.GENL_HDRLEN:])
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+// write adds a message to those that send sends.
+func (w *wire) write(family, flags uint16, body func(attributes) attributes) {
+	start := len(w.out)
+	w.sequence++
+	w.out = append(w.out, 0, 0, 0, 0) // the length, see below
+	w.out = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(w.out, family), flags)
+	w.out = binary.NativeEndian.AppendUint32(w.out, w.sequence)
+	w.out = append(w.out, 0, 0, 0, 0) // the sender: the kernel knows
+	w.out = body(w.out)
+	binary.NativeEndian.PutUint32(w.out[start:], uint32(len(w.out)-start))
+}
+
+func (w *wire) send() error {
+	return unix.Sendto(w.fd, w.out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+}
+
+// receive hands on the messages that wait, until one is the last. Its error is that one's, or that of answers that are lost.
+func (w *wire) receive(answer func(a syscall.NetlinkMessage) (last bool, err error)) error {
 	lost := false
 	for {
 		n, _, err := unix.Recvfrom(w.fd, w.in, unix.MSG_DONTWAIT)
@@ -111,14 +150,12 @@ func (w *wire) receive(answer func(sequence uint32, err error) (last bool)) erro
 			return fmt.Errorf("%w (%w)", errLost, err)
 		}
 		for _, a := range answers {
-			if a.Header.Type != unix.NLMSG_ERROR || len(a.Data) < 4 {
-				continue
-			}
-			if answer(a.Header.Seq, errorOf(a.Data)) {
-				if lost {
-					return errLost
-				}
-				return nil
+			last, err := answer(a)
+			switch {
+			case last && lost:
+				return errLost
+			case last:
+				return err
 			}
 		}
 	}
