@@ -308,6 +308,7 @@ func (e *engine) watch(ctx context.Context) {
 	if e.rehearses {
 		return
 	}
+	now := time.Now()
 	for _, c := range e.clusters {
 		e.watchSites(ctx, c)
 		for _, n := range c.nodes {
@@ -321,7 +322,7 @@ func (e *engine) watch(ctx context.Context) {
 			if n.watch != nil {
 				n.unwatch()
 			}
-			n.watch = watch.New(c.cfg, n.cfg)
+			n.watch = watch.New(c.cfg, n.cfg, now)
 			e.watched[n.watch] = place{c, n}
 			var watched context.Context
 			watched, n.unwatch = context.WithCancel(ctx)

@@ -82,7 +82,7 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	node := config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
 	w := New(config.Cluster{
 		Name: "web", CheckInterval: 500 * time.Millisecond, CheckTimeout: 400 * time.Millisecond, Rise: 1, Fall: 2, Watch: config.WatchAuto,
-	}, node)
+	}, node, time.Now())
 	ctx, cancel := context.WithCancel(t.Context())
 	out := make(chan News)
 	var running sync.WaitGroup

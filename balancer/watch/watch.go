@@ -18,9 +18,8 @@ const (
 	noStreamWait    = 30 * time.Second
 	firstStreamWait = time.Second
 	mostStreamWait  = 30 * time.Second
-	// Phases are multiples of phaseStep where the interval has room for many of them.
-	phaseStep    = 20 * time.Millisecond
-	leastStepped = time.Second
+	// phaseSteps is how many phases an interval has.
+	phaseSteps = 10
 	// streamLived is how long a stream must have been open so that the waits begin anew.
 	streamLived = 30 * time.Second
 )
@@ -28,7 +27,7 @@ const (
 // Watcher watches one node, in one goroutine. A node that hangs costs its own watcher time and nobody else.
 type Watcher struct {
 	target
-	begun  time.Time
+	begun  time.Time    // phases count from there
 	stream atomic.Bool  // it follows a stream
 	heard  atomic.Int64 // the stream's latest sign of life, in nanoseconds after begun; 0 is none
 }
@@ -49,9 +48,9 @@ type News struct {
 	Reading decide.Reading
 }
 
-// New returns a watcher of a cluster's node. It does nothing before Run.
-func New(c config.Cluster, n config.Node) *Watcher {
-	return &Watcher{target: targetOf(c, n), begun: time.Now()}
+// New returns a watcher of a cluster's node. It does nothing before Run. Watchers that begin at one moment share their wake-ups.
+func New(c config.Cluster, n config.Node, begun time.Time) *Watcher {
+	return &Watcher{target: targetOf(c, n), begun: begun}
 }
 
 func targetOf(c config.Cluster, n config.Node) target {
@@ -82,7 +81,7 @@ func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- News) {
 	if w.watch == config.WatchAuto {
 		r.opener, _ = p.(Opener)
 	}
-	next, step := time.Now(), w.phase()
+	next, step := time.Now(), w.untilPhase(time.Now())
 	r.tryStream = next.Add(step) // not with the first poll: heartbeats are spread like polls
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -234,17 +233,18 @@ func (t *told) stream(r decide.Reading, news bool) bool {
 // onlyNews tells whether signs of life need not be sent: the node has risen, or it is at 0.
 func (t *told) onlyNews() bool { return t.good == 0 || t.good >= t.rise }
 
-// phase spreads the polls of a fleet over the interval; it is below it. The second poll comes that much later than the first. The phases of a long
-// interval are steps, so that a balancer of thousands of nodes wakes up for many of them at a time.
+// untilPhase is the time from now to the next moment of the node's own phase; it is below the interval.
+func (w *Watcher) untilPhase(now time.Time) time.Duration {
+	return (w.interval + w.phase() - now.Sub(w.begun)%w.interval) % w.interval
+}
+
+// phase spreads the polls of a fleet over the interval; it is below it. There are few phases, so that a balancer wakes up for many nodes at a time: to
+// wake up costs as much as a poll.
 func (w *Watcher) phase() time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(w.cluster))
 	h.Write(w.node.Address.AsSlice())
 	h.Write([]byte{byte(w.node.Port >> 8), byte(w.node.Port)})
 	h.Write([]byte(w.node.Path))
-	phase := time.Duration(h.Sum64() % uint64(w.interval))
-	if w.interval < leastStepped {
-		return phase
-	}
-	return phase.Truncate(phaseStep)
+	return w.interval / phaseSteps * time.Duration(h.Sum64()%phaseSteps)
 }

@@ -17,7 +17,7 @@ func TestPollsOfAFleetAreSpread(t *testing.T) {
 	var count [slices]int
 	for n := range nodes {
 		address := netip.AddrFrom4([4]byte{10, 0, byte(n / 250), byte(n % 250)})
-		w := New(config.Cluster{Name: "web", CheckInterval: 2 * time.Second}, config.Node{Address: address})
+		w := New(config.Cluster{Name: "web", CheckInterval: 2 * time.Second}, config.Node{Address: address}, time.Now())
 		phase := w.phase()
 		if phase < 0 || phase >= w.interval || phase != w.phase() {
 			t.Fatalf("phase %s", phase)
@@ -28,5 +28,24 @@ func TestPollsOfAFleetAreSpread(t *testing.T) {
 		if n < nodes/slices/2 || n > nodes/slices*2 {
 			t.Errorf("tenth %d of the interval has %d of %d nodes: %v", i, n, nodes, count)
 		}
+	}
+}
+
+// Nodes of one phase are asked at the same moments, whenever their watchers get to run.
+func TestWatchersOfOnePhaseShareTheirMoments(t *testing.T) {
+	begun := time.Now()
+	moments := map[time.Duration]bool{}
+	for n := range 200 {
+		w := New(config.Cluster{Name: "web", CheckInterval: time.Second}, config.Node{Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})}, begun)
+		for _, runs := range []time.Duration{0, time.Millisecond, 999 * time.Millisecond, 1234567 * time.Microsecond} {
+			wait := w.untilPhase(begun.Add(runs))
+			if wait < 0 || wait >= time.Second {
+				t.Fatalf("%s after the beginning it waits %s", runs, wait)
+			}
+			moments[(runs+wait)%time.Second] = true
+		}
+	}
+	if len(moments) != phaseSteps {
+		t.Errorf("%d moments in each interval, want %d: %v", len(moments), phaseSteps, moments)
 	}
 }
