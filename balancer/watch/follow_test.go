@@ -284,7 +284,7 @@ func streamOf(t *testing.T, sent string) *Stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = here.Close(); _ = l.Close(); sending.Wait() })
-	return &Stream{conn: here, frames: frames{in: bufio.NewReaderSize(here, bufferSize)}, service: "web", lease: 10 * time.Second}
+	return newStream(here, holding{}, bufio.NewReaderSize(here, bufferSize), "web", 10*time.Second)
 }
 
 func TestASilentOrTricklingStreamLivesForItsLease(t *testing.T) {
@@ -298,7 +298,7 @@ func TestASilentOrTricklingStreamLivesForItsLease(t *testing.T) {
 						time.Sleep(100 * time.Millisecond)
 					}
 				})
-				s := &Stream{conn: here, frames: frames{in: bufio.NewReader(here)}, service: "web", lease: 4 * time.Second}
+				s := newStream(here, holding{}, bufio.NewReader(here), "web", 4*time.Second)
 				begun := time.Now()
 				if _, _, err := s.Next(); !errors.Is(err, errLease) || time.Since(begun) != s.lease {
 					t.Errorf("after %s: %v", time.Since(begun), err)

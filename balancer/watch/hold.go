@@ -1,31 +1,28 @@
 package watch
 
 import (
+	"errors"
 	"net"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/netx/sse"
 )
 
 const (
-	// leastEvent is how long the shortest event "health" is, in bytes. What is shorter need not be read at once: three heartbeats of an agent are.
+	// leastEvent is how long the shortest event "health" is, in bytes. What is shorter need not be read at once: the heartbeats of a lease are.
 	leastEvent = len(`event:health` + "\n" + `data:{"service":"x","health":0}` + "\n\n")
-	// leaseStep is what the ends of leases are rounded up to, so that many streams share a wake-up.
-	leaseStep = 20 * time.Millisecond
-	// mostUnread is for how many leases a stream may live by bytes that did not make up a whole event or comment.
-	mostUnread = 4
+	// leaseSteps: the end of a lease is rounded up to a moment that is a multiple of this part of it, so that many streams share a wake-up.
+	leaseSteps = 10
 )
 
 // holding has the kernel keep a stream's heartbeats until an event comes, or the lease is over: else each of them would wake the balancer only to be
 // thrown away. Its zero value holds nothing.
 type holding struct {
-	raw      syscall.RawConn // of the connection; nil where that is no socket
-	on       bool
-	restless bool      // the stream has been read in vain: nothing is held any more
-	read     time.Time // when something whole was read last
+	raw syscall.RawConn // of the connection; nil where that is no socket
+	on  bool
 }
 
 func holdingOf(c net.Conn) holding {
@@ -42,7 +39,7 @@ func holdingOf(c net.Conn) holding {
 
 // set begins or ends holding back. Where the kernel refuses, everything is read at once.
 func (h *holding) set(on bool) {
-	on = on && !h.restless && h.raw != nil
+	on = on && h.raw != nil
 	if h.on == on {
 		return
 	}
@@ -55,17 +52,6 @@ func (h *holding) set(on bool) {
 	h.on = on && err == nil && refused == nil
 }
 
-// silence is for how long nothing has been received, by the kernel's clock, whether it was read or not.
-func (h *holding) silence() (time.Duration, bool) {
-	var info *unix.TCPInfo
-	var refused error
-	err := h.raw.Control(func(fd uintptr) { info, refused = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if err != nil || refused != nil {
-		return 0, false
-	}
-	return time.Duration(info.Last_data_recv) * time.Millisecond, true
-}
-
 // wait waits for more than heartbeats, or the connection's end, and reads nothing: a read would take what is held back.
 func (h *holding) wait() error {
 	return h.raw.Read(func(fd uintptr) bool { // asked at once, for what came before this Read began does not wake it, and again when woken
@@ -74,31 +60,44 @@ func (h *holding) wait() error {
 	})
 }
 
-// leaseEnd is until when Next waits while heartbeats are held back.
-func (s *Stream) leaseEnd() time.Time {
-	end := s.last.At.Add(s.lease)
-	return end.Add(leaseStep - time.Duration(end.UnixNano()%int64(leaseStep)))
+// heard is what is known of a stream in which nothing came that wakes.
+type heard struct {
+	silence time.Duration // for so long nothing was received, by the kernel's clock
+	other   bool          // beside whole heartbeats something lies there
 }
 
-// overdue decides when there was nothing to read for a lease: what the kernel holds back is a sign of life too. But that it is more than bytes
-// without an end is known only once it is read.
-func (s *Stream) overdue(now time.Time) (decide.Reading, bool, error) {
-	silence, known := s.held.silence()
-	if !known || silence >= s.lease {
-		return decide.Reading{}, false, errLease
-	}
-	if now.Sub(s.held.read) >= mostUnread*s.lease {
-		s.held.restless = true
-		s.held.set(false)
-	}
-	s.last.At = now.Add(-silence)
-	return s.last, false, nil
+// listen finds out what was received, and takes heartbeats out of the kernel, so that they never add up to the length of an event.
+func (h *holding) listen() (heard, error) {
+	var got heard
+	var refused error
+	err := h.raw.Control(func(fd uintptr) {
+		var info *unix.TCPInfo
+		if info, refused = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); refused != nil {
+			return
+		}
+		got.silence = time.Duration(info.Last_data_recv) * time.Millisecond
+		unread := make([]byte, 2*leastEvent)
+		n, _, err := unix.Recvfrom(int(fd), unread, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EAGAIN) {
+			return
+		}
+		if got.other = err != nil || n == 0 || sse.Comments(unread[:n]) < n; !got.other {
+			_, refused = unix.Read(int(fd), unread[:n])
+		}
+	})
+	return got, errors.Join(err, refused)
+}
+
+// leaseEnd is until when Next waits while heartbeats are held back.
+func (s *Stream) leaseEnd() time.Time {
+	end, step := s.last.At.Add(s.lease), s.lease/leaseSteps
+	return end.Add(step - time.Duration(end.UnixNano()%int64(step)))
 }
 
 // Hold tells whether only news matter from here on, and heartbeats just have to come: then they wake nobody. What has been read already comes first,
 // for the rest of an event must not be held back.
 func (s *Stream) Hold(on bool) {
-	if s.frames.in.Buffered() == 0 {
+	if s.in.Buffered() == 0 {
 		s.held.set(on)
 	}
 }

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sse"
 )
 
 const (
@@ -42,7 +44,8 @@ type Opener interface {
 // Stream is an agent's stream of the health of one service (GET /SERVICE/watch). It is used by one goroutine at a time, but for Close.
 type Stream struct {
 	conn    net.Conn
-	frames  frames
+	in      *bufio.Reader // of conn
+	events  *sse.Reader   // of in
 	service string
 	lease   time.Duration
 	last    decide.Reading // of the newest event, and At of the newest sign of life
@@ -84,9 +87,12 @@ func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, er
 	}
 	conn := p.conn
 	p.conn, conn.left = nil, math.MaxInt
-	return &Stream{
-		conn: conn, frames: frames{in: p.in}, service: p.service, lease: lease, held: holdingOf(conn.Conn),
-	}, nil
+	return newStream(conn, holdingOf(conn.Conn), p.in, p.service, lease), nil
+}
+
+// newStream reads a connection by a buffer.
+func newStream(conn net.Conn, held holding, in *bufio.Reader, service string, lease time.Duration) *Stream {
+	return &Stream{conn: conn, in: in, events: sse.NewReader(in), service: service, lease: lease, held: held}
 }
 
 // isStream tells why an answer is not a stream with heartbeats as often as they were asked for.
@@ -112,7 +118,14 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 			return r, false, err
 		}
 		if err := s.held.wait(); err != nil && late(err) { // any other comes again
-			return s.overdue(time.Now())
+			got, err := s.held.listen()
+			if err != nil || got.silence >= s.lease {
+				return r, false, errLease
+			}
+			if !got.other {
+				s.last.At = time.Now().Add(-got.silence)
+				return s.last, false, nil
+			}
 		}
 		s.held.set(false)
 	}
@@ -120,28 +133,27 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 	if err := s.conn.SetReadDeadline(time.Now().Add(s.lease)); err != nil {
 		return r, false, err
 	}
-	f, err := s.frames.next()
+	e, err := s.events.Next()
 	switch {
 	case err != nil && late(err):
 		return r, false, errLease
 	case err != nil:
 		return r, false, err
 	}
-	switch f.event {
+	switch e.Name {
 	case "health":
-		e, err := parseHealth(f.data, s.service)
+		health, err := parseHealth(e.Data, s.service)
 		if err != nil {
 			return r, false, err
 		}
 		s.last.Answered = true
-		s.last.Health, s.last.Detail = e.read()
-		s.last.Forced = e.Forced != nil
+		s.last.Health, s.last.Detail = health.read()
+		s.last.Forced = health.Forced != nil
 		news = true
 	case "end", "error":
-		return r, false, fmt.Errorf("the agent ends the stream: %s", oneline.Clean(string(f.data), causeLength))
+		return r, false, fmt.Errorf("the agent ends the stream: %s", oneline.Clean(string(e.Data), causeLength))
 	}
 	s.last.At = time.Now()
-	s.held.read = s.last.At
 	return s.last, news, nil
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func (c *Client) Follow(ctx context.Context, path string, take func(sse.Event) e
 	if resp.StatusCode != http.StatusOK {
 		return c.answer(resp)
 	}
-	for r := sse.NewReader(resp.Body); ; {
+	for r := sse.NewReader(bufio.NewReader(resp.Body)); ; {
 		e, err := r.Next()
 		switch {
 		case err != nil:

@@ -10,8 +10,8 @@ import (
 // maxEvent bounds an event that is read, in bytes with all its lines. Those of the daemons are below 4 KiB.
 const maxEvent = 64 << 10
 
-// errTooLong says that an event goes on beyond maxEvent.
-var errTooLong = errors.New("an event is longer than 64 KiB")
+// ErrTooLong says that an event goes on beyond 64 KiB.
+var ErrTooLong = errors.New("an event is longer than 64 KiB")
 
 // Event is one that was read. A comment, such as a heartbeat, is an event without a name and data.
 type Event struct {
@@ -19,17 +19,18 @@ type Event struct {
 	Data     []byte // valid until the next one is read
 }
 
-// Reader reads a stream, in which lines end with LF or CR LF.
+// Reader reads a stream (https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation), in which lines end with
+// LF or CR LF; no daemon of ours ends them with CR alone.
 type Reader struct {
 	in   *bufio.Reader
 	data []byte // of the event that is being read
 	line []byte // that did not fit into the buffer
 }
 
-// NewReader reads from r.
-func NewReader(r io.Reader) *Reader { return &Reader{in: bufio.NewReader(r)} }
+// NewReader reads by a buffer. What is read ahead stays there.
+func NewReader(in *bufio.Reader) *Reader { return &Reader{in: in} }
 
-// Next reads up to the blank line that ends an event.
+// Next reads up to the blank line that ends an event. The end of what is read is io.ErrUnexpectedEOF.
 func (r *Reader) Next() (Event, error) {
 	var e Event
 	r.data = r.data[:0]
@@ -56,13 +57,25 @@ func (r *Reader) Next() (Event, error) {
 	}
 }
 
+// Comments tells how many of these bytes, which begin where an event could, are whole lines that say nothing: comments, such as heartbeats, and blank ones.
+func Comments(data []byte) int {
+	n := 0
+	for line := range bytes.Lines(data) {
+		if line[len(line)-1] != '\n' || line[0] != ':' && len(bytes.TrimRight(line, "\r\n")) > 0 {
+			break
+		}
+		n += len(line)
+	}
+	return n
+}
+
 // readLine reads a line of at most that many bytes, without its end.
 func (r *Reader) readLine(most int) ([]byte, error) {
 	r.line = r.line[:0]
 	for {
 		part, err := r.in.ReadSlice('\n')
 		if len(r.line)+len(part) > most {
-			return nil, errTooLong
+			return nil, ErrTooLong
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):

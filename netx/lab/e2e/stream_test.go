@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -87,7 +88,7 @@ func weightEvents(t *testing.T, s *talk.Scenario) (next func() event.Event) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() }) // a stream has no end
-	in := sse.NewReader(resp.Body)
+	in := sse.NewReader(bufio.NewReader(resp.Body))
 	return func() event.Event {
 		t.Helper()
 		for {
