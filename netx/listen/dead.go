@@ -38,3 +38,15 @@ func leaveTheDead(l *net.TCPListener) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadTime.Milliseconds()))
 	})
 }
+
+// leaveTheSilent has the kernel keep a connection to itself until its client has said something, or a second has gone by: whoever accepts
+// it then wakes up once and not twice, see TCP_DEFER_ACCEPT in tcp(7). It is for protocols in which the client speaks first.
+func leaveTheSilent(l *net.TCPListener) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return // it is closed already
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1) // a kernel that cannot just has more to do
+	})
+}

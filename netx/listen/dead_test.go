@@ -28,6 +28,9 @@ func TestAcceptedConnectionsLeaveTheDead(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
+			if _, err := c.Write([]byte("G")); err != nil {
+				t.Fatal(err)
+			}
 			accepted, err := l.Accept()
 			if err != nil {
 				t.Fatal(err)
@@ -56,5 +59,34 @@ func TestAcceptedConnectionsLeaveTheDead(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A client that says nothing is accepted too, a second or so later, so that it takes up a place and meets the bounds.
+func TestTheSilentAreAcceptedAfterThoseWhoSpeak(t *testing.T) {
+	l, err := theAgent().TCP(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var clients [2]net.Conn
+	for i := range clients {
+		if clients[i], err = net.Dial("tcp", l.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		defer clients[i].Close()
+	}
+	if _, err := clients[1].Write([]byte("G")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []net.Conn{clients[1], clients[0]} {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := c.RemoteAddr().String(); got != want.LocalAddr().String() {
+			t.Errorf("accepted %s, want %s", got, want.LocalAddr())
+		}
 	}
 }

@@ -30,9 +30,14 @@ type Daemon struct {
 	Sockets *Sockets // what stands here for a key is used instead of the address that the configuration has
 }
 
-// TCP binds the address for reads.
+// TCP binds the address for reads over HTTP.
 func (d Daemon) TCP(ctx context.Context, address string) (net.Listener, error) {
-	return d.Port(ctx, d.Section+".listen", address)
+	l, err := d.Port(ctx, d.Section+".listen", address)
+	if err != nil {
+		return nil, err
+	}
+	leaveTheSilent(l.(*net.TCPListener))
+	return l, nil
 }
 
 // Port binds a TCP address that the configuration has at key.
