@@ -16,6 +16,7 @@ import (
 
 	"github.com/braintree/lb/agent/agentcheck"
 	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/fastpath"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
@@ -174,10 +175,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	failed := make(chan error, 2)
 	reads, changes := a.newServer(overTCP), a.newServer(overSocket)
+	quick := fastpath.New(listen.Limit(a.tcp, maxReaders), a.findPage, reads)
+	wg.Go(quick.Serve)
 	for _, s := range []struct {
 		server *http.Server
 		l      net.Listener
-	}{{reads, listen.Limit(a.guard.Secure(a.tcp), maxReaders)}, {changes, listen.Limit(a.control, maxChangers)}} {
+	}{{reads, a.guard.Secure(quick)}, {changes, listen.Limit(a.control, maxChangers)}} {
 		wg.Go(func() {
 			if err := s.server.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve on %s: %w", s.l.Addr(), err)
@@ -201,7 +204,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.opts.Manager.Stopping()
 	stopWatching()
 	a.agentChecks.Close()
-	shutdown(changes, reads)
+	stopping, stopped := context.WithTimeout(context.Background(), stopTime)
+	defer stopped()
+	quick.Shutdown(stopping)
+	shutdown(stopping, changes, reads)
 	wg.Wait()
 	stopChecks()
 	a.await(a.current.Load().probes())
@@ -228,13 +234,11 @@ func (a *Agent) attend(ctx, checks context.Context, failed <-chan error) error {
 	}
 }
 
-// shutdown lets requests under way finish, within stopTime for all servers together.
-func shutdown(servers ...*http.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
+// shutdown lets requests under way finish until ctx ends.
+func shutdown(ctx context.Context, servers ...*http.Server) {
 	for _, s := range servers {
 		if s.Shutdown(ctx) != nil {
-			s.Close() // whoever is still there after stopTime is cut off; there is nobody left to tell
+			s.Close() // whoever is still there then is cut off; there is nobody left to tell
 		}
 	}
 }

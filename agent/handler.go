@@ -85,30 +85,6 @@ func (a *Agent) answerList(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, report)
 }
 
-func (a *Agent) answerStatus(w http.ResponseWriter, r *http.Request, name string) {
-	s, ok := a.current.Load().byName[name]
-	if !ok {
-		w.Header().Set("X-Health", "0")
-		answer(w, http.StatusNotFound, notFound)
-		return
-	}
-	now := time.Now()
-	v := a.look(s, now)
-	w.Header().Set("X-Health", strconv.Itoa(v.health))
-	if v.forced != nil {
-		w.Header().Set("X-Health-Forced", string(v.forced.Kind))
-	}
-	status := http.StatusOK
-	if v.health == 0 {
-		status = http.StatusServiceUnavailable
-	}
-	if wantsJSON(r) {
-		answerJSON(w, status, v.report(now))
-		return
-	}
-	answerText(w, status, v.statusText(now))
-}
-
 func (a *Agent) answerMetrics(w http.ResponseWriter, name string) {
 	s, ok := a.current.Load().byName[name]
 	if !ok {
@@ -122,11 +98,7 @@ func (a *Agent) answerMetrics(w http.ResponseWriter, name string) {
 func wantsJSON(r *http.Request) bool { return listen.Accepts(r, "application/json") > 0 }
 
 func answer(w http.ResponseWriter, status int, body string) {
-	answerText(w, status, []byte(body))
-}
-
-func answerText(w http.ResponseWriter, status int, body []byte) {
-	send(w, status, plainText, body)
+	send(w, status, plainText, []byte(body))
 }
 
 func answerJSON(w http.ResponseWriter, status int, v any) {
@@ -147,12 +119,16 @@ var (
 	noStore   = []string{"no-store"}
 )
 
-func send(w http.ResponseWriter, status int, contentType []string, body []byte) {
-	h := w.Header()
+// entity sets what every answer with a body has in its header.
+func entity(h http.Header, contentType []string, body []byte) {
 	h["Content-Type"] = contentType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	h["X-Content-Type-Options"] = noSniff
 	h["Cache-Control"] = noStore
+}
+
+func send(w http.ResponseWriter, status int, contentType []string, body []byte) {
+	entity(w.Header(), contentType, body)
 	w.WriteHeader(status)
 	w.Write(body) // a client that went away is not our concern
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/config"
@@ -17,11 +18,13 @@ type set struct {
 	byName   map[string]*service
 }
 
-// service is what is measured for one service, in the order of the configuration.
+// service is what is measured for one service, in the order of the configuration, which does not change once it is made.
 type service struct {
 	name    string
 	depends []*probe
 	metrics []*probe
+
+	page atomic.Pointer[statusPage] // the latest; nil before it is asked for
 }
 
 // probes lists all probes of all services.

@@ -87,7 +87,9 @@ func newBubble(t *testing.T, interval time.Duration, s *scripted) *bubble {
 	t.Cleanup(func() {
 		cancel()
 		b.await([]*probe{b.probe})
-		shutdown(server)
+		stopping, stopped := context.WithTimeout(context.Background(), stopTime)
+		defer stopped()
+		shutdown(stopping, server)
 		wg.Wait()
 		b.client.CloseIdleConnections()
 	})

@@ -14,6 +14,7 @@ type view struct {
 	measured int
 	health   int          // measured, unless a force is in effect
 	forced   *force.Force // in effect; nil: none
+	all      []line       // depends, then metrics
 	depends  []line
 	metrics  []line
 }
@@ -38,7 +39,7 @@ func (a *Agent) lookUp(service string, now time.Time) (view, bool) {
 // thing only.
 func (a *Agent) look(s *service, now time.Time) view {
 	all := make([]line, len(s.depends)+len(s.metrics))
-	v := view{name: s.name, depends: all[:len(s.depends):len(s.depends)], metrics: all[len(s.depends):]}
+	v := view{name: s.name, all: all, depends: all[:len(s.depends):len(s.depends)], metrics: all[len(s.depends):]}
 	var few [16]score.Reading // of more the rest is made
 	readings := few[:0]
 	for i, p := range s.depends {

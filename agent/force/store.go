@@ -76,6 +76,9 @@ func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 	return found[i], true
 }
 
+// Changes counts the changes of the set: as long as it stays the same, only time changes what is in effect.
+func (s *Store) Changes() uint64 { return s.kept.Changes() }
+
 // All lists every force, those that have ended since the last Expire too, sorted by service and then by strength.
 func (s *Store) All() []Force { return sorted(s.kept.All()) }
 

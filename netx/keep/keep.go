@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/braintree/lb/netx/oneline"
@@ -35,6 +36,8 @@ type Store[K comparable, V any] struct {
 
 	mu      sync.RWMutex // protects records; never held during I/O, so that readers do not wait for a slow disk
 	records map[K]V
+
+	changes atomic.Uint64 // of records; counted after they were made, while mu is held
 }
 
 // Open reads the folder, which it makes when it is missing. A file that cannot be used is left where it is, reported in
@@ -115,6 +118,7 @@ func (s *Store[K, V]) Put(v V) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records[s.sort.Key(v)] = v
+	s.changes.Add(1)
 	return nil
 }
 
@@ -131,6 +135,7 @@ func (s *Store[K, V]) Delete(k K) (v V, existed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.records, k)
+	s.changes.Add(1)
 	return v, true, nil
 }
 
@@ -150,6 +155,7 @@ func (s *Store[K, V]) Expire(over func(V) bool) ([]V, error) {
 		}
 		s.mu.Lock()
 		delete(s.records, s.sort.Key(v))
+		s.changes.Add(1)
 		s.mu.Unlock()
 		ended = append(ended, v)
 		if err := s.erase(v); err != nil {
@@ -186,6 +192,9 @@ func (s *Store[K, V]) any(over func(V) bool) bool {
 	}
 	return false
 }
+
+// Changes counts the records that were put, deleted and expired since Open: as long as it stays the same, so do the records.
+func (s *Store[K, V]) Changes() uint64 { return s.changes.Load() }
 
 // Get gives the record of a key, where there is one.
 func (s *Store[K, V]) Get(k K) (V, bool) {
