@@ -16,10 +16,10 @@ import (
 func (con Console) pacemaker() *cli.Command {
 	return &cli.Command{
 		Name:      "pacemaker",
-		Usage:     "write Pacemaker's configuration: for each cluster a group of the cluster and its virtual IPs",
+		Usage:     "write Pacemaker's configuration: for each cluster a clone of it and a group of its virtual IPs",
 		ArgsUsage: "[CLUSTER…]",
 		Flags:     []cli.Flag{&cli.StringFlag{Name: "as", Value: "crm", Usage: "`FORM`: crm, pcs or xml"}},
-		Description: `It prints, and changes nothing. What is loaded twice changes nothing the second time. Clusters that share a virtual IP are one group.
+		Description: `It prints, and changes nothing. What is loaded twice changes nothing the second time. Clusters that share a virtual IP have one group.
 Run it on a load balancer: a path that is given with -c becomes the resources' parameter config.
 
 Examples:
@@ -96,7 +96,7 @@ func place(cfg *config.Config) (pacemaker.Place, error) {
 func (con Console) warnAutostart(clusters []config.Cluster, groups []pacemaker.Group) {
 	for _, c := range clusters {
 		if c.Autostart && pacemaker.Has(groups, c.Name) {
-			fmt.Fprintf(con.Err, "warning: clusters.%s has autostart = true, so every balancer would run it beside the one that Pacemaker chose: remove that\n", c.Name)
+			fmt.Fprintf(con.Err, "warning: clusters.%s has autostart = true, so lb balance would start it also where Pacemaker has stopped it: remove that\n", c.Name)
 		}
 	}
 }

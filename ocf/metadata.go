@@ -21,8 +21,8 @@ const metadata = `<?xml version="1.0"?>
 <version>1.0</version>
 <longdesc lang="en">
 Runs one cluster of lb on this load balancer: its service in the kernel (IPVS), with weights that follow the health of its nodes.
-lb balance must run on every load balancer; it watches the nodes also where the cluster does not run, so that a takeover starts
-with the true weights. Group this resource with the virtual IPs of the cluster.
+lb balance must run on every load balancer. Clone this resource, so that every balancer has the cluster, and have its virtual IPs
+where it runs: a takeover moves addresses only, and starts with the true weights.
 </longdesc>
 <shortdesc lang="en">Runs a cluster of lb on this load balancer</shortdesc>
 <parameters>

@@ -27,8 +27,7 @@ const (
 	preferStep = 10
 	// An address that somebody took away by hand is put back where it was, but not for ever.
 	addressFailures = 3
-	// lb balance is back within the monitor's patience when it only restarts. When it is not, a start on the same machine would wait for it
-	// once more, while another balancer knows all weights already.
+	// lb balance is back within the monitor's patience when it only restarts. When it is not, the addresses go where another one runs.
 	clusterFailures = 1
 	// What is over is forgotten after this: with two balancers, each has to be allowed again before the other one fails.
 	failureTimeout = 2 * time.Minute
@@ -50,14 +49,25 @@ var (
 	}
 )
 
-// Group is what runs together on one balancer: clusters of lb, and then their virtual IPs. Pacemaker starts a group in this order and stops it
-// in the other one, so an address answers only while its service is in the kernel. The other way round, the machine's own TCP would
-// refuse, with a reset, every connection that comes in between; a packet to an address that is on no machine is sent again by the client instead.
+// Group is what belongs together: virtual IPs, which run on one balancer, and their clusters of lb, which run on every one. So a cluster need
+// not be started where its addresses are to go, and a move takes as long as that of a bare address.
 type Group struct {
 	ID        string
 	Meta      []Setting
-	Resources []Resource
+	Clusters  []Clone
+	Addresses []Resource
 	Prefer    []Preference
+}
+
+// Clone is a resource that runs on every balancer. The group is only where it runs (With is that rule's id). Where both start or stop, the
+// cluster is started first and stopped last (After is that rule's id), so an address answers only while its service is in the kernel. The other way round,
+// the machine's own TCP would refuse, with a reset, every connection that comes in between; a packet to an address that is on no machine is sent
+// again by the client instead.
+type Clone struct {
+	ID    string
+	With  string
+	After string
+	Resource
 }
 
 // Resource is one that an agent starts and stops.
@@ -147,13 +157,14 @@ func group(set []config.Cluster, at Place) (Group, error) {
 		{"failure-timeout", seconds(failureTimeout)},
 	}}
 	for _, c := range set {
-		g.Resources = append(g.Resources, clusterResource(c.Name, at))
+		g.Clusters = append(g.Clusters, Clone{
+			ID: "clone-" + c.Name, With: "with-" + c.Name, After: "after-" + c.Name, Resource: clusterResource(c.Name, at),
+		})
 	}
-	addresses, err := addressResources(set)
-	if err != nil {
+	var err error
+	if g.Addresses, err = addressResources(set); err != nil {
 		return g, err
 	}
-	g.Resources = append(g.Resources, addresses...)
 	prefer, err := preferences(set)
 	if err != nil {
 		return g, err
@@ -168,7 +179,7 @@ func clusterResource(name string, at Place) Resource {
 	r := Resource{
 		ID: clusterID(name), Agent: clusterAgent,
 		Params:     []Setting{{"cluster", name}},
-		Meta:       []Setting{{"migration-threshold", fmt.Sprint(clusterFailures)}},
+		Meta:       []Setting{{"migration-threshold", fmt.Sprint(clusterFailures)}, {"failure-timeout", seconds(failureTimeout)}},
 		Operations: clusterOperations,
 	}
 	if at.Config != "" {
@@ -232,12 +243,21 @@ func preferences(set []config.Cluster) ([]string, error) {
 	return by.Prefer, nil
 }
 
+// resources are all that an agent starts and stops.
+func (g Group) resources() []Resource {
+	var all []Resource
+	for _, c := range g.Clusters {
+		all = append(all, c.Resource)
+	}
+	return append(all, g.Addresses...)
+}
+
 // plainValue is what a value may have so that crm, the shell and XML all read it as it is meant.
 var plainValue = regexp.MustCompile(`^[A-Za-z0-9 _./:@%+,=~-]+$`)
 
 // carried refuses values, such as odd paths, that one of the forms could not carry.
 func (g Group) carried() error {
-	for _, r := range g.Resources {
+	for _, r := range g.resources() {
 		for _, s := range r.Params {
 			if !plainValue.MatchString(s.Value) {
 				return fmt.Errorf("%s of %s would be %q, and Pacemaker's tools do not all take such characters: use letters, digits and _ . / : @ %% + , = ~ - only",
@@ -254,7 +274,7 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds()
 // Has tells whether a cluster is in one of the groups.
 func Has(groups []Group, cluster string) bool {
 	return slices.ContainsFunc(groups, func(g Group) bool {
-		return slices.ContainsFunc(g.Resources, func(r Resource) bool { return r.ID == clusterID(cluster) })
+		return slices.ContainsFunc(g.Clusters, func(c Clone) bool { return c.Resource.ID == clusterID(cluster) })
 	})
 }
 

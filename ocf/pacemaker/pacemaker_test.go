@@ -106,7 +106,7 @@ func members(groups []Group) string {
 	var lines []string
 	for _, g := range groups {
 		var ids []string
-		for _, r := range g.Resources {
+		for _, r := range g.resources() {
 			ids = append(ids, r.ID)
 		}
 		lines = append(lines, g.ID+": "+strings.Join(ids, " "))

@@ -115,7 +115,7 @@ func TestPacemakersOwnToolsTakeEachFormTwice(t *testing.T) {
 			tool(t, cib, nil, "crm_verify", "--xml-file", cib)
 			tool(t, cib, nil, "xmllint", "--noout", "--relaxng", schema, cib)
 			for _, g := range groups {
-				for _, r := range g.Resources {
+				for _, r := range g.resources() {
 					tool(t, cib, nil, "crm_resource", "--query-xml", "--resource", r.ID)
 				}
 			}

@@ -10,11 +10,19 @@ import (
 // The elements of Pacemaker's configuration that are written, after its schema resources-3.9.rng and constraints-3.9.rng.
 type (
 	configuration struct {
-		XMLName     xml.Name       `xml:"configuration"`
-		Groups      []groupElement `xml:"resources>group"`
-		Constraints []location     `xml:"constraints>rsc_location"`
+		XMLName     xml.Name  `xml:"configuration"`
+		Resources   []element `xml:"resources>element"`
+		Constraints []element `xml:"constraints>element"`
+	}
+	// element is one of several kinds of the same rank; its name is that of what it has.
+	element      any
+	cloneElement struct {
+		XMLName   xml.Name  `xml:"clone"`
+		ID        string    `xml:"id,attr"`
+		Primitive primitive `xml:"primitive"`
 	}
 	groupElement struct {
+		XMLName    xml.Name    `xml:"group"`
 		ID         string      `xml:"id,attr"`
 		Meta       *pairs      `xml:"meta_attributes"`
 		Primitives []primitive `xml:"primitive"`
@@ -44,10 +52,25 @@ type (
 		ID       string `xml:"id,attr"`
 	}
 	location struct {
-		ID    string `xml:"id,attr"`
-		Rsc   string `xml:"rsc,attr"`
-		Score int    `xml:"score,attr"`
-		Node  string `xml:"node,attr"`
+		XMLName xml.Name `xml:"rsc_location"`
+		ID      string   `xml:"id,attr"`
+		Rsc     string   `xml:"rsc,attr"`
+		Score   int      `xml:"score,attr"`
+		Node    string   `xml:"node,attr"`
+	}
+	colocation struct {
+		XMLName xml.Name `xml:"rsc_colocation"`
+		ID      string   `xml:"id,attr"`
+		Score   string   `xml:"score,attr"`
+		Rsc     string   `xml:"rsc,attr"`
+		With    string   `xml:"with-rsc,attr"`
+	}
+	order struct {
+		XMLName xml.Name `xml:"rsc_order"`
+		ID      string   `xml:"id,attr"`
+		Kind    string   `xml:"kind,attr"`
+		First   string   `xml:"first,attr"`
+		Then    string   `xml:"then,attr"`
 	}
 )
 
@@ -58,16 +81,23 @@ var emptyElement = regexp.MustCompile(`></[a-z_]+>`)
 // there is, by the same ids that crm gives.
 func XML(groups []Group) ([]byte, error) {
 	var c configuration
+	var clones []element
 	for _, g := range groups {
 		e := groupElement{ID: g.ID, Meta: pairsOf(g.ID, "meta_attributes", g.Meta)}
-		for _, r := range g.Resources {
+		for _, r := range g.Addresses {
 			e.Primitives = append(e.Primitives, primitiveOf(r))
 		}
-		c.Groups = append(c.Groups, e)
+		for _, r := range g.Clusters {
+			clones = append(clones, cloneElement{ID: r.ID, Primitive: primitiveOf(r.Resource)})
+			c.Constraints = append(c.Constraints, colocation{ID: r.With, Score: "INFINITY", Rsc: g.ID, With: r.ID},
+				order{ID: r.After, Kind: "Optional", First: r.ID, Then: g.ID})
+		}
+		c.Resources = append(c.Resources, e)
 		for _, p := range g.Prefer {
 			c.Constraints = append(c.Constraints, location{ID: p.ID, Rsc: g.ID, Score: p.Score, Node: p.Node})
 		}
 	}
+	c.Resources = append(c.Resources, clones...) // crm has them last, too
 	text, err := xml.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode Pacemaker's configuration: %w", err)
