@@ -78,9 +78,9 @@ func writeReport(out io.Writer, r agree.Report) error {
 		fmt.Fprintf(out, "Pacemaker's:  %s\n", strings.Join(words, ", "))
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CLUSTER\tPACEMAKER\tLB BALANCE HERE\tKERNEL HERE\tADDRESSES HERE")
+	fmt.Fprintln(w, "CLUSTER\tRUNS ON\tADDRESSES ON\tLB BALANCE HERE\tKERNEL HERE\tADDRESSES HERE")
 	for _, c := range r.Clusters {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Name, whereWord(c.Pacemaker), c.Daemon, kernelWord(c), addressWords(c.Addresses))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, whereWord(c.Pacemaker), holderWords(c.Addresses), c.Daemon, kernelWord(c), addressWords(c.Addresses))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -123,6 +123,20 @@ func whereWord(w agree.Where) string {
 		return strings.Join(w.Machines, ", ")
 	}
 	return w.State
+}
+
+// holderWords says where Pacemaker has the addresses: mostly all in one place.
+func holderWords(vips []agree.VIP) string {
+	var words []string
+	for _, v := range vips {
+		if word := whereWord(v.Pacemaker); !slices.Contains(words, word) {
+			words = append(words, word)
+		}
+	}
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, "; ")
 }
 
 func kernelWord(c agree.Cluster) string {

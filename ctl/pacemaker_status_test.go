@@ -31,12 +31,15 @@ func quarrel() agree.Report {
 		Machines: []agree.Machine{{Name: "load01", State: "online"}, {Name: "load02", State: "standby"}},
 		Findings: []agree.Finding{{Level: agree.Note, Code: "machine-standby", Says: "load02 is in standby", Do: "put it online"}},
 		Clusters: []agree.Cluster{
-			{Name: "mail", Pacemaker: agree.Where{State: "nowhere", Machines: []string{}}, Daemon: "stopped", Addresses: []agree.VIP{{Address: "192.0.2.2"}}},
+			{Name: "mail", Pacemaker: agree.Where{State: "nowhere", Machines: []string{}}, Daemon: "stopped"},
 			{
-				Name: "webapp", Mark: 7, Pacemaker: agree.Where{State: "here", Machines: []string{"load01"}}, Daemon: "running",
-				Kernel:    agree.Forwarding{Service: true, Nodes: 3, Weighted: 0},
-				Addresses: []agree.VIP{{Address: "192.0.2.1", Interfaces: []string{"eth0"}}, {Address: "192.0.2.3", Interfaces: []string{"eth0", "eth1"}}},
-				Findings:  []agree.Finding{{Level: agree.Trouble, Code: "no-weights", Says: "no client is <served>", Do: "look why"}},
+				Name: "webapp", Mark: 7, Pacemaker: agree.Where{State: "here", Machines: []string{"load01", "load02"}}, Daemon: "running",
+				Kernel: agree.Forwarding{Service: true, Nodes: 3, Weighted: 0},
+				Addresses: []agree.VIP{
+					{Address: "192.0.2.1", Pacemaker: agree.Where{State: "here", Machines: []string{"load01"}}, Interfaces: []string{"eth0"}},
+					{Address: "192.0.2.3", Pacemaker: agree.Where{State: "elsewhere", Machines: []string{"load02"}}, Interfaces: []string{"eth0", "eth1"}},
+				},
+				Findings: []agree.Finding{{Level: agree.Trouble, Code: "no-weights", Says: "no client is <served>", Do: "look why"}},
 			},
 		},
 	}
@@ -45,9 +48,9 @@ func quarrel() agree.Report {
 func TestPacemakerStatusPrintsWhoSaysWhatAndWhatToDo(t *testing.T) {
 	const want = `this machine: load01
 Pacemaker's:  load01 online, load02 standby
-CLUSTER  PACEMAKER  LB BALANCE HERE  KERNEL HERE                       ADDRESSES HERE
-mail     nowhere    stopped          nothing                           none
-webapp   load01     running          mark 7, 0 of 3 nodes with weight  192.0.2.1 on eth0; 192.0.2.3 on eth0, eth1
+CLUSTER  RUNS ON         ADDRESSES ON    LB BALANCE HERE  KERNEL HERE                       ADDRESSES HERE
+mail     nowhere         none            stopped          nothing                           none
+webapp   load01, load02  load01; load02  running          mark 7, 0 of 3 nodes with weight  192.0.2.1 on eth0; 192.0.2.3 on eth0, eth1
 note: load02 is in standby
   → put it online
 trouble: webapp: no client is <served>
@@ -93,10 +96,21 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.Pacemaker.Status.Machines[2].Standby = true
+	for i := range v.Pacemaker.Status.Resources {
+		if r := &v.Pacemaker.Status.Resources[i]; r.Clone != "" {
+			r.On = r.On[:2]
+		}
+	}
 	v.Daemon.Trouble = (&client.UnreachableError{Daemon: client.Balancer(), Address: DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
 	v.Kernel = agree.Kernel{
-		Services:  []ipvs.Service{{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}, {Weight: 0}}}},
-		Rules:     []mark.Rule{{Address: cfg.Clusters[1].VIPs[0].Address, Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7}},
+		Services: []ipvs.Service{
+			{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}, {Weight: 0}}},
+			{Key: ipvs.Key{Mark: 8, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}}},
+		},
+		Rules: []mark.Rule{
+			{Address: cfg.Clusters[1].VIPs[0].Address, Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7},
+			{Address: cfg.Clusters[0].VIPs[0].Address, Protocol: "tcp", Port: 25, Mark: 8},
+		},
 		Addresses: []agree.Address{{Interface: "eth10", Address: cfg.Clusters[1].VIPs[0].Address}},
 	}
 	var out bytes.Buffer

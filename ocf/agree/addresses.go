@@ -16,7 +16,7 @@ type address struct {
 	nic      string       // that Pacemaker is to put it on; "" is the one whose network it is in
 }
 
-// addresses are those that the configuration names for the cluster and, where that cannot be read, those in the cluster's group.
+// addresses are those that the configuration names for the cluster and, where that cannot be read, those that Pacemaker has beside it.
 func (v Views) addresses(f facts) []address {
 	wanted := map[netip.Addr]bool{}
 	var order []netip.Addr
@@ -37,7 +37,7 @@ func (v Views) addresses(f facts) []address {
 			continue
 		}
 		resources[a] = r
-		if f.config == nil && f.resource.Group != "" && r.Group == f.resource.Group {
+		if f.config == nil && v.beside(r, f.resource) {
 			want(a)
 		}
 	}
@@ -73,14 +73,15 @@ func (v Views) addressFindings(f facts, a address) []Finding {
 	case r.ID == "":
 		return []Finding{{Trouble, "address-not-in-pacemaker", fmt.Sprintf("the virtual IP %s is in %s and not in Pacemaker: no machine gets it", a.Address, v.Config.Path),
 			fmt.Sprintf("`lb ctl pacemaker %s | crm configure load update -`", f.name)}}
-	case r.Pending != "":
-		return []Finding{changing(r)}
-	case r.Failed || r.Blocked:
-		return []Finding{broken(r)}
+	case len(r.On) == 0 && len(f.resource.On) == 0:
+		return nil // that is told already
 	}
-	var found []Finding
-	if sound := !f.resource.Failed && !f.resource.Blocked && len(f.resource.On) < 2; sound && !slices.Equal(r.On, f.resource.On) {
-		found = append(found, apart(f, a))
+	found := v.managed(r)
+	if len(found) > 0 && (r.Pending != "" || r.Failed || r.Blocked || len(r.On) == 0) {
+		return found
+	}
+	if lost := slices.ContainsFunc(r.On, func(m string) bool { return !slices.Contains(f.resource.On, m) }); lost && !f.resource.Failed && !f.resource.Blocked {
+		found = append(found, v.apart(f, a))
 	}
 	switch isHere := slices.Contains(r.On, v.Machine); {
 	case isHere && len(a.Interfaces) == 0:
@@ -97,18 +98,20 @@ func (v Views) addressFindings(f facts, a address) []Finding {
 }
 
 // apart words that an address is not where its cluster is.
-func apart(f facts, a address) Finding {
+func (v Views) apart(f facts, a address) Finding {
 	apart := Finding{Trouble, "address-apart", fmt.Sprintf("Pacemaker has %s %s and the cluster %s: where the address is, nobody balances", a.Address, a.Pacemaker, f.where), ""}
-	if len(a.resource.On) == 0 {
-		apart.Says = fmt.Sprintf("Pacemaker has the cluster %s and %s nowhere: no client reaches it", f.where, a.Address)
-	}
-	if a.resource.Group != f.resource.Group || f.resource.Group == "" {
-		apart.Do = fmt.Sprintf("they are not in one group; delete %s, and have both made anew: `crm resource stop %s && crm configure delete %s`, then `lb ctl pacemaker %s | crm configure load update -`",
+	if !v.beside(a.resource, f.resource) {
+		apart.Do = fmt.Sprintf("no rule of Pacemaker's has %s run where the cluster does; have all made anew: `crm resource stop %s && crm configure delete %s`, then `lb ctl pacemaker %s | crm configure load update -`",
 			a.resource.ID, a.resource.ID, a.resource.ID, f.name)
 		return apart
 	}
 	apart.Do = fmt.Sprintf("`crm_resource --why --resource %s` tells what keeps it; when that is mended: `crm resource cleanup %s`", a.resource.ID, a.resource.ID)
 	return apart
+}
+
+// beside tells whether Pacemaker has to run an address where a cluster runs.
+func (v Views) beside(address, cluster crm.Resource) bool {
+	return address.Group != "" && address.Group == cluster.Group || cluster.ID != "" && slices.Contains(v.Pacemaker.Told.With[holder(address)], holder(cluster))
 }
 
 // prefix is an address as IPaddr2 is told to put it on an interface.

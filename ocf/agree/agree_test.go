@@ -54,7 +54,7 @@ func service(m ipvs.Mark, weights ...ipvs.Weight) ipvs.Service {
 	return s
 }
 
-// good is load01 on a good day: it runs webapp, and load02 runs mail.
+// good is load01 on a good day: both clusters run here and elsewhere, the address of webapp is here, that of mail on load02.
 func good(t testing.TB) Views {
 	t.Helper()
 	cfg, err := config.Load(filepath.Join(recordings, "lb.toml"), nil)
@@ -65,9 +65,9 @@ func good(t testing.TB) Views {
 		Machine:   "load01",
 		Config:    Config{Path: "lb.toml", Clusters: cfg.Clusters, Marks: map[string]uint32{"mail": 8, "webapp": 7}},
 		Pacemaker: pacemaker(t, "running", "running"),
-		Daemon:    Daemon{Status: balancer.Status{Clusters: []balancer.ClusterStatus{state("mail", 8, false), state("webapp", 7, true)}}},
+		Daemon:    Daemon{Status: balancer.Status{Clusters: []balancer.ClusterStatus{state("mail", 8, true), state("webapp", 7, true)}}},
 		Kernel: Kernel{
-			Services: []ipvs.Service{service(7, 100, 0)},
+			Services: []ipvs.Service{service(7, 100, 0), service(8, 100)},
 			Rules: []mark.Rule{
 				{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7},
 				{Address: netip.MustParseAddr("204.109.13.8"), Protocol: "tcp", Port: 25, Mark: 8},
@@ -77,7 +77,7 @@ func good(t testing.TB) Views {
 	}
 }
 
-// seen has the views of load01 in a recorded state, with its clusters gone from lb balance and the kernel where Pacemaker has none here.
+// seen has Pacemaker in a recorded state.
 func seen(t testing.TB, v *Views, recorded string) {
 	t.Helper()
 	told := recorded
@@ -89,9 +89,20 @@ func seen(t testing.TB, v *Views, recorded string) {
 
 // gone has nothing run on this machine.
 func gone(v *Views) {
-	v.Daemon.Status.Clusters[1].Running = false
+	for i := range v.Daemon.Status.Clusters {
+		v.Daemon.Status.Clusters[i].Running = false
+	}
 	v.Kernel.Services, v.Kernel.Addresses = nil, nil
 }
+
+// stoppedHere has webapp not run on this machine, whose kernel does not have its address either.
+func stoppedHere(v *Views) {
+	v.Daemon.Status.Clusters[1].Running = false
+	v.Kernel.Services, v.Kernel.Addresses = v.Kernel.Services[1:], nil
+}
+
+// moved has the address of webapp on another machine.
+func moved(v *Views) { v.Kernel.Addresses = nil }
 
 func edit(v *Views, id string, do func(*crm.Resource)) {
 	for i := range v.Pacemaker.Status.Resources {
@@ -107,41 +118,37 @@ type row struct {
 	want   string
 }
 
-// alone are the rows in which Pacemaker's state is one that its tools were recorded in.
+// recordedRows are those in which Pacemaker's state is one that its tools were recorded in, with what this machine has then.
 func recordedRows() map[string]row {
+	all := func(*Views) {}
 	rows := map[string]row{}
 	for recorded, r := range map[string]struct {
-		here bool
+		here func(*Views)
 		want string
 	}{
-		"running":     {true, ""},
-		"failed":      {false, "webapp failure-kept"},
-		"blocked":     {true, "no-fencing, webapp blocked!, webapp failure-kept"},
-		"no-address":  {true, "webapp failed!, webapp failure-kept"},
-		"disabled":    {false, "webapp disabled"},
-		"unmanaged":   {true, "webapp unmanaged"},
-		"maintenance": {true, "maintenance-mode"},
-		"standby":     {false, "machine-standby"},
-		"dead":        {false, "machine-offline"},
-		"unclean":     {true, "machine-unclean!"},
-		"no-quorum":   {false, "mail nowhere!, no-quorum!, webapp nowhere!"},
-		"no-device":   {false, "mail nowhere!, no-fence-device!, webapp nowhere!"},
-		"no-fencing":  {true, "no-fencing"},
-		"moved":       {false, "webapp ordered"},
-		"banned":      {false, "webapp ordered"},
-		"twice":       {true, "webapp twice!"},
-		"apart":       {true, "webapp address-apart!, webapp address-astray!"},
-		"orphaned":    {true, "webapp orphaned!"},
-		"bare":        {true, "mail not-in-pacemaker!, webapp daemon-runs!, webapp not-in-pacemaker!"},
+		"running":     {all, ""},
+		"failed":      {stoppedHere, "webapp failure-kept, webapp spare-missing"},
+		"blocked":     {moved, "no-fencing, webapp blocked!, webapp failure-kept"},
+		"no-address":  {moved, "webapp failed!, webapp failure-kept"},
+		"disabled":    {moved, "webapp disabled"},
+		"unmanaged":   {all, "webapp unmanaged"},
+		"maintenance": {all, "maintenance-mode"},
+		"standby":     {gone, "machine-standby"},
+		"dead":        {gone, "machine-offline"},
+		"unclean":     {all, "machine-unclean!"},
+		"no-quorum":   {gone, "mail nowhere!, no-quorum!, webapp nowhere!"},
+		"no-device":   {gone, "mail nowhere!, no-fence-device!, webapp nowhere!"},
+		"no-fencing":  {all, "no-fencing"},
+		"moved":       {moved, "webapp ordered"},
+		"banned":      {moved, "webapp ordered"},
+		"twice":       {all, "webapp twice!"},
+		"apart":       {moved, "webapp address-apart!, webapp spare-missing"},
+		"orphaned":    {all, "webapp orphaned!"},
+		"bare":        {moved, "mail daemon-runs!, mail not-in-pacemaker!, webapp daemon-runs!, webapp not-in-pacemaker!"},
 	} {
 		rows["recorded: "+recorded] = row{func(t *testing.T, v *Views) {
 			seen(t, v, recorded)
-			if !r.here {
-				gone(v)
-			}
-			if vip, _ := v.Pacemaker.Status.Resource("vip-204.109.13.7"); len(vip.On) == 0 {
-				v.Kernel.Addresses = nil
-			}
+			r.here(v)
 		}, r.want}
 	}
 	return rows
@@ -150,9 +157,9 @@ func recordedRows() map[string]row {
 // editedRows are those that no recording has.
 func editedRows() map[string]row {
 	return map[string]row{
-		"lb balance does not run it, nor the kernel":  {func(_ *testing.T, v *Views) { gone(v) }, "webapp address-missing!, webapp daemon-does-not-run!"},
+		"lb balance does not run it, nor the kernel":  {func(_ *testing.T, v *Views) { stoppedHere(v) }, "webapp address-missing!, webapp daemon-does-not-run!"},
 		"lb balance does not run it, the kernel does": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].Running = false }, "webapp daemon-does-not-run!"},
-		"the kernel has no service":                   {func(_ *testing.T, v *Views) { v.Kernel.Services = nil }, "webapp kernel-empty!"},
+		"the kernel has no service":                   {func(_ *testing.T, v *Views) { v.Kernel.Services = v.Kernel.Services[1:] }, "webapp kernel-empty!"},
 		"the kernel has no weights":                   {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7, 0, 0) }, "webapp no-weights!"},
 		"the kernel has no nodes":                     {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7) }, "webapp no-weights!"},
 		"the kernel has another's service":            {func(_ *testing.T, v *Views) { v.Kernel.Services = append(v.Kernel.Services, service(99, 0)) }, ""},
@@ -160,25 +167,27 @@ func editedRows() map[string]row {
 		"packets get no mark":                         {func(_ *testing.T, v *Views) { v.Kernel.Rules = v.Kernel.Rules[1:] }, "webapp unmarked!"},
 		"packets get another mark":                    {func(_ *testing.T, v *Views) { v.Kernel.Rules[0].Mark = 9 }, "webapp unmarked!"},
 		"lb balance is dead, the kernel forwards": {func(_ *testing.T, v *Views) { v.Daemon = Daemon{Trouble: "start it"} },
-			"daemon-silent!, webapp unfollowed!"},
+			"daemon-silent!, mail unfollowed!, webapp unfollowed!"},
 		"lb balance is dead, the kernel has weights no more": {func(_ *testing.T, v *Views) {
 			v.Daemon, v.Kernel.Services[0] = Daemon{Trouble: "start it"}, service(7, 0)
-		}, "daemon-silent!, webapp no-weights!, webapp unfollowed!"},
+		}, "daemon-silent!, mail unfollowed!, webapp no-weights!, webapp unfollowed!"},
 		"lb balance is dead, the kernel has nothing": {func(_ *testing.T, v *Views) { v.Daemon, v.Kernel.Services = Daemon{Trouble: "start it"}, nil },
-			"daemon-silent!, webapp not-running!"},
-		"lb balance is dead, its cluster elsewhere": {func(t *testing.T, v *Views) { seen(t, v, "failed"); gone(v); v.Daemon = Daemon{Trouble: "start it"} },
-			"daemon-silent!, webapp failure-kept"},
-		"lb balance runs what Pacemaker has elsewhere": {func(_ *testing.T, v *Views) {
-			v.Daemon.Status.Clusters[0].Running = true
-			v.Kernel.Services = append(v.Kernel.Services, service(8, 100))
-		}, "mail daemon-runs!"},
-		"the kernel forwards what Pacemaker has elsewhere": {func(_ *testing.T, v *Views) { v.Kernel.Services = append(v.Kernel.Services, service(8, 100)) }, "mail left-over!"},
+			"daemon-silent!, mail not-running!, webapp not-running!"},
+		"lb balance is dead, its clusters elsewhere": {func(t *testing.T, v *Views) { seen(t, v, "standby"); gone(v); v.Daemon = Daemon{Trouble: "start it"} },
+			"daemon-silent!, machine-standby"},
+		"lb balance runs what Pacemaker has elsewhere": {func(t *testing.T, v *Views) { seen(t, v, "failed"); moved(v) },
+			"webapp daemon-runs!, webapp failure-kept, webapp spare-missing"},
+		"the kernel forwards what Pacemaker has elsewhere": {func(t *testing.T, v *Views) {
+			seen(t, v, "failed")
+			moved(v)
+			v.Daemon.Status.Clusters[1].Running = false
+		}, "webapp failure-kept, webapp left-over!, webapp spare-missing"},
 		"lb balance has no such cluster": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters = v.Daemon.Status.Clusters[:1] },
 			"webapp daemon-does-not-run!, webapp not-in-daemon!"},
 		"nobody but Pacemaker has it": {func(_ *testing.T, v *Views) {
 			v.Daemon.Status.Clusters, v.Config.Clusters = v.Daemon.Status.Clusters[1:], v.Config.Clusters[1:]
 			delete(v.Config.Marks, "mail")
-		}, "mail not-in-config!"},
+		}, "mail daemon-does-not-run!, mail not-in-config!"},
 		"nobody but lb balance has it": {func(t *testing.T, v *Views) {
 			v.Daemon.Status.Clusters = append(v.Daemon.Status.Clusters, state("old", 9, false))
 		}, "old not-in-config!"},
@@ -199,11 +208,11 @@ func editedRows() map[string]row {
 		"another machine's address is here": {func(_ *testing.T, v *Views) {
 			v.Kernel.Addresses = append(v.Kernel.Addresses, Address{"eth1", netip.MustParseAddr("204.109.13.8")})
 		}, "mail address-astray!"},
-		"the address is nowhere":          {func(_ *testing.T, v *Views) { edit(v, "vip-204.109.13.8", func(r *crm.Resource) { r.On = nil }) }, "mail address-apart!"},
+		"the address is nowhere":          {func(_ *testing.T, v *Views) { edit(v, "vip-204.109.13.8", func(r *crm.Resource) { r.On = nil }) }, "mail nowhere!"},
 		"the address is not in Pacemaker": {func(_ *testing.T, v *Views) { delete(v.Pacemaker.Told.Params, "vip-204.109.13.8") }, "mail address-not-in-pacemaker!"},
 
 		"Pacemaker is just starting it": {func(_ *testing.T, v *Views) {
-			gone(v)
+			stoppedHere(v)
 			edit(v, "cluster-webapp", func(r *crm.Resource) { r.On, r.Role, r.Pending = nil, "Stopped", "Starting" })
 			edit(v, "vip-204.109.13.7", func(r *crm.Resource) { r.On, r.Role = nil, "Stopped" })
 		}, "webapp changing"},
@@ -317,7 +326,7 @@ func TestAFindingSaysWhatToDo(t *testing.T) {
 
 func TestCompareTakesTheClustersThatAreAskedFor(t *testing.T) {
 	v := good(t)
-	v.Kernel.Services = append(v.Kernel.Services, service(8, 100))
+	v.Daemon.Status.Clusters[0].Running = false
 	if r := Compare(v, []string{"webapp"}); !r.Agree || len(r.Clusters) != 1 || r.Clusters[0].Name != "webapp" {
 		t.Errorf("%+v", r)
 	}

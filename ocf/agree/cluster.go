@@ -101,13 +101,15 @@ func (v Views) cluster(name string) Cluster {
 	f := v.facts(name)
 	c := Cluster{Name: name, Mark: f.mark, Pacemaker: f.where, Daemon: f.daemon, Kernel: f.kernel, Addresses: []VIP{}, Findings: []Finding{}}
 	c.Findings = append(c.Findings, v.known(f)...)
-	c.Findings = append(c.Findings, v.managed(f)...)
+	c.Findings = append(c.Findings, v.managed(f.resource)...)
+	c.Findings = append(c.Findings, v.spares(f)...)
 	c.Findings = append(c.Findings, v.placed(f)...)
-	for _, a := range v.addresses(f) {
+	addresses := v.addresses(f)
+	for _, a := range addresses {
 		c.Addresses = append(c.Addresses, a.VIP)
 		c.Findings = append(c.Findings, v.addressFindings(f, a)...)
 	}
-	c.Findings = append(c.Findings, v.orders(f, c.Addresses)...)
+	c.Findings = append(c.Findings, v.orders(f, addresses)...)
 	return c
 }
 
@@ -129,7 +131,7 @@ func (v Views) known(f facts) []Finding {
 			fmt.Sprintf("`crm resource cleanup %s`; if it is to go on, %s", f.resource.ID, load)})
 	case f.where.State != silent && !inFile && v.Config.Broken == "":
 		found = append(found, Finding{Trouble, "not-in-config", fmt.Sprintf("Pacemaker has it, as %s, and %s has no [clusters.%s]: its next start fails", f.resource.ID, v.Config.Path, f.name),
-			fmt.Sprintf("put it back into the file, then `lb ctl reload`; or `crm resource stop %s && crm configure delete %s`", f.resource.ID, f.resource.ID)})
+			fmt.Sprintf("put it back into the file, then `lb ctl reload`; or `crm resource stop %s && crm configure delete %s`", holder(f.resource), holder(f.resource))})
 	}
 	if f.daemon == unknown && inFile {
 		found = append(found, Finding{Trouble, "not-in-daemon", fmt.Sprintf("it is in %s, and lb balance has not read that yet", v.Config.Path), "`lb ctl reload`"})
@@ -137,26 +139,45 @@ func (v Views) known(f facts) []Finding {
 	return found
 }
 
-// managed finds what Pacemaker itself says is the matter.
-func (v Views) managed(f facts) []Finding {
-	r := f.resource
+// managed finds what Pacemaker itself says is the matter with a resource.
+func (v Views) managed(r crm.Resource) []Finding {
 	switch {
 	case r.ID == "":
 		return nil
-	case len(r.On) > 1:
-		return []Finding{{Trouble, "twice", fmt.Sprintf("Pacemaker has it %s at once", f.where), fmt.Sprintf("`crm resource refresh %s` has it looked at anew; it stops all and starts one", r.ID)}}
+	case len(r.On) > 1 && r.Clone == "" && !r.Orphaned: // what is in no configuration is in no clone either
+		return []Finding{{Trouble, "twice", fmt.Sprintf("Pacemaker has %s on %s at once", r.ID, strings.Join(r.On, " and ")),
+			fmt.Sprintf("`crm resource refresh %s` has it looked at anew; it stops all and starts one", r.ID)}}
 	case r.Blocked || r.Failed:
 		return []Finding{broken(r)}
 	case r.Pending != "":
 		return []Finding{changing(r)}
 	case len(r.On) == 0 && r.TargetRole == "Stopped":
-		return []Finding{{Note, "disabled", "Pacemaker has it stopped, as somebody told it", fmt.Sprintf("when it is to run: `crm resource start %s`", holder(r))}}
+		return []Finding{{Note, "disabled", fmt.Sprintf("Pacemaker has %s stopped, as somebody told it", r.ID), fmt.Sprintf("when it is to run: `crm resource start %s`", holder(r))}}
 	case len(r.On) == 0:
-		return []Finding{{Trouble, "nowhere", "Pacemaker runs it nowhere", fmt.Sprintf("`crm_resource --why --resource %s` and `crm status` tell why; after failures that are mended: `crm resource cleanup %s`", r.ID, r.ID)}}
+		return []Finding{{Trouble, "nowhere", fmt.Sprintf("Pacemaker runs %s nowhere", r.ID), fmt.Sprintf("`crm_resource --why --resource %s` and `crm status` tell why; after failures that are mended: `crm resource cleanup %s`", r.ID, r.ID)}}
 	case !r.Managed && !v.Pacemaker.Status.Maintenance:
-		return []Finding{{Note, "unmanaged", "Pacemaker does not manage it: it moves nothing, whatever fails", fmt.Sprintf("when the work is done: `crm resource manage %s`", holder(r))}}
+		return []Finding{{Note, "unmanaged", fmt.Sprintf("Pacemaker does not manage %s: it moves nothing, whatever fails", r.ID), fmt.Sprintf("when the work is done: `crm resource manage %s`", holder(r))}}
 	}
 	return nil
+}
+
+// spares finds machines that could take nothing over, of those where the cluster should run beside the others.
+func (v Views) spares(f facts) []Finding {
+	r := f.resource
+	if r.Clone == "" || len(r.On) == 0 || r.Pending != "" {
+		return nil
+	}
+	var missing []string
+	for _, m := range v.Pacemaker.Status.Machines {
+		if stateOf(m) == "online" && !slices.Contains(r.On, m.Name) {
+			missing = append(missing, m.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return []Finding{{Note, "spare-missing", fmt.Sprintf("it does not run on %s, which can take none of its addresses over therefore", strings.Join(missing, " and ")),
+		fmt.Sprintf("`crm_resource --why --resource %s` and `crm status` tell why; after failures that are mended: `crm resource cleanup %s`", r.ID, r.ID)}}
 }
 
 // changing words that Pacemaker is at it.
@@ -167,10 +188,10 @@ func changing(r crm.Resource) Finding {
 // broken words that a resource failed.
 func broken(r crm.Resource) Finding {
 	if r.Blocked {
-		return Finding{Trouble, "blocked", fmt.Sprintf("%s could not be stopped on %s, and Pacemaker does nothing with it any more", r.ID, strings.Join(r.On, " and ")),
+		return Finding{Trouble, "blocked", fmt.Sprintf("%s could not be stopped on %s, and Pacemaker does nothing with it any more", r.ID, strings.Join(r.Broken, " and ")),
 			fmt.Sprintf("`crm status` has the agent's words; when the cause is mended: `crm resource cleanup %s`", r.ID)}
 	}
-	return Finding{Trouble, "failed", fmt.Sprintf("%s has failed on %s", r.ID, strings.Join(r.On, " and ")),
+	return Finding{Trouble, "failed", fmt.Sprintf("%s has failed on %s", r.ID, strings.Join(r.Broken, " and ")),
 		fmt.Sprintf("Pacemaker is about to start it again or elsewhere; `crm status` has the agent's words; if it stays so: `crm resource cleanup %s`", r.ID)}
 }
 
@@ -191,11 +212,13 @@ func (v Views) unmarked(f facts) string {
 }
 
 // orders finds failures that are over, and what operators told Pacemaker about places and have not taken back.
-func (v Views) orders(f facts, addresses []VIP) []Finding {
-	mine := []string{f.resource.ID, f.resource.Group}
+func (v Views) orders(f facts, addresses []address) []Finding {
+	mine := []string{f.resource.ID, f.resource.Group, f.resource.Clone}
 	for _, a := range addresses {
-		mine = append(mine, a.Pacemaker.Resource)
+		mine = append(mine, a.resource.ID, a.resource.Group)
 	}
+	slices.Sort(mine)
+	mine = slices.Compact(mine)
 	mine = slices.DeleteFunc(mine, func(id string) bool { return id == "" })
 	var found []Finding
 	for _, failure := range v.Pacemaker.Status.Failures {
@@ -217,10 +240,13 @@ func (v Views) orders(f facts, addresses []VIP) []Finding {
 	return found
 }
 
-// holder is what is told about a resource's place: its group, where it is in one.
+// holder is what is told about a resource's place: its group or clone, where it is in one.
 func holder(r crm.Resource) string {
-	if r.Group != "" {
+	switch {
+	case r.Group != "":
 		return r.Group
+	case r.Clone != "":
+		return r.Clone
 	}
 	return r.ID
 }

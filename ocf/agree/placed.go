@@ -18,7 +18,7 @@ func (v Views) placed(f facts) []Finding {
 
 // placedHere compares when Pacemaker says that the cluster runs here.
 func (v Views) placedHere(f facts) []Finding {
-	manages := fmt.Sprintf("Pacemaker sees that within 5 s and moves it; if it does not: `crm resource refresh %s`", f.resource.ID)
+	manages := fmt.Sprintf("Pacemaker sees that within 5 s and moves its addresses; if it does not: `crm resource refresh %s`", f.resource.ID)
 	switch {
 	case f.daemon == silent && f.kernel.Service:
 		return append(v.forwarding(f), unfollowed())

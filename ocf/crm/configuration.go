@@ -9,6 +9,7 @@ import (
 // Configuration is what Pacemaker is told, as far as it matters here.
 type Configuration struct {
 	Params map[string]map[string]string // of each resource, by its id
+	With   map[string][]string          // of a resource, group or clone: what it has to run beside, all by their ids
 	Orders []Order
 }
 
@@ -30,6 +31,11 @@ type (
 			ID       string `xml:"id,attr"`
 			Resource string `xml:"rsc,attr"`
 		} `xml:"constraints>rsc_location"`
+		Colocations []struct {
+			Resource string `xml:"rsc,attr"`
+			With     string `xml:"with-rsc,attr"`
+			Score    string `xml:"score,attr"`
+		} `xml:"constraints>rsc_colocation"`
 	}
 	holder struct {
 		Primitives []struct {
@@ -53,7 +59,12 @@ func ParseConfiguration(text []byte) (Configuration, error) {
 	if err := xml.Unmarshal(text, &c); err != nil {
 		return Configuration{}, fmt.Errorf("read what cibadmin says: %w", err)
 	}
-	told := Configuration{Params: map[string]map[string]string{}}
+	told := Configuration{Params: map[string]map[string]string{}, With: map[string][]string{}}
+	for _, l := range c.Colocations {
+		if l.Score == "INFINITY" {
+			told.With[l.Resource] = append(told.With[l.Resource], l.With)
+		}
+	}
 	c.Resources.each(func(id, name, value string) {
 		if told.Params[id] == nil {
 			told.Params[id] = map[string]string{}

@@ -33,16 +33,21 @@ func started(id, agent, group, on string) Resource {
 	return Resource{ID: id, Agent: agent, Group: group, Role: "Started", On: []string{on}, Managed: true}
 }
 
+// everywhere is a cluster with nothing the matter.
+func everywhere(id, clone string) Resource {
+	return Resource{ID: id, Agent: "ocf:braintree:bigbrother", Clone: clone, Role: "Started", On: []string{"load01", "load02", "load03"}, Managed: true}
+}
+
 func TestParseStatus(t *testing.T) {
 	got := status(t, "running")
-	const cluster, address = "ocf:braintree:bigbrother", "ocf:heartbeat:IPaddr2"
+	const address = "ocf:heartbeat:IPaddr2"
 	want := Status{
 		Coordinator: "load01", Quorum: true, Fencing: true, NoQuorum: "stop",
 		Machines: []Machine{{Name: "load01", Online: true}, {Name: "load02", Online: true}, {Name: "load03", Online: true}},
 		Resources: []Resource{
 			started("fence", "stonith:fence_ipmilan", "", "load01"),
-			started("cluster-mail", cluster, "group-mail", "load02"), started("vip-204.109.13.8", address, "group-mail", "load02"),
-			started("cluster-webapp", cluster, "group-webapp", "load01"), started("vip-204.109.13.7", address, "group-webapp", "load01"),
+			started("vip-204.109.13.8", address, "group-mail", "load02"), started("vip-204.109.13.7", address, "group-webapp", "load01"),
+			everywhere("cluster-mail", "clone-mail"), everywhere("cluster-webapp", "clone-webapp"),
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -54,13 +59,16 @@ func TestParseStatusSeesWhatIsTheMatter(t *testing.T) {
 	webapp := func(s Status) Resource { r, _ := s.Resource("cluster-webapp"); return r }
 	address := func(s Status) Resource { r, _ := s.Resource("vip-204.109.13.7"); return r }
 	tests := map[string]func(Status) bool{
-		"blocked":    func(s Status) bool { r := webapp(s); return r.Blocked && r.Failed && !r.Managed && !s.Fencing },
+		"blocked": func(s Status) bool {
+			r := webapp(s)
+			return r.Blocked && r.Failed && r.Broken[0] == "load01" && !s.Fencing
+		},
 		"no-address": func(s Status) bool { return address(s).Failed && !webapp(s).Failed },
 		"disabled": func(s Status) bool {
-			r := webapp(s)
+			r := address(s)
 			return r.TargetRole == "Stopped" && r.Role == "Stopped" && r.On == nil
 		},
-		"unmanaged":   func(s Status) bool { r := webapp(s); return !r.Managed && !r.Blocked && len(r.On) == 1 },
+		"unmanaged":   func(s Status) bool { r := address(s); return !r.Managed && !r.Blocked && len(r.On) == 1 },
 		"maintenance": func(s Status) bool { return s.Maintenance },
 		"standby":     func(s Status) bool { return s.Machines[0].Standby && s.Machines[0].Online && !s.Machines[1].Standby },
 		"dead":        func(s Status) bool { return !s.Machines[0].Online && !s.Machines[0].Unclean },
@@ -68,8 +76,8 @@ func TestParseStatusSeesWhatIsTheMatter(t *testing.T) {
 		"no-quorum":   func(s Status) bool { return !s.Quorum && s.Coordinator == "load01" },
 		"no-device":   func(s Status) bool { _, has := s.Resource("fence"); return s.Fencing && !has },
 		"orphaned":    func(s Status) bool { return webapp(s).Orphaned },
-		"twice":       func(s Status) bool { return strings.Join(webapp(s).On, " ") == "load01 load02" },
-		"apart":       func(s Status) bool { return address(s).Group == "" && address(s).On[0] == "load03" },
+		"twice":       func(s Status) bool { return strings.Join(address(s).On, " ") == "load01 load02" },
+		"apart":       func(s Status) bool { return address(s).On[0] == "load03" && len(webapp(s).On) == 2 },
 		"bare":        func(s Status) bool { return len(s.Resources) == 1 },
 		"banned": func(s Status) bool {
 			return len(s.Bans) == 1 && s.Bans[0] == Ban{ID: "cli-ban-group-webapp-on-load01", Resource: "group-webapp", Machine: "load01"}
@@ -94,9 +102,11 @@ func TestParseStatusFindsResourcesHoweverTheyAreNested(t *testing.T) {
 	s, err := ParseStatus([]byte(`<pacemaker-result><resources>
 <clone id="c"><group id="g"><resource id="a"/></group></clone>
 <bundle id="b"><replica id="0"><resource id="d"/></replica></bundle>
-<clone id="e"><resource id="f" pending="Starting"/></clone>
+<clone id="e"><resource id="f" managed="true"><node name="load02"/></resource><resource id="f" pending="Starting"/>
+<resource id="f" role="Started" failed="true"><node name="load01"/></resource></clone>
 </resources><status code="0"/></pacemaker-result>`))
-	want := []Resource{{ID: "a", Group: "g"}, {ID: "f", Pending: "Starting"}, {ID: "d"}}
+	f := Resource{ID: "f", Clone: "e", Role: "Started", Pending: "Starting", On: []string{"load01", "load02"}, Failed: true, Broken: []string{"load01"}}
+	want := []Resource{{ID: "a", Group: "g", Clone: "c"}, f, {ID: "d"}}
 	if diff := cmp.Diff(want, s.Resources); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -133,6 +143,7 @@ func TestParseConfiguration(t *testing.T) {
 			"cluster-webapp":   {"cluster": "webapp"},
 			"vip-204.109.13.7": {"ip": "204.109.13.7", "cidr_netmask": "32", "nic": "eth10"},
 		},
+		With:   map[string][]string{"group-mail": {"clone-mail"}, "group-webapp": {"clone-webapp"}},
 		Orders: []Order{{ID: "cli-prefer-group-webapp", Resource: "group-webapp"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {

@@ -4,6 +4,7 @@ package crm
 import (
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,7 +17,7 @@ type Status struct {
 	StopAll     bool   // Pacemaker is told to run nothing
 	NoQuorum    string // what happens without quorum: stop, freeze, ignore, demote or suicide
 	Machines    []Machine
-	Resources   []Resource // without the groups and clones that they are in
+	Resources   []Resource // without the groups and clones that they are in, in one piece each
 	Failures    []Failure
 	Bans        []Ban
 }
@@ -36,6 +37,7 @@ type Resource struct {
 	ID         string
 	Agent      string   // class:provider:type
 	Group      string   // "" is none
+	Clone      string   // that it is an instance of; "" is none. All its instances are one Resource here
 	Role       string   // Started, Stopped, and others for a moment
 	TargetRole string   // what an operator said that it should be; "" is nothing
 	Pending    string   // what is being done with it, such as Starting; "" is nothing
@@ -43,7 +45,8 @@ type Resource struct {
 	Blocked    bool     // Pacemaker can do nothing about it any more
 	Managed    bool     // Pacemaker would do something about it
 	Failed     bool
-	Orphaned   bool // it runs and is not in Pacemaker's configuration any more
+	Broken     []string // the machines where it is blocked or has failed
+	Orphaned   bool     // it runs and is not in Pacemaker's configuration any more
 }
 
 // Failure is an action that failed and is not forgotten yet.
@@ -157,32 +160,59 @@ func ParseStatus(text []byte) (Status, error) {
 		Fencing: a.Options.Fencing, Maintenance: a.Options.Maintenance, StopAll: a.Options.StopAll, NoQuorum: a.Options.NoQuorum,
 		Machines: a.Machines, Failures: a.Failures, Bans: a.Bans,
 	}
-	a.Resources.each("", func(e resourceElement, group string) {
-		r := Resource{
-			ID: e.ID, Agent: e.Agent, Group: group, Role: e.Role, TargetRole: e.TargetRole, Pending: e.Pending,
-			Blocked: e.Blocked, Managed: e.Managed, Failed: e.Failed, Orphaned: e.Orphaned,
-		}
-		for _, on := range e.On {
-			r.On = append(r.On, on.Name)
+	a.Resources.each(Resource{}, func(r Resource) {
+		for i, known := range s.Resources {
+			if r.Clone != "" && known.ID == r.ID {
+				s.Resources[i] = known.with(r)
+				return
+			}
 		}
 		s.Resources = append(s.Resources, r)
 	})
 	return s, nil
 }
 
-// each calls do with each resource and the innermost group that it is in.
-func (c collection) each(group string, do func(r resourceElement, group string)) {
-	for _, r := range c.Resources {
-		do(r, group)
+// each calls do with each resource, which has the innermost group and the clone that it is in as inside has them.
+func (c collection) each(inside Resource, do func(Resource)) {
+	for _, e := range c.Resources {
+		r := Resource{
+			ID: e.ID, Agent: e.Agent, Group: inside.Group, Clone: inside.Clone, Role: e.Role, TargetRole: e.TargetRole, Pending: e.Pending,
+			Blocked: e.Blocked, Managed: e.Managed, Failed: e.Failed, Orphaned: e.Orphaned,
+		}
+		for _, on := range e.On {
+			r.On = append(r.On, on.Name)
+		}
+		if r.Blocked || r.Failed {
+			r.Broken = r.On
+		}
+		do(r)
 	}
 	for _, g := range c.Groups {
-		g.each(g.ID, do)
+		g.each(Resource{Group: g.ID, Clone: inside.Clone}, do)
 	}
-	for _, inner := range [][]collection{c.Clones, c.Bundles, c.Replicas} {
+	for _, in := range c.Clones {
+		in.each(Resource{Group: inside.Group, Clone: in.ID}, do)
+	}
+	for _, inner := range [][]collection{c.Bundles, c.Replicas} {
 		for _, in := range inner {
-			in.each(group, do)
+			in.each(inside, do)
 		}
 	}
+}
+
+// with adds another instance of the same clone: what is the matter with one is the matter with all.
+func (r Resource) with(other Resource) Resource {
+	r.On, r.Broken = slices.Concat(r.On, other.On), slices.Concat(r.Broken, other.Broken)
+	slices.Sort(r.On)
+	if other.Role == "Started" || r.Role == "" {
+		r.Role = other.Role
+	}
+	if r.Pending == "" {
+		r.Pending = other.Pending
+	}
+	r.Blocked, r.Managed = r.Blocked || other.Blocked, r.Managed && other.Managed
+	r.Failed, r.Orphaned = r.Failed || other.Failed, r.Orphaned || other.Orphaned
+	return r
 }
 
 // Resource returns the resource of that id.

@@ -48,22 +48,21 @@ const (
 	up       = simulate + "--node-up load01 --node-up load02 --node-up load03"
 	noDevice = "cibadmin --delete --xpath //primitive[@id='fence']"
 	noPlaces = "cibadmin --delete-all --force --xpath //rsc_location"
+	noRules  = "cibadmin --delete-all --force --xpath //rsc_colocation|//rsc_order"
 )
 
-// lone is an address that is in no group, and its place.
-const lone = `<configuration>
-  <resources>
-    <primitive id="vip-204.109.13.7" class="ocf" provider="heartbeat" type="IPaddr2">
-      <instance_attributes id="lone"><nvpair id="lone-ip" name="ip" value="204.109.13.7"/></instance_attributes>
-    </primitive>
-  </resources>
-  <constraints><rsc_location id="lone-place" rsc="vip-204.109.13.7" node="load03" score="100"/></constraints>
+// apart has the address of webapp on a machine where its cluster may not run.
+const apart = `<configuration>
+  <constraints>
+    <rsc_location id="address-place" rsc="group-webapp" node="load03" score="100"/>
+    <rsc_location id="cluster-place" rsc="clone-webapp" node="load03" score="-INFINITY"/>
+  </constraints>
 </configuration>
 `
 
 // scenes are what is done to get to a state, one command after the other. Pacemaker's own scheduler, in crm_simulate, says what follows.
 var scenes = map[string][]string{
-	"bare":        {noPlaces, "cibadmin --delete-all --force --xpath //group", up},
+	"bare":        {noPlaces, noRules, "cibadmin --delete-all --force --xpath //group", "cibadmin --delete-all --force --xpath //clone", up},
 	"running":     {up},
 	"failed":      {up, simulate + "--op-inject cluster-webapp_monitor_5000@load01=1"},
 	"blocked":     {"crm_attribute --name stonith-enabled --update false", up, simulate + "--op-fail cluster-webapp_stop_0@load01=1 --op-inject cluster-webapp_monitor_5000@load01=1"},
@@ -74,14 +73,14 @@ var scenes = map[string][]string{
 	"standby":     {up, "crm_standby --node load01 --update on", simulate},
 	"dead":        {up, simulate + "--node-fail load01"},
 	"unclean":     {up, "crm_simulate --xml-file cib.xml --save-output cib.xml --node-fail load01"},
-	"twice":       {up, "crm_simulate --xml-file cib.xml --save-output cib.xml --op-inject cluster-webapp_monitor_5000@load02=0"},
+	"twice":       {up, "crm_simulate --xml-file cib.xml --save-output cib.xml --op-inject vip-204.109.13.7_monitor_10000@load02=0"},
 	"no-quorum":   {up, "sed -i s/have-quorum=.1./have-quorum=\"0\"/ cib.xml", simulate},
 	"no-device":   {noDevice, up},
 	"no-fencing":  {noDevice, "crm_attribute --name stonith-enabled --update false", up},
 	"moved":       {up, "crm_resource --move --resource group-webapp --node load03", simulate},
 	"banned":      {up, "crm_resource --ban --resource group-webapp --node load01", simulate},
-	"orphaned":    {up, noPlaces, "cibadmin --delete --xpath //group[@id='group-webapp']"},
-	"apart":       {"cibadmin --delete --xpath //group[@id='group-webapp']/primitive[@id='vip-204.109.13.7']", "cibadmin --modify --allow-create --xml-file lone.xml", up},
+	"orphaned":    {up, noPlaces, noRules, "cibadmin --delete --xpath //clone[@id='clone-webapp']"},
+	"apart":       {noRules, "cibadmin --modify --allow-create --xml-file apart.xml", up},
 }
 
 func run(t *testing.T, dir, line string) string {
@@ -116,7 +115,7 @@ func TestTheRecordingsAreWhatPacemakersToolsSay(t *testing.T) {
 	for name, commands := range scenes {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			for file, text := range map[string]string{"cib.xml": machines, "ours.xml": string(ours), "lone.xml": lone} {
+			for file, text := range map[string]string{"cib.xml": machines, "ours.xml": string(ours), "apart.xml": apart} {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}

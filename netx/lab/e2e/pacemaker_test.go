@@ -57,7 +57,7 @@ func TestPacemakerStatusTellsWhoSaysWhat(t *testing.T) {
 	settled(t, s, 100)
 	manage(t, s)
 	const agreed = "all agree\n"
-	const row = "webapp   load01     running          mark 7, 3 of 3 nodes with weight  204.109.13.7 on eth10\n"
+	const row = "webapp   load01   load01        running          mark 7, 3 of 3 nodes with weight  204.109.13.7 on eth10\n"
 
 	compared(t, s, 0, row, "this machine: load01\n", "load01 online, load02 offline\n", "note: fencing is off", agreed)
 	if out := onLoad(t, s, "$LB ctl pacemaker status --json webapp"); !strings.Contains(out, `"agree": true`) {
@@ -67,7 +67,7 @@ func TestPacemakerStatusTellsWhoSaysWhat(t *testing.T) {
 	if err := s.Balancer.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	compared(t, s, 1, "webapp   load01     silent           mark 7, 3 of 3 nodes", "trouble: lb balance does not answer on this machine", "no answer in time; it runs but hangs",
+	compared(t, s, 1, "webapp   load01   load01        silent           mark 7, 3 of 3 nodes", "trouble: lb balance does not answer on this machine", "no answer in time; it runs but hangs",
 		"trouble: webapp: the kernel forwards for it, and nobody follows its nodes' health\n", "2 troubles\n")
 	labtest.Run(t, s.Load, "ipvsadm", "-C") // a balancer that is awake would put the service back
 	compared(t, s, 1, "trouble: webapp: Pacemaker has it here, the kernel has no service for it, and lb balance does not answer\n")
@@ -100,8 +100,8 @@ func TestPacemakerStatusTellsWhoSaysWhat(t *testing.T) {
 		saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
 		return !strings.Contains(saved, "-f 7"), saved
 	})
-	compared(t, s, 0, "webapp   load02     stopped          nothing      none\n", agreed)
-	onLoad(t, s, "cibadmin --delete-all --force --xpath //group; "+simulate)
+	compared(t, s, 0, "webapp   load02   load02        stopped          nothing      none\n", agreed)
+	onLoad(t, s, "for it in //rsc_colocation //rsc_order //group //clone; do cibadmin --delete-all --force --xpath $it; done; "+simulate)
 	compared(t, s, 0, "note: webapp: Pacemaker does not have it, and autostart = true has lb balance run it")
 
 	out := onLoad(t, s, "unset CIB_file; $LB ctl pacemaker status; echo exit status $?")
