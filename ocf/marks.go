@@ -11,6 +11,7 @@ import (
 	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/ctl/salvage"
 	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/keep"
 )
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
@@ -115,17 +116,5 @@ func (r resource) write(rec record) error {
 	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(r.StateDir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(rec.String())
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), r.stateFile())
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return keep.Replace(r.stateFile(), []byte(rec.String()), 0o600)
 }

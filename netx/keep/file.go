@@ -80,13 +80,13 @@ func (s Sort[K, V]) write(dir string, v V) error {
 	}
 	path := filepath.Join(dir, s.fileName(v))
 	previous, readErr := os.ReadFile(path)
-	if err := replace(dir, path, data); err != nil {
+	if err := replace(path, data); err != nil {
 		return err
 	}
 	if err := syncDir(dir); err != nil {
 		// The new name is there but may not outlive a crash. Go back, so that what the caller is told is true.
 		if readErr == nil {
-			return errors.Join(err, replace(dir, path, previous))
+			return errors.Join(err, replace(path, previous))
 		}
 		return errors.Join(err, os.Remove(path))
 	}
@@ -104,14 +104,18 @@ func (s Sort[K, V]) remove(dir string, v V) error {
 		if formatErr != nil {
 			return errors.Join(err, formatErr)
 		}
-		return errors.Join(err, replace(dir, path, data))
+		return errors.Join(err, replace(path, data))
 	}
 	return nil
 }
 
-// replace puts a complete, synced file at path.
-func replace(dir, path string, data []byte) (err error) {
-	tmp, err := os.CreateTemp(dir, tempPrefix)
+// replace replaces a record's file.
+func replace(path string, data []byte) error { return Replace(path, data, 0o640) }
+
+// Replace puts a complete, synced file in the place of the one at path, if there is one: whoever reads sees the old contents or the new ones. Its folder
+// has to be there.
+func Replace(path string, data []byte, mode fs.FileMode) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func replace(dir, path string, data []byte) (err error) {
 	}()
 	_, err = tmp.Write(data)
 	if err == nil {
-		err = tmp.Chmod(0o640)
+		err = tmp.Chmod(mode)
 	}
 	if err == nil {
 		err = tmp.Sync()

@@ -1,4 +1,5 @@
-// Package keep holds what operators ordered in a folder, one small file for each order, so that it survives restarts and crashes.
+// Package keep holds what operators ordered in a folder, one small file for each order, so that it survives restarts and crashes; and it replaces a
+// single file in one step.
 package keep
 
 import (

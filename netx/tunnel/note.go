@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/braintree/lb/netx/keep"
 )
 
 // bootIDFile names the run of the kernel; a note of an earlier one says nothing about this one.
@@ -81,16 +83,7 @@ func (f noteFile) replace(data []byte) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(f.dir, ".tunnel-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // fails once it is renamed
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), f.path())
+	return keep.Replace(f.path(), data, 0o600)
 }
 
 // remove forgets the note; no error when there is none.
