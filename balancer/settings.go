@@ -7,8 +7,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// use is what a config uses of the kernel's load balancer.
-func use(cfg *config.Config) ipvs.Use {
+// KernelUse is what a config uses of the kernel's load balancer.
+func KernelUse(cfg *config.Config) ipvs.Use {
 	anyCluster := func(is func(config.Cluster) bool) bool { return slices.ContainsFunc(cfg.Clusters, is) }
 	return ipvs.Use{
 		Persistence: anyCluster(func(c config.Cluster) bool { return c.Persistence > 0 }),

@@ -70,7 +70,7 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	if lasting(cfg.Balancer) != lasting(b.cfg) {
 		b.log.Warn("reload: " + restartWords)
 	}
-	if u := use(cfg); u != b.use {
+	if u := KernelUse(cfg); u != b.use {
 		b.use = u
 		b.checkSettings()
 	}

@@ -60,7 +60,7 @@ func ServiceCommands(con Console) []*cli.Command {
 // Commands are all of the operator's commands.
 func Commands(con Console) []*cli.Command {
 	return append(ServiceCommands(con), con.cluster(), con.why(), con.events(), con.plan(), con.reload(), con.drain(), con.undrain(), con.drains(), con.checkConfig(), con.exampleConfig(),
-		con.importConfig(), con.pacemaker())
+		con.importConfig(), con.pacemaker(), con.doctor())
 }
 
 func (con Console) list() *cli.Command {

@@ -27,7 +27,7 @@ const (
 // Statuses is what `lb help` says about them.
 const Statuses = `Exit status:
     0  done
-    1  failed: a daemon cannot be reached, the kernel refuses, the service is down (ctl status), or there is trouble (ctl pacemaker status)
+    1  failed: a daemon cannot be reached, the kernel refuses, the service is down (ctl status), or there is trouble (ctl pacemaker status, ctl doctor)
     2  refused: wrong usage, or the daemon knows no such thing
    69  this kernel has no IPVS (or no nftables, or no ipip tunnel)
    77  no privilege
@@ -88,7 +88,7 @@ const LitmusctlStatuses = `Exit status:
 func Report(w io.Writer, err error) {
 	var mistakes config.Mistakes
 	switch {
-	case err == nil, errors.Is(err, ctl.ErrDown), errors.Is(err, ctl.ErrDisagree), errors.As(err, new(Code)):
+	case err == nil, errors.Is(err, ctl.ErrDown), errors.Is(err, ctl.ErrDisagree), errors.Is(err, ctl.ErrUnsafe), errors.As(err, new(Code)):
 		// what was printed says it all
 	case errors.As(err, &mistakes) && len(mistakes) > 1:
 		fmt.Fprintf(w, "lb: the configuration has %d mistakes:\n", len(mistakes))
