@@ -2,15 +2,21 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-const runbook = "docs/runbook.md"
+const (
+	runbook = "docs/runbook.md"
+	scale   = "docs/scale.md"
+)
 
 // submatches returns what the first group of a pattern matches in a block of the runbook.
 func submatches(t *testing.T, block, pattern string) []string {
@@ -22,11 +28,11 @@ func submatches(t *testing.T, block, pattern string) []string {
 	return all
 }
 
-// TestTheRunbooksFilesAreOfOnePiece holds the files that the runbook shows against lb's own checks and against each other. Pacemaker's and Corosync's tools
-// judge theirs in ocf/pacemaker.
-func TestTheRunbooksFilesAreOfOnePiece(t *testing.T) {
+// shown loads a configuration that a document shows, which must be without mistakes and warnings.
+func shown(t *testing.T, document, block string) *config.Config {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "lb.toml")
-	if err := os.WriteFile(path, []byte(labtest.ReadmeBlock(t, runbook, "lb")), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(labtest.ReadmeBlock(t, document, block)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := load(path)
@@ -34,8 +40,34 @@ func TestTheRunbooksFilesAreOfOnePiece(t *testing.T) {
 		t.Fatal(err)
 	}
 	if warnings := cfg.Warnings(); len(warnings) > 0 {
-		t.Errorf("lb.toml: %v", warnings)
+		t.Errorf("%s: %v", document, warnings)
 	}
+	return cfg
+}
+
+// TestScaleShowsWhatMakesTablesEqual holds the files of docs/scale.md against what it says of them. Its figures are those of netx/lab/e2e.
+func TestScaleShowsWhatMakesTablesEqual(t *testing.T) {
+	c := shown(t, scale, "mh").Clusters[0]
+	if c.Scheduler != "mh" || !c.Fallback || !c.HashPort || c.MaxWeight != 1 || c.RampUpTime != 0 || !c.Autostart || c.VIPs[0].Interface != "" {
+		t.Errorf("%+v", c)
+	}
+	loop := labtest.ReadmeBlock(t, scale, "announce")
+	check := exec.CommandContext(t.Context(), "sh", "-n")
+	check.Stdin = strings.NewReader(loop)
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("the loop: %v, %s", err, out)
+	}
+	for _, word := range []string{"OCF_RESKEY_cluster=" + c.Name + "\n", "vip=" + c.VIPs[0].Address.String() + "/32\n"} {
+		if !strings.Contains(loop, word) {
+			t.Errorf("the loop lacks %q", word)
+		}
+	}
+}
+
+// TestTheRunbooksFilesAreOfOnePiece holds the files that the runbook shows against lb's own checks and against each other. Pacemaker's and Corosync's tools
+// judge theirs in ocf/pacemaker.
+func TestTheRunbooksFilesAreOfOnePiece(t *testing.T) {
+	cfg := shown(t, runbook, "lb")
 	machines := []string{"load01", "load02", "load03"}
 	if got := submatches(t, "corosync", `name: (load\d+)`); !slices.Equal(got, machines) {
 		t.Errorf("Corosync's machines are %v", got)
