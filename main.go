@@ -237,6 +237,7 @@ Examples:
   lb balance -c ./lb.toml --log-level debug
   lb balance --dry-run`,
 		Action: func(c *cli.Context) error {
+			daemon.Spare()
 			return p.daemon(c, func(ctx context.Context, r running) error {
 				if _, err := r.load(); err != nil {
 					return err // before the kernel is looked at: without privilege this can be mended, too

@@ -21,6 +21,7 @@ import (
 
 	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl/daemon"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
 )
@@ -51,6 +52,7 @@ func TestMain(m *testing.M) {
 
 // balance runs a balancer of the whole fleet on tables in memory until its standard input ends.
 func balance(port uint16, how config.Watching) error {
+	daemon.Spare() // as lb balance does
 	dir, err := os.MkdirTemp("", "lb")
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,5 +76,20 @@ func TestLog(t *testing.T) {
 				t.Errorf("got %q, want %q at the end", out.String(), tt.want)
 			}
 		})
+	}
+}
+
+func TestSpareLeavesTheLastWordToTheEnvironment(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	for _, tt := range []struct {
+		gogc string
+		want int
+	}{{"", thrift}, {"100", 100}} {
+		t.Setenv("GOGC", tt.gogc)
+		Spare()
+		if got := debug.SetGCPercent(100); got != tt.want {
+			t.Errorf("with GOGC=%q it is %d, want %d", tt.gogc, got, tt.want)
+		}
 	}
 }
