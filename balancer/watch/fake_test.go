@@ -25,6 +25,7 @@ type peer struct {
 	refusal string     // the answer to who asks for a stream; "" is a stream
 	beat    string     // X-Heartbeat; "" is what was asked for
 	mute    bool       // streams send nothing more
+	slow    bool       // who asks for a stream gets no answer
 	health  int
 	polls   []time.Duration // when it was polled, after begun
 	opened  []time.Duration // when it was asked for streams
@@ -84,7 +85,7 @@ func (p *peer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // answer tells whether the connection goes on.
 func (p *peer) answer(c net.Conn, req *http.Request) bool {
 	p.mu.Lock()
-	mode, refusal, beat, first := p.mode, p.refusal, p.beat, healthData(p.health)
+	mode, refusal, beat, first, slow := p.mode, p.refusal, p.beat, healthData(p.health), p.slow
 	text := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Health: %d\r\nContent-Length: 0\r\n\r\n", p.health)
 	follow := strings.HasSuffix(req.URL.Path, "/watch")
 	events := make(chan string, 100)
@@ -95,11 +96,11 @@ func (p *peer) answer(c net.Conn, req *http.Request) bool {
 		p.opened = append(p.opened, time.Since(p.begun))
 		text = refusal
 	}
-	if follow && mode == "up" && refusal == "" {
+	if follow && mode == "up" && refusal == "" && !slow {
 		p.streams[c] = events
 	}
 	p.mu.Unlock()
-	if mode == "hangs" {
+	if mode == "hangs" || follow && slow {
 		_, _ = c.Read(make([]byte, 1)) // until the other side gives up
 		return false
 	}

@@ -154,6 +154,24 @@ func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {
 	})
 }
 
+// When a fleet's streams are all opened at once, or its nodes are short of processors, some take too long.
+func TestAStreamThatDoesNotOpenInTimeIsTriedSoonAndThenLessOften(t *testing.T) {
+	play(t, &peer{mode: "up", health: 92, slow: true}, auto(1, 2), func(s *scene) {
+		s.after(10 * time.Minute)
+		if _, streams := s.counts(); streams < 20 || streams > 60 {
+			t.Errorf("a stream that never opens was tried %d times in 10 minutes", streams)
+		}
+	})
+	play(t, &peer{mode: "up", health: 92, slow: true}, auto(1, 2), func(s *scene) {
+		s.after(5 * time.Second)
+		s.set(func(p *peer) { p.slow = false })
+		s.after(8 * time.Second)
+		if _, streams := s.counts(); !s.watcher.Streams() || streams < 2 {
+			t.Errorf("tried %d times in 13 s, streams: %v", streams, s.watcher.Streams())
+		}
+	})
+}
+
 func TestAStreamThatEndsIsPolledAtOnceAndTriedAgain(t *testing.T) {
 	play(t, &peer{mode: "up", health: 92}, auto(1, 2), func(s *scene) {
 		s.settle()

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// The wait for the next try of a stream: without one, after the first that ended, and at most.
+	// The wait for the next try of a stream: where there is none, after the first that ended, and at most.
 	noStreamWait    = 30 * time.Second
 	firstStreamWait = time.Second
 	mostStreamWait  = 30 * time.Second
@@ -156,7 +156,11 @@ func (r *run) follow(ctx context.Context) bool {
 	opening, cancel := context.WithTimeout(ctx, r.timeout)
 	s, err := r.opener.Open(opening, r.lease())
 	cancel()
-	if err != nil {
+	switch {
+	case err != nil && late(err):
+		r.ended(time.Now(), err)
+		return false
+	case err != nil:
 		r.tryStream = time.Now().Add(jitter(noStreamWait))
 		return false
 	}
@@ -180,7 +184,7 @@ func (r *run) follow(ctx context.Context) bool {
 	return true
 }
 
-// ended decides when the stream that has just ended is tried again: the sooner, the longer it lived.
+// ended decides when the stream that has just ended is tried again: the sooner, the longer it lived. One that did not open in time has not lived.
 func (r *run) ended(opened time.Time, err error) {
 	now := time.Now()
 	r.unheard = err == errLease
