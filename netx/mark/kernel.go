@@ -31,7 +31,15 @@ type Kernel struct {
 	turn   chan struct{}
 	reader *nftables.Conn
 	writer *netlink.Conn
+	read   *snapshot // the last one that was whole; nil: none
 	closed bool
+}
+
+// snapshot is the state as of a generation. Each transaction of anybody makes a new generation, so as long as the kernel names this one, its table
+// is this.
+type snapshot struct {
+	generation uint32
+	state      state
 }
 
 // NewKernel opens the kernel's nftables, and changes nothing yet. ErrNoNftables where there is none, netx.ErrNoPrivilege
@@ -82,12 +90,9 @@ func enlarge(c *netlink.Conn) error {
 // List implements Table. Only rules that take effect count: those of a map whose rule someone removed are left out.
 func (k *Kernel) List(ctx context.Context) ([]Rule, error) {
 	var rules []Rule
-	err := k.do(ctx, opList, func(uint32) (bool, error) {
-		s, err := k.state()
-		if err != nil {
-			return false, err
-		}
-		rules, err = s.rules()
+	err := k.do(ctx, opList, func(at *snapshot) (bool, error) {
+		var err error
+		rules, err = at.state.rules()
 		return false, err
 	})
 	return rules, err
@@ -99,33 +104,28 @@ func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", opSet, err)
 	}
-	return k.do(ctx, opSet, func(generation uint32) (bool, error) {
-		s, err := k.state()
-		if err != nil {
-			return false, err
-		}
-		p := s.plan(rules)
+	return k.do(ctx, opSet, func(at *snapshot) (bool, error) {
+		p := at.state.plan(rules)
 		if p.empty() {
 			return false, nil
 		}
-		err = commit(k.writer, generation, p.build)
+		err := commit(k.writer, at.generation, p.build)
 		if err == nil || errors.Is(err, errMoved) || p.rebuild {
 			return true, err
 		}
 		// Something that others put into our table holds on to what must go.
 		p.rebuild = true
-		return true, commit(k.writer, generation, p.build)
+		return true, commit(k.writer, at.generation, p.build)
 	})
 }
 
 // Remove implements Table.
 func (k *Kernel) Remove(ctx context.Context) error {
-	return k.do(ctx, opRemove, func(generation uint32) (bool, error) {
-		s, err := k.state()
-		if err != nil || !s.present {
-			return false, err
+	return k.do(ctx, opRemove, func(at *snapshot) (bool, error) {
+		if !at.state.present {
+			return false, nil
 		}
-		return true, commit(k.writer, generation, func(c *nftables.Conn) error {
+		return true, commit(k.writer, at.generation, func(c *nftables.Conn) error {
 			c.DelTable(table())
 			return nil
 		})
@@ -175,17 +175,29 @@ func (k *Kernel) do(ctx context.Context, operation string, f attempt) error {
 	return fmt.Errorf("%s: %w, %d times in a row; it is tried again with the next change or cycle", operation, errMoved, tries)
 }
 
-// attempt is an operation on nftables as it is at a generation. It says whether it came to a transaction, which the kernel
-// compares with the generation itself.
-type attempt func(generation uint32) (committed bool, err error)
+// attempt is an operation on nftables as it is in a snapshot. It says whether it came to a transaction, which the kernel compares with the
+// generation itself.
+type attempt func(at *snapshot) (committed bool, err error)
 
-// once gives errMoved where f may have read parts of different states.
+// once gives errMoved where f may have had parts of different states.
 func (k *Kernel) once(f attempt) error {
 	before, err := currentGeneration(k.writer)
 	if err != nil {
 		return err
 	}
-	committed, failed := f(before)
+	if at := k.read; at != nil && at.generation == before {
+		_, err := f(at)
+		if err != nil {
+			k.read = nil // it may be to blame
+		}
+		return err
+	}
+	k.read = nil
+	at, committed := &snapshot{generation: before}, false
+	var failed error
+	if at.state, failed = k.state(); failed == nil {
+		committed, failed = f(at)
+	}
 	if committed {
 		return failed
 	}
@@ -195,6 +207,9 @@ func (k *Kernel) once(f attempt) error {
 	}
 	if after != before {
 		return errMoved
+	}
+	if failed == nil {
+		k.read = at
 	}
 	return failed
 }
