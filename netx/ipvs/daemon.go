@@ -118,14 +118,23 @@ func checkDaemon(d Daemon) error {
 func (k *Kernel) Daemons(ctx context.Context) ([]Daemon, error) {
 	var found []Daemon
 	err := k.do(ctx, func() error {
-		return k.explain(k.wire.list(k.family, func(b attributes) attributes { return b.command(cmdGetDaemon) }, func(data []byte) error {
-			d, err := decodeDaemon(data)
-			found = append(found, d)
-			return err
-		}), nil)
+		var err error
+		found, err = k.daemons()
+		return k.explain(err, nil)
 	})
 	sortDaemons(found)
 	return found, listError(err)
+}
+
+// daemons lists those that run, in the kernel's order.
+func (k *Kernel) daemons() ([]Daemon, error) {
+	var found []Daemon
+	err := k.wire.list(k.family, func(b attributes) attributes { return b.command(cmdGetDaemon) }, func(data []byte) error {
+		d, err := decodeDaemon(data)
+		found = append(found, d)
+		return err
+	})
+	return found, err
 }
 
 // StartDaemon implements Table.
@@ -154,8 +163,15 @@ func (k *Kernel) StopDaemon(ctx context.Context, r Role) error {
 			return err
 		}
 		err := k.tell(cmdDelDaemon, Daemon{Role: r})
-		if errors.Is(err, unix.ESRCH) {
+		switch {
+		case errors.Is(err, unix.ESRCH):
 			return ErrNoDaemon
+		case errors.Is(err, errLost):
+			// Where the daemon's thread has not run yet, stopping it is "interrupted" (EINTR of kthread_stop), which netlink answers with nothing.
+			running, failed := k.daemons()
+			if failed == nil && !slices.ContainsFunc(running, func(d Daemon) bool { return d.Role == r }) {
+				return nil
+			}
 		}
 		return k.explain(err, nil)
 	}))
