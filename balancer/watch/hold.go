@@ -14,7 +14,7 @@ import (
 const (
 	// leastEvent is how long the shortest event "health" is, in bytes. What is shorter need not be read at once: the heartbeats of a lease are.
 	leastEvent = len(`event:health` + "\n" + `data:{"service":"x","health":0}` + "\n\n")
-	// leaseSteps: the end of a lease is rounded up to a moment that is a multiple of this part of it, so that many streams share a wake-up.
+	// leaseSteps: a lease ends at a moment that is a multiple of this part of it, so that many streams share a wake-up. It is that much shorter at most.
 	leaseSteps = 10
 )
 
@@ -90,9 +90,12 @@ func (h *holding) listen() (heard, error) {
 
 // leaseEnd is until when Next waits while heartbeats are held back.
 func (s *Stream) leaseEnd() time.Time {
-	end, step := s.last.At.Add(s.lease), s.lease/leaseSteps
-	return end.Add(step - time.Duration(end.UnixNano()%int64(step)))
+	end := s.last.At.Add(s.lease)
+	return end.Add(-time.Duration(end.UnixNano() % int64(s.lease/leaseSteps)))
 }
+
+// shortest is how long a lease is at least.
+func shortest(lease time.Duration) time.Duration { return lease - lease/leaseSteps }
 
 // Hold tells whether only news matter from here on, and heartbeats just have to come: then they wake nobody. What has been read already comes first,
 // for the rest of an event must not be held back.

@@ -69,10 +69,10 @@ func (p *httpPoller) streamRequest(u *url.URL) ([]byte, string) {
 
 // Open implements Opener. Until the stream has ended the poller must not be used, for it lends its buffer.
 func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, error) {
-	beat := min(lease/beatsPerLease, slowestHeartbeat).Truncate(time.Millisecond)
-	if p.stream == nil || beat < quickestHeartbeat {
+	if p.stream == nil || lease/beatsPerLease < quickestHeartbeat {
 		return nil, errNoStream
 	}
+	beat := min(max(shortest(lease)/beatsPerLease, quickestHeartbeat), slowestHeartbeat).Truncate(time.Millisecond)
 	// In HTTP/1.0 the stream comes as it is, and not in chunks: what is read of the connection is the events, and nothing of the answer is
 	// kept. With Connection a refusal leaves the connection open.
 	resp, err := p.ask(ctx, p.request(string(p.stream)+beat.String()+" HTTP/1.0", "Accept: text/event-stream\r\nConnection: keep-alive"))
@@ -119,7 +119,7 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 		}
 		if err := s.held.wait(); err != nil && late(err) { // any other comes again
 			got, err := s.held.listen()
-			if err != nil || got.silence >= s.lease {
+			if err != nil || got.silence >= shortest(s.lease) {
 				return r, false, errLease
 			}
 			if !got.other {
