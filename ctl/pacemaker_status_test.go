@@ -146,7 +146,7 @@ func TestWhyAToolIsSilent(t *testing.T) {
 		says string
 	}{
 		"not installed": {program.Outcome{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"), "pacemaker-not-installed", "there is no crm_mon in PATH"},
-		"it hangs":      {program.Outcome{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "no answer within 10s"},
+		"it hangs":      {program.Outcome{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "no answer within 30s"},
 		"not running":   {program.Outcome{Err: errors.New("exit status 102")}, &crm.Refusal{Code: crm.NotConnected, Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
 		"refused":       {program.Outcome{Err: errors.New("exit status 5")}, refused, "pacemaker-silent", "crm_mon tells nothing: Permission denied"},
 		"rubbish":       {program.Outcome{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent", "crm_mon tells nothing: EOF; it says Segmentation fault core dumped"},

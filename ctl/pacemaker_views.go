@@ -29,8 +29,8 @@ import (
 )
 
 const (
-	// toolLimit bounds one of Pacemaker's tools: they wait for a daemon of Pacemaker, which may hang.
-	toolLimit = 10 * time.Second
+	// toolLimit bounds one of Pacemaker's tools: they wait for a daemon of Pacemaker, which may hang. A machine that is busy enough takes seconds for the XML alone.
+	toolLimit = 30 * time.Second
 	// toolOutput is the most that one may say, in bytes; a resource takes some 400.
 	toolOutput = 16 << 20
 	// daemonLimit bounds lb balance's answer. The resource agent gives it as long.
