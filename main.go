@@ -199,15 +199,11 @@ Examples:
   lb agent tunnel --undo`,
 		Action: func(c *cli.Context) error {
 			return p.daemon(c, func(ctx context.Context, r running) error {
-				cfg, err := r.load()
-				if err != nil {
-					return err
-				}
 				sockets, err := listen.Inherit()
 				if err != nil {
 					return err
 				}
-				setup := tunnel.New(cfg.Agent.TunnelDir(), r.log)
+				setup := tunnel.New(r.cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
 					Load: r.load, Reload: r.reload, Log: r.log, Version: version(), Manager: r.manager, Sockets: sockets,
 					Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
@@ -237,11 +233,8 @@ Examples:
   lb balance -c ./lb.toml --log-level debug
   lb balance --dry-run`,
 		Action: func(c *cli.Context) error {
-			daemon.Spare()
 			return p.daemon(c, func(ctx context.Context, r running) error {
-				if _, err := r.load(); err != nil {
-					return err // before the kernel is looked at: without privilege this can be mended, too
-				}
+				daemon.Spare(r.cfg.Clusters)
 				table, err := openTable()
 				if err != nil {
 					return err
@@ -271,6 +264,7 @@ Examples:
 
 // running is what both daemons work with.
 type running struct {
+	cfg     *config.Config // as it is at the start
 	load    func() (*config.Config, error)
 	reload  <-chan struct{}
 	log     *slog.Logger
@@ -292,7 +286,11 @@ func (p process) daemon(c *cli.Context, do func(context.Context, running) error)
 	}
 	path := c.String("config")
 	return daemon.Until(c.Context, func(ctx context.Context, reload <-chan struct{}) error {
-		return do(ctx, running{load: func() (*config.Config, error) { return load(path) }, reload: reload, log: log, manager: manager})
+		cfg, err := load(path) // before the kernel is looked at: without privilege this can be mended, too
+		if err != nil {
+			return err
+		}
+		return do(ctx, running{cfg: cfg, load: func() (*config.Config, error) { return load(path) }, reload: reload, log: log, manager: manager})
 	})
 }
 

@@ -52,7 +52,6 @@ func TestMain(m *testing.M) {
 
 // balance runs a balancer of the whole fleet on tables in memory until its standard input ends.
 func balance(port uint16, how config.Watching) error {
-	daemon.Spare() // as lb balance does
 	dir, err := os.MkdirTemp("", "lb")
 	if err != nil {
 		return err
@@ -72,6 +71,7 @@ func balance(port uint16, how config.Watching) error {
 		}
 		cfg.Clusters = append(cfg.Clusters, cluster)
 	}
+	daemon.Spare(cfg.Clusters) // as lb balance does
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
 
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 )
 
@@ -41,14 +43,26 @@ func Until(ctx context.Context, run func(ctx context.Context, reload <-chan stru
 	return run(ctx, reload)
 }
 
-// thrift is how much garbage may pile up until it is collected, in percent of what lives. Go's own is 100.
-const thrift = 50
+const (
+	// thrift is how much garbage may pile up until it is collected, in percent of what lives. Go's own is 100.
+	thrift = 50
+	// many is from how many nodes on a balancer may have more than one processor. One is enough for several times as many.
+	many = 1000
+)
 
-// Spare has the process take up less memory for some more processor time, as is good for a daemon with much state and little to do. What the
-// environment has as GOGC counts more.
-func Spare() {
+// Spare has a balancer of these clusters take up less of its machine. It collects garbage sooner, since it has much state and little to do. And
+// where there are few nodes it is content with one processor, for else it hands each little thing on from one thread to another: to wake
+// that up takes longer than the thing, above all on a virtual machine. What the environment has as GOGC and GOMAXPROCS counts more.
+func Spare(clusters []config.Cluster) {
+	nodes := 0
+	for _, c := range clusters {
+		nodes += len(c.Nodes)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(thrift)
+	}
+	if os.Getenv("GOMAXPROCS") == "" && nodes < many {
+		runtime.GOMAXPROCS(1)
 	}
 }
 

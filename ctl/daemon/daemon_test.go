@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/braintree/lb/config"
 )
 
 func TestMain(m *testing.M) {
@@ -80,16 +83,24 @@ func TestLog(t *testing.T) {
 }
 
 func TestSpareLeavesTheLastWordToTheEnvironment(t *testing.T) {
-	before := debug.SetGCPercent(100)
-	defer debug.SetGCPercent(before)
+	processors, collector := runtime.GOMAXPROCS(2), debug.SetGCPercent(100)
+	defer func() { debug.SetGCPercent(collector); runtime.GOMAXPROCS(processors) }()
 	for _, tt := range []struct {
-		gogc string
-		want int
-	}{{"", thrift}, {"100", 100}} {
+		gogc, gomaxprocs      string
+		nodes                 int
+		collector, processors int
+	}{
+		{"", "", 100, thrift, 1},
+		{"", "", many, thrift, 2},
+		{"100", "", 100, 100, 1},
+		{"", "2", 100, thrift, 2},
+	} {
 		t.Setenv("GOGC", tt.gogc)
-		Spare()
-		if got := debug.SetGCPercent(100); got != tt.want {
-			t.Errorf("with GOGC=%q it is %d, want %d", tt.gogc, got, tt.want)
+		t.Setenv("GOMAXPROCS", tt.gomaxprocs)
+		Spare([]config.Cluster{{Nodes: make([]config.Node, 1)}, {Nodes: make([]config.Node, tt.nodes-1)}})
+		collector, processors := debug.SetGCPercent(100), runtime.GOMAXPROCS(2)
+		if collector != tt.collector || processors != tt.processors {
+			t.Errorf("%d nodes, GOGC=%q, GOMAXPROCS=%q: %d and %d, want %d and %d", tt.nodes, tt.gogc, tt.gomaxprocs, collector, processors, tt.collector, tt.processors)
 		}
 	}
 }
