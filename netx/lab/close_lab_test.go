@@ -4,11 +4,13 @@ package lab_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,6 +63,51 @@ func TestCloseLeavesNothingAndIsIdempotent(t *testing.T) {
 		left := strayThreads(t)
 		return len(left) == 0, strings.Join(left, " ")
 	})
+}
+
+func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
+	l := labtest.New(t)
+	lan := labtest.Switch(t, l, "lan")
+	two := labtest.Host(t, l, lan, "two", "10.9.0.2/24")
+	for range 2 {
+		one := labtest.Host(t, l, lan, "one", "10.9.0.1/24")
+		listener, err := one.Listen(t.Context(), "tcp", "0.0.0.0:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		running, err := one.Start(lab.Command{Path: "sleep", Args: []string{"1000"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reaches := func(limit time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			c, err := two.Dial(ctx, "tcp", "10.9.0.1:80")
+			if err == nil {
+				c.Close()
+			}
+			return err
+		}
+		if err := reaches(within); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Remove(one); err != nil {
+			t.Fatal(err)
+		}
+		if err := running.Wait(); err == nil {
+			t.Error("its process ended well")
+		}
+		if err := one.Do(func() error { return nil }); !errors.Is(err, lab.ErrClosed) {
+			t.Errorf("Do on a host that was removed: %v", err)
+		}
+		if err := l.Remove(one); err == nil {
+			t.Error("it was removed twice")
+		}
+		if err := reaches(time.Second); err == nil {
+			t.Error("it answers still")
+		}
+		listener.Close()
+	}
 }
 
 func TestWithoutPrivilege(t *testing.T) {

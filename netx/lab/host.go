@@ -50,7 +50,7 @@ type route struct {
 }
 
 // newHost builds a host, plugs it in and waits until its addresses can be used.
-func newHost(name string, log *slog.Logger, links []Link, nextMAC func() []byte) (*Host, error) {
+func newHost(name string, log *slog.Logger, links []Link, mac func(host, iface string) []byte) (*Host, error) {
 	h := &Host{name: name, log: log, addresses: map[string][]netip.Prefix{}}
 	s, err := newSpace("host "+name, hostNamespaces, func(s *space) error {
 		h.space = s
@@ -63,7 +63,7 @@ func newHost(name string, log *slog.Logger, links []Link, nextMAC func() []byte)
 		return nil, err
 	}
 	for _, l := range links {
-		if err = h.plugIn(l, nextMAC()); err != nil {
+		if err = h.plugIn(l, mac(name, l.Interface)); err != nil {
 			break
 		}
 	}
@@ -229,6 +229,15 @@ func (h *Host) setPlugs(in bool) error {
 		}
 	}
 	return nil
+}
+
+// pullOut takes the host's cables away.
+func (h *Host) pullOut() error {
+	var errs []error
+	for _, p := range h.plugs {
+		errs = append(errs, p.sw.unplug(p.port))
+	}
+	return errors.Join(errs...)
 }
 
 // close kills the host's processes, waits for them, and lets its namespaces go.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +34,8 @@ type Lab struct {
 	mu       sync.Mutex // protects all below
 	switches map[string]*Switch
 	hosts    map[string]*Host
-	order    []string // of hosts, as they were built
-	macs     uint16   // how many hardware addresses were given out
+	order    []string          // of hosts, as they were built
+	macs     map[string][]byte // hardware addresses that were given out, by host and interface: "app01 eth0"
 	closed   bool
 	closeErr error
 }
@@ -44,7 +45,7 @@ func New(log *slog.Logger) (*Lab, error) {
 	if err := probe(); err != nil {
 		return nil, fmt.Errorf("build a lab of network namespaces: %w", err)
 	}
-	return &Lab{log: log, switches: map[string]*Switch{}, hosts: map[string]*Host{}}, nil
+	return &Lab{log: log, switches: map[string]*Switch{}, hosts: map[string]*Host{}, macs: map[string][]byte{}}, nil
 }
 
 // probe makes the namespaces of a host once, on a thread that ends at once. Trying is the only true answer: capabilities may
@@ -91,7 +92,7 @@ func (l *Lab) Host(name string, links ...Link) (*Host, error) {
 		return nil, fmt.Errorf("build host %s: a host of that name is in the lab already", name)
 	}
 	started := time.Now()
-	h, err := newHost(name, l.log, links, l.nextMAC)
+	h, err := newHost(name, l.log, links, l.mac)
 	if err != nil {
 		return nil, fmt.Errorf("build host %s: %w", name, err)
 	}
@@ -101,10 +102,34 @@ func (l *Lab) Host(name string, links ...Link) (*Host, error) {
 	return h, nil
 }
 
-// nextMAC returns the next locally administered hardware address, 02:6c:62:00:00:01 and on. Called with mu held.
-func (l *Lab) nextMAC() []byte {
-	l.macs++
-	return []byte{0x02, 'l', 'b', 0, byte(l.macs >> 8), byte(l.macs)}
+// Remove is the end of a host as when its power fails: its cables are pulled, then its processes are killed, and nothing of its
+// kernel's state stays behind. Sockets that Listen and Dial gave out are the caller's to close. Then a host of that name can be
+// built anew.
+func (l *Lab) Remove(h *Host) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return fmt.Errorf("remove host %s: %w", h.name, ErrClosed)
+	}
+	if l.hosts[h.name] != h {
+		return fmt.Errorf("remove host %s: it is not in the lab", h.name)
+	}
+	delete(l.hosts, h.name)
+	l.order = slices.DeleteFunc(l.order, func(name string) bool { return name == h.name })
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	return errors.Join(h.pullOut(), h.close(ctx))
+}
+
+// mac returns the hardware address of a host's interface: a locally administered one, 02:6c:62:00:00:01 and on, which a host that is
+// built anew has again, as a machine that is switched off and on. Called with mu held.
+func (l *Lab) mac(host, iface string) []byte {
+	key := host + " " + iface
+	if l.macs[key] == nil {
+		n := len(l.macs) + 1
+		l.macs[key] = []byte{0x02, 'l', 'b', 0, byte(n >> 8), byte(n)}
+	}
+	return l.macs[key]
 }
 
 // Close kills every process in the lab, waits for them, and releases hosts and switches. Sockets that Listen and Dial gave

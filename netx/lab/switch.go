@@ -105,5 +105,17 @@ func (sw *Switch) setPort(port string, up bool) error {
 	return nil
 }
 
+// unplug takes a cable away, both ends of it.
+func (sw *Switch) unplug(port string) error {
+	link, err := sw.space.routes.LinkByName(port)
+	if err != nil {
+		return fmt.Errorf("find port %s of %s: %w", port, sw.space.name, err)
+	}
+	if err := sw.space.routes.LinkDel(link); err != nil {
+		return fmt.Errorf("unplug port %s of %s: %w", port, sw.space.name, err)
+	}
+	return nil
+}
+
 // close lets the switch go; its ports and bridge go with the namespace.
 func (sw *Switch) close(ctx context.Context) error { return sw.space.close(ctx) }
