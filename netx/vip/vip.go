@@ -1,4 +1,4 @@
-// Package vip puts virtual IPs on interfaces, takes them off, and tells the neighbours where they are now.
+// Package vip puts virtual IPs on interfaces and takes them off. To tell the neighbours is the part of who moves them, as Pacemaker's IPaddr2 does.
 package vip
 
 import (

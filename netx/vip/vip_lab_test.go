@@ -85,50 +85,6 @@ func TestAnIPv6VirtualIPIsNoSource(t *testing.T) {
 	}
 }
 
-func TestNeighboursLearnWhereItIs(t *testing.T) {
-	l := labtest.New(t)
-	s := labtest.Switch(t, l, "lan")
-	client := labtest.Host(t, l, s, "client", "10.9.0.9/24", "fd09::9/64")
-	first := labtest.Host(t, l, s, "load01", "10.9.0.1/24", "fd09::1/64")
-	second := labtest.Host(t, l, s, "load02", "10.9.0.2/24", "fd09::2/64")
-	for _, p := range prefixes() {
-		t.Run(p.String(), func(t *testing.T) {
-			on(t, first, func(ctx context.Context) error { return vip.Add(ctx, "eth0", p) })
-			c, err := client.Dial(t.Context(), "udp", netip.AddrPortFrom(p.Addr(), 9).String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			if _, err := c.Write([]byte("who has it?")); err != nil {
-				t.Fatal(err)
-			}
-			wait := func(owner *lab.Host) {
-				t.Helper()
-				mac, err := owner.ReadFile("/sys/class/net/eth0/address")
-				if err != nil {
-					t.Fatal(err)
-				}
-				labtest.Eventually(t, within, "the client knows that "+owner.Name()+" has "+p.String(), func() (bool, string) {
-					entry := labtest.Run(t, client, "ip", "neigh", "show", p.Addr().String())
-					return strings.Contains(entry, "lladdr "+strings.TrimSpace(string(mac))), entry
-				})
-			}
-			wait(first)
-			// load01 dies; nothing but the announcement can move the client's entry.
-			if err := first.Unplug(); err != nil {
-				t.Fatal(err)
-			}
-			on(t, second, func(ctx context.Context) error {
-				return errors.Join(vip.Add(ctx, "eth0", p), vip.Announce(ctx, "eth0", p.Addr()))
-			})
-			wait(second)
-			if err := first.Plug(); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
-}
-
 func TestErrorsSayWhatToDo(t *testing.T) {
 	l := labtest.New(t)
 	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "10.9.0.1/24")
@@ -140,8 +96,6 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}{
 		{"add to a missing interface", func(ctx context.Context) error { return vip.Add(ctx, "eth10", p) }, "add virtual IP 10.9.0.100/32: this machine has no interface eth10 (`ip link` lists what it has)"},
 		{"remove from a missing interface", func(ctx context.Context) error { return vip.Remove(ctx, "eth10", p) }, ""},
-		{"announce without neighbours", func(ctx context.Context) error { return vip.Announce(ctx, "lo", p.Addr()) }, "no neighbours there: it is loopback"},
-		{"announce on a missing interface", func(ctx context.Context) error { return vip.Announce(ctx, "eth10", p.Addr()) }, "this machine has no interface eth10"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
