@@ -40,7 +40,7 @@ const (
 
 // TestAgent prints the table. It fails when something could not be measured; a goal that is missed is told in the table.
 func TestAgent(t *testing.T) {
-	lb := startAgent(t, fileCheck(t))
+	lb := startAgent(t, services, fileCheck(t))
 	body := lb.get(t)
 	nginx := startNginx(t, body)
 	targets := append([]*target{lb, nginx}, beside(t)...)
@@ -52,11 +52,10 @@ func TestAgent(t *testing.T) {
 			s.fresh = append(s.fresh, s.hit(t, manner))
 		}
 	}
-	half := middle(lb.kept, rate) / 2
 	late := map[*target][]delays{}
 	for range windows {
 		for _, s := range []*target{lb, nginx} {
-			late[s] = append(late[s], pace(t, s, half))
+			late[s] = append(late[s], pace(t, s, half(s)))
 		}
 	}
 	resident, peak := lb.resident(t)
@@ -70,9 +69,9 @@ func TestAgent(t *testing.T) {
 		fmt.Fprintf(&b, "%-12s kept alive      %s requests/s, %s µs of processor time each\n", s.name, spread(s.kept, rate, 0), spread(s.kept, cost, 1))
 		fmt.Fprintf(&b, "%-12s new connection  %s requests/s, %s µs of processor time each\n", "", spread(s.fresh, rate, 0), spread(s.fresh, cost, 1))
 	}
-	fmt.Fprintf(&b, "\nat %.0f requests/s, half of what lb answered, kept alive:\n", half)
+	fmt.Fprintf(&b, "\nkept alive, each at half of what it answered:\n")
 	for _, s := range []*target{lb, nginx} {
-		fmt.Fprintf(&b, "%-12s %s\n", s.name, together(late[s]))
+		fmt.Fprintf(&b, "%-12s at %.0f requests/s %s\n", s.name, half(s), together(late[s]))
 		fmt.Fprintf(&b, "%-12s 99 of 100, in the best, the middle and the worst of %d windows of %s: %s\n", "", windows, paceTime, bestAndWorst(late[s]))
 	}
 	fmt.Fprintf(&b, "\nper core, and processor time:\n")
@@ -93,6 +92,25 @@ func TestAgent(t *testing.T) {
 	publish(t, b.String())
 }
 
+// half is the rate of half load: what a server does may be more than another can do at all.
+func half(s *target) float64 { return middle(s.kept, rate) / 2 }
+
+// TestMoreChecks tells whether a check costs more beside many others.
+func TestMoreChecks(t *testing.T) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "services of 4 checks at 1 s (a file, a constant, the load, the memory), %s long, nobody asks\n", idleTime)
+	for _, n := range []int{10, 50, 250} {
+		lb := startAgent(t, n, fileCheck(t))
+		lb.get(t)
+		u := lb.idle(t, idleTime)
+		resident, _ := lb.resident(t)
+		fmt.Fprintf(&b, "  %4d checks a second  %5.2f %% of a core, %5.1f µs a check, %.1f MiB resident\n",
+			4*n, u.own*100, u.own*1e6/float64(4*n), float64(resident)/(1<<20))
+		lb.stop()
+	}
+	publish(t, b.String())
+}
+
 // TestIdle tells what the checks cost when nobody asks, by what the one that looks at the service is.
 func TestIdle(t *testing.T) {
 	nginx := startNginx(t, []byte("OK\n"))
@@ -104,7 +122,7 @@ func TestIdle(t *testing.T) {
 		{"a port that accepts (TCP)", fmt.Sprintf(`{ type = "tcp", address = %q }`, nginx.address)},
 		{"a command (exit 0)", `{ type = "script", command = "exit 0" }`},
 	} {
-		lb := startAgent(t, c.check)
+		lb := startAgent(t, services, c.check)
 		lb.get(t)
 		u := lb.idle(t, idleTime)
 		fmt.Fprintf(&b, "  %-26s %5.2f %% of a core, and %5.2f %% in commands that it started\n", c.what, u.own*100, u.children*100)

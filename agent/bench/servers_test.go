@@ -95,8 +95,8 @@ func fileCheck(t *testing.T) string {
 	return fmt.Sprintf(`{ type = "file_contents", path = %q, pattern = "^OK" }`, path)
 }
 
-// startAgent starts the program that LB_BENCH_BIN names, with a dependency and three metrics for each service.
-func startAgent(t *testing.T, dependency string) *target {
+// startAgent starts the program that LB_BENCH_BIN names, with a dependency and three metrics for each of the services.
+func startAgent(t *testing.T, services int, dependency string) *target {
 	t.Helper()
 	program := os.Getenv("LB_BENCH_BIN")
 	if program == "" {
