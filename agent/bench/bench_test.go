@@ -16,10 +16,10 @@ import (
 
 const (
 	rounds    = 5
-	wrkTime   = 3 * time.Second // of each measurement of a round
-	windows   = 10              // of paceTime each, at half load
-	paceTime  = time.Second
-	restTime  = 3 * time.Second // after load, before idling is measured
+	wrkTime   = 3 * time.Second        // of each measurement of a round
+	windows   = 20                     // of paceTime each, at half load, each after as long a pause
+	paceTime  = 500 * time.Millisecond // less than the 0.95 s that the kernel lets a real-time thread run without a break, see sched(7)
+	restTime  = 3 * time.Second        // after load, before idling is measured
 	idleTime  = 20 * time.Second
 	services  = 50
 	clients   = 16 // connections at one time
@@ -53,11 +53,14 @@ func TestAgent(t *testing.T) {
 		}
 	}
 	late := map[*target][]delays{}
+	urgent := lb.first(t, true) && nginx.first(t, true)
 	for range windows {
 		for _, s := range []*target{lb, nginx} {
-			late[s] = append(late[s], pace(t, s, half(s)))
+			<-time.After(paceTime)
+			late[s] = append(late[s], pace(t, s, half(s), urgent))
 		}
 	}
+	lb.first(t, false)
 	resident, peak := lb.resident(t)
 	idle := lb.idle(t, idleTime)
 
@@ -69,7 +72,7 @@ func TestAgent(t *testing.T) {
 		fmt.Fprintf(&b, "%-12s kept alive      %s requests/s, %s µs of processor time each\n", s.name, spread(s.kept, rate, 0), spread(s.kept, cost, 1))
 		fmt.Fprintf(&b, "%-12s new connection  %s requests/s, %s µs of processor time each\n", "", spread(s.fresh, rate, 0), spread(s.fresh, cost, 1))
 	}
-	fmt.Fprintf(&b, "\nkept alive, each at half of what it answered:\n")
+	fmt.Fprintf(&b, "\nkept alive, each at half of what it answered, before all other work on the machine: %t\n", urgent)
 	for _, s := range []*target{lb, nginx} {
 		fmt.Fprintf(&b, "%-12s at %.0f requests/s %s\n", s.name, half(s), together(late[s]))
 		fmt.Fprintf(&b, "%-12s 99 of 100, in the best, the middle and the worst of %d windows of %s: %s\n", "", windows, paceTime, bestAndWorst(late[s]))

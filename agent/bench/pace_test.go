@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -53,9 +54,17 @@ type line struct {
 }
 
 // pace sends requests at a steady rate, whether or not answers come, over a few connections that stay open. It never sleeps, so that
-// it measures the server and not how well timers wake it up.
-func pace(t *testing.T, s *target, perSecond float64) delays {
+// it measures the server and not how well timers wake it up. An urgent one goes before all other work on the machine, like the server then.
+func pace(t *testing.T, s *target, perSecond float64, urgent bool) delays {
 	t.Helper()
+	if urgent {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := schedule(0, true); err != nil {
+			t.Fatal(err)
+		}
+		defer schedule(0, false)
+	}
 	lines := make([]*line, clients)
 	for i := range lines {
 		lines[i] = dial(t, s.address)

@@ -3,12 +3,15 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tick is the unit of processor time in /proc/PID/stat: Linux shows programs 100 a second everywhere.
@@ -92,4 +95,34 @@ func loadAverage(t *testing.T) string {
 	}
 	first, _, _ := strings.Cut(string(data), " ")
 	return first
+}
+
+// first has a server go before all other work on the machine, or no longer, and tells whether this process may ask for that. What such work
+// does to the wait for an answer says nothing about the server.
+func (s *target) first(t *testing.T, urgent bool) bool {
+	t.Helper()
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads { // those that they start inherit it
+		tid, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schedule(tid, urgent); err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Logf("the priority of %s stays: %v", s.name, err)
+			return false
+		}
+	}
+	return true
+}
+
+// schedule gives a thread (0: this one) a real-time priority, or the usual one, see sched(7).
+func schedule(tid int, urgent bool) error {
+	a := unix.SchedAttr{Size: unix.SizeofSchedAttr}
+	if urgent {
+		a.Policy, a.Priority = unix.SCHED_FIFO, 1
+	}
+	return unix.SchedSetAttr(tid, &a, 0)
 }
