@@ -1,7 +1,5 @@
 //go:build bench
 
-// Package bench measures what an agent costs, beside nginx with a file of the same size. scripts/bench agent runs it, and
-// docs/performance.md says what came out.
 package bench
 
 import (
