@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,7 +19,8 @@ const (
 type conn struct {
 	net.Conn
 	listener *Listener
-	renew    time.Time // when the deadlines are to be set again
+	renew    time.Time   // when the deadlines are to be set again
+	answered atomic.Bool // once at least
 }
 
 // scratch is what a connection needs while it is served.
@@ -79,8 +81,9 @@ func (c *conn) answer(s *scratch, b []byte) (rest []byte, ok bool) {
 	return nil, true
 }
 
-// extend gives the client time to take answers, and to ask again.
+// extend gives a client that is about to be answered time to take that, and to ask again.
 func (c *conn) extend(now time.Time) error {
+	c.answered.Store(true)
 	c.renew = now.Add(slack)
 	if err := c.SetWriteDeadline(c.renew.Add(c.listener.bounds.write)); err != nil {
 		return err

@@ -34,7 +34,8 @@ type Listener struct {
 	end    func()        // closes closed, once
 	unbind func() error  // closes Listener, once
 
-	stopping atomic.Bool // no connection begins any more, and none goes on after an answer
+	served   chan struct{} // closed when Serve has ended
+	stopping atomic.Bool   // no connection goes on after an answer
 	open     sync.WaitGroup
 	mu       sync.Mutex // protects conns
 	conns    map[*conn]struct{}
@@ -59,7 +60,7 @@ func New(l net.Listener, find Find, server *http.Server) *Listener {
 	return &Listener{
 		Listener: l, find: find,
 		bounds: bounds{header: server.ReadHeaderTimeout, write: server.WriteTimeout, idle: server.IdleTimeout},
-		handed: make(chan handed), closed: closed,
+		handed: make(chan handed), closed: closed, served: make(chan struct{}),
 		end: sync.OnceFunc(func() { close(closed) }), unbind: sync.OnceValue(l.Close),
 		conns: map[*conn]struct{}{},
 	}
@@ -67,6 +68,7 @@ func New(l net.Listener, find Find, server *http.Server) *Listener {
 
 // Serve accepts connections until Close or Shutdown. What fails is given to the server, which knows whether to go on.
 func (l *Listener) Serve() {
+	defer close(l.served)
 	for {
 		c, err := l.Listener.Accept()
 		switch {
@@ -93,9 +95,13 @@ func (l *Listener) begin(from net.Conn) {
 	c := &conn{Conn: from, listener: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	wait := l.bounds.header
+	if l.stopping.Load() {
+		wait = firstCall
+	}
 	// The deadline is for the first answer too, which there is always room for.
-	if l.stopping.Load() || c.SetDeadline(time.Now().Add(l.bounds.header)) != nil {
-		_ = from.Close() // it has asked for nothing yet
+	if c.SetDeadline(time.Now().Add(wait)) != nil {
+		_ = from.Close() // it is closed already
 		return
 	}
 	l.conns[c] = struct{}{}
@@ -124,21 +130,32 @@ func (l *Listener) Close() error {
 	return l.unbind()
 }
 
-// lastCall is how long connections have in Shutdown for a request that is on its way.
-const lastCall = 100 * time.Millisecond
+const (
+	// lastCall is how long connections have in Shutdown for a request that is on its way.
+	lastCall = 100 * time.Millisecond
+	// firstCall is the same for those that have not been answered yet: theirs is here, as a rule, and waits for a processor.
+	firstCall = time.Second
+)
 
 // Shutdown ends Serve and the connections that are idle; it waits for those that get an answer until ctx ends, when they are cut off. It is
 // to be called before the server's own Shutdown: what it still finds to be the server's, the server still gets.
 func (l *Listener) Shutdown(ctx context.Context) {
-	last := time.Now().Add(lastCall)
-	l.each(func(c *conn) { _ = c.SetReadDeadline(last) }) // what is closed already needs none
-	_ = l.unbind()                                        // the server closes it too, and is told
+	begun := time.Now()
+	l.each(func(c *conn) {
+		call := firstCall
+		if c.answered.Load() {
+			call = lastCall
+		}
+		_ = c.SetReadDeadline(begun.Add(call)) // what is closed already needs none
+	})
+	_ = l.unbind() // the server closes it too, and is told
 	stop := context.AfterFunc(ctx, func() { l.each(func(c *conn) { _ = c.Close() }) })
 	defer stop()
+	<-l.served // what was accepted until now is among those that are open
 	l.open.Wait()
 }
 
-// each calls f for every connection there is, and lets no further one begin.
+// each calls f for every connection there is, and has none go on after an answer.
 func (l *Listener) each(f func(*conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

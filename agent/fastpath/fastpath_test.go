@@ -101,6 +101,41 @@ func TestStopEndsIdleConnectionsAndAnswersTheLastRequests(t *testing.T) {
 	})
 }
 
+// lastMinute is a listener that accepts a connection while it is closed.
+type lastMinute struct {
+	*pipes
+	conns chan net.Conn
+}
+
+func (l lastMinute) Accept() (net.Conn, error) {
+	<-l.closed
+	if c, ok := <-l.conns; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func TestStopAnswersWhoWasAcceptedBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := lastMinute{&pipes{closed: make(chan struct{})}, make(chan net.Conn, 1)}
+		near, far := net.Pipe()
+		l.conns <- far
+		close(l.conns)
+		quick := New(l, find(), listen.Server(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
+		go quick.Serve()
+		stopped := make(chan struct{})
+		go func() { quick.Shutdown(t.Context()); close(stopped) }()
+		time.Sleep(2 * lastCall) // it has no processor for so long
+		if r := ask(t, near, requests["plain"]); r.StatusCode != 200 || !r.Close {
+			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
+		}
+		<-stopped
+		if _, err := near.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection is not closed: %v", err)
+		}
+	})
+}
+
 func TestStopWaitsForAnAnswerAndCutsOffWhoDoesNotTakeIt(t *testing.T) {
 	for name, takes := range map[string]bool{"takes it": true, "does not": false} {
 		t.Run(name, func(t *testing.T) {
