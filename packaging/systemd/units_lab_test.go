@@ -1,0 +1,290 @@
+//go:build lab
+
+package systemd
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/lab/labtest"
+)
+
+// patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal.
+const patience = 90 * time.Second
+
+// unitPath is where the machine's systemd finds all of its units: those of lb, and next to nothing else.
+const unitPath = "/run/units"
+
+// fleet is the machine's /etc/lb/lb.toml: an app node and a load balancer in one, whose service is well while lb balance runs.
+const fleet = `
+[agent.tunnel]
+enabled = true
+
+[services.webapp]
+depends = [ { type = "systemd_unit", unit = "lb-balance.service", interval = "4s", timeout = "3900ms" } ]
+metrics = [ { type = "script", argv = ["sh", "-c", "sleep 1; cat /run/health"], weight = 100, interval = "10s", timeout = "9900ms" } ]
+
+[balancer]
+set_sysctls = true
+
+[clusters.webapp]
+fwmark         = 7
+autostart      = true
+check_interval = "5s"
+check_timeout  = "4900ms"
+vips  = [ { address = "192.0.2.7", ports = [80] } ]
+nodes = [ { address = "192.0.2.1" }, { address = "192.0.2.99" } ]
+`
+
+// units are what a machine has besides lb's own. Those that the latter come after must be there; modprobe@ and the network's are only wished for.
+var units = map[string]string{
+	"basic.target":    "[Unit]\nRequires=sysinit.target\nAfter=sysinit.target\n",
+	"sysinit.target":  "[Unit]\nDefaultDependencies=no\n",
+	"shutdown.target": "[Unit]\nDefaultDependencies=no\n",
+	"sockets.target":  "",
+}
+
+// machine is a host whose first process is systemd.
+type machine struct {
+	host    *lab.Host
+	systemd string // its number on the host
+	log     labtest.Output
+}
+
+// boot starts systemd with lb's units as they are, but for the path of lb and of its log. Signs of life are due sooner, so that the test need not
+// wait for them for minutes.
+func boot(t *testing.T) *machine {
+	t.Helper()
+	binary := os.Getenv("LB_BIN")
+	if binary == "" {
+		t.Fatal("LB_BIN is not set: give it the path of the lb to test, as scripts/test does")
+	}
+	l := labtest.New(t)
+	m := &machine{host: labtest.Host(t, l, labtest.Switch(t, l, "net"), "node01", "192.0.2.1/24")}
+	labtest.Run(t, m.host, "mkdir", "-p", unitPath)
+	own, err := filepath.Glob("lb-*")
+	if err != nil || len(own) != 4 {
+		t.Fatalf("units %q, %v", own, err)
+	}
+	for _, name := range own {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.write(t, filepath.Join(unitPath, name), string(text))
+	}
+	for name, text := range units {
+		m.write(t, filepath.Join(unitPath, name), text)
+	}
+	for unit, command := range map[string]string{"lb-agent": "agent", "lb-balance": "balance"} {
+		labtest.Run(t, m.host, "mkdir", filepath.Join(unitPath, unit+".service.d"))
+		m.write(t, filepath.Join(unitPath, unit+".service.d", "lab.conf"), fmt.Sprintf(
+			"[Service]\nExecStart=\nExecStart=%s %s\nEnvironment=LB_CONFIG=/run/lb.toml\nStandardOutput=append:/run/%s.log\nStandardError=inherit\nWatchdogSec=15s\n",
+			binary, command, unit))
+	}
+	m.write(t, "/run/lb.toml", fleet)
+	m.write(t, "/run/health", "92\n")
+	const start = `read -r pid rest </proc/self/stat && echo "$pid" >/run/systemd.pid && mount -t proc proc /proc && umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && rm -rf /run/lb &&
+exec env container=lab SYSTEMD_UNIT_PATH=` + unitPath + ` /lib/systemd/systemd --system --unit=basic.target --log-target=console`
+	p, err := m.host.Start(lab.Command{
+		Path: "unshare", Args: []string{"--pid", "--mount", "--ipc", "--cgroup", "--fork", "--kill-child", "sh", "-c", start},
+		Stdout: &m.log, Stderr: &m.log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() }) // and all of its namespace with it
+	labtest.Eventually(t, patience, "systemd runs", func() (bool, string) {
+		out, err := m.host.Run(t.Context(), "cat", "/run/systemd.pid")
+		m.systemd = strings.TrimSpace(out)
+		if err != nil {
+			return false, m.log.String()
+		}
+		out, err = m.host.Run(t.Context(), "nsenter", m.inside("systemctl", "is-active", "basic.target")...)
+		return err == nil, out + m.log.String()
+	})
+	return m
+}
+
+func (m *machine) write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := m.host.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inside are nsenter's arguments to run a command where systemd is.
+func (m *machine) inside(args ...string) []string {
+	return append([]string{"--target", m.systemd, "--mount", "--pid", "--cgroup"}, args...)
+}
+
+// systemctl does as it is told, or the test fails.
+func (m *machine) systemctl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := m.host.Run(t.Context(), "nsenter", m.inside(append([]string{"systemctl"}, args...)...)...)
+	if err != nil {
+		t.Fatalf("systemctl %s: %v\n%s", strings.Join(args, " "), err, m.logs(t))
+	}
+	return out
+}
+
+// show is a property of a unit.
+func (m *machine) show(t *testing.T, unit, property string) string {
+	t.Helper()
+	return strings.TrimSpace(m.systemctl(t, "show", "--value", "-p", property, unit))
+}
+
+// logs are those of the daemons. They are where systemd is: each of its services has mounts of its own.
+func (m *machine) logs(t *testing.T) string {
+	t.Helper()
+	out, _ := m.host.Run(t.Context(), "nsenter", m.inside("sh", "-c", "tail -n 20 /run/lb-*.log")...) // the test fails anyhow
+	return out + m.log.String()
+}
+
+func (m *machine) table(t *testing.T) string {
+	t.Helper()
+	return labtest.Run(t, m.host, "ipvsadm", "-Sn")
+}
+
+// TestTheUnitsWorkUnderSystemd takes both daemons through their lives as systemd's services, with all that the units take away from them.
+func TestTheUnitsWorkUnderSystemd(t *testing.T) {
+	m := boot(t)
+	m.systemctl(t, "start", "lb-balance.service")
+	if got := m.show(t, "lb-balance", "ActiveState") + " " + m.show(t, "lb-balance", "StatusText"); got != "active what is to run is in the kernel" {
+		t.Errorf("lb balance is %q", got)
+	}
+	if saved := m.table(t); !strings.Contains(saved, "-A -f 7 ") {
+		t.Errorf("it says that it is ready, and the kernel has\n%s", saved)
+	}
+	m.systemctl(t, "start", "lb-agent.service")
+	healthy := func() (bool, string) {
+		saved := m.table(t)
+		return strings.Contains(saved, "-r 192.0.2.1:0 -i -w 92"), saved + m.logs(t)
+	}
+	labtest.Eventually(t, patience, "the node has its weight", healthy)
+	if out := labtest.Run(t, m.host, "ip", "-brief", "address", "show", "tunl0"); !strings.Contains(out, "192.0.2.7/32") {
+		t.Errorf("the agent's tunnel: %s\n%s", out, m.logs(t))
+	}
+	if got := strings.TrimSpace(labtest.Run(t, m.host, "cat", "/proc/sys/net/ipv4/vs/expire_nodest_conn")); got != "1" {
+		t.Errorf("expire_nodest_conn is %s: set_sysctls did nothing\n%s", got, m.logs(t))
+	}
+	t.Run("a stop leaves the kernel alone, and systemd_unit sees it", func(t *testing.T) { m.stops(t, healthy) })
+	t.Run("a broken config is refused and nothing else", func(t *testing.T) { m.refuses(t, healthy) })
+	t.Run("what is killed or hangs is started again", func(t *testing.T) { m.revives(t, healthy) })
+	t.Run("no poll is refused while systemd holds the port", func(t *testing.T) { m.activates(t, healthy) })
+}
+
+func (m *machine) stops(t *testing.T, healthy func() (bool, string)) {
+	m.systemctl(t, "stop", "lb-balance")
+	if got := m.show(t, "lb-balance", "Result"); got != "success" {
+		t.Errorf("the stop's result is %s\n%s", got, m.logs(t))
+	}
+	if ok, last := healthy(); !ok {
+		t.Errorf("after the stop:\n%s", last)
+	}
+	labtest.Eventually(t, patience, "the agent sees that the unit is not active", func() (bool, string) {
+		out, err := m.host.Run(t.Context(), "curl", "-sS", "http://192.0.2.1:9293/webapp/status")
+		return strings.Contains(out, "Health: 0\n"), fmt.Sprint(out, err, m.logs(t))
+	})
+	m.systemctl(t, "start", "lb-balance")
+	labtest.Eventually(t, patience, "the node has its weight again", healthy)
+}
+
+func (m *machine) refuses(t *testing.T, healthy func() (bool, string)) {
+	m.write(t, "/run/lb.toml", "[clusters.webapp]\nfwmark = \"seven\"\n")
+	for _, unit := range []string{"lb-agent", "lb-balance"} {
+		pid := m.show(t, unit, "MainPID")
+		m.systemctl(t, "reload", unit)
+		if got := m.show(t, unit, "ActiveState"); got != "active" || m.show(t, unit, "MainPID") != pid {
+			t.Errorf("after a reload of a broken config %s is %s\n%s", unit, got, m.logs(t))
+		}
+	}
+	if ok, last := healthy(); !ok {
+		t.Errorf("after the reload:\n%s", last)
+	}
+	m.systemctl(t, "stop", "lb-balance")
+	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("systemctl", "start", "lb-balance")...); err == nil {
+		t.Errorf("it starts with a broken config: %s", out)
+	}
+	labtest.Eventually(t, patience, "systemd gives up", func() (bool, string) {
+		got := fmt.Sprint(m.show(t, "lb-balance", "ActiveState"), " ", m.show(t, "lb-balance", "ExecMainStatus"), " ", m.show(t, "lb-balance", "NRestarts"))
+		return got == "failed 78 0", got
+	})
+	m.write(t, "/run/lb.toml", fleet)
+	m.systemctl(t, "start", "lb-balance")
+	labtest.Eventually(t, patience, "the node has its weight again", healthy)
+}
+
+func (m *machine) revives(t *testing.T, healthy func() (bool, string)) {
+	for _, signal := range []string{"KILL", "STOP"} {
+		for _, unit := range []string{"lb-agent", "lb-balance"} {
+			pid := m.show(t, unit, "MainPID")
+			m.systemctl(t, "kill", "--kill-who=main", "--signal="+signal, unit)
+			labtest.Eventually(t, patience, unit+" runs again after SIG"+signal, func() (bool, string) {
+				now, state := m.show(t, unit, "MainPID"), m.show(t, unit, "ActiveState")
+				if !strings.Contains(m.table(t), "-A -f 7 ") {
+					t.Fatalf("the kernel has lost the service\n%s", m.logs(t))
+				}
+				return state == "active" && now != "0" && now != pid, state + " " + now + "\n" + m.logs(t)
+			})
+		}
+	}
+	labtest.Eventually(t, patience, "the node has its weight again", healthy)
+}
+
+// activates has systemd hold the agent's port, and restarts the agent while balancers, as it were, poll it.
+func (m *machine) activates(t *testing.T, healthy func() (bool, string)) {
+	m.systemctl(t, "stop", "lb-agent")
+	m.systemctl(t, "start", "lb-agent.socket", "lb-agent-control.socket")
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: m.host.Dial}}
+	var asked atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			resp, err := client.Get("http://192.0.2.1:9293/webapp/status")
+			if err != nil {
+				ended <- fmt.Errorf("poll %d: %w", asked.Load()+1, err)
+				return
+			}
+			_ = resp.Body.Close()
+			asked.Add(1)
+		}
+		ended <- nil
+	}()
+	polled := func(more int64, what string) {
+		goal := asked.Load() + more
+		labtest.Eventually(t, patience, what, func() (bool, string) {
+			select {
+			case err := <-ended:
+				t.Fatalf("%v\n%s", err, m.logs(t))
+			default:
+			}
+			return asked.Load() >= goal, m.logs(t)
+		})
+	}
+	polled(5, "polls are answered")
+	for range 3 {
+		m.systemctl(t, "restart", "lb-agent")
+		polled(5, "polls are answered after a restart")
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("%v\n%s", err, m.logs(t))
+	}
+	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("grep", "signal: terminated", "/run/lb-agent.log")...); err == nil {
+		t.Errorf("systemd ends commands of checks, and the agent tells balancers that they failed:\n%s", out)
+	}
+	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("env", "LB_CONFIG=/run/lb.toml", os.Getenv("LB_BIN"), "ctl", "list")...); err != nil || !strings.Contains(out, "webapp") {
+		t.Errorf("over systemd's socket: %v\n%s", err, out)
+	}
+	labtest.Eventually(t, patience, "the node has its weight again", healthy)
+}
