@@ -7,8 +7,9 @@
 // that net/http would send. With any other byte the server accepts the connection, reads what was read of it once more, and has it for good:
 // so TLS, changes, streams, JSON, clients that err and clients that send a header in drips meet net/http, and nothing else.
 //
-// Why beside net/http: for each request that has a second goroutine to notice clients that go away, maps of headers and two buffers, and
-// for each connection a few system calls and stacks that grow, which together cost more than to find the answer and to send it.
+// Why beside net/http: that has for each request a second goroutine to notice clients that go away, maps of headers and contexts, and for
+// each connection two buffers and stacks that grow anew, which together cost more than to find the answer and to send it; docs/performance.md
+// has the figures.
 package fastpath
 
 import (
