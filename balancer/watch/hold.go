@@ -2,7 +2,6 @@ package watch
 
 import (
 	"errors"
-	"net"
 	"syscall"
 	"time"
 
@@ -21,12 +20,14 @@ const (
 // holding has the kernel keep a stream's heartbeats until an event comes, or the lease is over: else each of them would wake the balancer only to be
 // thrown away. Its zero value holds nothing.
 type holding struct {
-	raw syscall.RawConn // of the connection; nil where that is no socket
-	on  bool
+	conn *bounded
+	raw  syscall.RawConn // of conn; nil where that is no socket
+	on   bool
+	room [2 * leastEvent]byte
 }
 
-func holdingOf(c net.Conn) holding {
-	socket, ok := c.(syscall.Conn)
+func holdingOf(c *bounded) holding {
+	socket, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return holding{}
 	}
@@ -34,7 +35,7 @@ func holdingOf(c net.Conn) holding {
 	if err != nil {
 		return holding{}
 	}
-	return holding{raw: raw}
+	return holding{conn: c, raw: raw}
 }
 
 // set begins or ends holding back. Where the kernel refuses, everything is read at once.
@@ -52,40 +53,36 @@ func (h *holding) set(on bool) {
 	h.on = on && err == nil && refused == nil
 }
 
-// wait waits for more than heartbeats, or the connection's end, and reads nothing: a read would take what is held back.
+// wait waits for more than heartbeats, or the connection's end. Heartbeats that lie there are taken out of the kernel, so that they never add up to
+// the length of an event; what it took beside them comes first for who reads next.
 func (h *holding) wait() error {
 	return h.raw.Read(func(fd uintptr) bool { // asked at once, for what came before this Read began does not wake it, and again when woken
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}, 0)
-		return n != 0 || err != nil
+		for n := len(h.room); n == len(h.room); {
+			var err error
+			n, err = unix.Read(int(fd), h.room[:])
+			switch {
+			case errors.Is(err, unix.EAGAIN):
+				return false
+			case err != nil || n == 0:
+				return true // who reads next is told
+			case sse.Comments(h.room[:n]) < n:
+				h.conn.ahead = h.room[:n]
+				return true
+			}
+		}
+		return false
 	})
 }
 
-// heard is what is known of a stream in which nothing came that wakes.
-type heard struct {
-	silence time.Duration // for so long nothing was received, by the kernel's clock
-	other   bool          // beside whole heartbeats something lies there
-}
-
-// listen finds out what was received, and takes heartbeats out of the kernel, so that they never add up to the length of an event.
-func (h *holding) listen() (heard, error) {
-	var got heard
+// silence is for how long nothing was received, by the kernel's clock.
+func (h *holding) silence() (time.Duration, error) {
+	var info *unix.TCPInfo
 	var refused error
-	err := h.raw.Control(func(fd uintptr) {
-		var info *unix.TCPInfo
-		if info, refused = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); refused != nil {
-			return
-		}
-		got.silence = time.Duration(info.Last_data_recv) * time.Millisecond
-		unread := make([]byte, 2*leastEvent)
-		n, _, err := unix.Recvfrom(int(fd), unread, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EAGAIN) {
-			return
-		}
-		if got.other = err != nil || n == 0 || sse.Comments(unread[:n]) < n; !got.other {
-			_, refused = unix.Read(int(fd), unread[:n])
-		}
-	})
-	return got, errors.Join(err, refused)
+	err := h.raw.Control(func(fd uintptr) { info, refused = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	if err := errors.Join(err, refused); err != nil {
+		return 0, err
+	}
+	return time.Duration(info.Last_data_recv) * time.Millisecond, nil
 }
 
 // leaseEnd is until when Next waits while heartbeats are held back.

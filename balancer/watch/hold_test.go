@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -46,7 +47,8 @@ func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream
 	}
 	here := &counted{TCPConn: conn.(*net.TCPConn)}
 	t.Cleanup(func() { _ = here.Close(); _ = l.Close(); sending.Wait() })
-	s := newStream(here, holdingOf(here), bufio.NewReaderSize(here, bufferSize), "web", lease)
+	ahead := &bounded{Conn: here, left: math.MaxInt}
+	s := newStream(ahead, holdingOf(ahead), bufio.NewReaderSize(ahead, bufferSize), "web", lease)
 	if r, news, err := s.Next(); err != nil || !news || r.Health != 92 {
 		t.Fatalf("the first event gave %+v, %v, %v", r, news, err)
 	}
@@ -74,16 +76,14 @@ func TestHeartbeatsWaitForTheNextEvent(t *testing.T) {
 	})
 	before := conn.reads
 	goOn <- struct{}{}
-	for range 3 {
-		if r, news, err := s.Next(); err != nil || news || r.Health != 92 {
-			t.Errorf("a heartbeat gave %+v, %v, %v", r, news, err)
+	for told := false; !told; { // heartbeats come only with the event, those that were not thrown away before
+		r, news, err := s.Next()
+		if told = news; err != nil || news != (r.Health == 0) {
+			t.Fatalf("got %+v, %v, %v", r, news, err)
 		}
 	}
-	if r, news, err := s.Next(); err != nil || !news || r.Health != 0 {
-		t.Errorf("the event gave %+v, %v, %v", r, news, err)
-	}
-	if reads := conn.reads - before; reads != 1 {
-		t.Errorf("three heartbeats and an event were read %d times, want once, when the event came", reads)
+	if reads := conn.reads - before; reads > 1 {
+		t.Errorf("three heartbeats and an event were read %d times, want once at the most, when the event came", reads)
 	}
 	close(goOn)
 	if _, _, err := s.Next(); err == nil || errors.Is(err, errLease) {

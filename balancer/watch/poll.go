@@ -55,11 +55,17 @@ type httpPoller struct {
 // bounded is a connection of which only so much is read.
 type bounded struct {
 	net.Conn
-	left int // bytes
+	left  int    // bytes
+	ahead []byte // read already, and comes first
 }
 
 // Read implements io.Reader.
 func (b *bounded) Read(p []byte) (int, error) {
+	if len(b.ahead) > 0 {
+		n := copy(p, b.ahead)
+		b.ahead = b.ahead[n:]
+		return n, nil
+	}
 	if b.left <= 0 {
 		return 0, errTooLong
 	}

@@ -87,7 +87,7 @@ func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, er
 	}
 	conn := p.conn
 	p.conn, conn.left = nil, math.MaxInt
-	return newStream(conn, holdingOf(conn.Conn), p.in, p.service, lease), nil
+	return newStream(conn, holdingOf(conn), p.in, p.service, lease), nil
 }
 
 // newStream reads a connection by a buffer.
@@ -118,14 +118,12 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 			return r, false, err
 		}
 		if err := s.held.wait(); err != nil && late(err) { // any other comes again
-			got, err := s.held.listen()
-			if err != nil || got.silence >= shortest(s.lease) {
+			silence, err := s.held.silence()
+			if err != nil || silence >= shortest(s.lease) {
 				return r, false, errLease
 			}
-			if !got.other {
-				s.last.At = time.Now().Add(-got.silence)
-				return s.last, false, nil
-			}
+			s.last.At = time.Now().Add(-silence)
+			return s.last, false, nil
 		}
 		s.held.set(false)
 	}
