@@ -46,8 +46,8 @@ func Until(ctx context.Context, run func(ctx context.Context, reload <-chan stru
 const (
 	// thrift is how much garbage may pile up until it is collected, in percent of what lives. Go's own is 100.
 	thrift = 50
-	// many is from how many nodes on a balancer may have more than one processor. One is enough for several times as many.
-	many = 1000
+	// many is from how many nodes on a balancer may have more than one processor: one is not enough to poll 500 of them on a slow virtual machine.
+	many = 200
 )
 
 // Spare has a balancer of these clusters take up less of its machine. It collects garbage sooner, since it has much state and little to do. And
