@@ -236,22 +236,22 @@ func (e *engine) record(change audit.Change, d drain.Drain, o DrainOrder) error 
 	return err
 }
 
-// applyDrains has each node know whether it is drained, and ends the drains whose time is over. It runs in the owner and waits for no disk.
+// applyDrains has each node know whether it is drained, and ends the drains whose time is over, which it tells before what comes of that. It
+// runs in the owner and waits for no disk.
 func (e *engine) applyDrains(now time.Time) {
-	if over := e.tellDrains(now, e.drains.All()); over && e.ending.CompareAndSwap(false, true) {
-		e.watchers.Go(e.endDrains)
-	}
-}
-
-// tellDrains has each node know whether it is drained. It tells whether a drain is over.
-func (e *engine) tellDrains(now time.Time, drains []drain.Drain) (over bool) {
-	drained := map[drain.Key]*drain.Drain{}
-	for _, d := range drains {
-		if d.Expired(now) {
-			over = true
+	drained, over := map[drain.Key]*drain.Drain{}, map[drain.Key]time.Time{}
+	for _, d := range e.drains.All() {
+		if !d.Expired(now) {
+			drained[d.Key()] = &d
 			continue
 		}
-		drained[d.Key()] = &d
+		over[d.Key()] = d.Expires
+		if !e.over[d.Key()].Equal(d.Expires) { // else its file is still there
+			e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Words())
+		}
+	}
+	if e.over = over; len(over) > 0 && e.ending.CompareAndSwap(false, true) {
+		e.watchers.Go(e.endDrains)
 	}
 	for _, c := range e.clusters {
 		for _, n := range c.nodes {
@@ -261,15 +261,13 @@ func (e *engine) tellDrains(now time.Time, drains []drain.Drain) (over bool) {
 			}
 		}
 	}
-	return over
 }
 
-// endDrains takes away the files of drains that have ended by themselves, and tells it.
+// endDrains takes away the files of drains that have ended by themselves, and records that.
 func (e *engine) endDrains() {
 	defer e.ending.Store(false)
 	ended, err := e.drains.Expire(time.Now())
 	for _, d := range ended {
-		e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Words())
 		_ = e.record(audit.Expired, d, DrainOrder{Reason: d.Reason, Who: d.Who}) // what fails is logged; there is nobody to tell
 	}
 	if err != nil {

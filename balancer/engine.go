@@ -77,6 +77,7 @@ type engine struct {
 	drains   *drain.Store             // what operators drain; nil in a dry run
 	audit    *audit.Log               // who did
 	draining sync.Mutex               // held for a whole change of the drains, so that two do not both take the last healthy node
+	over     map[drain.Key]time.Time  // the drains that have ended by themselves, with their end, and still have a file
 	ending   atomic.Bool              // endDrains is under way
 
 	clusters []*cluster // by name

@@ -27,7 +27,7 @@ func TestDrainsAreEvents(t *testing.T) {
 		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=fans&who=ann&for=10s")
 		last = b.wantEvents("another drain", last, "drain_ended web 10.0.0.2", "drain_begun web 10.0.0.2")
 		b.wait(15 * time.Second)
-		last = b.wantEvents("its end", last, "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92", "drain_expired web 10.0.0.2")
+		last = b.wantEvents("its end", last, "drain_expired web 10.0.0.2", "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92")
 		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=disks&who=kim")
 		last = b.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2", "weight web 10.0.0.2 92>0")
 		b.ordered("DELETE", "/cluster/web/drain/10.0.0.2?who=kim")
