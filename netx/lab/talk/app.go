@@ -28,7 +28,8 @@ type App struct {
 	done      sync.WaitGroup
 }
 
-func newApp(host *lab.Host, address netip.Addr) *App {
+// NewApp makes an app node of a host. It serves nothing yet, and has no agent.
+func NewApp(host *lab.Host, address netip.Addr) *App {
 	a := &App{Host: host, Address: address}
 	a.heartbeat.Store(http.StatusOK)
 	return a
@@ -45,8 +46,8 @@ func (a *App) SetHealth(health int) error {
 // Served counts the transactions that this app has answered.
 func (a *App) Served() int64 { return a.served.Load() }
 
-// serve starts the application on port 443 of every address, the VIP among them, and its heartbeat on localhost.
-func (a *App) serve(ctx context.Context) error {
+// Serve starts the application on port 443 of every address, the VIP among them, and its heartbeat on localhost.
+func (a *App) Serve(ctx context.Context) error {
 	if err := a.SetHealth(100); err != nil {
 		return err
 	}
@@ -112,11 +113,12 @@ func (a *App) listen(ctx context.Context, address string, handler http.Handler) 
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	a.servers = append(a.servers, server)
-	a.done.Go(func() { _ = server.Serve(listener) }) // ends when stop closes it
+	a.done.Go(func() { _ = server.Serve(listener) }) // ends when Stop closes it
 	return nil
 }
 
-func (a *App) stop() {
+// Stop ends the application; the agent is the host's.
+func (a *App) Stop() {
 	for _, server := range a.servers {
 		_ = server.Close()
 	}

@@ -70,11 +70,11 @@ func (s *Scenario) writeConfig() error {
 
 // WriteConfig puts this text in place of lb.toml on every machine; nothing reads it again until told to.
 func (s *Scenario) WriteConfig(text []byte) error {
-	if err := s.Load.WriteFile(configPath, text, 0o644); err != nil {
+	if err := s.Load.WriteFile(ConfigPath, text, 0o644); err != nil {
 		return err
 	}
 	for _, app := range s.Apps {
-		if err := app.Host.WriteFile(configPath, text, 0o644); err != nil {
+		if err := app.Host.WriteFile(ConfigPath, text, 0o644); err != nil {
 			return err
 		}
 	}

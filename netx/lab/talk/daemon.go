@@ -20,40 +20,45 @@ const startTime = 60 * time.Second
 
 // Daemon is one lb process on a host, that can be ended and started again.
 type Daemon struct {
-	host    *lab.Host
-	socket  string
-	args    []string
-	binary  string
-	logs    io.Writer
+	Host   *lab.Host
+	Binary string    // path of lb
+	Socket string    // its control socket
+	Args   []string  // of lb: agent, or balance
+	Logs   io.Writer // where its log goes, each line behind the host's name; nil is nowhere
+
 	process *lab.Process
 	log     *lines
 }
 
-func (s *Scenario) daemon(host *lab.Host, socket string, args ...string) *Daemon {
-	return &Daemon{host: host, socket: socket, args: args, binary: s.options.Binary, logs: s.options.Logs}
+func (s *Scenario) agent(host *lab.Host) *Daemon {
+	return &Daemon{Host: host, Binary: s.options.Binary, Socket: "/run/lb/agent.sock", Args: []string{"agent"}, Logs: s.options.Logs}
+}
+
+func (s *Scenario) balancer(host *lab.Host) *Daemon {
+	return &Daemon{Host: host, Binary: s.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: s.options.Logs}
 }
 
 // Start runs the daemon and returns when it answers on its control socket.
 func (d *Daemon) Start(ctx context.Context) error {
-	d.log = &lines{prefix: d.host.Name() + " ", to: d.logs}
-	process, err := d.host.Start(lab.Command{
-		Path: d.binary, Args: d.args, Env: append(os.Environ(), "LB_CONFIG="+configPath), Stdout: d.log, Stderr: d.log,
+	d.log = &lines{prefix: d.Host.Name() + " ", to: d.Logs}
+	process, err := d.Host.Start(lab.Command{
+		Path: d.Binary, Args: d.Args, Env: append(os.Environ(), "LB_CONFIG="+ConfigPath), Stdout: d.log, Stderr: d.log,
 	})
 	if err != nil {
-		return fmt.Errorf("start lb %s on %s: %w", d.args[0], d.host.Name(), err)
+		return fmt.Errorf("start lb %s on %s: %w", d.Args[0], d.Host.Name(), err)
 	}
 	d.process = process
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
-		if conn, err := d.host.Dial(ctx, "unix", d.socket); err == nil {
+		if conn, err := d.Host.Dial(ctx, "unix", d.Socket); err == nil {
 			return conn.Close()
 		}
 		select {
 		case <-process.Done():
-			return fmt.Errorf("lb %s on %s ended at once:\n%s", d.args[0], d.host.Name(), d.log)
+			return fmt.Errorf("lb %s on %s ended at once:\n%s", d.Args[0], d.Host.Name(), d.log)
 		case <-ctx.Done():
-			return fmt.Errorf("lb %s on %s does not answer:\n%s", d.args[0], d.host.Name(), d.log)
+			return fmt.Errorf("lb %s on %s does not answer:\n%s", d.Args[0], d.Host.Name(), d.log)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -79,7 +84,7 @@ func (d *Daemon) end(signal syscall.Signal) error {
 	case <-d.process.Done():
 		return nil
 	case <-time.After(startTime):
-		return fmt.Errorf("lb %s on %s did not end at signal %d:\n%s", d.args[0], d.host.Name(), signal, d.log)
+		return fmt.Errorf("lb %s on %s did not end at signal %d:\n%s", d.Args[0], d.Host.Name(), signal, d.log)
 	}
 }
 
@@ -91,7 +96,7 @@ func (d *Daemon) Client() *http.Client {
 	return &http.Client{Timeout: startTime, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return d.host.Dial(ctx, "unix", d.socket)
+			return d.Host.Dial(ctx, "unix", d.Socket)
 		},
 	}}
 }

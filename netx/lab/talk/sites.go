@@ -70,12 +70,12 @@ func (s *Scenario) buildSite(ctx context.Context, site int) error {
 		if err != nil {
 			return err
 		}
-		s.Apps = append(s.Apps, newApp(host, address))
+		s.Apps = append(s.Apps, NewApp(host, address))
 	}
 	if err := s.writeConfig(); err != nil {
 		return err
 	}
-	s.Balancer = s.daemon(s.Load, "/run/lb/balancer.sock", "balance")
+	s.Balancer = s.balancer(s.Load)
 	return s.startApps(ctx)
 }
 

@@ -19,9 +19,11 @@ import (
 const (
 	publicInterface  = "eth10"
 	privateInterface = "eth0"
-	configPath       = "/run/lb.toml"
 	healthPath       = "/run/health"
 )
+
+// ConfigPath is where lb.toml stands on every host.
+const ConfigPath = "/run/lb.toml"
 
 // VIP is the virtual IP that the client knows; Port is what it asks there.
 var VIP = netip.MustParseAddr("204.109.13.7")
@@ -100,23 +102,23 @@ func (s *Scenario) build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		app := newApp(host, netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}))
+		app := NewApp(host, netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}))
 		s.Apps = append(s.Apps, app)
 	}
 	if err := s.writeConfig(); err != nil {
 		return err
 	}
-	s.Balancer = s.daemon(s.Load, "/run/lb/balancer.sock", "balance")
+	s.Balancer = s.balancer(s.Load)
 	return s.startApps(ctx)
 }
 
 // startApps starts the application and the agent on every app node.
 func (s *Scenario) startApps(ctx context.Context) error {
 	for _, app := range s.Apps {
-		if err := app.serve(ctx); err != nil {
+		if err := app.Serve(ctx); err != nil {
 			return err
 		}
-		app.Agent = s.daemon(app.Host, "/run/lb/agent.sock", "agent")
+		app.Agent = s.agent(app.Host)
 		if err := app.Agent.Start(ctx); err != nil {
 			return err
 		}
@@ -131,7 +133,7 @@ func link(sw *lab.Switch, name, prefix string) lab.Link {
 // Close ends every process and takes the hosts down. It may be called twice.
 func (s *Scenario) Close() error {
 	for _, app := range s.Apps {
-		app.stop()
+		app.Stop()
 	}
 	return s.lab.Close()
 }
@@ -161,5 +163,5 @@ func (s *Scenario) Members() []*App { return s.Apps[:s.members] }
 
 // LB runs lb on a host, with the scenario's config, and returns what it printed.
 func (s *Scenario) LB(ctx context.Context, host *lab.Host, args ...string) (string, error) {
-	return host.Run(ctx, "env", append([]string{"LB_CONFIG=" + configPath, s.options.Binary}, args...)...)
+	return host.Run(ctx, "env", append([]string{"LB_CONFIG=" + ConfigPath, s.options.Binary}, args...)...)
 }

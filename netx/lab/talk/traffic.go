@@ -7,17 +7,36 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/braintree/lb/netx/lab"
 )
 
 // requestTime is how long a client waits for its answer before it counts as lost.
 const requestTime = 15 * time.Second
 
-// Traffic is a stream of transactions from the client to the VIP, each on a connection of its own.
+// Asker sends transactions from a host to one address, each on a connection of its own.
+type Asker struct {
+	http *http.Client
+	url  string
+}
+
+// NewAsker makes one that waits this long for an answer.
+func NewAsker(from *lab.Host, to netip.AddrPort, limit time.Duration) *Asker {
+	return &Asker{url: fmt.Sprintf("http://%s/transactions", to), http: &http.Client{Timeout: limit, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return from.Dial(ctx, network, address)
+		},
+	}}}
+}
+
+// Traffic is a stream of transactions.
 type Traffic struct {
-	http   *http.Client
+	asker  *Asker
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -51,10 +70,15 @@ func (c Counts) Since(before Counts) Counts {
 	return diff
 }
 
-// StartTraffic sends rate requests a second until Stop; a slow answer does not hold the next ones up.
+// StartTraffic sends rate requests a second to the VIP until Stop; a slow answer does not hold the next ones up.
 func (s *Scenario) StartTraffic(ctx context.Context, rate int) *Traffic {
+	return s.asker().Start(ctx, rate)
+}
+
+// Start sends rate requests a second until Stop; a slow answer does not hold the next ones up.
+func (a *Asker) Start(ctx context.Context, rate int) *Traffic {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &Traffic{http: s.requester(), cancel: cancel}
+	t := &Traffic{asker: a, cancel: cancel}
 	t.counts.ByNode = map[string]int{}
 	t.done.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(rate))
@@ -72,9 +96,9 @@ func (s *Scenario) StartTraffic(ctx context.Context, rate int) *Traffic {
 	return t
 }
 
-// Requests sends this many requests, some at a time, and returns what became of them.
+// Requests sends this many requests to the VIP, some at a time, and returns what became of them.
 func (s *Scenario) Requests(ctx context.Context, total, atATime int) Counts {
-	t := &Traffic{http: s.requester()}
+	t := &Traffic{asker: s.asker()}
 	t.counts.ByNode = map[string]int{}
 	tickets := make(chan struct{}, total)
 	for range total {
@@ -92,13 +116,8 @@ func (s *Scenario) Requests(ctx context.Context, total, atATime int) Counts {
 	return t.Counts()
 }
 
-func (s *Scenario) requester() *http.Client {
-	return &http.Client{Timeout: requestTime, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return s.Client.Dial(ctx, network, address)
-		},
-	}}
+func (s *Scenario) asker() *Asker {
+	return NewAsker(s.Client, netip.AddrPortFrom(VIP, Port), requestTime)
 }
 
 // Counts returns what became of the requests so far.
@@ -120,7 +139,7 @@ func (t *Traffic) Stop() Counts {
 // one sends one transaction and counts what became of it.
 func (t *Traffic) one(ctx context.Context) {
 	start := time.Now()
-	node, err := t.transact(ctx)
+	node, err := t.asker.Transact(ctx)
 	waited := time.Since(start)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,13 +154,13 @@ func (t *Traffic) one(ctx context.Context) {
 	t.counts.ByNode[node]++
 }
 
-func (t *Traffic) transact(ctx context.Context) (node string, err error) {
-	url := fmt.Sprintf("http://%s:%d/transactions", VIP, Port)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+// Transact sends one transaction and returns the name of the node that took it.
+func (a *Asker) Transact(ctx context.Context) (node string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, nil)
 	if err != nil {
 		return "", err
 	}
-	answer, err := t.http.Do(request)
+	answer, err := a.http.Do(request)
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +170,7 @@ func (t *Traffic) transact(ctx context.Context) (node string, err error) {
 		return "", err
 	}
 	if answer.StatusCode != http.StatusCreated {
-		return "", fmt.Errorf("%s: %s: %q", url, answer.Status, body)
+		return "", fmt.Errorf("%s: %s: %q", a.url, answer.Status, body)
 	}
 	return string(body), nil
 }

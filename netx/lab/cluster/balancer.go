@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/lab/talk"
+)
+
+// Balancer is a machine that has power or not.
+type Balancer struct {
+	Name string
+
+	number  int
+	cluster *Cluster
+
+	mu      sync.Mutex // protects what follows: the power strip switches the machine off
+	boots   int
+	machine *machine // nil without power
+}
+
+// machine is a balancer from its boot on.
+type machine struct {
+	host      *lab.Host
+	daemon    *talk.Daemon
+	table     ipvs.Table
+	log       *os.File
+	bare      *http.Server
+	corosync  *lab.Process
+	pacemaker *lab.Process
+}
+
+// Host is the machine as it runs; nil without power.
+func (b *Balancer) Host() *lab.Host {
+	if m := b.running(); m != nil {
+		return m.host
+	}
+	return nil
+}
+
+// Daemon is the lb balance of the machine as it runs.
+func (b *Balancer) Daemon() *talk.Daemon { return b.running().daemon }
+
+func (b *Balancer) running() *machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.machine
+}
+
+// Boot gives the balancer power and starts what systemd would start: Corosync, Pacemaker, and lb balance. Nothing of an earlier life is there.
+func (b *Balancer) Boot(ctx context.Context) error {
+	nets := b.cluster.nets
+	host, err := b.cluster.lab.Host(b.Name,
+		plug(nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 10+b.number)),
+		plug(nets.private, "eth0", fmt.Sprintf("10.0.0.%d/24", 250+b.number)),
+		plug(nets.power, "eth1", fmt.Sprintf("10.9.0.%d/24", b.number)))
+	if err != nil {
+		return err
+	}
+	m := &machine{host: host}
+	b.mu.Lock()
+	b.machine = m
+	b.boots++
+	logs := filepath.Join(b.cluster.options.Logs, fmt.Sprintf("%s-boot%d", b.Name, b.boots))
+	b.mu.Unlock()
+	if err := os.MkdirAll(logs, 0o755); err != nil {
+		return err
+	}
+	if err := host.Do(func() error { return install(b.cluster.options.Binary, logs) }); err != nil {
+		return fmt.Errorf("%s: %w", b.Name, err)
+	}
+	if m.log, err = os.Create(filepath.Join(logs, "lb-balance.log")); err != nil {
+		return err
+	}
+	for path, text := range map[string]string{talk.ConfigPath: fleet, "/run/corosync.conf": corosync()} {
+		if err := host.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := host.Do(func() (err error) { m.table, err = ipvs.NewKernel(); return err }); err != nil {
+		return err
+	}
+	if err := b.serveBare(ctx, m); err != nil {
+		return err
+	}
+	m.daemon = &talk.Daemon{Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log}
+	if m.corosync, err = host.Start(lab.Command{Path: "corosync", Args: []string{"-f", "-c", "/run/corosync.conf"}}); err != nil {
+		return err
+	}
+	if m.pacemaker, err = host.Start(lab.Command{Path: "pacemakerd", Env: append(os.Environ(),
+		"PCMK_logfile=/var/log/pacemaker.log", "PCMK_logfacility=none")}); err != nil {
+		return err
+	}
+	return m.daemon.Start(ctx)
+}
+
+// serveBare has the machine answer at whatever address it has on the port of the bare address, with its own name.
+func (b *Balancer) serveBare(ctx context.Context, m *machine) error {
+	listener, err := m.host.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", Bare.Port()))
+	if err != nil {
+		return err
+	}
+	m.bare = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprint(w, b.Name)
+	})}
+	go func() { _ = m.bare.Serve(listener) }() // ends when it is closed
+	return nil
+}
+
+func (b *Balancer) stopBare() {
+	if m := b.running(); m != nil && m.bare != nil {
+		_ = m.bare.Close()
+	}
+}
+
+// PowerOff takes the power away: nobody on the machine gets to say or to keep anything. Without power it does nothing.
+func (b *Balancer) PowerOff() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.machine
+	if m == nil {
+		return nil
+	}
+	b.machine = nil
+	err := b.cluster.lab.Remove(m.host)
+	if m.bare != nil {
+		_ = m.bare.Close()
+	}
+	if m.table != nil {
+		err = errors.Join(err, m.table.Close())
+	}
+	return err
+}

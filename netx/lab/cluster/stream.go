@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A stream says a word this often, and takes this long for an answer to it: TCP sends again after a while that doubles.
+const (
+	wordEvery   = time.Second
+	streamLimit = 60 * time.Second
+)
+
+// Streams are long-lived connections to one address that say something all the time.
+type Streams struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex // protects what follows
+	heard  []time.Time
+	broken []error
+}
+
+// Open opens connections and has each answered, several times, so that the kernel has told the other balancers of it.
+func (c *Cluster) Open(ctx context.Context, to netip.AddrPort, number int) (*Streams, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &Streams{cancel: cancel, heard: make([]time.Time, number)}
+	for i := range number {
+		conn, err := c.Client.Dial(ctx, "tcp", to.String())
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		in := bufio.NewReader(conn)
+		node, err := "", error(nil)
+		if _, err = fmt.Fprintf(conn, "GET /stream HTTP/1.1\r\nHost: %s\r\n\r\n", to); err == nil {
+			node, err = say(conn, in)
+		}
+		if err != nil {
+			conn.Close()
+			s.Close()
+			return nil, err
+		}
+		s.done.Go(func() {
+			defer conn.Close()
+			s.talk(ctx, conn, in, i, node)
+		})
+	}
+	return s, nil
+}
+
+// say says a word and returns who answered.
+func say(conn net.Conn, in *bufio.Reader) (string, error) {
+	if err := conn.SetDeadline(time.Now().Add(streamLimit)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintln(conn, "word"); err != nil {
+		return "", err
+	}
+	line, err := in.ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+// talk goes on until the connection breaks, or another node answers on it, or ctx ends.
+func (s *Streams) talk(ctx context.Context, conn net.Conn, in *bufio.Reader, i int, node string) {
+	tick := time.NewTicker(wordEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		said := time.Now()
+		who, err := say(conn, in)
+		if err == nil && who != node {
+			err = fmt.Errorf("%s answers instead of %s", who, node)
+		}
+		s.mu.Lock()
+		if err != nil {
+			s.broken = append(s.broken, fmt.Errorf("%s, to %s: %w", conn.LocalAddr(), node, err))
+			s.mu.Unlock()
+			return
+		}
+		s.heard[i] = said
+		s.mu.Unlock()
+	}
+}
+
+// Silent counts the connections that have not been answered a word said after this time, and are not known to be broken.
+func (s *Streams) Silent(from time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := -len(s.broken)
+	for _, at := range s.heard {
+		if !at.After(from) {
+			n++
+		}
+	}
+	return n
+}
+
+// Close ends the connections and returns what broke any before.
+func (s *Streams) Close() []error {
+	s.cancel()
+	s.done.Wait()
+	return s.broken
+}

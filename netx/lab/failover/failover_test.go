@@ -1,0 +1,255 @@
+//go:build lab
+
+package failover
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/lab/cluster"
+)
+
+// patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal, and three machines share it.
+const patience = 2 * time.Minute
+
+// Between two looks at a condition: at what kernels have, and at what a program must be started for, which costs the guest half a second of its processors.
+const (
+	look = 200 * time.Millisecond
+	ask  = 2 * time.Second
+)
+
+// eventually waits until cond holds, which is looked at at this pace, and fails the test with the last state seen when it does not in time.
+func eventually(t *testing.T, pace time.Duration, what string, cond func() (ok bool, last string)) {
+	t.Helper()
+	limit := time.After(patience)
+	for {
+		ok, last := cond()
+		if ok {
+			return
+		}
+		select {
+		case <-limit:
+			t.Fatalf("after %v still not: %s\nlast seen: %s", patience, what, last)
+		case <-time.After(pace):
+		}
+	}
+}
+
+// TestFailover takes three balancers under load through what can happen to them. Each scenario can run alone: -run 'TestFailover/power'. They
+// share one cluster, which the first one that runs builds, since that takes a minute; each begins by mending what the one before has broken.
+func TestFailover(t *testing.T) {
+	s := &suite{}
+	s.build(t)
+	s.start(t)
+	t.Cleanup(func() { s.print(t) })
+	t.Run("cold start", s.coldStart)
+	t.Run("planned move", s.plannedMove)
+	t.Run("power loss", s.powerLoss)
+	t.Run("daemon dies", s.daemonDies)
+	t.Run("daemon hangs", s.daemonHangs)
+	t.Run("split", s.split)
+}
+
+// suite is the cluster that all scenarios share.
+type suite struct {
+	cluster *cluster.Cluster
+	logs    string // folder of the machines' logs, one for each boot
+
+	online  time.Duration // from power to three balancers that are online
+	loaded  time.Duration // that the command took which configures Pacemaker
+	serving time.Duration // from that command to answers
+
+	rows []row
+}
+
+// row is a line of the table at the end.
+type row struct{ scenario, what, webapp, bare string }
+
+func (s *suite) note(scenario, what string, webapp, bare any) {
+	s.rows = append(s.rows, row{scenario, what, show(webapp), show(bare)})
+}
+
+// show writes a value of the table.
+func show(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case time.Duration:
+		return fmt.Sprintf("%.1f s", v.Seconds())
+	}
+	return fmt.Sprint(v)
+}
+
+func (s *suite) print(t *testing.T) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%-14s %-52s %10s %10s\n", "scenario", "what", "webapp", "bare")
+	for _, r := range s.rows {
+		fmt.Fprintf(&b, "%-14s %-52s %10s %10s\n", r.scenario, r.what, r.webapp, r.bare)
+	}
+	t.Log(b.String())
+}
+
+// build makes the hosts; no balancer has power yet. Logs of a failed run stay in LAB_OUT.
+func (s *suite) build(t *testing.T) {
+	binary := os.Getenv("LB_BIN")
+	if binary == "" {
+		t.Fatal("LB_BIN is not set: give it the path of the lb to test, as scripts/test does")
+	}
+	s.logs = t.TempDir()
+	// Pacemaker's processes are another user's.
+	for dir := s.logs; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	s.cluster, err = cluster.New(t.Context(), slog.New(slog.DiscardHandler), cluster.Options{Binary: binary, Logs: s.logs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.cluster.Close(); err != nil {
+			t.Error(err)
+		}
+		if out := os.Getenv("LAB_OUT"); t.Failed() && out != "" {
+			if err := os.CopyFS(filepath.Join(out, fmt.Sprintf("logs-%d", os.Getpid())), os.DirFS(s.logs)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func (s *suite) balancer(t *testing.T, name string) *cluster.Balancer {
+	t.Helper()
+	for _, b := range s.cluster.Balancers {
+		if b.Name == name {
+			return b
+		}
+	}
+	t.Fatalf("no balancer %q", name)
+	return nil
+}
+
+// start gives power to every balancer and configures Pacemaker.
+func (s *suite) start(t *testing.T) {
+	t.Helper()
+	begun := time.Now()
+	s.boot(t)
+	first := s.cluster.Balancers[0]
+	t.Logf("%.1f s: three balancers have power", time.Since(begun).Seconds())
+	s.allOnline(t)
+	s.online = time.Since(begun)
+	t.Logf("%.1f s: they are online", time.Since(begun).Seconds())
+	if err := first.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told := time.Now()
+	if err := first.Configure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.loaded = time.Since(told)
+	t.Logf("%.1f s: Pacemaker is configured", time.Since(begun).Seconds())
+	s.serves(t)
+	s.serving = time.Since(told)
+	t.Logf("%.1f s: webapp answers", time.Since(begun).Seconds())
+	if err := first.AddBare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, look, "the bare address is on one balancer", func() (bool, string) {
+		holders := s.cluster.Holders(t.Context(), cluster.Bare.Addr())
+		return len(holders) == 1, fmt.Sprint(holders)
+	})
+}
+
+// boot gives power to every balancer that has none.
+func (s *suite) boot(t *testing.T) {
+	t.Helper()
+	var boots sync.WaitGroup
+	for _, b := range s.cluster.Balancers {
+		if b.Host() == nil {
+			boots.Go(func() {
+				if err := b.Boot(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	boots.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+func (s *suite) allOnline(t *testing.T) {
+	t.Helper()
+	eventually(t, ask, "three balancers are online", func() (bool, string) {
+		state, err := s.cluster.Balancers[0].State(t.Context())
+		return err == nil && len(state.Online()) == 3, fmt.Sprintf("%+v %v", state.Nodes, err)
+	})
+}
+
+// serves waits until the virtual IP is on one balancer, every kernel has the true weights, and the client is answered.
+func (s *suite) serves(t *testing.T) {
+	t.Helper()
+	eventually(t, look, "webapp runs everywhere and its address is on one balancer", func() (bool, string) {
+		var seen []string
+		for _, b := range s.cluster.Balancers {
+			seen = append(seen, b.Weights(t.Context()))
+		}
+		holders := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())
+		return len(holders) == 1 && !slices.ContainsFunc(seen, func(w string) bool { return w != s.cluster.TrueWeights() }),
+			fmt.Sprintf("address on %v, weights %q", holders, seen)
+	})
+	s.answered(t, s.cluster.Probe(t.Context(), cluster.Webapp))
+}
+
+// answered waits for an answer, and stops the probes.
+func (s *suite) answered(t *testing.T, p *cluster.Probes) {
+	t.Helper()
+	from := time.Now()
+	eventually(t, look, "the client is answered", func() (bool, string) { return p.Since(from) > 0, "" })
+	p.Stop()
+}
+
+// ready mends what an earlier scenario broke, and returns the balancer where the virtual IP and the bare address are.
+func (s *suite) ready(t *testing.T) *cluster.Balancer {
+	t.Helper()
+	s.boot(t)
+	s.allOnline(t)
+	b := s.cluster.Balancers[0]
+	if _, err := b.Run(t.Context(), "", "crm_resource", "--cleanup"); err != nil {
+		t.Fatal(err)
+	}
+	s.serves(t)
+	holder := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())[0]
+	if bare := s.cluster.Holders(t.Context(), cluster.Bare.Addr()); !slices.Equal(bare, []string{holder}) {
+		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "bare", "--node", holder); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, look, "the bare address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
+			holders := s.cluster.Holders(t.Context(), cluster.Bare.Addr())
+			return slices.Equal(holders, []string{holder}), fmt.Sprint(holders)
+		})
+		if _, err := b.Run(t.Context(), "", "crm_resource", "--clear", "--resource", "bare"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, ask, "Pacemaker has nothing to do", func() (bool, string) {
+		state, err := b.State(t.Context())
+		if err != nil {
+			return false, err.Error()
+		}
+		at := []string{holder}
+		ok := slices.Equal(state.On("bare"), at) && slices.Equal(state.On("vip-"+cluster.Webapp.Addr().String()), at) && len(state.On("cluster-webapp")) == 3
+		return ok, fmt.Sprintf("%+v", state)
+	})
+	s.answered(t, s.cluster.Probe(t.Context(), cluster.Bare))
+	return s.balancer(t, holder)
+}

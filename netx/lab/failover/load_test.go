@@ -1,0 +1,157 @@
+//go:build lab
+
+package failover
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/braintree/lb/netx/lab/cluster"
+	"github.com/braintree/lb/netx/lab/talk"
+)
+
+// The load: requests a second to each address, which wait as long as a browser would, and connections to webapp that last. More of it takes from
+// Pacemaker's shell scripts in the guest what they need to end within their timeouts.
+const (
+	rate         = 2
+	requestLimit = time.Minute
+	streams      = 5
+)
+
+// load is what a client does all through a scenario.
+type load struct {
+	suite    *suite
+	begun    time.Time
+	webapp   side
+	bare     side
+	streams  *cluster.Streams
+	weights  sync.WaitGroup
+	cancel   context.CancelFunc
+	blind    atomic.Pointer[cluster.Balancer] // a balancer that cannot know the true weights
+	mistaken map[string]bool                  // weights that were in a kernel and not true, with the balancer's name before them
+}
+
+// side is what is asked of one address.
+type side struct {
+	probes  *cluster.Probes
+	traffic *talk.Traffic
+}
+
+// result is what one address gave.
+type result struct {
+	outage   time.Duration // the longest time without an answer
+	over     time.Time     // when that ended
+	answered int
+	lost     int // not answered within requestLimit, refused, or answered by somebody else
+	slowest  time.Duration
+	last     error
+}
+
+// begin starts the load and returns when every part of it goes well.
+func (s *suite) begin(t *testing.T) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	l := &load{suite: s, begun: time.Now(), cancel: cancel, mistaken: map[string]bool{}}
+	l.webapp, l.bare = s.side(ctx, cluster.Webapp), s.side(ctx, cluster.Bare)
+	var err error
+	if l.streams, err = s.cluster.Open(ctx, cluster.Webapp, streams); err != nil {
+		t.Fatal(err)
+	}
+	l.weights.Go(func() { l.watch(ctx) })
+	l.flows(t, l.begun)
+	return l
+}
+
+func (s *suite) side(ctx context.Context, to netip.AddrPort) side {
+	return side{s.cluster.Probe(ctx, to), talk.NewAsker(s.cluster.Client, to, requestLimit).Start(ctx, rate)}
+}
+
+// watch looks at the weights in all kernels.
+func (l *load) watch(ctx context.Context) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, b := range l.suite.cluster.Balancers {
+			if w := b.Weights(ctx); w != "" && w != l.suite.cluster.TrueWeights() && b != l.blind.Load() {
+				l.mistaken[b.Name+" "+w] = true
+			}
+		}
+	}
+}
+
+// flows waits until probes sent after this time are answered by both addresses, several in a row, and every connection that lasts has got on.
+func (l *load) flows(t *testing.T, from time.Time) {
+	t.Helper()
+	const several = 10
+	eventually(t, look, "requests are answered and connections go on", func() (bool, string) {
+		webapp, bare, silent := l.webapp.probes.Since(from), l.bare.probes.Since(from), l.streams.Silent(from)
+		return webapp >= several && bare >= several && silent <= 0,
+			fmt.Sprintf("%d answers of webapp and %d of the bare address, %d connections without an answer", webapp, bare, silent)
+	})
+}
+
+// end stops the load and returns what came of it.
+func (l *load) end(t *testing.T) (webapp, bare result, broken []error) {
+	t.Helper()
+	webapp, bare = l.webapp.end(), l.bare.end()
+	broken = l.streams.Close()
+	l.cancel()
+	l.weights.Wait()
+	for w := range l.mistaken {
+		t.Errorf("weights that are not true: %s; true is %s", w, l.suite.cluster.TrueWeights())
+	}
+	for node := range l.webapp.traffic.Counts().ByNode {
+		if !strings.HasPrefix(node, "app") {
+			t.Errorf("%s answered for webapp", node)
+		}
+	}
+	return webapp, bare, broken
+}
+
+func (s side) end() result {
+	counts := s.traffic.Stop()
+	r := result{answered: counts.Answered, lost: counts.Failed, slowest: counts.Slowest, last: counts.LastError}
+	r.outage, r.over = s.probes.Stop()
+	return r
+}
+
+// table notes a result beside that of the bare address.
+func (s *suite) table(scenario string, webapp, bare result, broken []error) {
+	s.note(scenario, "longest time without an answer to a new connection", webapp.outage, bare.outage)
+	s.note(scenario, "slowest answer, by the client's TCP", webapp.slowest, bare.slowest)
+	s.note(scenario, "requests", webapp.answered+webapp.lost, bare.answered+bare.lost)
+	s.note(scenario, "requests lost", webapp.lost, bare.lost)
+	s.note(scenario, fmt.Sprintf("of %d connections that last, broken", streams), len(broken), nil)
+}
+
+// noLonger compares outages: 1.2 times, and a probe at each end.
+func noLonger(t *testing.T, webapp, bare time.Duration) {
+	t.Helper()
+	t.Logf("without an answer: webapp %.1f s, bare address %.1f s: %.2f times", webapp.Seconds(), bare.Seconds(), webapp.Seconds()/bare.Seconds())
+	if webapp > bare*12/10+2*cluster.ProbeEvery {
+		t.Errorf("webapp was away for %s, the bare address for %s: more than 1.2 times that", webapp, bare)
+	}
+}
+
+// whole fails the test for what was lost.
+func whole(t *testing.T, webapp result, broken []error) {
+	t.Helper()
+	if webapp.lost > 0 {
+		t.Errorf("%d of %d requests were lost, the last one: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
+	}
+	for _, err := range broken {
+		t.Errorf("a connection broke: %v", err)
+	}
+}
