@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -19,9 +18,6 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 	"github.com/braintree/lb/netx/vip"
 )
-
-// within is room for an emulated processor.
-const within = 20 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
