@@ -20,8 +20,12 @@ import (
 // patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal.
 const patience = 90 * time.Second
 
-// unitPath is where the machine's systemd finds all of its units: those of lb, and next to nothing else.
-const unitPath = "/run/units"
+const (
+	// unitPath is where the machine's systemd finds all of its units: those of lb, and next to nothing else.
+	unitPath = "/run/units"
+	// lbPath is where lb is on the machine.
+	lbPath = "/run/units/lb"
+)
 
 // fleet is the machine's /etc/lb/lb.toml: an app node and a load balancer in one, whose service is well while lb balance runs.
 const fleet = `
@@ -70,6 +74,14 @@ func boot(t *testing.T) *machine {
 	l := labtest.New(t)
 	m := &machine{host: labtest.Host(t, l, labtest.Switch(t, l, "net"), "node01", "192.0.2.1/24")}
 	labtest.Run(t, m.host, "mkdir", "-p", unitPath)
+	// Where it is now, in a home or in /tmp, the units may not show it to the daemons.
+	program, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.host.WriteFile(lbPath, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	own, err := filepath.Glob("lb-*")
 	if err != nil || len(own) != 4 {
 		t.Fatalf("units %q, %v", own, err)
@@ -88,7 +100,7 @@ func boot(t *testing.T) *machine {
 		labtest.Run(t, m.host, "mkdir", filepath.Join(unitPath, unit+".service.d"))
 		m.write(t, filepath.Join(unitPath, unit+".service.d", "lab.conf"), fmt.Sprintf(
 			"[Service]\nExecStart=\nExecStart=%s %s\nEnvironment=LB_CONFIG=/run/lb.toml\nStandardOutput=append:/run/%s.log\nStandardError=inherit\nWatchdogSec=15s\n",
-			binary, command, unit))
+			lbPath, command, unit))
 	}
 	m.write(t, "/run/lb.toml", fleet)
 	m.write(t, "/run/health", "92\n")
@@ -283,7 +295,7 @@ func (m *machine) activates(t *testing.T, healthy func() (bool, string)) {
 	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("grep", "signal: terminated", "/run/lb-agent.log")...); err == nil {
 		t.Errorf("systemd ends commands of checks, and the agent tells balancers that they failed:\n%s", out)
 	}
-	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("env", "LB_CONFIG=/run/lb.toml", os.Getenv("LB_BIN"), "ctl", "list")...); err != nil || !strings.Contains(out, "webapp") {
+	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("env", "LB_CONFIG=/run/lb.toml", lbPath, "ctl", "list")...); err != nil || !strings.Contains(out, "webapp") {
 		t.Errorf("over systemd's socket: %v\n%s", err, out)
 	}
 	labtest.Eventually(t, patience, "the node has its weight again", healthy)
