@@ -22,12 +22,14 @@ type Streams struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
+	ports []uint16 // of the client
+
 	mu     sync.Mutex // protects what follows
 	heard  []time.Time
 	broken []error
 }
 
-// Open opens connections and has each answered, several times, so that the kernel has told the other balancers of it.
+// Open opens connections and has each answered.
 func (c *Cluster) Open(ctx context.Context, to netip.AddrPort, number int) (*Streams, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Streams{cancel: cancel, heard: make([]time.Time, number)}
@@ -47,6 +49,7 @@ func (c *Cluster) Open(ctx context.Context, to netip.AddrPort, number int) (*Str
 			s.Close()
 			return nil, err
 		}
+		s.ports = append(s.ports, conn.LocalAddr().(*net.TCPAddr).AddrPort().Port())
 		s.done.Go(func() {
 			defer conn.Close()
 			s.talk(ctx, conn, in, i, node)
@@ -91,6 +94,28 @@ func (s *Streams) talk(ctx context.Context, conn net.Conn, in *bufio.Reader, i i
 		s.heard[i] = said
 		s.mu.Unlock()
 	}
+}
+
+// Unknown counts the connections that the balancer's kernel does not know for established, by what /proc/net/ip_vs_conn says: a line each with protocol, then
+// the client's address and port in hexadecimal digits, and its state.
+func (s *Streams) Unknown(ctx context.Context, b *Balancer) (int, error) {
+	text, err := b.Run(ctx, "", "cat", "/proc/net/ip_vs_conn")
+	if err != nil {
+		return 0, err
+	}
+	known := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if words := strings.Fields(line); len(words) > 7 && words[7] == "ESTABLISHED" {
+			known[words[2]] = true
+		}
+	}
+	n := 0
+	for _, port := range s.ports {
+		if !known[fmt.Sprintf("%04X", port)] {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // Silent counts the connections that have not been answered a word said after this time, and are not known to be broken.

@@ -66,6 +66,12 @@ func (s *suite) begin(t *testing.T) *load {
 	}
 	l.weights.Go(func() { l.watch(ctx) })
 	l.flows(t, l.begun)
+	for _, b := range s.cluster.Balancers { // the kernels tell each other some seconds later
+		eventually(t, ask, b.Name+" knows every connection that lasts", func() (bool, string) {
+			n, err := l.streams.Unknown(ctx, b)
+			return err == nil && n == 0, fmt.Sprintf("%d unknown, %v", n, err)
+		})
+	}
 	return l
 }
 

@@ -229,7 +229,7 @@ func (s *suite) split(t *testing.T) {
 	webapp, bare, broken := l.end(t)
 	s.table("split", webapp, bare, broken)
 	for _, err := range broken {
-		t.Logf("a connection broke: %v", err)
+		t.Errorf("a connection broke: %v", err)
 	}
 	if err := active.Property(t.Context(), "stonith-enabled", "true"); err != nil {
 		t.Fatal(err)
