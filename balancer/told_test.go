@@ -35,6 +35,21 @@ func TestDrainsAreEvents(t *testing.T) {
 	})
 }
 
+func TestADrainsEndIsToldOnceWhileItsFileIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.fleet.set("10.0.0.2", 92)
+		b.boot(webapp("web", 7, 1, 2))
+		b.start("web")
+		b.engine.ending.Store(true) // the disk takes its time
+		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=fans&who=ann&for=10s")
+		last := b.engine.events.Last()
+		b.wait(30 * time.Second)
+		b.wantEvents("its end", last, "drain_expired web 10.0.0.2", "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92")
+	})
+}
+
 func TestUpAndDownFilesAreEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

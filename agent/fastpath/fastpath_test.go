@@ -126,6 +126,11 @@ func TestStopAnswersWhoWasAcceptedBeforeIt(t *testing.T) {
 		stopped := make(chan struct{})
 		go func() { quick.Shutdown(t.Context()); close(stopped) }()
 		time.Sleep(2 * lastCall) // it has no processor for so long
+		select {
+		case <-stopped:
+			t.Error("the stop did not wait for it")
+		default:
+		}
 		if r := ask(t, near, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
 		}
@@ -133,6 +138,21 @@ func TestStopAnswersWhoWasAcceptedBeforeIt(t *testing.T) {
 		if _, err := near.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("the connection is not closed: %v", err)
 		}
+	})
+}
+
+func TestStopGivesFirstRequestsMoreTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRig(t, find())
+		c := s.dial()
+		synctest.Wait() // it is waited for
+		stopped := make(chan struct{})
+		go func() { s.stop(); close(stopped) }()
+		time.Sleep(2 * lastCall)
+		if r := ask(t, c, requests["plain"]); r.StatusCode != 200 || !r.Close {
+			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
+		}
+		<-stopped
 	})
 }
 
