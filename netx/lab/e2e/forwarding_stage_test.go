@@ -1,0 +1,333 @@
+//go:build lab
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"text/template"
+
+	"github.com/braintree/lb/netx/lab"
+	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/vip"
+)
+
+// method is a cluster of the forwarding stage: each has an IPv4 and an IPv6 virtual IP, and TCP, UDP and SCTP ports on them.
+type method struct {
+	Name    string // of the forwarding method, and of the cluster
+	Mark    int
+	Four    string
+	Six     string
+	ipvsadm string // the method's flag in ipvsadm -Sn
+	through bool   // answers come back through the balancer
+}
+
+func methods() []method {
+	return []method{
+		{"ipip", 11, "192.0.2.11", "2001:db8:1::11", "-i", false},
+		{"dr", 12, "192.0.2.12", "2001:db8:1::12", "-g", false},
+		{"nat", 13, "192.0.2.13", "2001:db8:1::13", "-m", true},
+	}
+}
+
+// gone is a cluster whose nodes nobody has ever seen.
+var gone = method{Name: "gone", Four: "192.0.2.14", Six: "2001:db8:1::14"}
+
+// forwardingConfig is for both balancers. The kernels tell each other of their connections on the private network.
+var forwardingConfig = template.Must(template.New("lb.toml").Parse(`
+[balancer]
+set_sysctls = true
+sync = { interface = "eth1", id = 7 }
+{{range .}}
+[clusters.{{.Name}}]
+fwmark         = {{.Mark}}
+scheduler      = "wrr"
+forwarding     = "{{.Name}}"
+check_interval = "1s"
+ramp_up_time   = "0s"
+autostart      = true
+vips = [
+  { address = "{{.Four}}", ports = [80] }, { address = "{{.Four}}", protocol = "udp", ports = [53] }, { address = "{{.Four}}", protocol = "sctp", ports = [80] },
+  { address = "{{.Six}}", ports = [80] }, { address = "{{.Six}}", protocol = "udp", ports = [53] }, { address = "{{.Six}}", protocol = "sctp", ports = [80] },
+]
+nodes = [ { address = "10.0.0.1" }, { address = "10.0.0.2" }, { address = "fd00::1" }, { address = "fd00::2" } ]
+{{end}}
+[clusters.gone]
+fwmark         = 14
+all_down       = "downpage"
+downpage       = { page = true }
+check_interval = "1s"
+autostart      = true
+vips  = [ { address = "192.0.2.14", ports = [80] }, { address = "2001:db8:1::14", ports = [80] } ]
+nodes = [ { address = "10.0.0.99" }, { address = "fd00::99" } ]
+`))
+
+// forwarding is the stage: a client, two balancers and two app nodes, all with a leg in the public network (eth0) and, but for the client,
+// in the private one (eth1). The balancers run as a user that has CAP_NET_ADMIN and nothing else.
+type forwarding struct {
+	client, load, spare *lab.Host
+	apps                []*lab.Host
+	binary              string
+	daemon              *lab.Process // on load
+	log                 labtest.Output
+}
+
+const forwardingPath = "/run/lb.toml"
+
+func newForwarding(t *testing.T) *forwarding {
+	t.Helper()
+	// So that every host has an ip6tnl0, as it has a tunl0, and sockets for SCTP.
+	if out, err := exec.CommandContext(t.Context(), "modprobe", "-a", "ip6_tunnel", "sctp").CombinedOutput(); err != nil {
+		t.Fatalf("modprobe ip6_tunnel sctp: %v: %s", err, out)
+	}
+	f := &forwarding{binary: binary(t)}
+	l := labtest.New(t)
+	public, private := labtest.Switch(t, l, "public"), labtest.Switch(t, l, "private")
+	host := func(name string, number int, inside bool) *lab.Host {
+		links := []lab.Link{{Switch: public, Interface: "eth0", Addresses: []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", 100+number)), netip.MustParsePrefix(fmt.Sprintf("2001:db8:1::1%02d/64", number)),
+		}}}
+		if inside {
+			links = append(links, lab.Link{Switch: private, Interface: "eth1", Addresses: []netip.Prefix{
+				netip.MustParsePrefix(fmt.Sprintf("10.0.0.%d/24", number)), netip.MustParsePrefix(fmt.Sprintf("fd00::%d/64", number)),
+			}})
+		}
+		h, err := l.Host(name, links...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	f.client, f.load, f.spare = host("client", 0, false), host("load01", 11, true), host("load02", 12, true)
+	for n := 1; n <= 2; n++ {
+		f.apps = append(f.apps, host(fmt.Sprintf("app%02d", n), n, true))
+		realServer(t, f.apps[n-1], n)
+		serve(t, f.apps[n-1], n)
+	}
+	var config bytes.Buffer
+	if err := forwardingConfig.Execute(&config, methods()); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []*lab.Host{f.load, f.spare} {
+		if err := h.WriteFile(forwardingPath, config.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		sysctls(t, h, "net.ipv4.ip_forward", "1", "net.ipv6.conf.all.forwarding", "1")
+	}
+	for _, m := range methods() {
+		f.move(t, m, nil, f.load)
+	}
+	f.move(t, gone, nil, f.load)
+	f.daemon = f.start(t, f.load)
+	f.start(t, f.spare)
+	return f
+}
+
+// move gives the virtual IPs of a method to another balancer.
+func (f *forwarding) move(t *testing.T, m method, from, to *lab.Host) {
+	t.Helper()
+	for _, address := range []string{m.Four, m.Six} {
+		a := netip.MustParseAddr(address)
+		p := netip.PrefixFrom(a, a.BitLen())
+		if from != nil {
+			if err := from.Do(func() error { return vip.Remove(t.Context(), "eth0", p) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := to.Do(func() error { return vip.Add(t.Context(), "eth0", p) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// start runs lb balance as nobody, with CAP_NET_ADMIN and no other capability, and waits until it answers.
+func (f *forwarding) start(t *testing.T, h *lab.Host) *lab.Process {
+	t.Helper()
+	labtest.Run(t, h, "install", "-d", "-o", "65534", "-g", "65534", "/run/lb", "/var/lib/lb")
+	p, err := h.Start(lab.Command{
+		Path: "setpriv",
+		Args: []string{
+			"--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin",
+			"--bounding-set=-all,+net_admin", "--no-new-privs", f.binary, "balance", "-c", forwardingPath,
+		},
+		Stdout: &f.log, Stderr: &f.log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, patience, "lb balance on "+h.Name()+" answers", func() (bool, string) {
+		conn, err := h.Dial(t.Context(), "unix", "/run/lb/balancer.sock")
+		if err != nil {
+			return false, err.Error() + "\n" + f.log.String()
+		}
+		return conn.Close() == nil, ""
+	})
+	return p
+}
+
+// ctl runs lb ctl as root on load01.
+func (f *forwarding) ctl(t *testing.T, args ...string) string {
+	t.Helper()
+	return labtest.Run(t, f.load, "env", append([]string{"LB_CONFIG=" + forwardingPath, f.binary, "ctl"}, args...)...)
+}
+
+func sysctls(t *testing.T, h *lab.Host, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if err := h.Sysctl(pairs[i], pairs[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// realServer sets an app node up for all methods. lb's own tunnel set-up is left out, since it knows IPv4 alone.
+func realServer(t *testing.T, h *lab.Host, number int) {
+	t.Helper()
+	sysctls(t, h, "net.ipv4.conf.all.arp_ignore", "1", "net.ipv4.conf.all.arp_announce", "2",
+		"net.ipv4.conf.all.rp_filter", "0", "net.ipv4.conf.tunl0.rp_filter", "0")
+	ip := func(line string) {
+		t.Helper()
+		labtest.Run(t, h, "ip", strings.Fields(line)...)
+	}
+	ms := methods()
+	ip("link set tunl0 up")
+	ip("link set ip6tnl0 up")
+	ip("address add " + ms[0].Four + "/32 dev tunl0")
+	ip("address add " + ms[0].Six + "/128 dev ip6tnl0 nodad")
+	ip("address add " + ms[1].Four + "/32 dev lo")
+	ip("address add " + ms[1].Six + "/128 dev lo nodad")
+	// Answers to what came by NAT go back through the balancer.
+	ip(fmt.Sprintf("rule add from 10.0.0.%d lookup 100", number))
+	ip("route add 192.0.2.0/24 via 10.0.0.11 table 100")
+	ip("route add 10.0.0.0/24 dev eth1 table 100")
+	ip(fmt.Sprintf("-6 rule add from fd00::%d lookup 100", number))
+	ip("-6 route add 2001:db8:1::/64 via fd00::11 table 100")
+	ip("-6 route add fd00::/64 dev eth1 table 100")
+}
+
+// serve answers with the host's name: HTTP on ports 80, over TCP and SCTP, and, as the agent of a plain node, 9293; each datagram on port 53;
+// and lines of a connection that stays, on port 80 at /lines.
+func serve(t *testing.T, h *lab.Host, number int) {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /lines", func(w http.ResponseWriter, _ *http.Request) { lines(w, h.Name()) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Health", "100")
+		fmt.Fprint(w, h.Name())
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: patience}
+	t.Cleanup(func() { _ = server.Close() })
+	answer := func(l net.Listener) { go func() { _ = server.Serve(l) }() } // ends when it is closed
+	for _, address := range []string{"[::]:80", "[::]:9293"} {
+		l, err := h.Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer(l)
+	}
+	// A socket for each address: an answer to a datagram comes from the address that was asked.
+	ms := methods()
+	for _, a := range []string{ms[0].Four, ms[0].Six, ms[1].Four, ms[1].Six, fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)} {
+		answer(listenSCTP(t, h, netip.MustParseAddrPort(net.JoinHostPort(a, "80"))))
+		c, err := h.ListenPacket(t.Context(), "udp", net.JoinHostPort(a, "53"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		go func() {
+			buffer := make([]byte, 512)
+			for {
+				_, from, err := c.ReadFrom(buffer)
+				if err != nil {
+					return // closed
+				}
+				_, _ = c.WriteTo([]byte(h.Name()), from)
+			}
+		}()
+	}
+}
+
+// lines writes the name once for every line that the client sends.
+func lines(w http.ResponseWriter, name string) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		if _, err := buffered.ReadString('\n'); err != nil {
+			return
+		}
+		if _, err := fmt.Fprintln(conn, name); err != nil {
+			return
+		}
+	}
+}
+
+// ask sends one request on a connection, or from a port, of its own and returns the answer.
+func (f *forwarding) ask(t *testing.T, protocol, address string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	port, request := "80", "GET / HTTP/1.0\r\n\r\n"
+	if protocol == "udp" {
+		port, request = "53", "who?"
+	}
+	conn, err := f.dial(ctx, protocol, net.JoinHostPort(address, port))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		return "", err
+	}
+	if protocol == "udp" {
+		answer := make([]byte, 512)
+		n, err := conn.Read(answer)
+		return string(answer[:n]), err
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	return string(body), err
+}
+
+// dial connects the client with an address and port of IPv4 or IPv6.
+func (f *forwarding) dial(ctx context.Context, protocol, address string) (net.Conn, error) {
+	if protocol != "sctp" {
+		return f.client.Dial(ctx, protocol, address)
+	}
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	from := netip.MustParseAddr("192.0.2.100")
+	if to.Addr().Is6() {
+		from = netip.MustParseAddr("2001:db8:1::100")
+	}
+	return dialSCTP(f.client, from, to)
+}
+
+// weighed waits until every node of every cluster has weight 100 on a balancer.
+func weighed(t *testing.T, f *forwarding, h *lab.Host) {
+	t.Helper()
+	labtest.Eventually(t, patience, "twelve nodes of weight 100 on "+h.Name(), func() (bool, string) {
+		saved := labtest.Run(t, h, "ipvsadm", "-Sn")
+		return strings.Count(saved, " -w 100") == 4*len(methods()), saved + f.log.String()
+	})
+}
