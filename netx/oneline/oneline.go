@@ -10,6 +10,9 @@ import (
 // Clean gives s as one line of valid UTF-8 of at most limit bytes: whatever does not print (line ends, terminal escapes, direction
 // marks, broken UTF-8) becomes a single space or the replacement character, and a cut end shows as "…".
 func Clean(s string, limit int) string {
+	if clean(s, limit) {
+		return s
+	}
 	const ellipsis = "…"
 	var b strings.Builder
 	gap := false
@@ -32,6 +35,18 @@ func Clean(s string, limit int) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// clean tells, of plain ASCII only, that nothing is to be done: nearly all that comes here is such.
+func clean(s string, limit int) bool {
+	gap := true
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' || s[i] == ' ' && gap {
+			return false
+		}
+		gap = s[i] == ' '
+	}
+	return len(s) <= limit && (s == "" || !gap)
 }
 
 // cut shortens s to at most n bytes without splitting a character.

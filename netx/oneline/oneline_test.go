@@ -18,7 +18,13 @@ func TestCleanGivesOnePrintableLine(t *testing.T) {
 		{"letters of other alphabets stay", "café ☕", "café ☕"},
 		{"direction marks go", "a\u202eb", "a b"},
 		{"leading and trailing space goes", "  a  ", "a"},
+		{"spaces in a row become one", "a  b", "a b"},
+		{"what prints last does", "~ end ", "~ end"},
+		{"a tabulator becomes a space", "a\tb", "a b"},
+		{"delete goes", "a\x7fb", "a b"},
 		{"empty stays empty", "", ""},
+		{"text that just fits stays", strings.Repeat("e", 64), strings.Repeat("e", 64)},
+		{"text that just does not fit is cut", strings.Repeat("e", 65), strings.Repeat("e", 61) + "…"},
 		{"long text is cut and says so", strings.Repeat("é", 40), strings.Repeat("é", 30) + "…"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
