@@ -74,6 +74,7 @@ type Agent struct {
 	streams streams
 	scrape  *scrape
 	clocks  sync.WaitGroup // of the probes
+	crew    crew           // runs them
 
 	settleTime time.Duration // settleTime, but for tests
 }
@@ -88,7 +89,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), settleTime: settleTime}
+	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), crew: newCrew(), settleTime: settleTime}
 	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {

@@ -39,14 +39,14 @@ func (a *Agent) start(ctx context.Context, probes []*probe) {
 		p.changed = a.streams.refresh
 		p.cancel = func() { cancel(); p.end() }
 		all = append(all, &appointment{p, own, begun.Add(p.phase)})
-		p.begin(own, a.log)
+		p.begin(own, &a.crew, a.log)
 	}
 	heap.Init(&all)
-	a.clocks.Go(func() { all.keep(ctx, a.log) })
+	a.clocks.Go(func() { all.keep(ctx, &a.crew, a.log) })
 }
 
 // keep begins runs when they are due, until ctx ends or no probe is left. It never waits for a run.
-func (a *agenda) keep(ctx context.Context, log *slog.Logger) {
+func (a *agenda) keep(ctx context.Context, by *crew, log *slog.Logger) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for len(*a) > 0 {
@@ -58,20 +58,20 @@ func (a *agenda) keep(ctx context.Context, log *slog.Logger) {
 			return
 		case <-timer.C:
 		}
-		timer.Reset(a.run(time.Now(), log))
+		timer.Reset(a.run(time.Now(), by, log))
 	}
 }
 
 // run begins what is due, takes out what was cancelled, and gives how long nothing is due. What was due more than once by now, because
 // the machine was busy or asleep, is run once.
-func (a *agenda) run(now time.Time, log *slog.Logger) time.Duration {
+func (a *agenda) run(now time.Time, by *crew, log *slog.Logger) time.Duration {
 	for len(*a) > 0 {
 		next := (*a)[0]
 		late := now.Sub(next.at)
 		if late < 0 {
 			return -late
 		}
-		if !next.probe.begin(next.ctx, log) {
+		if !next.probe.begin(next.ctx, by, log) {
 			heap.Pop(a)
 			continue
 		}

@@ -84,14 +84,14 @@ func (p *probe) same(service string, cfg config.Check) bool {
 		p.cfg.Timeout == cfg.Timeout && p.cfg.Weight == cfg.Weight && p.cfg.Options.Equal(cfg.Options)
 }
 
-// begin begins a run in a goroutine of its own, which p.done waits for, and tells whether there will be further ones. A run that is due
-// while another one is still going is left out.
-func (p *probe) begin(ctx context.Context, log *slog.Logger) bool {
+// begin has the crew begin a run, which p.done waits for, and tells whether there will be further ones. A run that is due while another
+// one is still going is left out.
+func (p *probe) begin(ctx context.Context, by *crew, log *slog.Logger) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.ended && !p.running {
 		p.running = true
-		go p.run(ctx, log)
+		by.run(task{p, ctx, log})
 	}
 	return !p.ended
 }
