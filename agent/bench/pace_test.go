@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"testing"
@@ -28,21 +29,29 @@ func (d delays) String() string {
 		d.at(0.9).Round(time.Microsecond), d.at(0.99).Round(time.Microsecond), d.at(0.999).Round(time.Microsecond), len(d), d[len(d)-1].Round(time.Microsecond))
 }
 
-// together puts windows together.
-func together(windows []delays) delays {
-	all := slices.Concat(windows...)
-	slices.Sort(all)
-	return all
+// answer is one that came.
+type answer struct {
+	due, at time.Time // of the request, and of its end
 }
 
-// bestAndWorst tells how much the machine's other work had to do with it.
-func bestAndWorst(windows []delays) string {
-	var late []time.Duration
+// window is some time at a steady rate.
+type window struct {
+	answers []answer
+	away    []absence // of the server's core and of the generator's
+}
+
+// delaysOf are those of all answers, or of those alone that no absence of a core had to do with.
+func delaysOf(windows []window, undisturbed bool) delays {
+	var all delays
 	for _, w := range windows {
-		late = append(late, w.at(0.99).Round(time.Microsecond))
+		for _, a := range w.answers {
+			if !undisturbed || !disturbed(a.due, a.at, w.away) {
+				all = append(all, a.at.Sub(a.due))
+			}
+		}
 	}
-	slices.Sort(late)
-	return fmt.Sprintf("%s, %s, %s", late[0], late[len(late)/2], late[len(late)-1])
+	slices.Sort(all)
+	return all
 }
 
 // line is one connection.
@@ -54,16 +63,21 @@ type line struct {
 }
 
 // pace sends requests at a steady rate, whether or not answers come, over a few connections that stay open. It never sleeps, so that
-// it measures the server and not how well timers wake it up. An urgent one goes before all other work on the machine, like the server then.
-func pace(t *testing.T, s *target, perSecond float64, urgent bool) delays {
+// it measures the server and not how well timers wake it up. An urgent one goes before all other work on the machine, like the server then,
+// and tells when a core was away meanwhile.
+func pace(t *testing.T, s *target, perSecond float64, urgent bool) (w window) {
 	t.Helper()
 	if urgent {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2)) // the generator and the lookout never wait for one another
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		stop := keepLookout(t, serveCore)
+		defer func() { w.away = append(w.away, stop()...) }()
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		if err := schedule(0, true); err != nil {
+		if err := schedule(0, urgentPriority); err != nil {
 			t.Fatal(err)
 		}
-		defer schedule(0, false)
+		defer schedule(0, 0)
 	}
 	lines := make([]*line, clients)
 	for i := range lines {
@@ -71,16 +85,19 @@ func pace(t *testing.T, s *target, perSecond float64, urgent bool) delays {
 		defer unix.Close(lines[i].fd)
 	}
 	request := []byte("GET /" + s.path() + " HTTP/1.1\r\nHost: " + s.address + "\r\n\r\n")
-	var found delays
 	step := time.Duration(float64(time.Second) / perSecond)
 	begun := time.Now()
-	next, end := begun, begun.Add(paceTime)
+	last, next, end := begun, begun, begun.Add(paceTime)
 	buf := make([]byte, 1<<16)
 	for waiting := 0; next.Before(end) || waiting > 0; {
 		now := time.Now()
 		if now.After(end.Add(startTime)) {
 			t.Fatalf("%s: %d answers are missing", s.name, waiting)
 		}
+		if urgent && now.Sub(last) > 2*glance {
+			w.away = append(w.away, absence{last, now})
+		}
+		last = now
 		for _, l := range lines {
 			if l.due.IsZero() {
 				if next.After(now) || !next.Before(end) {
@@ -98,14 +115,13 @@ func pace(t *testing.T, s *target, perSecond float64, urgent bool) delays {
 				t.Fatalf("%s: %v", s.name, err)
 			}
 			if whole {
-				found = append(found, time.Since(l.due))
+				w.answers = append(w.answers, answer{l.due, time.Now()})
 				l.due = time.Time{}
 				waiting--
 			}
 		}
 	}
-	slices.Sort(found)
-	return found
+	return w
 }
 
 // path is what stands behind the server's address in its URL.

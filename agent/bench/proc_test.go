@@ -105,12 +105,16 @@ func (s *target) first(t *testing.T, urgent bool) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var priority uint32
+	if urgent {
+		priority = urgentPriority
+	}
 	for _, thread := range threads { // those that they start inherit it
 		tid, err := strconv.Atoi(thread.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := schedule(tid, urgent); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := schedule(tid, priority); err != nil && !errors.Is(err, unix.ESRCH) {
 			t.Logf("the priority of %s stays: %v", s.name, err)
 			return false
 		}
@@ -118,11 +122,14 @@ func (s *target) first(t *testing.T, urgent bool) bool {
 	return true
 }
 
-// schedule gives a thread (0: this one) a real-time priority, or the usual one, see sched(7).
-func schedule(tid int, urgent bool) error {
+// urgentPriority is that of servers and generators that go first.
+const urgentPriority = 1
+
+// schedule gives a thread (0: this one) a real-time priority, or the usual one for 0, see sched(7).
+func schedule(tid int, priority uint32) error {
 	a := unix.SchedAttr{Size: unix.SizeofSchedAttr}
-	if urgent {
-		a.Policy, a.Priority = unix.SCHED_FIFO, 1
+	if priority > 0 {
+		a.Policy, a.Priority = unix.SCHED_FIFO, priority
 	}
 	return unix.SchedSetAttr(tid, &a, 0)
 }

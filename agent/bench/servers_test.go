@@ -41,7 +41,7 @@ type target struct {
 func launch(t *testing.T, name, page string, command ...string) *target {
 	t.Helper()
 	var said bytes.Buffer
-	cmd := exec.Command("taskset", append([]string{"-c", serveCore}, command...)...)
+	cmd := exec.Command("taskset", append([]string{"-c", strconv.Itoa(serveCore)}, command...)...)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
