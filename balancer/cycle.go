@@ -13,7 +13,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// cycle reads the kernel's table, decides, plans, and applies what differs. What fails is reported and tried again in the next one.
+// cycle reads the kernel's table, decides, plans, and applies what differs; weights that readings have changed it sends before. What fails is reported
+// and tried again in the next one.
 func (e *engine) cycle(ctx context.Context) {
 	// What has begun is finished, also when the daemon is told to end.
 	life := ctx // of what outlives the cycle
@@ -26,11 +27,14 @@ func (e *engine) cycle(ctx context.Context) {
 		e.checkAround(ctx)
 	}
 	e.lastCycle, e.dirty = now, false
+	e.applyDrains(now)
+	if hurried && e.hasLeft && e.trouble == "" {
+		e.hurry(ctx, now)
+	}
 	if !e.look(ctx) {
 		e.publish(now)
 		return
 	}
-	e.applyDrains(now)
 	e.adoptRunning(now)
 	e.servePages(life)
 	e.readFiles()
@@ -40,16 +44,17 @@ func (e *engine) cycle(ctx context.Context) {
 	wanted, owned := e.wanted(now)
 	p := plan.Make(wanted, e.actual, owned)
 	done, failed := Apply(ctx, e.table, p)
+	at := time.Now()
 	// Nobody's connections wait for what follows.
 	for _, c := range e.clusters {
-		e.sayPlight(c)
-		e.tellStates(c)
+		e.sayPlight(at, c)
+		e.tellStates(at, c)
 	}
 	var drift map[plan.Object]bool
 	if len(done) > 0 {
 		drift = e.drift(owned)
 	}
-	e.report(done, drift)
+	e.report(at, done, drift)
 	e.fail(failed)
 	e.hasLeft = true
 	if len(p) > 0 {

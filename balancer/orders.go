@@ -3,6 +3,7 @@ package balancer
 import (
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/event"
@@ -100,8 +101,9 @@ func (c *cluster) notice() string {
 	return troubles(file, c.verdict.Notice)
 }
 
-// sayPlight tells when a running cluster gets into a state that is out of the ordinary, and when it is out of it again.
-func (e *engine) sayPlight(c *cluster) {
+// sayPlight tells when a running cluster has got into a state that is out of the ordinary, and when it is out of it again. at is when the kernel had what
+// follows from that.
+func (e *engine) sayPlight(at time.Time, c *cluster) {
 	now := plight{c.running && c.verdict.AllDown, c.running && !c.group.Suspect.IsZero()}
 	was := c.plight
 	c.plight = now
@@ -115,7 +117,7 @@ func (e *engine) sayPlight(c *cluster) {
 	case was.suspect:
 		ev.Text, level = "cluster out of trouble: what is silent now is believed to be down", slog.LevelWarn
 	}
-	ev.Old, ev.New, ev.Nodes = was.word(), now.word(), c.tally()
+	ev.Time, ev.Old, ev.New, ev.Nodes = at, was.word(), now.word(), c.tally()
 	e.tell(level, ev)
 }
 

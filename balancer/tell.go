@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/plan"
@@ -34,16 +35,16 @@ func (c *cluster) tally() *event.Tally {
 	return t
 }
 
-// tellStates tells what has changed about a cluster's nodes since the last cycle.
-func (e *engine) tellStates(c *cluster) {
+// tellStates tells what has changed about a cluster's nodes since it was told last. at is when the kernel had what follows from that.
+func (e *engine) tellStates(at time.Time, c *cluster) {
 	for _, n := range c.nodes {
-		e.tellState(c, n)
+		e.tellState(at, c, n)
 	}
 }
 
 // tellState tells when a node has come to be in another state. The log has what follows from that in the kernel, so it has this only
 // where everything is wanted.
-func (e *engine) tellState(c *cluster, n *node) {
+func (e *engine) tellState(at time.Time, c *cluster, n *node) {
 	was, is := n.told, n.state.Word()
 	if was == "" {
 		was = "unknown"
@@ -53,15 +54,16 @@ func (e *engine) tellState(c *cluster, n *node) {
 		return
 	}
 	ev := c.about(event.NodeKind(is), "node is "+is)
-	ev.Node, ev.Old, ev.New, ev.Cause, ev.Nodes = n.cfg.Address.String(), was, is, n.why(), c.tally()
+	ev.Time, ev.Node, ev.Old, ev.New, ev.Cause, ev.Nodes = at, n.cfg.Address.String(), was, is, n.why(), c.tally()
 	e.tell(slog.LevelDebug, ev)
 }
 
-// report tells what was changed in the kernel, and why.
-func (e *engine) report(done plan.Plan, drift map[plan.Object]bool) {
+// report tells what the kernel had at a time, and why.
+func (e *engine) report(at time.Time, done plan.Plan, drift map[plan.Object]bool) {
 	for _, op := range done {
 		e.meters.operations.WithLabelValues(operation(op.Kind).label()).Inc()
 		ev, level := e.changed(op)
+		ev.Time = at
 		if drift[op.Object()] {
 			ev.Kind, ev.Text, level = event.DriftRepaired, "drift repaired: somebody else changed the kernel's table", slog.LevelWarn
 			e.meters.drift.Inc()

@@ -53,7 +53,7 @@ func drawChange(t *rapid.T) Change {
 		DeleteDestination(key, address, 0),
 		DeleteService(key),
 	}).Draw(t, "change")
-	c.New = rapid.Bool().Draw(t, "new")
+	c.New, c.Edit = rapid.Bool().Draw(t, "new"), rapid.Bool().Draw(t, "edit")
 	return c
 }
 

@@ -10,6 +10,8 @@ type Change struct {
 	// New says that what is put is not thought to be there yet. A wrong guess, either way, costs messages to the kernel and
 	// changes nothing else.
 	New bool
+	// Edit says that what is put has to be there: where it is not, ErrNoDestination or ErrNoService is the outcome, and nothing is added.
+	Edit bool
 
 	verb        string // one of the operations
 	service     Service

@@ -126,7 +126,7 @@ func (m *Memory) change(c Change) error {
 	k := c.service.Key
 	s := m.service(k)
 	switch {
-	case c.verb == opPutService:
+	case c.verb == opPutService && (s != nil || !c.Edit):
 		return m.putService(c.service, s)
 	case s == nil:
 		return ErrNoService
@@ -134,7 +134,7 @@ func (m *Memory) change(c Change) error {
 		m.services = slices.DeleteFunc(m.services, func(s Service) bool { return s.Key == k })
 		return nil
 	case c.verb == opPutDestination:
-		return m.putDestination(s, c.destination)
+		return m.putDestination(s, c.destination, c.Edit)
 	}
 	address, port := c.destination.Address, c.destination.Port
 	if _, err := m.destination(k, address, port); err != nil {
@@ -157,7 +157,8 @@ func (m *Memory) putService(s Service, old *Service) error {
 	return nil
 }
 
-func (m *Memory) putDestination(s *Service, d Destination) error {
+// putDestination adds a destination, or edits it; edit: only the latter.
+func (m *Memory) putDestination(s *Service, d Destination, edit bool) error {
 	if old, err := m.destination(s.Key, d.Address, d.Port); err == nil {
 		d.ActiveConns, d.InactiveConns, d.Stats = old.ActiveConns, old.InactiveConns, old.Stats
 		*old = d
@@ -165,6 +166,9 @@ func (m *Memory) putDestination(s *Service, d Destination) error {
 	}
 	if len(m.daemons) > 0 && FamilyOf(d.Address) != s.Family {
 		return errMixed()
+	}
+	if edit {
+		return ErrNoDestination
 	}
 	if !unicast(d.Address) {
 		return fmt.Errorf("%w: %s is not the address of one host", ErrInvalid, d.Address)

@@ -58,6 +58,36 @@ func batchInOrder(t *testing.T, table ipvs.Table) {
 	}
 }
 
+// batchOfEdits has puts that may only edit: of what is there, of what is not, and of what a change before them put there.
+func batchOfEdits(t *testing.T, table ipvs.Table) {
+	putService(t, table, service(7, ipvs.IPv4))
+	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
+	for _, isNew := range []bool{false, true} {
+		changes := guessed([]ipvs.Change{
+			ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.1", 9)),
+			ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 2)),
+			ipvs.PutDestination(key(8, ipvs.IPv4), destination("10.0.0.1", 3)),
+			ipvs.PutService(service(8, ipvs.IPv4)),
+			ipvs.PutService(service(7, ipvs.IPv4)),
+		}, isNew)
+		for i := range changes {
+			changes[i].Edit = true
+		}
+		errs := table.Apply(t.Context(), changes)
+		if errs[0] != nil || errs[4] != nil {
+			t.Errorf("edits of what is there: %v, %v", errs[0], errs[4])
+		}
+		wantError(t, errs[1], ipvs.ErrNoDestination, "put destination 10.0.0.2 in mark 7: ")
+		wantError(t, errs[2], ipvs.ErrNoService, "put destination 10.0.0.1 in mark 8: ")
+		wantError(t, errs[3], ipvs.ErrNoService, "put service mark 8: ")
+		want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 9)))
+	}
+	edit := ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 5))
+	edit.Edit = true
+	apply(t, table, ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 2)), edit)
+	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 9), destination("10.0.0.2", 5)))
+}
+
 // batchWithErrors has errors at the beginning, in the middle and at the end: each is told of its own change, and the others are made.
 func batchWithErrors(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))

@@ -42,6 +42,7 @@ func Run(t *testing.T, newTable func(t *testing.T) ipvs.Table) {
 		{"a prefix of persistence is kept", prefixes},
 		{"no change is no error", batchOfNone},
 		{"changes are made in order, whatever is guessed", batchInOrder},
+		{"what has to be there is edited and never added", batchOfEdits},
 		{"an error among changes is told of its own", batchWithErrors},
 		{"destinations fail with their service", batchWithoutService},
 		{"thousands of changes, good and bad", batchOfThousands},
