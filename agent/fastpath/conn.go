@@ -62,7 +62,7 @@ func (c *conn) answer(s *scratch, b []byte) (rest []byte, ok bool) {
 			return b, true
 		}
 		now := time.Now()
-		answer := c.listener.find(r.path, now)
+		answer := c.find(r.path, now)
 		if answer == nil {
 			return b, true
 		}
@@ -79,6 +79,12 @@ func (c *conn) answer(s *scratch, b []byte) (rest []byte, ok bool) {
 		b = b[r.size:]
 	}
 	return nil, true
+}
+
+// find looks the answer up. A panic there ends neither the daemon nor the connection: the server asks for the same thing, and logs what it meets.
+func (c *conn) find(path []byte, now time.Time) (found *Answer) {
+	defer func() { _ = recover() }() // nothing is found then
+	return c.listener.find(path, now)
 }
 
 // extend gives a client that is about to be answered time to take that, and to ask again.

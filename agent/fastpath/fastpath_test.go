@@ -347,3 +347,16 @@ func BenchmarkAnswer(b *testing.B) {
 		})
 	}
 }
+
+func TestALookupThatPanicsLeavesTheRequestToTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRig(t, func([]byte, time.Time) *Answer { panic("a bug") })
+		defer s.stop()
+		for range 2 {
+			got := s.converse([]string{"GET /web/status HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"}, 0).answers
+			if !strings.HasSuffix(got, "\r\n\r\nHealth: 100\n") {
+				t.Errorf("got %q, want the server's answer", got)
+			}
+		}
+	})
+}
