@@ -157,7 +157,9 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 	old := c.nodes
 	c.setNodes(c.cfg.Nodes, joining)
 	c.setSites(c.cfg.Sites)
-	c.keepRemotes(old)
+	for _, n := range c.keepRemotes(old) {
+		e.sayMember(c, n, event.MemberLeft, "another data centre's balancer gets packets no more", "the new config has no site that may list it, or has it among its own nodes")
+	}
 	for _, n := range c.nodes {
 		kept[n.watch] = true
 	}

@@ -81,17 +81,22 @@ func (c *cluster) setSites(sites []config.Site) {
 	}
 }
 
-// keepRemotes adds those of the nodes that are other data centres' balancers, as long as there is a site that may list them.
-func (c *cluster) keepRemotes(nodes []*node) {
+// keepRemotes adds those of the nodes that are other data centres' balancers, as long as there is a site that may list them, and gives the rest of
+// these.
+func (c *cluster) keepRemotes(nodes []*node) (gone []*node) {
 	for _, n := range nodes {
-		if n.remote == nil || len(c.sites) == 0 || c.node(n.cfg.Address) != nil {
+		switch {
+		case n.remote == nil:
 			continue
-		}
-		if !slices.Contains(c.sites, n.remote.holder) {
+		case len(c.sites) == 0 || c.node(n.cfg.Address) != nil:
+			gone = append(gone, n)
+			continue
+		case !slices.Contains(c.sites, n.remote.holder):
 			n.remote.holder = nil // another one may list it; else it leaves at the next look
 		}
 		c.nodes = append(c.nodes, n)
 	}
+	return gone
 }
 
 // expect takes over, from the kernel's table, what earlier looks at the sites have put there, until they are heard.
@@ -244,21 +249,22 @@ func (e *engine) hear(now time.Time, c *cluster, s *site, r watch.SiteReading) b
 
 // sayMembers tells which of the other data centres' balancers have come or gone.
 func (e *engine) sayMembers(c *cluster, before []*node) {
-	say := func(kind event.Kind, text string, n *node) {
-		ev := c.about(kind, text)
-		ev.Node, ev.Cause = n.cfg.Address.String(), strings.TrimPrefix(n.place()+": "+decide.Why(n.own.steps), ": ")
-		e.tell(slog.LevelInfo, ev)
-	}
 	for _, n := range c.nodes {
 		if !slices.Contains(before, n) {
-			say(event.MemberJoined, "another data centre's balancer is listed", n)
+			e.sayMember(c, n, event.MemberJoined, "another data centre's balancer is listed", decide.Why(n.own.steps))
 		}
 	}
 	for _, n := range before {
 		if !slices.Contains(c.nodes, n) {
-			say(event.MemberLeft, "another data centre's balancer is listed no more", n)
+			e.sayMember(c, n, event.MemberLeft, "another data centre's balancer is listed no more", decide.Why(n.own.steps))
 		}
 	}
+}
+
+func (e *engine) sayMember(c *cluster, n *node, kind event.Kind, text, cause string) {
+	ev := c.about(kind, text)
+	ev.Node, ev.Cause = n.cfg.Address.String(), strings.TrimPrefix(n.place()+": "+cause, ": ")
+	e.tell(slog.LevelInfo, ev)
 }
 
 func (e *engine) saySite(c *cluster, s *site, r watch.SiteReading, state string) {

@@ -91,3 +91,18 @@ func TestOtherDataCentresAreEvents(t *testing.T) {
 		b.wantEvents("silence", last, "site_silent web", "member_left web 10.9.0.1")
 	})
 }
+
+func TestAMemberLeavesWithTheLastSiteOfTheConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 92)
+		b.others.tells(1, "10.9.0.1=80 dc2")
+		b.boot(sending("web", 7, []int{1}, 1))
+		b.wait(3 * time.Second)
+		last := b.engine.events.Last()
+		if err := b.reload(webapp("web", 7, 1)); err != nil {
+			t.Fatal(err)
+		}
+		b.wantEvents("a reload without sites", last, "member_left web 10.9.0.1", "marks_changed")
+	})
+}
