@@ -223,11 +223,7 @@ func (v Views) orders(f facts, addresses []address) []Finding {
 	var found []Finding
 	for _, failure := range v.Pacemaker.Status.Failures {
 		if id := failure.Resource(); slices.Contains(mine, id) {
-			reason := failure.Reason
-			if reason == "" {
-				reason = failure.Status
-			}
-			found = append(found, Finding{Note, "failure-kept", fmt.Sprintf("%s failed on %s at %s: %s", failure.Operation, failure.Machine, failure.When, reason),
+			found = append(found, Finding{Note, "failure-kept", fmt.Sprintf("%s failed on %s at %s: %s", failure.Operation, failure.Machine, failure.When, failure.Why()),
 				fmt.Sprintf("Pacemaker forgets it after the failure-timeout of two minutes; at once: `crm resource cleanup %s`", id)})
 		}
 	}

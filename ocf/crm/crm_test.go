@@ -83,7 +83,7 @@ func TestParseStatusSeesWhatIsTheMatter(t *testing.T) {
 			return len(s.Bans) == 1 && s.Bans[0] == Ban{ID: "cli-ban-group-webapp-on-load01", Resource: "group-webapp", Machine: "load01"}
 		},
 		"failed": func(s Status) bool {
-			return len(s.Failures) == 1 && s.Failures[0].Resource() == "cluster-webapp" && s.Failures[0].Machine == "load01" && s.Failures[0].Status == "error"
+			return len(s.Failures) == 1 && s.Failures[0].Resource() == "cluster-webapp" && s.Failures[0].Machine == "load01" && s.Failures[0].Exit == "error" && s.Failures[0].Status == Complete
 		},
 	}
 	for name, holds := range tests {
@@ -130,6 +130,19 @@ func TestFailureNamesItsResource(t *testing.T) {
 	for key, want := range map[string]string{"cluster-webapp_monitor_5000": "cluster-webapp", "a_b_start_0": "a_b", "odd": "odd", "": ""} {
 		if got := (Failure{Operation: key}).Resource(); got != want {
 			t.Errorf("%q: %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestFailureSaysWhy(t *testing.T) {
+	for want, f := range map[string]Failure{
+		"lb balance does not answer": {Exit: "error", Status: Complete, Reason: "lb balance does not answer"},
+		"error":                      {Exit: "error", Status: Complete},
+		"Timed Out":                  {Exit: "error", Status: "Timed Out"},
+		"not running":                {Exit: "not running"},
+	} {
+		if got := f.Why(); got != want {
+			t.Errorf("%+v: %q, want %q", f, got, want)
 		}
 	}
 }

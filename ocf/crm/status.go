@@ -53,10 +53,14 @@ type Resource struct {
 type Failure struct {
 	Operation string `xml:"op_key,attr"` // such as cluster-webapp_monitor_5000
 	Machine   string `xml:"node,attr"`
-	Status    string `xml:"exitstatus,attr"`
+	Exit      string `xml:"exitstatus,attr"` // error, or another word of the OCF standard
+	Status    string `xml:"status,attr"`     // Complete, or why there is no exit, such as "Timed Out"
 	Reason    string `xml:"exitreason,attr"` // the agent's own words; may be ""
 	When      string `xml:"last-rc-change,attr"`
 }
+
+// Complete is the Status of an action that ended by itself.
+const Complete = "complete"
 
 // Resource is the id of the resource whose action it was: the key without the action and its interval. An id may have underscores itself.
 func (f Failure) Resource() string {
@@ -67,6 +71,17 @@ func (f Failure) Resource() string {
 		}
 	}
 	return id
+}
+
+// Why is the agent's own reason, or Pacemaker's word for what happened.
+func (f Failure) Why() string {
+	switch {
+	case f.Reason != "":
+		return f.Reason
+	case f.Status != "" && f.Status != Complete:
+		return f.Status // the exit is "error" then, whatever happened
+	}
+	return f.Exit
 }
 
 // Ban keeps a resource, or a group, from a machine.

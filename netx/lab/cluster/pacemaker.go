@@ -3,7 +3,6 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"encoding/xml"
 	"fmt"
 	"os"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/ocf/crm"
 )
 
 // Run runs a program on the balancer as its operator would, with input, and returns its standard output.
@@ -75,81 +75,36 @@ func (b *Balancer) Standby(ctx context.Context, node string, standby bool) error
 	return err
 }
 
-// State is what Pacemaker says, as crm_mon prints it.
-type State struct {
-	Nodes    []Node     `xml:"nodes>node"`
-	Failures []Failure  `xml:"failures>failure"`
-	Alone    []Resource `xml:"resources>resource"`
-	Groups   []Resource `xml:"resources>group>resource"`
-	Clones   []Resource `xml:"resources>clone>resource"`
-	DC       struct {
-		Quorum bool `xml:"with_quorum,attr"`
-	} `xml:"summary>current_dc"`
-}
-
-// Node is a balancer as Pacemaker sees it.
-type Node struct {
-	Name    string `xml:"name,attr"`
-	Online  bool   `xml:"online,attr"`
-	Standby bool   `xml:"standby,attr"`
-	Pending bool   `xml:"pending,attr"`
-	Unclean bool   `xml:"unclean,attr"`
-}
-
-// Failure is an action that failed.
-type Failure struct {
-	Operation string `xml:"op_key,attr"` // such as cluster-webapp_monitor_5000
-	Node      string `xml:"node,attr"`
-	Exit      string `xml:"exitstatus,attr"` // error, or another word of the OCF standard's
-	Reason    string `xml:"exitreason,attr"`
-	Status    string `xml:"status,attr"` // complete, or Timed Out
-}
-
-// Resource is one instance of a resource.
-type Resource struct {
-	ID      string `xml:"id,attr"`
-	Role    string `xml:"role,attr"`
-	Failed  bool   `xml:"failed,attr"`
-	Pending string `xml:"pending,attr"`
-	On      []Node `xml:"node"`
-}
-
-// State asks Pacemaker, as seen from the balancer.
-func (b *Balancer) State(ctx context.Context) (State, error) {
-	var s State
-	text, err := b.Run(ctx, "", "crm_mon", "--one-shot", "--inactive", "--output-as=xml")
+// Status asks Pacemaker, as seen from the balancer.
+func (b *Balancer) Status(ctx context.Context) (crm.Status, error) {
+	text, err := b.Run(ctx, "", "crm_mon", crm.StatusArguments()...)
 	if err != nil {
-		return s, err
+		return crm.Status{}, err
 	}
-	if err := xml.Unmarshal([]byte(text), &s); err != nil {
-		return s, fmt.Errorf("%s: read what crm_mon says: %w", b.Name, err)
+	s, err := crm.ParseStatus([]byte(text))
+	if err != nil {
+		return crm.Status{}, fmt.Errorf("%s: %w", b.Name, err)
 	}
 	return s, nil
 }
 
 // Online are the balancers that take part, sorted.
-func (s State) Online() []string {
+func Online(s crm.Status) []string {
 	var names []string
-	for _, n := range s.Nodes {
-		if n.Online && !n.Pending && !n.Unclean {
-			names = append(names, n.Name)
+	for _, m := range s.Machines {
+		if m.Online && !m.Pending && !m.Unclean {
+			names = append(names, m.Name)
 		}
 	}
 	slices.Sort(names)
 	return names
 }
 
-// On tells where a resource runs, without failure and with nothing under way, sorted.
-func (s State) On(id string) []string {
-	var names []string
-	for _, r := range slices.Concat(s.Alone, s.Groups, s.Clones) {
-		if r.ID != id || r.Role != "Started" || r.Failed || r.Pending != "" {
-			continue
-		}
-		for _, n := range r.On {
-			names = append(names, n.Name)
-		}
+// On tells where a resource runs, without failure; nowhere while something is under way.
+func On(s crm.Status, id string) []string {
+	r, _ := s.Resource(id)
+	if r.Role != "Started" || r.Pending != "" {
+		return nil
 	}
-	slices.Sort(names)
-	return names
+	return slices.DeleteFunc(slices.Clone(r.On), func(machine string) bool { return slices.Contains(r.Broken, machine) })
 }

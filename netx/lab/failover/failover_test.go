@@ -190,8 +190,8 @@ func (s *suite) boot(t *testing.T) {
 func (s *suite) allOnline(t *testing.T) {
 	t.Helper()
 	eventually(t, ask, "three balancers are online", func() (bool, string) {
-		state, err := s.cluster.Balancers[0].State(t.Context())
-		return err == nil && len(state.Online()) == 3, fmt.Sprintf("%+v %v", state.Nodes, err)
+		state, err := s.cluster.Balancers[0].Status(t.Context())
+		return err == nil && len(cluster.Online(state)) == 3, fmt.Sprintf("%+v %v", state.Machines, err)
 	})
 }
 
@@ -242,12 +242,12 @@ func (s *suite) ready(t *testing.T) *cluster.Balancer {
 		}
 	}
 	eventually(t, ask, "Pacemaker has nothing to do", func() (bool, string) {
-		state, err := b.State(t.Context())
+		state, err := b.Status(t.Context())
 		if err != nil {
 			return false, err.Error()
 		}
 		at := []string{holder}
-		ok := slices.Equal(state.On("bare"), at) && slices.Equal(state.On("vip-"+cluster.Webapp.Addr().String()), at) && len(state.On("cluster-webapp")) == 3
+		ok := slices.Equal(cluster.On(state, "bare"), at) && slices.Equal(cluster.On(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.On(state, "cluster-webapp")) == 3
 		return ok, fmt.Sprintf("%+v", state)
 	})
 	s.answered(t, s.cluster.Probe(t.Context(), cluster.Bare))

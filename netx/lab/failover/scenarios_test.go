@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/lab/cluster"
+	"github.com/braintree/lb/ocf/crm"
 )
 
 // away waits until an address is on one other balancer and returns that.
@@ -136,7 +137,7 @@ func (s *suite) monitored(t *testing.T, b *cluster.Balancer) {
 	t.Helper()
 	const two = 2 * 5 * time.Second
 	<-time.After(two)
-	state, err := b.State(t.Context())
+	state, err := b.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,20 +149,20 @@ func (s *suite) monitored(t *testing.T, b *cluster.Balancer) {
 // failedMonitor wants Pacemaker to have had the monitor's own word that the cluster failed, and a stop that succeeded.
 func (s *suite) failedMonitor(t *testing.T, b *cluster.Balancer) {
 	t.Helper()
-	state, err := s.other(t, b).State(t.Context())
+	state, err := s.other(t, b).Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range state.Failures {
 		t.Logf("Pacemaker saw %+v", f)
 	}
-	if !slices.ContainsFunc(state.Failures, func(f cluster.Failure) bool {
-		return strings.HasPrefix(f.Operation, "cluster-webapp_monitor") && f.Node == b.Name && f.Exit == "error" && f.Status == "complete"
-	}) || slices.ContainsFunc(state.Failures, func(f cluster.Failure) bool { return strings.Contains(f.Operation, "_stop_") }) {
+	if !slices.ContainsFunc(state.Failures, func(f crm.Failure) bool {
+		return strings.HasPrefix(f.Operation, "cluster-webapp_monitor") && f.Machine == b.Name && f.Exit == "error" && f.Status == crm.Complete
+	}) || slices.ContainsFunc(state.Failures, func(f crm.Failure) bool { return strings.Contains(f.Operation, "_stop_") }) {
 		t.Errorf("want a monitor of cluster-webapp on %s that said error in time, and no stop that failed; Pacemaker saw %+v", b.Name, state.Failures)
 	}
-	if !slices.Contains(state.Online(), b.Name) {
-		t.Errorf("%s is not online any more: %+v", b.Name, state.Nodes)
+	if !slices.Contains(cluster.Online(state), b.Name) {
+		t.Errorf("%s is not online any more: %+v", b.Name, state.Machines)
 	}
 }
 
