@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -18,10 +17,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/netx/golden"
 )
-
-// update renews what the scripts compare with cmp.
-var update = flag.Bool("update", false, "renew the expected output in the scripts")
 
 // linkNames are the names that lb is called by.
 var linkNames = []string{"lb", "litmusctl", "litmus", "bigbro", "bigbrother", "ocf_big_brother"}
@@ -42,7 +39,7 @@ func TestScripts(t *testing.T) {
 func scripts(dir string) testscript.Params {
 	return testscript.Params{
 		Dir:                 dir,
-		UpdateScripts:       *update,
+		UpdateScripts:       golden.Update(),
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LISTEN", freeAddress())

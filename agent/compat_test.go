@@ -15,6 +15,7 @@ import (
 
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/golden"
 )
 
 // recorded is an agent with the services of the recorded transcripts, whose webapp has a file for its dependency.
@@ -108,7 +109,7 @@ func TestHTTPIsLitmusPapers(t *testing.T) {
 		out.WriteString(line + "\n")
 	}
 	play()
-	golden(t, name, out.String())
+	golden.Compare(t, "testdata/"+name, out.String())
 }
 
 // converse sends a request as it stands, with what every client adds, and writes down the answer.

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -38,7 +39,7 @@ func TestJSONSaysWhatTheTextSaysAndWhy(t *testing.T) {
 	}
 	got := regexp.MustCompile(`"age": [0-9.e-]+`).ReplaceAllString(s.String(), `"age": AGE`)
 	got = regexp.MustCompile(`"at": "[^"]+"`).ReplaceAllString(got, `"at": "TIME"`)
-	golden(t, "json.txt", got)
+	golden.Compare(t, "testdata/json.txt", got)
 }
 
 func TestOnlyWhoAsksForJSONGetsIt(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/audit"
+	"github.com/braintree/lb/netx/golden"
 )
 
 // record reads the audit log of an agent whose files are in dir.
@@ -180,7 +181,7 @@ func TestChangesAnswerInJSON(t *testing.T) {
 		r := b.ask(overSocket, ask[0], ask[1], ask[2], "Accept", "application/json")
 		s.WriteString("> " + ask[0] + " " + ask[1] + "\n< " + r.Status + "\n" + bodyOf(t, r) + "\n")
 	}
-	golden(t, "change_json.txt", regexp.MustCompile(`"(at|expires)": "[^"]+"`).ReplaceAllString(s.String(), `"$1": "TIME"`))
+	golden.Compare(t, "testdata/change_json.txt", regexp.MustCompile(`"(at|expires)": "[^"]+"`).ReplaceAllString(s.String(), `"$1": "TIME"`))
 }
 
 // A clock that is set forward ends a force at once; one that is set back makes it last longer, but brings nothing back.

@@ -1,38 +1,14 @@
 package agent
 
 import (
-	"flag"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares got with a file in testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); renew it with -update if the change is meant:\n%s", path, diff)
-	}
-}
 
 // transcript writes a request and its answer as the recorded transcripts of litmus_paper do.
 func transcript(t *testing.T, b *bench, method, target, body string) string {
@@ -131,7 +107,7 @@ func TestTheWireFormatIsLitmusPapers(t *testing.T) {
 		say(b, "POST", "/webapp/health", "reason=r&health="+n)
 	}
 	say(b, "PUT", "/webapp/down")
-	golden(t, "wire.txt", s.String())
+	golden.Compare(t, "testdata/wire.txt", s.String())
 }
 
 func TestPrecedenceOfForces(t *testing.T) {

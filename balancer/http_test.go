@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,39 +11,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/braintree/lb/balancer/hook"
+	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares with a file below testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (renew with -update):\n%s", path, diff)
-	}
-}
 
 // ask puts one request to a handler and prints the exchange.
 func ask(h http.Handler, method, target, accept string) string {
@@ -106,7 +82,7 @@ func TestJSON(t *testing.T) {
 			if err := enc.Encode(v); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, tt.file, indented.String())
+			golden.Compare(t, "testdata/"+tt.file, indented.String())
 		}
 	})
 }

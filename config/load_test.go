@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-)
 
-var update = flag.Bool("update", false, "write the goldens anew")
+	"github.com/braintree/lb/netx/golden"
+)
 
 // options stands in for the validator of the agent's checks: http has options that can be wrong, the rest has few.
 func options(c Check) error {
@@ -55,7 +54,7 @@ func TestEachBadFileGivesItsMistakes(t *testing.T) {
 		t.Fatalf("only %d files and %d folders", len(files), len(folders))
 	}
 	for _, path := range append(files, folders...) {
-		golden := strings.TrimSuffix(strings.TrimSuffix(path, "/lb.toml"), ".toml") + ".txt"
+		want := strings.TrimSuffix(strings.TrimSuffix(path, "/lb.toml"), ".toml") + ".txt"
 		t.Run(path, func(t *testing.T) {
 			cfg, err := Load(path, options)
 			if err == nil {
@@ -64,7 +63,7 @@ func TestEachBadFileGivesItsMistakes(t *testing.T) {
 			if cfg != nil {
 				t.Errorf("a configuration comes with the mistakes")
 			}
-			compareGolden(t, golden, err.Error()+"\n")
+			golden.Compare(t, want, err.Error()+"\n")
 			ms, ok := errors.AsType[Mistakes](err)
 			if !ok {
 				t.Fatalf("the error is %T", err)
@@ -78,22 +77,6 @@ func TestEachBadFileGivesItsMistakes(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func compareGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
 }
 
@@ -268,7 +251,7 @@ func TestListenForms(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Chdir("testdata/good")
 	cfg := load(t, "hardly-meant.toml")
-	compareGolden(t, "hardly-meant.txt", Mistakes(cfg.Warnings()).Error()+"\n")
+	golden.Compare(t, "hardly-meant.txt", Mistakes(cfg.Warnings()).Error()+"\n")
 }
 
 func TestFileThatOthersCanWriteIsAWarning(t *testing.T) {

@@ -1,18 +1,13 @@
 package check
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // Each file below testdata/good loads; each below testdata/bad gives exactly the mistakes in the .txt file beside it.
 func TestFixtures(t *testing.T) {
@@ -34,19 +29,7 @@ func TestFixtures(t *testing.T) {
 					t.Fatal("no mistake was found")
 				}
 				got := strings.ReplaceAll(err.Error(), filepath.Dir(file)+"/", "") + "\n"
-				want := strings.TrimSuffix(file, ".toml") + ".txt"
-				if *update {
-					if err := os.WriteFile(want, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				text, err := os.ReadFile(want)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(text), got); diff != "" {
-					t.Errorf("mistakes (-want +got); renew them with -update if the change is meant:\n%s", diff)
-				}
+				golden.Compare(t, strings.TrimSuffix(file, ".toml")+".txt", got)
 			})
 		}
 	}

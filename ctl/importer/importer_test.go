@@ -2,21 +2,17 @@ package importer
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/golden"
 )
 
 // update renews what the goldens hold.
-var update = flag.Bool("update", false, "renew the goldens")
-
 // Each folder of testdata/litmus and testdata/bigbrother is a source, in a file that has the program's name, and
 // has what it becomes in want.toml, and what is said about it in want.txt. A file called rules is its firewall's.
 func TestGoldens(t *testing.T) {
@@ -28,7 +24,7 @@ func TestGoldens(t *testing.T) {
 		for _, dir := range dirs {
 			t.Run(program+"/"+filepath.Base(dir), func(t *testing.T) {
 				r := importFolder(t, program, dir)
-				compare(t, filepath.Join(dir, "want.toml"), r.Text)
+				golden.Compare(t, filepath.Join(dir, "want.toml"), r.Text)
 				var said strings.Builder
 				for _, n := range r.Notes {
 					said.WriteString(n.String() + "\n")
@@ -36,7 +32,7 @@ func TestGoldens(t *testing.T) {
 				for _, m := range r.Missing {
 					said.WriteString("missing: " + m.String() + "\n")
 				}
-				compare(t, filepath.Join(dir, "want.txt"), said.String())
+				golden.Compare(t, filepath.Join(dir, "want.txt"), said.String())
 				if len(r.Missing) == 0 {
 					loads(t, r.Text)
 				}
@@ -70,23 +66,6 @@ func importFolder(t *testing.T, program, dir string) Result {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// compare holds a text against a golden.
-func compare(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (renew with -update):\n%s", path, diff)
-	}
 }
 
 // loads holds a result against what lb reads.

@@ -4,7 +4,6 @@ package crm
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,13 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/ocf/pacemaker"
 )
-
-var update = flag.Bool("update", false, "record what the tools say anew")
 
 // machines is a configuration of Pacemaker with three balancers, of which the first decides, and nothing to run on them.
 const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1">
@@ -125,9 +121,9 @@ func TestTheRecordingsAreWhatPacemakersToolsSay(t *testing.T) {
 				run(t, dir, c)
 			}
 			said := run(t, dir, "crm_mon "+strings.Join(StatusArguments(), " "))
-			golden(t, name+".status.xml", when.ReplaceAllString(said, `$1="2026-03-01 03:00:00Z"`))
+			golden.Compare(t, "testdata/"+name+".status.xml", when.ReplaceAllString(said, `$1="2026-03-01 03:00:00Z"`))
 			if slices.Contains([]string{"bare", "running", "moved", "banned", "apart"}, name) {
-				golden(t, name+".cib.xml", run(t, dir, "cibadmin "+strings.Join(ConfigurationArguments(), " ")))
+				golden.Compare(t, "testdata/"+name+".cib.xml", run(t, dir, "cibadmin "+strings.Join(ConfigurationArguments(), " ")))
 			}
 		})
 	}
@@ -139,22 +135,5 @@ func TestTheRecordingOfAToolThatIsAlone(t *testing.T) {
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != NotConnected {
 		t.Errorf("crm_mon: %v, want exit status %d", err, NotConnected)
 	}
-	golden(t, "silent.status.xml", string(out))
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	file = filepath.Join("testdata", file)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-recorded +said now):\n%s", file, diff)
-	}
+	golden.Compare(t, "testdata/silent.status.xml", string(out))
 }

@@ -2,7 +2,6 @@ package pacemaker
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,9 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/golden"
 )
-
-var update = flag.Bool("update", false, "write the goldens anew")
 
 // fleet is the configuration that the goldens are made from, and that Pacemaker's tools load.
 func fleet(t *testing.T) []config.Cluster {
@@ -63,19 +61,7 @@ func TestEachFormIsAsItsGolden(t *testing.T) {
 	}
 	for _, form := range []string{"crm", "pcs", "xml"} {
 		t.Run(form, func(t *testing.T) {
-			golden, got := "testdata/fleet."+form, print(t, form, groups)
-			if *update {
-				if err := os.WriteFile(golden, got, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", golden, diff)
-			}
+			golden.Compare(t, "testdata/fleet."+form, string(print(t, form, groups)))
 		})
 	}
 }
