@@ -71,7 +71,7 @@ func settledEngine(b *testing.B, clusters int) *engine {
 	for _, c := range e.clusters {
 		c.running = true
 		for _, n := range c.nodes {
-			n.watch = watch.New(c.cfg, n.cfg, time.Now())
+			n.watch = watch.New(c.cfg, n.cfg, time.Now(), e.leases)
 			e.watched[n.watch] = place{c, n}
 			e.take(watch.News{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92}})
 		}

@@ -71,6 +71,7 @@ type engine struct {
 	planning  sync.Mutex                     // held while somebody plans: one at a time is enough work
 	rehearses bool                           // it is a copy that only shows what a change does: it watches nobody and serves no page
 	watchers  sync.WaitGroup
+	leases    *watch.Leases        // of their streams
 	view      atomic.Pointer[view] // the latest, for those who read while the owner is busy
 
 	pages    map[string]*page.Content // of lb's own, by cluster
@@ -132,7 +133,7 @@ func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
 		news: make(chan watch.News, 256), siteNews: make(chan watch.SiteNews), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
-		retired: map[ipvs.Mark]retirement{}, overrides: overrides{strays: map[string]bool{}},
+		retired: map[ipvs.Mark]retirement{}, leases: watch.NewLeases(), overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -188,6 +189,7 @@ func (e *engine) run(ctx context.Context) {
 	defer close(e.done)
 	defer e.watchers.Wait()
 	defer e.stopWatchers()
+	e.watchers.Go(func() { e.leases.Run(ctx) })
 	e.watch(ctx)
 	e.cycle(ctx)
 	e.startAutostart(time.Now())
@@ -323,7 +325,7 @@ func (e *engine) watch(ctx context.Context) {
 			if n.watch != nil {
 				n.unwatch()
 			}
-			n.watch = watch.New(c.cfg, n.cfg, now)
+			n.watch = watch.New(c.cfg, n.cfg, now, e.leases)
 			e.watched[n.watch] = place{c, n}
 			var watched context.Context
 			watched, n.unwatch = context.WithCancel(ctx)

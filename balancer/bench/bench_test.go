@@ -27,7 +27,6 @@ import (
 )
 
 const (
-	clusters = 500
 	nodes    = 10 // of each cluster
 	interval = time.Second
 
@@ -44,14 +43,18 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		os.Exit(m.Run())
 	}
-	if err := balance(uint16(port), config.Watching(os.Getenv("LB_BENCH_WATCH"))); err != nil {
+	clusters, err := strconv.Atoi(os.Getenv("LB_BENCH_CLUSTERS"))
+	if err == nil {
+		err = balance(uint16(port), clusters, config.Watching(os.Getenv("LB_BENCH_WATCH")))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// balance runs a balancer of the whole fleet on tables in memory until its standard input ends.
-func balance(port uint16, how config.Watching) error {
+// balance runs a balancer of so many clusters of the fleet on tables in memory until its standard input ends.
+func balance(port uint16, clusters int, how config.Watching) error {
 	dir, err := os.MkdirTemp("", "lb")
 	if err != nil {
 		return err
@@ -87,11 +90,11 @@ func balance(port uint16, how config.Watching) error {
 	return b.Run(ctx)
 }
 
-// start runs a balancer of the fleet in a process of its own until the test ends.
-func start(t *testing.T, f *fleet, how config.Watching) procfs.Proc {
+// start runs a balancer of so many clusters of the fleet in a process of its own until the test ends.
+func start(t *testing.T, f *fleet, clusters int, how config.Watching) procfs.Proc {
 	t.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), fmt.Sprintf("LB_BENCH_PORT=%d", f.port), "LB_BENCH_WATCH="+string(how))
+	child.Env = append(os.Environ(), fmt.Sprintf("LB_BENCH_PORT=%d", f.port), fmt.Sprintf("LB_BENCH_CLUSTERS=%d", clusters), "LB_BENCH_WATCH="+string(how))
 	child.Stdout, child.Stderr = t.Output(), t.Output()
 	stdin, err := child.StdinPipe()
 	if err != nil {
@@ -155,8 +158,9 @@ func measure(t *testing.T, p procfs.Proc) measured {
 }
 
 func TestPolling(t *testing.T) {
+	const clusters = 500
 	f := newFleet(t, false)
-	p := start(t, f, config.WatchPoll)
+	p := start(t, f, clusters, config.WatchPoll)
 	until(t, "every node was polled twice", func() bool { return f.polls.Load() >= 2*clusters*nodes })
 	before, begun := f.polls.Load(), time.Now()
 	m := measure(t, p)
@@ -164,20 +168,25 @@ func TestPolling(t *testing.T) {
 	if perSecond < clusters*nodes*0.98 {
 		t.Errorf("only %.0f polls a second", perSecond)
 	}
-	publish(t, "polled", fmt.Sprintf("%.0f polls/s, %.1f µs each; a core and 150 MiB: %s", perSecond, m.core/perSecond*1e6, verdict(m, 1)), m)
+	publish(t, "polled", clusters, fmt.Sprintf("%.0f polls/s, %.1f µs each; a core and 150 MiB: %s", perSecond, m.core/perSecond*1e6, verdict(m, 1)), m)
 }
 
 func TestStreams(t *testing.T) {
-	f := newFleet(t, true)
-	p := start(t, f, config.WatchAuto)
-	until(t, "every node's stream is open", func() bool { return f.open.Load() == clusters*nodes })
-	<-time.After(restTime)
-	before := f.polls.Load()
-	m := measure(t, p)
-	polls := f.polls.Load() - before
-	publish(t, "streams", fmt.Sprintf("a heartbeat each %s, %d polls; 5 %% and 150 MiB: %s", interval, polls, verdict(m, 0.05)), m)
-	if open := f.open.Load(); open != clusters*nodes || polls > clusters*nodes/100 {
-		t.Errorf("%d streams are open, %d polls beside them", open, polls)
+	for _, clusters := range []int{1, 10, 500} {
+		t.Run(strconv.Itoa(clusters*nodes), func(t *testing.T) {
+			f := newFleet(t, true)
+			p := start(t, f, clusters, config.WatchAuto)
+			all := int64(clusters * nodes)
+			until(t, "every node's stream is open", func() bool { return f.open.Load() == all })
+			<-time.After(restTime)
+			before := f.polls.Load()
+			m := measure(t, p)
+			polls := f.polls.Load() - before
+			publish(t, "streams", clusters, fmt.Sprintf("a heartbeat each %s, %d polls; 5 %% and 150 MiB: %s", interval, polls, verdict(m, 0.05)), m)
+			if open := f.open.Load(); open != all || polls > all/100 {
+				t.Errorf("%d streams are open, %d polls beside them", open, polls)
+			}
+		})
 	}
 }
 
@@ -190,14 +199,14 @@ func verdict(m measured, core float64) string {
 }
 
 // publish shows a line of the table, and adds it to the file that LB_BENCH_OUT names.
-func publish(t *testing.T, name, detail string, m measured) {
+func publish(t *testing.T, name string, clusters int, detail string, m measured) {
 	t.Helper()
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	first, _, _ := strings.Cut(string(load), " ")
-	line := fmt.Sprintf("%-8s %d nodes in %d clusters: %5.1f %% of a core, %.1f MiB resident (%.1f at most); %s; load average %s\n",
+	line := fmt.Sprintf("%-8s %d nodes in %d clusters: %5.2f %% of a core, %.1f MiB resident (%.1f at most); %s; load average %s\n",
 		name, clusters*nodes, clusters, m.core*100, float64(m.resident)/(1<<20), float64(m.peak)/(1<<20), detail, first)
 	t.Log(line)
 	path := os.Getenv("LB_BENCH_OUT")

@@ -80,14 +80,16 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	address, stop := serveAgent(t, dir, "127.0.0.1:0")
 	at := netip.MustParseAddrPort(address.String())
 	node := config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
+	leases := NewLeases()
 	w := New(config.Cluster{
 		Name: "web", CheckInterval: 500 * time.Millisecond, CheckTimeout: 400 * time.Millisecond, Rise: 1, Fall: 2, Watch: config.WatchAuto,
-	}, node, time.Now())
+	}, node, time.Now(), leases)
 	ctx, cancel := context.WithCancel(t.Context())
 	out := make(chan News)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
+	running.Go(func() { leases.Run(ctx) })
 	running.Go(func() { w.Run(ctx, NewHTTPPoller(node), out) })
 	await := func(what string, is func(r decide.Reading) bool) {
 		t.Helper()

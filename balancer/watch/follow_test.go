@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -302,7 +303,7 @@ func streamOf(t *testing.T, sent string) *Stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = here.Close(); _ = l.Close(); sending.Wait() })
-	return newStream(here, holding{}, bufio.NewReaderSize(here, bufferSize), "web", 10*time.Second)
+	return newStream(&bounded{Conn: here, left: math.MaxInt}, bufio.NewReaderSize(here, bufferSize), "web", 10*time.Second)
 }
 
 func TestASilentOrTricklingStreamLivesForItsLease(t *testing.T) {
@@ -316,7 +317,7 @@ func TestASilentOrTricklingStreamLivesForItsLease(t *testing.T) {
 						time.Sleep(100 * time.Millisecond)
 					}
 				})
-				s := newStream(here, holding{}, bufio.NewReader(here), "web", 4*time.Second)
+				s := newStream(&bounded{Conn: here, left: math.MaxInt}, bufio.NewReader(here), "web", 4*time.Second)
 				begun := time.Now()
 				if _, _, err := s.Next(); !errors.Is(err, errLease) || time.Since(begun) != s.lease {
 					t.Errorf("after %s: %v", time.Since(begun), err)

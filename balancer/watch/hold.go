@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,61 +18,128 @@ const (
 	leaseSteps = 10
 )
 
-// holding has the kernel keep a stream's heartbeats until an event comes, or the lease is over: else each of them would wake the balancer only to be
-// thrown away. Its zero value holds nothing.
+// holding has the kernel keep a stream's heartbeats until an event comes: else each of them would wake the balancer only to be thrown away. While it is
+// on, Leases looks after the lease.
 type holding struct {
-	conn *bounded
-	raw  syscall.RawConn // of conn; nil where that is no socket
-	on   bool
-	room [2 * leastEvent]byte
+	conn   *bounded
+	raw    syscall.RawConn // of conn
+	lease  time.Duration
+	leases *Leases
+	heard  func(at time.Time) // is told of signs of life
+
+	// mu protects what follows, and what lies in conn.ahead while on is true: the stream's goroutine and that of Leases read from the socket then. Only the
+	// stream's own changes on.
+	mu      sync.Mutex
+	on      bool
+	over    bool      // the lease is
+	checked time.Time // the last time; it was heard of before
+	room    [2 * leastEvent]byte
+
+	look       func(fd uintptr) // takes what is there, and says so in
+	came, more bool             // what take says
 }
 
-func holdingOf(c *bounded) holding {
+// newHolding is for a connection whose heartbeats can be held back; nil where it is no socket.
+func newHolding(c *bounded, lease time.Duration, leases *Leases, heard func(at time.Time)) *holding {
 	socket, ok := c.Conn.(syscall.Conn)
 	if !ok {
-		return holding{}
+		return nil
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return holding{}
+		return nil
 	}
-	return holding{conn: c, raw: raw}
+	h := &holding{conn: c, raw: raw, lease: lease, leases: leases, heard: heard}
+	h.look = func(fd uintptr) { h.came, h.more = h.take(fd) }
+	return h
 }
 
-// set begins or ends holding back. Where the kernel refuses, everything is read at once.
-func (h *holding) set(on bool) {
-	on = on && h.raw != nil
-	if h.on == on {
-		return
+// begin has heartbeats held back from here on. Where the kernel refuses, everything is read at once.
+func (h *holding) begin() {
+	h.mu.Lock()
+	h.on = h.conn.SetReadDeadline(time.Time{}) == nil && h.wakeAt(leastEvent) == nil
+	h.over, h.checked = false, time.Now()
+	h.mu.Unlock()
+	if h.on {
+		h.leases.add(h)
 	}
-	least := 1
-	if on {
-		least = leastEvent
-	}
+}
+
+// wakeAt sets how many bytes have to have come before the kernel wakes who waits for them.
+func (h *holding) wakeAt(bytes int) error {
 	var refused error
-	err := h.raw.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, least) })
-	h.on = on && err == nil && refused == nil
+	err := h.raw.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, bytes) })
+	return errors.Join(err, refused)
 }
 
-// wait waits for more than heartbeats, or the connection's end. Heartbeats that lie there are taken out of the kernel, so that they never add up to
-// the length of an event; what it took beside them comes first for who reads next.
+// wait waits for more than heartbeats, or the connection's end, which who reads next is told, and ends the holding back. It fails when the lease is over.
 func (h *holding) wait() error {
-	return h.raw.Read(func(fd uintptr) bool { // asked at once, for what came before this Read began does not wake it, and again when woken
-		for n := len(h.room); n == len(h.room); {
-			var err error
-			n, err = unix.Read(int(fd), h.room[:])
-			switch {
-			case errors.Is(err, unix.EAGAIN):
-				return false
-			case err != nil || n == 0:
-				return true // who reads next is told
-			case sse.Comments(h.room[:n]) < n:
-				h.conn.ahead = h.room[:n]
-				return true
-			}
-		}
-		return false
+	err := h.raw.Read(func(fd uintptr) bool { // asked at once, for what came before this Read began does not wake it, and again when woken
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		_, more := h.take(fd)
+		return more
 	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.on = false
+	if h.over && err != nil && late(err) {
+		return errLease
+	}
+	return h.wakeAt(1)
+}
+
+// take takes heartbeats that lie there out of the kernel, so that they never add up to the length of an event. It tells whether any byte came, and
+// whether there is more for who reads next: bytes, that come first then, or the connection's end. mu is held.
+func (h *holding) take(fd uintptr) (came, more bool) {
+	for n := len(h.room); n == len(h.room) && len(h.conn.ahead) == 0; {
+		var err error
+		n, err = unix.Read(int(fd), h.room[:])
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return came, false
+		case err != nil || n == 0:
+			return came, true
+		case sse.Comments(h.room[:n]) < n:
+			h.conn.ahead = h.room[:n]
+		}
+		came = true
+	}
+	return came, len(h.conn.ahead) > 0
+}
+
+// check finds out whether the stream lives, and tells when to do so again; the zero time is never, for its lease is over. What has come since the last
+// check says enough; only where nothing has, the kernel is asked for the time.
+func (h *holding) check() (next time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now, at := time.Now(), h.checked
+	h.checked = now
+	if !h.on {
+		return h.moment(now, now) // its own goroutine reads, and knows how long it may
+	}
+	h.came, h.more = false, true
+	_ = h.raw.Control(h.look) // where it fails, the connection is closed: more it is
+	if h.more {
+		h.wake()
+		return h.moment(now, now)
+	}
+	if !h.came {
+		silence, err := h.silence()
+		if err != nil || silence >= shortest(h.lease) {
+			h.over = true
+			h.wake()
+			return time.Time{}
+		}
+		at = now.Add(-silence)
+	}
+	h.heard(at)
+	return h.moment(now, at)
+}
+
+// wake ends wait.
+func (h *holding) wake() {
+	_ = h.conn.SetReadDeadline(time.Unix(1, 0)) // it fails where there is nobody to wake: the connection is closed
 }
 
 // silence is for how long nothing was received, by the kernel's clock.
@@ -85,19 +153,20 @@ func (h *holding) silence() (time.Duration, error) {
 	return time.Duration(info.Last_data_recv) * time.Millisecond, nil
 }
 
-// leaseEnd is until when Next waits while heartbeats are held back.
-func (s *Stream) leaseEnd() time.Time {
-	end := s.last.At.Add(s.lease)
-	return end.Add(-time.Duration(end.UnixNano() % int64(s.lease/leaseSteps)))
+// moment is when to check a stream that was heard of at that time: at the last moment before its lease is over that all streams share, and if that is past,
+// then at its end.
+func (h *holding) moment(now, heard time.Time) time.Time {
+	end := heard.Add(h.lease)
+	if shared := whole(end, h.lease/2); shared.After(now) {
+		return shared
+	}
+	return whole(end, h.lease/leaseSteps)
+}
+
+// whole is the last moment by the clock, not after t, that is a multiple of step.
+func whole(t time.Time, step time.Duration) time.Time {
+	return t.Add(-time.Duration(t.UnixNano() % int64(step)))
 }
 
 // shortest is how long a lease is at least.
 func shortest(lease time.Duration) time.Duration { return lease - lease/leaseSteps }
-
-// Hold tells whether only news matter from here on, and heartbeats just have to come: then they wake nobody. What has been read already comes first,
-// for the rest of an event must not be held back.
-func (s *Stream) Hold(on bool) {
-	if s.in.Buffered() == 0 {
-		s.held.set(on)
-	}
-}

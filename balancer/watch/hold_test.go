@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"math"
@@ -28,8 +29,8 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// held is a stream that holds heartbeats back, over a real connection whose other end send has.
-func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream, *counted) {
+// held is a stream that holds heartbeats back, over a real connection whose other end send has, with the signs of life that are told of it.
+func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream, *counted, <-chan time.Time) {
 	t.Helper()
 	l := listenOn(t, "127.0.0.1:0")
 	var sending sync.WaitGroup
@@ -48,15 +49,22 @@ func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream
 	here := &counted{TCPConn: conn.(*net.TCPConn)}
 	t.Cleanup(func() { _ = here.Close(); _ = l.Close(); sending.Wait() })
 	ahead := &bounded{Conn: here, left: math.MaxInt}
-	s := newStream(ahead, holdingOf(ahead), bufio.NewReaderSize(ahead, bufferSize), "web", lease)
+	s := newStream(ahead, bufio.NewReaderSize(ahead, bufferSize), "web", lease)
+	heard := make(chan time.Time, 1000)
+	leases := NewLeases()
+	ctx, end := context.WithCancel(context.Background())
+	var looking sync.WaitGroup
+	looking.Go(func() { leases.Run(ctx) })
+	t.Cleanup(func() { end(); looking.Wait() })
+	s.Lend(leases, func(at time.Time) { heard <- at })
 	if r, news, err := s.Next(); err != nil || !news || r.Health != 92 {
 		t.Fatalf("the first event gave %+v, %v, %v", r, news, err)
 	}
-	s.Hold(true)
+	s.Hold()
 	if !s.held.on {
 		t.Fatal("the kernel refuses to hold heartbeats back")
 	}
-	return s, here
+	return s, here, heard
 }
 
 func TestHeartbeatsWaitForTheNextEvent(t *testing.T) {
@@ -64,7 +72,7 @@ func TestHeartbeatsWaitForTheNextEvent(t *testing.T) {
 		t.Fatalf("3 heartbeats of %d bytes are to be less than the shortest event, %d", len(beat), leastEvent)
 	}
 	goOn := make(chan struct{})
-	s, conn := held(t, time.Minute, func(there net.Conn) {
+	s, conn, _ := held(t, time.Minute, func(there net.Conn) {
 		_, _ = io.WriteString(there, wire("1-1", healthData(92)))
 		<-goOn
 		for _, sent := range []string{beat, beat, beat, `event:health` + "\n" + `data:{"service":"web","health":0}` + "\n\n"} {
@@ -95,7 +103,7 @@ func TestHeartbeatsWaitForTheNextEvent(t *testing.T) {
 func TestHeartbeatsThatWaitKeepAStreamAlive(t *testing.T) {
 	const lease, sent = 300 * time.Millisecond, 9
 	beats := make(chan time.Time, sent) // when they were sent
-	s, conn := held(t, lease, func(there net.Conn) {
+	s, conn, heard := held(t, lease, func(there net.Conn) {
 		_, _ = io.WriteString(there, wire("1-1", healthData(92)))
 		tick := time.NewTicker(lease / 2)
 		defer tick.Stop()
@@ -106,27 +114,27 @@ func TestHeartbeatsThatWaitKeepAStreamAlive(t *testing.T) {
 		}
 		_, _ = there.Read(make([]byte, 1)) // until the other side gives up
 	})
-	signs := 0
-	for {
-		r, news, err := s.Next()
-		if errors.Is(err, errLease) {
-			break
-		}
-		if err != nil || news || r.Health != 92 || time.Since(r.At) > lease+patience {
-			t.Fatalf("a sign of life gave %+v, %v, %v", r, news, err)
-		}
-		signs++
+	if r, news, err := s.Next(); !errors.Is(err, errLease) {
+		t.Errorf("heartbeats gave %+v, %v, %v", r, news, err)
 	}
 	ended := time.Now()
 	s.Close()
-	if signs == 0 || conn.reads != 1 {
-		t.Errorf("%d signs of life, and %d reads that waited, want some without one beyond the first", signs, conn.reads)
+	if conn.reads != 1 {
+		t.Errorf("%d reads that waited, want none beyond the first", conn.reads)
 	}
 	for range sent - 1 {
 		<-beats
 	}
-	if lived := ended.Sub(<-beats); lived < shortest(lease)-20*time.Millisecond {
+	last := <-beats
+	if lived := ended.Sub(last); lived < shortest(lease)-20*time.Millisecond {
 		t.Errorf("it ended %s after the last heartbeat, want %s of a lease of %s", lived, shortest(lease), lease)
+	}
+	signs, latest := len(heard), time.Time{}
+	for range signs {
+		latest = <-heard
+	}
+	if signs < sent/2 || latest.Sub(last).Abs() > lease/2 {
+		t.Errorf("it was heard of %d times, at last %s after the last heartbeat", signs, latest.Sub(last))
 	}
 }
 
@@ -135,7 +143,7 @@ func TestWhatOnlyTricklesIsNoSignOfLifeForLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const lease = 500 * time.Millisecond
-			s, _ := held(t, lease, func(there net.Conn) {
+			s, _, _ := held(t, lease, func(there net.Conn) {
 				_, _ = io.WriteString(there, wire("1-1", healthData(92)))
 				tick := time.NewTicker(lease / 5)
 				defer tick.Stop()
@@ -143,16 +151,16 @@ func TestWhatOnlyTricklesIsNoSignOfLifeForLong(t *testing.T) {
 					<-tick.C
 				}
 			})
-			for begun := time.Now(); time.Since(begun) < 5*lease; s.Hold(true) {
-				if _, _, err := s.Next(); err != nil {
-					if sent == "x" && errors.Is(err, errLease) {
-						return
-					}
-					t.Fatal(err)
+			defer time.AfterFunc(5*lease, s.Close).Stop()
+			for {
+				_, _, err := s.Next()
+				if err != nil && errors.Is(err, errLease) != (sent == "x") {
+					t.Errorf("after a while it ended with %v", err)
 				}
-			}
-			if sent == "x" {
-				t.Error("bytes without an end kept it alive")
+				if err != nil {
+					return
+				}
+				s.Hold()
 			}
 		})
 	}
@@ -161,7 +169,7 @@ func TestWhatOnlyTricklesIsNoSignOfLifeForLong(t *testing.T) {
 func TestTheRestOfAnEventIsNotHeldBack(t *testing.T) {
 	goOn := make(chan struct{})
 	whole := wire("1-2", healthData(7))
-	s, _ := held(t, patience, func(there net.Conn) {
+	s, _, _ := held(t, patience, func(there net.Conn) {
 		_, _ = io.WriteString(there, wire("1-1", healthData(92)))
 		<-goOn
 		_, _ = io.WriteString(there, beat+whole[:len(whole)-9]) // the heartbeat is read first, and the rest of the event later
@@ -173,10 +181,32 @@ func TestTheRestOfAnEventIsNotHeldBack(t *testing.T) {
 	if _, news, err := s.Next(); err != nil || news {
 		t.Fatalf("the heartbeat gave %v, %v", news, err)
 	}
-	s.Hold(true)
+	s.Hold()
 	goOn <- struct{}{}
 	if r, news, err := s.Next(); err != nil || !news || r.Health != 7 {
 		t.Errorf("the event gave %+v, %v, %v", r, news, err)
 	}
 	close(goOn)
+}
+
+func TestStreamsAreLookedAtTogetherAndEndInTime(t *testing.T) {
+	const lease = 2 * time.Second
+	second := time.Unix(1_700_000_000, 0) // a moment that all share
+	for name, tt := range map[string]struct{ heard, want time.Duration }{
+		"just now":                   {0, lease},
+		"half a heartbeat ago":       {-450 * time.Millisecond, time.Second},
+		"a heartbeat ago":            {-900 * time.Millisecond, time.Second},
+		"one heartbeat is missing":   {-1250 * time.Millisecond, 600 * time.Millisecond},
+		"two are missing, nearly":    {-1790 * time.Millisecond, 200 * time.Millisecond},
+		"heard of at a later moment": {300 * time.Millisecond, lease},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &holding{lease: lease}
+			for _, late := range []time.Duration{0, time.Millisecond} {
+				if got := h.moment(second.Add(late), second.Add(late+tt.heard)).Sub(second); got != tt.want {
+					t.Errorf("checked %s late, the next check is after %s, want %s", late, got, tt.want)
+				}
+			}
+		})
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -43,13 +42,13 @@ type Opener interface {
 
 // Stream is an agent's stream of the health of one service (GET /SERVICE/watch). It is used by one goroutine at a time, but for Close.
 type Stream struct {
-	conn    net.Conn
+	conn    *bounded
 	in      *bufio.Reader // of conn
 	events  *sse.Reader   // of in
 	service string
 	lease   time.Duration
 	last    decide.Reading // of the newest event, and At of the newest sign of life
-	held    holding
+	held    *holding       // nil where nothing is
 }
 
 // streamRequest makes the request for the stream beside a status page, up to the time between heartbeats, and names the service; nil where the
@@ -87,12 +86,12 @@ func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, er
 	}
 	conn := p.conn
 	p.conn, conn.left = nil, math.MaxInt
-	return newStream(conn, holdingOf(conn), p.in, p.service, lease), nil
+	return newStream(conn, p.in, p.service, lease), nil
 }
 
 // newStream reads a connection by a buffer.
-func newStream(conn net.Conn, held holding, in *bufio.Reader, service string, lease time.Duration) *Stream {
-	return &Stream{conn: conn, in: in, events: sse.NewReader(in), service: service, lease: lease, held: held}
+func newStream(conn *bounded, in *bufio.Reader, service string, lease time.Duration) *Stream {
+	return &Stream{conn: conn, in: in, events: sse.NewReader(in), service: service, lease: lease}
 }
 
 // isStream tells why an answer is not a stream with heartbeats as often as they were asked for.
@@ -113,19 +112,10 @@ func isStream(resp *http.Response, beat time.Duration) error {
 
 // Next waits for the next sign of life and gives the newest reading, and whether it came just now: with a heartbeat, it did not.
 func (s *Stream) Next() (r decide.Reading, news bool, err error) {
-	if s.held.on {
-		if err := s.conn.SetReadDeadline(s.leaseEnd()); err != nil {
+	if s.held != nil && s.held.on {
+		if err := s.held.wait(); err != nil {
 			return r, false, err
 		}
-		if err := s.held.wait(); err != nil && late(err) { // any other comes again
-			silence, err := s.held.silence()
-			if err != nil || silence >= shortest(s.lease) {
-				return r, false, errLease
-			}
-			s.last.At = time.Now().Add(-silence)
-			return s.last, false, nil
-		}
-		s.held.set(false)
 	}
 	// A server that goes on sending without ever coming to an end does not live.
 	if err := s.conn.SetReadDeadline(time.Now().Add(s.lease)); err != nil {
@@ -155,5 +145,23 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 	return s.last, news, nil
 }
 
+// Lend has leases look after the stream while heartbeats are held back, and tell of signs of life then, from another goroutine.
+func (s *Stream) Lend(leases *Leases, heard func(at time.Time)) {
+	s.held = newHolding(s.conn, s.lease, leases, heard)
+}
+
+// Hold says that only news matter until Next gives some, and heartbeats just have to come: then they wake nobody. What has been read already comes first,
+// for the rest of an event must not be held back.
+func (s *Stream) Hold() {
+	if s.held != nil && s.in.Buffered() == 0 {
+		s.held.begin()
+	}
+}
+
 // Close ends the stream. It may be called more than once, and while Next waits.
-func (s *Stream) Close() { _ = s.conn.Close() } // nothing is lost with it
+func (s *Stream) Close() {
+	_ = s.conn.Close() // nothing is lost with it
+	if s.held != nil {
+		s.held.leases.drop(s.held)
+	}
+}

@@ -27,7 +27,8 @@ const (
 // Watcher watches one node, in one goroutine. A node that hangs costs its own watcher time and nobody else.
 type Watcher struct {
 	target
-	begun  time.Time    // phases count from there
+	begun  time.Time // phases count from there
+	leases *Leases
 	stream atomic.Bool  // it follows a stream
 	heard  atomic.Int64 // the stream's latest sign of life, in nanoseconds after begun; 0 is none
 }
@@ -48,9 +49,9 @@ type News struct {
 	Reading decide.Reading
 }
 
-// New returns a watcher of a cluster's node. It does nothing before Run. Watchers that begin at one moment share their wake-ups.
-func New(c config.Cluster, n config.Node, begun time.Time) *Watcher {
-	return &Watcher{target: targetOf(c, n), begun: begun}
+// New returns a watcher of a cluster's node. It does nothing before Run. Watchers that begin at one moment, and have the same leases, share their wake-ups.
+func New(c config.Cluster, n config.Node, begun time.Time, leases *Leases) *Watcher {
+	return &Watcher{target: targetOf(c, n), begun: begun, leases: leases}
 }
 
 func targetOf(c config.Cluster, n config.Node) target {
@@ -72,6 +73,8 @@ func (w *Watcher) Heard() time.Time {
 	}
 	return time.Time{}
 }
+
+func (w *Watcher) hear(at time.Time) { w.heard.Store(int64(at.Sub(w.begun))) }
 
 // Run watches until ctx ends, and closes the poller then. It polls at once, then at the node's own phase of every interval, two polls never
 // at once, and opens the node's stream once a poll was answered, if there is one: as long as that lives, nothing is polled.
@@ -164,6 +167,7 @@ func (r *run) follow(ctx context.Context) bool {
 		r.tryStream = time.Now().Add(jitter(noStreamWait))
 		return false
 	}
+	s.Lend(r.leases, r.hear)
 	defer s.Close()
 	defer context.AfterFunc(ctx, s.Close)()
 	r.stream.Store(true)
@@ -175,11 +179,13 @@ func (r *run) follow(ctx context.Context) bool {
 			r.ended(opened, err)
 			return true
 		}
-		r.heard.Store(int64(reading.At.Sub(r.begun)))
+		r.hear(reading.At)
 		if r.told.stream(reading, news) {
 			r.send(ctx, reading)
 		}
-		s.Hold(r.told.onlyNews())
+		if r.told.onlyNews() {
+			s.Hold()
+		}
 	}
 	return true
 }

@@ -17,7 +17,7 @@ func TestPollsOfAFleetAreSpread(t *testing.T) {
 	var count [slices]int
 	for n := range nodes {
 		address := netip.AddrFrom4([4]byte{10, 0, byte(n / 250), byte(n % 250)})
-		w := New(config.Cluster{Name: "web", CheckInterval: 2 * time.Second}, config.Node{Address: address}, time.Now())
+		w := New(config.Cluster{Name: "web", CheckInterval: 2 * time.Second}, config.Node{Address: address}, time.Now(), nil)
 		phase := w.phase()
 		if phase < 0 || phase >= w.interval || phase != w.phase() {
 			t.Fatalf("phase %s", phase)
@@ -36,7 +36,7 @@ func TestWatchersOfOnePhaseShareTheirMoments(t *testing.T) {
 	begun := time.Now()
 	moments := map[time.Duration]bool{}
 	for n := range 200 {
-		w := New(config.Cluster{Name: "web", CheckInterval: time.Second}, config.Node{Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})}, begun)
+		w := New(config.Cluster{Name: "web", CheckInterval: time.Second}, config.Node{Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})}, begun, nil)
 		for _, runs := range []time.Duration{0, time.Millisecond, 999 * time.Millisecond, 1234567 * time.Microsecond} {
 			wait := w.untilPhase(begun.Add(runs))
 			if wait < 0 || wait >= time.Second {
