@@ -2,6 +2,7 @@ package keep
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -72,25 +75,33 @@ func (s Sort[K, V]) read(dir, name string) (V, error) {
 }
 
 // write replaces the record's file in one step that survives a crash: a reader, and a start after a crash, sees the old or
-// the new contents and never a part.
-func (s Sort[K, V]) write(dir string, v V) error {
+// the new contents and never a part. before is what its file has now; nil: there is none.
+func (s Sort[K, V]) write(dir string, v V, before *V) error {
 	data, err := s.Format(v)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(dir, s.fileName(v))
-	previous, readErr := os.ReadFile(path)
 	if err := replace(path, data); err != nil {
 		return err
 	}
 	if err := syncDir(dir); err != nil {
 		// The new name is there but may not outlive a crash. Go back, so that what the caller is told is true.
-		if readErr == nil {
-			return errors.Join(err, replace(path, previous))
-		}
-		return errors.Join(err, os.Remove(path))
+		return errors.Join(err, s.restore(path, before))
 	}
 	return nil
+}
+
+// restore undoes the change of a record's file.
+func (s Sort[K, V]) restore(path string, before *V) error {
+	if before == nil {
+		return os.Remove(path)
+	}
+	data, err := s.Format(*before)
+	if err != nil {
+		return err
+	}
+	return replace(path, data)
 }
 
 // remove deletes the record's file for good; one that is gone already is fine.
@@ -100,11 +111,7 @@ func (s Sort[K, V]) remove(dir string, v V) error {
 		return err
 	}
 	if err := syncDir(dir); err != nil {
-		data, formatErr := s.Format(v)
-		if formatErr != nil {
-			return errors.Join(err, formatErr)
-		}
-		return errors.Join(err, replace(path, data))
+		return errors.Join(err, s.restore(path, &v))
 	}
 	return nil
 }
@@ -115,7 +122,7 @@ func replace(path string, data []byte) error { return Replace(path, data, 0o640)
 // Replace puts a complete, synced file in the place of the one at path, if there is one: whoever reads sees the old contents or the new ones. Its folder
 // has to be there.
 func Replace(path string, data []byte, mode fs.FileMode) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
+	tmp, err := openPlain(filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return err
 	}
@@ -139,11 +146,25 @@ func Replace(path string, data []byte, mode fs.FileMode) (err error) {
 
 // syncDir makes the names in a folder survive a crash.
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := openPlain(dir, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// openPlain opens a plain file or a folder. os.OpenFile would have the runtime's poller watch it first, in vain, which takes as many system calls as all else that
+// is done with it here.
+func openPlain(path string, flags int) (*os.File, error) {
+	for {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), path), nil
+		case !errors.Is(err, unix.EINTR):
+			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		}
+	}
 }
 
 func ignoreMissing(err error) error {

@@ -171,7 +171,10 @@ func (s *Store[K, V]) store(v V) error {
 	if s.dir == "" {
 		return nil
 	}
-	return s.sort.write(s.dir, v)
+	if before, had := s.Get(s.sort.Key(v)); had {
+		return s.sort.write(s.dir, v, &before)
+	}
+	return s.sort.write(s.dir, v, nil)
 }
 
 // erase takes a record's file away.
