@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,13 +194,15 @@ func (s *streams) refreshAll() {
 	}
 }
 
-// forceChanged tells open streams of a force that began or ended; service "" is that of all.
+// forceChanged tells open streams of a force that began or ended; service "" is that of all. Then it lets their goroutines go first: balancers wait for
+// what those send, and nobody for the logs that the caller writes next.
 func (a *Agent) forceChanged(service string) {
 	if service == "" {
 		a.streams.refreshAll()
-		return
+	} else {
+		a.streams.refresh(service)
 	}
-	a.streams.refresh(service)
+	runtime.Gosched()
 }
 
 // update compares a service with what its streams were told last. The caller holds mu.

@@ -2,9 +2,11 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -16,10 +18,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/sse"
 )
 
 // Figures: go test -run '^$' -bench 'Event|Streams' -benchtime 2000x ./agent
@@ -170,6 +175,62 @@ func TestEventsFollowForcesAndResultsSoon(t *testing.T) {
 		if got := l.at(0.5); len(l) < 20 || got > eventBound {
 			t.Errorf("from the %s to the event: median %s of %d, want at most %s", name, got, len(l), eventBound)
 		}
+	}
+}
+
+// arrival counts, whenever the log gets a force, whether a connection has something to read by then.
+type arrival struct {
+	conn         atomic.Pointer[net.TCPConn] // nil: not yet
+	early, total atomic.Int32
+}
+
+func (a *arrival) Write(line []byte) (int, error) {
+	c := a.conn.Load()
+	if c == nil || !bytes.Contains(line, []byte("msg=forced ")) {
+		return len(line), nil
+	}
+	a.total.Add(1)
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	return len(line), raw.Control(func(fd uintptr) {
+		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil && n > 0 {
+			a.early.Add(1)
+		}
+	})
+}
+
+// The agent has one processor, so that nobody sends the event beside the handler that logs. The runtime's scheduler is fair: now and then it goes on with that
+// one first.
+func TestAnEventIsSentBeforeItsForceIsLogged(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const forces = 50
+	var log arrival
+	b, _ := runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	c := dial(t, b)
+	defer c.Close()
+	fmt.Fprintf(c, "GET /webapp/watch HTTP/1.0\r\n\r\n")
+	events := sse.NewReader(bufio.NewReader(c))
+	event := func() {
+		t.Helper()
+		for {
+			if e, err := events.Next(); err != nil || e.Name == "health" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+		}
+	}
+	event()
+	log.conn.Store(c.(*net.TCPConn))
+	for n := range forces {
+		b.ask(overSocket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
+		event()
+	}
+	if early, total := log.early.Load(), log.total.Load(); total != forces || early < forces*4/5 {
+		t.Errorf("of %d forces, %d in the log, the events of %d were sent before", forces, total, early)
 	}
 }
 
