@@ -2,10 +2,12 @@
 package program
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -54,6 +56,7 @@ func (p Program) Run(ctx context.Context) Outcome {
 	if err := cmd.Start(); err != nil {
 		return Outcome{Err: err}
 	}
+	_ = expose(cmd.Process.Pid) // the program runs all the same
 	stdout.begin()
 	stderr.begin()
 	exited := make(chan struct{})
@@ -82,6 +85,17 @@ func (p Program) Run(ctx context.Context) Outcome {
 		err = nil // it ended well; somebody outside its group still holds its input
 	}
 	return Outcome{Stdout: stdout.kept.String(), Stderr: stderr.kept.String(), Err: err}
+}
+
+// expose takes the protection from a process that lb itself may have against the kernel's killer when memory runs out, see
+// /proc/PID/oom_score_adj in proc(5): of the two, the program is to go.
+func expose(pid int) error {
+	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
+	score, err := os.ReadFile(path)
+	if err != nil || !bytes.HasPrefix(score, []byte("-")) {
+		return err
+	}
+	return os.WriteFile(path, []byte("0"), 0)
 }
 
 func (p Program) ended(err error) error {

@@ -162,7 +162,7 @@ func (s *suite) failedMonitor(t *testing.T, b *cluster.Balancer) {
 		t.Errorf("want a monitor of cluster-webapp on %s that said error in time, and no stop that failed; Pacemaker saw %+v", b.Name, state.Failures)
 	}
 	if !slices.Contains(cluster.Online(state), b.Name) {
-		t.Errorf("%s is not online any more: %+v", b.Name, state.Machines)
+		t.Fatalf("%s is not online any more: %+v", b.Name, state.Machines)
 	}
 }
 
