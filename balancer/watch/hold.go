@@ -108,8 +108,8 @@ func (h *holding) take(fd uintptr) (came, more bool) {
 	return came, len(h.conn.ahead) > 0
 }
 
-// check finds out whether the stream lives, and tells when to do so again; the zero time is never, for its lease is over. What has come since the last
-// check says enough; only where nothing has, the kernel is asked for the time.
+// check finds out whether the stream lives, and tells when to do so again; the zero time is never, for its lease is over. That something came since the
+// last check mostly says enough; else the kernel is asked for the time.
 func (h *holding) check() (next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -124,7 +124,7 @@ func (h *holding) check() (next time.Time) {
 		h.wake()
 		return h.moment(now, now)
 	}
-	if !h.came {
+	if !h.came || !h.shared(at).After(now) {
 		silence, err := h.silence()
 		if err != nil || silence >= shortest(h.lease) {
 			h.over = true
@@ -156,12 +156,13 @@ func (h *holding) silence() (time.Duration, error) {
 // moment is when to check a stream that was heard of at that time: at the last moment before its lease is over that all streams share, and if that is past,
 // then at its end.
 func (h *holding) moment(now, heard time.Time) time.Time {
-	end := heard.Add(h.lease)
-	if shared := whole(end, h.lease/2); shared.After(now) {
+	if shared := h.shared(heard); shared.After(now) {
 		return shared
 	}
-	return whole(end, h.lease/leaseSteps)
+	return whole(heard.Add(h.lease), h.lease/leaseSteps)
 }
+
+func (h *holding) shared(heard time.Time) time.Time { return whole(heard.Add(h.lease), h.lease/2) }
 
 // whole is the last moment by the clock, not after t, that is a multiple of step.
 func whole(t time.Time, step time.Duration) time.Time {
