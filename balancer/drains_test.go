@@ -101,7 +101,7 @@ func TestADrainSurvivesARestartAndEndsByItself(t *testing.T) {
 		b.boot(c)
 		b.wait(9 * time.Minute)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
-		b.wait(time.Minute + 2*time.Second)
+		b.wait(time.Minute + 4*time.Second)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=2")
 		b.wantLog("a drain has ended by itself")
 		b.wait(102 * time.Second)

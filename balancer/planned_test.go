@@ -118,7 +118,7 @@ connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break off
 						t.Errorf("the plan (-) is not what the reload did (+):\n%s", diff)
 					}
 				}
-				b.wait(time.Minute)
+				b.wait(time.Minute + tick)
 				if after := b.planOf(nil).String(); after != "nothing to change\n" {
 					t.Errorf("after the reload there is more to do: %s", after)
 				}

@@ -159,15 +159,10 @@ func (h *holding) moment(now, heard time.Time) time.Time {
 	if shared := h.shared(heard); shared.After(now) {
 		return shared
 	}
-	return whole(heard.Add(h.lease), h.lease/leaseSteps)
+	return Moment(heard.Add(h.lease), h.lease/leaseSteps)
 }
 
-func (h *holding) shared(heard time.Time) time.Time { return whole(heard.Add(h.lease), h.lease/2) }
-
-// whole is the last moment by the clock, not after t, that is a multiple of step.
-func whole(t time.Time, step time.Duration) time.Time {
-	return t.Add(-time.Duration(t.UnixNano() % int64(step)))
-}
+func (h *holding) shared(heard time.Time) time.Time { return Moment(heard.Add(h.lease), h.lease/2) }
 
 // shortest is how long a lease is at least.
 func shortest(lease time.Duration) time.Duration { return lease - lease/leaseSteps }
