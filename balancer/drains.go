@@ -87,14 +87,16 @@ func (e *engine) Drain(ctx context.Context, o DrainOrder) ([]drain.Drain, error)
 		if o.For > 0 {
 			d.Expires = now.Add(o.For)
 		}
-		before, replaces := e.drains.Get(d.Key(), now)
-		if err := e.drains.Put(d); err != nil {
-			return nil, errors.Join(err, e.takeBack(done))
-		}
-		if replaces {
-			e.tellDrain(event.DrainEnded, "the drain before ends", before, before.Words())
-		}
 		done = append(done, d)
+	}
+	replaced, err := e.drains.PutAll(done)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range replaced {
+		if !d.Expired(now) {
+			e.tellDrain(event.DrainEnded, "the drain before ends", d, d.Words())
+		}
 	}
 	var unrecorded []error
 	for _, d := range done {
@@ -102,16 +104,6 @@ func (e *engine) Drain(ctx context.Context, o DrainOrder) ([]drain.Drain, error)
 		unrecorded = append(unrecorded, e.record(audit.Drained, d, o))
 	}
 	return done, errors.Join(e.do(ctx, e.cycle), notRecorded(unrecorded))
-}
-
-// takeBack ends the drains that were begun together with one that cannot be.
-func (e *engine) takeBack(done []drain.Drain) error {
-	var errs []error
-	for _, d := range done {
-		_, _, err := e.drains.Delete(d.Key())
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 // judgeDrain runs in the owner. It names the clusters in which the node is to be drained.
@@ -295,14 +287,17 @@ func (e *engine) openDrains(dir string) error {
 	return nil
 }
 
-// moveDrains lets drains follow the clusters that a reload renames.
+// moveDrains lets drains follow the clusters that a reload renames: all of them or, with an error, none.
 func (e *engine) moveDrains(next []*cluster, configs []config.Cluster) error {
+	names, said := map[string]string{}, []string{}
 	for i, c := range next {
 		if was := c.cfg.Name; was != "" && was != configs[i].Name {
-			if err := e.drains.Rename(was, configs[i].Name); err != nil {
-				return fmt.Errorf("let the drains of cluster %s follow it to its new name %s: %w", was, configs[i].Name, err)
-			}
+			names[was] = configs[i].Name
+			said = append(said, was+" to "+configs[i].Name)
 		}
+	}
+	if err := e.drains.Rename(names); err != nil {
+		return fmt.Errorf("let the drains of renamed clusters (%s) follow them: %w", strings.Join(said, ", "), err)
 	}
 	return nil
 }

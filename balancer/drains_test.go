@@ -237,3 +237,65 @@ func TestADrainThatCannotBeKeptIsNotMade(t *testing.T) {
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=100")
 	})
 }
+
+// Ann's drain stands, whatever becomes of Kim's: who takes the place of a drain and fails gives it back.
+func TestADrainOfAHostThatFailsHalfWayLeavesTheOlderOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for _, a := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} {
+			b.fleet.set(a, 100)
+		}
+		b.boot(webapp("shop", 2, 1, 2), webapp("web", 3, 1, 3))
+		b.start("shop")
+		b.start("web")
+		b.wait(5 * time.Second)
+		if status, body := b.ordered("POST", "/cluster/shop/drain/10.0.0.1?who=ann&reason=disks"); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+		// A folder stands where the file of the second drain is to be.
+		if err := os.MkdirAll(filepath.Join(b.dir, "drain.web.10.0.0.1.json", "y"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if status, body := b.ordered("POST", "/drain/10.0.0.1?who=kim&for=1h"); status != 500 || !strings.Contains(body, "nothing has changed") {
+			t.Errorf("%d %q", status, body)
+		}
+		b.wait(5 * time.Second)
+		b.want("2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.1=100 10.0.0.3=100")
+		if all := b.engine.Drains(t.Context()); len(all) != 1 || all[0].Who != "ann" || !all[0].Expires.IsZero() {
+			t.Errorf("drains %+v, want Ann's alone", all)
+		}
+		if strings.Contains(b.log.String(), "the drain before ends") {
+			t.Errorf("the log tells the end of a drain that stands:\n%s", b.log)
+		}
+	})
+}
+
+// A reload that is refused half-way through the drains has changed none of them.
+func TestAReloadThatCannotMoveAllDrainsMovesNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for _, a := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"} {
+			b.fleet.set(a, 100)
+		}
+		b.boot(webapp("shop", 2, 1, 2), webapp("web", 3, 3, 4))
+		b.start("shop")
+		b.start("web")
+		b.wait(5 * time.Second)
+		for _, target := range []string{"/cluster/shop/drain/10.0.0.1?who=ann", "/cluster/web/drain/10.0.0.3?who=ann"} {
+			if status, body := b.ordered("POST", target); status != 200 {
+				t.Fatalf("%d %s", status, body)
+			}
+		}
+		if err := os.MkdirAll(filepath.Join(b.dir, "drain.web2.10.0.0.3.json", "y"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.reload(webapp("shop2", 2, 1, 2), webapp("web2", 3, 3, 4)); err == nil || !strings.Contains(err.Error(), "web2") {
+			t.Fatalf("reload = %v, want a refusal", err)
+		}
+		b.wait(5 * time.Second)
+		b.want("2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.3=0 10.0.0.4=100")
+		if all := b.engine.Drains(t.Context()); len(all) != 2 || all[0].Stale || all[1].Stale {
+			t.Errorf("drains %+v", all)
+		}
+	})
+}

@@ -105,7 +105,7 @@ func TestDrainsFollowARenamedCluster(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	put(t, s, Drain{Cluster: "web", Node: node("10.0.0.1")}, Drain{Cluster: "web", Node: node("10.0.0.2")}, Drain{Cluster: "db", Node: node("10.0.0.1")})
-	if err := s.Rename("web", "shop"); err != nil {
+	if err := s.Rename(map[string]string{"web": "shop"}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"db/10.0.0.1", "shop/10.0.0.1", "shop/10.0.0.2"}
@@ -116,7 +116,7 @@ func TestDrainsFollowARenamedCluster(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "drain.x.10.0.0.2.json", "y"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Rename("shop", "x"); err == nil || !strings.Contains(err.Error(), "nothing has changed") {
+	if err := s.Rename(map[string]string{"shop": "x"}); err == nil || !strings.Contains(err.Error(), "nothing has changed") {
 		t.Errorf("Rename = %v", err)
 	}
 	if diff := cmp.Diff(want, names(s.All())); diff != "" {

@@ -70,25 +70,51 @@ func (s *Store) Expire(now time.Time) ([]Drain, error) {
 // All lists every drain, sorted by cluster and address.
 func (s *Store) All() []Drain { return sorted(s.kept.All()) }
 
-// Rename lets the drains of a cluster follow it to its new name. When it fails nothing has changed.
-func (s *Store) Rename(from, to string) error {
-	var moved []Drain
-	for _, d := range s.All() {
-		if d.Cluster != from {
-			continue
-		}
-		d.Cluster = to
+// PutAll keeps drains of different nodes or clusters, and gives those whose place they took. When it fails nothing has changed.
+func (s *Store) PutAll(drains []Drain) (replaced []Drain, err error) {
+	for i, d := range drains {
+		before, had := s.kept.Get(d.Key())
 		if err := s.Put(d); err != nil {
-			for _, back := range moved {
-				_, _, deleteErr := s.Delete(back.Key())
-				err = errors.Join(err, deleteErr)
-			}
-			return err
+			return nil, errors.Join(err, s.takeBack(drains[:i], replaced))
 		}
-		moved = append(moved, d)
+		if had {
+			replaced = append(replaced, before)
+		}
 	}
-	for _, d := range moved {
-		_, _, _ = s.Delete(Key{from, d.Node}) // what stays is listed as a drain of no cluster
+	return replaced, nil
+}
+
+// takeBack ends drains, and gives back those whose place they took.
+func (s *Store) takeBack(put, replaced []Drain) error {
+	var errs []error
+	for _, d := range put {
+		if !slices.ContainsFunc(replaced, func(r Drain) bool { return r.Key() == d.Key() }) {
+			_, _, err := s.Delete(d.Key())
+			errs = append(errs, err)
+		}
+	}
+	for _, d := range replaced {
+		errs = append(errs, s.Put(d))
+	}
+	return errors.Join(errs...)
+}
+
+// Rename lets the drains of clusters follow them from their names to their new ones, none of which is a name of before. When it fails
+// nothing has changed.
+func (s *Store) Rename(names map[string]string) error {
+	var old, moved []Drain
+	for _, d := range s.All() {
+		if to, renamed := names[d.Cluster]; renamed {
+			old = append(old, d)
+			d.Cluster = to
+			moved = append(moved, d)
+		}
+	}
+	if _, err := s.PutAll(moved); err != nil {
+		return err
+	}
+	for _, d := range old {
+		_, _, _ = s.Delete(d.Key()) // what stays is listed as a drain of no cluster
 	}
 	return nil
 }
