@@ -61,8 +61,9 @@ func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 
 // eventsAfter gives the next events, of one cluster or, with "", all.
 func (h handler) eventsAfter(since uint64, cluster string) EventList {
+	last := h.events.Last() // before what is looked at: an event that comes in between is not passed over
 	events, missed := h.events.Since(since)
-	l := EventList{Events: []event.Event{}, Last: h.events.Last(), Missed: missed}
+	l := EventList{Events: []event.Event{}, Last: last, Missed: missed}
 	if len(events) > maxEvents {
 		events, l.More = events[:maxEvents], true
 	}

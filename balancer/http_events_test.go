@@ -120,6 +120,25 @@ func TestEventsPage(t *testing.T) {
 	}
 }
 
+// Who pages through the events while new ones come gets each of them.
+func TestNoEventFallsBetweenTwoPages(t *testing.T) {
+	const total = 200_000
+	events := event.Open("", slog.New(slog.DiscardHandler))
+	h := handler{events: events}
+	go func() {
+		for range total {
+			events.Add(event.Event{Kind: event.Weight})
+		}
+	}()
+	for since, seen := uint64(0), uint64(0); since < total; {
+		l := h.eventsAfter(since, "")
+		if seen += l.Missed + uint64(len(l.Events)); seen != l.Last {
+			t.Fatalf("%d events were given or told to be missing, and the page goes on after %d", seen, l.Last)
+		}
+		since = l.Last
+	}
+}
+
 // follow opens a stream of events of a daemon.
 func follow(t *testing.T, b *Balancer, query, id string) (*http.Response, *sse.Reader) {
 	t.Helper()
