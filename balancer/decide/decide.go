@@ -144,6 +144,8 @@ func Next(now time.Time, in Input, st State) (State, int, []Step) {
 		if set.DeadBand > 1 || set.Slew > 0 {
 			st.Damping, step = st.damp(now, set, weight, ramps)
 			add(step)
+		} else {
+			st.Damping = Damping{}
 		}
 	} else {
 		counted = add(fileStage(in.File, health))

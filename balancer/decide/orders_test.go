@@ -77,3 +77,33 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 		})
 	}
 }
+
+// A reload may take calm away and give it again: then it begins anew, from the weight that the node has.
+func TestCalmThatEndsIsForgotten(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	calm, free := Settings{Slew: 1}, Settings{}
+	st := Adopt(20)
+	at := func(s int, set Settings, health int) int {
+		now = now.Add(time.Duration(s) * time.Second)
+		var weight int
+		st, weight, _ = Next(now, Input{Settings: set, Reading: &Reading{At: now, Answered: true, Health: health}}, st)
+		return weight
+	}
+	for _, step := range []struct {
+		name         string
+		seconds      int
+		set          Settings
+		health, want int
+		steady       bool
+	}{
+		{"calm, just taken over", 0, calm, 100, 20, false},
+		{"calm", 10, calm, 100, 30, false},
+		{"none", 1, free, 100, 100, true},
+		{"calm again", 1, calm, 100, 100, true},
+		{"calm still", 1, calm, 90, 99, false},
+	} {
+		if got := at(step.seconds, step.set, step.health); got != step.want || st.Steady() != step.steady {
+			t.Errorf("%s: weight %d, steady %t; want %d, %t", step.name, got, st.Steady(), step.want, step.steady)
+		}
+	}
+}
