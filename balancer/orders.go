@@ -33,7 +33,8 @@ func (e *engine) readFiles() {
 	e.overrides.trouble = trouble
 	for _, c := range e.clusters {
 		file, there := files[c.cfg.Name]
-		if !there && err != nil {
+		hidden := !there || c.file.Kind == decide.UpFile && file.Kind == decide.DownFile
+		if hidden && err != nil {
 			continue
 		}
 		if file != c.file {

@@ -313,6 +313,22 @@ func TestUpAndDownFiles(t *testing.T) {
 		put("down/web", "")
 		b.turn()
 		b.want("7 wlc 10.0.0.1=30 10.0.0.2=100")
+		// Up wins, also while the folder with the up file cannot be seen.
+		if err := os.Rename(dir+"/up", dir+"/away"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir+"/up", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b.turn()
+		b.want("7 wlc 10.0.0.1=30 10.0.0.2=100")
+		b.wantLog("those that were there before count on")
+		remove("up")
+		if err := os.Rename(dir+"/away", dir+"/up"); err != nil {
+			t.Fatal(err)
+		}
+		b.turn()
+		b.want("7 wlc 10.0.0.1=30 10.0.0.2=100")
 		remove("up/web")
 		b.turn()
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0")
