@@ -46,12 +46,18 @@ func ParseDrain(verb string, args []string, host string) (Drain, error) {
 	case host == "":
 		return d, cmdline.Usagef("which node? lb ctl %s CLUSTER NODE, or lb ctl %s --host NODE for every cluster that has it", verb, verb)
 	}
+	var err error
+	d.Node, err = parseNode(address)
+	return d, err
+}
+
+// parseNode reads the address of a node, in any form that it may have.
+func parseNode(address string) (netip.Addr, error) {
 	node, err := netip.ParseAddr(address)
 	if err != nil {
-		return d, cmdline.Usagef("%q is not the address of a node: write it as the configuration does, such as 10.0.0.1", address)
+		return node, cmdline.Usagef("%q is not the address of a node: write it as the configuration does, such as 10.0.0.1", address)
 	}
-	d.Node = node
-	return d, nil
+	return node, nil
 }
 
 func (d Drain) path() string {

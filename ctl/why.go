@@ -40,6 +40,13 @@ Examples:
 
 // Why prints the stages by which the weight of a node came about, for one node by its address or, with "", for each.
 func Why(ctx context.Context, out io.Writer, c *client.Client, cluster, node string) error {
+	if node != "" {
+		address, err := parseNode(node)
+		if err != nil {
+			return err
+		}
+		node = address.String() // as the balancer writes it
+	}
 	state, err := AskCluster(ctx, c, cluster)
 	if err != nil {
 		return err

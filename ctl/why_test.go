@@ -11,7 +11,8 @@ func TestWhy(t *testing.T) {
 	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"mode":"active_active","all_down":"none","notice":"","combined_weight":50,"last_error":"","nodes":[
 		{"address":"10.0.0.1","weight":50,"kernel_weight":50,"state":"ramping","watched":"stream","active_connections":3,"inactive_connections":14,
 		 "steps":[{"name":"reading","in":100,"out":100,"reason":"the node answered health 100"},{"name":"ramp-up","in":100,"out":50,"reason":"30s of 60s"}]},
-		{"address":"10.0.0.2","weight":0,"state":"unknown","steps":[{"name":"reading","in":0,"out":0,"reason":"no reading yet"}]}]}`
+		{"address":"10.0.0.2","weight":0,"state":"unknown","steps":[{"name":"reading","in":0,"out":0,"reason":"no reading yet"}]},
+		{"address":"fd00::1","weight":0,"state":"down","steps":[]}]}`
 	const first = `web, node 10.0.0.1: ramping, weight 50, watched by stream
   reading  100 → 100  the node answered health 100
   ramp-up  100 → 50   30s of 60s
@@ -21,11 +22,16 @@ func TestWhy(t *testing.T) {
   reading  0 → 0  no reading yet
   kernel   -      the kernel's table has not got it
 `
+	const third = `web, node fd00::1: down, weight 0
+  kernel  -  the kernel's table has not got it
+`
 	d := &daemon{answers: map[string]answer{"GET /cluster/web": {200, "", state}}}
 	c := d.ask(t, client.Balancer())
 	for _, tt := range []struct{ name, node, want, err string }{
-		{"every node", "", "web: mode active_active, all_down none\n" + first + second, ""},
+		{"every node", "", "web: mode active_active, all_down none\n" + first + second + third, ""},
 		{"one node", "10.0.0.2", second, ""},
+		{"one node by another form of its address", "FD00:0::1", third, ""},
+		{"no address", "app01", "", `"app01" is not the address of a node: write it as the configuration does, such as 10.0.0.1`},
 		{"no such node", "10.0.0.3", "", "cluster web has no node \"10.0.0.3\": `lb ctl cluster status web` shows those it has"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
