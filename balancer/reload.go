@@ -177,6 +177,11 @@ func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
 
 // dismiss lets go of a cluster that left the config.
 func (e *engine) dismiss(c *cluster) {
+	if c.running {
+		ev := c.about(event.ClusterStopped, "cluster stops")
+		ev.Cause = "the new config leaves it out"
+		e.tell(slog.LevelInfo, ev)
+	}
 	c.closePage()
 	c.unwatch()
 	if c.start != nil {

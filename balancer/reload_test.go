@@ -154,6 +154,9 @@ func TestReloadAddsAndRemovesClusters(t *testing.T) {
 		if rules, _ := b.marks.List(t.Context()); len(rules) != 3 {
 			t.Errorf("marking rules %v, want those of the three clusters", rules)
 		}
+		if told := b.kinds(0); strings.Count(told, "cluster_stopped") != 1 || !strings.Contains(told, "cluster_stopped db") {
+			t.Errorf("events\n%s\nwant the end of db, and of no other", told)
+		}
 		before := b.fleet.polled("10.0.0.3")
 		b.wait(10 * time.Second)
 		if n := b.fleet.polled("10.0.0.3"); n != before {

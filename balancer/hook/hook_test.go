@@ -161,18 +161,19 @@ func TestNagiosResultsAreSent(t *testing.T) {
 	idle.Nodes.Running = false
 	for _, batch := range [][]event.Event{
 		{node(event.ClusterStarted, "web", 3, 3)},
-		{node(event.NodeRamping, "web", 3, 3), idle},                                   // nothing new
-		{node(event.NodeDown, "web", 2, 3)},                                            // a warning
-		{node(event.NodeDown, "web", 1, 3), node(event.NodeUp, "web", 3, 3)},           // only the last of what waits
-		{{Kind: event.ConfigReloaded}},                                                 // again
-		{stopped, {Kind: event.ConfigReloaded}, node(event.ClusterStarted, "b", 0, 1)}, // not of a cluster that was stopped
+		{node(event.NodeRamping, "web", 3, 3), idle},                                                   // nothing new
+		{node(event.NodeDown, "web", 2, 3)},                                                            // a warning
+		{node(event.NodeDown, "web", 1, 3), node(event.NodeUp, "web", 3, 3)},                           // only the last of what waits
+		{{Kind: event.ConfigReloaded}},                                                                 // again
+		{stopped, {Kind: event.ConfigReloaded}, node(event.ClusterStarted, "b", 0, 1)},                 // not of a cluster that was stopped
+		{{Kind: event.ClusterRenamed, Cluster: "c", Old: "b", New: "c"}, {Kind: event.ConfigReloaded}}, // by its new name alone
 	} {
 		n.take(t.Context(), batch, h.deliver)
 	}
 	got, err := os.ReadFile(out)
 	want := "-H nagios load01\tweb_status\t0\tOK all nodes up\n-H nagios load01\tweb_status\t1\tWARNING a node is down\n" +
 		"-H nagios load01\tweb_status\t0\tOK all nodes up\n-H nagios load01\tweb_status\t0\tOK all nodes up\n" +
-		"-H nagios load01\tb_status\t2\tCRITICAL 50% of nodes are down\n"
+		"-H nagios load01\tb_status\t2\tCRITICAL 50% of nodes are down\n-H nagios load01\tc_status\t2\tCRITICAL 50% of nodes are down\n"
 	if err != nil || string(got) != want {
 		t.Errorf("sent\n%s%v\nwant\n%s", got, err, want)
 	}

@@ -46,6 +46,13 @@ func (n *nsca) take(ctx context.Context, events []event.Event, deliver deliver) 
 			for cluster := range n.last {
 				due[cluster]++
 			}
+		case e.Kind == event.ClusterRenamed:
+			if r, known := n.last[e.Old]; known {
+				delete(n.last, e.Old)
+				delete(due, e.Old)
+				n.last[e.New] = r
+				due[e.New]++
+			}
 		case e.Kind == event.ClusterStopped:
 			delete(n.last, e.Cluster)
 			delete(due, e.Cluster)
