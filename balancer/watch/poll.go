@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/config"
 )
@@ -59,7 +61,8 @@ type bounded struct {
 	ahead []byte // read already, and comes first
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. When the deadline is over, what lies in the kernel still counts: it came in time, and it is lb that looks late, as where it
+// has to wait for a processor.
 func (b *bounded) Read(p []byte) (int, error) {
 	if len(b.ahead) > 0 {
 		n := copy(p, b.ahead)
@@ -69,9 +72,28 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, errTooLong
 	}
-	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	p = p[:min(len(p), b.left)]
+	n, err := b.Conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if lay := b.readNow(p); lay > 0 {
+			n, err = lay, nil
+		}
+	}
 	b.left -= n
 	return n, err
+}
+
+// readNow reads what lies in the kernel, whatever the deadline; 0 is nothing, or no socket.
+func (b *bounded) readNow(p []byte) (n int) {
+	socket, ok := b.Conn.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil || raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), p) }) != nil || err != nil {
+		return 0
+	}
+	return n
 }
 
 // NewHTTPPoller asks http://address:port/path as big_brother does: redirects are not followed, proxies are not used.
@@ -158,13 +180,19 @@ func (p *httpPoller) askOnce(ctx context.Context, request []byte) (*http.Respons
 	return resp, err
 }
 
-// limit has reads and writes end with the context. What it returns takes that back; false: too late, the context has ended.
+// limit has reads and writes end with the context. What it returns takes that back; false: too late, the context was cancelled. That its time is up
+// says nothing: the connection has its deadline.
 func (p *httpPoller) limit(ctx context.Context) (unlimit func() bool) {
 	deadline, _ := ctx.Deadline() // without one: no limit
 	c := p.conn.Conn
 	// Where this fails, so does what follows.
 	_ = c.SetDeadline(deadline)
-	return context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		if !late(ctx.Err()) {
+			_ = c.SetDeadline(time.Unix(1, 0))
+		}
+	})
+	return func() bool { return stop() || late(ctx.Err()) }
 }
 
 // exchange writes the request and reads the header of the answer.

@@ -302,3 +302,76 @@ func TestConnectionsAreKeptWhereTheyCanBe(t *testing.T) {
 		})
 	}
 }
+
+// laggard is a connection of a process that gets no processor from when it has asked until its time is over. The answer came in time.
+type laggard struct {
+	*net.TCPConn
+	answered <-chan struct{}
+	over     func()
+}
+
+// Write implements io.Writer.
+func (l *laggard) Write(p []byte) (int, error) {
+	n, err := l.TCPConn.Write(p)
+	<-l.answered
+	l.over()
+	return n, err
+}
+
+func TestAnAnswerThatIsReadLateCounts(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHealth: 92\n"
+	for name, tt := range map[string]struct {
+		sent, detail string
+		answered     bool
+	}{
+		"a whole answer": {answer, `"Health: 92" in the body`, true},
+		"none":           {"", "timeout after", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := listenOn(t, "127.0.0.1:0")
+			answered, asked := make(chan struct{}, 1), t.Context()
+			var serving sync.WaitGroup
+			serving.Go(func() {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				for in := bufio.NewReader(c); ; {
+					if _, err := http.ReadRequest(in); err != nil {
+						return
+					}
+					_, _ = c.Write([]byte(tt.sent))
+					answered <- struct{}{}
+				}
+			})
+			p := newHTTPPoller(netip.MustParseAddrPort(l.Addr().String()), "/web/status")
+			dials := 0
+			p.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				dials++
+				c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				return &laggard{c.(*net.TCPConn), answered, func() { <-asked.Done() }}, nil
+			}
+			defer func() { p.Close(); _ = l.Close(); serving.Wait() }()
+			polls := 1
+			if tt.answered {
+				polls = 2
+			}
+			for range polls {
+				var cancel context.CancelFunc
+				asked, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+				r := p.Poll(asked)
+				cancel()
+				if r.Answered != tt.answered || !strings.HasPrefix(r.Detail, tt.detail) {
+					t.Fatalf("got %+v", r)
+				}
+			}
+			if dials != 1 {
+				t.Errorf("%d polls took %d connections", polls, dials)
+			}
+		})
+	}
+}
