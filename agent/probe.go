@@ -19,7 +19,7 @@ type probe struct {
 	service string
 	cfg     config.Check
 	check   check.Check
-	display string        // of the check, which makes it anew each time that it is asked
+	display string        // the check's name, which it makes anew each time that it is asked
 	phase   time.Duration // from the start to the second run, within 1 ns to the interval
 
 	latest atomic.Pointer[result] // nil until the first run has ended

@@ -2,10 +2,14 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
+	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,4 +141,35 @@ func (b *bench) answered(t *testing.T) int {
 		}
 	}
 	return n
+}
+
+// TestThePageShowsTheFiguresOfASocketAsTheyAreNow: litmus_paper's line has them, and programs read it. What logs and Prometheus call the check stays the
+// same, or each figure would begin a new series.
+func TestThePageShowsTheFiguresOfASocketAsTheyAreNow(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, "web.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	b, _ := running(t, configIn(dir, config.Service{Name: "web", Metrics: []config.Check{
+		metric("unix_socket_utilization", 90, map[string]any{"path": path, "maxconn": 10}),
+	}}))
+	const name, figures = "Metric::UnixSocketUtilization(weight: 90, maxconn: 10, ", "active: %d, queued: %d, utilization: %d, "
+	for queued := range 3 {
+		b.current.Load().byName["web"].metrics[0].once(t.Context(), b.Agent.log)
+		want := name + fmt.Sprintf(figures, 0, queued, 10*queued) + "path: " + path + "): "
+		if page := bodyOf(t, b.ask(overTCP, "GET", "/web/status", "")); !strings.Contains(page, want) {
+			t.Errorf("the page has no %q:\n%s", want, page)
+		}
+		client, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+	}
+	if page, label := bodyOf(t, b.ask(overTCP, "GET", "/metrics", "")), `check="`+name+"path: "+path+`)"`; !strings.Contains(page, label) {
+		t.Errorf("no series has %s", label)
+	}
 }

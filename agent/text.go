@@ -14,10 +14,10 @@ import (
 func (v view) statusText(now time.Time) []byte {
 	size := len("Health: 100\nMeasured Health: 100\n") // what a force adds is found out as it comes
 	for _, l := range v.depends {
-		size += len(l.display) + len(": FAIL\n")
+		size += len(l.shown()) + len(": FAIL\n")
 	}
 	for _, l := range v.metrics {
-		size += len(l.display) + len(": 100\n")
+		size += len(l.shown()) + len(": 100\n")
 	}
 	b := make([]byte, 0, size)
 	line := func(key, value string) {
@@ -39,10 +39,10 @@ func (v view) statusText(now time.Time) []byte {
 		}
 	}
 	for _, d := range v.depends {
-		line(d.display, d.word(now))
+		line(d.shown(), d.word(now))
 	}
 	for _, m := range v.metrics {
-		line(m.display, strconv.Itoa(m.Points(now)))
+		line(m.shown(), strconv.Itoa(m.Points(now)))
 	}
 	return b
 }

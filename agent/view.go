@@ -65,6 +65,14 @@ func (p *probe) line() line {
 	return line{probe: p, Reading: reading, result: r}
 }
 
+// shown is the check's line in the status page, with the figures of its latest run where it has some.
+func (l line) shown() string {
+	if l.result != nil && l.result.Shown != "" {
+		return l.result.Shown
+	}
+	return l.display
+}
+
 // word is how a dependency stands in the status page.
 func (l line) word(now time.Time) string {
 	if l.Well(now) {

@@ -18,7 +18,7 @@ const maxDetail = 300
 type Check interface {
 	// Run measures once. It ends soon after ctx does, and never starts a process or a connection that outlives it.
 	Run(ctx context.Context) Result
-	// Display names the check as litmus_paper does, such as Metric::CPULoad(50).
+	// Display names the check as litmus_paper does, such as Metric::CPULoad(50). It stays the same from run to run.
 	Display() string
 	// Floor is the least that a metric counts whatever it measures: 1 for load metrics, else 0.
 	Floor() int
@@ -29,6 +29,7 @@ type Result struct {
 	OK      bool     // a dependency: it is well; a metric: it could be measured
 	Value   float64  // a metric: what it adds to the health, 0 to its weight
 	Detail  string   // why, in one bounded line
+	Shown   string   // Display with this run's figures in it, where litmus_paper shows such; "": there are none
 	Samples []Sample // figures for GET /SERVICE/metrics
 }
 

@@ -68,11 +68,11 @@ func TestDisplayIsLitmusPapers(t *testing.T) {
 		{"Metric::Nagios(/bin/true, 30)", metric("nagios", 30, map[string]any{"command": "/bin/true"})},
 		{"Metric::Script(echo 0.501, 100)", metric("script", 100, map[string]any{"command": "echo 0.501"})},
 		{
-			"Metric::TcpSocketUtilization(weight: 100, maxconn: 10, active: 0, queued: 0, utilization: 0, address: 127.0.0.1:1)",
+			"Metric::TcpSocketUtilization(weight: 100, maxconn: 10, address: 127.0.0.1:1)",
 			metric("tcp_socket_utilization", 100, map[string]any{"address": "127.0.0.1:1", "maxconn": 10}),
 		},
 		{
-			"Metric::UnixSocketUtilization(weight: 100, maxconn: 10, active: 0, queued: 0, utilization: 0, path: /no/such)",
+			"Metric::UnixSocketUtilization(weight: 100, maxconn: 10, path: /no/such)",
 			metric("unix_socket_utilization", 100, map[string]any{"path": "/no/such", "maxconn": 10}),
 		},
 		{

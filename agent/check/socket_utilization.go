@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"github.com/braintree/lb/config"
@@ -26,7 +25,7 @@ type socketUtilization struct {
 	noFloor
 	weight, maxconn int
 	timeout         time.Duration
-	latest          atomic.Pointer[socketUse] // for the display line, which shows the figures; nil: none yet
+	name, where     string // TcpSocketUtilization or UnixSocketUtilization, and "address: …" or "path: …"
 }
 
 // decodeMaxconn reads the option that the metrics on listening sockets share.
@@ -39,15 +38,18 @@ func decodeMaxconn(o config.Section) int {
 }
 
 // judge makes the result of a run. Where nobody listens the service takes no connection at all: that is measured, and 0.
-func (m *socketUtilization) judge(ctx context.Context, use socketUse, err error) Result {
+func (m socketUtilization) judge(ctx context.Context, use socketUse, err error) Result {
 	if err != nil {
 		return bad("%v", reason(ctx, err, m.timeout))
 	}
-	m.latest.Store(&use)
+	shown := m.display(fmt.Sprintf("active: %d, queued: %d, utilization: %d, ", use.active, use.queued, use.utilization(m.maxconn)))
 	if use.listeners == 0 {
-		return measured(0, m.weight, "nothing listens there")
+		r := measured(0, m.weight, "nothing listens there")
+		r.Shown = shown
+		return r
 	}
 	r := measured(use.points(m.weight, m.maxconn), m.weight, "%d queued, %d active, maxconn %d", use.queued, use.active, m.maxconn)
+	r.Shown = shown
 	r.Samples = []Sample{
 		{Name: "socket_active", Value: float64(use.active)},
 		{Name: "socket_queued", Value: float64(use.queued)},
@@ -71,12 +73,9 @@ func (u socketUse) utilization(maxconn int) int {
 	return int(math.Round(float64(u.queued) / float64(maxconn) * 100))
 }
 
-// display is litmus_paper's line, which shows the latest figures.
-func (m *socketUtilization) display(name, where string) string {
-	var use socketUse
-	if latest := m.latest.Load(); latest != nil {
-		use = *latest
-	}
-	return fmt.Sprintf("Metric::%s(weight: %d, maxconn: %d, active: %d, queued: %d, utilization: %d, %s)",
-		name, m.weight, m.maxconn, use.active, use.queued, use.utilization(m.maxconn), where)
+// Display is litmus_paper's line without its figures, which are the run's.
+func (m socketUtilization) Display() string { return m.display("") }
+
+func (m socketUtilization) display(figures string) string {
+	return fmt.Sprintf("Metric::%s(weight: %d, maxconn: %d, %s%s)", m.name, m.weight, m.maxconn, figures, m.where)
 }

@@ -111,8 +111,8 @@ func figures(t *testing.T, c Check, active, queued int, value float64) {
 	if fmt.Sprint(r.Samples) != fmt.Sprint(wanted) {
 		t.Errorf("samples %v, want %v", r.Samples, wanted)
 	}
-	if shown := fmt.Sprintf("(weight: 90, maxconn: 10, active: %d, queued: %d, utilization: %d, ", active, queued, queued*10); !strings.Contains(c.Display(), shown) {
-		t.Errorf("Display %q shows no %q", c.Display(), shown)
+	if shown := fmt.Sprintf("(weight: 90, maxconn: 10, active: %d, queued: %d, utilization: %d, ", active, queued, queued*10); !strings.Contains(r.Shown, shown) {
+		t.Errorf("%q shows no %q", r.Shown, shown)
 	}
 }
 

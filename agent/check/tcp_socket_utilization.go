@@ -13,17 +13,18 @@ import (
 type tcpSocketUtilization struct {
 	socketUtilization
 	address netip.AddrPort
-	shown   string // as written in the configuration
 }
 
 func newTCPSocketUtilization(c config.Check, _ Host) Check {
 	o := c.Options
-	m := &tcpSocketUtilization{shown: o.String("address", "")}
-	m.weight, m.timeout, m.maxconn = c.Weight, c.Timeout, decodeMaxconn(o)
+	written := o.String("address", "")
+	m := tcpSocketUtilization{socketUtilization: socketUtilization{
+		weight: c.Weight, timeout: c.Timeout, maxconn: decodeMaxconn(o), name: "TcpSocketUtilization", where: "address: " + written,
+	}}
 	problem := ""
-	address, err := netip.ParseAddrPort(m.shown)
+	address, err := netip.ParseAddrPort(written)
 	switch {
-	case m.shown == "":
+	case written == "":
 		problem = "is missing"
 	case err != nil:
 		problem = "is not an IP address and a port"
@@ -39,7 +40,7 @@ func newTCPSocketUtilization(c config.Check, _ Host) Check {
 	return m
 }
 
-func (m *tcpSocketUtilization) Run(ctx context.Context) Result {
+func (m tcpSocketUtilization) Run(ctx context.Context) Result {
 	use, err := tcpSocketUse(ctx, m.address)
 	return m.judge(ctx, use, err)
 }
@@ -116,8 +117,4 @@ func listenersFor(listening []inetSocket, address netip.Addr) []inetSocket {
 		}
 	}
 	return nil
-}
-
-func (m *tcpSocketUtilization) Display() string {
-	return m.display("TcpSocketUtilization", "address: "+m.shown)
 }

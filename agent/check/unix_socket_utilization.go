@@ -17,9 +17,10 @@ type unixSocketUtilization struct {
 
 func newUnixSocketUtilization(c config.Check, _ Host) Check {
 	o := c.Options
-	m := &unixSocketUtilization{path: o.String("path", "")}
-	m.weight, m.timeout, m.maxconn = c.Weight, c.Timeout, decodeMaxconn(o)
-	path := m.path
+	path := o.String("path", "")
+	m := unixSocketUtilization{path: path, socketUtilization: socketUtilization{
+		weight: c.Weight, timeout: c.Timeout, maxconn: decodeMaxconn(o), name: "UnixSocketUtilization", where: "path: " + path,
+	}}
 	if name, abstract := strings.CutPrefix(path, "@"); abstract && name != "" {
 		path = "/" + name
 	}
@@ -33,7 +34,7 @@ func newUnixSocketUtilization(c config.Check, _ Host) Check {
 	return m
 }
 
-func (m *unixSocketUtilization) Run(ctx context.Context) Result {
+func (m unixSocketUtilization) Run(ctx context.Context) Result {
 	use, err := unixSocketUse(ctx, m.path)
 	return m.judge(ctx, use, err)
 }
@@ -66,8 +67,4 @@ func unixSocketUse(ctx context.Context, path string) (socketUse, error) {
 		return err
 	})
 	return use, err
-}
-
-func (m *unixSocketUtilization) Display() string {
-	return m.display("UnixSocketUtilization", "path: "+m.path)
 }

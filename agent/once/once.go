@@ -2,6 +2,7 @@
 package once
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -61,7 +62,7 @@ func Run(ctx context.Context, service config.Service, host check.Host, show func
 		o := <-r.result
 		reading := score.Reading{OK: o.OK, Value: o.Value, Floor: r.check.Floor(), At: time.Now(), Interval: r.cfg.Interval}
 		result := Result{
-			Type: r.cfg.Type, Display: r.check.Display(), OK: o.OK, Detail: o.Detail,
+			Type: r.cfg.Type, Display: cmp.Or(o.Shown, r.check.Display()), OK: o.OK, Detail: o.Detail,
 			Seconds: o.took.Seconds(), Timeout: r.cfg.Timeout.Seconds(),
 		}
 		if r.cfg.Role == config.Dependency {
