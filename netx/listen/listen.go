@@ -19,6 +19,7 @@ import (
 const (
 	controlMode = 0o660
 	liveTime    = 2 * time.Second // for a live daemon to accept a connection
+	holdTime    = 3 * liveTime    // for others to let go of the folder of the control socket
 	maxUnixPath = 107             // bytes of a socket's path that Linux takes
 )
 
@@ -83,6 +84,11 @@ func (d Daemon) Control(ctx context.Context, path string, k *Keys) (net.Listener
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of the control socket: %w: make it as root, or set %s to another place", err, key)
 	}
+	folder, err := d.hold(ctx, filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close() // which lets go of it
 	if err := d.clear(ctx, path); err != nil {
 		return nil, err
 	}
@@ -94,6 +100,33 @@ func (d Daemon) Control(ctx context.Context, path string, k *Keys) (net.Listener
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// hold keeps other daemons from looking for a socket in a folder, or putting one there, until what it returns is closed. One that has bound its
+// socket and does not listen yet looks dead: of two that start at one moment, the later would take the other's away, and nobody could reach that.
+func (d Daemon) hold(ctx context.Context, dir string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, holdTime)
+	defer cancel()
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("look into the folder of the control socket: %w: make it readable for lb, or set %s.control to another place", err, d.Section)
+	}
+	again := time.NewTicker(holdTime / 1000)
+	defer again.Stop()
+	for {
+		err := unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return folder, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			return nil, errors.Join(fmt.Errorf("lock the folder %s of the control socket: %w: set %s.control to another place", dir, err, d.Section), folder.Close())
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("lock the folder %s of the control socket: another process has it locked: see which with `lslocks`, or set %s.control to another place", dir, d.Section), folder.Close())
+		}
+	}
 }
 
 // open lets owner and group of the control socket connect. The group is changed only where it has to be: the daemon may have it as its

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,6 +99,43 @@ func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
 		l.Close()
 		if _, err := os.Lstat(path); err != nil {
 			t.Fatalf("no stale socket to test with: %v", err)
+		}
+	}
+}
+
+// TestOfDaemonsThatStartAtOneMomentOneHasTheSocket: one that has bound and does not listen yet refuses connections, as a dead one does.
+func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
+	for range 20 {
+		path := filepath.Join(shortDir(t), "s")
+		var mu sync.Mutex // protects what follows
+		var bound []net.Listener
+		var starting sync.WaitGroup
+		for range 8 {
+			starting.Go(func() {
+				l, err := theAgent().Control(t.Context(), path, &Keys{})
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					bound = append(bound, l)
+				} else if !strings.Contains(err.Error(), "another agent is running") {
+					t.Error(err)
+				}
+			})
+		}
+		starting.Wait()
+		if len(bound) != 1 {
+			t.Errorf("%d daemons have the socket", len(bound))
+		}
+		if c, err := net.Dial("unix", path); err != nil {
+			t.Errorf("nobody can reach the one that has it: %v", err)
+		} else {
+			c.Close()
+		}
+		for _, l := range bound {
+			l.Close()
+		}
+		if t.Failed() {
+			return
 		}
 	}
 }
