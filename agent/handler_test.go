@@ -106,6 +106,8 @@ func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
 		{"query", "/webapp/down?reason=a%20b", "", "", "a b"},
 		{"body without a type", "/webapp/down", "reason=notype", "", "notype"},
 		{"multipart", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "multipart/form-data; boundary=XX", "multi part"},
+		{"multipart, its type in capitals", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "Multipart/Form-Data; boundary=XX", "multi part"},
+		{"urlencoded, its type in capitals", "/webapp/down", "health=5;reason=a+b", "Application/X-WWW-Form-URLEncoded ; charset=utf-8", "a b"},
 		{"JSON is not read", "/webapp/down", `{"reason":"json"}`, "application/json", ""},
 		{"invalid UTF-8 and terminal escapes", "/webapp/down", "reason=%ffbad%1b[31m%0anext", "application/x-www-form-urlencoded", "\ufffdbad [31m next"},
 		{"the longest", "/webapp/down", "reason=" + strings.Repeat("x", 10000), "application/x-www-form-urlencoded", strings.Repeat("x", 497) + "…"},

@@ -16,11 +16,13 @@ func ParseForm(r *http.Request) error {
 		r.Header.Set("Content-Type", urlencoded)
 	}
 	r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, ";", "&")
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
+	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	mediaType = strings.ToLower(strings.TrimSpace(mediaType)) // RFC 9110, section 8.3.1: in whichever case
+	if strings.HasPrefix(mediaType, "multipart/") {
 		// All of a body of at most MaxBody fits in memory, so nothing goes to temporary files.
 		return r.ParseMultipartForm(2 * MaxBody)
 	}
-	if strings.HasPrefix(r.Header.Get("Content-Type"), urlencoded) {
+	if mediaType == urlencoded {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
