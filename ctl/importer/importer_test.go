@@ -12,7 +12,6 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// update renews what the goldens hold.
 // Each folder of testdata/litmus and testdata/bigbrother is a source, in a file that has the program's name, and
 // has what it becomes in want.toml, and what is said about it in want.txt. A file called rules is its firewall's.
 func TestGoldens(t *testing.T) {

@@ -1,6 +1,9 @@
 package importer
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // dataCentres reads what a cluster has to do with other data centres, but for the nodes that are their balancers.
 func (k *clusterKeys) dataCentres() {
@@ -57,15 +60,15 @@ func (k *clusterKeys) site(n value, leave func(reason string)) {
 	out := inline{}
 	out.set("address", quoted(address.text))
 	port, given := n.get("port")
-	number := "80" // where big_brother asks without one
+	number := int64(80) // where big_brother asks without one
 	if given && port.kind != null {
-		if _, whole := port.number(); !whole {
+		var whole bool
+		if number, whole = port.number(); !whole {
 			leave("its port is " + port.shown())
 			return
 		}
-		number = port.text
 	}
-	out.set("port", number)
+	out.set("port", strconv.FormatInt(number, 10))
 	sites := k.table.list(n.at, "sites")
 	sites.entries = append(sites.entries, &line{at: n.at, value: out.String()})
 }
