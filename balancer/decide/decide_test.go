@@ -142,6 +142,32 @@ func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
 	}
 }
 
+// What was taken over from the kernel at 0 comes up together, too, when a pool has only just got its first weight.
+func TestATakenOverPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
+	set := Settings{RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	young := Pool{Since: start}
+	now := start.Add(time.Second)
+	if st, weight, _ := next(now, set, young, Adopt(0), reading(now, 100)); weight != 100 || st.Word() != "up" {
+		t.Errorf("weight %d, %s; want 100, up", weight, st.Word())
+	}
+	set.MaxWeight = 30
+	if st, weight, _ := next(now, set, Settled(now, set), Adopt(30), reading(now, 100)); weight != 30 || st.Word() != "up" {
+		t.Errorf("taken over at its cap: weight %d, %s; want 30, up", weight, st.Word())
+	}
+}
+
+// A network that fails right behind a takeover is suspected like any other.
+func TestATakenOverNodeThatFallsSilentIsRemembered(t *testing.T) {
+	set, st := Settings{Fall: 2}, Adopt(60)
+	for s := range 2 {
+		now := start.Add(time.Duration(s) * time.Second)
+		st, _, _ = next(now, set, Pool{}, st, reading(now, silent))
+	}
+	if st.Weight != 0 || st.Before != 60 || !st.Silent.Equal(start.Add(time.Second)) {
+		t.Errorf("weight %d, %d before, silent since %s; want 0, 60, and the second poll", st.Weight, st.Before, st.Silent)
+	}
+}
+
 func TestStandbyDoesNotRamp(t *testing.T) {
 	set := Settings{Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
 	var st State

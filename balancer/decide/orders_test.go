@@ -107,3 +107,37 @@ func TestCalmThatEndsIsForgotten(t *testing.T) {
 		}
 	}
 }
+
+// The end of a file counts at once, whatever calm or ramp there was before.
+func TestTheEndOfAFileCountsAtOnce(t *testing.T) {
+	calm := Settings{Slew: 1}
+	st, _, _ := next(start, calm, Pool{}, State{}, reading(start, 50))
+	now := start.Add(time.Second)
+	st, _, _ = Next(now, Input{Settings: calm, File: File{Kind: UpFile}, Reading: reading(now, 90)}, st)
+	if _, weight, _ := next(now, calm, Pool{}, st, nil); weight != 90 {
+		t.Errorf("with slew: weight %d, want 90", weight)
+	}
+
+	ramps := Settings{RampUp: 100 * time.Second}
+	busy := Settled(start, ramps)
+	st, _, _ = Next(start, Input{Settings: ramps, Pool: busy, File: File{Kind: UpFile}}, Adopt(60))
+	if _, weight, _ := next(now, ramps, busy, st, reading(now, 60)); weight != 60 {
+		t.Errorf("taken over while there was a file: weight %d, want 60", weight)
+	}
+}
+
+// What slew would have allowed while a node was silent is not made up for when it answers again.
+func TestSilenceSavesUpNoSlew(t *testing.T) {
+	calm := Settings{Slew: 1, Fall: 20}
+	st, weight, _ := next(start, calm, Pool{}, State{}, reading(start, 50))
+	for s := range 12 {
+		now, answer := start.Add(time.Duration(s+1)*time.Second), silent
+		if s == 11 {
+			answer = 100
+		}
+		st, weight, _ = next(now, calm, Pool{}, st, reading(now, answer))
+	}
+	if weight != 51 {
+		t.Errorf("weight %d a second after the silence, want 51", weight)
+	}
+}
