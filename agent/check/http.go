@@ -208,7 +208,7 @@ func (h httpCheck) client(ctx context.Context) (*http.Client, error) {
 		switch {
 		case !h.FollowRedirects:
 			return http.ErrUseLastResponse
-		case len(via) >= maxRedirects:
+		case len(via) > maxRedirects: // with the first request
 			return fmt.Errorf("stopped after %d redirects", maxRedirects)
 		}
 		return nil

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,10 @@ func page(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case "/302":
 		http.Redirect(w, r, "/ok", http.StatusFound)
+	case "/hop":
+		if left, _ := strconv.Atoi(r.URL.RawQuery); left > 0 {
+			http.Redirect(w, r, fmt.Sprintf("/hop?%d", left-1), http.StatusFound)
+		}
 	case "/loop":
 		http.Redirect(w, r, "/loop", http.StatusFound)
 	case "/500":
@@ -66,6 +71,8 @@ func TestHTTP(t *testing.T) {
 		{"a redirect is not followed", "/302", nil, false, "status 302 Found"},
 		{"a redirect is followed where asked", "/302", map[string]any{"follow_redirects": true, "content": "all OK"}, true, "status 200"},
 		{"a redirect may be what is wanted", "/302", map[string]any{"status": 302}, true, "status 302"},
+		{"ten redirects are followed", "/hop?10", map[string]any{"follow_redirects": true}, true, "status 200"},
+		{"eleven are not", "/hop?11", map[string]any{"follow_redirects": true}, false, "stopped after 10 redirects"},
 		{"redirects end", "/loop", map[string]any{"follow_redirects": true}, false, "stopped after 10 redirects"},
 		{"content matches", "/ok", map[string]any{"content": "^all O.* here"}, true, "status 200"},
 		{"content does not match", "/ok", map[string]any{"content": "^OK"}, false, "does not match /^OK/"},
