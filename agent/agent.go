@@ -69,6 +69,7 @@ type Agent struct {
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
 
+	started config.Agent              // as configured when it started
 	current atomic.Pointer[set]       // what is measured now; replaced as a whole by a reload
 	watched atomic.Pointer[time.Time] // when the watch last went round
 	streams streams
@@ -122,6 +123,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err := a.setUpTunnel(ctx, cfg); err != nil {
 		return nil, err
 	}
+	a.started = cfg.Agent
 	a.current.Store(first)
 	return a, nil
 }

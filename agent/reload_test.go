@@ -91,6 +91,20 @@ func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
 	if b.log.count("restarted", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.count("restarted") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
+	// It is so until the restart, whatever else is reloaded; and taken back, nothing takes one.
+	for i, reload := range []struct {
+		listen   string
+		warnings int // so far
+	}{{"127.0.0.1:9999", 2}, {configIn(dir).Agent.Listen, 2}} {
+		again := *cfg
+		again.Agent.Listen = reload.listen
+		b.configure(&again, nil)
+		b.reload <- struct{}{}
+		eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == i+2 })
+		if n := b.log.count("restarted"); n != reload.warnings {
+			t.Errorf("after another reload to %s there are %d warnings, want %d:\n%s", reload.listen, n, reload.warnings, b.log)
+		}
+	}
 	r := b.ask(overTCP, "POST", "/webapp/down", "reason=x")
 	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest asks from 192.0.2.1
 		t.Errorf("trust_loopback was not taken over: %d %q", r.StatusCode, body)

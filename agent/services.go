@@ -112,7 +112,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	ports.Commit()
 	a.streams.refreshAll()
 	a.await(removed)
-	a.warnOfRestart(old.cfg.Agent, cfg.Agent)
+	a.warnOfRestart(cfg.Agent)
 	if err := a.setUpTunnel(ctx, cfg); err != nil {
 		a.log.Error("the tunnel is not set up as configured", "err", err)
 	}
@@ -129,8 +129,9 @@ func without(a, b []*probe) []*probe {
 	return slices.DeleteFunc(slices.Clone(a), func(p *probe) bool { return in[p] })
 }
 
-// warnOfRestart names the settings that a reload cannot change.
-func (a *Agent) warnOfRestart(old, now config.Agent) {
+// warnOfRestart names the settings that a reload cannot change, and that are not those of the start.
+func (a *Agent) warnOfRestart(now config.Agent) {
+	old := a.started
 	for _, s := range []struct{ key, old, now string }{
 		{"agent.listen", old.Listen, now.Listen},
 		{"agent.control", old.Control, now.Control},
