@@ -123,3 +123,19 @@ func TestAReloadWithATokenThatCannotBeUsedChangesNothing(t *testing.T) {
 		t.Errorf("log:\n%s", b.log)
 	}
 }
+
+func TestAFolderOfForcesThatEverybodyMayWriteToIsToldOf(t *testing.T) {
+	for mode, want := range map[os.FileMode]int{0o750: 0, 0o770: 0, 0o777: 1, 0o777 | os.ModeSticky: 1} {
+		cfg := configIn(shortDir(t), webapp("true"))
+		if err := os.MkdirAll(cfg.Agent.DataDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(cfg.Agent.DataDir, mode); err != nil {
+			t.Fatal(err)
+		}
+		b, _ := running(t, cfg)
+		if n := b.log.count("every user of this machine may write", "data_dir="+cfg.Agent.DataDir); n != want {
+			t.Errorf("mode %s: %d warnings, want %d:\n%s", mode, n, want, b.log)
+		}
+	}
+}

@@ -138,6 +138,9 @@ func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
 		return nil, err
 	}
 	a.audit = audit.New(cfg.Agent.DataDir)
+	if info, err := os.Stat(cfg.Agent.DataDir); err == nil && info.Mode().Perm()&0o002 != 0 {
+		a.log.Warn("every user of this machine may write into agent.data_dir, and so force services: chmod o-w it, or name a folder of its own", "data_dir", cfg.Agent.DataDir)
+	}
 	for _, b := range bad {
 		a.log.Warn("a forced state cannot be used", "err", b)
 	}
