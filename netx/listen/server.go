@@ -8,7 +8,7 @@ import (
 
 // Bounds of what one client may take up. Answers are small, so the times are for slow networks, not slow work.
 const (
-	MaxHeader = 16 << 10 // bytes of a request's headers
+	MaxHeader = 16 << 10 // bytes of a request's headers, and net/http lets 4 KiB more go by
 	MaxBody   = 64 << 10 // bytes of a request's body; handlers hold to it with http.MaxBytesReader
 
 	readHeaderTime = 5 * time.Second
