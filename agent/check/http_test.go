@@ -32,6 +32,8 @@ func page(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/loop":
 		http.Redirect(w, r, "/loop", http.StatusFound)
+	case "/300":
+		w.WriteHeader(http.StatusMultipleChoices)
 	case "/500":
 		http.Error(w, "no database", http.StatusInternalServerError)
 	case "/big":
@@ -68,6 +70,7 @@ func TestHTTP(t *testing.T) {
 		{"500", "/500", nil, false, "status 500 Internal Server Error"},
 		{"500 asked for", "/500", map[string]any{"status": 500}, true, "status 500"},
 		{"204 where 200 is asked for", "/204", map[string]any{"status": 200}, false, "want 200"},
+		{"the first status that is none of 2xx", "/300", nil, false, "status 300 Multiple Choices"},
 		{"a redirect is not followed", "/302", nil, false, "status 302 Found"},
 		{"a redirect is followed where asked", "/302", map[string]any{"follow_redirects": true, "content": "all OK"}, true, "status 200"},
 		{"a redirect may be what is wanted", "/302", map[string]any{"status": 302}, true, "status 302"},
