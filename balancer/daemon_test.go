@@ -39,7 +39,7 @@ func agents(t *testing.T) (*atomic.Int64, config.Node) {
 }
 
 // files is a daemon's configuration: one cluster, web, with that node, on sockets of its own.
-func files(t *testing.T, nodes ...config.Node) *config.Config {
+func files(t testing.TB, nodes ...config.Node) *config.Config {
 	t.Helper()
 	c := webapp("web", 7)
 	c.Nodes, c.CheckInterval, c.CheckTimeout = nodes, 20*time.Millisecond, 15*time.Millisecond
@@ -58,7 +58,7 @@ func options(cfg *config.Config) Options {
 }
 
 // daemon runs a balancer until the test ends, or stop is called.
-func daemon(t *testing.T, o Options) (b *Balancer, stop func()) {
+func daemon(t testing.TB, o Options) (b *Balancer, stop func()) {
 	t.Helper()
 	b, err := New(t.Context(), o)
 	if err != nil {
