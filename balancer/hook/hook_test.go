@@ -1,7 +1,9 @@
 package hook
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
@@ -161,21 +164,112 @@ func TestNagiosResultsAreSent(t *testing.T) {
 	idle.Nodes.Running = false
 	for _, batch := range [][]event.Event{
 		{node(event.ClusterStarted, "web", 3, 3)},
-		{node(event.NodeRamping, "web", 3, 3), idle},                                                   // nothing new
-		{node(event.NodeDown, "web", 2, 3)},                                                            // a warning
-		{node(event.NodeDown, "web", 1, 3), node(event.NodeUp, "web", 3, 3)},                           // only the last of what waits
-		{{Kind: event.ConfigReloaded}},                                                                 // again
-		{stopped, {Kind: event.ConfigReloaded}, node(event.ClusterStarted, "b", 0, 1)},                 // not of a cluster that was stopped
-		{{Kind: event.ClusterRenamed, Cluster: "c", Old: "b", New: "c"}, {Kind: event.ConfigReloaded}}, // by its new name alone
+		{node(event.NodeRamping, "web", 3, 3), idle},                                                      // nothing new
+		{node(event.NodeDown, "web", 2, 3)},                                                               // a warning
+		{node(event.NodeDown, "web", 1, 3), node(event.NodeUp, "web", 3, 3)},                              // only the last of what waits
+		{{Kind: event.ConfigReloaded}},                                                                    // again
+		{stopped, {Kind: event.ConfigReloaded}, node(event.ClusterStarted, "b", 0, 1)},                    // not of a cluster that was stopped
+		{{Kind: event.ClusterRenamed, Cluster: "c", Old: "b", New: "c"}, {Kind: event.ConfigReloaded}},    // by its new name alone
+		{node(event.NodeDown, "d", 0, 1), {Kind: event.ClusterRenamed, Cluster: "e", Old: "d", New: "e"}}, // also what waits
+		{node(event.NodeUp, "e", 1, 1), node(event.ClusterStopped, "e", 1, 1)},                            // not what waits
 	} {
 		n.take(t.Context(), batch, h.deliver)
 	}
 	got, err := os.ReadFile(out)
 	want := "-H nagios load01\tweb_status\t0\tOK all nodes up\n-H nagios load01\tweb_status\t1\tWARNING a node is down\n" +
 		"-H nagios load01\tweb_status\t0\tOK all nodes up\n-H nagios load01\tweb_status\t0\tOK all nodes up\n" +
-		"-H nagios load01\tb_status\t2\tCRITICAL 50% of nodes are down\n-H nagios load01\tc_status\t2\tCRITICAL 50% of nodes are down\n"
+		"-H nagios load01\tb_status\t2\tCRITICAL 50% of nodes are down\n-H nagios load01\tc_status\t2\tCRITICAL 50% of nodes are down\n" +
+		"-H nagios load01\te_status\t2\tCRITICAL 50% of nodes are down\n"
 	if err != nil || string(got) != want {
 		t.Errorf("sent\n%s%v\nwant\n%s", got, err, want)
+	}
+}
+
+// What goes wrong is tried as often as the documentation says, and no program is run twice.
+func TestTriesAreCounted(t *testing.T) {
+	for _, tt := range []struct {
+		kind  config.HookType
+		tries int
+		takes time.Duration
+	}{{config.Webhook, 5, 15 * time.Second}, {config.NSCA, 5, 15 * time.Second}, {config.Exec, 1, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHook(config.Hook{Type: tt.kind, Timeout: time.Second}, slog.New(slog.DiscardHandler))
+			began, tries := time.Now(), 0
+			if h.deliver(t.Context(), 1, func(context.Context) error { tries++; return errors.New("no route to host") }) {
+				t.Errorf("%s: delivered", tt.kind)
+			}
+			if took := time.Since(began); tries != tt.tries || took != tt.takes {
+				t.Errorf("%s: %d tries in %s, want %d in %s", tt.kind, tries, took, tt.tries, tt.takes)
+			}
+		})
+	}
+}
+
+func TestWhichAnswersAreFinal(t *testing.T) {
+	status := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	defer server.Close()
+	hook := newWebhook(config.Hook{URL: server.URL})
+	for code, want := range map[int]string{
+		200: "done", 204: "done", 302: "final", 400: "final", 404: "final", 499: "final", 408: "again", 425: "again", 429: "again", 500: "again", 503: "again",
+	} {
+		status = code
+		got, err := "again", hook.post(t.Context(), event.Event{})
+		switch {
+		case err == nil:
+			got = "done"
+		case errors.Is(err, errUseless):
+			got = "final"
+		}
+		if got != want {
+			t.Errorf("status %d is %s (%v), want %s", code, got, err, want)
+		}
+	}
+}
+
+func TestWhichEventsAHookWants(t *testing.T) {
+	h := &Hook{cfg: config.Hook{Events: []event.Kind{event.NodeDown, event.ConfigReloaded}, Clusters: []string{"web"}}}
+	for _, tt := range []struct {
+		kind    event.Kind
+		cluster string
+		want    bool
+	}{
+		{event.NodeDown, "web", true}, {event.NodeUp, "web", false}, {event.NodeDown, "db", false}, {event.ConfigReloaded, "", true}, {event.BalancerStopped, "", false},
+	} {
+		if got := h.wants(event.Event{Kind: tt.kind, Cluster: tt.cluster}); got != tt.want {
+			t.Errorf("%s of cluster %q: wanted is %t", tt.kind, tt.cluster, got)
+		}
+	}
+}
+
+// A hook that could not keep up has lost the oldest events, and says how many.
+func TestLostEventsAreCounted(t *testing.T) {
+	events := event.Open("", slog.New(slog.DiscardHandler))
+	const inMemory, lost = 4096, 904
+	for range inMemory + lost {
+		events.Add(event.Event{Kind: event.Weight})
+	}
+	h := newHook(config.Hook{Type: config.NSCA}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	h.run(ctx, events, 0)
+	if got := h.lost.Load(); got != lost {
+		t.Errorf("%d events are lost, want %d", got, lost)
+	}
+}
+
+// A verdict that did not reach Nagios is sent with the next event, though it is the same.
+func TestAVerdictThatWasLostIsSentAgain(t *testing.T) {
+	dir := t.TempDir()
+	program := write(t, "send_nsca", "#!/bin/sh\ncd "+dir+" && if [ -e up ]; then cat >>out; else touch up; exit 1; fi\n")
+	n := &nsca{last: map[string]result{}, cfg: config.Hook{Host: "load01", Service: "{cluster}", Argv: []string{program}, Timeout: 10 * time.Second}}
+	h := &Hook{cfg: n.cfg, log: slog.New(slog.DiscardHandler), most: 1}
+	for range 3 {
+		n.take(t.Context(), []event.Event{node(event.NodeDown, "web", 2, 3)}, h.deliver)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "out"))
+	if want := "load01\tweb\t1\tWARNING a node is down\n"; err != nil || string(got) != want {
+		t.Errorf("sent %q, %v; want %q once", got, err, want)
 	}
 }
 
