@@ -101,20 +101,22 @@ func (k *clusterKeys) vips(name string, mark value) {
 	}
 }
 
-// join adds a VIP to a list, or its ports to the one that is equal but for them.
+// join adds a VIP to a list, or its ports to the one that is equal but for them. Each port counts once.
 func join(list []VIP, v VIP) []VIP {
-	for i, old := range list {
-		if old.Address == v.Address && old.Interface == v.Interface && old.Protocol == v.Protocol {
-			for _, p := range v.Ports {
-				if !slices.Contains(list[i].Ports, p) {
-					list[i].Ports = append(list[i].Ports, p)
-				}
-			}
-			return list
+	at := slices.IndexFunc(list, func(o VIP) bool {
+		return o.Address == v.Address && o.Interface == v.Interface && o.Protocol == v.Protocol
+	})
+	ports := v.Ports
+	if at < 0 {
+		at, v.Ports = len(list), nil
+		list = append(list, v)
+	}
+	for _, p := range ports {
+		if !slices.Contains(list[at].Ports, p) {
+			list[at].Ports = append(list[at].Ports, p)
 		}
 	}
-	v.Ports = slices.Clone(v.Ports)
-	return append(list, v)
+	return list
 }
 
 // leftRules notes rules whose mark is no cluster's.

@@ -3,6 +3,7 @@ package importer
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestVIPsThatAnOperatorGives(t *testing.T) {
 
 func TestVIPsGoToTheirClusters(t *testing.T) {
 	var vips []VIP
-	for _, s := range []string{"webapp=203.0.113.7:443", "webapp=203.0.113.7:80", "webapp=203.0.113.8:443@eth1"} {
+	for _, s := range []string{"webapp=203.0.113.7:443,443", "webapp=203.0.113.7:80,443", "webapp=203.0.113.8:443@eth1"} {
 		v, err := ParseVIP(s)
 		if err != nil {
 			t.Fatal(err)
@@ -49,6 +50,9 @@ func TestVIPsGoToTheirClusters(t *testing.T) {
 	loads(t, r.Text)
 	if n := len(r.Config.Clusters[0].VIPs); n != 2 {
 		t.Errorf("%d virtual IPs, want 2: those of one address are one\n%s", n, r.Text)
+	}
+	if got := r.Config.Clusters[0].VIPs[0].Ports; !slices.Equal(got, []uint16{443, 80}) {
+		t.Errorf("ports %v, want each once", got)
 	}
 	vips[0].Cluster = "webap"
 	if _, err := BigBrother([]string{source}, Addresses{VIPs: vips}, check.Validate); err == nil || !strings.Contains(err.Error(), "no cluster of this name") {
