@@ -299,3 +299,23 @@ func TestAReloadThatCannotMoveAllDrainsMovesNone(t *testing.T) {
 		}
 	})
 }
+
+// A node that stands by is as good as any other to take over from the one that is drained.
+func TestTheActiveNodeMayBeDrainedWhileAnotherStandsBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 100)
+		b.fleet.set("10.0.0.2", 100)
+		c := passive(1, 2)
+		c.MinHealthy = 1
+		b.boot(c)
+		b.start("web")
+		if status, body := b.ordered("POST", "/drain/10.0.0.1"); status != 200 {
+			t.Errorf("the active one, with another that stands by: %d %s", status, body)
+		}
+		b.want("7 wlc 10.0.0.1=0 10.0.0.2=100")
+		if status, body := b.ordered("POST", "/drain/10.0.0.2"); status != 409 {
+			t.Errorf("the last one: %d %s", status, body)
+		}
+	})
+}

@@ -147,6 +147,19 @@ func TestAFileThatCannotBeWrittenIsSaidOnce(t *testing.T) {
 	}
 }
 
+// Events that went out of memory before the file could have them are counted as missing from it.
+func TestEventsThatTheFileWasTooSlowForAreCounted(t *testing.T) {
+	l := Open(t.TempDir(), quiet())
+	const late = 10
+	for range ringSize + late {
+		l.Add(Now(Weight, "x"))
+	}
+	written(t, l)
+	if l.Lost() != late {
+		t.Errorf("%d are missing, want %d", l.Lost(), late)
+	}
+}
+
 func TestADamagedFileIsReadAsFarAsItIsWhole(t *testing.T) {
 	line := func(n int) string { return fmt.Sprintf("{\"number\":%d,\"kind\":\"weight\"}\n", n) }
 	for _, tt := range []struct{ name, text, want string }{
