@@ -11,8 +11,12 @@ const (
 	weightMost  = 100
 )
 
-// intervalLeast bounds how often anything is checked: a slip such as "2us" for "2s" would keep a processor busy.
-const intervalLeast = 10 * time.Millisecond
+// Bounds of how often anything is checked. A slip such as "2us" for "2s" would keep a processor busy. Beyond a week it is no health any
+// more; and of a century, three intervals, after which a result is stale, are more than a time.Duration holds.
+const (
+	intervalLeast = 10 * time.Millisecond
+	intervalMost  = 7 * 24 * time.Hour
+)
 
 // service reads [services.NAME].
 func (l *loader) service(d *decoder, name string) Service {
@@ -77,6 +81,10 @@ func pace(d *decoder, intervalKey, timeoutKey string, def time.Duration,
 	interval = d.duration(intervalKey, def)
 	if interval < intervalLeast {
 		d.mistake(intervalKey, "must be "+intervalLeast.String()+" or more", `write it as "2s"`)
+		interval = def
+	}
+	if interval > intervalMost {
+		d.mistake(intervalKey, "must be 168h, a week, or less", `write it as "2s"`)
 		interval = def
 	}
 	timeout = d.duration(timeoutKey, timeoutFor(interval))
