@@ -79,7 +79,7 @@ func (v view) report(now time.Time) ServiceReport {
 func (l line) report(now time.Time) ResultReport {
 	r := ResultReport{Detail: l.detail(now), Stale: l.Stale(now)}
 	if l.result != nil {
-		age := l.Age(now).Round(time.Millisecond).Seconds()
+		age := float64(l.Age(now).Round(time.Millisecond).Milliseconds()) / 1000 // Seconds would give 1.2570000000000001 for 1.257
 		r.Age = &age
 	}
 	return r

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -171,5 +172,16 @@ func TestThePageShowsTheFiguresOfASocketAsTheyAreNow(t *testing.T) {
 	}
 	if page, label := bodyOf(t, b.ask(overTCP, "GET", "/metrics", "")), `check="`+name+"path: "+path+`)"`; !strings.Contains(page, label) {
 		t.Errorf("no series has %s", label)
+	}
+}
+
+func TestAgesInJSONHaveWholeMilliseconds(t *testing.T) {
+	now := time.Now()
+	for ms := range 3000 {
+		l := line{probe: &probe{}, Reading: score.Reading{At: now.Add(-time.Duration(ms)*time.Millisecond - 499*time.Microsecond)}, result: &result{}}
+		age, err := json.Marshal(l.report(now).Age)
+		if want := strconv.FormatFloat(float64(ms)/1000, 'f', -1, 64); err != nil || string(age) != want {
+			t.Fatalf("an age of %d ms is %s, %v", ms, age, err)
+		}
 	}
 }
