@@ -108,6 +108,8 @@ func TestAvailableMemory(t *testing.T) {
 		{"of the machine", machine{cgroup: "0::/\n"}, true, 50, "4096 of 8192 MiB available"},
 		{"the cgroup has less", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, 2*gib, gib/2)}, true, 25, "512 of 2048 MiB"},
 		{"the cgroup has a larger share", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, gib/2, 0)}, true, 50, "4096 of 8192"},
+		{"the cgroup is above its limit, as it may be for a moment", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, 2*gib+1, 0)}, true, 0, "0 of 2048 MiB"},
+		{"more file cache than memory, as counters lag", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, gib/2, gib)}, true, 50, "4096 of 8192"},
 		{"a limit above the machine", machine{cgroup: "0::/app\n", limits: limit("app", 16*gib, 16*gib, 0)}, true, 50, "4096 of 8192"},
 		{"a limit further up", machine{cgroup: "0::/app/web\n", limits: limit("app", gib, gib, 0)}, true, 0, "0 of 1024 MiB"},
 		{"no limit", machine{cgroup: "0::/app\n", limits: map[string]string{"app/memory.max": "max\n"}}, true, 50, ""},
