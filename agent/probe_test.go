@@ -282,3 +282,23 @@ func TestTheLogTellsWhenAServiceGoesDownAndComesBack(t *testing.T) {
 }
 
 var errLoad = errors.New("lb.toml:3: nonsense")
+
+// TestWhatWasDueManyTimesRunsOnce: a machine that slept for hours must not make up for all of its checks.
+func TestWhatWasDueManyTimesRunsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s := &scripted{run: func(context.Context, int) check.Result { return check.Result{OK: true} }}
+		p := newProbe("web", config.Check{Interval: 10 * time.Millisecond, Timeout: 5 * time.Millisecond}, s, "app01", 0)
+		p.changed, p.cancel = func(string) {}, func() { stop(); p.end() }
+		const missed = 1_000_000
+		due := time.Now().Add(-missed*p.cfg.Interval - 4*time.Millisecond)
+		crew, all := newCrew(), agenda{{p, ctx, due}}
+		wait := all.run(time.Now(), &crew, (&logged{}).logger())
+		synctest.Wait()
+		if n := s.runs.Load(); n != 1 || wait != 6*time.Millisecond {
+			t.Errorf("it ran %d times, and the next run is in %s, want one and 6ms", n, wait)
+		}
+		p.cancel()
+		<-p.done
+	})
+}
