@@ -351,3 +351,59 @@ func TestOneOfTwoSitesIsEnough(t *testing.T) {
 		b.want("7 wlc 10.0.0.1=100 10.9.0.1=70\n10007 wlc 10.0.0.1=100")
 	})
 }
+
+// Beyond the nodes, the kernel's table may have more than other data centres' balancers, which have weight and are reached by a tunnel: nodes on
+// their way out, and the server of last resort.
+func TestARestartTakesNothingElseForAnotherDataCentre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 100)
+		s := ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"}
+		for _, d := range []ipvs.Destination{
+			{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 100}, {Address: addr("10.0.0.7"), Forwarding: ipvs.Route, Weight: 60},
+			{Address: addr("10.0.0.8"), Forwarding: ipvs.Tunnel, Weight: 60}, {Address: addr("10.0.0.9"), Forwarding: ipvs.Tunnel},
+			{Address: addr("169.254.254.254"), Forwarding: ipvs.Tunnel, Weight: 1},
+		} {
+			d.ActiveConns = 1
+			s.Destinations = append(s.Destinations, d)
+		}
+		b.table.Seed(s)
+		c := sending("web", 7, []int{5}, 1)
+		c.MaxDownTicks, c.AllDown, c.Downpage.Address = 3, config.ToPage, addr("169.254.254.254")
+		b.boot(c)
+		var states []string
+		for _, n := range b.status("web").Nodes {
+			states = append(states, n.Address+" "+n.State)
+		}
+		slices.Sort(states)
+		if got, want := strings.Join(states, ", "), "10.0.0.1 up, 10.0.0.7 leaving, 10.0.0.8 unknown, 10.0.0.9 leaving"; got != want {
+			t.Errorf("%s; want %s", got, want)
+		}
+	})
+}
+
+// max_down_ticks counts looks in a row.
+func TestABalancerThatIsListedAgainHasAllItsTicksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.fleet.set("10.0.0.1", 100)
+		b.others.tells(1, "10.9.0.1=80 dc2")
+		c := sending("web", 7, []int{1}, 1)
+		c.MaxDownTicks = 2
+		b.boot(c)
+		listed := func() bool { return len(b.status("web").Nodes) == 2 }
+		b.others.tells(1)
+		b.wait(2 * tick)
+		b.others.tells(1, "10.9.0.1=80 dc2")
+		b.wait(tick)
+		b.others.tells(1)
+		b.wait(2 * tick)
+		if !listed() {
+			t.Error("it left within its ticks")
+		}
+		b.wait(tick)
+		if listed() {
+			t.Error("it is still there behind its ticks")
+		}
+	})
+}

@@ -342,3 +342,23 @@ func (b *bench) drain(address string) {
 		b.t.Fatalf("drain %s: %d %s", address, status, body)
 	}
 }
+
+func TestOfTwoCapsTheLowerCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		c := webapp("web", 7, 1, 2, 3)
+		for i, most := range []int{30, 90, 0} {
+			b.fleet.set(c.Nodes[i].Address.String(), 100)
+			c.Nodes[i].MaxWeight = most
+		}
+		c.MaxWeight = 60
+		b.boot(c)
+		b.start("web")
+		b.want("7 wlc 10.0.0.1=30 10.0.0.2=60 10.0.0.3=60")
+		c.MaxWeight = 0
+		if err := b.reload(c); err != nil {
+			t.Fatal(err)
+		}
+		b.want("7 wlc 10.0.0.1=30 10.0.0.2=90 10.0.0.3=100")
+	})
+}
