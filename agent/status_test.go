@@ -185,3 +185,20 @@ func TestAgesInJSONHaveWholeMilliseconds(t *testing.T) {
 		}
 	}
 }
+
+// TestAPageHoldsUntilTheFirstOfItsResultsIsStale, and no nanosecond longer, in whichever order they grow old.
+func TestAPageHoldsUntilTheFirstOfItsResultsIsStale(t *testing.T) {
+	b, now := newBench(t, configIn(shortDir(t), webapp("true"))), time.Now()
+	for _, intervals := range [][]time.Duration{{time.Second, time.Hour}, {time.Hour, time.Second}} {
+		var v view
+		for _, interval := range intervals {
+			l := line{probe: &probe{}, Reading: score.Reading{OK: true, At: now, Interval: interval}, result: &result{}}
+			l.latest.Store(l.result)
+			v.all = append(v.all, l)
+		}
+		p, stale := b.newStatusPage(v, now), now.Add(3*time.Second+1)
+		if !p.holds(stale.Add(-1)) || p.holds(stale) {
+			t.Errorf("intervals %s: just before the first is stale it holds: %v, then: %v; want true, then false", intervals, p.holds(stale.Add(-1)), p.holds(stale))
+		}
+	}
+}
