@@ -302,3 +302,20 @@ func TestWhatWasDueManyTimesRunsOnce(t *testing.T) {
 		<-p.done
 	})
 }
+
+// TestACancelledProbeBeginsNoRun: its appointment stands until it is due.
+func TestACancelledProbeBeginsNoRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{run: func(context.Context, int) check.Result { return check.Result{OK: true} }}
+		p := newProbe("web", config.Check{Interval: time.Second, Timeout: time.Second}, s, "app01", 0)
+		p.changed = func(string) {}
+		p.end()
+		<-p.done
+		var crew crew
+		again := p.begin(t.Context(), &crew, (&logged{}).logger())
+		synctest.Wait()
+		if n := s.runs.Load(); again || n != 0 {
+			t.Errorf("it ran %d times, and is to run again: %v", n, again)
+		}
+	})
+}
