@@ -176,3 +176,27 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestACheckIsKeptOnlyWhereNothingOfItsConfigurationChanged(t *testing.T) {
+	cfg := func(change func(*config.Check)) config.Check {
+		c := metric("script", 50, map[string]any{"command": "echo 1"})
+		change(&c)
+		return c
+	}
+	p := newProbe("web", cfg(func(*config.Check) {}), &scripted{}, "app01", 0)
+	if !p.same("web", cfg(func(*config.Check) {})) || p.same("api", cfg(func(*config.Check) {})) {
+		t.Error("it does not stay with its service")
+	}
+	for what, change := range map[string]func(*config.Check){
+		"role":     func(c *config.Check) { c.Role = config.Dependency },
+		"type":     func(c *config.Check) { c.Type = "nagios" },
+		"interval": func(c *config.Check) { c.Interval++ },
+		"timeout":  func(c *config.Check) { c.Timeout++ },
+		"weight":   func(c *config.Check) { c.Weight++ },
+		"options":  func(c *config.Check) { c.Options = metric("script", 50, map[string]any{"command": "echo 2"}).Options },
+	} {
+		if p.same("web", cfg(change)) {
+			t.Errorf("with another %s it is kept", what)
+		}
+	}
+}
