@@ -160,3 +160,20 @@ func TestStaleFromIsTheFirstMomentOfStaleness(t *testing.T) {
 		t.Errorf("without a result it is stale from %s", never)
 	}
 }
+
+func TestPointsAndAgeStayWithinTheirBounds(t *testing.T) {
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		value float64
+		floor int
+		want  int
+	}{{7.05, 0, 8}, {7.000000000000001, 0, 7}, {6.95, 0, 7}, {0.01, 0, 1}, {102, 0, 100}, {0, 200, 100}} {
+		r := score.Reading{OK: true, Value: tc.value, Floor: tc.floor, At: now, Interval: time.Second}
+		if got := r.Points(now); got != tc.want {
+			t.Errorf("%v with the floor %d counts %d, want %d", tc.value, tc.floor, got, tc.want)
+		}
+	}
+	if age := (score.Reading{At: now.Add(time.Second)}).Age(now); age != 0 {
+		t.Errorf("a result from after now has the age %s", age)
+	}
+}
