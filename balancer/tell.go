@@ -23,12 +23,12 @@ func (c *cluster) about(kind event.Kind, text string) event.Event {
 	return ev
 }
 
-// tally tells how the cluster's nodes are.
+// tally tells how the cluster's nodes are: each by itself, for what a policy makes of nodes that are all down is not theirs.
 func (c *cluster) tally() *event.Tally {
 	t := &event.Tally{Running: c.running, All: len(c.nodes)}
 	for _, n := range c.nodes {
 		t.Weight += n.weight
-		if word := n.state.Word(); n.weight > 0 || word != "down" && word != "unknown" {
+		if word := n.state.Word(); n.own.weight > 0 || word != "down" && word != "unknown" {
 			t.Up++
 		}
 	}

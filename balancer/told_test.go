@@ -106,3 +106,31 @@ func TestAMemberLeavesWithTheLastSiteOfTheConfig(t *testing.T) {
 		b.wantEvents("a reload without sites", last, "member_left web 10.9.0.1", "marks_changed")
 	})
 }
+
+// What a policy does with nodes that are all down makes none of them up: Nagios would be told that all is well.
+func TestNodesThatAreUsedForWantOfBetterAreNotUp(t *testing.T) {
+	for _, policy := range []config.AllDown{config.RefuseAll, config.HoldLast, config.AllIn} {
+		t.Run(string(policy), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.fleet.set("10.0.0.1", 92)
+				c := webapp("web", 7, 1)
+				c.AllDown = policy
+				b.boot(c)
+				b.start("web")
+				last := b.engine.events.Last()
+				b.fleet.set("10.0.0.1", 0)
+				b.wait(3 * time.Second)
+				events, _ := b.engine.events.Since(last)
+				if len(events) == 0 {
+					t.Fatal("no event")
+				}
+				for _, e := range events {
+					if e.Nodes != nil && e.Nodes.Up > 0 {
+						t.Errorf("%s %s %s>%s has %d of %d nodes up", e.Kind, e.Node, e.Old, e.New, e.Nodes.Up, e.Nodes.All)
+					}
+				}
+			})
+		})
+	}
+}

@@ -96,7 +96,7 @@ type Event struct {
 type Tally struct {
 	Running bool `json:"running"` // whether the cluster is
 	Up      int  `json:"up"`      // nodes that are not down
-	All     int  `json:"all"`     // nodes of the config
+	All     int  `json:"all"`     // nodes of the config, and other data centres' balancers that get packets
 	Weight  int  `json:"weight"`  // of all nodes together, as decided
 }
 
