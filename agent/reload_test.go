@@ -200,3 +200,14 @@ func TestACheckIsKeptOnlyWhereNothingOfItsConfigurationChanged(t *testing.T) {
 		}
 	}
 }
+
+func TestAReloadThatLeavesNoServicesIsRefused(t *testing.T) {
+	dir := shortDir(t)
+	b, _ := running(t, configIn(dir, counting("web", dir, "a")))
+	b.configure(configIn(dir), nil)
+	b.reload <- struct{}{}
+	eventually(t, "the reload is refused", func() bool { return b.log.count("reload refused", "has no services, and the agent answers for 1") == 1 })
+	if r := b.ask(overTCP, "GET", "/web/status", ""); r.StatusCode != 200 {
+		t.Errorf("GET /web/status: %d", r.StatusCode)
+	}
+}

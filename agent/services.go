@@ -83,26 +83,29 @@ func (a *Agent) probeFor(service string, cfg config.Check, nth int, spare *[]*pr
 // reload takes a new configuration over, or changes nothing and says why. New checks have their first results before they
 // count, so that a reload does not take a service out. It tells whether the configuration was taken over.
 func (a *Agent) reload(ctx, checks context.Context) bool {
+	refuse := func(err error) bool {
+		a.log.Error("reload refused; the agent goes on as it was", "err", err)
+		return false
+	}
 	old := a.current.Load()
 	cfg, err := a.opts.Load()
 	if err != nil {
-		a.log.Error("reload refused; the agent goes on as it was", "err", err)
-		return false
+		return refuse(err)
+	}
+	if n := len(old.services); n > 0 && len(cfg.Services) == 0 {
+		return refuse(fmt.Errorf("the new configuration has no services, and the agent answers for %d, which is hardly meant: balancers would take this machine out; restart the agent if it is", n))
 	}
 	next, err := a.build(cfg, old)
 	if err != nil {
-		a.log.Error("reload refused; the agent goes on as it was", "err", err)
-		return false
+		return refuse(err)
 	}
 	keys, err := a.daemon().Keys(cfg.Agent.Access)
 	if err != nil {
-		a.log.Error("reload refused; the agent goes on as it was", "err", err)
-		return false
+		return refuse(err)
 	}
 	ports, err := a.agentChecks.Prepare(ctx, agentCheckPorts(cfg))
 	if err != nil {
-		a.log.Error("reload refused; the agent goes on as it was", "err", err)
-		return false
+		return refuse(err)
 	}
 	added, removed := without(next.probes(), old.probes()), without(old.probes(), next.probes())
 	a.start(checks, added)
