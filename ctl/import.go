@@ -123,9 +123,9 @@ func (con Console) imported(c *cli.Context, r importer.Result) error {
 	return err
 }
 
-// writeImported writes a text to a file, or to out when path is "".
+// writeImported writes a text to a file, or to out when path is "" or "-".
 func writeImported(out io.Writer, text, path string, force bool) error {
-	if path == "" {
+	if path == "" || path == "-" {
 		_, err := io.WriteString(out, text)
 		return err
 	}
