@@ -93,11 +93,12 @@ func (a *Agent) unforce(w http.ResponseWriter, r *http.Request, service string, 
 		answer(w, http.StatusNotFound, notFound)
 	default:
 		a.forceChanged(service)
-		a.log.Info("no longer forced", "service", service, "kind", kind, "reason", oneline.Clean(r.URL.Query().Get("reason"), 200),
-			"who", oneline.Clean(r.URL.Query().Get("who"), 100), "peer", listen.Peer(r))
+		query, peer := r.URL.Query(), listen.Peer(r)
+		who := cmp.Or(query.Get("who"), peer)
+		a.log.Info("no longer forced", "service", service, "kind", kind, "reason", oneline.Clean(query.Get("reason"), 200),
+			"who", oneline.Clean(who, 100), "peer", peer)
 		e := entry(audit.Deleted, f)
-		query := r.URL.Query()
-		e.Who, e.Reason, e.Peer = cmp.Or(query.Get("who"), listen.Peer(r)), query.Get("reason"), listen.Peer(r)
+		e.Who, e.Reason, e.Peer = who, query.Get("reason"), peer
 		answerChange(w, r, audit.Deleted, f, a.record(e))
 	}
 }
