@@ -22,7 +22,7 @@ var bodyHealth = regexp.MustCompile(`Health: (\d+)`)
 // way it is watched. It is never negative.
 func health(status int, header http.Header, body []byte) (int, string) {
 	if status != http.StatusOK {
-		if cause := downBecause(body); cause != "" {
+		if cause := downBecause(body, idle(header, body)); cause != "" {
 			return 0, cause
 		}
 		return 0, fmt.Sprintf("status %d, which is health 0", status)
@@ -40,13 +40,23 @@ func health(status int, header http.Header, body []byte) (int, string) {
 	return 0, "status 200 without a health, which is health 0"
 }
 
-// downBecause finds in an agent's page why it is down: what an operator gave as reason, else the first dependency that
+// measuredNothing finds that a service is down by what is measured.
+var measuredNothing = regexp.MustCompile(`(?m)^Measured Health: 0\s*$`)
+
+// idle tells whether the force that an agent's page tells of has no part in the health: one to a health is a ceiling, and here 0 is measured.
+func idle(header http.Header, body []byte) bool {
+	return idleForce(header.Get("X-Health-Forced"), measuredNothing.Match(body))
+}
+
+func idleForce(kind string, measuredNothing bool) bool { return kind == "health" && measuredNothing }
+
+// downBecause finds in an agent's page why it is down: what an operator gave as reason for a force, where that is not idle, else the first dependency that
 // fails. "" when the page does not say.
-func downBecause(body []byte) string {
+func downBecause(body []byte, idle bool) string {
 	cause := ""
 	for line := range strings.Lines(string(body)) {
 		line = strings.TrimSpace(line)
-		if reason, forced := strings.CutPrefix(line, "Forced Reason: "); forced {
+		if reason, given := strings.CutPrefix(line, "Forced Reason: "); given && !idle {
 			return oneline.Clean("forced: "+reason, causeLength)
 		}
 		if check, fails := strings.CutSuffix(line, ": FAIL"); fails && cause == "" {

@@ -58,12 +58,17 @@ func TestHealthOfAnAnswer(t *testing.T) {
 func TestADownAnswerSaysWhy(t *testing.T) {
 	for _, tt := range []struct{ name, body, want string }{
 		{"forced", "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\nDependency::HTTP(http://a/): OK\n", "forced: apt upgrades"},
+		{"a ceiling over nothing", "Health: 0\nMeasured Health: 0\nForced Reason: new disks 50\nDependency::HTTP(http://a/): FAIL\n", "Dependency::HTTP(http://a/) fails"},
 		{"forced before a failing dependency", "Health: 0\nForced Reason: apt upgrades\nDependency::HTTP(http://a/): FAIL\n", "forced: apt upgrades"},
 		{"a dependency fails", "Health: 0\nDependency::TCP(a:1): OK\nDependency::HTTP(http://a/): FAIL\nDependency::TCP(b:1): FAIL\n", "Dependency::HTTP(http://a/) fails"},
 		{"nothing said", "Health: 0\nMeasured Health: 0\n", "status 503, which is health 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, detail := health(503, nil, []byte(tt.body)); detail != tt.want {
+			var header http.Header // as early agents have it
+			if tt.name == "a ceiling over nothing" {
+				header = http.Header{"X-Health-Forced": {"health"}}
+			}
+			if _, detail := health(503, header, []byte(tt.body)); detail != tt.want {
 				t.Errorf("detail %q, want %q", detail, tt.want)
 			}
 		})

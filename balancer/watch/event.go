@@ -11,12 +11,19 @@ import (
 
 // healthEvent is what matters here of the data of an agent's event "health".
 type healthEvent struct {
-	Service *string `json:"service"`
-	Health  *int64  `json:"health"`
-	Reason  string  `json:"reason"`
-	Forced  *struct {
+	Service  *string `json:"service"`
+	Health   *int64  `json:"health"`
+	Measured *int64  `json:"measured"`
+	Reason   string  `json:"reason"`
+	Forced   *struct {
+		Kind   string `json:"kind"`
 		Reason string `json:"reason"`
 	} `json:"forced"`
+}
+
+// forced tells whether the health is an operator's word to the agent.
+func (e healthEvent) forced() bool {
+	return e.Forced != nil && !idleForce(e.Forced.Kind, e.Measured != nil && *e.Measured == 0)
 }
 
 // read gives the health that an event tells about a service, 0 or more, and where it comes from, in the words that polling has for it.
@@ -25,7 +32,7 @@ func (e healthEvent) read() (int, string) {
 	switch {
 	case health > 0:
 		return health, fmt.Sprintf("health %d", *e.Health)
-	case e.Forced != nil:
+	case e.forced():
 		return 0, oneline.Clean("forced: "+e.Forced.Reason, causeLength)
 	case e.Reason != "":
 		return 0, oneline.Clean(e.Reason, causeLength)

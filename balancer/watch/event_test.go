@@ -27,6 +27,8 @@ func TestHealthOfAnEvent(t *testing.T) {
 	}{
 		{"up", healthData(92), 92, "health 92", ""},
 		{"forced", `{"service":"web","health":0,"forced":{"kind":"down","reason":"apt upgrades"},"reason":"forced down by kim: apt upgrades"}`, 0, "forced: apt upgrades", ""},
+		{"a ceiling", `{"service":"web","health":0,"measured":85,"forced":{"kind":"health","reason":"apt upgrades"}}`, 0, "forced: apt upgrades", ""},
+		{"a ceiling over nothing", `{"service":"web","health":0,"measured":0,"forced":{"kind":"health","reason":"new disks"},"reason":"Dependency::Script(false): exit status 1"}`, 0, "Dependency::Script(false): exit status 1", ""},
 		{"a dependency fails", `{"service":"web","health":0,"forced":null,"reason":"Dependency::Script(false): exit status 1"}`, 0, "Dependency::Script(false): exit status 1", ""},
 		{"0 without a reason", `{"service":"web","health":0}`, 0, "health 0", ""},
 		{"below 0", `{"service":"web","health":-5}`, 0, "health -5", ""},

@@ -132,7 +132,7 @@ func (p *httpPoller) Poll(ctx context.Context) decide.Reading {
 	}
 	r.Answered = true
 	r.Health, r.Detail = health(status, header, body)
-	r.Forced = header.Get("X-Health-Forced") != ""
+	r.Forced = header.Get("X-Health-Forced") != "" && !idle(header, body)
 	return r
 }
 

@@ -82,6 +82,22 @@ func TestPollOverHTTP(t *testing.T) {
 	}
 }
 
+// A force to a health is a ceiling: of a node that measures 0 by itself it says nothing.
+func TestACeilingIsNoWordOfAnOperatorOnADownNode(t *testing.T) {
+	for body, forced := range map[string]bool{"Health: 0\nMeasured Health: 0\n": false, "Health: 0\nMeasured Health: 85\n": true, "": true} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Health-Forced", "health")
+			http.Error(w, body, http.StatusServiceUnavailable)
+		}))
+		p := NewHTTPPoller(nodeAt(server.Listener.Addr()))
+		if r := poll(t, p, 5*time.Second); r.Forced != forced || r.Health != 0 {
+			t.Errorf("%q: %+v", body, r)
+		}
+		p.Close()
+		server.Close()
+	}
+}
+
 func TestAPollTellsAForceFromAMeasurement(t *testing.T) {
 	for _, kind := range []string{"", "down", "health"} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

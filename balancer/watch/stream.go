@@ -136,7 +136,7 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 		}
 		s.last.Answered = true
 		s.last.Health, s.last.Detail = health.read()
-		s.last.Forced = health.Forced != nil
+		s.last.Forced = health.forced()
 		news = true
 	case "end", "error":
 		return r, false, fmt.Errorf("the agent ends the stream: %s", oneline.Clean(string(e.Data), causeLength))
