@@ -11,13 +11,13 @@ const (
 	apps      = 4
 )
 
-// fleet is the one lb.toml of all machines.
+// fleet is the one lb.toml of all machines. The dependency has much time: while Pacemaker moves all that it has, the guest lets it wait for seconds.
 const fleet = `# The same file stands on every machine.
 [agent.tunnel]
 enabled = true
 
 [services.webapp]
-depends = [ { type = "http", url = "http://localhost:3000/heartbeat" } ]
+depends = [ { type = "http", url = "http://localhost:3000/heartbeat", interval = "10s", timeout = "9s" } ]
 metrics = [ { type = "constant", weight = 100 } ]
 
 [balancer]
