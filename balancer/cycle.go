@@ -46,10 +46,7 @@ func (e *engine) cycle(ctx context.Context) {
 	done, failed := Apply(ctx, e.table, p)
 	at := time.Now()
 	// Nobody's connections wait for what follows.
-	for _, c := range e.clusters {
-		e.sayPlight(at, c)
-		e.tellStates(at, c)
-	}
+	e.tellOutcome(at, e.clusters)
 	var drift map[plan.Object]bool
 	if len(done) > 0 {
 		drift = e.drift(owned)

@@ -37,10 +37,7 @@ func (e *engine) hurry(ctx context.Context, now time.Time) {
 		put(e.actual, op)
 		put(e.left, op) // which may be the same
 	}
-	for _, c := range hurried {
-		e.sayPlight(at, c)
-		e.tellStates(at, c)
-	}
+	e.tellOutcome(at, hurried)
 	e.report(at, done, drift)
 }
 

@@ -35,10 +35,13 @@ func (c *cluster) tally() *event.Tally {
 	return t
 }
 
-// tellStates tells what has changed about a cluster's nodes since it was told last. at is when the kernel had what follows from that.
-func (e *engine) tellStates(at time.Time, c *cluster) {
-	for _, n := range c.nodes {
-		e.tellState(at, c, n)
+// tellOutcome tells what has changed about clusters and their nodes since it was told last. at is when the kernel had what follows from that.
+func (e *engine) tellOutcome(at time.Time, clusters []*cluster) {
+	for _, c := range clusters {
+		e.sayPlight(at, c)
+		for _, n := range c.nodes {
+			e.tellState(at, c, n)
+		}
 	}
 }
 
