@@ -18,6 +18,7 @@ import (
 
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/labtest"
+	"github.com/braintree/lb/netx/lab/talk"
 	"github.com/braintree/lb/netx/vip"
 )
 
@@ -219,7 +220,7 @@ func realServer(t *testing.T, h *lab.Host, number int) {
 func serve(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /lines", func(w http.ResponseWriter, _ *http.Request) { lines(w, h.Name()) })
+	mux.HandleFunc("GET /lines", func(w http.ResponseWriter, _ *http.Request) { talk.Echo(w, h.Name()) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Health", "100")
 		fmt.Fprint(w, h.Name())
@@ -253,23 +254,6 @@ func serve(t *testing.T, h *lab.Host, number int) {
 				_, _ = c.WriteTo([]byte(h.Name()), from)
 			}
 		}()
-	}
-}
-
-// lines writes the name once for every line that the client sends.
-func lines(w http.ResponseWriter, name string) {
-	conn, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	for {
-		if _, err := buffered.ReadString('\n'); err != nil {
-			return
-		}
-		if _, err := fmt.Fprintln(conn, name); err != nil {
-			return
-		}
 	}
 }
 

@@ -57,7 +57,7 @@ func (a *App) Serve(ctx context.Context) error {
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, a.Host.Name())
 	})
-	app.HandleFunc("GET /stream", a.stream)
+	app.HandleFunc("GET /stream", func(w http.ResponseWriter, _ *http.Request) { Echo(w, a.Host.Name()) })
 	heartbeat := http.NewServeMux()
 	heartbeat.HandleFunc("GET /heartbeat", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(int(a.heartbeat.Load()))
@@ -68,8 +68,8 @@ func (a *App) Serve(ctx context.Context) error {
 	return a.listen(ctx, "127.0.0.1:3000", heartbeat)
 }
 
-// stream writes the node's name once for every line that the client sends, for as long as the connection lives.
-func (a *App) stream(w http.ResponseWriter, _ *http.Request) {
+// Echo writes a node's name once for every line that the client sends, for as long as the connection lives.
+func Echo(w http.ResponseWriter, name string) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
@@ -79,7 +79,7 @@ func (a *App) stream(w http.ResponseWriter, _ *http.Request) {
 		if _, err := buffered.ReadString('\n'); err != nil {
 			return
 		}
-		if _, err := fmt.Fprintln(conn, a.Host.Name()); err != nil {
+		if _, err := fmt.Fprintln(conn, name); err != nil {
 			return
 		}
 	}
