@@ -140,7 +140,7 @@ func (e *engine) guard(gone []*cluster) error {
 			names = append(names, c.cfg.Name)
 		}
 	}
-	if len(names) == 0 || len(names) < running && 2*len(names) <= running {
+	if 2*len(names) <= running {
 		return nil
 	}
 	return fmt.Errorf("the new config leaves out %d of the %d clusters that run (%s), which is hardly meant: if it is, force it with `lb ctl reload --force`, or stop each of them first with `lb ctl cluster stop NAME`",

@@ -1,6 +1,8 @@
 package balancer
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -139,6 +141,45 @@ func TestReloadAddsAndDrainsNodes(t *testing.T) {
 	})
 }
 
+// The nodes that a cluster starts with take up traffic together; one that joins them a moment later finds them at work.
+func TestWhoJoinsAYoungClusterRampsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		web := webapp("web", 7, 1, 2)
+		web.RampUpTime = time.Minute
+		b.fleet.set("10.0.0.1", 100)
+		b.fleet.set("10.0.0.2", silent)
+		b.fleet.set("10.0.0.3", 100)
+		b.boot(web)
+		b.start("web")
+		b.wait(1500 * time.Millisecond) // it answers more than a poll later than the other one
+		b.fleet.set("10.0.0.2", 100)
+		b.wait(3 * time.Second)
+		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100")
+		web.Nodes = webapp("web", 7, 1, 2, 3).Nodes
+		if err := b.reload(web); err != nil {
+			t.Fatal(err)
+		}
+		b.wait(breath)
+		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100 10.0.0.3=1")
+	})
+}
+
+func TestReloadTakesTheFolderOfFilesElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		clusters, dir := b.running(), t.TempDir()
+		if err := errors.Join(os.Mkdir(dir+"/down", 0o755), os.WriteFile(dir+"/down/web", nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.engine.Reload(t.Context(), &config.Config{Clusters: clusters, Balancer: config.Balancer{OverrideDir: dir}}); err != nil {
+			t.Fatal(err)
+		}
+		b.turn()
+		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0\n8 wlc 10.0.0.3=100")
+	})
+}
+
 func TestReloadAddsAndRemovesClusters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -154,8 +195,8 @@ func TestReloadAddsAndRemovesClusters(t *testing.T) {
 		if rules, _ := b.marks.List(t.Context()); len(rules) != 3 {
 			t.Errorf("marking rules %v, want those of the three clusters", rules)
 		}
-		if told := b.kinds(0); strings.Count(told, "cluster_stopped") != 1 || !strings.Contains(told, "cluster_stopped db") {
-			t.Errorf("events\n%s\nwant the end of db, and of no other", told)
+		if told := b.kinds(0); strings.Count(told, "cluster_stopped") != 1 || !strings.Contains(told, "cluster_stopped db") || strings.Contains(told, "renamed") {
+			t.Errorf("events\n%s\nwant the end of db and of no other, and no new name", told)
 		}
 		before := b.fleet.polled("10.0.0.3")
 		b.wait(10 * time.Second)

@@ -25,7 +25,7 @@ func (st State) damp(now time.Time, set Settings, weight int, ramps bool) (Dampi
 	}
 	step := Step{Name: StageDamping, In: weight, Out: weight, Reason: "follows at once"}
 	forced := st.Seen && st.Last.Forced
-	free := weight == 0 || d.Out == 0 || ramps || !st.Ramp.IsZero() || forced || d.Forced
+	free := weight == 0 || d.Out == 0 || ramps || forced || d.Forced
 	gap := max(weight-d.Out, d.Out-weight)
 	switch {
 	case free || gap == 0:

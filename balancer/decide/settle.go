@@ -154,7 +154,7 @@ func suspect(now time.Time, rule SuspectRule, g Group, members []Member) (Group,
 		c.silent, c.carrying, rule.Share, rule.Limit)
 	for i := range members {
 		m := &members[i]
-		m.State.Joint.Held = m.Weight == 0 && m.State.Before > 0 && g.fell(now, rule, m.State)
+		m.State.Joint.Held = m.Weight == 0 && g.fell(now, rule, m.State)
 		if m.State.Joint.Held {
 			m.step(StageSuspect, m.State.Before, notice)
 		}
