@@ -182,6 +182,35 @@ func TestChangesAreLoggedOnce(t *testing.T) {
 	})
 }
 
+func TestAResultThatChangesTheHealthIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		results []check.Result
+		told    string // of each run, 1 or 0
+	}{
+		{"the first one, a good one", []check.Result{{OK: true, Value: 1}, {OK: true, Value: 1}}, "10"},
+		{"the first one, a bad one", []check.Result{{}, {}}, "10"},
+		{"another value", []check.Result{{OK: true, Value: 1}, {OK: true, Value: 2}, {OK: true, Value: 2}}, "110"},
+		{"well no more, and again", []check.Result{{OK: true}, {}, {}, {OK: true}}, "1101"},
+		{"other words alone", []check.Result{{OK: true, Detail: "1 of 9"}, {OK: true, Detail: "2 of 9"}}, "10"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &scripted{run: func(_ context.Context, n int) check.Result { return tt.results[n-1] }}
+			p := newProbe("web", config.Check{Interval: time.Second, Timeout: time.Second}, s, "app01", 0)
+			told, now := "", "0"
+			p.changed = func(string) { now = "1" }
+			for range tt.results {
+				now = "0"
+				p.once(t.Context(), (&logged{}).logger())
+				told += now
+			}
+			if told != tt.told {
+				t.Errorf("told %s, want %s", told, tt.told)
+			}
+		})
+	}
+}
+
 func TestARunThatTheEndCutShortIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &Agent{log: (&logged{}).logger()}
