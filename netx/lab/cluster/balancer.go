@@ -87,6 +87,10 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if err := host.Do(func() (err error) { m.table, err = ipvs.NewKernel(); return err }); err != nil {
 		return err
 	}
+	// What is under way when an address moves is balanced by the new machine although it has not seen its SYN.
+	if err := host.Sysctl("net/ipv4/vs/sloppy_tcp", "1"); err != nil {
+		return err
+	}
 	if err := b.serveBare(ctx, m); err != nil {
 		return err
 	}

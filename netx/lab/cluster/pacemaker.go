@@ -45,7 +45,7 @@ func (b *Balancer) Prepare(ctx context.Context) error {
 	return b.load(ctx, basics)
 }
 
-// AddBare has Pacemaker run the address to compare with.
+// AddBare has Pacemaker run the address to compare with, and be patient with it and with webapp's.
 func (b *Balancer) AddBare(ctx context.Context) error { return b.load(ctx, bare) }
 
 func (b *Balancer) load(ctx context.Context, text string) error {

@@ -22,7 +22,7 @@ const patience = 2 * time.Minute
 // Between two looks at a condition: at what kernels have, and at what a program must be started for, which costs the guest half a second of its processors.
 const (
 	look = 200 * time.Millisecond
-	ask  = 2 * time.Second
+	ask  = 4 * time.Second
 )
 
 // eventually waits until cond holds, which is looked at at this pace, and fails the test with the last state seen when it does not in time.

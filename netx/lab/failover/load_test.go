@@ -4,7 +4,6 @@ package failover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -12,8 +11,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/netx/lab/cluster"
 	"github.com/braintree/lb/netx/lab/talk"
@@ -154,13 +151,10 @@ func noLonger(t *testing.T, webapp, bare time.Duration) {
 	}
 }
 
-// whole fails the test for what was lost. Where the address moved, one request may have been reset: a connection of fewer than three packets or of the
-// last two seconds is not known to the other kernels (docs/scale.md), and at this rate no more than one is under way.
-func whole(t *testing.T, webapp result, broken []error, moved bool) {
+// whole fails the test for what was lost.
+func whole(t *testing.T, webapp result, broken []error) {
 	t.Helper()
-	if underWay := moved && webapp.lost == 1 && errors.Is(webapp.last, unix.ECONNRESET); underWay {
-		t.Logf("one request that was under way during the move was reset: %v", webapp.last)
-	} else if webapp.lost > 0 {
+	if webapp.lost > 0 {
 		t.Errorf("%d of %d requests were lost, the last one: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
 	}
 	for _, err := range broken {

@@ -66,7 +66,7 @@ func (s *suite) plannedMove(t *testing.T) {
 		l.flows(t, time.Now())
 		w, b, broken := l.end(t)
 		s.table("planned move", w, b, broken)
-		whole(t, w, broken, true)
+		whole(t, w, broken)
 		webapp, bare = webapp+w.outage, bare+b.outage
 		if err := active.Standby(t.Context(), active.Name, false); err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func (s *suite) daemonDies(t *testing.T) {
 	s.monitored(t, active)
 	webapp, _, broken := l.end(t)
 	s.note("daemon dies", "back after 1 s: longest time without an answer", webapp.outage, nil)
-	whole(t, webapp, broken, false)
+	whole(t, webapp, broken)
 	if holders := s.cluster.Holders(t.Context(), cluster.Webapp.Addr()); !slices.Equal(holders, []string{active.Name}) {
 		t.Errorf("the address went from %s to %v", active.Name, holders)
 	}
@@ -125,7 +125,7 @@ func (s *suite) daemonDies(t *testing.T) {
 	l.flows(t, time.Now())
 	webapp, _, broken = l.end(t)
 	s.note("daemon dies", "not back: longest time without an answer", webapp.outage, nil)
-	whole(t, webapp, broken, true)
+	whole(t, webapp, broken)
 	s.failedMonitor(t, active)
 	if err := active.Daemon().Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -179,7 +179,7 @@ func (s *suite) daemonHangs(t *testing.T) {
 	l.flows(t, time.Now())
 	webapp, _, broken := l.end(t)
 	s.note("daemon hangs", "longest time without an answer", webapp.outage, nil)
-	whole(t, webapp, broken, true)
+	whole(t, webapp, broken)
 	eventually(t, look, "the cluster is out of the kernel there", func() (bool, string) {
 		w := active.Weights(t.Context())
 		return w == "", w
