@@ -119,6 +119,9 @@ func (con Console) imported(c *cli.Context, r importer.Result) error {
 		fmt.Fprintln(con.Err, "the result is not complete: lb refuses it until what is missing is added")
 		return r.Missing
 	}
+	if len(r.Config.Services)+len(r.Config.Clusters) == 0 {
+		return errors.New("the result has no service and no cluster: nothing of that kind came over")
+	}
 	_, err := fmt.Fprintf(con.Err, "the result is good: %s\n", holds(r.Config))
 	return err
 }
