@@ -116,6 +116,7 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		{"tcp without port", dependency("tcp", map[string]any{"address": "localhost"}), []string{"not a host and a port"}},
 		{"tcp with port 0", dependency("tcp", map[string]any{"address": "localhost:0"}), []string{"1 to 65535"}},
 		{"tcp without host", dependency("tcp", map[string]any{"address": ":80", "expect": ""}), []string{"has no host", "empty text"}},
+		{"tcp with letters that no name has", dependency("tcp", map[string]any{"address": "bücher.example:80"}), []string{"no name holds"}},
 		{"tcp with two lines", dependency("tcp", map[string]any{"address": "a\nb:80"}), []string{"no name holds"}},
 		{"script without command", dependency("script", nil), []string{"command", "is missing"}},
 		{"script with both", dependency("script", map[string]any{"command": "true", "argv": []string{"true"}}), []string{"stands beside command"}},

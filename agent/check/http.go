@@ -121,7 +121,6 @@ func (h httpCheck) Run(ctx context.Context) Result {
 	if err != nil {
 		return bad("%v", err)
 	}
-	defer client.CloseIdleConnections()
 	req, err := h.request(ctx)
 	if err != nil {
 		return bad("%v", err)

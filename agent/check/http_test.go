@@ -3,6 +3,7 @@ package check
 import (
 	"bufio"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -42,8 +43,10 @@ func page(w http.ResponseWriter, r *http.Request) {
 	case "/short":
 		w.Header().Set("Content-Length", "100")
 		io.WriteString(w, "half")
+	case "/long":
+		w.Header().Set("X-Long", strings.Repeat("x", maxHeader))
 	case "/echo":
-		fmt.Fprintf(w, "%s %s host=%s ua=%s x=%s auth=%s len=%d", r.Method, r.URL.RequestURI(), r.Host, r.UserAgent(), r.Header.Get("X-Y"), r.Header.Get("Authorization"), r.ContentLength)
+		fmt.Fprintf(w, "%s %s host=%s ua=%s x=%s auth=%s accepts=%s len=%d", r.Method, r.URL.RequestURI(), r.Host, r.UserAgent(), r.Header.Get("X-Y"), r.Header.Get("Authorization"), r.Header.Get("Accept-Encoding"), r.ContentLength)
 	default:
 		http.NotFound(w, r)
 	}
@@ -84,6 +87,9 @@ func TestHTTP(t *testing.T) {
 		{"the query is kept", "/echo?deep=1&x=a%20b", map[string]any{"content": `GET /echo\?deep=1&x=a%20b `}, true, ""},
 		{"user agent", "/echo", map[string]any{"content": " ua=lb "}, true, ""},
 		{"headers and host", "/echo", map[string]any{"headers": map[string]string{"X-Y": "z", "Host": "www.example.com"}, "content": "host=www.example.com .* x=z "}, true, ""},
+		{"host in small letters", "/echo", map[string]any{"headers": map[string]string{"host": "www.example.com"}, "content": "host=www.example.com "}, true, ""},
+		{"a page is asked for as it is", "/echo", map[string]any{"content": " accepts= "}, true, ""},
+		{"a header beyond the bound", "/long", nil, false, "header"},
 		{"POST has a length", "/echo", map[string]any{"method": "POST", "content": "^POST .* len=0$"}, true, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -138,6 +144,10 @@ func silent(t *testing.T) (address string, accepted func() int) {
 			conns = append(conns, c)
 		}
 		for _, c := range conns {
+			c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the check has ended, and its connection is open")
+			}
 			c.Close()
 		}
 		done <- len(conns)
@@ -192,7 +202,11 @@ func TestEveryRunOpensItsOwnConnection(t *testing.T) {
 func TestHTTPConnectionRefused(t *testing.T) {
 	address, closed := silent(t)
 	closed()
-	want(t, run(t, dependency("http", map[string]any{"url": "http://u:secret@" + address + "/"}), Host{}), false, "connection refused")
+	r := run(t, dependency("http", map[string]any{"url": "http://u:secret@" + address + "/"}), Host{})
+	want(t, r, false, "connection refused")
+	if strings.Contains(r.Detail, "http://") {
+		t.Errorf("the reason %q repeats the URL", r.Detail)
+	}
 }
 
 func FuzzURL(f *testing.F) {

@@ -17,6 +17,7 @@ func TestPressure(t *testing.T) {
 		"proc/pressure/io":     "full avg10=88.00 avg60=0.00 avg300=0.00 total=0\nsome avg10=50.00 avg60=0 avg300=0 total=0\n",
 		"cgroup/system.slice/webapp.service/cpu.pressure": "some avg10=100.00 avg60=99.00 avg300=40.70 total=1\n",
 		"cgroup/broken/cpu.pressure":                      "some avg10=many avg60=0 avg300=0 total=0\n",
+		"cgroup/beyond/cpu.pressure":                      "some avg10=100.01 avg60=0 avg300=0 total=0\n",
 		"cgroup/empty/cpu.pressure":                       "",
 	} {
 		file := filepath.Join(root, name)
@@ -42,6 +43,7 @@ func TestPressure(t *testing.T) {
 		{"of a cgroup", map[string]any{"resource": "cpu", "cgroup": "/system.slice/webapp.service"}, true, 0, "100 %"},
 		{"no such cgroup", map[string]any{"resource": "cpu", "cgroup": "/nope"}, false, 0, "no such cgroup"},
 		{"no number", map[string]any{"resource": "cpu", "cgroup": "/broken"}, false, 0, `cpu.pressure: avg10 is "many"`},
+		{"more than all the time", map[string]any{"resource": "cpu", "cgroup": "/beyond"}, false, 0, `avg10 is "100.01"`},
 		{"an empty file", map[string]any{"resource": "cpu", "cgroup": "/empty"}, false, 0, "no line with"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
