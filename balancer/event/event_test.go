@@ -68,6 +68,15 @@ func TestTextsAreBoundedLines(t *testing.T) {
 	}
 }
 
+func TestTimesAreInUTC(t *testing.T) {
+	l := Open("", quiet())
+	at := time.Date(2026, 11, 25, 13, 0, 0, 0, time.FixedZone("CET", 3600))
+	l.Add(Event{Time: at, Kind: Weight})
+	if events, _ := l.Since(0); events[0].Time != at.UTC() {
+		t.Errorf("the event is of %v, want %v", events[0].Time, at.UTC())
+	}
+}
+
 func TestWaitGivesWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Open("", quiet())
@@ -82,6 +91,7 @@ func TestWaitGivesWhatComes(t *testing.T) {
 				n = events[len(events)-1].Number
 			}
 		}()
+		synctest.Wait() // there is none yet
 		l.Add(Now(Weight, "a"))
 		if s := <-got; s != "1-1 (1)" {
 			t.Errorf("got %s", s)

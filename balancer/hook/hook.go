@@ -46,7 +46,8 @@ type Hook struct {
 	cfg    config.Hook
 	log    *slog.Logger
 	sender sender
-	most   int // tries of a delivery
+	most   int    // tries of a delivery
+	late   uint64 // events that nobody tried to deliver, for the hook had to end
 
 	delivered, failed, lost atomic.Uint64
 }
@@ -87,6 +88,9 @@ func (h *Hook) run(ctx context.Context, events *event.Log, after uint64) {
 			h.sender.take(work, batch, h.deliver)
 		}
 	}
+	if h.late > 0 {
+		h.log.Error("a hook had to end before it was done: events were lost for it", "lost", h.late)
+	}
 }
 
 func (h *Hook) wants(e event.Event) bool {
@@ -96,26 +100,34 @@ func (h *Hook) wants(e event.Event) bool {
 
 // deliver is the way of all senders to try again.
 func (h *Hook) deliver(ctx context.Context, events int, send func(context.Context) error) bool {
+	if ctx.Err() != nil {
+		h.late += uint64(events)
+		h.lost.Add(uint64(events))
+		return false
+	}
 	pause := firstPause
 	for try := 1; ; try++ {
-		err := ctx.Err()
-		if err == nil {
-			err = h.try(ctx, send)
-		}
+		err := h.try(ctx, send)
 		if err == nil {
 			h.delivered.Add(uint64(events))
 			return true
 		}
-		if try >= h.most || ctx.Err() != nil || errors.Is(err, errUseless) {
+		if try >= h.most || errors.Is(err, errUseless) || !waits(ctx, pause) {
 			h.failed.Add(uint64(events))
 			h.log.Error("a hook has failed", "events", events, "tries", try, "err", err)
 			return false
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
 		pause *= 2
+	}
+}
+
+// waits tells whether ctx lasts that long.
+func waits(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

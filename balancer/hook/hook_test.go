@@ -207,7 +207,10 @@ func TestTriesAreCounted(t *testing.T) {
 
 func TestWhichAnswersAreFinal(t *testing.T) {
 	status := 0
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/")
+		w.WriteHeader(status)
+	}))
 	defer server.Close()
 	hook := newWebhook(config.Hook{URL: server.URL})
 	for code, want := range map[int]string{
@@ -256,6 +259,60 @@ func TestLostEventsAreCounted(t *testing.T) {
 	if got := h.lost.Load(); got != lost {
 		t.Errorf("%d events are lost, want %d", got, lost)
 	}
+}
+
+// stuck is a way to hand events on that gets nowhere.
+type stuck struct{}
+
+func (stuck) take(ctx context.Context, events []event.Event, deliver deliver) {
+	for range events {
+		deliver(ctx, 1, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	}
+}
+
+func TestAHookThatHasToEndHasAFewSecondsForWhatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		said, events := &journal{}, event.Open("", slog.New(slog.DiscardHandler))
+		for range 4 {
+			events.Add(event.Event{Kind: event.Weight})
+		}
+		h := newHook(config.Hook{Timeout: time.Hour}, slog.New(slog.NewTextHandler(said, nil)))
+		h.sender = stuck{}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		h.run(ctx, events, 0)
+		if took := time.Since(began); took != leaveTime || h.failed.Load() != 1 || h.lost.Load() != 3 {
+			t.Errorf("it took %s, %d events failed and %d were lost; want %s, 1 and 3", took, h.failed.Load(), h.lost.Load(), leaveTime)
+		}
+		if lines := strings.Count(said.String(), "\n"); lines != 2 || !strings.Contains(said.String(), "lost=3") {
+			t.Errorf("it said\n%swant one line about the one that failed, and one about the rest", said)
+		}
+	})
+}
+
+// taken counts the events that it is handed.
+type taken struct{ events int }
+
+func (c *taken) take(_ context.Context, events []event.Event, _ deliver) { c.events += len(events) }
+
+// The balancer's own end is the last event, and comes just before the hooks have to end.
+func TestTheLastEventIsHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events, count := event.Open("", slog.New(slog.DiscardHandler)), &taken{}
+		h := newHook(config.Hook{Timeout: time.Hour}, slog.New(slog.DiscardHandler))
+		h.sender = count
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { h.run(ctx, events, 0); close(done) }()
+		synctest.Wait()
+		events.Add(event.Event{Kind: event.BalancerStopped})
+		cancel()
+		<-done
+		if count.events != 1 {
+			t.Errorf("%d events were handed on, want 1", count.events)
+		}
+	})
 }
 
 // A verdict that did not reach Nagios is sent with the next event, though it is the same.

@@ -47,6 +47,11 @@ func TestPollOverHTTP(t *testing.T) {
 		{"health", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }, true, 92, "health 92"},
 		{"body", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Health: 55\n") }, true, 55, `"Health: 55" in the body`},
 		{"down", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "0"); w.WriteHeader(503) }, true, 0, "status 503"},
+		{"down, and then cut", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(503)
+			fmt.Fprint(w, "half")
+		}, true, 0, "status 503"},
 		{"redirect is not followed", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, true, 0, "status 302"},
 		{"a long body is not read to its end", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, "Health: 7\n")
