@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +103,24 @@ func TestHeartbeatsThatStayAwayAreNoSilenceWhereAPollIsAnswered(t *testing.T) {
 			t.Error("no stream though they beat again")
 		}
 	})
+}
+
+func TestTheStreamIsBesideTheStatusPage(t *testing.T) {
+	for page, want := range map[string]string{
+		"/web/status":              "/web/watch?heartbeat= of web",
+		"/web/status?a=b%2Fc":      "/web/watch?a=b%2Fc&heartbeat= of web",
+		"/behind/a%20proxy/status": "/behind/a%20proxy/watch?heartbeat= of a proxy",
+		"/web/health":              " of ",
+		"/status":                  " of ",
+	} {
+		p := newHTTPPoller(netip.MustParseAddrPort("127.0.0.1:1"), page)
+		if got := string(p.stream) + " of " + p.service; got != want {
+			t.Errorf("beside %s there is %q, want %q", page, got, want)
+		}
+		if _, err := p.Open(t.Context(), beatsPerLease*quickestHeartbeat-1); !errors.Is(err, errNoStream) {
+			t.Errorf("a lease with no room for heartbeats gave %v", err)
+		}
+	}
 }
 
 func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {

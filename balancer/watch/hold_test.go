@@ -29,8 +29,8 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// held is a stream that holds heartbeats back, over a real connection whose other end send has, with the signs of life that are told of it.
-func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream, *counted, <-chan time.Time) {
+// lent is a stream over a real connection whose other end send has, with the signs of life that are told of it while heartbeats are held back.
+func lent(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream, *counted, <-chan time.Time) {
 	t.Helper()
 	l := listenOn(t, "127.0.0.1:0")
 	var sending sync.WaitGroup
@@ -57,6 +57,13 @@ func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream
 	looking.Go(func() { leases.Run(ctx) })
 	t.Cleanup(func() { end(); looking.Wait() })
 	s.Lend(leases, func(at time.Time) { heard <- at })
+	return s, here, heard
+}
+
+// held is a lent stream that has had its first event and holds heartbeats back.
+func held(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream, *counted, <-chan time.Time) {
+	t.Helper()
+	s, here, heard := lent(t, lease, send)
 	if r, news, err := s.Next(); err != nil || !news || r.Health != 92 {
 		t.Fatalf("the first event gave %+v, %v, %v", r, news, err)
 	}
@@ -187,6 +194,21 @@ func TestTheRestOfAnEventIsNotHeldBack(t *testing.T) {
 		t.Errorf("the event gave %+v, %v, %v", r, news, err)
 	}
 	close(goOn)
+}
+
+func TestAnEventThatHasBeenReadIsNotHeldBack(t *testing.T) {
+	done := make(chan struct{})
+	defer close(done)
+	s, _, _ := lent(t, 5*time.Second, func(there net.Conn) {
+		_, _ = io.WriteString(there, wire("1-1", healthData(92))+wire("1-2", healthData(0)))
+		<-done
+	})
+	for _, want := range []int{92, 0} {
+		if r, news, err := s.Next(); err != nil || !news || r.Health != want {
+			t.Fatalf("got %+v, %v, %v; want a health of %d", r, news, err, want)
+		}
+		s.Hold()
+	}
 }
 
 func TestStreamsAreLookedAtTogetherAndEndInTime(t *testing.T) {
