@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -235,6 +237,11 @@ func TestReloadGuard(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				pages := func() (all map[string]*page.Content) {
+					_ = b.engine.do(t.Context(), func(context.Context) { all = b.engine.pages })
+					return all
+				}
+				_ = b.engine.do(t.Context(), func(context.Context) { b.engine.pages = map[string]*page.Content{"somebody's": nil} })
 				before := b.kernel()
 				clusters = slices.DeleteFunc(clusters, func(c config.Cluster) bool { return !slices.Contains(tt.left, c.Name) })
 				err := b.reload(clusters...)
@@ -247,6 +254,9 @@ func TestReloadGuard(t *testing.T) {
 					}
 					b.wait(10 * time.Second)
 					b.want(before)
+				}
+				if _, kept := pages()["somebody's"]; kept != tt.refused {
+					t.Errorf("the pages of before are kept: %v; the config was refused: %v", kept, tt.refused)
 				}
 			})
 		})
