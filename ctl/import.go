@@ -120,7 +120,7 @@ func (con Console) imported(c *cli.Context, r importer.Result) error {
 		return r.Missing
 	}
 	if len(r.Config.Services)+len(r.Config.Clusters) == 0 {
-		return errors.New("the result has no service and no cluster: nothing of that kind came over")
+		return errors.New("the result has no service and no cluster: nothing of that kind came over; what was left out, and why, is said above")
 	}
 	_, err := fmt.Fprintf(con.Err, "the result is good: %s\n", holds(r.Config))
 	return err
