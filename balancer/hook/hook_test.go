@@ -205,6 +205,18 @@ func TestTriesAreCounted(t *testing.T) {
 	}
 }
 
+func TestADeliveryEndsWithItsHookAlsoBetweenTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHook(config.Hook{Type: config.Webhook, Timeout: time.Second}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithTimeout(t.Context(), firstPause/2)
+		defer cancel()
+		tries := 0
+		if h.deliver(ctx, 1, func(context.Context) error { tries++; return errors.New("no route to host") }) || tries != 1 || h.failed.Load() != 1 {
+			t.Errorf("%d tries, %d failed; want one of each", tries, h.failed.Load())
+		}
+	})
+}
+
 func TestWhichAnswersAreFinal(t *testing.T) {
 	status := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
