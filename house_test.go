@@ -44,7 +44,7 @@ var fileRules = []struct {
 }
 
 // deciding lists the packages that the last of the rules is about.
-var deciding = []string{"balancer/decide", "balancer/plan", "agent/score", "ocf/pacemaker", "ocf/crm", "ocf/agree"}
+var deciding = []string{"balancer/decide", "balancer/plan", "agent/score", "ocf/pacemaker", "ocf/crm", "ocf/consistency"}
 
 // effects are what packages that decide do not import.
 var effects = []string{"os", "net", "net/http", "io", "log/slog"}

@@ -68,7 +68,7 @@ func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 		}
 	}
 	found := 0
-	advice, err := filepath.Glob("ocf/agree/*.go")
+	advice, err := filepath.Glob("ocf/consistency/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // change forces a service (or all, with service "") on POST, and ends a force on DELETE.
@@ -39,7 +39,7 @@ func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, ki
 		if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
 			status = http.StatusRequestEntityTooLarge
 		}
-		answer(w, status, "The parameters cannot be read: "+oneline.Clean(err.Error(), 200)+".\n")
+		answer(w, status, "The parameters cannot be read: "+sanitize.Line(err.Error(), 200)+".\n")
 		return
 	}
 	f, err := forceFrom(r, service, kind)
@@ -95,8 +95,8 @@ func (a *Agent) unforce(w http.ResponseWriter, r *http.Request, service string, 
 		a.forceChanged(service)
 		query, peer := r.URL.Query(), listen.Peer(r)
 		who := cmp.Or(query.Get("who"), peer)
-		a.log.Info("no longer forced", "service", service, "kind", kind, "reason", oneline.Clean(query.Get("reason"), 200),
-			"who", oneline.Clean(who, 100), "peer", peer)
+		a.log.Info("no longer forced", "service", service, "kind", kind, "reason", sanitize.Line(query.Get("reason"), 200),
+			"who", sanitize.Line(who, 100), "peer", peer)
 		e := entry(audit.Deleted, f)
 		e.Who, e.Reason, e.Peer = who, query.Get("reason"), peer
 		answerChange(w, r, audit.Deleted, f, a.record(e))
@@ -111,5 +111,5 @@ func (a *Agent) answerFailure(w http.ResponseWriter, err error) {
 	} else {
 		a.log.Error("a change failed", "err", err)
 	}
-	answer(w, status, oneline.Clean(err.Error(), 1000)+"\n")
+	answer(w, status, sanitize.Line(err.Error(), 1000)+"\n")
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/braintree/lb/agent/score"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // parseHealth reads the number of a forced health.
@@ -17,7 +17,7 @@ func parseHealth(s string) (int, error) {
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 8)
 	if err != nil || n > score.Max {
-		return 0, fmt.Errorf("health must be a whole number from 0 to 100, not %q", oneline.Clean(s, 40))
+		return 0, fmt.Errorf("health must be a whole number from 0 to 100, not %q", sanitize.Line(s, 40))
 	}
 	return int(n), nil
 }

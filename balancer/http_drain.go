@@ -14,7 +14,7 @@ import (
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // drains is what the handler needs of the engine to drain nodes.
@@ -90,7 +90,7 @@ func (h handler) drained(w http.ResponseWriter, r *http.Request, cluster, addres
 	}
 	r, refusal := h.admit(r, "lb ctl "+verb)
 	if refusal != nil {
-		h.refusals.Add(r, refusal, "cluster", cluster, "node", oneline.Clean(address, 50), "change", verb)
+		h.refusals.Add(r, refusal, "cluster", cluster, "node", sanitize.Line(address, 50), "change", verb)
 		refusal.Header(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return
@@ -144,16 +144,16 @@ func drainOrder(r *http.Request, cluster, address string) (DrainOrder, int, erro
 	o := DrainOrder{Cluster: cluster, Peer: listen.Peer(r)}
 	var err error
 	if o.Node, err = netip.ParseAddr(address); err != nil {
-		return o, http.StatusBadRequest, errors.New(strconv.Quote(oneline.Clean(address, 50)) + " is not the address of a node, such as 10.0.0.1")
+		return o, http.StatusBadRequest, errors.New(strconv.Quote(sanitize.Line(address, 50)) + " is not the address of a node, such as 10.0.0.1")
 	}
 	if err := listen.ParseForm(r); err != nil {
 		if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
 			return o, http.StatusRequestEntityTooLarge, errors.New("the request has a body that is too large")
 		}
-		return o, http.StatusBadRequest, errors.New("the parameters cannot be read: " + oneline.Clean(err.Error(), 200))
+		return o, http.StatusBadRequest, errors.New("the parameters cannot be read: " + sanitize.Line(err.Error(), 200))
 	}
-	o.Reason = oneline.Clean(listen.Param(r, "reason"), 500)
-	o.Who = cmp.Or(oneline.Clean(listen.Param(r, "who"), 100), o.Peer)
+	o.Reason = sanitize.Line(listen.Param(r, "reason"), 500)
+	o.Who = cmp.Or(sanitize.Line(listen.Param(r, "who"), 100), o.Peer)
 	if force := listen.Param(r, "force"); force != "" {
 		if o.Force, err = strconv.ParseBool(force); err != nil {
 			return o, http.StatusBadRequest, errors.New("force must be true or false")

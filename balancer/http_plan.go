@@ -9,7 +9,7 @@ import (
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // maxPlanBody bounds a config that is to be planned: room for twenty thousand nodes.
@@ -97,7 +97,7 @@ func readCandidate(r *http.Request) ([]config.File, int, error) {
 		return nil, http.StatusRequestEntityTooLarge, errors.New("the configuration is larger than 4 MiB")
 	}
 	if err != nil {
-		return nil, http.StatusBadRequest, errors.New("the body is not a configuration in JSON: " + oneline.Clean(err.Error(), 200))
+		return nil, http.StatusBadRequest, errors.New("the body is not a configuration in JSON: " + sanitize.Line(err.Error(), 200))
 	}
 	if len(c.Files) == 0 {
 		return nil, http.StatusBadRequest, errors.New("the body has no files")

@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/braintree/lb/agent/check"
-	"github.com/braintree/lb/agent/once"
+	"github.com/braintree/lb/agent/checkrun"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 )
@@ -57,7 +57,7 @@ func (con Console) checkOnce(ctx context.Context, cfg *config.Config, name strin
 	if asJSON {
 		show = nil
 	}
-	report, err := once.Run(ctx, service, check.Host{}, show)
+	report, err := checkrun.Run(ctx, service, check.Host{}, show)
 	if err != nil {
 		return fmt.Errorf("run the checks of %s: %w", name, err)
 	}
@@ -77,7 +77,7 @@ func (con Console) checkOnce(ctx context.Context, cfg *config.Config, name strin
 }
 
 // showResult prints a line about a check: what it says, the time that it took, what it is, and why.
-func (con Console) showResult(_ config.Role, r once.Result) {
+func (con Console) showResult(_ config.Role, r checkrun.Result) {
 	says := "OK"
 	switch {
 	case r.Value != nil:

@@ -9,8 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/config/salvage"
 	"github.com/braintree/lb/ctl/client"
-	"github.com/braintree/lb/ctl/salvage"
 )
 
 // DefaultConfig is the configuration that is read when none is named.

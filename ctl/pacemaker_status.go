@@ -11,7 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/ocf/agree"
+	"github.com/braintree/lb/ocf/consistency"
 )
 
 // ErrDisagree says that Pacemaker, lb balance and the kernel do not agree. What was printed says where; there is nothing to add.
@@ -39,9 +39,9 @@ Examples:
 			if err != nil {
 				return err
 			}
-			report := agree.Compare(views, c.Args().Slice())
+			report := consistency.Compare(views, c.Args().Slice())
 			for _, name := range c.Args().Slice() {
-				if !slices.ContainsFunc(report.Clusters, func(c agree.Cluster) bool { return c.Name == name }) {
+				if !slices.ContainsFunc(report.Clusters, func(c consistency.Cluster) bool { return c.Name == name }) {
 					return notFound("neither %s nor lb balance nor Pacemaker has a cluster %q: `lb ctl pacemaker status` shows all", views.Config.Path, name)
 				}
 			}
@@ -51,7 +51,7 @@ Examples:
 }
 
 // printReport prints a comparison. ErrDisagree where there is trouble in it.
-func printReport(out io.Writer, r agree.Report, asJSON bool) error {
+func printReport(out io.Writer, r consistency.Report, asJSON bool) error {
 	var err error
 	if asJSON {
 		encoder := json.NewEncoder(out)
@@ -68,7 +68,7 @@ func printReport(out io.Writer, r agree.Report, asJSON bool) error {
 }
 
 // writeReport prints the machines, a table of the clusters, and what was found with what to do.
-func writeReport(out io.Writer, r agree.Report) error {
+func writeReport(out io.Writer, r consistency.Report) error {
 	fmt.Fprintf(out, "this machine: %s\n", r.Machine)
 	if len(r.Machines) > 0 {
 		var words []string
@@ -107,18 +107,18 @@ func writeReport(out io.Writer, r agree.Report) error {
 }
 
 // writeFinding prints one and returns how much trouble it is.
-func writeFinding(out io.Writer, about string, f agree.Finding) int {
+func writeFinding(out io.Writer, about string, f consistency.Finding) int {
 	fmt.Fprintf(out, "%s: %s%s\n", f.Level, about, f.Says)
 	if f.Do != "" {
 		fmt.Fprintf(out, "  → %s\n", f.Do)
 	}
-	if f.Level == agree.Trouble {
+	if f.Level == consistency.Trouble {
 		return 1
 	}
 	return 0
 }
 
-func whereWord(w agree.Where) string {
+func whereWord(w consistency.Where) string {
 	if len(w.Machines) > 0 {
 		return strings.Join(w.Machines, ", ")
 	}
@@ -126,7 +126,7 @@ func whereWord(w agree.Where) string {
 }
 
 // holderWords says where Pacemaker has the addresses: mostly all in one place.
-func holderWords(vips []agree.VIP) string {
+func holderWords(vips []consistency.VIP) string {
 	var words []string
 	for _, v := range vips {
 		if word := whereWord(v.Pacemaker); !slices.Contains(words, word) {
@@ -139,14 +139,14 @@ func holderWords(vips []agree.VIP) string {
 	return strings.Join(words, "; ")
 }
 
-func kernelWord(c agree.Cluster) string {
+func kernelWord(c consistency.Cluster) string {
 	if !c.Kernel.Service {
 		return "nothing"
 	}
 	return fmt.Sprintf("mark %d, %d of %d nodes with weight", c.Mark, c.Kernel.Weighted, c.Kernel.Nodes)
 }
 
-func addressWords(vips []agree.VIP) string {
+func addressWords(vips []consistency.VIP) string {
 	var words []string
 	for _, v := range vips {
 		if len(v.Interfaces) > 0 {

@@ -20,26 +20,26 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/program"
-	"github.com/braintree/lb/ocf/agree"
+	"github.com/braintree/lb/ocf/consistency"
 	"github.com/braintree/lb/ocf/crm"
 )
 
 // quarrel is a report with something of each kind.
-func quarrel() agree.Report {
-	return agree.Report{
+func quarrel() consistency.Report {
+	return consistency.Report{
 		Machine:  "load01",
-		Machines: []agree.Machine{{Name: "load01", State: "online"}, {Name: "load02", State: "standby"}},
-		Findings: []agree.Finding{{Level: agree.Note, Code: "machine-standby", Says: "load02 is in standby", Do: "put it online"}},
-		Clusters: []agree.Cluster{
-			{Name: "mail", Pacemaker: agree.Where{State: "nowhere", Machines: []string{}}, Daemon: "stopped"},
+		Machines: []consistency.Machine{{Name: "load01", State: "online"}, {Name: "load02", State: "standby"}},
+		Findings: []consistency.Finding{{Level: consistency.Note, Code: "machine-standby", Says: "load02 is in standby", Do: "put it online"}},
+		Clusters: []consistency.Cluster{
+			{Name: "mail", Pacemaker: consistency.Where{State: "nowhere", Machines: []string{}}, Daemon: "stopped"},
 			{
-				Name: "webapp", Mark: 7, Pacemaker: agree.Where{State: "here", Machines: []string{"load01", "load02"}}, Daemon: "running",
-				Kernel: agree.Forwarding{Service: true, Nodes: 3, Weighted: 0},
-				Addresses: []agree.VIP{
-					{Address: "192.0.2.1", Pacemaker: agree.Where{State: "here", Machines: []string{"load01"}}, Interfaces: []string{"eth0"}},
-					{Address: "192.0.2.3", Pacemaker: agree.Where{State: "elsewhere", Machines: []string{"load02"}}, Interfaces: []string{"eth0", "eth1"}},
+				Name: "webapp", Mark: 7, Pacemaker: consistency.Where{State: "here", Machines: []string{"load01", "load02"}}, Daemon: "running",
+				Kernel: consistency.Forwarding{Service: true, Nodes: 3, Weighted: 0},
+				Addresses: []consistency.VIP{
+					{Address: "192.0.2.1", Pacemaker: consistency.Where{State: "here", Machines: []string{"load01"}}, Interfaces: []string{"eth0"}},
+					{Address: "192.0.2.3", Pacemaker: consistency.Where{State: "elsewhere", Machines: []string{"load02"}}, Interfaces: []string{"eth0", "eth1"}},
 				},
-				Findings: []agree.Finding{{Level: agree.Trouble, Code: "no-weights", Says: "no client is <served>", Do: "look why"}},
+				Findings: []consistency.Finding{{Level: consistency.Trouble, Code: "no-weights", Says: "no client is <served>", Do: "look why"}},
 			},
 		},
 	}
@@ -88,7 +88,7 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := agree.Views{Machine: "load01", Config: agree.Config{Path: DefaultConfig, Clusters: cfg.Clusters}}
+	v := consistency.Views{Machine: "load01", Config: consistency.Config{Path: DefaultConfig, Clusters: cfg.Clusters}}
 	if v.Pacemaker.Status, err = crm.ParseStatus(status); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 		}
 	}
 	v.Daemon.Trouble = (&client.UnreachableError{Daemon: client.Balancer(), Address: DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
-	v.Kernel = agree.Kernel{
+	v.Kernel = consistency.Kernel{
 		Services: []ipvs.Service{
 			{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}, {Weight: 0}}},
 			{Key: ipvs.Key{Mark: 8, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}}},
@@ -111,10 +111,10 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 			{Address: cfg.Clusters[1].VIPs[0].Address, Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7},
 			{Address: cfg.Clusters[0].VIPs[0].Address, Protocol: "tcp", Port: 25, Mark: 8},
 		},
-		Addresses: []agree.Address{{Interface: "eth10", Address: cfg.Clusters[1].VIPs[0].Address}},
+		Addresses: []consistency.Address{{Interface: "eth10", Address: cfg.Clusters[1].VIPs[0].Address}},
 	}
 	var out bytes.Buffer
-	if err := printReport(&out, agree.Compare(v, nil), false); !errors.Is(err, ErrDisagree) {
+	if err := printReport(&out, consistency.Compare(v, nil), false); !errors.Is(err, ErrDisagree) {
 		t.Errorf("%v", err)
 	}
 	_, shown, _ := strings.Cut(labtest.ReadmeBlock(t, "../docs/pacemaker.md", "status"), "\n")
@@ -128,7 +128,7 @@ func TestPacemakerStatusAsJSONHasAll(t *testing.T) {
 	if err := printReport(&out, quarrel(), true); !errors.Is(err, ErrDisagree) {
 		t.Errorf("%v", err)
 	}
-	var back agree.Report
+	var back consistency.Report
 	if err := json.Unmarshal(out.Bytes(), &back); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestWhyAToolIsSilent(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			f := silence("crm_mon", tt.said, tt.err)
-			if f.Level != agree.Trouble || f.Code != tt.code || !strings.Contains(f.Says, tt.says) || f.Do == "" {
+			if f.Level != consistency.Trouble || f.Code != tt.code || !strings.Contains(f.Says, tt.says) || f.Do == "" {
 				t.Errorf("%+v", f)
 			}
 		})

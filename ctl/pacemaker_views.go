@@ -18,13 +18,13 @@ import (
 
 	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/config/salvage"
 	"github.com/braintree/lb/ctl/client"
-	"github.com/braintree/lb/ctl/salvage"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/mark"
-	"github.com/braintree/lb/netx/oneline"
 	"github.com/braintree/lb/netx/program"
-	"github.com/braintree/lb/ocf/agree"
+	"github.com/braintree/lb/netx/sanitize"
+	"github.com/braintree/lb/ocf/consistency"
 	"github.com/braintree/lb/ocf/crm"
 )
 
@@ -38,23 +38,23 @@ const (
 )
 
 // views asks all three. Only what keeps it from reading the kernel, and wrong flags, are errors: the rest is what it is to tell.
-func (con Console) views(c *cli.Context) (agree.Views, error) {
+func (con Console) views(c *cli.Context) (consistency.Views, error) {
 	b, err := con.balancer(c)
 	if err != nil {
-		return agree.Views{}, err
+		return consistency.Views{}, err
 	}
 	kernel, err := con.kernelView(c.Context)
 	if err != nil {
-		return agree.Views{}, err
+		return consistency.Views{}, err
 	}
-	v := agree.Views{Config: con.configView(c.String("config")), Daemon: daemonView(c.Context, b), Kernel: kernel, Pacemaker: pacemakerView(c.Context)}
+	v := consistency.Views{Config: con.configView(c.String("config")), Daemon: daemonView(c.Context, b), Kernel: kernel, Pacemaker: pacemakerView(c.Context)}
 	v.Machine, err = machineName(c.Context, v.Pacemaker.Status)
 	return v, err
 }
 
 // configView reads the configuration as far as it goes.
-func (con Console) configView(path string) agree.Config {
-	v := agree.Config{Path: path}
+func (con Console) configView(path string) consistency.Config {
+	v := consistency.Config{Path: path}
 	found, _ := salvage.Read(path) // what cannot be read is not known
 	v.Marks = found.Marks
 	cfg, err := con.Load(path)
@@ -71,8 +71,8 @@ func (con Console) configView(path string) agree.Config {
 }
 
 // daemonView asks lb balance.
-func daemonView(ctx context.Context, b *client.Client) agree.Daemon {
-	var v agree.Daemon
+func daemonView(ctx context.Context, b *client.Client) consistency.Daemon {
+	var v consistency.Daemon
 	a, err := b.Ask(ctx, client.Question{Path: "/", JSON: true, Limit: daemonLimit})
 	if err == nil {
 		err = judge(a, client.Balancer())
@@ -81,14 +81,14 @@ func daemonView(ctx context.Context, b *client.Client) agree.Daemon {
 		err = notJSON(client.Balancer(), a)
 	}
 	if err != nil {
-		return agree.Daemon{Trouble: err.Error(), Status: balancer.Status{}}
+		return consistency.Daemon{Trouble: err.Error(), Status: balancer.Status{}}
 	}
 	return v
 }
 
 // kernelView reads the kernel's tables and addresses. A kernel without IPVS or nftables has nothing in them.
-func (con Console) kernelView(ctx context.Context) (agree.Kernel, error) {
-	var v agree.Kernel
+func (con Console) kernelView(ctx context.Context) (consistency.Kernel, error) {
+	var v consistency.Kernel
 	table, err := con.OpenTable()
 	if err == nil {
 		defer table.Close()
@@ -110,12 +110,12 @@ func (con Console) kernelView(ctx context.Context) (agree.Kernel, error) {
 }
 
 // localAddresses are those of all interfaces.
-func localAddresses() ([]agree.Address, error) {
+func localAddresses() ([]consistency.Address, error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("list the interfaces: %w", err)
 	}
-	var all []agree.Address
+	var all []consistency.Address
 	for _, i := range interfaces {
 		addresses, err := i.Addrs()
 		if err != nil {
@@ -123,7 +123,7 @@ func localAddresses() ([]agree.Address, error) {
 		}
 		for _, a := range addresses {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				all = append(all, agree.Address{Interface: i.Name, Address: p.Addr()})
+				all = append(all, consistency.Address{Interface: i.Name, Address: p.Addr()})
 			}
 		}
 	}
@@ -131,8 +131,8 @@ func localAddresses() ([]agree.Address, error) {
 }
 
 // pacemakerView asks Pacemaker's tools.
-func pacemakerView(ctx context.Context) agree.Pacemaker {
-	var v agree.Pacemaker
+func pacemakerView(ctx context.Context) consistency.Pacemaker {
+	var v consistency.Pacemaker
 	said := tool(ctx, "crm_mon", crm.StatusArguments()...)
 	status, err := crm.ParseStatus([]byte(said.Stdout))
 	if err != nil {
@@ -157,8 +157,8 @@ func tool(ctx context.Context, name string, args ...string) program.Outcome {
 }
 
 // silence says why a tool told nothing.
-func silence(name string, said program.Outcome, err error) *agree.Finding {
-	f := agree.Finding{Level: agree.Trouble}
+func silence(name string, said program.Outcome, err error) *consistency.Finding {
+	f := consistency.Finding{Level: consistency.Trouble}
 	var refusal *crm.Refusal
 	switch {
 	case errors.Is(said.Err, exec.ErrNotFound), errors.Is(said.Err, fs.ErrNotExist):
@@ -173,7 +173,7 @@ func silence(name string, said program.Outcome, err error) *agree.Finding {
 	default:
 		f.Code, f.Says = "pacemaker-silent", fmt.Sprintf("%s tells nothing: %v", name, err)
 		if words := said.Said(); words != "" && refusal == nil {
-			f.Says += "; it says " + oneline.Clean(words, 200)
+			f.Says += "; it says " + sanitize.Line(words, 200)
 		}
 		f.Do = "`systemctl status corosync pacemaker`"
 	}

@@ -9,9 +9,9 @@ import (
 	"slices"
 
 	"github.com/braintree/lb/balancer"
-	"github.com/braintree/lb/ctl/salvage"
+	"github.com/braintree/lb/config/salvage"
 	"github.com/braintree/lb/netx/ipvs"
-	"github.com/braintree/lb/netx/keep"
+	"github.com/braintree/lb/netx/recordstore"
 )
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
@@ -116,5 +116,5 @@ func (r resource) write(rec record) error {
 	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
 		return err
 	}
-	return keep.Replace(r.stateFile(), []byte(rec.String()), 0o600)
+	return recordstore.Replace(r.stateFile(), []byte(rec.String()), 0o600)
 }

@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/config/salvage"
 	"github.com/braintree/lb/ctl"
-	"github.com/braintree/lb/ctl/salvage"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/ipvs"
 )

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // maxDetail bounds the reason that a result carries, in bytes.
@@ -128,11 +128,11 @@ func types(table map[kind]constructor, role config.Role) []string {
 
 // good and bad make the result of a dependency, and bad that of a metric that could not be measured.
 func good(format string, args ...any) Result {
-	return Result{OK: true, Detail: oneline.Clean(fmt.Sprintf(format, args...), maxDetail)}
+	return Result{OK: true, Detail: sanitize.Line(fmt.Sprintf(format, args...), maxDetail)}
 }
 
 func bad(format string, args ...any) Result {
-	return Result{Detail: oneline.Clean(fmt.Sprintf(format, args...), maxDetail)}
+	return Result{Detail: sanitize.Line(fmt.Sprintf(format, args...), maxDetail)}
 }
 
 // measured makes the result of a metric: value is held within 0 and weight.

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
 	"github.com/braintree/lb/netx/program"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // command is a program to run: a line for /bin/sh -c, or a program with its arguments.
@@ -33,9 +33,9 @@ func decodeCommand(o config.Section) command {
 		}
 	}
 	if len(argv) > 0 {
-		return command{argv: argv, show: oneline.Clean(strings.Join(argv, " "), maxDetail)}
+		return command{argv: argv, show: sanitize.Line(strings.Join(argv, " "), maxDetail)}
 	}
-	return command{argv: []string{"/bin/sh", "-c", line}, show: oneline.Clean(line, maxDetail)}
+	return command{argv: []string{"/bin/sh", "-c", line}, show: sanitize.Line(line, maxDetail)}
 }
 
 // outcome is how a command ended.

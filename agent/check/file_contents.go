@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // maxFile bounds what is read of a file, in bytes.
@@ -125,5 +125,5 @@ func inspectPattern(pattern string) string {
 		b.WriteRune(r)
 	}
 	b.WriteByte('/')
-	return oneline.Clean(b.String(), maxDetail)
+	return sanitize.Line(b.String(), maxDetail)
 }

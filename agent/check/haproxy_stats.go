@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 const (
@@ -62,7 +62,7 @@ func decodeHAProxy(c config.Check) haproxyStats {
 	for i, name := range h.backends {
 		switch {
 		case !backendName.MatchString(name):
-			o.Mistake("backends", fmt.Sprintf("%q is no name of a backend", oneline.Clean(name, 40)), fix)
+			o.Mistake("backends", fmt.Sprintf("%q is no name of a backend", sanitize.Line(name, 40)), fix)
 		case slices.Contains(h.backends[:i], name):
 			o.Mistake("backends", fmt.Sprintf("names %q twice", name), "name each once")
 		}
@@ -102,7 +102,7 @@ func parseHAProxyStats(r io.Reader, backends []string) ([]haproxyRow, error) {
 		return nil, err
 	}
 	if header[0] != "# pxname" {
-		return nil, fmt.Errorf("HAProxy answered %q", oneline.Clean(strings.Join(header, ","), 100))
+		return nil, fmt.Errorf("HAProxy answered %q", sanitize.Line(strings.Join(header, ","), 100))
 	}
 	name, server := 0, slices.Index(header, "svname")
 	status, weight := slices.Index(header, "status"), slices.Index(header, "weight")
@@ -127,7 +127,7 @@ func parseHAProxyStats(r io.Reader, backends []string) ([]haproxyRow, error) {
 		}
 		n, err := strconv.ParseUint(f[weight], 10, 31)
 		if err != nil {
-			return nil, fmt.Errorf("the weight of %q in %q is %q", f[server], f[name], oneline.Clean(f[weight], 40))
+			return nil, fmt.Errorf("the weight of %q in %q is %q", f[server], f[name], sanitize.Line(f[weight], 40))
 		}
 		// Copied, for the fields are parts of one string that is the whole line.
 		rows = append(rows, haproxyRow{strings.Clone(f[name]), strings.Clone(f[server]), strings.Clone(f[status]), int(n)})

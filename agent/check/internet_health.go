@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // maxHosts bounds the hosts of an internet_health, which are all asked at once.
@@ -38,7 +38,7 @@ func newInternetHealth(c config.Check, _ Host) Check {
 	}
 	for i, host := range m.hosts {
 		if problem := badAddress(host); problem != "" {
-			o.Mistake("hosts", fmt.Sprintf("%q %s", oneline.Clean(host, 60), problem), fix)
+			o.Mistake("hosts", fmt.Sprintf("%q %s", sanitize.Line(host, 60), problem), fix)
 		} else if slices.Contains(m.hosts[:i], host) {
 			o.Mistake("hosts", fmt.Sprintf("names %q twice", host), "name each once, or it counts twice")
 		}

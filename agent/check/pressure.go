@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // pressure is a metric that falls with the time that work waits for a resource (PSI, Documentation/accounting/psi.rst of the
@@ -36,7 +36,7 @@ func newPressure(c config.Check, h Host) Check {
 	if !slices.Contains([]string{"cpu", "memory", "io"}, m.resource) {
 		problem := "is missing"
 		if m.resource != "" {
-			problem = fmt.Sprintf("%q is none that the kernel measures", oneline.Clean(m.resource, 40))
+			problem = fmt.Sprintf("%q is none that the kernel measures", sanitize.Line(m.resource, 40))
 		}
 		o.Mistake("resource", problem, `use "cpu", "memory" or "io"`)
 	}
@@ -100,7 +100,7 @@ func parsePressure(data string) (float64, error) {
 			}
 			some, err := strconv.ParseFloat(value, 64)
 			if err != nil || !(some >= 0 && some <= 100) {
-				return 0, fmt.Errorf("avg10 is %q, and no percentage", oneline.Clean(value, 40))
+				return 0, fmt.Errorf("avg10 is %q, and no percentage", sanitize.Line(value, 40))
 			}
 			return some, nil
 		}

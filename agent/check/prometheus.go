@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // Bounds of an exporter's page, in bytes. It is read line by line; only the lines of the sample are kept.
@@ -71,7 +71,7 @@ func newPrometheus(c config.Check, _ Host) Check {
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.labels)) {
 		if !labelName.MatchString(name) {
-			o.Mistake("labels", fmt.Sprintf("%q is no name of a label", oneline.Clean(name, 40)), `give a table of names and values, such as { queue = "deferred" }`)
+			o.Mistake("labels", fmt.Sprintf("%q is no name of a label", sanitize.Line(name, 40)), `give a table of names and values, such as { queue = "deferred" }`)
 		}
 	}
 	if o.Has("best") && o.Has("worst") && (m.best == m.worst || math.IsInf(m.best-m.worst, 0)) {
@@ -209,7 +209,7 @@ func (m prometheus) shown() string {
 	for _, name := range slices.Sorted(maps.Keys(m.labels)) {
 		pairs = append(pairs, name+"="+strconv.Quote(m.labels[name]))
 	}
-	return oneline.Clean(m.sample+"{"+strings.Join(pairs, ",")+"}", maxDetail)
+	return sanitize.Line(m.sample+"{"+strings.Join(pairs, ",")+"}", maxDetail)
 }
 
 func (m prometheus) Display() string {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // maxAnswer bounds what is read while looking for the expected answer, in bytes.
@@ -92,7 +92,7 @@ func (t tcp) Run(ctx context.Context) Result {
 		if len(answer) == 0 {
 			return bad("no answer: %v", reason(ctx, err, t.Timeout))
 		}
-		return bad("expected %q, got %q: %v", t.Expect, oneline.Clean(string(answer), 100), reason(ctx, err, t.Timeout))
+		return bad("expected %q, got %q: %v", t.Expect, sanitize.Line(string(answer), 100), reason(ctx, err, t.Timeout))
 	}
 	return good("answered %q", t.Expect)
 }

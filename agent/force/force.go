@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/braintree/lb/agent/score"
-	"github.com/braintree/lb/netx/keep"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/recordstore"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // Bounds of what a force holds, in bytes. A reason is one line that fits on a screen, not a document.
@@ -54,8 +54,8 @@ func (f Force) key() key { return key{f.Service, f.Kind} }
 
 // Cleaned gives the force as it is kept: texts bounded to one printable line, times in UTC.
 func (f Force) Cleaned() Force {
-	f.Reason = oneline.Clean(f.Reason, maxReason)
-	f.Who = oneline.Clean(f.Who, maxWho)
+	f.Reason = sanitize.Line(f.Reason, maxReason)
+	f.Who = sanitize.Line(f.Who, maxWho)
 	f.At = f.At.UTC().Round(0)
 	if !f.Expires.IsZero() {
 		f.Expires = f.Expires.UTC().Round(0)
@@ -70,7 +70,7 @@ func (f Force) Cleaned() Force {
 func (f Force) validate() error {
 	switch {
 	case !f.Kind.Valid():
-		return fmt.Errorf("%w: kind %q is none of down, up and health", ErrInvalid, oneline.Clean(string(f.Kind), 40))
+		return fmt.Errorf("%w: kind %q is none of down, up and health", ErrInvalid, sanitize.Line(string(f.Kind), 40))
 	case f.Kind == score.Health && (f.Value < 0 || f.Value > score.Max):
 		return fmt.Errorf("%w: health %d is not within 0 to 100", ErrInvalid, f.Value)
 	case len(f.Service) > maxService:
@@ -91,7 +91,7 @@ func (f Force) checked() (Force, error) {
 
 // ParseDuration reads for how long a force is given: a duration such as 90m or 1h30m, or whole days such as 3d.
 func ParseDuration(s string) (time.Duration, error) {
-	d, err := keep.ParseSpan(s)
+	d, err := recordstore.ParseSpan(s)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

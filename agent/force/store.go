@@ -7,17 +7,17 @@ import (
 	"time"
 
 	"github.com/braintree/lb/agent/score"
-	"github.com/braintree/lb/netx/keep"
+	"github.com/braintree/lb/netx/recordstore"
 )
 
 // Store is the set of forces in a folder. All methods may be called from several goroutines.
 type Store struct {
-	kept *keep.Store[key, Force]
+	kept *recordstore.Store[key, Force]
 }
 
 // records says how forces are kept.
-func records() keep.Sort[key, Force] {
-	return keep.Sort[key, Force]{
+func records() recordstore.Sort[key, Force] {
+	return recordstore.Sort[key, Force]{
 		Name: "force", Setting: "agent.data_dir", Mend: "force again with `lb ctl force`",
 		Key: Force.key, File: fileName, Check: Force.checked,
 	}
@@ -35,7 +35,7 @@ func fileName(f Force) string {
 // Open reads the folder, which it makes when it is missing. A file that cannot be used is left where it is, reported in
 // bad, and does not keep the others from being read.
 func Open(dir string) (s *Store, bad []error, err error) {
-	kept, bad, err := keep.Open(dir, records())
+	kept, bad, err := recordstore.Open(dir, records())
 	return &Store{kept}, bad, err
 }
 

@@ -8,8 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/braintree/lb/netx/keep"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/recordstore"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // Bounds of what a drain holds, in bytes. A reason is one line that fits on a screen, not a document.
@@ -60,7 +60,7 @@ func (d Drain) Words() string {
 
 // ParseDuration reads for how long a drain is given: a duration such as 90m or 1h30m, or whole days such as 3d.
 func ParseDuration(s string) (time.Duration, error) {
-	d, err := keep.ParseSpan(s)
+	d, err := recordstore.ParseSpan(s)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -75,8 +75,8 @@ func (d Drain) checked() (Drain, error) {
 	case !d.Node.IsValid() || d.Node.Zone() != "" || d.Node.Is4In6():
 		return Drain{}, fmt.Errorf("%w: %q is not the address of a node", ErrInvalid, d.Node)
 	}
-	d.Reason = oneline.Clean(d.Reason, maxReason)
-	d.Who = oneline.Clean(d.Who, maxWho)
+	d.Reason = sanitize.Line(d.Reason, maxReason)
+	d.Who = sanitize.Line(d.Who, maxWho)
 	return d, nil
 }
 

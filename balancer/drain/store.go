@@ -7,17 +7,17 @@ import (
 	"slices"
 	"time"
 
-	"github.com/braintree/lb/netx/keep"
+	"github.com/braintree/lb/netx/recordstore"
 )
 
 // Store is the set of drains in a folder. All methods may be called from several goroutines.
 type Store struct {
-	kept *keep.Store[Key, Drain]
+	kept *recordstore.Store[Key, Drain]
 }
 
 // records says how drains are kept: in drain.CLUSTER.ADDRESS, with both escaped, so that no name can leave the folder.
-func records() keep.Sort[Key, Drain] {
-	return keep.Sort[Key, Drain]{
+func records() recordstore.Sort[Key, Drain] {
+	return recordstore.Sort[Key, Drain]{
 		Name: "drain", Setting: "balancer.data_dir", Mend: "drain again with `lb ctl drain`",
 		Key: Drain.Key,
 		File: func(d Drain) string {
@@ -30,19 +30,19 @@ func records() keep.Sort[Key, Drain] {
 // Open reads the folder, which it makes when it is missing. A file that cannot be used is left where it is, reported in
 // bad, and does not keep the others from being read.
 func Open(dir string) (s *Store, bad []error, err error) {
-	kept, bad, err := keep.Open(dir, records())
+	kept, bad, err := recordstore.Open(dir, records())
 	return &Store{kept}, bad, err
 }
 
 // Read gives the drains of another process's folder, or of none, and touches nothing. What it cannot use it leaves out: it is that
 // process's to report.
 func Read(dir string) ([]Drain, error) {
-	all, _, err := keep.Read(dir, records())
+	all, _, err := recordstore.Read(dir, records())
 	return sorted(all), err
 }
 
 // Hold makes a set of drains that is in memory alone, to try out what a change does.
-func Hold(drains []Drain) *Store { return &Store{keep.Hold(drains, records())} }
+func Hold(drains []Drain) *Store { return &Store{recordstore.Hold(drains, records())} }
 
 // Put keeps a drain; one of the same node in the same cluster is replaced. When it returns nil the drain is on disk. When it
 // fails nothing has changed.

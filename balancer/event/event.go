@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // Kind says what happened, in a word that programs may choose by.
@@ -106,7 +106,7 @@ const maxText = 500
 // cleaned bounds the texts and keeps each in a line.
 func (e Event) cleaned() Event {
 	for _, s := range []*string{&e.Text, &e.Change, &e.Cause, &e.Err} {
-		*s = oneline.Clean(*s, maxText)
+		*s = sanitize.Line(*s, maxText)
 	}
 	return e
 }

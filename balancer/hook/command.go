@@ -11,8 +11,8 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
 	"github.com/braintree/lb/netx/program"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // command runs a program for each event. Its arguments are those of the config alone, and no shell is in between: what comes from
@@ -34,7 +34,7 @@ func (c *command) run(ctx context.Context, e event.Event) error {
 		return fmt.Errorf("%w: %w", errUseless, err)
 	}
 	o := program.Program{Argv: c.cfg.Argv, Env: environment(e), Stdin: string(input) + "\n", Ended: ended(ctx)}.Run(ctx)
-	said := oneline.Clean(o.Said(), maxSaid)
+	said := sanitize.Line(o.Said(), maxSaid)
 	if o.Err != nil {
 		return fmt.Errorf("run %s for event %d: %w: it printed %q", c.cfg.Argv[0], e.Number, o.Err, said)
 	}

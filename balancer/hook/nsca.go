@@ -9,8 +9,8 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
 	"github.com/braintree/lb/netx/program"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // nsca sends the state of each running cluster to Nagios as a passive check, at its start, when it changes, and again after a reload, by
@@ -76,7 +76,7 @@ func (n *nsca) send(ctx context.Context, cluster string, r result) error {
 	line := fmt.Sprintf("%s\t%s\t%d\t%s\n", fill.Replace(n.cfg.Host), fill.Replace(n.cfg.Service), r.code, r.text)
 	o := program.Program{Argv: n.cfg.Argv, Stdin: line, Ended: ended(ctx)}.Run(ctx)
 	if o.Err != nil {
-		return fmt.Errorf("run %s for cluster %s: %w: it printed %q", n.cfg.Argv[0], cluster, o.Err, oneline.Clean(o.Said(), maxSaid))
+		return fmt.Errorf("run %s for cluster %s: %w: it printed %q", n.cfg.Argv[0], cluster, o.Err, sanitize.Line(o.Said(), maxSaid))
 	}
 	return nil
 }

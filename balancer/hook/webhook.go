@@ -10,7 +10,7 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // webhook posts each event as JSON.
@@ -59,7 +59,7 @@ func (w *webhook) post(ctx context.Context, e event.Event) error {
 		return nil
 	case resp.StatusCode < 500 && resp.StatusCode != http.StatusRequestTimeout && resp.StatusCode != http.StatusTooEarly &&
 		resp.StatusCode != http.StatusTooManyRequests:
-		return fmt.Errorf("post event %d: status %d %q: %w", e.Number, resp.StatusCode, oneline.Clean(string(said), maxSaid), errUseless)
+		return fmt.Errorf("post event %d: status %d %q: %w", e.Number, resp.StatusCode, sanitize.Line(string(said), maxSaid), errUseless)
 	}
-	return fmt.Errorf("post event %d: status %d %q", e.Number, resp.StatusCode, oneline.Clean(string(said), maxSaid))
+	return fmt.Errorf("post event %d: status %d %q", e.Number, resp.StatusCode, sanitize.Line(string(said), maxSaid))
 }

@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"github.com/braintree/lb/balancer/decide"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // reasonLength is how much of a file is kept as its reason, in bytes; readLength is how much of it is looked at.
@@ -63,5 +63,5 @@ func reason(path string) (string, bool) {
 	if err != nil {
 		return "", true
 	}
-	return oneline.Clean(string(text), reasonLength), true
+	return sanitize.Line(string(text), reasonLength), true
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/braintree/lb/balancer/decide"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // causeLength is how much of an agent's own words is kept, in bytes.
@@ -57,10 +57,10 @@ func downBecause(body []byte, idle bool) string {
 	for line := range strings.Lines(string(body)) {
 		line = strings.TrimSpace(line)
 		if reason, given := strings.CutPrefix(line, "Forced Reason: "); given && !idle {
-			return oneline.Clean("forced: "+reason, causeLength)
+			return sanitize.Line("forced: "+reason, causeLength)
 		}
 		if check, fails := strings.CutSuffix(line, ": FAIL"); fails && cause == "" {
-			cause = oneline.Clean(check+" fails", causeLength)
+			cause = sanitize.Line(check+" fails", causeLength)
 		}
 	}
 	return cause

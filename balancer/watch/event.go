@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/braintree/lb/balancer/decide"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // healthEvent is what matters here of the data of an agent's event "health".
@@ -33,9 +33,9 @@ func (e healthEvent) read() (int, string) {
 	case health > 0:
 		return health, fmt.Sprintf("health %d", *e.Health)
 	case e.forced():
-		return 0, oneline.Clean("forced: "+e.Forced.Reason, causeLength)
+		return 0, sanitize.Line("forced: "+e.Forced.Reason, causeLength)
 	case e.Reason != "":
-		return 0, oneline.Clean(e.Reason, causeLength)
+		return 0, sanitize.Line(e.Reason, causeLength)
 	}
 	return 0, fmt.Sprintf("health %d", *e.Health)
 }

@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/braintree/lb/balancer/decide"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 const (
@@ -40,11 +40,11 @@ type siteEntry struct {
 // one address the lower health counts.
 func parseSite(body []byte) ([]Member, error) {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); !bytes.HasPrefix(trimmed, []byte("[")) {
-		return nil, fmt.Errorf("it is no JSON list but %s", oneline.Clean(fmt.Sprintf("%.30q", trimmed), 60))
+		return nil, fmt.Errorf("it is no JSON list but %s", sanitize.Line(fmt.Sprintf("%.30q", trimmed), 60))
 	}
 	var entries []siteEntry
 	if err := json.Unmarshal(body, &entries); err != nil {
-		return nil, fmt.Errorf("read it as a JSON list of clusters: %s", oneline.Clean(err.Error(), 120))
+		return nil, fmt.Errorf("read it as a JSON list of clusters: %s", sanitize.Line(err.Error(), 120))
 	}
 	if len(entries) > mostMembers {
 		return nil, fmt.Errorf("it lists %d balancers, more than %d", len(entries), mostMembers)
@@ -80,7 +80,7 @@ func (e siteEntry) member() (Member, error) {
 	m.Address = a.Unmap()
 	m.Health = int(min(*e.Health, decide.MaxWeight+1))
 	if e.Location != nil {
-		m.Location = oneline.Clean(*e.Location, locationLength)
+		m.Location = sanitize.Line(*e.Location, locationLength)
 	}
 	return m, nil
 }

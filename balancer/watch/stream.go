@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 	"github.com/braintree/lb/netx/sse"
 )
 
@@ -139,7 +139,7 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 		s.last.Forced = health.forced()
 		news = true
 	case "end", "error":
-		return r, false, fmt.Errorf("the agent ends the stream: %s", oneline.Clean(string(e.Data), causeLength))
+		return r, false, fmt.Errorf("the agent ends the stream: %s", sanitize.Line(string(e.Data), causeLength))
 	}
 	s.last.At = time.Now()
 	return s.last, news, nil

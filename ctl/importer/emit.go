@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // output is an lb.toml in the making. It is kept as tables and lines, so that a line that turns out to be wrong can become a comment
@@ -102,7 +102,7 @@ func (w *writer) put(at target, s string) {
 // comment writes one line of comment; the source is not trusted to be one.
 func (w *writer) comment(at target, s string) {
 	indent := s[:len(s)-len(strings.TrimLeft(s, " "))]
-	w.put(at, "# "+indent+oneline.Clean(s, commentMax))
+	w.put(at, "# "+indent+sanitize.Line(s, commentMax))
 }
 
 // commentMax bounds a line of comment, in bytes.
@@ -177,7 +177,7 @@ func behind(why string) string {
 	if why == "" {
 		return ""
 	}
-	return " # " + oneline.Clean(why, commentMax)
+	return " # " + sanitize.Line(why, commentMax)
 }
 
 // String is the place as file:line.

@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // Result is what came of an import.
@@ -35,7 +35,7 @@ type Note struct {
 
 // String is the note on one line, without the passwords of URLs.
 func (n Note) String() string {
-	return oneline.Clean(n.File+":"+strconv.Itoa(n.Line)+": "+config.HidePasswords(n.Text), noteMax)
+	return sanitize.Line(n.File+":"+strconv.Itoa(n.Line)+": "+config.HidePasswords(n.Text), noteMax)
 }
 
 // noteMax bounds a note, in bytes: a few lines of a terminal.

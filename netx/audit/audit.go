@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/logfile"
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // FileName is the record in the daemon's data_dir; older parts are FileName.1 (the newest of them) to FileName.4.
@@ -56,10 +56,10 @@ type Entry struct {
 // cleaned gives the entry as it is kept: bounded, printable texts, times in UTC.
 func (e Entry) cleaned() Entry {
 	e.Time = e.Time.UTC().Round(0)
-	e.Service = oneline.Clean(e.Service, maxService)
-	e.Reason = oneline.Clean(e.Reason, maxReason)
-	e.Who = oneline.Clean(e.Who, maxName)
-	e.Peer = oneline.Clean(e.Peer, maxName)
+	e.Service = sanitize.Line(e.Service, maxService)
+	e.Reason = sanitize.Line(e.Reason, maxReason)
+	e.Who = sanitize.Line(e.Who, maxName)
+	e.Peer = sanitize.Line(e.Peer, maxName)
 	return e
 }
 

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // nameLength is how much of a certificate's name is logged, in bytes.
@@ -88,7 +88,7 @@ func (g *Guard) TCP(r *http.Request, command string) (*http.Request, *Refusal) {
 	switch {
 	case err != nil:
 		return r, forbidden("The certificate of %s is not taken: %s. Show one for clients that a CA of %s.tls.client_ca_file has signed, or use `%s` on the machine itself.",
-			name, oneline.Clean(err.Error(), nameLength), g.daemon.Section, command)
+			name, sanitize.Line(err.Error(), nameLength), g.daemon.Section, command)
 	case k.loopback && FromLoopback(r):
 		return r, nil
 	}
@@ -173,7 +173,7 @@ func nameOf(c *x509.Certificate) string {
 	default:
 		name = "serial number " + c.SerialNumber.String()
 	}
-	return fmt.Sprintf("%q", oneline.Clean(name, nameLength))
+	return fmt.Sprintf("%q", sanitize.Line(name, nameLength))
 }
 
 func forbidden(format string, args ...any) *Refusal {

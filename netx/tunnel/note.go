@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/braintree/lb/netx/keep"
+	"github.com/braintree/lb/netx/recordstore"
 )
 
 // bootIDFile names the run of the kernel; a note of an earlier one says nothing about this one.
@@ -83,7 +83,7 @@ func (f noteFile) replace(data []byte) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return err
 	}
-	return keep.Replace(f.path(), data, 0o600)
+	return recordstore.Replace(f.path(), data, 0o600)
 }
 
 // remove forgets the note; no error when there is none.

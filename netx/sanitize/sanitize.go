@@ -1,5 +1,5 @@
-// Package oneline makes one short, printable line out of text that came from outside: reasons, answers, errors, output of scripts.
-package oneline
+// Package sanitize makes one short, printable line out of text that came from outside: reasons, answers, errors, output of scripts.
+package sanitize
 
 import (
 	"strings"
@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Clean gives s as one line of valid UTF-8 of at most limit bytes: whatever does not print (line ends, terminal escapes, direction
+// Line gives s as one line of valid UTF-8 of at most limit bytes: whatever does not print (line ends, terminal escapes, direction
 // marks, broken UTF-8) becomes a single space or the replacement character, and a cut end shows as "…".
-func Clean(s string, limit int) string {
+func Line(s string, limit int) string {
 	if clean(s, limit) {
 		return s
 	}

@@ -1,4 +1,4 @@
-package once
+package checkrun
 
 import (
 	"context"

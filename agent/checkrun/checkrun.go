@@ -1,5 +1,5 @@
-// Package once runs the checks of a service a single time, in the foreground, for people who write a configuration.
-package once
+// Package checkrun runs the checks of a service a single time, in the foreground, for people who write a configuration.
+package checkrun
 
 import (
 	"cmp"

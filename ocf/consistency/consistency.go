@@ -1,5 +1,5 @@
-// Package agree compares what Pacemaker, lb balance and the kernel say about where clusters run, and words what to do where they differ.
-package agree
+// Package consistency compares what Pacemaker, lb balance and the kernel say about where clusters run, and words what to do where they differ.
+package consistency
 
 import (
 	"net/netip"

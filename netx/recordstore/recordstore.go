@@ -1,6 +1,6 @@
-// Package keep holds what operators ordered in a folder, one small file for each order, so that it survives restarts and crashes; and it replaces a
+// Package recordstore holds what operators ordered in a folder, one small file for each order, so that it survives restarts and crashes; and it replaces a
 // single file in one step.
-package keep
+package recordstore
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 // Sort says what kind of records a folder holds. V is kept as JSON.
@@ -234,7 +234,7 @@ const maxSpan = 366 * 24 * time.Hour
 // ParseSpan reads for how long an order is given: a duration such as 90m or 1h30m, or whole days such as 3d.
 func ParseSpan(s string) (time.Duration, error) {
 	fail := func() (time.Duration, error) {
-		return 0, fmt.Errorf("for must be a time from 1s to 366d, such as 90m, 2h or 3d, not %q", oneline.Clean(s, 40))
+		return 0, fmt.Errorf("for must be a time from 1s to 366d, such as 90m, 2h or 3d, not %q", sanitize.Line(s, 40))
 	}
 	var d time.Duration
 	if days, ok := strings.CutSuffix(s, "d"); ok {

@@ -1,4 +1,4 @@
-package oneline_test
+package sanitize_test
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/braintree/lb/netx/oneline"
+	"github.com/braintree/lb/netx/sanitize"
 )
 
 func TestCleanGivesOnePrintableLine(t *testing.T) {
@@ -28,8 +28,8 @@ func TestCleanGivesOnePrintableLine(t *testing.T) {
 		{"long text is cut and says so", strings.Repeat("é", 40), strings.Repeat("é", 30) + "…"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := oneline.Clean(tc.in, 64); got != tc.want {
-				t.Errorf("Clean(%q) = %q, want %q", tc.in, got, tc.want)
+			if got := sanitize.Line(tc.in, 64); got != tc.want {
+				t.Errorf("Line(%q) = %q, want %q", tc.in, got, tc.want)
 			}
 		})
 	}
@@ -40,16 +40,16 @@ func FuzzClean(f *testing.F) {
 	f.Add("\xff\xfe\x00", 3)
 	f.Fuzz(func(t *testing.T, s string, limit int) {
 		limit = 3 + (limit&0xff+256)%256
-		got := oneline.Clean(s, limit)
+		got := sanitize.Line(s, limit)
 		if len(got) > limit || !utf8.ValidString(got) {
-			t.Errorf("Clean(%q, %d) = %q: too long or not UTF-8", s, limit, got)
+			t.Errorf("Line(%q, %d) = %q: too long or not UTF-8", s, limit, got)
 		}
 		for _, r := range got {
 			if !unicode.IsPrint(r) && r != utf8.RuneError {
-				t.Errorf("Clean(%q, %d) = %q: holds %U", s, limit, got, r)
+				t.Errorf("Line(%q, %d) = %q: holds %U", s, limit, got, r)
 			}
 		}
-		if again := oneline.Clean(got, limit); again != got {
+		if again := sanitize.Line(got, limit); again != got {
 			t.Errorf("Clean is not stable: %q then %q", got, again)
 		}
 	})
