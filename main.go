@@ -20,6 +20,7 @@ import (
 	"github.com/braintree/lb/agent"
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/cmdline"
@@ -163,7 +164,7 @@ func commonFlags() []cli.Flag {
 
 func configFlag() cli.Flag {
 	return &cli.StringFlag{
-		Name: "config", Aliases: []string{"c"}, Value: ctl.DefaultConfig, EnvVars: []string{"LB_CONFIG"},
+		Name: "config", Aliases: []string{"c"}, Value: client.DefaultConfig, EnvVars: []string{"LB_CONFIG"},
 		Usage: "`FILE` that all modes share",
 	}
 }

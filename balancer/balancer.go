@@ -81,7 +81,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, fmt.Errorf("read the kernel's marking rules: %w", err)
 	}
 	o.Ready = tellReady(o)
-	b := &Balancer{options: o, cfg: cfg.Balancer, use: KernelUse(cfg), engine: newEngine(o), orders: make(chan reloadOrder)}
+	b := &Balancer{options: o, cfg: cfg.Balancer, use: ipvs.Use(cfg.KernelUse()), engine: newEngine(o), orders: make(chan reloadOrder)}
 	b.log = b.engine.log
 	keys, err := listener().Keys(cfg.Balancer.Access)
 	if err != nil {

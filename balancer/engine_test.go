@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/netx/ipvs"
@@ -58,7 +59,7 @@ func TestStartAndStop(t *testing.T) {
 		if changed, err := b.engine.Stop(t.Context(), "web", "test"); changed || err != nil {
 			t.Errorf("second stop: changed %v, %v; want neither", changed, err)
 		}
-		var unknown *NoClusterError
+		var unknown *api.NoClusterError
 		if _, err := b.engine.Start(t.Context(), "nope", "test"); !errors.As(err, &unknown) {
 			t.Errorf("start of an unknown cluster: %v", err)
 		}

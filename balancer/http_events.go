@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/sse"
@@ -20,14 +21,6 @@ const (
 	// maxEvents is how many events one answer has.
 	maxEvents = 1000
 )
-
-// EventList is the answer of GET /events.
-type EventList struct {
-	Events []event.Event `json:"events"` // oldest first
-	Last   uint64        `json:"last"`   // number up to which all were looked at: go on from here
-	Missed uint64        `json:"missed"` // events after since that are not in memory any more
-	More   bool          `json:"more"`   // there are newer ones than Last
-}
 
 // eventsPage answers GET /events: as a list, or as a stream to those who ask for one.
 func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
@@ -60,10 +53,10 @@ func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // eventsAfter gives the next events, of one cluster or, with "", all.
-func (h handler) eventsAfter(since uint64, cluster string) EventList {
+func (h handler) eventsAfter(since uint64, cluster string) api.EventList {
 	last := h.events.Last() // before what is looked at: an event that comes in between is not passed over
 	events, missed := h.events.Since(since)
-	l := EventList{Events: []event.Event{}, Last: last, Missed: missed}
+	l := api.EventList{Events: []event.Event{}, Last: last, Missed: missed}
 	if len(events) > maxEvents {
 		events, l.More = events[:maxEvents], true
 	}
@@ -114,7 +107,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 		}
 	}
 	if h.serving.Err() != nil {
-		_, _ = to.Write(sse.Frame("", "end", errStopping.Error())) // who has gone as well needs no reason
+		_, _ = to.Write(sse.Frame("", "end", api.ErrStopping.Error())) // who has gone as well needs no reason
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/sse"
@@ -106,7 +107,7 @@ func TestEventsPage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest("GET", "/events"+tt.query, nil))
-			var l EventList
+			var l api.EventList
 			if w.Code != tt.status || tt.status == 200 && json.Unmarshal(w.Body.Bytes(), &l) != nil {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}

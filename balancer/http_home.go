@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -22,7 +23,7 @@ func wantsPage(r *http.Request) bool {
 }
 
 // answerPage answers with the page. It holds no script, and may load nothing.
-func answerPage(w http.ResponseWriter, s Status) {
+func answerPage(w http.ResponseWriter, s api.Status) {
 	var body bytes.Buffer
 	if err := statusPage.Execute(&body, s); err != nil {
 		text(w, http.StatusInternalServerError, err.Error()+"\n")

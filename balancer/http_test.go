@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/netx/ipvs"
@@ -151,13 +152,13 @@ func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"}
 // fakeClusters has one cluster, web.
 type fakeClusters struct{ started, stopped int }
 
-func (f *fakeClusters) Status(context.Context) Status {
-	return Status{Clusters: []ClusterStatus{{Name: "web", Nodes: []NodeStatus{{Address: "10.0.0.1"}}}}}
+func (f *fakeClusters) Status(context.Context) api.Status {
+	return api.Status{Clusters: []api.ClusterStatus{{Name: "web", Nodes: []api.NodeStatus{{Address: "10.0.0.1"}}}}}
 }
 
 func (f *fakeClusters) Start(_ context.Context, name, _ string) (bool, error) {
 	if name != "web" {
-		return false, &NoClusterError{name}
+		return false, &api.NoClusterError{Name: name}
 	}
 	f.started++
 	return true, nil
@@ -165,7 +166,7 @@ func (f *fakeClusters) Start(_ context.Context, name, _ string) (bool, error) {
 
 func (f *fakeClusters) Stop(_ context.Context, name, _ string) (bool, error) {
 	if name != "web" {
-		return false, &NoClusterError{name}
+		return false, &api.NoClusterError{Name: name}
 	}
 	f.stopped++
 	return false, nil

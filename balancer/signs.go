@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -70,7 +71,7 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	if lasting(cfg.Balancer) != lasting(b.cfg) {
 		b.log.Warn("reload: " + restartWords)
 	}
-	if u := KernelUse(cfg); u != b.use {
+	if u := ipvs.Use(cfg.KernelUse()); u != b.use {
 		b.use = u
 		b.checkSettings()
 	}

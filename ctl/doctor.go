@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/netx/ipvs"
@@ -78,7 +77,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]Examined, error) {
 		found = append(found, examineTunnel(current, want)...)
 	}
 	if _, err := os.Stat(cfg.Balancer.Control); !isNode || err == nil {
-		return append(found, examineIPVS(ipvs.KernelSettings, balancer.KernelUse(cfg))...), nil
+		return append(found, examineIPVS(ipvs.KernelSettings, ipvs.Use(cfg.KernelUse()))...), nil
 	}
 	return found, nil
 }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab/labtest"
 	"github.com/braintree/lb/netx/mark"
@@ -88,7 +88,7 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := consistency.Views{Machine: "load01", Config: consistency.Config{Path: DefaultConfig, Clusters: cfg.Clusters}}
+	v := consistency.Views{Machine: "load01", Config: consistency.Config{Path: client.DefaultConfig, Clusters: cfg.Clusters}}
 	if v.Pacemaker.Status, err = crm.ParseStatus(status); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 			r.On = r.On[:2]
 		}
 	}
-	v.Daemon.Trouble = (&client.UnreachableError{Daemon: client.Balancer(), Address: DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
+	v.Daemon.Trouble = (&client.UnreachableError{Daemon: client.Balancer(), Address: client.DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
 	v.Kernel = consistency.Kernel{
 		Services: []ipvs.Service{
 			{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}, {Weight: 0}}},

@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,10 +15,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/config/salvage"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/program"
@@ -75,13 +74,13 @@ func daemonView(ctx context.Context, b *client.Client) consistency.Daemon {
 	var v consistency.Daemon
 	a, err := b.Ask(ctx, client.Question{Path: "/", JSON: true, Limit: daemonLimit})
 	if err == nil {
-		err = judge(a, client.Balancer())
+		err = a.Err(client.Balancer())
 	}
-	if err == nil && json.Unmarshal(a.Body, &v.Status) != nil {
-		err = notJSON(client.Balancer(), a)
+	if err == nil {
+		err = a.Decode(client.Balancer(), &v.Status)
 	}
 	if err != nil {
-		return consistency.Daemon{Trouble: err.Error(), Status: balancer.Status{}}
+		return consistency.Daemon{Trouble: err.Error(), Status: api.Status{}}
 	}
 	return v
 }

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config/salvage"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/recordstore"
@@ -70,7 +70,7 @@ type record struct {
 }
 
 // recordOf is the record of a cluster that runs.
-func recordOf(state balancer.ClusterStatus) record {
+func recordOf(state api.ClusterStatus) record {
 	return record{mark: state.Mark, relay: state.RelayMark}
 }
 

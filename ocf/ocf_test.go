@@ -18,7 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/ipvs"
@@ -89,9 +89,9 @@ func (b *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // state answers with what it decided; the readings come after some questions.
-func (b *fakeDaemon) state(r *http.Request) balancer.ClusterStatus {
-	s := balancer.ClusterStatus{Name: "webapp", Mark: 7, RelayMark: b.relay, Scheduler: "wlc", Running: b.running}
-	n := balancer.NodeStatus{Address: "10.0.0.1", State: "unknown"}
+func (b *fakeDaemon) state(r *http.Request) api.ClusterStatus {
+	s := api.ClusterStatus{Name: "webapp", Mark: 7, RelayMark: b.relay, Scheduler: "wlc", Running: b.running}
+	n := api.NodeStatus{Address: "10.0.0.1", State: "unknown"}
 	if b.delay--; b.delay < 0 {
 		n.State, n.Weight = "up", b.health
 		if b.health == 0 {
@@ -101,7 +101,7 @@ func (b *fakeDaemon) state(r *http.Request) balancer.ClusterStatus {
 			_ = ipvs.One(r.Context(), b.table, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health)))
 		}
 	}
-	s.Nodes = []balancer.NodeStatus{n}
+	s.Nodes = []api.NodeStatus{n}
 	return s
 }
 
