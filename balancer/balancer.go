@@ -19,6 +19,7 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/hook"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -105,7 +106,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, errors.Join(err, b.giveBack())
 	}
 	b.guard = listener().Guard(cfg.Balancer.Control, keys)
-	b.engine.events = event.Open(cfg.Balancer.DataDir, b.log)
+	b.engine.events = journal.Open(cfg.Balancer.DataDir, b.log)
 	b.hooks, b.firstHooks = hook.NewSet(b.engine.events, b.log), cfg.Hooks
 	b.engine.configure(cfg)
 	return b, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
-	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
@@ -50,7 +50,7 @@ type engine struct {
 	log        *slog.Logger
 	poller     func(config.Node) watch.Poller
 	sitePoller func(config.Cluster, config.Site) watch.SitePoller
-	events     *event.Log
+	events     *journal.Journal
 	meters     *meters
 	ready      func() // called when what runs at the start is in the kernel
 
@@ -128,7 +128,7 @@ func newEngine(o Options) *engine {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
-	e.events, e.meters = event.Open("", e.log), newMeters()
+	e.events, e.meters = journal.Open("", e.log), newMeters()
 	if e.poller == nil {
 		e.poller = watch.NewHTTPPoller
 	}

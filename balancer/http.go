@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/api"
-	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
 )
@@ -31,7 +31,7 @@ type handler struct {
 	refusals *listen.Refusals
 	admit    listen.Admit // who may change something
 	metrics  http.Handler
-	events   *event.Log
+	events   *journal.Journal
 	streams  chan struct{}   // has room for as many streams as there may be
 	serving  context.Context // ends the streams
 	reload   func(context.Context, reloadOrder) error

@@ -16,6 +16,7 @@ import (
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/sse"
 )
@@ -85,7 +86,7 @@ func TestEventsTellWhatHappens(t *testing.T) {
 }
 
 func TestEventsPage(t *testing.T) {
-	events := event.Open("", slog.New(slog.DiscardHandler))
+	events := journal.Open("", slog.New(slog.DiscardHandler))
 	const total = 1500
 	for n := range total {
 		events.Add(event.Event{Kind: event.Weight, Cluster: []string{"web", "db"}[n%2], Text: "x"})
@@ -124,7 +125,7 @@ func TestEventsPage(t *testing.T) {
 // Who pages through the events while new ones come gets each of them.
 func TestNoEventFallsBetweenTwoPages(t *testing.T) {
 	const total = 200_000
-	events := event.Open("", slog.New(slog.DiscardHandler))
+	events := journal.Open("", slog.New(slog.DiscardHandler))
 	h := handler{events: events}
 	go func() {
 		for range total {
@@ -207,7 +208,7 @@ func TestEventsStream(t *testing.T) {
 	for got := ""; got != " end"; {
 		got = read(t, one) // the stream ends before the daemon does
 	}
-	again := event.Open(cfg.Balancer.DataDir, b.log)
+	again := journal.Open(cfg.Balancer.DataDir, b.log)
 	events, _ := again.Since(0)
 	if n := len(events); n == 0 || events[n-1].Kind != event.BalancerStopped {
 		t.Errorf("the file ends with %+v", events)
