@@ -80,7 +80,7 @@ func (h handler) eventsAfter(since uint64, cluster string) EventList {
 
 // stream sends the events after a number as they come, until the client goes away, reads too slowly, or the balancer ends.
 func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
-	pace, err := sse.Pace(r)
+	pace, err := sse.HeartbeatInterval(r)
 	if err != nil {
 		text(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -89,7 +89,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	case h.streams <- struct{}{}:
 		defer func() { <-h.streams }()
 	default:
-		sse.RetryLater(w.Header())
+		sse.SetRetryAfter(w.Header())
 		text(w, http.StatusServiceUnavailable, "too many streams are open: ask for GET /events without text/event-stream, or try again later\n")
 		return
 	}
@@ -104,7 +104,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(h.serving, cancel)()
-	if _, err := to.Write(sse.First(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // where to go on from, before there is an event
+	if _, err := to.Write(sse.Preamble(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // where to go on from, before there is an event
 		return
 	}
 	for ctx.Err() == nil {
