@@ -83,7 +83,7 @@ func (f noteFile) replace(data []byte) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return err
 	}
-	return recordstore.Replace(f.path(), data, 0o600)
+	return recordstore.WriteFileAtomic(f.path(), data, 0o600)
 }
 
 // remove forgets the note; no error when there is none.
