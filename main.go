@@ -199,7 +199,7 @@ Examples:
   lb agent tunnel --undo`,
 		Action: func(c *cli.Context) error {
 			return p.daemon(c, func(ctx context.Context, r running) error {
-				sockets, err := listen.Inherit()
+				sockets, err := listen.InheritSockets()
 				if err != nil {
 					return err
 				}

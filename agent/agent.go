@@ -63,8 +63,8 @@ type Agent struct {
 
 	tcp      net.Listener
 	control  net.Listener
-	guard    *listen.Guard // who may change something
-	refusals *listen.Refusals
+	guard    *listen.Authorizer // who may change something
+	refusals *listen.RefusalLog
 
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
@@ -90,7 +90,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), crew: newCrew(), settleTime: settleTime}
+	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusalLog(o.Log), host: o.Host.Shared(), crew: newCrew(), settleTime: settleTime}
 	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {
@@ -112,7 +112,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if a.forces, err = a.openForces(cfg); err != nil {
 		return nil, err
 	}
-	if a.tcp, err = a.daemon().TCP(ctx, cfg.Agent.Listen); err != nil {
+	if a.tcp, err = a.daemon().ListenHTTP(ctx, cfg.Agent.Listen); err != nil {
 		return nil, err
 	}
 	a.agentChecks = a.newAgentChecks()
@@ -186,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, s := range []struct {
 		server *http.Server
 		l      net.Listener
-	}{{reads, a.guard.Secure(quick)}, {changes, listen.Limit(a.control, maxChangers)}} {
+	}{{reads, a.guard.OptionalTLS(quick)}, {changes, listen.Limit(a.control, maxChangers)}} {
 		wg.Go(func() {
 			if err := s.server.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve on %s: %w", s.l.Addr(), err)

@@ -43,7 +43,7 @@ func (a *Agent) reloadAndTell(reload func() bool) {
 
 // leaveSockets closes the sockets of the service manager that stand for nothing in the configuration.
 func (a *Agent) leaveSockets() {
-	for _, key := range a.opts.Sockets.Left() {
+	for _, key := range a.opts.Sockets.Unclaimed() {
 		a.log.Warn("a socket from the service manager is not used: its FileDescriptorName= is no key of the configuration that has an address", "name", key)
 	}
 	if err := a.opts.Sockets.Close(); err != nil {

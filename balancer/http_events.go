@@ -35,7 +35,7 @@ func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	streams := listen.Accepts(r, "text/event-stream") > 0
+	streams := listen.AcceptQuality(r, "text/event-stream") > 0
 	asked := r.URL.Query().Get("since")
 	if id := r.Header.Get("Last-Event-ID"); streams && id != "" {
 		asked = id

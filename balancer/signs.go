@@ -48,9 +48,9 @@ const restartWords = "[balancer] has changed in what takes effect when lb balanc
 func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	b.options.Manager.Reloading()
 	cfg, err := b.options.Load()
-	var keys *listen.Keys
+	var keys *listen.Policy
 	if err == nil {
-		keys, err = listener().Keys(cfg.Balancer.Access)
+		keys, err = listener().LoadPolicy(cfg.Balancer.Access)
 	}
 	if err == nil {
 		err = b.engine.replace(ctx, cfg, o.force)
@@ -65,7 +65,7 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	}
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
 	b.engine.meters.reloads.WithLabelValues("done").Inc()
-	b.guard.Use(keys)
+	b.guard.SetPolicy(keys)
 	b.hooks.Use(cfg.Hooks)
 	if lasting(cfg.Balancer) != lasting(b.cfg) {
 		b.log.Warn("reload: " + restartWords)
