@@ -246,7 +246,7 @@ Examples:
 				}
 				defer marks.Close()
 				o := balancer.Options{
-					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
+					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSysctls, Log: r.log, Version: version(),
 					Manager: r.manager, Alone: balancer.Alone,
 				}
 				if c.Bool("dry-run") {

@@ -37,7 +37,7 @@ type Options struct {
 	Reload    <-chan struct{}                // asks for a reload; nil for none
 	Table     ipvs.Table                     // stays the caller's to close
 	Marks     mark.Table
-	Settings  ipvs.Settings                  // looked at at the start, and when the config needs others; "" is not at all
+	Settings  ipvs.SysctlDir                 // looked at at the start, and when the config needs others; "" is not at all
 	Log       *slog.Logger                   // nil is silence
 	Version   string                         // of lb, for GET /
 	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
@@ -55,7 +55,7 @@ type Balancer struct {
 	options Options
 	log     *slog.Logger
 	cfg     config.Balancer
-	use     ipvs.Use // of the config that is in force
+	use     ipvs.Features // of the config that is in force
 	engine  *engine
 	tcp     net.Listener
 	control net.Listener

@@ -8,9 +8,9 @@ import (
 )
 
 // KernelUse is what a config uses of the kernel's load balancer.
-func KernelUse(cfg *config.Config) ipvs.Use {
+func KernelUse(cfg *config.Config) ipvs.Features {
 	anyCluster := func(is func(config.Cluster) bool) bool { return slices.ContainsFunc(cfg.Clusters, is) }
-	return ipvs.Use{
+	return ipvs.Features{
 		Persistence: anyCluster(func(c config.Cluster) bool { return c.Persistence > 0 }),
 		Masq: anyCluster(func(c config.Cluster) bool {
 			return c.Forwarding == config.NAT || c.AllDown == config.ToPage && c.Downpage.Page
@@ -25,7 +25,7 @@ func (b *Balancer) checkSettings() {
 	if b.options.Settings == "" {
 		return
 	}
-	for _, s := range ipvs.SafeSettings(b.use) {
+	for _, s := range ipvs.RecommendedSysctls(b.use) {
 		value, err := b.options.Settings.Get(s.Name)
 		switch {
 		case err != nil:

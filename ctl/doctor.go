@@ -78,15 +78,15 @@ func examine(ctx context.Context, cfg *config.Config) ([]Examined, error) {
 		found = append(found, examineTunnel(current, want)...)
 	}
 	if _, err := os.Stat(cfg.Balancer.Control); !isNode || err == nil {
-		return append(found, examineIPVS(ipvs.KernelSettings, balancer.KernelUse(cfg))...), nil
+		return append(found, examineIPVS(ipvs.KernelSysctls, balancer.KernelUse(cfg))...), nil
 	}
 	return found, nil
 }
 
 // examineIPVS compares the kernel's settings with those that the configuration needs.
-func examineIPVS(settings ipvs.Settings, use ipvs.Use) []Examined {
+func examineIPVS(settings ipvs.SysctlDir, use ipvs.Features) []Examined {
 	var found []Examined
-	for _, s := range ipvs.SafeSettings(use) {
+	for _, s := range ipvs.RecommendedSysctls(use) {
 		name := "net.ipv4.vs." + s.Name
 		value, err := settings.Get(s.Name)
 		switch {

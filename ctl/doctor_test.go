@@ -23,7 +23,7 @@ func TestDoctorExaminesTheSettingsOfIPVS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	found := examineIPVS(ipvs.Settings(dir), ipvs.Use{Sync: true})
+	found := examineIPVS(ipvs.SysctlDir(dir), ipvs.Features{Sync: true})
 	var out bytes.Buffer
 	if err := printExamined(&out, found, false); !errors.Is(err, ErrUnsafe) {
 		t.Errorf("%v", err)
@@ -39,10 +39,10 @@ good: net.ipv4.vs.backup_only is 0
 	if err := os.WriteFile(filepath.Join(dir, "expire_nodest_conn"), []byte("1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := printExamined(&out, examineIPVS(ipvs.Settings(dir), ipvs.Use{Sync: true}), false); err != nil {
+	if err := printExamined(&out, examineIPVS(ipvs.SysctlDir(dir), ipvs.Features{Sync: true}), false); err != nil {
 		t.Errorf("all good: %v", err)
 	}
-	if found := examineIPVS(ipvs.Settings(filepath.Join(dir, "none")), ipvs.Use{}); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Do, "modprobe ip_vs") {
+	if found := examineIPVS(ipvs.SysctlDir(filepath.Join(dir, "none")), ipvs.Features{}); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Do, "modprobe ip_vs") {
 		t.Errorf("without IPVS: %+v", found)
 	}
 }
