@@ -206,7 +206,7 @@ Examples:
 				setup := tunnel.New(r.cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
 					Load: r.load, Reload: r.reload, Log: r.log, Version: version(), Manager: r.manager, Sockets: sockets,
-					Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
+					Tunnel: func(ctx context.Context, want tunnel.Desired) error {
 						_, err := setup.Up(ctx, want)
 						return err
 					},

@@ -46,7 +46,7 @@ type Options struct {
 
 	// Tunnel sets this machine up as a real server for what is wanted, at start and after a reload, when agent.tunnel
 	// is enabled; it must be idempotent. nil: [agent.tunnel] is refused.
-	Tunnel     func(ctx context.Context, want tunnel.Wanted) error
+	Tunnel     func(ctx context.Context, want tunnel.Desired) error
 	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: asks the kernel
 
 	Host     check.Host // where checks find the kernel's files; zero: this machine's

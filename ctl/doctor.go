@@ -68,7 +68,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]Examined, error) {
 		return nil, err
 	}
 	var found []Examined
-	want := tunnel.For(cfg.Clusters, local)
+	want := tunnel.DesiredFor(cfg.Clusters, local)
 	isNode := len(want.VIPs) > 0
 	if isNode {
 		current, err := tunnel.New(cfg.Agent.TunnelDir(), slog.New(slog.DiscardHandler)).State(ctx)
@@ -105,7 +105,7 @@ func examineIPVS(settings ipvs.SysctlDir, use ipvs.Features) []Examined {
 }
 
 // examineTunnel tells what the tunnel's set-up lacks.
-func examineTunnel(current tunnel.State, want tunnel.Wanted) []Examined {
+func examineTunnel(current tunnel.State, want tunnel.Desired) []Examined {
 	const why = "packets that balancers tunnel here are lost, or their answers do not reach clients"
 	steps, err := tunnel.Plan(current, want)
 	var found []Examined

@@ -48,12 +48,12 @@ good: net.ipv4.vs.backup_only is 0
 }
 
 func TestDoctorExaminesTheTunnel(t *testing.T) {
-	want := tunnel.Wanted{VIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	want := tunnel.Desired{VIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 	good := tunnel.State{
-		Device: tunnel.Device{Kind: "ipip", Up: true}, VIPs: []tunnel.Address{{Addr: want.VIPs[0], Ours: true}},
+		Device: tunnel.Device{Kind: "ipip", Up: true}, VIPs: []tunnel.Address{{Addr: want.VIPs[0], Managed: true}},
 		Links:   []tunnel.Link{{Name: "eth0", MTU: 1500, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}},
 		Sysctls: map[string]string{"all/arp_ignore": "1", "all/arp_announce": "2", "tunl0/rp_filter": "2"},
-		Clamp:   &tunnel.Clamp{VIPs: want.VIPs, MSS: 1440},
+		Clamp:   &tunnel.MSSClamp{VIPs: want.VIPs, MSS: 1440},
 	}
 	if found := examineTunnel(good, want); len(found) != 1 || !found[0].Good {
 		t.Errorf("all good: %+v", found)
