@@ -268,7 +268,7 @@ type running struct {
 	load    func() (*config.Config, error)
 	reload  <-chan struct{}
 	log     *slog.Logger
-	manager *systemd.Manager
+	manager *systemd.Notifier
 }
 
 // daemon runs a daemon until a signal ends it.

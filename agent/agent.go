@@ -40,9 +40,9 @@ type Options struct {
 	Log     *slog.Logger
 	Version string // shown on the first line of GET /
 
-	Ready   func()           // called once, when requests are answered; nil: nothing
-	Manager *systemd.Manager // is told how the agent does; nil: nobody
-	Sockets *listen.Sockets  // opened for the agent by the service manager; nil: none
+	Ready   func()            // called once, when requests are answered; nil: nothing
+	Manager *systemd.Notifier // is told how the agent does; nil: nobody
+	Sockets *listen.Sockets   // opened for the agent by the service manager; nil: none
 
 	// Tunnel sets this machine up as a real server for what is wanted, at start and after a reload, when agent.tunnel
 	// is enabled; it must be idempotent. nil: [agent.tunnel] is refused.

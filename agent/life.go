@@ -8,7 +8,7 @@ const watchLate = 10 * watchInterval
 
 // signsOfLife gives a tick whenever the service manager wants a sign of life; nil when it wants none. stop ends them.
 func (a *Agent) signsOfLife() (ticks <-chan time.Time, stop func()) {
-	every := a.opts.Manager.Beat()
+	every := a.opts.Manager.WatchdogInterval()
 	if every == 0 {
 		return nil, func() {}
 	}
@@ -28,7 +28,7 @@ func (a *Agent) signOfLife(now time.Time) {
 		a.log.Error("the agent hangs: no sign of life is given to the service manager, which will start it anew")
 		return
 	}
-	a.opts.Manager.Alive()
+	a.opts.Manager.KickWatchdog()
 }
 
 // reloadAndTell reloads and keeps the service manager informed.

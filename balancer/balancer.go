@@ -41,7 +41,7 @@ type Options struct {
 	Log       *slog.Logger                   // nil is silence
 	Version   string                         // of lb, for GET /
 	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
-	Manager   *systemd.Manager               // is told how the balancer does; nil is nobody
+	Manager   *systemd.Notifier              // is told how the balancer does; nil is nobody
 	NewPoller func(config.Node) watch.Poller // nil is watch.NewHTTPPoller
 
 	NewSitePoller func(config.Cluster, config.Site) watch.SitePoller // nil is watch.NewSitePoller

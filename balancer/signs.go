@@ -23,7 +23,7 @@ func tellReady(o Options) func() {
 // its cycles. When that hangs there is none, and the manager starts lb balance anew, which leaves the kernel as it is. A kernel that
 // refuses is no reason: it is asked again in the next cycle.
 func (b *Balancer) signs(ctx context.Context) {
-	every := b.options.Manager.Beat()
+	every := b.options.Manager.WatchdogInterval()
 	if every == 0 {
 		return
 	}
@@ -35,7 +35,7 @@ func (b *Balancer) signs(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if b.engine.do(ctx, func(context.Context) { b.options.Manager.Alive() }) != nil {
+		if b.engine.do(ctx, func(context.Context) { b.options.Manager.KickWatchdog() }) != nil {
 			return // the balancer ends
 		}
 	}
