@@ -219,7 +219,7 @@ func (e *engine) record(change audit.Change, d drain.Drain, o DrainOrder) error 
 		entry.Expires = d.Expires.UTC()
 	}
 	if change != audit.Drained {
-		entry.Given = d.At.UTC()
+		entry.SetAt = d.At.UTC()
 	}
 	err := e.audit.Append(entry)
 	if err != nil {
