@@ -200,14 +200,14 @@ Examples:
   lb agent tunnel --undo`,
 		Action: func(c *cli.Context) error {
 			return p.daemon(c, func(ctx context.Context, r running) error {
-				sockets, err := listen.Inherit()
+				sockets, err := listen.InheritSockets()
 				if err != nil {
 					return err
 				}
 				setup := tunnel.New(r.cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
 					Load: r.load, Reload: r.reload, Log: r.log, Version: version(), Manager: r.manager, Sockets: sockets,
-					Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
+					Tunnel: func(ctx context.Context, want tunnel.Desired) error {
 						_, err := setup.Up(ctx, want)
 						return err
 					},
@@ -247,7 +247,7 @@ Examples:
 				}
 				defer marks.Close()
 				o := balancer.Options{
-					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
+					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSysctls, Log: r.log, Version: version(),
 					Manager: r.manager, Alone: balancer.Alone,
 				}
 				if c.Bool("dry-run") {
@@ -269,7 +269,7 @@ type running struct {
 	load    func() (*config.Config, error)
 	reload  <-chan struct{}
 	log     *slog.Logger
-	manager *systemd.Manager
+	manager *systemd.Notifier
 }
 
 // daemon runs a daemon until a signal ends it.

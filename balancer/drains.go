@@ -153,7 +153,7 @@ func (e *engine) record(change audit.Change, d drain.Drain, o api.DrainOrder) er
 		entry.Expires = d.Expires.UTC()
 	}
 	if change != audit.Drained {
-		entry.Given = d.At.UTC()
+		entry.SetAt = d.At.UTC()
 	}
 	err := e.audit.Append(entry)
 	if err != nil {

@@ -28,8 +28,8 @@ type handler struct {
 	clusters clusters
 	drains   drains
 	version  string
-	refusals *listen.Refusals
-	admit    listen.Admit // who may change something
+	refusals *listen.RefusalLog
+	admit    listen.AuthorizeFunc // who may change something
 	metrics  http.Handler
 	events   *journal.Journal
 	streams  chan struct{}   // has room for as many streams as there may be
@@ -183,8 +183,8 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	r, refusal := h.admit(r, "lb ctl cluster "+verb+" "+name)
 	if refusal != nil {
-		h.refusals.Add(r, refusal, "cluster", name, "change", verb)
-		refusal.Header(w.Header())
+		h.refusals.Log(r, refusal, "cluster", name, "change", verb)
+		refusal.SetHeader(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return
 	}
@@ -221,7 +221,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-func wantsJSON(r *http.Request) bool { return listen.Accepts(r, "application/json") > 0 }
+func wantsJSON(r *http.Request) bool { return listen.AcceptQuality(r, "application/json") > 0 }
 
 func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

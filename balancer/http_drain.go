@@ -66,8 +66,8 @@ func (h handler) drained(w http.ResponseWriter, r *http.Request, cluster, addres
 	}
 	r, refusal := h.admit(r, "lb ctl "+verb)
 	if refusal != nil {
-		h.refusals.Add(r, refusal, "cluster", cluster, "node", sanitize.Line(address, 50), "change", verb)
-		refusal.Header(w.Header())
+		h.refusals.Log(r, refusal, "cluster", cluster, "node", sanitize.Line(address, 50), "change", verb)
+		refusal.SetHeader(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return
 	}

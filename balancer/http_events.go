@@ -28,7 +28,7 @@ func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	streams := listen.Accepts(r, "text/event-stream") > 0
+	streams := listen.AcceptQuality(r, "text/event-stream") > 0
 	asked := r.URL.Query().Get("since")
 	if id := r.Header.Get("Last-Event-ID"); streams && id != "" {
 		asked = id
@@ -73,7 +73,7 @@ func (h handler) eventsAfter(since uint64, cluster string) api.EventList {
 
 // stream sends the events after a number as they come, until the client goes away, reads too slowly, or the balancer ends.
 func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
-	pace, err := sse.Pace(r)
+	pace, err := sse.HeartbeatInterval(r)
 	if err != nil {
 		text(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -82,7 +82,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	case h.streams <- struct{}{}:
 		defer func() { <-h.streams }()
 	default:
-		sse.RetryLater(w.Header())
+		sse.SetRetryAfter(w.Header())
 		text(w, http.StatusServiceUnavailable, "too many streams are open: ask for GET /events without text/event-stream, or try again later\n")
 		return
 	}
@@ -97,7 +97,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(h.serving, cancel)()
-	if _, err := to.Write(sse.First(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // where to go on from, before there is an event
+	if _, err := to.Write(sse.Preamble(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // where to go on from, before there is an event
 		return
 	}
 	for ctx.Err() == nil {

@@ -244,7 +244,7 @@ func TestASlowReaderOfEventsIsCutOff(t *testing.T) {
 		}
 		synctest.Wait()
 		b.engine.events.Add(event.Event{Kind: event.Weight})
-		time.Sleep(2 * sse.WriteTime)
+		time.Sleep(2 * sse.WriteTimeout)
 		n, err := 0, error(nil)
 		for buf := make([]byte, 4096); err == nil; {
 			var m int

@@ -31,7 +31,7 @@ func (b *Balancer) plan(ctx context.Context, files []config.File) (api.Plan, err
 	}
 	cfg, err := config.LoadFiles(files, b.options.Checks)
 	if err == nil {
-		_, err = listener().Keys(cfg.Balancer.Access)
+		_, err = listener().LoadPolicy(cfg.Balancer.Access)
 	}
 	if err != nil {
 		return api.RefusedPlan(err), nil
@@ -52,8 +52,8 @@ func (h handler) planPage(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		admitted, refusal := h.admit(r, "lb ctl plan --config FILE")
 		if refusal != nil {
-			h.refusals.Add(r, refusal, "change", "plan")
-			refusal.Header(w.Header())
+			h.refusals.Log(r, refusal, "change", "plan")
+			refusal.SetHeader(w.Header())
 			text(w, refusal.Status, refusal.Text+"\n")
 			return
 		}

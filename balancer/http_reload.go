@@ -40,8 +40,8 @@ func (b *Balancer) askReload(ctx context.Context, o reloadOrder) error {
 func (h handler) changeConfig(w http.ResponseWriter, r *http.Request) {
 	r, refusal := h.admit(r, "lb ctl reload")
 	if refusal != nil {
-		h.refusals.Add(r, refusal, "change", "reload")
-		refusal.Header(w.Header())
+		h.refusals.Log(r, refusal, "change", "reload")
+		refusal.SetHeader(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return
 	}

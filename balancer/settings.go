@@ -10,7 +10,7 @@ func (b *Balancer) checkSettings() {
 	if b.options.Settings == "" {
 		return
 	}
-	for _, s := range ipvs.SafeSettings(b.use) {
+	for _, s := range ipvs.RecommendedSysctls(b.use) {
 		value, err := b.options.Settings.Get(s.Name)
 		switch {
 		case err != nil:

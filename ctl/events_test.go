@@ -76,7 +76,7 @@ func TestEventsAreFollowedOverARestart(t *testing.T) {
 	defer cancel()
 	streams := 0
 	c := serving(t, func(w http.ResponseWriter, r *http.Request) {
-		s, err := sse.Begin(w, sse.UsualPace)
+		s, err := sse.Begin(w, sse.DefaultHeartbeat)
 		if err != nil {
 			t.Error(err)
 			return
@@ -84,7 +84,7 @@ func TestEventsAreFollowedOverARestart(t *testing.T) {
 		streams++
 		switch {
 		case streams == 1 && r.URL.RawQuery == "":
-			_, _ = s.Write(sse.First([]byte("id: 6\n\n")))
+			_, _ = s.Write(sse.Preamble([]byte("id: 6\n\n")))
 			_, _ = s.Write(sse.Frame("", "end", "lb balance is stopping"))
 		case streams == 2 && r.URL.RawQuery == "since=6":
 			_, _ = s.Write(append(sse.Frame("", "missed", "2"), append(frame(all[0]), frame(all[1])...)...))

@@ -149,14 +149,14 @@ func pacemakerView(ctx context.Context) consistency.Pacemaker {
 }
 
 // tool runs one of Pacemaker's.
-func tool(ctx context.Context, name string, args ...string) program.Outcome {
+func tool(ctx context.Context, name string, args ...string) program.Result {
 	ctx, cancel := context.WithTimeout(ctx, toolLimit)
 	defer cancel()
-	return program.Program{Argv: append([]string{name}, args...), Keep: toolOutput}.Run(ctx)
+	return program.Command{Argv: append([]string{name}, args...), MaxOutput: toolOutput}.Run(ctx)
 }
 
 // silence says why a tool told nothing.
-func silence(name string, said program.Outcome, err error) *consistency.Finding {
+func silence(name string, said program.Result, err error) *consistency.Finding {
 	f := consistency.Finding{Level: consistency.Trouble}
 	var refusal *crm.Refusal
 	switch {
@@ -171,7 +171,7 @@ func silence(name string, said program.Outcome, err error) *consistency.Finding 
 		f.Do = "`systemctl start corosync pacemaker`; if they do not stay up, `journalctl -u corosync -u pacemaker` tells why"
 	default:
 		f.Code, f.Says = "pacemaker-silent", fmt.Sprintf("%s tells nothing: %v", name, err)
-		if words := said.Said(); words != "" && refusal == nil {
+		if words := said.Message(); words != "" && refusal == nil {
 			f.Says += "; it says " + sanitize.Line(words, 200)
 		}
 		f.Do = "`systemctl status corosync pacemaker`"

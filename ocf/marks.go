@@ -116,5 +116,5 @@ func (r resource) write(rec record) error {
 	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
 		return err
 	}
-	return recordstore.Replace(r.stateFile(), []byte(rec.String()), 0o600)
+	return recordstore.WriteFileAtomic(r.stateFile(), []byte(rec.String()), 0o600)
 }

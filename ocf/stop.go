@@ -69,7 +69,7 @@ func (r resource) remove(ctx context.Context, table ipvs.Table, marks []ipvs.Mar
 		return err
 	}
 	for _, s := range left {
-		if err := ipvs.One(ctx, table, ipvs.DeleteService(s.Key)); err != nil && !errors.Is(err, ipvs.ErrNoService) {
+		if err := ipvs.ApplyOne(ctx, table, ipvs.DeleteService(s.Key)); err != nil && !errors.Is(err, ipvs.ErrNoService) {
 			return err
 		}
 		r.say("took %s of %s out of the kernel without lb balance%s", s.Key, r.cluster, because(daemonErr))

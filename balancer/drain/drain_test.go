@@ -158,7 +158,7 @@ func FuzzParseDrain(f *testing.F) {
 		if err != nil || again.Key() != got.Key() || again.Words() != got.Words() {
 			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
 		}
-		if name := records().File(got); strings.ContainsAny(name, "/\x00") {
+		if name := records().FileName(got); strings.ContainsAny(name, "/\x00") {
 			t.Fatalf("file name %q", name)
 		}
 	})

@@ -100,7 +100,7 @@ func (h *holding) take(fd uintptr) (came, more bool) {
 			return came, false
 		case err != nil || n == 0:
 			return came, true
-		case sse.Comments(h.room[:n]) < n:
+		case sse.LeadingComments(h.room[:n]) < n:
 			h.conn.ahead = h.room[:n]
 		}
 		came = true
