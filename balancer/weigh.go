@@ -70,7 +70,7 @@ func (c *cluster) weigh(now time.Time, n *node, r *decide.Reading) bool {
 	before, in := n.own.weight, c.input(n)
 	n.own.in = in
 	in.Reading = r
-	n.state, n.own.weight, n.own.steps = decide.Next(now, in, n.state)
+	n.state, n.own.weight, n.own.steps = decide.Node(now, in, n.state)
 	c.stale = true
 	return n.own.weight != before
 }

@@ -120,8 +120,8 @@ const (
 	StageAllDown  = "all down"
 )
 
-// Next decides a node's weight, 0–65535, as far as the other nodes do not matter.
-func Next(now time.Time, in Input, st State) (State, int, []Step) {
+// Node decides a node's weight, 0–65535, as far as the other nodes do not matter.
+func Node(now time.Time, in Input, st State) (State, int, []Step) {
 	set := in.Settings.sane()
 	steps := make([]Step, 0, 6)
 	add := func(s Step) int {

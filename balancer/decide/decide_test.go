@@ -95,7 +95,7 @@ func TestNodeThroughTime(t *testing.T) {
 
 // next decides about a node of which no operator has said anything.
 func next(now time.Time, set Settings, pool Pool, st State, r *Reading) (State, int, []Step) {
-	return Next(now, Input{Settings: set, Pool: pool, Reading: r}, st)
+	return Node(now, Input{Settings: set, Pool: pool, Reading: r}, st)
 }
 
 func reading(now time.Time, answer int) *Reading {

@@ -11,7 +11,7 @@ type Pool struct {
 	Since time.Time // from when on the cluster has had a weight above 0 without a gap; zero: it has none, or does not run
 }
 
-// Next is the pool after a cycle in which the weights of its nodes add up to total.
+// Node is the pool after a cycle in which the weights of its nodes add up to total.
 func (p Pool) Next(now time.Time, running bool, total int) Pool {
 	switch {
 	case !running || total <= 0:

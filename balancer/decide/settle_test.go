@@ -26,7 +26,7 @@ func (c *crowd) decide(now time.Time, readings []*Reading) {
 	for i := range c.states {
 		in := c.inputs[i]
 		in.Pool, in.Reading = c.pool, readings[i]
-		st, w, steps := Next(now, in, c.states[i])
+		st, w, steps := Node(now, in, c.states[i])
 		c.states[i] = st
 		c.members = append(c.members, Member{
 			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(len(c.states) - i)}), Priority: i % 2, Weight: w, Steps: steps, State: &c.states[i],
@@ -156,7 +156,7 @@ func BenchmarkNext(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() { // one round of readings of 10 000 nodes
 		for i := range states {
-			states[i], _, _ = Next(start, in, states[i])
+			states[i], _, _ = Node(start, in, states[i])
 		}
 	}
 }
