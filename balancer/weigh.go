@@ -95,7 +95,7 @@ func (c *cluster) settle(now time.Time) {
 			Address: n.cfg.Address, Priority: n.cfg.Priority, Weight: n.own.weight, Steps: n.own.steps, State: &n.state,
 		})
 	}
-	c.group, c.verdict = decide.Settle(now, c.policy(), c.group, c.members)
+	c.group, c.verdict = decide.Cluster(now, c.policy(), c.group, c.members)
 	for i, n := range c.nodes {
 		n.weight, n.steps = c.members[i].Weight, c.members[i].Steps
 	}

@@ -63,9 +63,9 @@ type Verdict struct {
 	Notice   string // what is out of the ordinary, in a sentence; "" is nothing
 }
 
-// Settle decides about the nodes of a cluster together: suspicion, mode, and what happens when no node is left. It changes members
+// Cluster decides about the nodes of a cluster together: suspicion, mode, and what happens when no node is left. It changes members
 // in place. The Steps it was given stay as they are.
-func Settle(now time.Time, p Policy, g Group, members []Member) (Group, Verdict) {
+func Cluster(now time.Time, p Policy, g Group, members []Member) (Group, Verdict) {
 	var v Verdict
 	for _, m := range members {
 		m.State.Joint.Passive = false

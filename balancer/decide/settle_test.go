@@ -32,7 +32,7 @@ func (c *crowd) decide(now time.Time, readings []*Reading) {
 			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(len(c.states) - i)}), Priority: i % 2, Weight: w, Steps: steps, State: &c.states[i],
 		})
 	}
-	c.group, c.verdict = Settle(now, c.policy, c.group, c.members)
+	c.group, c.verdict = Cluster(now, c.policy, c.group, c.members)
 	c.pool = c.pool.Next(now, true, c.verdict.Total)
 }
 
@@ -170,6 +170,6 @@ func BenchmarkSettle(b *testing.B) {
 	c.decide(start, readings)
 	b.ReportAllocs()
 	for b.Loop() {
-		c.group, c.verdict = Settle(start, c.policy, c.group, c.members)
+		c.group, c.verdict = Cluster(start, c.policy, c.group, c.members)
 	}
 }

@@ -125,7 +125,7 @@ func TestSettleLeavesEarlierExplanationsAlone(t *testing.T) {
 	st := State{Joint: Joint{Last: 7}}
 	explain := func(policy AllDown) []Step {
 		members := []Member{{Steps: shared, State: &st}}
-		Settle(start, Policy{AllDown: policy}, Group{}, members)
+		Cluster(start, Policy{AllDown: policy}, Group{}, members)
 		return members[0].Steps
 	}
 	first := explain(AllIn)
