@@ -108,7 +108,7 @@ func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 				weights[d.Address] = int(d.Weight)
 			}
 			if s.Mark == c.mark() && d.Weight > 0 && !c.isPage(d) {
-				c.pool = decide.Settled(now, c.settings())
+				c.pool = decide.WarmPool(now, c.settings())
 			}
 		}
 	}

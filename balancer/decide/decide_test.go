@@ -38,7 +38,7 @@ func TestFloor(t *testing.T) {
 
 func TestNodeThroughTime(t *testing.T) {
 	set := Settings{Rise: 1, Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
-	busy := Settled(start, set)
+	busy := WarmPool(start, set)
 	tests := []struct {
 		name  string
 		set   func(*Settings)
@@ -157,7 +157,7 @@ func TestATakenOverPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
 		t.Errorf("weight %d, %s; want 100, up", weight, st.Word())
 	}
 	set.MaxWeight = 30
-	if st, weight, _ := next(now, set, Settled(now, set), Adopt(30), reading(now, 100)); weight != 30 || st.Word() != "up" {
+	if st, weight, _ := next(now, set, WarmPool(now, set), Adopt(30), reading(now, 100)); weight != 30 || st.Word() != "up" {
 		t.Errorf("taken over at its cap: weight %d, %s; want 30, up", weight, st.Word())
 	}
 }
@@ -191,9 +191,9 @@ func TestStandbyDoesNotRamp(t *testing.T) {
 
 func TestStepsSayWhy(t *testing.T) {
 	set := Settings{Rise: 1, Fall: 2, RampUp: 120 * time.Second, MaxWeight: 90, Settle: time.Second}
-	st, _, _ := next(start, set, Settled(start, set), Join(start), reading(start, 92))
+	st, _, _ := next(start, set, WarmPool(start, set), Join(start), reading(start, 92))
 	now := start.Add(30 * time.Second)
-	_, _, got := next(now, set, Settled(start, set), st, reading(now, 92))
+	_, _, got := next(now, set, WarmPool(start, set), st, reading(now, 92))
 	want := []Step{
 		{StageReading, 92, 92, "the node answered health"},
 		{StageRiseFall, 92, 92, "up"},

@@ -7,7 +7,7 @@ import (
 
 func TestDrain(t *testing.T) {
 	set := Settings{Fall: 2, RampUp: 100 * time.Second}
-	busy := Settled(start, set)
+	busy := WarmPool(start, set)
 	in := Input{Settings: set, Pool: busy, Reading: reading(start, 80)}
 	st, w, _ := Node(start, in, State{Phase: Up, Carried: start})
 	if w != 80 {
@@ -37,7 +37,7 @@ func TestDrain(t *testing.T) {
 
 func TestFilesOverruleTheNodes(t *testing.T) {
 	set := Settings{Rise: 3, Fall: 2, RampUp: 100 * time.Second, MaxWeight: 90}
-	busy := Settled(start, set)
+	busy := WarmPool(start, set)
 	up := File{Kind: UpFile, Reason: "agents are being upgraded"}
 	down := File{Kind: DownFile}
 	tests := []struct {
@@ -119,7 +119,7 @@ func TestTheEndOfAFileCountsAtOnce(t *testing.T) {
 	}
 
 	ramps := Settings{RampUp: 100 * time.Second}
-	busy := Settled(start, ramps)
+	busy := WarmPool(start, ramps)
 	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, File: File{Kind: UpFile}}, Adopt(60))
 	if _, weight, _ := next(now, ramps, busy, st, reading(now, 60)); weight != 60 {
 		t.Errorf("taken over while there was a file: weight %d, want 60", weight)

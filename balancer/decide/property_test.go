@@ -38,7 +38,7 @@ func TestPropertyOfEveryWeight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set, st, pool := drawSettings(t), drawState(t), Pool{}
 		if rapid.Bool().Draw(t, "busy") {
-			pool = Settled(start, set)
+			pool = WarmPool(start, set)
 		}
 		now, good, misses := start, 0, 0
 		first, last := true, st.Health
@@ -103,7 +103,7 @@ func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
 		set := drawSettings(t)
 		set.MaxWeight, set.RampUp = 0, set.RampUp+time.Millisecond
 		health := rapid.IntRange(1, MaxWeight).Draw(t, "health")
-		pool, st, last := Settled(start, set), Join(start), 0
+		pool, st, last := WarmPool(start, set), Join(start), 0
 		var w int
 		st, w, _ = next(start, set, pool, st, reading(start, health))
 		if w != 1 {
@@ -134,10 +134,10 @@ func TestPropertyRestartKeepsTheRamp(t *testing.T) {
 		set.RampUp += time.Second
 		health := rapid.IntRange(1, 100).Draw(t, "health")
 		now := start
-		st, _, _ := next(now, set, Settled(now, set), Join(now), reading(now, health))
+		st, _, _ := next(now, set, WarmPool(now, set), Join(now), reading(now, health))
 		now = now.Add(time.Duration(rapid.Int64Range(0, int64(set.RampUp)*2).Draw(t, "age")))
-		_, w, _ := next(now, set, Settled(now, set), st, reading(now, health))
-		_, again, _ := next(now, set, Settled(now, set), Adopt(w), reading(now, health))
+		_, w, _ := next(now, set, WarmPool(now, set), st, reading(now, health))
+		_, again, _ := next(now, set, WarmPool(now, set), Adopt(w), reading(now, health))
 		if again != w {
 			t.Fatalf("weight %d before the restart, %d after it", w, again)
 		}

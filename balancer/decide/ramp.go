@@ -22,8 +22,8 @@ func (p Pool) Next(now time.Time, running bool, total int) Pool {
 	return p
 }
 
-// Settled is a pool that carries traffic for so long that whoever joins it now ramps up.
-func Settled(now time.Time, set Settings) Pool {
+// WarmPool is a pool that carries traffic for so long that whoever joins it now ramps up.
+func WarmPool(now time.Time, set Settings) Pool {
 	return Pool{Since: now.Add(-set.Settle)}
 }
 
