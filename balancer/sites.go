@@ -55,7 +55,7 @@ func (n *node) place() string {
 
 // remoteSettings are those for nodes that are balancers: their weight is that of many nodes, each of which is ramped up and capped there.
 func (c *cluster) remoteSettings() decide.Settings {
-	return decide.Settings{Rise: c.cfg.Rise, Fall: c.cfg.Fall, Settle: c.settings().Settle}
+	return decide.Settings{Rise: c.cfg.Rise, Fall: c.cfg.Fall, WarmUp: c.settings().WarmUp}
 }
 
 func (s *site) lists(a netip.Addr) bool {

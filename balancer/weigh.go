@@ -13,7 +13,7 @@ func (c *cluster) settings() decide.Settings {
 		Rise: c.cfg.Rise, Fall: c.cfg.Fall, RampUp: c.cfg.RampUpTime, MaxWeight: c.cfg.MaxWeight,
 		DeadBand: c.cfg.DeadBand, Slew: c.cfg.Slew,
 		// Every node is asked once an interval: who is well when the first one gets weight has answered often enough by then.
-		Settle: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
+		WarmUp: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
 	}
 	if c.cfg.Mode == config.ActivePassive {
 		set.RampUp = 0 // there is no other node to carry the traffic meanwhile

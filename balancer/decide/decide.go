@@ -15,7 +15,7 @@ type Settings struct {
 	Fall      int           // polls without a usable answer in a row before a node is failed; below 1 is 1
 	RampUp    time.Duration // from 1 to the full weight; 0 is at once
 	MaxWeight int           // cap on the weight; 0 is none
-	Settle    time.Duration // how long after a pool's first weight its other nodes still count as coming up together
+	WarmUp    time.Duration // how long after a pool's first weight its other nodes still count as coming up together
 	DeadBand  int           // points of health below which a change is not followed; 0 or 1 follows every one
 	Slew      int           // points a second by which a weight follows its health at most; 0 is at once
 }

@@ -37,7 +37,7 @@ func TestFloor(t *testing.T) {
 }
 
 func TestNodeThroughTime(t *testing.T) {
-	set := Settings{Rise: 1, Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	set := Settings{Rise: 1, Fall: 2, RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	busy := WarmPool(start, set)
 	tests := []struct {
 		name  string
@@ -109,7 +109,7 @@ func reading(now time.Time, answer int) *Reading {
 }
 
 func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
-	set := Settings{Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	set := Settings{Fall: 2, RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	var pool Pool
 	var first, second, late State
@@ -150,7 +150,7 @@ func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
 
 // What was taken over from the kernel at 0 comes up together, too, when a pool has only just got its first weight.
 func TestATakenOverPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
-	set := Settings{RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	set := Settings{RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	young := Pool{Since: start}
 	now := start.Add(time.Second)
 	if st, weight, _ := next(now, set, young, Adopt(0), reading(now, 100)); weight != 100 || st.Word() != "up" {
@@ -175,7 +175,7 @@ func TestATakenOverNodeThatFallsSilentIsRemembered(t *testing.T) {
 }
 
 func TestStandbyDoesNotRamp(t *testing.T) {
-	set := Settings{Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	set := Settings{Fall: 2, RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	var st State
 	var w int
 	stopped := Pool{}
@@ -190,7 +190,7 @@ func TestStandbyDoesNotRamp(t *testing.T) {
 }
 
 func TestStepsSayWhy(t *testing.T) {
-	set := Settings{Rise: 1, Fall: 2, RampUp: 120 * time.Second, MaxWeight: 90, Settle: time.Second}
+	set := Settings{Rise: 1, Fall: 2, RampUp: 120 * time.Second, MaxWeight: 90, WarmUp: time.Second}
 	st, _, _ := next(start, set, WarmPool(start, set), Join(start), reading(start, 92))
 	now := start.Add(30 * time.Second)
 	_, _, got := next(now, set, WarmPool(start, set), st, reading(now, 92))

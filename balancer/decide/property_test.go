@@ -13,7 +13,7 @@ func drawSettings(t *rapid.T) Settings {
 		Fall:      rapid.IntRange(1, 4).Draw(t, "fall"),
 		RampUp:    time.Duration(rapid.IntRange(0, 300_000).Draw(t, "ramp ms")) * time.Millisecond,
 		MaxWeight: rapid.SampledFrom([]int{0, 0, 1, 30, 100, 65535}).Draw(t, "max_weight"),
-		Settle:    time.Duration(rapid.IntRange(0, 10_000).Draw(t, "settle ms")) * time.Millisecond,
+		WarmUp:    time.Duration(rapid.IntRange(0, 10_000).Draw(t, "settle ms")) * time.Millisecond,
 	}
 }
 

@@ -24,7 +24,7 @@ func (p Pool) Next(now time.Time, running bool, total int) Pool {
 
 // WarmPool is a pool that carries traffic for so long that whoever joins it now ramps up.
 func WarmPool(now time.Time, set Settings) Pool {
-	return Pool{Since: now.Add(-set.Settle)}
+	return Pool{Since: now.Add(-set.WarmUp)}
 }
 
 // protects tells whether others carry the traffic while this node ramps up. In a pool that has just got its first
@@ -33,7 +33,7 @@ func (p Pool) protects(now time.Time, set Settings, st State) bool {
 	switch {
 	case p.Since.IsZero():
 		return false
-	case now.Sub(p.Since) >= set.Settle:
+	case now.Sub(p.Since) >= set.WarmUp:
 		return true
 	}
 	// Younger than Settle: only who has been in this pool before, or joined it later, ramps.
