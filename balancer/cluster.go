@@ -24,7 +24,7 @@ type cluster struct {
 	running     bool
 	pool        decide.Pool
 	group       decide.Group
-	verdict     decide.Verdict
+	verdict     decide.Outcome
 	file        decide.File                  // what an operator says about all nodes by a file
 	plight      plight                       // as last logged
 	stale       bool                         // a node was decided anew since the nodes were last settled together

@@ -55,8 +55,8 @@ type Member struct {
 	State    *State // its Joint is brought up to date
 }
 
-// Verdict is what Settle says about the cluster as a whole.
-type Verdict struct {
+// Outcome is what Settle says about the cluster as a whole.
+type Outcome struct {
 	Total    int    // weight of the nodes that are well or taken to be; 0 when all are down, whatever the policy gives them
 	AllDown  bool   // no node has weight but by the policy
 	Downpage bool   // the server of last resort is in
@@ -65,8 +65,8 @@ type Verdict struct {
 
 // Cluster decides about the nodes of a cluster together: suspicion, mode, and what happens when no node is left. It changes members
 // in place. The Steps it was given stay as they are.
-func Cluster(now time.Time, p Policy, g Group, members []Member) (Group, Verdict) {
-	var v Verdict
+func Cluster(now time.Time, p Policy, g Group, members []Member) (Group, Outcome) {
+	var v Outcome
 	for _, m := range members {
 		m.State.Joint.Passive = false
 	}

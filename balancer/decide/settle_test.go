@@ -13,7 +13,7 @@ import (
 type crowd struct {
 	policy  Policy
 	group   Group
-	verdict Verdict
+	verdict Outcome
 	pool    Pool
 	states  []State
 	inputs  []Input
