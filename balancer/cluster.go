@@ -23,7 +23,7 @@ type cluster struct {
 	sites       []*site // in the config's order
 	running     bool
 	pool        decide.Pool
-	group       decide.Group
+	group       decide.ClusterState
 	verdict     decide.Outcome
 	file        decide.File                  // what an operator says about all nodes by a file
 	plight      plight                       // as last logged
@@ -99,7 +99,7 @@ func (c *cluster) node(a netip.Addr) *node {
 // its first reading, one that is new to the kernel joins at 0.
 func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 	c.running = true
-	c.pool, c.group = decide.Pool{}, decide.Group{}
+	c.pool, c.group = decide.Pool{}, decide.ClusterState{}
 	c.expect(table)
 	weights := map[netip.Addr]int{}
 	for _, s := range table {

@@ -39,8 +39,8 @@ type Joint struct {
 	Passive bool // healthy, and another node is the active one
 }
 
-// Group is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
-type Group struct {
+// ClusterState is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
+type ClusterState struct {
 	Suspect  time.Time // since when the balancer suspects itself; zero: it does not
 	Easing   time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
 	Believed time.Time // silence that began before is believed
@@ -65,7 +65,7 @@ type Outcome struct {
 
 // Cluster decides about the nodes of a cluster together: suspicion, mode, and what happens when no node is left. It changes members
 // in place. The Steps it was given stay as they are.
-func Cluster(now time.Time, p Policy, g Group, members []Member) (Group, Outcome) {
+func Cluster(now time.Time, p Policy, g ClusterState, members []Member) (ClusterState, Outcome) {
 	var v Outcome
 	for _, m := range members {
 		m.State.Joint.Passive = false
@@ -103,7 +103,7 @@ type census struct {
 }
 
 // fell tells whether the node's silence began recently enough to be the balancer's own.
-func (g Group) fell(now time.Time, rule SuspectRule, st *State) bool {
+func (g ClusterState) fell(now time.Time, rule SuspectRule, st *State) bool {
 	since := g.Suspect
 	if since.IsZero() {
 		since = now
@@ -111,7 +111,7 @@ func (g Group) fell(now time.Time, rule SuspectRule, st *State) bool {
 	return !st.Silent.IsZero() && st.Silent.After(g.Believed) && !st.Silent.Before(since.Add(-rule.Window))
 }
 
-func (g Group) count(now time.Time, rule SuspectRule, members []Member) census {
+func (g ClusterState) count(now time.Time, rule SuspectRule, members []Member) census {
 	var c census
 	for _, m := range members {
 		switch {
@@ -130,9 +130,9 @@ func (g Group) count(now time.Time, rule SuspectRule, members []Member) census {
 }
 
 // suspect holds the weights of nodes that fell silent when too many did so at once.
-func suspect(now time.Time, rule SuspectRule, g Group, members []Member) (Group, string) {
+func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) (ClusterState, string) {
 	if rule.Share == 0 {
-		return Group{}, release(members)
+		return ClusterState{}, release(members)
 	}
 	c := g.count(now, rule, members)
 	many := c.silent > 1 && c.silent*100 > rule.Share*c.carrying
@@ -148,7 +148,7 @@ func suspect(now time.Time, rule SuspectRule, g Group, members []Member) (Group,
 		g.Easing = now
 	}
 	if c.fallen == 0 || now.Sub(g.Suspect) >= rule.Limit || !g.Easing.IsZero() && now.Sub(g.Easing) >= rule.Window {
-		return Group{Believed: now}, release(members)
+		return ClusterState{Believed: now}, release(members)
 	}
 	notice := fmt.Sprintf("%d of %d nodes with weight fell silent at once (suspect_share = %d): lb suspects its own network and holds their weights for %s at most",
 		c.silent, c.carrying, rule.Share, rule.Limit)

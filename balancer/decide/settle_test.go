@@ -12,7 +12,7 @@ import (
 // crowd is a cluster in a test: its nodes' states, their inputs, and what is remembered about them together.
 type crowd struct {
 	policy  Policy
-	group   Group
+	group   ClusterState
 	verdict Outcome
 	pool    Pool
 	states  []State

@@ -114,7 +114,7 @@ func TestSuspicionEndsWithItsRule(t *testing.T) {
 	}
 	c.policy.Suspect = SuspectRule{}
 	c.decide(start.Add(2*time.Second), make([]*Reading, 2))
-	if c.weights() != "0 0" || c.held() || c.group != (Group{}) {
+	if c.weights() != "0 0" || c.held() || c.group != (ClusterState{}) {
 		t.Errorf("weights %s, held %t, %+v; want nothing held and nothing remembered", c.weights(), c.held(), c.group)
 	}
 }
@@ -125,7 +125,7 @@ func TestSettleLeavesEarlierExplanationsAlone(t *testing.T) {
 	st := State{Joint: Joint{Last: 7}}
 	explain := func(policy AllDown) []Step {
 		members := []Member{{Steps: shared, State: &st}}
-		Cluster(start, Policy{AllDown: policy}, Group{}, members)
+		Cluster(start, Policy{AllDown: policy}, ClusterState{}, members)
 		return members[0].Steps
 	}
 	first := explain(AllIn)
