@@ -88,7 +88,7 @@ type State struct {
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
 func Adopt(weight int) State {
-	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, Joint: Joint{Last: weight}}
+	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, Joint: Joint{LastWeight: weight}}
 }
 
 // Join is the state of a node that joins a cluster which already runs.
@@ -166,7 +166,7 @@ func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
 		st.Silent, st.Before = time.Time{}, 0
 	}
 	st.Weight = weight
-	st.Before, st.Joint.Last = capped(set, st.Before), capped(set, st.Joint.Last)
+	st.Before, st.Joint.LastWeight = capped(set, st.Before), capped(set, st.Joint.LastWeight)
 	if weight > 0 {
 		st.Carried = now
 	}

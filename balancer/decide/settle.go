@@ -34,9 +34,9 @@ type SuspectRule struct {
 
 // Joint is what is remembered about a node for the stages that look at all nodes of its cluster.
 type Joint struct {
-	Last    int  // its weight when the cluster last had any
-	Held    bool // silent, and its weight is held
-	Passive bool // healthy, and another node is the active one
+	LastWeight int  // its weight when the cluster last had any
+	Held       bool // silent, and its weight is held
+	Passive    bool // healthy, and another node is the active one
 }
 
 // ClusterState is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
@@ -79,7 +79,7 @@ func Cluster(now time.Time, p Policy, g ClusterState, members []Member) (Cluster
 	}
 	if v.Total > 0 {
 		for _, m := range members {
-			m.State.Joint.Last = m.Weight
+			m.State.Joint.LastWeight = m.Weight
 		}
 		return g, v
 	}
@@ -220,11 +220,11 @@ func rescue(p Policy, members []Member) string {
 
 // hold leaves the nodes that went last at the weights that they had, in an active/passive cluster the first of them.
 func hold(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.Told && m.State.Joint.Last > 0 }
+	fit := func(m Member) bool { return !m.State.Told && m.State.Joint.LastWeight > 0 }
 	best, held := first(members, fit), 0
 	for i := range members {
 		if m := &members[i]; fit(*m) && (m == best || !p.Passive) {
-			m.step(StageAllDown, m.State.Joint.Last, "no node has weight: the last to go keeps its own (all_down = hold)")
+			m.step(StageAllDown, m.State.Joint.LastWeight, "no node has weight: the last to go keeps its own (all_down = hold)")
 			held++
 		}
 	}
