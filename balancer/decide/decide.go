@@ -67,28 +67,28 @@ const (
 // State is what has to be remembered about a node from one decision to the next. The zero State is a node that is
 // there from the start of its cluster.
 type State struct {
-	Phase   Phase
-	Last    Reading   // the newest one
-	Seen    bool      // Last is set
-	Health  int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
-	Good    int       // answers above 0 in a row
-	Misses  int       // polls without a usable answer in a row
-	Adopted bool      // taken over from the kernel's table, no reading yet
-	Ramp    time.Time // when its ramp-up began; zero: it does not ramp
-	Ramped  int       // what the ramp-up gave last
-	Carried time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
-	Drained bool      // an operator drains it
-	Told    bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
-	Weight  int       // what Next gave last
-	Silent  time.Time // when it was failed for its silence while it had weight; zero: it was not
-	Before  int       // the weight that it had then
-	Damping Damping
-	Joint   Joint
+	Phase     Phase
+	Last      Reading   // the newest one
+	Seen      bool      // Last is set
+	Health    int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
+	Good      int       // answers above 0 in a row
+	Misses    int       // polls without a usable answer in a row
+	Adopted   bool      // taken over from the kernel's table, no reading yet
+	Ramp      time.Time // when its ramp-up began; zero: it does not ramp
+	Ramped    int       // what the ramp-up gave last
+	Carried   time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
+	Drained   bool      // an operator drains it
+	Told      bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
+	Weight    int       // what Next gave last
+	Silent    time.Time // when it was failed for its silence while it had weight; zero: it was not
+	Before    int       // the weight that it had then
+	Damping   Damping
+	InCluster Joint
 }
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
 func Adopt(weight int) State {
-	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, Joint: Joint{LastWeight: weight}}
+	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, InCluster: Joint{LastWeight: weight}}
 }
 
 // Join is the state of a node that joins a cluster which already runs.
@@ -166,7 +166,7 @@ func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
 		st.Silent, st.Before = time.Time{}, 0
 	}
 	st.Weight = weight
-	st.Before, st.Joint.LastWeight = capped(set, st.Before), capped(set, st.Joint.LastWeight)
+	st.Before, st.InCluster.LastWeight = capped(set, st.Before), capped(set, st.InCluster.LastWeight)
 	if weight > 0 {
 		st.Carried = now
 	}
@@ -322,7 +322,7 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	st.Silent, st.Before = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:
-	case st.Joint.Held: // it had its weight all the time
+	case st.InCluster.Held: // it had its weight all the time
 	case adopted && st.Ramped > 0:
 		// Carry on where the last run of lb left off: as old as its weight says.
 		if st.Ramped < capped(set, health) {
@@ -363,13 +363,13 @@ func (st State) Word() string {
 	switch {
 	case st.Drained:
 		return "drained"
-	case st.Joint.Held:
+	case st.InCluster.Held:
 		return "held"
 	case st.Phase == Unknown:
 		return "unknown"
 	case st.Phase == Down:
 		return "down"
-	case st.Joint.Passive:
+	case st.InCluster.Passive:
 		return "passive"
 	case !st.Ramp.IsZero():
 		return "ramping"

@@ -32,7 +32,7 @@ type SuspectRule struct {
 	Limit  time.Duration // after that the silence is believed
 }
 
-// Joint is what is remembered about a node for the stages that look at all nodes of its cluster.
+// InCluster is what is remembered about a node for the stages that look at all nodes of its cluster.
 type Joint struct {
 	LastWeight int  // its weight when the cluster last had any
 	Held       bool // silent, and its weight is held
@@ -68,7 +68,7 @@ type Outcome struct {
 func Cluster(now time.Time, p Policy, g ClusterState, members []Member) (ClusterState, Outcome) {
 	var v Outcome
 	for _, m := range members {
-		m.State.Joint.Passive = false
+		m.State.InCluster.Passive = false
 	}
 	g, v.Notice = suspect(now, p.Suspect, g, members)
 	if p.Passive {
@@ -79,7 +79,7 @@ func Cluster(now time.Time, p Policy, g ClusterState, members []Member) (Cluster
 	}
 	if v.Total > 0 {
 		for _, m := range members {
-			m.State.Joint.LastWeight = m.Weight
+			m.State.InCluster.LastWeight = m.Weight
 		}
 		return g, v
 	}
@@ -154,8 +154,8 @@ func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) 
 		c.silent, c.carrying, rule.Share, rule.Limit)
 	for i := range members {
 		m := &members[i]
-		m.State.Joint.Held = m.Weight == 0 && g.fell(now, rule, m.State)
-		if m.State.Joint.Held {
+		m.State.InCluster.Held = m.Weight == 0 && g.fell(now, rule, m.State)
+		if m.State.InCluster.Held {
 			m.step(StageSuspect, m.State.Before, notice)
 		}
 	}
@@ -165,7 +165,7 @@ func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) 
 // release ends what suspicion held.
 func release(members []Member) string {
 	for _, m := range members {
-		m.State.Joint.Held = false
+		m.State.InCluster.Held = false
 	}
 	return ""
 }
@@ -199,7 +199,7 @@ func elect(members []Member) {
 		case m == best:
 			m.step(StageMode, m.Weight, "active: the first of the healthy nodes by priority, then address")
 		case m.Weight > 0:
-			m.State.Joint.Passive = true
+			m.State.InCluster.Passive = true
 			m.step(StageMode, 0, active)
 		}
 	}
@@ -220,11 +220,11 @@ func rescue(p Policy, members []Member) string {
 
 // hold leaves the nodes that went last at the weights that they had, in an active/passive cluster the first of them.
 func hold(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.Told && m.State.Joint.LastWeight > 0 }
+	fit := func(m Member) bool { return !m.State.Told && m.State.InCluster.LastWeight > 0 }
 	best, held := first(members, fit), 0
 	for i := range members {
 		if m := &members[i]; fit(*m) && (m == best || !p.Passive) {
-			m.step(StageAllDown, m.State.Joint.LastWeight, "no node has weight: the last to go keeps its own (all_down = hold)")
+			m.step(StageAllDown, m.State.InCluster.LastWeight, "no node has weight: the last to go keeps its own (all_down = hold)")
 			held++
 		}
 	}

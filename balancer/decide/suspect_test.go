@@ -95,7 +95,7 @@ func (c *crowd) weights() string {
 // held tells whether a node has a weight that it does not answer for.
 func (c *crowd) held() bool {
 	for _, m := range c.members {
-		if m.State.Joint.Held {
+		if m.State.InCluster.Held {
 			return true
 		}
 	}
@@ -122,7 +122,7 @@ func TestSuspicionEndsWithItsRule(t *testing.T) {
 // Whoever was given an explanation keeps it as it was.
 func TestSettleLeavesEarlierExplanationsAlone(t *testing.T) {
 	shared := append(make([]Step, 0, 6), Step{Name: StageReading})
-	st := State{Joint: Joint{LastWeight: 7}}
+	st := State{InCluster: Joint{LastWeight: 7}}
 	explain := func(policy AllDown) []Step {
 		members := []Member{{Steps: shared, State: &st}}
 		Cluster(start, Policy{AllDown: policy}, ClusterState{}, members)
