@@ -83,12 +83,12 @@ type State struct {
 	Silent    time.Time // when it was failed for its silence while it had weight; zero: it was not
 	Before    int       // the weight that it had then
 	Damping   Damping
-	InCluster Joint
+	InCluster InCluster
 }
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
 func Adopt(weight int) State {
-	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, InCluster: Joint{LastWeight: weight}}
+	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, InCluster: InCluster{LastWeight: weight}}
 }
 
 // Join is the state of a node that joins a cluster which already runs.

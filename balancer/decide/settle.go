@@ -33,7 +33,7 @@ type SuspectRule struct {
 }
 
 // InCluster is what is remembered about a node for the stages that look at all nodes of its cluster.
-type Joint struct {
+type InCluster struct {
 	LastWeight int  // its weight when the cluster last had any
 	Held       bool // silent, and its weight is held
 	Passive    bool // healthy, and another node is the active one

@@ -122,7 +122,7 @@ func TestSuspicionEndsWithItsRule(t *testing.T) {
 // Whoever was given an explanation keeps it as it was.
 func TestSettleLeavesEarlierExplanationsAlone(t *testing.T) {
 	shared := append(make([]Step, 0, 6), Step{Name: StageReading})
-	st := State{InCluster: Joint{LastWeight: 7}}
+	st := State{InCluster: InCluster{LastWeight: 7}}
 	explain := func(policy AllDown) []Step {
 		members := []Member{{Steps: shared, State: &st}}
 		Cluster(start, Policy{AllDown: policy}, ClusterState{}, members)
