@@ -105,7 +105,7 @@ func (c *cluster) notice() string {
 // sayPlight tells when a running cluster has got into a state that is out of the ordinary, and when it is out of it again. at is when the kernel had what
 // follows from that.
 func (e *engine) sayPlight(at time.Time, c *cluster) {
-	now := plight{c.running && c.verdict.AllDown, c.running && !c.group.Suspect.IsZero()}
+	now := plight{c.running && c.verdict.AllDown, c.running && !c.group.SuspectSince.IsZero()}
 	was := c.plight
 	c.plight = now
 	if now == was || now == (plight{}) && !c.running {

@@ -82,7 +82,7 @@ func (c *cluster) pass(now time.Time) {
 			c.weigh(now, n, nil)
 		}
 	}
-	if c.stale || !c.group.Suspect.IsZero() {
+	if c.stale || !c.group.SuspectSince.IsZero() {
 		c.settle(now)
 	}
 }

@@ -41,9 +41,9 @@ type InCluster struct {
 
 // ClusterState is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
 type ClusterState struct {
-	Suspect  time.Time // since when the balancer suspects itself; zero: it does not
-	Easing   time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
-	Believed time.Time // silence that began before is believed
+	SuspectSince time.Time // since when the balancer suspects itself; zero: it does not
+	Easing       time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
+	Believed     time.Time // silence that began before is believed
 }
 
 // Member is a node of a cluster, as Settle takes it.
@@ -104,7 +104,7 @@ type census struct {
 
 // fell tells whether the node's silence began recently enough to be the balancer's own.
 func (g ClusterState) fell(now time.Time, rule SuspectRule, st *State) bool {
-	since := g.Suspect
+	since := g.SuspectSince
 	if since.IsZero() {
 		since = now
 	}
@@ -136,18 +136,18 @@ func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) 
 	}
 	c := g.count(now, rule, members)
 	many := c.silent > 1 && c.silent*100 > rule.Share*c.carrying
-	on := !g.Suspect.IsZero()
+	on := !g.SuspectSince.IsZero()
 	switch {
 	case !on && (!many || c.fallen == 0):
 		return g, release(members)
 	case !on:
-		g.Suspect = now
+		g.SuspectSince = now
 	case many:
 		g.Easing = time.Time{}
 	case g.Easing.IsZero():
 		g.Easing = now
 	}
-	if c.fallen == 0 || now.Sub(g.Suspect) >= rule.Limit || !g.Easing.IsZero() && now.Sub(g.Easing) >= rule.Window {
+	if c.fallen == 0 || now.Sub(g.SuspectSince) >= rule.Limit || !g.Easing.IsZero() && now.Sub(g.Easing) >= rule.Window {
 		return ClusterState{Believed: now}, release(members)
 	}
 	notice := fmt.Sprintf("%d of %d nodes with weight fell silent at once (suspect_share = %d): lb suspects its own network and holds their weights for %s at most",
