@@ -41,9 +41,9 @@ type InCluster struct {
 
 // ClusterState is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
 type ClusterState struct {
-	SuspectSince time.Time // since when the balancer suspects itself; zero: it does not
-	Easing       time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
-	Believed     time.Time // silence that began before is believed
+	SuspectSince    time.Time // since when the balancer suspects itself; zero: it does not
+	RecoveringSince time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
+	Believed        time.Time // silence that began before is believed
 }
 
 // Member is a node of a cluster, as Settle takes it.
@@ -143,11 +143,11 @@ func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) 
 	case !on:
 		g.SuspectSince = now
 	case many:
-		g.Easing = time.Time{}
-	case g.Easing.IsZero():
-		g.Easing = now
+		g.RecoveringSince = time.Time{}
+	case g.RecoveringSince.IsZero():
+		g.RecoveringSince = now
 	}
-	if c.fallen == 0 || now.Sub(g.SuspectSince) >= rule.Limit || !g.Easing.IsZero() && now.Sub(g.Easing) >= rule.Window {
+	if c.fallen == 0 || now.Sub(g.SuspectSince) >= rule.Limit || !g.RecoveringSince.IsZero() && now.Sub(g.RecoveringSince) >= rule.Window {
 		return ClusterState{Believed: now}, release(members)
 	}
 	notice := fmt.Sprintf("%d of %d nodes with weight fell silent at once (suspect_share = %d): lb suspects its own network and holds their weights for %s at most",
