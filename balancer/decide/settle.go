@@ -43,7 +43,7 @@ type InCluster struct {
 type ClusterState struct {
 	SuspectSince    time.Time // since when the balancer suspects itself; zero: it does not
 	RecoveringSince time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
-	Believed        time.Time // silence that began before is believed
+	BelievedBefore  time.Time // silence that began before is believed
 }
 
 // Member is a node of a cluster, as Settle takes it.
@@ -108,7 +108,7 @@ func (g ClusterState) fell(now time.Time, rule SuspectRule, st *State) bool {
 	if since.IsZero() {
 		since = now
 	}
-	return !st.Silent.IsZero() && st.Silent.After(g.Believed) && !st.Silent.Before(since.Add(-rule.Window))
+	return !st.Silent.IsZero() && st.Silent.After(g.BelievedBefore) && !st.Silent.Before(since.Add(-rule.Window))
 }
 
 func (g ClusterState) count(now time.Time, rule SuspectRule, members []Member) census {
@@ -148,7 +148,7 @@ func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) 
 		g.RecoveringSince = now
 	}
 	if c.fallen == 0 || now.Sub(g.SuspectSince) >= rule.Limit || !g.RecoveringSince.IsZero() && now.Sub(g.RecoveringSince) >= rule.Window {
-		return ClusterState{Believed: now}, release(members)
+		return ClusterState{BelievedBefore: now}, release(members)
 	}
 	notice := fmt.Sprintf("%d of %d nodes with weight fell silent at once (suspect_share = %d): lb suspects its own network and holds their weights for %s at most",
 		c.silent, c.carrying, rule.Share, rule.Limit)
