@@ -67,23 +67,23 @@ const (
 // State is what has to be remembered about a node from one decision to the next. The zero State is a node that is
 // there from the start of its cluster.
 type State struct {
-	Phase     Phase
-	Last      Reading   // the newest one
-	Seen      bool      // Last is set
-	Health    int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
-	Good      int       // answers above 0 in a row
-	Misses    int       // polls without a usable answer in a row
-	Adopted   bool      // taken over from the kernel's table, no reading yet
-	Ramp      time.Time // when its ramp-up began; zero: it does not ramp
-	Ramped    int       // what the ramp-up gave last
-	Carried   time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
-	Drained   bool      // an operator drains it
-	Told      bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
-	Weight    int       // what Next gave last
-	Silent    time.Time // when it was failed for its silence while it had weight; zero: it was not
-	Before    int       // the weight that it had then
-	Damping   Damping
-	InCluster InCluster
+	Phase      Phase
+	Last       Reading   // the newest one
+	Seen       bool      // Last is set
+	Health     int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
+	Good       int       // answers above 0 in a row
+	Misses     int       // polls without a usable answer in a row
+	Adopted    bool      // taken over from the kernel's table, no reading yet
+	Ramp       time.Time // when its ramp-up began; zero: it does not ramp
+	Ramped     int       // what the ramp-up gave last
+	Carried    time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
+	Drained    bool      // an operator drains it
+	ByOperator bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
+	Weight     int       // what Next gave last
+	Silent     time.Time // when it was failed for its silence while it had weight; zero: it was not
+	Before     int       // the weight that it had then
+	Damping    Damping
+	InCluster  InCluster
 }
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
@@ -161,7 +161,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 
 // keep remembers the outcome of a decision.
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
-	st.Told = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.Last.Forced && st.Last.Answered && st.Last.Health <= 0
+	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.Last.Forced && st.Last.Answered && st.Last.Health <= 0
 	if in.Drain != "" || in.File.Kind != NoFile {
 		st.Silent, st.Before = time.Time{}, 0
 	}

@@ -220,7 +220,7 @@ func rescue(p Policy, members []Member) string {
 
 // hold leaves the nodes that went last at the weights that they had, in an active/passive cluster the first of them.
 func hold(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.Told && m.State.InCluster.LastWeight > 0 }
+	fit := func(m Member) bool { return !m.State.ByOperator && m.State.InCluster.LastWeight > 0 }
 	best, held := first(members, fit), 0
 	for i := range members {
 		if m := &members[i]; fit(*m) && (m == best || !p.Passive) {
@@ -236,7 +236,7 @@ func hold(p Policy, members []Member) string {
 
 // allIn gives every node that no operator has taken out the weight 1, in an active/passive cluster the first of them.
 func allIn(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.Told }
+	fit := func(m Member) bool { return !m.State.ByOperator }
 	best := first(members, fit)
 	if best == nil {
 		return "no node has weight, and operators have taken all of them out: new connections are refused"

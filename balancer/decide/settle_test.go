@@ -70,7 +70,7 @@ func (c *crowd) check() string {
 			return fmt.Sprintf("node %d: weight %d, the explanation ends in %+v", i, m.Weight, last)
 		case counts && m.Weight == 0 && !named:
 			return fmt.Sprintf("node %d is healthy and at 0 without a stage that says so: %+v", i, m.Steps)
-		case m.State.Told && m.Weight > 0:
+		case m.State.ByOperator && m.Weight > 0:
 			return fmt.Sprintf("node %d was taken out by an operator and has weight: %+v", i, m.Steps)
 		}
 		for j, s := range m.Steps {
