@@ -80,7 +80,7 @@ type State struct {
 	Drained    bool      // an operator drains it
 	ByOperator bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
 	Weight     int       // what Next gave last
-	Silent     time.Time // when it was failed for its silence while it had weight; zero: it was not
+	FailedAt   time.Time // when it was failed for its silence while it had weight; zero: it was not
 	Before     int       // the weight that it had then
 	Damping    Damping
 	InCluster  InCluster
@@ -163,7 +163,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
 	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.Last.Forced && st.Last.Answered && st.Last.Health <= 0
 	if in.Drain != "" || in.File.Kind != NoFile {
-		st.Silent, st.Before = time.Time{}, 0
+		st.FailedAt, st.Before = time.Time{}, 0
 	}
 	st.Weight = weight
 	st.Before, st.InCluster.LastWeight = capped(set, st.Before), capped(set, st.InCluster.LastWeight)
@@ -293,7 +293,7 @@ func (st State) silent(now time.Time, set Settings) State {
 		return st
 	}
 	if st.Weight > 0 && (st.Phase == Up || st.Adopted) {
-		st.Silent, st.Before = now, st.Weight
+		st.FailedAt, st.Before = now, st.Weight
 	}
 	st.Phase, st.Health, st.Adopted = Down, 0, false
 	return st
@@ -303,7 +303,7 @@ func (st State) silent(now time.Time, set Settings) State {
 func (st State) zero() State {
 	st.Good, st.Misses, st.Health = 0, 0, 0
 	st.Phase, st.Adopted = Down, false
-	st.Silent, st.Before = time.Time{}, 0
+	st.FailedAt, st.Before = time.Time{}, 0
 	return st
 }
 
@@ -319,7 +319,7 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	}
 	adopted := st.Adopted
 	st.Phase, st.Adopted, st.Ramp = Up, false, time.Time{}
-	st.Silent, st.Before = time.Time{}, 0
+	st.FailedAt, st.Before = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:
 	case st.InCluster.Held: // it had its weight all the time

@@ -108,7 +108,7 @@ func (g ClusterState) fell(now time.Time, rule SuspectRule, st *State) bool {
 	if since.IsZero() {
 		since = now
 	}
-	return !st.Silent.IsZero() && st.Silent.After(g.BelievedBefore) && !st.Silent.Before(since.Add(-rule.Window))
+	return !st.FailedAt.IsZero() && st.FailedAt.After(g.BelievedBefore) && !st.FailedAt.Before(since.Add(-rule.Window))
 }
 
 func (g ClusterState) count(now time.Time, rule SuspectRule, members []Member) census {
