@@ -67,23 +67,23 @@ const (
 // State is what has to be remembered about a node from one decision to the next. The zero State is a node that is
 // there from the start of its cluster.
 type State struct {
-	Phase      Phase
-	Last       Reading   // the newest one
-	Seen       bool      // Last is set
-	Health     int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
-	Good       int       // answers above 0 in a row
-	Misses     int       // polls without a usable answer in a row
-	Adopted    bool      // taken over from the kernel's table, no reading yet
-	Ramp       time.Time // when its ramp-up began; zero: it does not ramp
-	Ramped     int       // what the ramp-up gave last
-	Carried    time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
-	Drained    bool      // an operator drains it
-	ByOperator bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
-	Weight     int       // what Next gave last
-	FailedAt   time.Time // when it was failed for its silence while it had weight; zero: it was not
-	Before     int       // the weight that it had then
-	Damping    Damping
-	InCluster  InCluster
+	Phase        Phase
+	Last         Reading   // the newest one
+	Seen         bool      // Last is set
+	Health       int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
+	Good         int       // answers above 0 in a row
+	Misses       int       // polls without a usable answer in a row
+	Adopted      bool      // taken over from the kernel's table, no reading yet
+	Ramp         time.Time // when its ramp-up began; zero: it does not ramp
+	Ramped       int       // what the ramp-up gave last
+	Carried      time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
+	Drained      bool      // an operator drains it
+	ByOperator   bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
+	Weight       int       // what Next gave last
+	FailedAt     time.Time // when it was failed for its silence while it had weight; zero: it was not
+	FailedWeight int       // the weight that it had then
+	Damping      Damping
+	InCluster    InCluster
 }
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
@@ -163,10 +163,10 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
 	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.Last.Forced && st.Last.Answered && st.Last.Health <= 0
 	if in.Drain != "" || in.File.Kind != NoFile {
-		st.FailedAt, st.Before = time.Time{}, 0
+		st.FailedAt, st.FailedWeight = time.Time{}, 0
 	}
 	st.Weight = weight
-	st.Before, st.InCluster.LastWeight = capped(set, st.Before), capped(set, st.InCluster.LastWeight)
+	st.FailedWeight, st.InCluster.LastWeight = capped(set, st.FailedWeight), capped(set, st.InCluster.LastWeight)
 	if weight > 0 {
 		st.Carried = now
 	}
@@ -293,7 +293,7 @@ func (st State) silent(now time.Time, set Settings) State {
 		return st
 	}
 	if st.Weight > 0 && (st.Phase == Up || st.Adopted) {
-		st.FailedAt, st.Before = now, st.Weight
+		st.FailedAt, st.FailedWeight = now, st.Weight
 	}
 	st.Phase, st.Health, st.Adopted = Down, 0, false
 	return st
@@ -303,7 +303,7 @@ func (st State) silent(now time.Time, set Settings) State {
 func (st State) zero() State {
 	st.Good, st.Misses, st.Health = 0, 0, 0
 	st.Phase, st.Adopted = Down, false
-	st.FailedAt, st.Before = time.Time{}, 0
+	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	return st
 }
 
@@ -319,7 +319,7 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	}
 	adopted := st.Adopted
 	st.Phase, st.Adopted, st.Ramp = Up, false, time.Time{}
-	st.FailedAt, st.Before = time.Time{}, 0
+	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:
 	case st.InCluster.Held: // it had its weight all the time

@@ -169,8 +169,8 @@ func TestATakenOverNodeThatFallsSilentIsRemembered(t *testing.T) {
 		now := start.Add(time.Duration(s) * time.Second)
 		st, _, _ = next(now, set, Pool{}, st, reading(now, silent))
 	}
-	if st.Weight != 0 || st.Before != 60 || !st.FailedAt.Equal(start.Add(time.Second)) {
-		t.Errorf("weight %d, %d before, silent since %s; want 0, 60, and the second poll", st.Weight, st.Before, st.FailedAt)
+	if st.Weight != 0 || st.FailedWeight != 60 || !st.FailedAt.Equal(start.Add(time.Second)) {
+		t.Errorf("weight %d, %d before, silent since %s; want 0, 60, and the second poll", st.Weight, st.FailedWeight, st.FailedAt)
 	}
 }
 

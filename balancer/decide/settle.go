@@ -156,7 +156,7 @@ func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) 
 		m := &members[i]
 		m.State.InCluster.Held = m.Weight == 0 && g.fell(now, rule, m.State)
 		if m.State.InCluster.Held {
-			m.step(StageSuspect, m.State.Before, notice)
+			m.step(StageSuspect, m.State.FailedWeight, notice)
 		}
 	}
 	return g, notice
