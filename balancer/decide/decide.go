@@ -76,7 +76,7 @@ type State struct {
 	Adopted      bool      // taken over from the kernel's table, no reading yet
 	Ramp         time.Time // when its ramp-up began; zero: it does not ramp
 	Ramped       int       // what the ramp-up gave last
-	Carried      time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
+	LastInPool   time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
 	Drained      bool      // an operator drains it
 	ByOperator   bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
 	Weight       int       // what Next gave last
@@ -93,7 +93,7 @@ func Adopt(weight int) State {
 
 // Join is the state of a node that joins a cluster which already runs.
 func Join(now time.Time) State {
-	return State{Carried: now}
+	return State{LastInPool: now}
 }
 
 // Step is one stage of a decision.
@@ -168,7 +168,7 @@ func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
 	st.Weight = weight
 	st.FailedWeight, st.InCluster.LastWeight = capped(set, st.FailedWeight), capped(set, st.InCluster.LastWeight)
 	if weight > 0 {
-		st.Carried = now
+		st.LastInPool = now
 	}
 	return st
 }

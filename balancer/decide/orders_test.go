@@ -9,7 +9,7 @@ func TestDrain(t *testing.T) {
 	set := Settings{Fall: 2, RampUp: 100 * time.Second}
 	busy := WarmPool(start, set)
 	in := Input{Settings: set, Pool: busy, Reading: reading(start, 80)}
-	st, w, _ := Node(start, in, State{Phase: Up, Carried: start})
+	st, w, _ := Node(start, in, State{Phase: Up, LastInPool: start})
 	if w != 80 {
 		t.Fatalf("weight %d before the drain, want 80", w)
 	}

@@ -37,7 +37,7 @@ func (p Pool) protects(now time.Time, set Settings, st State) bool {
 		return true
 	}
 	// Younger than Settle: only who has been in this pool before, or joined it later, ramps.
-	return !st.Carried.IsZero() && !st.Carried.Before(p.Since)
+	return !st.LastInPool.IsZero() && !st.LastInPool.Before(p.Since)
 }
 
 // undrain takes in whether an operator drains the node. One that is let in again comes back like any other: it ramps up.
