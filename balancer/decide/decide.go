@@ -71,7 +71,7 @@ type State struct {
 	Last         Reading   // the newest one
 	Seen         bool      // Last is set
 	Health       int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
-	Good         int       // answers above 0 in a row
+	Successes    int       // answers above 0 in a row
 	Misses       int       // polls without a usable answer in a row
 	Adopted      bool      // taken over from the kernel's table, no reading yet
 	Ramp         time.Time // when its ramp-up began; zero: it does not ramp
@@ -266,8 +266,8 @@ func riseFallReason(set Settings, st State) string {
 		return "not known yet: no weight before the first answer"
 	case st.Misses >= set.Fall:
 		return fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.Last.Detail)
-	case st.Good > 0:
-		return fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Good, set.Rise)
+	case st.Successes > 0:
+		return fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Successes, set.Rise)
 	case st.Misses > 0:
 		return "down, and silent now: " + st.Last.Detail
 	}
@@ -287,7 +287,7 @@ func (st State) count(now time.Time, set Settings, pool Pool, health int) State 
 
 // silent takes in a poll without a usable answer.
 func (st State) silent(now time.Time, set Settings) State {
-	st.Good = 0
+	st.Successes = 0
 	st.Misses++
 	if st.Misses < set.Fall {
 		return st
@@ -301,7 +301,7 @@ func (st State) silent(now time.Time, set Settings) State {
 
 // zero takes in an answer of 0.
 func (st State) zero() State {
-	st.Good, st.Misses, st.Health = 0, 0, 0
+	st.Successes, st.Misses, st.Health = 0, 0, 0
 	st.Phase, st.Adopted = Down, false
 	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	return st
@@ -310,11 +310,11 @@ func (st State) zero() State {
 // good takes in an answer above 0.
 func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	st.Misses, st.Health = 0, health
-	st.Good = min(st.Good+1, set.Rise)
+	st.Successes = min(st.Successes+1, set.Rise)
 	switch {
 	case st.Phase == Up:
 		return st
-	case st.Phase == Down && st.Good < set.Rise:
+	case st.Phase == Down && st.Successes < set.Rise:
 		return st
 	}
 	adopted := st.Adopted
