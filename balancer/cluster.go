@@ -77,7 +77,7 @@ type outcome struct {
 
 // known tells whether every node has been asked at least once.
 func (c *cluster) known() bool {
-	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return !n.state.Seen })
+	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return !n.state.HasReading })
 }
 
 // why is the sentence that explains the node's weight.
@@ -113,7 +113,7 @@ func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 		}
 	}
 	for _, n := range c.nodes {
-		last, seen := n.state.Last, n.state.Seen
+		last, seen := n.state.Last, n.state.HasReading
 		n.state = decide.Join(now)
 		if w, ok := weights[n.cfg.Address]; ok {
 			n.state = decide.Adopt(w)

@@ -158,7 +158,7 @@ func (r *rehearsal) unknown(ops plan.Plan) []string {
 	for _, c := range r.clusters {
 		for _, n := range c.nodes {
 			in := plan.Object{Key: ipvs.Key{Mark: c.mark(), Family: ipvs.FamilyOf(n.cfg.Address)}, Node: netip.AddrPortFrom(n.cfg.Address, 0)}
-			if added[in] && !n.state.Seen {
+			if added[in] && !n.state.HasReading {
 				notes = append(notes, fmt.Sprintf("cluster %s, node %s: its weight follows its first answer", c.cfg.Name, n.cfg.Address))
 			}
 		}

@@ -137,14 +137,14 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 		}
 		if n.watch != nil && n.watch.Streams() {
 			st.Watched = "stream"
-			if heard := n.watch.Heard(); n.state.Seen && heard.After(st.readAt) {
+			if heard := n.watch.Heard(); n.state.HasReading && heard.After(st.readAt) {
 				st.readAt = heard
 			}
 		}
 		if n.order != nil {
 			st.Drain = drainStatus(*n.order)
 		}
-		if n.state.Seen && n.state.Phase != decide.Unknown {
+		if n.state.HasReading && n.state.Phase != decide.Unknown {
 			health := n.state.Health
 			st.Health = &health
 		}

@@ -69,7 +69,7 @@ const (
 type State struct {
 	Phase        Phase
 	Last         Reading   // the newest one
-	Seen         bool      // Last is set
+	HasReading   bool      // Last is set
 	Health       int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
 	Successes    int       // answers above 0 in a row
 	Misses       int       // polls without a usable answer in a row
@@ -207,13 +207,13 @@ func (s Settings) sane() Settings {
 // readingStage takes the reading in and gives the health that is known.
 func readingStage(st State, r *Reading) (State, Step) {
 	if r != nil {
-		st.Last, st.Seen = *r, true
+		st.Last, st.HasReading = *r, true
 	}
 	step := Step{Name: StageReading, In: st.Health, Out: st.Health}
 	switch {
-	case !st.Seen && st.Adopted:
+	case !st.HasReading && st.Adopted:
 		step.Reason = fmt.Sprintf("no reading yet, the kernel's table has %d", st.Health)
-	case !st.Seen:
+	case !st.HasReading:
 		step.Reason = "no reading yet"
 	case !st.Last.Answered:
 		step.Reason = "no usable answer: " + st.Last.Detail
