@@ -113,7 +113,7 @@ func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 		}
 	}
 	for _, n := range c.nodes {
-		last, seen := n.state.Last, n.state.HasReading
+		last, seen := n.state.LastReading, n.state.HasReading
 		n.state = decide.Join(now)
 		if w, ok := weights[n.cfg.Address]; ok {
 			n.state = decide.Adopt(w)

@@ -133,7 +133,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 	for _, n := range c.nodes {
 		st := NodeStatus{
 			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
-			readAt: n.state.Last.At, readings: n.readings, Watched: "poll",
+			readAt: n.state.LastReading.At, readings: n.readings, Watched: "poll",
 		}
 		if n.watch != nil && n.watch.Streams() {
 			st.Watched = "stream"

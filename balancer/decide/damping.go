@@ -24,7 +24,7 @@ func (st State) damp(now time.Time, set Settings, weight int, ramps bool) (Dampi
 		d.At = now // taken over from the kernel's table
 	}
 	step := Step{Name: StageDamping, In: weight, Out: weight, Reason: "follows at once"}
-	forced := st.HasReading && st.Last.Forced
+	forced := st.HasReading && st.LastReading.Forced
 	free := weight == 0 || d.Out == 0 || ramps || forced || d.Forced
 	gap := max(weight-d.Out, d.Out-weight)
 	switch {

@@ -68,7 +68,7 @@ const (
 // there from the start of its cluster.
 type State struct {
 	Phase        Phase
-	Last         Reading   // the newest one
+	LastReading  Reading   // the newest one
 	HasReading   bool      // Last is set
 	Health       int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
 	Successes    int       // answers above 0 in a row
@@ -161,7 +161,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 
 // keep remembers the outcome of a decision.
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
-	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.Last.Forced && st.Last.Answered && st.Last.Health <= 0
+	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
 	if in.Drain != "" || in.File.Kind != NoFile {
 		st.FailedAt, st.FailedWeight = time.Time{}, 0
 	}
@@ -207,7 +207,7 @@ func (s Settings) sane() Settings {
 // readingStage takes the reading in and gives the health that is known.
 func readingStage(st State, r *Reading) (State, Step) {
 	if r != nil {
-		st.Last, st.HasReading = *r, true
+		st.LastReading, st.HasReading = *r, true
 	}
 	step := Step{Name: StageReading, In: st.Health, Out: st.Health}
 	switch {
@@ -215,12 +215,12 @@ func readingStage(st State, r *Reading) (State, Step) {
 		step.Reason = fmt.Sprintf("no reading yet, the kernel's table has %d", st.Health)
 	case !st.HasReading:
 		step.Reason = "no reading yet"
-	case !st.Last.Answered:
-		step.Reason = "no usable answer: " + st.Last.Detail
+	case !st.LastReading.Answered:
+		step.Reason = "no usable answer: " + st.LastReading.Detail
 	default:
-		step.In = st.Last.Health
+		step.In = st.LastReading.Health
 		step.Out = min(max(step.In, 0), MaxWeight)
-		step.Reason = "the node answered " + st.Last.Detail
+		step.Reason = "the node answered " + st.LastReading.Detail
 		if step.In != step.Out {
 			step.Reason += fmt.Sprintf("; a weight is 0 to %d", MaxWeight)
 		}
@@ -265,19 +265,19 @@ func riseFallReason(set Settings, st State) string {
 	case st.Phase == Unknown:
 		return "not known yet: no weight before the first answer"
 	case st.Misses >= set.Fall:
-		return fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.Last.Detail)
+		return fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.LastReading.Detail)
 	case st.Successes > 0:
 		return fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Successes, set.Rise)
 	case st.Misses > 0:
-		return "down, and silent now: " + st.Last.Detail
+		return "down, and silent now: " + st.LastReading.Detail
 	}
-	return "down by the node's own word: " + st.Last.Detail
+	return "down by the node's own word: " + st.LastReading.Detail
 }
 
 // count counts the reading that has just come in as a silent, a zero or a good poll.
 func (st State) count(now time.Time, set Settings, pool Pool, health int) State {
 	switch {
-	case !st.Last.Answered:
+	case !st.LastReading.Answered:
 		return st.silent(now, set)
 	case health == 0:
 		return st.zero()
