@@ -74,7 +74,7 @@ type State struct {
 	Successes    int       // answers above 0 in a row
 	Misses       int       // polls without a usable answer in a row
 	Adopted      bool      // taken over from the kernel's table, no reading yet
-	Ramp         time.Time // when its ramp-up began; zero: it does not ramp
+	RampStart    time.Time // when its ramp-up began; zero: it does not ramp
 	Ramped       int       // what the ramp-up gave last
 	LastInPool   time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
 	Drained      bool      // an operator drains it
@@ -136,7 +136,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 	st = st.undrain(now, set, in.Pool, in.Drain)
 	own := riseFallStage(set, st, health)
 	counted := own.Out
-	ramps := !st.Ramp.IsZero()
+	ramps := !st.RampStart.IsZero()
 	st, step = rampStage(now, set, in.Pool, st, counted)
 	if in.File.Kind == NoFile {
 		add(own)
@@ -149,7 +149,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 		}
 	} else {
 		counted = add(fileStage(in.File, health))
-		st.Ramp, st.Ramped, st.Damping = time.Time{}, own.Out, Damping{}
+		st.RampStart, st.Ramped, st.Damping = time.Time{}, own.Out, Damping{}
 	}
 	add(capStage(set, steps[len(steps)-1].Out))
 	weight := add(floorStage(steps[len(steps)-1].Out, counted))
@@ -175,7 +175,7 @@ func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
 
 // Steady tells whether the weight stays as it is until something else than time changes.
 func (st State) Steady() bool {
-	return st.Ramp.IsZero() && !st.Damping.Moving
+	return st.RampStart.IsZero() && !st.Damping.Moving
 }
 
 // Why picks the sentence that explains the weight best: that of the last stage which changed something, else what is known about the node.
@@ -318,7 +318,7 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 		return st
 	}
 	adopted := st.Adopted
-	st.Phase, st.Adopted, st.Ramp = Up, false, time.Time{}
+	st.Phase, st.Adopted, st.RampStart = Up, false, time.Time{}
 	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:
@@ -326,10 +326,10 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	case adopted && st.Ramped > 0:
 		// Carry on where the last run of lb left off: as old as its weight says.
 		if st.Ramped < capped(set, health) {
-			st.Ramp = now.Add(-share(set.RampUp, st.Ramped, health))
+			st.RampStart = now.Add(-share(set.RampUp, st.Ramped, health))
 		}
 	case pool.protects(now, set, st):
-		st.Ramp, st.Ramped = now, 0
+		st.RampStart, st.Ramped = now, 0
 	}
 	return st
 }
@@ -371,7 +371,7 @@ func (st State) Word() string {
 		return "down"
 	case st.InCluster.Passive:
 		return "passive"
-	case !st.Ramp.IsZero():
+	case !st.RampStart.IsZero():
 		return "ramping"
 	}
 	return "up"
