@@ -75,7 +75,7 @@ type State struct {
 	Misses       int       // polls without a usable answer in a row
 	Adopted      bool      // taken over from the kernel's table, no reading yet
 	RampStart    time.Time // when its ramp-up began; zero: it does not ramp
-	Ramped       int       // what the ramp-up gave last
+	RampWeight   int       // what the ramp-up gave last
 	LastInPool   time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
 	Drained      bool      // an operator drains it
 	ByOperator   bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
@@ -88,7 +88,7 @@ type State struct {
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
 func Adopt(weight int) State {
-	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, InCluster: InCluster{LastWeight: weight}}
+	return State{Adopted: true, Health: weight, RampWeight: weight, Weight: weight, Damping: Damping{Out: weight}, InCluster: InCluster{LastWeight: weight}}
 }
 
 // Join is the state of a node that joins a cluster which already runs.
@@ -149,7 +149,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 		}
 	} else {
 		counted = add(fileStage(in.File, health))
-		st.RampStart, st.Ramped, st.Damping = time.Time{}, own.Out, Damping{}
+		st.RampStart, st.RampWeight, st.Damping = time.Time{}, own.Out, Damping{}
 	}
 	add(capStage(set, steps[len(steps)-1].Out))
 	weight := add(floorStage(steps[len(steps)-1].Out, counted))
@@ -323,13 +323,13 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	switch {
 	case set.RampUp <= 0:
 	case st.InCluster.Held: // it had its weight all the time
-	case adopted && st.Ramped > 0:
+	case adopted && st.RampWeight > 0:
 		// Carry on where the last run of lb left off: as old as its weight says.
-		if st.Ramped < capped(set, health) {
-			st.RampStart = now.Add(-share(set.RampUp, st.Ramped, health))
+		if st.RampWeight < capped(set, health) {
+			st.RampStart = now.Add(-share(set.RampUp, st.RampWeight, health))
 		}
 	case pool.protects(now, set, st):
-		st.RampStart, st.Ramped = now, 0
+		st.RampStart, st.RampWeight = now, 0
 	}
 	return st
 }

@@ -43,7 +43,7 @@ func (p Pool) protects(now time.Time, set Settings, st State) bool {
 // undrain takes in whether an operator drains the node. One that is let in again comes back like any other: it ramps up.
 func (st State) undrain(now time.Time, set Settings, pool Pool, drain string) State {
 	if st.Drained && drain == "" && st.Phase == Up && set.RampUp > 0 && pool.protects(now, set, st) {
-		st.RampStart, st.Ramped = now, 0
+		st.RampStart, st.RampWeight = now, 0
 	}
 	st.Drained = drain != ""
 	return st
@@ -53,18 +53,18 @@ func (st State) undrain(now time.Time, set Settings, pool Pool, drain string) St
 func rampStage(now time.Time, set Settings, pool Pool, st State, health int) (State, Step) {
 	step := Step{Name: StageRampUp, In: health, Out: health, Reason: "does not ramp"}
 	if health == 0 {
-		st.RampStart, st.Ramped = time.Time{}, 0
+		st.RampStart, st.RampWeight = time.Time{}, 0
 		step.Reason = "nothing to ramp"
 		return st, step
 	}
 	if st.RampStart.IsZero() {
-		st.Ramped = health
+		st.RampWeight = health
 		return st, step
 	}
 	age := max(now.Sub(st.RampStart), 0)
 	switch {
 	case st.Misses > 0:
-		step.Out = min(health, max(st.Ramped, 1))
+		step.Out = min(health, max(st.RampWeight, 1))
 		step.Reason = fmt.Sprintf("ramping, but silent: it stays at %d", step.Out)
 	case pool.Since.IsZero():
 		st.RampStart = time.Time{}
@@ -74,10 +74,10 @@ func rampStage(now time.Time, set Settings, pool Pool, st State, health int) (St
 		step.Reason = fmt.Sprintf("ramp-up of %s done", set.RampUp)
 	default:
 		ramped := max(1, scale(health, age, set.RampUp))
-		step.Out = min(health, max(st.Ramped, ramped))
+		step.Out = min(health, max(st.RampWeight, ramped))
 		step.Reason = fmt.Sprintf("%s of %s ramp-up: %d of %d", age.Truncate(100*time.Millisecond), set.RampUp, step.Out, health)
 	}
-	st.Ramped = step.Out
+	st.RampWeight = step.Out
 	return st, step
 }
 
