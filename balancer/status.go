@@ -132,7 +132,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 	}
 	for _, n := range c.nodes {
 		st := NodeStatus{
-			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
+			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Name(), Why: n.why(), Steps: n.steps,
 			readAt: n.state.LastReading.At, readings: n.readings, Watched: "poll",
 		}
 		if n.watch != nil && n.watch.Streams() {

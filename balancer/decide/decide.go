@@ -358,8 +358,8 @@ func capped(set Settings, weight int) int {
 	return weight
 }
 
-// Word names the state as operators read it: unknown, drained, down, held, passive, ramping or up.
-func (st State) Word() string {
+// Name names the state as operators read it: unknown, drained, down, held, passive, ramping or up.
+func (st State) Name() string {
 	switch {
 	case st.Drained:
 		return "drained"

@@ -143,8 +143,8 @@ func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
 	if a != 100 || b != 90 {
 		t.Errorf("the whole pool came back: weights %d and %d, want 100 and 90", a, b)
 	}
-	if late.Word() != "ramping" {
-		t.Errorf("late node is %s, want ramping", late.Word())
+	if late.Name() != "ramping" {
+		t.Errorf("late node is %s, want ramping", late.Name())
 	}
 }
 
@@ -153,12 +153,12 @@ func TestATakenOverPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
 	set := Settings{RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	young := Pool{Since: start}
 	now := start.Add(time.Second)
-	if st, weight, _ := next(now, set, young, Adopt(0), reading(now, 100)); weight != 100 || st.Word() != "up" {
-		t.Errorf("weight %d, %s; want 100, up", weight, st.Word())
+	if st, weight, _ := next(now, set, young, Adopt(0), reading(now, 100)); weight != 100 || st.Name() != "up" {
+		t.Errorf("weight %d, %s; want 100, up", weight, st.Name())
 	}
 	set.MaxWeight = 30
-	if st, weight, _ := next(now, set, WarmPool(now, set), Adopt(30), reading(now, 100)); weight != 30 || st.Word() != "up" {
-		t.Errorf("taken over at its cap: weight %d, %s; want 30, up", weight, st.Word())
+	if st, weight, _ := next(now, set, WarmPool(now, set), Adopt(30), reading(now, 100)); weight != 30 || st.Name() != "up" {
+		t.Errorf("taken over at its cap: weight %d, %s; want 30, up", weight, st.Name())
 	}
 }
 
@@ -184,8 +184,8 @@ func TestStandbyDoesNotRamp(t *testing.T) {
 		st, w, _ = next(now, set, stopped, st, reading(now, answer))
 		stopped = stopped.Next(now, false, w)
 	}
-	if w != 100 || st.Word() != "up" {
-		t.Errorf("weight %d (%s), want 100 (up)", w, st.Word())
+	if w != 100 || st.Name() != "up" {
+		t.Errorf("weight %d (%s), want 100 (up)", w, st.Name())
 	}
 }
 

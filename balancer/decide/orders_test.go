@@ -16,8 +16,8 @@ func TestDrain(t *testing.T) {
 	in.Drain = "by kim: kernel upgrade"
 	st, w, steps := Node(start.Add(time.Second), in, st)
 	last := steps[len(steps)-1]
-	if w != 0 || last != (Step{StageDrain, 80, 0, "drained by kim: kernel upgrade"}) || Why(steps) != last.Reason || st.Word() != "drained" {
-		t.Errorf("drained: weight %d, %s, last step %+v", w, st.Word(), last)
+	if w != 0 || last != (Step{StageDrain, 80, 0, "drained by kim: kernel upgrade"}) || Why(steps) != last.Reason || st.Name() != "drained" {
+		t.Errorf("drained: weight %d, %s, last step %+v", w, st.Name(), last)
 	}
 	st, w, _ = Node(start.Add(time.Hour), in, st)
 	if w != 0 {
@@ -26,8 +26,8 @@ func TestDrain(t *testing.T) {
 	in.Drain, in.Reading = "", nil
 	st, w, _ = Node(start.Add(time.Hour), in, st)
 	_, half, _ := Node(start.Add(time.Hour+50*time.Second), in, st)
-	if w != 1 || half != 40 || st.Word() != "ramping" {
-		t.Errorf("let in again: weight %d (%s), 50 s later %d; want 1 (ramping) and 40", w, st.Word(), half)
+	if w != 1 || half != 40 || st.Name() != "ramping" {
+		t.Errorf("let in again: weight %d (%s), 50 s later %d; want 1 (ramping) and 40", w, st.Name(), half)
 	}
 	in.Pool = Pool{} // no other node carries weight
 	if _, w, _ = Node(start.Add(time.Hour), in, st); w != 80 {

@@ -70,7 +70,7 @@ func TestPropertyOfEveryWeight(t *testing.T) {
 				t.Fatalf("silent for %d polls and still at %d", misses, w)
 			case r != nil && !r.Answered && misses < set.Fall && w != min(last, capOf(set)):
 				t.Fatalf("silent for %d polls of %d: weight %d, want %d to hold", misses, set.Fall, w, last)
-			case before.Word() == "ramping" && st.Word() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
+			case before.Name() == "ramping" && st.Name() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
 				t.Fatalf("the ramp fell from %d to %d at a health of %d", last, w, r.Health)
 			case first && r != nil && before.Adopted && before.Health > 0 && pool != (Pool{}) && set.RampUp > 0 && w > before.Health:
 				t.Fatalf("adopted at %d, first reading gives %d", before.Health, w)
