@@ -25,7 +25,7 @@ type cluster struct {
 	pool        decide.Pool
 	group       decide.ClusterState
 	verdict     decide.Outcome
-	file        decide.File                  // what an operator says about all nodes by a file
+	file        decide.Override              // what an operator says about all nodes by a file
 	plight      plight                       // as last logged
 	stale       bool                         // a node was decided anew since the nodes were last settled together
 	members     []decide.Member              // room for settle, kept between calls

@@ -58,7 +58,7 @@ func (e *engine) readFiles() {
 }
 
 // sayFile tells that a cluster's file has come, gone or changed.
-func (e *engine) sayFile(c *cluster, f decide.File) {
+func (e *engine) sayFile(c *cluster, f decide.Override) {
 	ev := c.about(event.FileAppeared, "the cluster has "+aFile(f)+" file: it counts in the place of its nodes' health")
 	if f.Kind == decide.NoFile {
 		ev = c.about(event.FileGone, "the cluster's "+fileWord(c.file)+" file is gone: its nodes' own health counts again")
@@ -68,14 +68,14 @@ func (e *engine) sayFile(c *cluster, f decide.File) {
 }
 
 // fileName is the kind of a file in the word of an event; "" is none.
-func fileName(f decide.File) string {
+func fileName(f decide.Override) string {
 	if f.Kind == decide.NoFile {
 		return ""
 	}
 	return fileWord(f)
 }
 
-func fileWord(f decide.File) string {
+func fileWord(f decide.Override) string {
 	if f.Kind == decide.UpFile {
 		return "up"
 	}
@@ -83,7 +83,7 @@ func fileWord(f decide.File) string {
 }
 
 // aFile names the kind of a file with its article.
-func aFile(f decide.File) string {
+func aFile(f decide.Override) string {
 	if f.Kind == decide.UpFile {
 		return "an up"
 	}

@@ -39,8 +39,8 @@ const (
 	DownFile
 )
 
-// File is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
-type File struct {
+// Override is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
+type Override struct {
 	Kind   FileKind
 	Reason string // its first words; "" when it is empty
 }
@@ -49,7 +49,7 @@ type File struct {
 type Input struct {
 	Settings Settings
 	Pool     Pool
-	File     File
+	File     Override
 	Drain    string   // who drains the node and why, such as "by kim: new disks"; "" is nobody
 	Reading  *Reading // nil when only time has passed
 }
@@ -230,7 +230,7 @@ func readingStage(st State, r *Reading) (State, Step) {
 
 // fileStage gives the health that a cluster's up or down file puts in the place of every answer, as big_brother does. No poll is
 // counted for it and nothing ramps: it counts at once, and so does its end.
-func fileStage(f File, health int) Step {
+func fileStage(f Override, health int) Step {
 	step := Step{Name: StageFile, In: health, Reason: "the cluster's down file"}
 	if f.Kind == UpFile {
 		step.Out, step.Reason = upHealth, "the cluster's up file"

@@ -38,12 +38,12 @@ func TestDrain(t *testing.T) {
 func TestFilesOverruleTheNodes(t *testing.T) {
 	set := Settings{Rise: 3, Fall: 2, RampUp: 100 * time.Second, MaxWeight: 90}
 	busy := WarmPool(start, set)
-	up := File{Kind: UpFile, Reason: "agents are being upgraded"}
-	down := File{Kind: DownFile}
+	up := Override{Kind: UpFile, Reason: "agents are being upgraded"}
+	down := Override{Kind: DownFile}
 	tests := []struct {
 		name   string
 		answer int
-		file   File
+		file   Override
 		drain  string
 		want   int // with the file
 		after  int // without it again
@@ -70,7 +70,7 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 			if why := Why(steps); tt.why != why && tt.answer != 0 {
 				t.Errorf("why: %q, want %q", why, tt.why)
 			}
-			in.File, in.Reading = File{}, nil
+			in.File, in.Reading = Override{}, nil
 			if _, w, steps = Node(start, in, st); w != tt.after {
 				t.Errorf("without the file %d, want %d\n%+v", w, tt.after, steps)
 			}
@@ -113,14 +113,14 @@ func TestTheEndOfAFileCountsAtOnce(t *testing.T) {
 	calm := Settings{Slew: 1}
 	st, _, _ := next(start, calm, Pool{}, State{}, reading(start, 50))
 	now := start.Add(time.Second)
-	st, _, _ = Node(now, Input{Settings: calm, File: File{Kind: UpFile}, Reading: reading(now, 90)}, st)
+	st, _, _ = Node(now, Input{Settings: calm, File: Override{Kind: UpFile}, Reading: reading(now, 90)}, st)
 	if _, weight, _ := next(now, calm, Pool{}, st, nil); weight != 90 {
 		t.Errorf("with slew: weight %d, want 90", weight)
 	}
 
 	ramps := Settings{RampUp: 100 * time.Second}
 	busy := WarmPool(start, ramps)
-	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, File: File{Kind: UpFile}}, Adopt(60))
+	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, File: Override{Kind: UpFile}}, Adopt(60))
 	if _, weight, _ := next(now, ramps, busy, st, reading(now, 60)); weight != 60 {
 		t.Errorf("taken over while there was a file: weight %d, want 60", weight)
 	}

@@ -45,7 +45,7 @@ func TestRead(t *testing.T) {
 	if len(long) > reasonLength || !strings.HasSuffix(long, "…") {
 		t.Errorf("a long reason becomes %q", long)
 	}
-	want := map[string]decide.File{
+	want := map[string]decide.Override{
 		"web":  {Kind: decide.DownFile},
 		"both": {Kind: decide.UpFile, Reason: "up wins"},
 		"rude": {Kind: decide.UpFile, Reason: "two lines [2J\ufffd"},
