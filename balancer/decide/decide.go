@@ -29,19 +29,19 @@ type Reading struct {
 	Detail   string // where the health comes from, or why there is none, in a few words
 }
 
-// FileKind tells a cluster's up file from its down file.
-type FileKind uint8
+// OverrideKind tells a cluster's up file from its down file.
+type OverrideKind uint8
 
 // The kinds of files with which an operator overrules what the nodes of a cluster answer.
 const (
-	NoFile FileKind = iota
+	NoFile OverrideKind = iota
 	UpFile
 	DownFile
 )
 
 // Override is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
 type Override struct {
-	Kind   FileKind
+	Kind   OverrideKind
 	Reason string // its first words; "" when it is empty
 }
 

@@ -29,7 +29,7 @@ func Read(dir string) (map[string]decide.Override, error) {
 	var errs []error
 	for _, folder := range []struct {
 		name string
-		kind decide.FileKind
+		kind decide.OverrideKind
 	}{{"down", decide.DownFile}, {"up", decide.UpFile}} {
 		path := filepath.Join(dir, folder.name)
 		entries, err := os.ReadDir(path)
