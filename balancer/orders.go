@@ -60,7 +60,7 @@ func (e *engine) readFiles() {
 // sayFile tells that a cluster's file has come, gone or changed.
 func (e *engine) sayFile(c *cluster, f decide.Override) {
 	ev := c.about(event.FileAppeared, "the cluster has "+aFile(f)+" file: it counts in the place of its nodes' health")
-	if f.Kind == decide.NoFile {
+	if f.Kind == decide.NoOverride {
 		ev = c.about(event.FileGone, "the cluster's "+fileWord(c.file)+" file is gone: its nodes' own health counts again")
 	}
 	ev.Cause, ev.Old, ev.New = f.Reason, fileName(c.file), fileName(f)
@@ -69,7 +69,7 @@ func (e *engine) sayFile(c *cluster, f decide.Override) {
 
 // fileName is the kind of a file in the word of an event; "" is none.
 func fileName(f decide.Override) string {
-	if f.Kind == decide.NoFile {
+	if f.Kind == decide.NoOverride {
 		return ""
 	}
 	return fileWord(f)
@@ -93,7 +93,7 @@ func aFile(f decide.Override) string {
 // notice is what is out of the ordinary about the cluster as a whole.
 func (c *cluster) notice() string {
 	file := ""
-	if c.file.Kind != decide.NoFile {
+	if c.file.Kind != decide.NoOverride {
 		file = strings.TrimSuffix("the cluster has "+aFile(c.file)+" file: "+c.file.Reason, ": ")
 	}
 	if !c.running {

@@ -34,7 +34,7 @@ type OverrideKind uint8
 
 // The kinds of files with which an operator overrules what the nodes of a cluster answer.
 const (
-	NoFile OverrideKind = iota
+	NoOverride OverrideKind = iota
 	UpFile
 	DownFile
 )
@@ -138,7 +138,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 	counted := own.Out
 	ramps := !st.RampStart.IsZero()
 	st, step = rampStage(now, set, in.Pool, st, counted)
-	if in.File.Kind == NoFile {
+	if in.File.Kind == NoOverride {
 		add(own)
 		weight := add(step)
 		if set.DeadBand > 1 || set.Slew > 0 {
@@ -161,8 +161,8 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 
 // keep remembers the outcome of a decision.
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
-	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
-	if in.Drain != "" || in.File.Kind != NoFile {
+	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoOverride && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
+	if in.Drain != "" || in.File.Kind != NoOverride {
 		st.FailedAt, st.FailedWeight = time.Time{}, 0
 	}
 	st.Weight = weight
