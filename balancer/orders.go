@@ -33,7 +33,7 @@ func (e *engine) readFiles() {
 	e.overrides.trouble = trouble
 	for _, c := range e.clusters {
 		file, there := files[c.cfg.Name]
-		hidden := !there || c.file.Kind == decide.UpFile && file.Kind == decide.DownFile
+		hidden := !there || c.file.Kind == decide.OverrideUp && file.Kind == decide.DownFile
 		if hidden && err != nil {
 			continue
 		}
@@ -76,7 +76,7 @@ func fileName(f decide.Override) string {
 }
 
 func fileWord(f decide.Override) string {
-	if f.Kind == decide.UpFile {
+	if f.Kind == decide.OverrideUp {
 		return "up"
 	}
 	return "down"
@@ -84,7 +84,7 @@ func fileWord(f decide.Override) string {
 
 // aFile names the kind of a file with its article.
 func aFile(f decide.Override) string {
-	if f.Kind == decide.UpFile {
+	if f.Kind == decide.OverrideUp {
 		return "an up"
 	}
 	return "a down"

@@ -35,7 +35,7 @@ type OverrideKind uint8
 // The kinds of files with which an operator overrules what the nodes of a cluster answer.
 const (
 	NoOverride OverrideKind = iota
-	UpFile
+	OverrideUp
 	DownFile
 )
 
@@ -232,7 +232,7 @@ func readingStage(st State, r *Reading) (State, Step) {
 // counted for it and nothing ramps: it counts at once, and so does its end.
 func fileStage(f Override, health int) Step {
 	step := Step{Name: StageFile, In: health, Reason: "the cluster's down file"}
-	if f.Kind == UpFile {
+	if f.Kind == OverrideUp {
 		step.Out, step.Reason = upHealth, "the cluster's up file"
 	}
 	if f.Reason != "" {

@@ -38,7 +38,7 @@ func TestDrain(t *testing.T) {
 func TestFilesOverruleTheNodes(t *testing.T) {
 	set := Settings{Rise: 3, Fall: 2, RampUp: 100 * time.Second, MaxWeight: 90}
 	busy := WarmPool(start, set)
-	up := Override{Kind: UpFile, Reason: "agents are being upgraded"}
+	up := Override{Kind: OverrideUp, Reason: "agents are being upgraded"}
 	down := Override{Kind: DownFile}
 	tests := []struct {
 		name   string
@@ -113,14 +113,14 @@ func TestTheEndOfAFileCountsAtOnce(t *testing.T) {
 	calm := Settings{Slew: 1}
 	st, _, _ := next(start, calm, Pool{}, State{}, reading(start, 50))
 	now := start.Add(time.Second)
-	st, _, _ = Node(now, Input{Settings: calm, File: Override{Kind: UpFile}, Reading: reading(now, 90)}, st)
+	st, _, _ = Node(now, Input{Settings: calm, File: Override{Kind: OverrideUp}, Reading: reading(now, 90)}, st)
 	if _, weight, _ := next(now, calm, Pool{}, st, nil); weight != 90 {
 		t.Errorf("with slew: weight %d, want 90", weight)
 	}
 
 	ramps := Settings{RampUp: 100 * time.Second}
 	busy := WarmPool(start, ramps)
-	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, File: Override{Kind: UpFile}}, Adopt(60))
+	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, File: Override{Kind: OverrideUp}}, Adopt(60))
 	if _, weight, _ := next(now, ramps, busy, st, reading(now, 60)); weight != 60 {
 		t.Errorf("taken over while there was a file: weight %d, want 60", weight)
 	}

@@ -101,7 +101,7 @@ func TestPropertyOfEveryCluster(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(t, "cycles") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 20_000).Draw(t, "ms")) * time.Millisecond)
 			readings := make([]*Reading, len(c.states))
-			file := Override{Kind: rapid.SampledFrom([]OverrideKind{NoOverride, NoOverride, NoOverride, NoOverride, UpFile, DownFile}).Draw(t, "file")}
+			file := Override{Kind: rapid.SampledFrom([]OverrideKind{NoOverride, NoOverride, NoOverride, NoOverride, OverrideUp, DownFile}).Draw(t, "file")}
 			for i := range readings {
 				readings[i] = drawReading(t, now)
 				c.inputs[i].File = file

@@ -47,8 +47,8 @@ func TestRead(t *testing.T) {
 	}
 	want := map[string]decide.Override{
 		"web":  {Kind: decide.DownFile},
-		"both": {Kind: decide.UpFile, Reason: "up wins"},
-		"rude": {Kind: decide.UpFile, Reason: "two lines [2J\ufffd"},
+		"both": {Kind: decide.OverrideUp, Reason: "up wins"},
+		"rude": {Kind: decide.OverrideUp, Reason: "two lines [2J\ufffd"},
 		"fifo": {Kind: decide.DownFile},
 	}
 	if diff := cmp.Diff(want, files); diff != "" {
