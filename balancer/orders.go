@@ -33,7 +33,7 @@ func (e *engine) readFiles() {
 	e.overrides.trouble = trouble
 	for _, c := range e.clusters {
 		file, there := files[c.cfg.Name]
-		hidden := !there || c.file.Kind == decide.OverrideUp && file.Kind == decide.DownFile
+		hidden := !there || c.file.Kind == decide.OverrideUp && file.Kind == decide.OverrideDown
 		if hidden && err != nil {
 			continue
 		}

@@ -36,7 +36,7 @@ type OverrideKind uint8
 const (
 	NoOverride OverrideKind = iota
 	OverrideUp
-	DownFile
+	OverrideDown
 )
 
 // Override is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
@@ -161,7 +161,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 
 // keep remembers the outcome of a decision.
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
-	st.ByOperator = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoOverride && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
+	st.ByOperator = in.Drain != "" || in.File.Kind == OverrideDown || in.File.Kind == NoOverride && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
 	if in.Drain != "" || in.File.Kind != NoOverride {
 		st.FailedAt, st.FailedWeight = time.Time{}, 0
 	}

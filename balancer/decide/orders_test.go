@@ -39,7 +39,7 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 	set := Settings{Rise: 3, Fall: 2, RampUp: 100 * time.Second, MaxWeight: 90}
 	busy := WarmPool(start, set)
 	up := Override{Kind: OverrideUp, Reason: "agents are being upgraded"}
-	down := Override{Kind: DownFile}
+	down := Override{Kind: OverrideDown}
 	tests := []struct {
 		name   string
 		answer int

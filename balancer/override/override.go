@@ -30,7 +30,7 @@ func Read(dir string) (map[string]decide.Override, error) {
 	for _, folder := range []struct {
 		name string
 		kind decide.OverrideKind
-	}{{"down", decide.DownFile}, {"up", decide.OverrideUp}} {
+	}{{"down", decide.OverrideDown}, {"up", decide.OverrideUp}} {
 		path := filepath.Join(dir, folder.name)
 		entries, err := os.ReadDir(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
