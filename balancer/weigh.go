@@ -57,7 +57,7 @@ func (c *cluster) input(n *node) decide.Input {
 	if n.remote != nil {
 		return decide.Input{Settings: c.remoteSettings(), Pool: c.pool, Drain: n.drain}
 	}
-	in := decide.Input{Settings: c.settings(), Pool: c.pool, File: c.file, Drain: n.drain}
+	in := decide.Input{Settings: c.settings(), Pool: c.pool, Override: c.file, Drain: n.drain}
 	if n.cfg.MaxWeight > 0 && (in.Settings.MaxWeight == 0 || n.cfg.MaxWeight < in.Settings.MaxWeight) {
 		in.Settings.MaxWeight = n.cfg.MaxWeight
 	}

@@ -49,7 +49,7 @@ type Override struct {
 type Input struct {
 	Settings Settings
 	Pool     Pool
-	File     Override
+	Override Override
 	Drain    string   // who drains the node and why, such as "by kim: new disks"; "" is nobody
 	Reading  *Reading // nil when only time has passed
 }
@@ -138,7 +138,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 	counted := own.Out
 	ramps := !st.RampStart.IsZero()
 	st, step = rampStage(now, set, in.Pool, st, counted)
-	if in.File.Kind == NoOverride {
+	if in.Override.Kind == NoOverride {
 		add(own)
 		weight := add(step)
 		if set.DeadBand > 1 || set.Slew > 0 {
@@ -148,7 +148,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 			st.Damping = Damping{}
 		}
 	} else {
-		counted = add(fileStage(in.File, health))
+		counted = add(fileStage(in.Override, health))
 		st.RampStart, st.RampWeight, st.Damping = time.Time{}, own.Out, Damping{}
 	}
 	add(capStage(set, steps[len(steps)-1].Out))
@@ -161,8 +161,8 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 
 // keep remembers the outcome of a decision.
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
-	st.ByOperator = in.Drain != "" || in.File.Kind == OverrideDown || in.File.Kind == NoOverride && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
-	if in.Drain != "" || in.File.Kind != NoOverride {
+	st.ByOperator = in.Drain != "" || in.Override.Kind == OverrideDown || in.Override.Kind == NoOverride && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
+	if in.Drain != "" || in.Override.Kind != NoOverride {
 		st.FailedAt, st.FailedWeight = time.Time{}, 0
 	}
 	st.Weight = weight

@@ -59,7 +59,7 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			st, _, _ := next(start, set, Pool{}, State{}, reading(start, 70))
-			in := Input{Settings: set, Pool: busy, File: tt.file, Drain: tt.drain, Reading: reading(start, tt.answer)}
+			in := Input{Settings: set, Pool: busy, Override: tt.file, Drain: tt.drain, Reading: reading(start, tt.answer)}
 			st, w, steps := Node(start, in, st)
 			if w != tt.want {
 				t.Errorf("weight %d, want %d\n%+v", w, tt.want, steps)
@@ -70,7 +70,7 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 			if why := Why(steps); tt.why != why && tt.answer != 0 {
 				t.Errorf("why: %q, want %q", why, tt.why)
 			}
-			in.File, in.Reading = Override{}, nil
+			in.Override, in.Reading = Override{}, nil
 			if _, w, steps = Node(start, in, st); w != tt.after {
 				t.Errorf("without the file %d, want %d\n%+v", w, tt.after, steps)
 			}
@@ -113,14 +113,14 @@ func TestTheEndOfAFileCountsAtOnce(t *testing.T) {
 	calm := Settings{Slew: 1}
 	st, _, _ := next(start, calm, Pool{}, State{}, reading(start, 50))
 	now := start.Add(time.Second)
-	st, _, _ = Node(now, Input{Settings: calm, File: Override{Kind: OverrideUp}, Reading: reading(now, 90)}, st)
+	st, _, _ = Node(now, Input{Settings: calm, Override: Override{Kind: OverrideUp}, Reading: reading(now, 90)}, st)
 	if _, weight, _ := next(now, calm, Pool{}, st, nil); weight != 90 {
 		t.Errorf("with slew: weight %d, want 90", weight)
 	}
 
 	ramps := Settings{RampUp: 100 * time.Second}
 	busy := WarmPool(start, ramps)
-	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, File: Override{Kind: OverrideUp}}, Adopt(60))
+	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, Override: Override{Kind: OverrideUp}}, Adopt(60))
 	if _, weight, _ := next(now, ramps, busy, st, reading(now, 60)); weight != 60 {
 		t.Errorf("taken over while there was a file: weight %d, want 60", weight)
 	}

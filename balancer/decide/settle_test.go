@@ -62,7 +62,7 @@ func (c *crowd) check() string {
 	for i, m := range c.members {
 		limit, last := capOf(c.inputs[i].Settings), m.Steps[len(m.Steps)-1]
 		counts := m.State.Phase == Up && m.State.Misses == 0
-		named := last.Name == StageMode || last.Name == StageDrain || c.inputs[i].File.Kind == OverrideDown
+		named := last.Name == StageMode || last.Name == StageDrain || c.inputs[i].Override.Kind == OverrideDown
 		switch {
 		case m.Weight < 0 || m.Weight > limit:
 			return fmt.Sprintf("node %d: weight %d, its cap is %d", i, m.Weight, limit)
@@ -104,7 +104,7 @@ func TestPropertyOfEveryCluster(t *testing.T) {
 			file := Override{Kind: rapid.SampledFrom([]OverrideKind{NoOverride, NoOverride, NoOverride, NoOverride, OverrideUp, OverrideDown}).Draw(t, "file")}
 			for i := range readings {
 				readings[i] = drawReading(t, now)
-				c.inputs[i].File = file
+				c.inputs[i].Override = file
 				c.inputs[i].Drain = rapid.SampledFrom([]string{"", "", "", "", "disk"}).Draw(t, "drain")
 			}
 			c.decide(now, readings)
