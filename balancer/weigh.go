@@ -44,7 +44,7 @@ func allDown(a config.AllDown) decide.AllDown {
 	case config.AllIn:
 		return decide.AllIn
 	}
-	return decide.Nothing
+	return decide.RefuseAll
 }
 
 // desperate tells whether nodes have weight though none of them is well, so that nobody else should count on them.

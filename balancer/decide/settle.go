@@ -12,10 +12,10 @@ type AllDown uint8
 
 // The policies for a cluster without weight.
 const (
-	Nothing  AllDown = iota // all nodes stay at 0: the kernel refuses new connections
-	Downpage                // a server of last resort answers
-	HoldLast                // those that went last keep their weights
-	AllIn                   // every node gets the same weight, whatever it answers
+	RefuseAll AllDown = iota // all nodes stay at 0: the kernel refuses new connections
+	Downpage                 // a server of last resort answers
+	HoldLast                 // those that went last keep their weights
+	AllIn                    // every node gets the same weight, whatever it answers
 )
 
 // Policy is what a cluster's configuration says about its nodes together.
