@@ -107,10 +107,10 @@ func Name(d ipvs.Destination) string {
 	return id(d).String()
 }
 
-// Make lists what turns the actual table into the wanted one. It touches services of owned marks only; an owned mark
+// Diff lists what turns the actual table into the wanted one. It touches services of owned marks only; an owned mark
 // without a wanted service goes. Services and nodes that exist are edited in place, never taken out and put back. Within a mark
 // what adds weight comes before what takes it away, and services go last of all, so that no step leaves less than before or after.
-func Make(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
+func Diff(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
 	have := make(map[ipvs.Key]int, len(actual)) // where it is
 	for i := range actual {
 		have[actual[i].Key] = i

@@ -64,7 +64,7 @@ func TestPlanInTheFieldsWords(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, Make(tt.wanted, tt.actual, tt.owned).String()); diff != "" {
+			if diff := cmp.Diff(tt.want, Diff(tt.wanted, tt.actual, tt.owned).String()); diff != "" {
 				t.Error(diff)
 			}
 		})
