@@ -105,7 +105,7 @@ func (r *rehearsal) difference(ctx context.Context) (plan.Plan, []plan.MarkOp, e
 	for _, s := range slices.Concat(services, r.table) {
 		all[s.Mark] = true
 	}
-	return plan.Diff(services, r.table, all), plan.Marks(rules, r.rules), nil
+	return plan.Diff(services, r.table, all), plan.DiffMarks(rules, r.rules), nil
 }
 
 // change describes an operation as the event that it would be.

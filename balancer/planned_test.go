@@ -153,7 +153,7 @@ func (b *bench) since(table []ipvs.Service, rules []mark.Rule) []string {
 	for _, op := range plan.Diff(services, table, all) {
 		words = append(words, op.String())
 	}
-	for _, op := range plan.Marks(now, rules) {
+	for _, op := range plan.DiffMarks(now, rules) {
 		words = append(words, op.String())
 	}
 	slices.Sort(words)

@@ -106,7 +106,7 @@ func TestMarksInTheFieldsWords(t *testing.T) {
 	eth := rule(443, 7)
 	eth.Interface = "eth10"
 	got := ""
-	for _, o := range Marks([]mark.Rule{eth, rule(80, 8), rule(22, 2)}, []mark.Rule{rule(80, 7), rule(25, 3), rule(22, 2)}) {
+	for _, o := range DiffMarks([]mark.Rule{eth, rule(80, 8), rule(22, 2)}, []mark.Rule{rule(80, 7), rule(25, 3), rule(22, 2)}) {
 		got += o.String() + "\n"
 	}
 	want := "mark 3: remove tcp 204.109.13.7:25\nmark 7: add tcp 204.109.13.7:443 on eth10\nmark 7 → 8: tcp 204.109.13.7:80\n"
