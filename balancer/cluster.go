@@ -173,7 +173,7 @@ func (c *cluster) keepLeavers(now time.Time, services, table []ipvs.Service) {
 				since = now
 			}
 			left[id] = since
-			if d, stays := plan.Drain(now, since, c.cfg.DrainTimeout, d); stays {
+			if d, stays := plan.Leaving(now, since, c.cfg.DrainTimeout, d); stays {
 				services[i].Destinations = append(services[i].Destinations, d)
 			}
 		}

@@ -185,9 +185,9 @@ func (p pair) appendOps(ops Plan) Plan {
 	return ops
 }
 
-// Drain says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
+// Leaving says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
 // weight 0 and stays until it has no connection any more, or for the limit.
-func Drain(now, since time.Time, limit time.Duration, d ipvs.Destination) (ipvs.Destination, bool) {
+func Leaving(now, since time.Time, limit time.Duration, d ipvs.Destination) (ipvs.Destination, bool) {
 	idle := d.Weight == 0 && d.ActiveConns == 0 && d.InactiveConns == 0
 	if idle || d.Weight == 0 && now.Sub(since) >= limit {
 		return ipvs.Destination{}, false

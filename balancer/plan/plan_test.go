@@ -91,7 +91,7 @@ func TestDrainKeepsConnections(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := node("10.0.0.1", tt.weight)
 			d.ActiveConns, d.InactiveConns = tt.active, tt.inactive
-			got, stays := Drain(since.Add(tt.age), since, time.Minute, d)
+			got, stays := Leaving(since.Add(tt.age), since, time.Minute, d)
 			if stays != tt.stays || got.Weight != 0 {
 				t.Errorf("stays %v at weight %d, want %v at 0", stays, got.Weight, tt.stays)
 			}
