@@ -139,7 +139,7 @@ func (r *rehearsal) touched(op plan.Op) []Touched {
 	})
 	for _, d := range r.table[at].Destinations {
 		if op.Kind == plan.DeleteService || d.Address == op.Destination.Address && d.Port == op.Destination.Port {
-			t.Node, t.ActiveConns, t.InactiveConns = plan.Name(d), d.ActiveConns, d.InactiveConns
+			t.Node, t.ActiveConns, t.InactiveConns = plan.NodeName(d), d.ActiveConns, d.InactiveConns
 			all = append(all, t)
 		}
 	}

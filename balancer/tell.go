@@ -85,7 +85,7 @@ func (e *engine) changed(op plan.Op) (event.Event, slog.Level) {
 	}
 	ofNode := op.Kind == plan.PutDestination || op.Kind == plan.DeleteDestination
 	if ofNode {
-		ev.Node = plan.Name(op.Destination)
+		ev.Node = plan.NodeName(op.Destination)
 		if op.Edit || op.Kind == plan.DeleteDestination {
 			ev.Old = fmt.Sprint(op.Old.Weight)
 		}

@@ -61,11 +61,11 @@ func (o Op) String() string {
 		return fmt.Sprintf("%s: add service, %s", o.Key, describeService(o.Service))
 	case PutDestination:
 		if o.Edit {
-			return fmt.Sprintf("%s: node %s %s", o.Key, Name(o.Destination), destinationChange(o.Old, o.Destination))
+			return fmt.Sprintf("%s: node %s %s", o.Key, NodeName(o.Destination), destinationChange(o.Old, o.Destination))
 		}
-		return fmt.Sprintf("%s: add node %s weight %d, %s", o.Key, Name(o.Destination), o.Destination.Weight, o.Destination.Forwarding)
+		return fmt.Sprintf("%s: add node %s weight %d, %s", o.Key, NodeName(o.Destination), o.Destination.Weight, o.Destination.Forwarding)
 	case DeleteDestination:
-		return fmt.Sprintf("%s: remove node %s", o.Key, Name(o.Destination))
+		return fmt.Sprintf("%s: remove node %s", o.Key, NodeName(o.Destination))
 	}
 	return fmt.Sprintf("%s: remove service", o.Key)
 }
@@ -99,8 +99,8 @@ func (p Plan) Changes() []ipvs.Change {
 	return changes
 }
 
-// Name names a destination as operators read it: its address, and its port where it has one.
-func Name(d ipvs.Destination) string {
+// NodeName names a destination as operators read it: its address, and its port where it has one.
+func NodeName(d ipvs.Destination) string {
 	if d.Port == 0 {
 		return d.Address.Unmap().String()
 	}
