@@ -64,7 +64,7 @@ type engine struct {
 	meters     *meters
 	ready      func() // called when what runs at the start is in the kernel
 
-	news      chan watch.News
+	news      chan watch.Update
 	siteNews  chan watch.SiteNews
 	asks      chan func(ctx context.Context) // run by the owner, one at a time
 	done      chan struct{}                  // closed when run has ended
@@ -132,7 +132,7 @@ type retirement struct {
 func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
-		news: make(chan watch.News, 256), siteNews: make(chan watch.SiteNews), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
+		news: make(chan watch.Update, 256), siteNews: make(chan watch.SiteNews), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
 		retired: map[ipvs.Mark]retirement{}, leases: watch.NewLeases(), overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {
@@ -293,7 +293,7 @@ func (e *engine) interval() time.Duration {
 }
 
 // take takes a reading in.
-func (e *engine) take(news watch.News) {
+func (e *engine) take(news watch.Update) {
 	of, ours := e.watched[news.From]
 	if !ours {
 		return // of a watcher that was stopped meanwhile

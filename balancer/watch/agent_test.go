@@ -85,7 +85,7 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 		Name: "web", CheckInterval: 500 * time.Millisecond, CheckTimeout: 400 * time.Millisecond, Rise: 1, Fall: 2, Watch: config.WatchAuto,
 	}, node, time.Now(), leases)
 	ctx, cancel := context.WithCancel(t.Context())
-	out := make(chan News)
+	out := make(chan Update)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()

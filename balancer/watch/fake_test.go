@@ -168,7 +168,7 @@ func play(t *testing.T, p *peer, c config.Cluster, f func(s *scene)) {
 		poller := NewHTTPPoller(node)
 		poller.(*httpPoller).dial = p.dial
 		ctx, cancel := context.WithCancel(t.Context())
-		out := make(chan News)
+		out := make(chan Update)
 		var running sync.WaitGroup
 		running.Go(func() { s.watcher.Run(ctx, poller, out) })
 		running.Go(func() {

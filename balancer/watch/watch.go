@@ -43,8 +43,8 @@ type target struct {
 	watch      config.Watching
 }
 
-// News is what a Watcher sends.
-type News struct {
+// Update is what a Watcher sends.
+type Update struct {
 	From    *Watcher
 	Reading decide.Reading
 }
@@ -78,7 +78,7 @@ func (w *Watcher) hear(at time.Time) { w.heard.Store(int64(at.Sub(w.begun))) }
 
 // Run watches until ctx ends, and closes the poller then. It polls at once, then at the node's own phase of every interval, two polls never
 // at once, and opens the node's stream once a poll was answered, if there is one: as long as that lives, nothing is polled.
-func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- News) {
+func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- Update) {
 	defer p.Close()
 	r := run{Watcher: w, poller: p, out: out, told: told{rise: w.rise, interval: w.interval}}
 	if w.watch == config.WatchAuto {
@@ -114,7 +114,7 @@ type run struct {
 	*Watcher
 	poller Poller
 	opener Opener // the same; nil when no stream is to be tried
-	out    chan<- News
+	out    chan<- Update
 	told   told
 
 	tryStream time.Time     // not before
@@ -142,7 +142,7 @@ func (r *run) poll(ctx context.Context) bool {
 
 func (r *run) send(ctx context.Context, reading decide.Reading) {
 	select {
-	case r.out <- News{r.Watcher, reading}:
+	case r.out <- Update{r.Watcher, reading}:
 	case <-ctx.Done():
 	}
 }
