@@ -65,7 +65,7 @@ type engine struct {
 	ready      func() // called when what runs at the start is in the kernel
 
 	news      chan watch.Update
-	siteNews  chan watch.SiteNews
+	siteNews  chan watch.SiteUpdate
 	asks      chan func(ctx context.Context) // run by the owner, one at a time
 	done      chan struct{}                  // closed when run has ended
 	planning  sync.Mutex                     // held while somebody plans: one at a time is enough work
@@ -132,7 +132,7 @@ type retirement struct {
 func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
-		news: make(chan watch.Update, 256), siteNews: make(chan watch.SiteNews), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
+		news: make(chan watch.Update, 256), siteNews: make(chan watch.SiteUpdate), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
 		retired: map[ipvs.Mark]retirement{}, leases: watch.NewLeases(), overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {

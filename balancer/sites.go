@@ -210,7 +210,7 @@ func (c *cluster) miss(now time.Time, n *node, r watch.SiteReading) bool {
 }
 
 // takeSite takes in what a watcher of another data centre's balancer has found out.
-func (e *engine) takeSite(news watch.SiteNews) {
+func (e *engine) takeSite(news watch.SiteUpdate) {
 	for _, c := range e.clusters {
 		for _, s := range c.sites {
 			if s.watch == news.From && e.hear(time.Now(), c, s, news.Reading) && c.running {

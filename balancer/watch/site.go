@@ -27,8 +27,8 @@ type SiteReading struct {
 	Detail   string   // why there are none; "" with members
 }
 
-// SiteNews is what a Site sends.
-type SiteNews struct {
+// SiteUpdate is what a Site sends.
+type SiteUpdate struct {
 	From    *Site
 	Reading SiteReading
 }
@@ -50,7 +50,7 @@ func NewSite(c config.Cluster, s config.Site) *Site {
 func (s *Site) Same(c config.Cluster, site config.Site) bool { return *s == *NewSite(c, site) }
 
 // Run polls at once, then at the site's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.
-func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteNews) {
+func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteUpdate) {
 	defer p.Close()
 	every(ctx, s.phase(), s.interval, func() bool {
 		poll, cancel := context.WithTimeout(ctx, s.timeout)
@@ -60,7 +60,7 @@ func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteNews) {
 			return false // the poll was broken off: it says nothing about the site
 		}
 		select {
-		case out <- SiteNews{s, r}:
+		case out <- SiteUpdate{s, r}:
 			return true
 		case <-ctx.Done():
 			return false
