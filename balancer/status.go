@@ -137,7 +137,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 		}
 		if n.watch != nil && n.watch.Streams() {
 			st.Watched = "stream"
-			if heard := n.watch.Heard(); n.state.HasReading && heard.After(st.readAt) {
+			if heard := n.watch.LastSeen(); n.state.HasReading && heard.After(st.readAt) {
 				st.readAt = heard
 			}
 		}

@@ -30,7 +30,7 @@ func TestAStreamTellsChangesAtOnceAndNothingElse(t *testing.T) {
 		if got := s.readings(); len(got) != 0 {
 			t.Errorf("an hour without changes gave %v", got)
 		}
-		if age := time.Since(s.watcher.Heard()); age > 2*time.Second {
+		if age := time.Since(s.watcher.LastSeen()); age > 2*time.Second {
 			t.Errorf("the last sign of life is %s old", age)
 		}
 		for _, health := range []int{40, 0, 0, 100} {

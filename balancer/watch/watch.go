@@ -66,8 +66,8 @@ func (w *Watcher) Same(c config.Cluster, n config.Node) bool { return w.target =
 // Streams tells whether a stream is open; else the node is polled.
 func (w *Watcher) Streams() bool { return w.stream.Load() }
 
-// Heard is when a stream last gave a sign of life, which says that the reading before it still holds; zero: it never did.
-func (w *Watcher) Heard() time.Time {
+// LastSeen is when a stream last gave a sign of life, which says that the reading before it still holds; zero: it never did.
+func (w *Watcher) LastSeen() time.Time {
 	if after := w.heard.Load(); after > 0 {
 		return w.begun.Add(time.Duration(after))
 	}
