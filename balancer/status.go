@@ -135,7 +135,7 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) ClusterStatus {
 			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Name(), Why: n.why(), Steps: n.steps,
 			readAt: n.state.LastReading.At, readings: n.readings, Watched: "poll",
 		}
-		if n.watch != nil && n.watch.Streams() {
+		if n.watch != nil && n.watch.Streaming() {
 			st.Watched = "stream"
 			if heard := n.watch.LastSeen(); n.state.HasReading && heard.After(st.readAt) {
 				st.readAt = heard

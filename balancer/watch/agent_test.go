@@ -106,7 +106,7 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	}
 	byStream := func(health int) func(r decide.Reading) bool {
 		return func(r decide.Reading) bool {
-			return w.Streams() && r.Answered && r.Health == health && !strings.HasPrefix(r.Detail, "X-Health")
+			return w.Streaming() && r.Answered && r.Health == health && !strings.HasPrefix(r.Detail, "X-Health")
 		}
 	}
 	await("the stream's first event", byStream(92))

@@ -210,7 +210,7 @@ func (s *scene) readings() []decide.Reading {
 func (s *scene) settle() {
 	s.t.Helper()
 	s.after(5 * time.Second)
-	if !s.watcher.Streams() {
+	if !s.watcher.Streaming() {
 		s.t.Fatal("no stream is open")
 	}
 	s.readings()

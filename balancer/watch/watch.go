@@ -63,8 +63,8 @@ func targetOf(c config.Cluster, n config.Node) target {
 // Same tells whether w watches exactly what is wanted of it, so that it and its connection can stay.
 func (w *Watcher) Same(c config.Cluster, n config.Node) bool { return w.target == targetOf(c, n) }
 
-// Streams tells whether a stream is open; else the node is polled.
-func (w *Watcher) Streams() bool { return w.stream.Load() }
+// Streaming tells whether a stream is open; else the node is polled.
+func (w *Watcher) Streaming() bool { return w.stream.Load() }
 
 // LastSeen is when a stream last gave a sign of life, which says that the reading before it still holds; zero: it never did.
 func (w *Watcher) LastSeen() time.Time {
