@@ -318,7 +318,7 @@ func (e *engine) watch(ctx context.Context) {
 			if n.remote != nil {
 				continue
 			}
-			if n.watch != nil && n.watch.Same(c.cfg, n.cfg) {
+			if n.watch != nil && n.watch.Matches(c.cfg, n.cfg) {
 				e.watched[n.watch] = place{c, n}
 				continue
 			}

@@ -46,7 +46,7 @@ func NewSite(c config.Cluster, s config.Site) *Site {
 	return &Site{cluster: c.Name, site: s, interval: c.CheckInterval, timeout: c.CheckTimeout}
 }
 
-// Same tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
+// Matches tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
 func (s *Site) Same(c config.Cluster, site config.Site) bool { return *s == *NewSite(c, site) }
 
 // Run polls at once, then at the site's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.

@@ -60,8 +60,8 @@ func targetOf(c config.Cluster, n config.Node) target {
 	}
 }
 
-// Same tells whether w watches exactly what is wanted of it, so that it and its connection can stay.
-func (w *Watcher) Same(c config.Cluster, n config.Node) bool { return w.target == targetOf(c, n) }
+// Matches tells whether w watches exactly what is wanted of it, so that it and its connection can stay.
+func (w *Watcher) Matches(c config.Cluster, n config.Node) bool { return w.target == targetOf(c, n) }
 
 // Streaming tells whether a stream is open; else the node is polled.
 func (w *Watcher) Streaming() bool { return w.stream.Load() }
