@@ -280,7 +280,7 @@ func (e *engine) saySite(c *cluster, s *site, r watch.SiteReading, state string)
 // watchSites starts and stops watchers so that every site of the cluster has its own.
 func (e *engine) watchSites(ctx context.Context, c *cluster) {
 	for _, s := range c.sites {
-		if s.watch != nil && s.watch.Same(c.cfg, s.cfg) {
+		if s.watch != nil && s.watch.Matches(c.cfg, s.cfg) {
 			continue
 		}
 		if s.unwatch != nil {

@@ -47,7 +47,7 @@ func NewSite(c config.Cluster, s config.Site) *Site {
 }
 
 // Matches tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
-func (s *Site) Same(c config.Cluster, site config.Site) bool { return *s == *NewSite(c, site) }
+func (s *Site) Matches(c config.Cluster, site config.Site) bool { return *s == *NewSite(c, site) }
 
 // Run polls at once, then at the site's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.
 func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteUpdate) {

@@ -181,7 +181,7 @@ func TestASiteIsWatchedOnItsOwnClock(t *testing.T) {
 		if len(out) != 11 && len(out) != 12 || p.polls != len(out) || p.closed != 1 {
 			t.Errorf("%d polls, %d readings in 20 s, closed %d times", p.polls, len(out), p.closed)
 		}
-		if c.CheckTimeout = 500 * time.Millisecond; !s.Same(config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}, at) || s.Same(c, at) {
+		if c.CheckTimeout = 500 * time.Millisecond; !s.Matches(config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}, at) || s.Matches(c, at) {
 			t.Error("it does not know what it watches")
 		}
 	})
