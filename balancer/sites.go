@@ -29,7 +29,7 @@ type site struct {
 	members []watch.Member // what it listed at the last look, and is taken; none when it was silent
 	state   string         // what was logged about it last
 
-	watch   *watch.Site        // nil before the engine runs
+	watch   *watch.SiteWatcher // nil before the engine runs
 	unwatch context.CancelFunc // ends it
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Site watches a cluster on a balancer of another data centre, on its own clock.
-type Site struct {
+// SiteWatcher watches a cluster on a balancer of another data centre, on its own clock.
+type SiteWatcher struct {
 	cluster  string
 	site     config.Site
 	interval time.Duration
@@ -29,7 +29,7 @@ type SiteReading struct {
 
 // SiteUpdate is what a Site sends.
 type SiteUpdate struct {
-	From    *Site
+	From    *SiteWatcher
 	Reading SiteReading
 }
 
@@ -42,15 +42,17 @@ type SitePoller interface {
 }
 
 // NewSite returns a watcher of a cluster on a site. It does nothing before Run.
-func NewSite(c config.Cluster, s config.Site) *Site {
-	return &Site{cluster: c.Name, site: s, interval: c.CheckInterval, timeout: c.CheckTimeout}
+func NewSite(c config.Cluster, s config.Site) *SiteWatcher {
+	return &SiteWatcher{cluster: c.Name, site: s, interval: c.CheckInterval, timeout: c.CheckTimeout}
 }
 
 // Matches tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
-func (s *Site) Matches(c config.Cluster, site config.Site) bool { return *s == *NewSite(c, site) }
+func (s *SiteWatcher) Matches(c config.Cluster, site config.Site) bool {
+	return *s == *NewSite(c, site)
+}
 
 // Run polls at once, then at the site's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.
-func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteUpdate) {
+func (s *SiteWatcher) Run(ctx context.Context, p SitePoller, out chan<- SiteUpdate) {
 	defer p.Close()
 	every(ctx, s.phase(), s.interval, func() bool {
 		poll, cancel := context.WithTimeout(ctx, s.timeout)
@@ -68,7 +70,7 @@ func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteUpdate) {
 	})
 }
 
-func (s *Site) phase() time.Duration {
+func (s *SiteWatcher) phase() time.Duration {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %s", s.cluster, s.site.At)
 	return time.Duration(h.Sum64() % uint64(s.interval))
