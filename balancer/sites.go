@@ -286,7 +286,7 @@ func (e *engine) watchSites(ctx context.Context, c *cluster) {
 		if s.unwatch != nil {
 			s.unwatch()
 		}
-		s.watch = watch.NewSite(c.cfg, s.cfg)
+		s.watch = watch.NewSiteWatcher(c.cfg, s.cfg)
 		var watched context.Context
 		watched, s.unwatch = context.WithCancel(ctx)
 		w, p := s.watch, e.sitePoller(c.cfg, s.cfg)

@@ -41,14 +41,14 @@ type SitePoller interface {
 	Close()
 }
 
-// NewSite returns a watcher of a cluster on a site. It does nothing before Run.
-func NewSite(c config.Cluster, s config.Site) *SiteWatcher {
+// NewSiteWatcher returns a watcher of a cluster on a site. It does nothing before Run.
+func NewSiteWatcher(c config.Cluster, s config.Site) *SiteWatcher {
 	return &SiteWatcher{cluster: c.Name, site: s, interval: c.CheckInterval, timeout: c.CheckTimeout}
 }
 
 // Matches tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
 func (s *SiteWatcher) Matches(c config.Cluster, site config.Site) bool {
-	return *s == *NewSite(c, site)
+	return *s == *NewSiteWatcher(c, site)
 }
 
 // Run polls at once, then at the site's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.

@@ -171,7 +171,7 @@ func TestASiteIsWatchedOnItsOwnClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}
 		at := config.Site{At: netip.MustParseAddrPort("10.2.0.5:9292")}
-		s, p, out := NewSite(c, at), &countingSite{}, make(chan SiteUpdate, 100)
+		s, p, out := NewSiteWatcher(c, at), &countingSite{}, make(chan SiteUpdate, 100)
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { s.Run(ctx, p, out) })
