@@ -151,9 +151,9 @@ func (e *engine) admit(c *cluster, members []watch.Member) (in []watch.Member, o
 
 // hear takes in what a site told, or that it was silent. It tells whether that changed a node's own weight, or which nodes there are.
 func (c *cluster) hear(now time.Time, s *site, r watch.SiteReading) bool {
-	s.seen, s.members = true, r.Members
+	s.seen, s.members = true, r.Balancers
 	changed := false
-	for _, m := range r.Members {
+	for _, m := range r.Balancers {
 		n := c.node(m.Address)
 		switch {
 		case n == nil:
@@ -222,10 +222,10 @@ func (e *engine) takeSite(news watch.SiteUpdate) {
 
 // hear has a cluster take in what a site told, and logs what is new about the site.
 func (e *engine) hear(now time.Time, c *cluster, s *site, r watch.SiteReading) bool {
-	told := len(r.Members)
+	told := len(r.Balancers)
 	var out []string
-	r.Members, out = e.admit(c, r.Members)
-	if told > 0 && len(r.Members) == 0 {
+	r.Balancers, out = e.admit(c, r.Balancers)
+	if told > 0 && len(r.Balancers) == 0 {
 		r.Detail = strings.Join(out, "; ")
 	}
 	state := strings.Join(out, "; ")

@@ -37,7 +37,7 @@ func (p *otherPoller) Poll(context.Context) watch.SiteReading {
 	if list == nil {
 		return watch.SiteReading{At: time.Now(), Detail: "connection refused"}
 	}
-	r := watch.SiteReading{At: time.Now(), Answered: true, Members: slices.Clone(list)}
+	r := watch.SiteReading{At: time.Now(), Answered: true, Balancers: slices.Clone(list)}
 	if len(list) == 0 {
 		r.Detail = "/fwmark/7 lists nobody: the cluster does not run there"
 	}

@@ -21,10 +21,10 @@ type SiteWatcher struct {
 
 // SiteReading is what one look at another data centre's balancer gave.
 type SiteReading struct {
-	At       time.Time
-	Answered bool     // it said what it has, were it nothing; false: it was silent, or not to be understood
-	Members  []Member // sorted by address, each once; none unless Answered
-	Detail   string   // why there are none; "" with members
+	At        time.Time
+	Answered  bool     // it said what it has, were it nothing; false: it was silent, or not to be understood
+	Balancers []Member // sorted by address, each once; none unless Answered
+	Detail    string   // why there are none; "" with members
 }
 
 // SiteUpdate is what a Site sends.
@@ -126,7 +126,7 @@ func (p *sitePoller) Poll(ctx context.Context) SiteReading {
 	case err != nil:
 		r.Detail = err.Error()
 	case none == "":
-		r.Members = cluster
+		r.Balancers = cluster
 	}
 	return r
 }

@@ -128,7 +128,7 @@ func TestASiteIsAskedForBothPages(t *testing.T) {
 			server := httptest.NewServer(tt.pages)
 			defer server.Close()
 			r := pollSite(t, server.Listener.Addr(), 10*time.Second)
-			if r.Answered != tt.answered || fmt.Sprint(r.Members) != tt.members || !strings.Contains(r.Detail, tt.detail) ||
+			if r.Answered != tt.answered || fmt.Sprint(r.Balancers) != tt.members || !strings.Contains(r.Detail, tt.detail) ||
 				(r.Detail == "") != (tt.detail == "") || r.At.IsZero() {
 				t.Errorf("got %+v", r)
 			}
