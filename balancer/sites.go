@@ -25,9 +25,9 @@ const lastPriority = math.MaxInt
 // site is another data centre's balancer that a cluster asks what it has.
 type site struct {
 	cfg     config.Site
-	seen    bool           // it has been asked
-	members []watch.Member // what it listed at the last look, and is taken; none when it was silent
-	state   string         // what was logged about it last
+	seen    bool                   // it has been asked
+	members []watch.RemoteBalancer // what it listed at the last look, and is taken; none when it was silent
+	state   string                 // what was logged about it last
 
 	watch   *watch.SiteWatcher // nil before the engine runs
 	unwatch context.CancelFunc // ends it
@@ -59,7 +59,7 @@ func (c *cluster) remoteSettings() decide.Settings {
 }
 
 func (s *site) lists(a netip.Addr) bool {
-	return slices.ContainsFunc(s.members, func(m watch.Member) bool { return m.Address == a })
+	return slices.ContainsFunc(s.members, func(m watch.RemoteBalancer) bool { return m.Address == a })
 }
 
 // setSites makes the cluster's sites these; those that it has already stay, and so do the nodes that they list.
@@ -121,7 +121,7 @@ func (c *cluster) addRemote(n *node) {
 }
 
 // admit sorts out what a site lists: in gets packets, out says what does not, and why.
-func (e *engine) admit(c *cluster, members []watch.Member) (in []watch.Member, out []string) {
+func (e *engine) admit(c *cluster, members []watch.RemoteBalancer) (in []watch.RemoteBalancer, out []string) {
 	families := c.families()
 	for _, m := range members {
 		why := ""

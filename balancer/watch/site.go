@@ -22,9 +22,9 @@ type SiteWatcher struct {
 // SiteReading is what one look at another data centre's balancer gave.
 type SiteReading struct {
 	At        time.Time
-	Answered  bool     // it said what it has, were it nothing; false: it was silent, or not to be understood
-	Balancers []Member // sorted by address, each once; none unless Answered
-	Detail    string   // why there are none; "" with members
+	Answered  bool             // it said what it has, were it nothing; false: it was silent, or not to be understood
+	Balancers []RemoteBalancer // sorted by address, each once; none unless Answered
+	Detail    string           // why there are none; "" with members
 }
 
 // SiteUpdate is what a Site sends.
@@ -114,7 +114,7 @@ func NewSitePoller(c config.Cluster, s config.Site) SitePoller {
 func (p *sitePoller) Poll(ctx context.Context) SiteReading {
 	cluster, none, err := p.get(ctx, p.cluster)
 	if err == nil && none == "" {
-		var relay []Member
+		var relay []RemoteBalancer
 		if relay, none, err = p.get(ctx, p.relay); err == nil && none == "" {
 			if cluster = onBoth(cluster, relay); len(cluster) == 0 {
 				none = fmt.Sprintf("no balancer is both on %s and on %s", p.cluster, p.relay)
@@ -132,7 +132,7 @@ func (p *sitePoller) Poll(ctx context.Context) SiteReading {
 }
 
 // get fetches and reads one page. Without an error, none says why it lists nobody; "" when it does.
-func (p *sitePoller) get(ctx context.Context, path string) (members []Member, none string, err error) {
+func (p *sitePoller) get(ctx context.Context, path string) (members []RemoteBalancer, none string, err error) {
 	begun := time.Now()
 	resp, err := p.http.ask(ctx, p.http.request(path+" HTTP/1.1", "Accept: application/json"))
 	if err != nil {
