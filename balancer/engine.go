@@ -71,8 +71,8 @@ type engine struct {
 	planning  sync.Mutex                     // held while somebody plans: one at a time is enough work
 	rehearses bool                           // it is a copy that only shows what a change does: it watches nobody and serves no page
 	watchers  sync.WaitGroup
-	leases    *watch.Leases        // of their streams
-	view      atomic.Pointer[view] // the latest, for those who read while the owner is busy
+	leases    *watch.HeartbeatMonitor // of their streams
+	view      atomic.Pointer[view]    // the latest, for those who read while the owner is busy
 
 	pages    map[string]*page.Content // of lb's own, by cluster
 	drains   *drain.Store             // what operators drain; nil in a dry run

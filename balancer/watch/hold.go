@@ -24,7 +24,7 @@ type holding struct {
 	conn   *bounded
 	raw    syscall.RawConn // of conn
 	lease  time.Duration
-	leases *Leases
+	leases *HeartbeatMonitor
 	heard  func(at time.Time) // is told of signs of life
 
 	// mu protects what follows, and what lies in conn.ahead while on is true: the stream's goroutine and that of Leases read from the socket then. Only the
@@ -40,7 +40,7 @@ type holding struct {
 }
 
 // newHolding is for a connection whose heartbeats can be held back; nil where it is no socket.
-func newHolding(c *bounded, lease time.Duration, leases *Leases, heard func(at time.Time)) *holding {
+func newHolding(c *bounded, lease time.Duration, leases *HeartbeatMonitor, heard func(at time.Time)) *holding {
 	socket, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return nil

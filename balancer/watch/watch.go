@@ -28,7 +28,7 @@ const (
 type Watcher struct {
 	target
 	begun  time.Time // phases count from there
-	leases *Leases
+	leases *HeartbeatMonitor
 	stream atomic.Bool  // it follows a stream
 	heard  atomic.Int64 // the stream's latest sign of life, in nanoseconds after begun; 0 is none
 }
@@ -50,7 +50,7 @@ type Update struct {
 }
 
 // New returns a watcher of a cluster's node. It does nothing before Run. Watchers that begin at one moment, and have the same leases, share their wake-ups.
-func New(c config.Cluster, n config.Node, begun time.Time, leases *Leases) *Watcher {
+func New(c config.Cluster, n config.Node, begun time.Time, leases *HeartbeatMonitor) *Watcher {
 	return &Watcher{target: targetOf(c, n), begun: begun, leases: leases}
 }
 
