@@ -133,7 +133,7 @@ func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
 		news: make(chan watch.Update, 256), siteNews: make(chan watch.SiteUpdate), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
-		retired: map[ipvs.Mark]retirement{}, leases: watch.NewLeases(), overrides: overrides{strays: map[string]bool{}},
+		retired: map[ipvs.Mark]retirement{}, leases: watch.NewHeartbeatMonitor(), overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

@@ -80,7 +80,7 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	address, stop := serveAgent(t, dir, "127.0.0.1:0")
 	at := netip.MustParseAddrPort(address.String())
 	node := config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
-	leases := NewLeases()
+	leases := NewHeartbeatMonitor()
 	w := New(config.Cluster{
 		Name: "web", CheckInterval: 500 * time.Millisecond, CheckTimeout: 400 * time.Millisecond, Rise: 1, Fall: 2, Watch: config.WatchAuto,
 	}, node, time.Now(), leases)

@@ -16,8 +16,8 @@ type HeartbeatMonitor struct {
 	next time.Time // the first of due; zero: there is none
 }
 
-// NewLeases returns one that looks after nothing yet.
-func NewLeases() *HeartbeatMonitor {
+// NewHeartbeatMonitor returns one that looks after nothing yet.
+func NewHeartbeatMonitor() *HeartbeatMonitor {
 	return &HeartbeatMonitor{sooner: make(chan struct{}, 1), due: map[*holding]time.Time{}}
 }
 
