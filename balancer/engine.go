@@ -269,7 +269,7 @@ func (e *engine) sayReady() {
 
 // due is when the next thing has to be done.
 func (e *engine) due() time.Time {
-	due := watch.Moment(e.lastCycle.Add(e.interval()), e.interval()) // with the leases, in one wake-up
+	due := watch.AlignDown(e.lastCycle.Add(e.interval()), e.interval()) // with the leases, in one wake-up
 	if hurry := e.lastHurry.Add(breath); e.dirty && hurry.Before(due) {
 		due = hurry // the first change after a quiet time waits for nothing
 	}

@@ -159,10 +159,10 @@ func (h *holding) moment(now, heard time.Time) time.Time {
 	if shared := h.shared(heard); shared.After(now) {
 		return shared
 	}
-	return Moment(heard.Add(h.lease), h.lease/leaseSteps)
+	return AlignDown(heard.Add(h.lease), h.lease/leaseSteps)
 }
 
-func (h *holding) shared(heard time.Time) time.Time { return Moment(heard.Add(h.lease), h.lease/2) }
+func (h *holding) shared(heard time.Time) time.Time { return AlignDown(heard.Add(h.lease), h.lease/2) }
 
 // shortest is how long a lease is at least.
 func shortest(lease time.Duration) time.Duration { return lease - lease/leaseSteps }

@@ -110,8 +110,8 @@ func (l *HeartbeatMonitor) drop(h *holding) {
 	delete(l.due, h)
 }
 
-// Moment is the last moment by the clock, not after t, that is a multiple of step. What is to happen once in a while happens then, so that all of it costs
+// AlignDown is the last moment by the clock, not after t, that is a multiple of step. What is to happen once in a while happens then, so that all of it costs
 // one wake-up.
-func Moment(t time.Time, step time.Duration) time.Time {
+func AlignDown(t time.Time, step time.Duration) time.Time {
 	return t.Add(-time.Duration(t.UnixNano() % int64(step)))
 }
