@@ -142,7 +142,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 
 	b.checkSettings()
 	stopRecord := b.record()
-	b.hooks.Use(b.firstHooks)
+	b.hooks.Configure(b.firstHooks)
 	failed := make([]error, len(servers))
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })

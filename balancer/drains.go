@@ -45,12 +45,12 @@ func (e *engine) Drain(ctx context.Context, o api.DrainOrder) ([]drain.Drain, er
 	}
 	for _, d := range replaced {
 		if !d.Expired(now) {
-			e.tellDrain(event.DrainEnded, "the drain before ends", d, d.Words())
+			e.tellDrain(event.DrainEnded, "the drain before ends", d, d.Describe())
 		}
 	}
 	var unrecorded []error
 	for _, d := range done {
-		e.tellDrain(event.DrainBegun, "node drained", d, d.Words(), slog.String("peer", o.Peer), slog.Bool("force", o.Force))
+		e.tellDrain(event.DrainBegun, "node drained", d, d.Describe(), slog.String("peer", o.Peer), slog.Bool("force", o.Force))
 		unrecorded = append(unrecorded, e.record(audit.Drained, d, o))
 	}
 	return done, errors.Join(e.do(ctx, e.cycle), api.Unrecorded(unrecorded))
@@ -157,7 +157,7 @@ func (e *engine) record(change audit.Change, d drain.Drain, o api.DrainOrder) er
 	}
 	err := e.audit.Append(entry)
 	if err != nil {
-		e.log.Error("a change is missing from the audit log", "cluster", d.Cluster, "node", d.Node, "cause", d.Words(), "err", err)
+		e.log.Error("a change is missing from the audit log", "cluster", d.Cluster, "node", d.Node, "cause", d.Describe(), "err", err)
 	}
 	return err
 }
@@ -173,7 +173,7 @@ func (e *engine) applyDrains(now time.Time) {
 		}
 		over[d.Key()] = d.Expires
 		if !e.over[d.Key()].Equal(d.Expires) { // else its file is still there
-			e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Words())
+			e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Describe())
 		}
 	}
 	if e.over = over; len(over) > 0 && e.ending.CompareAndSwap(false, true) {
@@ -183,7 +183,7 @@ func (e *engine) applyDrains(now time.Time) {
 		for _, n := range c.nodes {
 			n.order, n.drain = drained[drain.Key{Cluster: c.cfg.Name, Node: n.cfg.Address}], ""
 			if n.order != nil {
-				n.drain = n.order.Words()
+				n.drain = n.order.Describe()
 			}
 		}
 	}

@@ -54,15 +54,15 @@ type engine struct {
 	meters     *meters
 	ready      func() // called when what runs at the start is in the kernel
 
-	news      chan watch.News
-	siteNews  chan watch.SiteNews
+	news      chan watch.Update
+	siteNews  chan watch.SiteUpdate
 	asks      chan func(ctx context.Context) // run by the owner, one at a time
 	done      chan struct{}                  // closed when run has ended
 	planning  sync.Mutex                     // held while somebody plans: one at a time is enough work
 	rehearses bool                           // it is a copy that only shows what a change does: it watches nobody and serves no page
 	watchers  sync.WaitGroup
-	leases    *watch.Leases        // of their streams
-	view      atomic.Pointer[view] // the latest, for those who read while the owner is busy
+	leases    *watch.HeartbeatMonitor // of their streams
+	view      atomic.Pointer[view]    // the latest, for those who read while the owner is busy
 
 	pages    map[string]*page.Content // of lb's own, by cluster
 	drains   *drain.Store             // what operators drain; nil in a dry run
@@ -122,8 +122,8 @@ type retirement struct {
 func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
-		news: make(chan watch.News, 256), siteNews: make(chan watch.SiteNews), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
-		retired: map[ipvs.Mark]retirement{}, leases: watch.NewLeases(), overrides: overrides{strays: map[string]bool{}},
+		news: make(chan watch.Update, 256), siteNews: make(chan watch.SiteUpdate), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
+		retired: map[ipvs.Mark]retirement{}, leases: watch.NewHeartbeatMonitor(), overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -259,7 +259,7 @@ func (e *engine) sayReady() {
 
 // due is when the next thing has to be done.
 func (e *engine) due() time.Time {
-	due := watch.Moment(e.lastCycle.Add(e.interval()), e.interval()) // with the leases, in one wake-up
+	due := watch.AlignDown(e.lastCycle.Add(e.interval()), e.interval()) // with the leases, in one wake-up
 	if hurry := e.lastHurry.Add(breath); e.dirty && hurry.Before(due) {
 		due = hurry // the first change after a quiet time waits for nothing
 	}
@@ -283,7 +283,7 @@ func (e *engine) interval() time.Duration {
 }
 
 // take takes a reading in.
-func (e *engine) take(news watch.News) {
+func (e *engine) take(news watch.Update) {
 	of, ours := e.watched[news.From]
 	if !ours {
 		return // of a watcher that was stopped meanwhile
@@ -308,7 +308,7 @@ func (e *engine) watch(ctx context.Context) {
 			if n.remote != nil {
 				continue
 			}
-			if n.watch != nil && n.watch.Same(c.cfg, n.cfg) {
+			if n.watch != nil && n.watch.Matches(c.cfg, n.cfg) {
 				e.watched[n.watch] = place{c, n}
 				continue
 			}

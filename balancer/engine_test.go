@@ -480,7 +480,7 @@ func TestTheFirstChangeAfterAQuietTimeWaitsForNothing(t *testing.T) {
 		b.start("web")
 		b.wait(time.Minute)
 		tell := func(node, health int) {
-			b.engine.news <- watch.News{From: b.engine.clusters[0].nodes[node].watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
+			b.engine.news <- watch.Update{From: b.engine.clusters[0].nodes[node].watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
 		// Right behind a cycle of the clock's, which is no reason to wait.

@@ -51,7 +51,7 @@ func (c *cluster) edits(now time.Time, table []ipvs.Service, owned map[ipvs.Mark
 			have = append(have, table[at])
 		}
 	}
-	p := plan.Make(wanted, have, owned)
+	p := plan.Diff(wanted, have, owned)
 	if slices.ContainsFunc(p, func(op plan.Op) bool {
 		return op.Kind != plan.PutDestination || !op.Edit || op.Destination.Port != 0 || c.node(op.Destination.Address) == nil
 	}) {

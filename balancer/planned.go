@@ -61,7 +61,7 @@ func (r *rehearsal) difference(ctx context.Context) (plan.Plan, []plan.MarkOp, e
 	for _, s := range slices.Concat(services, r.table) {
 		all[s.Mark] = true
 	}
-	return plan.Make(services, r.table, all), plan.Marks(rules, r.rules), nil
+	return plan.Diff(services, r.table, all), plan.DiffMarks(rules, r.rules), nil
 }
 
 // change describes an operation as the event that it would be.
@@ -95,7 +95,7 @@ func (r *rehearsal) touched(op plan.Op) []api.Affected {
 	})
 	for _, d := range r.table[at].Destinations {
 		if op.Kind == plan.DeleteService || d.Address == op.Destination.Address && d.Port == op.Destination.Port {
-			t.Node, t.ActiveConns, t.InactiveConns = plan.Name(d), d.ActiveConns, d.InactiveConns
+			t.Node, t.ActiveConns, t.InactiveConns = plan.NodeName(d), d.ActiveConns, d.InactiveConns
 			all = append(all, t)
 		}
 	}
@@ -114,7 +114,7 @@ func (r *rehearsal) unknown(ops plan.Plan) []string {
 	for _, c := range r.clusters {
 		for _, n := range c.nodes {
 			in := plan.Object{Key: ipvs.Key{Mark: c.mark(), Family: ipvs.FamilyOf(n.cfg.Address)}, Node: netip.AddrPortFrom(n.cfg.Address, 0)}
-			if added[in] && !n.state.Seen {
+			if added[in] && !n.state.HasReading {
 				notes = append(notes, fmt.Sprintf("cluster %s, node %s: its weight follows its first answer", c.cfg.Name, n.cfg.Address))
 			}
 		}

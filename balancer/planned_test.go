@@ -151,10 +151,10 @@ func (b *bench) since(table []ipvs.Service, rules []mark.Rule) []string {
 		all[s.Mark] = true
 	}
 	words := []string{}
-	for _, op := range plan.Make(services, table, all) {
+	for _, op := range plan.Diff(services, table, all) {
 		words = append(words, op.String())
 	}
-	for _, op := range plan.Marks(now, rules) {
+	for _, op := range plan.DiffMarks(now, rules) {
 		words = append(words, op.String())
 	}
 	slices.Sort(words)

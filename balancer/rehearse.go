@@ -48,7 +48,7 @@ func (e *engine) rehearse(ctx context.Context, drains []drain.Drain) (*rehearsal
 		return nil, fmt.Errorf("copy the kernel's tables: %w", err)
 	}
 	c := newEngine(Options{Table: table, Marks: marks, NewPoller: e.poller, NewSitePoller: e.sitePoller})
-	c.rehearses, c.drains = true, drain.Hold(drains)
+	c.rehearses, c.drains = true, drain.NewMemory(drains)
 	c.ending.Store(true) // no drain that is over is taken away or recorded
 	c.pages, c.overrides = e.pages, overrides{dir: e.overrides.dir, strays: maps.Clone(e.overrides.strays)}
 	c.location, c.relayAddress = e.location, e.relayAddress

@@ -67,7 +67,7 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
 	b.engine.meters.reloads.WithLabelValues("done").Inc()
 	b.guard.SetPolicy(keys)
-	b.hooks.Use(cfg.Hooks)
+	b.hooks.Configure(cfg.Hooks)
 	if lasting(cfg.Balancer) != lasting(b.cfg) {
 		b.log.Warn("reload: " + restartWords)
 	}

@@ -75,19 +75,19 @@ func (e *engine) clusterStatus(now time.Time, c *cluster) api.ClusterStatus {
 	}
 	for _, n := range c.nodes {
 		st := api.NodeStatus{
-			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Word(), Why: n.why(), Steps: n.steps,
-			ReadAt: n.state.Last.At, Readings: n.readings, Watched: "poll",
+			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Name(), Why: n.why(), Steps: n.steps,
+			ReadAt: n.state.LastReading.At, Readings: n.readings, Watched: "poll",
 		}
-		if n.watch != nil && n.watch.Streams() {
+		if n.watch != nil && n.watch.Streaming() {
 			st.Watched = "stream"
-			if heard := n.watch.Heard(); n.state.Seen && heard.After(st.ReadAt) {
+			if heard := n.watch.LastSeen(); n.state.HasReading && heard.After(st.ReadAt) {
 				st.ReadAt = heard
 			}
 		}
 		if n.order != nil {
 			st.Drain = drainStatus(*n.order)
 		}
-		if n.state.Seen && n.state.Phase != decide.Unknown {
+		if n.state.HasReading && n.state.Phase != decide.Unknown {
 			health := n.state.Health
 			st.Health = &health
 		}

@@ -41,8 +41,8 @@ func Read(dir string) ([]Drain, error) {
 	return sorted(all), err
 }
 
-// Hold makes a set of drains that is in memory alone, to try out what a change does.
-func Hold(drains []Drain) *Store { return &Store{recordstore.NewInMemory(drains, records())} }
+// NewMemory makes a set of drains that is in memory alone, to try out what a change does.
+func NewMemory(drains []Drain) *Store { return &Store{recordstore.NewInMemory(drains, records())} }
 
 // Put keeps a drain; one of the same node in the same cluster is replaced. When it returns nil the drain is on disk. When it
 // fails nothing has changed.

@@ -158,8 +158,8 @@ func NewSet(events *journal.Journal, log *slog.Logger) *Set {
 	return &Set{events: events, log: log, hooks: map[string]started{}}
 }
 
-// Use makes the hooks those of a config: one that is as it was goes on, another begins with the events from now on.
-func (s *Set) Use(hooks []config.Hook) {
+// Configure makes the hooks those of a config: one that is as it was goes on, another begins with the events from now on.
+func (s *Set) Configure(hooks []config.Hook) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := map[string]started{}
@@ -183,7 +183,7 @@ func (s *Set) Use(hooks []config.Hook) {
 
 // Stop ends all hooks, which hand on what is left within a few seconds.
 func (s *Set) Stop() {
-	s.Use(nil)
+	s.Configure(nil)
 	s.running.Wait()
 }
 

@@ -47,7 +47,7 @@ func hooked(t *testing.T, events []event.Event, hooks ...config.Hook) (Counts, s
 	log := journal.Open("", slog.New(slog.DiscardHandler))
 	log.Add(event.Event{Kind: event.Weight, Cluster: "web", Cause: "before the hooks"})
 	s := NewSet(log, slog.New(slog.NewTextHandler(j, nil)))
-	s.Use(hooks)
+	s.Configure(hooks)
 	h := s.hooks[hooks[0].Name]
 	for _, e := range events {
 		log.Add(e)
@@ -347,11 +347,11 @@ func TestAReloadKeepsTheHooksThatStay(t *testing.T) {
 	s := NewSet(journal.Open("", slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 	a := config.Hook{Name: "a", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
 	b := config.Hook{Name: "b", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
-	s.Use([]config.Hook{a, b})
+	s.Configure([]config.Hook{a, b})
 	first := s.hooks["a"].Hook
 	b.Timeout = 2 * time.Second
 	second := s.hooks["b"].Hook
-	s.Use([]config.Hook{a, b})
+	s.Configure([]config.Hook{a, b})
 	if s.hooks["a"].Hook != first || s.hooks["b"].Hook == second {
 		t.Error("a was begun anew, or b was not")
 	}

@@ -69,8 +69,8 @@ func freebind(network, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// Use puts the content of a reload in the place of that before.
-func (s *Server) Use(content *Content) {
+// SetContent puts the content of a reload in the place of that before.
+func (s *Server) SetContent(content *Content) {
 	s.content.Store(content)
 	s.guard.SetPolicy(content.keys)
 }
