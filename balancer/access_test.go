@@ -111,7 +111,7 @@ func TestChangesOverTCPByTheToken(t *testing.T) {
 	change("PUT", first, 304)
 	write(second)
 	reload <- struct{}{}
-	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "config reloaded") })
+	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "configuration reloaded") })
 	change("DELETE", first, 401)
 	change("DELETE", second, 200)
 	for _, want := range []string{"change refused", "cluster starts", "cluster stops", "with the token"} {

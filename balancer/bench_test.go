@@ -117,7 +117,7 @@ func (b *bench) boot(clusters ...config.Cluster) {
 	b.engine = newEngine(Options{
 		Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, NewSitePoller: b.others.poller, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	})
-	if err := b.engine.openDrains(b.dir); err != nil {
+	if err := b.engine.drains.open(b.dir); err != nil {
 		b.t.Fatal(err)
 	}
 	b.engine.configure(&config.Config{Balancer: b.site, Clusters: clusters})

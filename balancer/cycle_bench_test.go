@@ -1,12 +1,14 @@
 package balancer
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/reconcile"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -22,15 +24,15 @@ func BenchmarkCycle(b *testing.B) {
 				e := settledEngine(b, nodes/10)
 				for i := 0; b.Loop(); i++ {
 					changed := 0
-					for _, c := range e.clusters {
-						for _, n := range c.nodes {
+					for _, c := range e.rec.Model.Clusters() {
+						for _, n := range c.Nodes() {
 							if changed < changes {
-								c.weigh(time.Now(), n, &decide.Reading{At: time.Now(), Answered: true, Health: 50 + i%2})
+								c.Observe(time.Now(), n, decide.Reading{At: time.Now(), Answered: true, Health: 50 + i%2})
 								changed++
 							}
 						}
 					}
-					e.cycle(b.Context())
+					e.reconcile(b.Context(), reconcile.Timer)
 				}
 			})
 		}
@@ -42,9 +44,10 @@ func BenchmarkTake(b *testing.B) {
 	for _, nodes := range []int{100, 10000} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
 			e := settledEngine(b, nodes/10)
-			n := e.clusters[len(e.clusters)/2].nodes[5]
+			clusters := e.rec.Model.Clusters()
+			from := e.watchers.nodes[clusters[len(clusters)/2].Nodes()[5]].watcher
 			for b.Loop() {
-				e.take(watch.Update{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "health 92"}})
+				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "health 92"}})
 			}
 		})
 	}
@@ -63,20 +66,28 @@ func settledEngine(b *testing.B, clusters int) *engine {
 		cfg.Clusters = append(cfg.Clusters, c)
 	}
 	e := newEngine(Options{Table: ipvs.NewMemory(), Marks: mark.NewMemory()})
-	if err := e.openDrains(b.TempDir()); err != nil {
+	if err := e.drains.open(b.TempDir()); err != nil {
 		b.Fatal(err)
 	}
 	e.configure(cfg)
-	e.watched = map[*watch.Watcher]place{}
-	for _, c := range e.clusters {
-		c.running = true
-		for _, n := range c.nodes {
-			n.watch = watch.New(c.cfg, n.cfg, time.Now(), e.leases)
-			e.watched[n.watch] = place{c, n}
-			e.take(watch.Update{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92}})
-		}
+	e.watchers.poller = func(config.Node) watch.Poller { return idlePoller{} }
+	e.watchers.follow(b.Context(), e.rec.Model)
+	b.Cleanup(e.watchers.stop)
+	for from, of := range e.watchers.ofNode {
+		e.rec.Model.Run(time.Now(), of.cluster)
+		e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92}})
 	}
-	e.cycle(b.Context())
-	e.cycle(b.Context())
+	e.reconcile(b.Context(), reconcile.Startup)
+	e.reconcile(b.Context(), reconcile.Timer)
 	return e
 }
+
+// idlePoller never gets a response.
+type idlePoller struct{}
+
+func (idlePoller) Poll(ctx context.Context) decide.Reading {
+	<-ctx.Done()
+	return decide.Reading{At: time.Now(), Detail: "timeout"}
+}
+
+func (idlePoller) Close() {}

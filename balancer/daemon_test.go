@@ -169,7 +169,7 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 		return body == "Running: true\nCombinedWeight: 50\n"
 	})
 	reload <- struct{}{}
-	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "config reloaded") })
+	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "configuration reloaded") })
 	broken.Store(true)
 	reload <- struct{}{}
 	eventually(t, "both mistakes", func() bool {

@@ -2,19 +2,15 @@ package balancer
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/netx/ipvs"
@@ -23,7 +19,7 @@ import (
 
 // kinds gives the events after a number, each in a few words.
 func (b *bench) kinds(since uint64) string {
-	events, _ := b.engine.events.Since(since)
+	events, _ := b.engine.rec.Report.Journal.Since(since)
 	var words []string
 	for _, e := range events {
 		word := fmt.Sprintf("%s %s %s", e.Kind, e.Cluster, e.Node)
@@ -43,7 +39,7 @@ func (b *bench) wantEvents(what string, since uint64, want ...string) uint64 {
 	if got := b.kinds(since); got != strings.Join(want, "\n") {
 		b.t.Errorf("%s: events\n%s\nwant\n%s", what, got, strings.Join(want, "\n"))
 	}
-	return b.engine.events.Last()
+	return b.engine.rec.Report.Journal.Last()
 }
 
 func TestEventsTellWhatHappens(t *testing.T) {
@@ -67,7 +63,7 @@ func TestEventsTellWhatHappens(t *testing.T) {
 			!strings.Contains(got, "node_up web 10.0.0.2 ramping>up 2/2") {
 			t.Errorf("a node comes back:\n%s", got)
 		}
-		last = b.engine.events.Last()
+		last = b.engine.rec.Report.Journal.Last()
 		if err := errors.Join(b.table.Apply(t.Context(), []ipvs.Change{ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})})...); err != nil {
 			t.Fatal(err)
 		}
@@ -83,62 +79,6 @@ func TestEventsTellWhatHappens(t *testing.T) {
 		}
 		b.wantEvents("stop", last, "cluster_stopped web", "service_removed")
 	})
-}
-
-func TestEventsPage(t *testing.T) {
-	events := journal.Open("", slog.New(slog.DiscardHandler))
-	const total = 1500
-	for n := range total {
-		events.Add(event.Event{Kind: event.Weight, Cluster: []string{"web", "db"}[n%2], Text: "x"})
-	}
-	h := handler{events: events}
-	for _, tt := range []struct {
-		name, query         string
-		status              int
-		events, first, last uint64
-		more                bool
-	}{
-		{"the newest", "", 200, 1000, total - 999, total, false},
-		{"all, the first part", "?since=0", 200, 1000, 1, 1000, true},
-		{"since", "?since=1498", 200, 2, total - 1, total, false},
-		{"none", "?since=1500", 200, 0, 0, total, false},
-		{"of a cluster", "?since=1498&cluster=db", 200, 1, total, total, false},
-		{"nonsense", "?since=-1", 400, 0, 0, 0, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest("GET", "/events"+tt.query, nil))
-			var l api.EventList
-			if w.Code != tt.status || tt.status == 200 && json.Unmarshal(w.Body.Bytes(), &l) != nil {
-				t.Fatalf("%d %s", w.Code, w.Body)
-			}
-			if uint64(len(l.Events)) != tt.events || l.Last != tt.last || l.More != tt.more || tt.events > 0 && l.Events[0].Number != tt.first {
-				t.Errorf("%d events, last %d, more %t", len(l.Events), l.Last, l.More)
-			}
-		})
-	}
-	if got := ask(h, "POST", "/events", ""); !strings.Contains(got, "< 404 ") {
-		t.Errorf("POST: %s", got)
-	}
-}
-
-// Who pages through the events while new ones come gets each of them.
-func TestNoEventFallsBetweenTwoPages(t *testing.T) {
-	const total = 200_000
-	events := journal.Open("", slog.New(slog.DiscardHandler))
-	h := handler{events: events}
-	go func() {
-		for range total {
-			events.Add(event.Event{Kind: event.Weight})
-		}
-	}()
-	for since, seen := uint64(0), uint64(0); since < total; {
-		l := h.eventsAfter(since, "")
-		if seen += l.Missed + uint64(len(l.Events)); seen != l.Last {
-			t.Fatalf("%d events were given or told to be missing, and the page goes on after %d", seen, l.Last)
-		}
-		since = l.Last
-	}
 }
 
 // follow opens a stream of events of a daemon.
@@ -176,8 +116,8 @@ func TestEventsStream(t *testing.T) {
 	cfg := files(t)
 	cfg.Balancer.DataDir = filepath.Join(t.TempDir(), "data")
 	b, stop := daemon(t, options(cfg))
-	eventually(t, "the start", func() bool { return b.engine.events.Last() >= 2 })
-	last := b.engine.events.Last()
+	eventually(t, "the start", func() bool { return b.engine.rec.Report.Journal.Last() >= 2 })
+	last := b.engine.rec.Report.Journal.Last()
 	_, now := follow(t, b, "?heartbeat=100ms", "")
 	if got := read(t, now); got != fmt.Sprintf("%d ", last) {
 		t.Fatalf("the stream begins with %q, want number %d", got, last)
@@ -189,8 +129,8 @@ func TestEventsStream(t *testing.T) {
 	if got := read(t, resumed); !strings.HasPrefix(got, fmt.Sprintf("%d ", last)) {
 		t.Errorf("resumed with %q, want event %d", got, last)
 	}
-	b.engine.events.Add(event.Event{Kind: event.Weight, Cluster: "web"})
-	b.engine.events.Add(event.Event{Kind: event.Weight, Cluster: "db"})
+	b.engine.rec.Report.Journal.Add(event.Event{Kind: event.Weight, Cluster: "web"})
+	b.engine.rec.Report.Journal.Add(event.Event{Kind: event.Weight, Cluster: "db"})
 	for _, tt := range []struct {
 		name   string
 		stream *sse.Reader
@@ -218,7 +158,7 @@ func TestEventsStream(t *testing.T) {
 func TestStreamsOfEventsAreBounded(t *testing.T) {
 	cfg := files(t)
 	b, _ := daemon(t, options(cfg))
-	for range maxStreams {
+	for range 64 { // as many as may be open
 		if r, _ := follow(t, b, "", ""); r.StatusCode != 200 {
 			t.Fatalf("status %d", r.StatusCode)
 		}
@@ -243,7 +183,7 @@ func TestASlowReaderOfEventsIsCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		b.engine.events.Add(event.Event{Kind: event.Weight})
+		b.engine.rec.Report.Journal.Add(event.Event{Kind: event.Weight})
 		time.Sleep(2 * sse.WriteTimeout)
 		n, err := 0, error(nil)
 		for buf := make([]byte, 4096); err == nil; {

@@ -48,7 +48,7 @@ func TestOtherDataCentresAreToldWhatTheClusterHas(t *testing.T) {
 		}
 		next := &config.Config{Balancer: config.Balancer{Location: "dc1", RelayAddress: netip.MustParseAddr("192.0.2.1")},
 			Clusters: []config.Cluster{webapp("web", 7, 1, 2), webapp("db", 8, 1)}}
-		if err := b.engine.Reload(t.Context(), next); err != nil {
+		if err := b.engine.Reload(t.Context(), next, false); err != nil {
 			t.Fatal(err)
 		}
 		const named = `[{"aggregated_health":50,"count":1,"lb_ip_address":"192.0.2.1","lb_url":"http://10.1.0.5:9292/fwmark/8","health":50,"lb_source_location":"dc1"}]`

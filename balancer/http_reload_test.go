@@ -29,7 +29,7 @@ func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
 		status             int
 	}{
 		{"", "/reload?force=true", "not taken over TCP", 403},
-		{cfg.Balancer.Control, "/reload?force=yes", "force is true", 400},
+		{cfg.Balancer.Control, "/reload?force=yes", "force must be true", 400},
 		{cfg.Balancer.Control, "/reload", "lb ctl reload --force", 409},
 		{cfg.Balancer.Control, "/reload?force=true", "reloaded", 200},
 	} {
@@ -40,7 +40,7 @@ func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
 	if services, err := o.Table.(*ipvs.Memory).Dump(t.Context()); err != nil || len(services) != 0 {
 		t.Errorf("the table has %v, %v", services, err)
 	}
-	events, _ := b.engine.events.Since(0)
+	events, _ := b.engine.rec.Report.Journal.Since(0)
 	if e := events[len(events)-1]; e.Kind != "config_reloaded" || !strings.HasSuffix(e.Cause, ", forced") {
 		t.Errorf("the last event is %+v", e)
 	}

@@ -1,23 +1,20 @@
 package balancer
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/hook"
+	"github.com/braintree/lb/balancer/server"
 	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
@@ -42,12 +39,17 @@ func ask(h http.Handler, method, target, accept string) string {
 // admitAll admits whoever asks.
 func admitAll(r *http.Request, _ string) (*http.Request, *listen.Refusal) { return r, nil }
 
-func (b *bench) handler() handler {
-	return handler{
-		clusters: b.engine, drains: b.engine, version: "1.2.3", refusals: listen.NewRefusalLog(slog.New(slog.DiscardHandler)), admit: admitAll,
-		events: b.engine.events, metrics: b.engine.metricsPage("1.2.3", func() int { return 0 }, func() map[string]hook.Counts { return map[string]hook.Counts{"page": {Delivered: 3, Lost: 1}} }), streams: make(chan struct{}, 2), serving: b.t.Context(),
-	}
+func (b *bench) server() *server.Server {
+	hooks := func() map[string]hook.Counts { return map[string]hook.Counts{"page": {Delivered: 3, Lost: 1}} }
+	report := b.engine.rec.Report
+	return server.New(server.Options{
+		Clusters: b.engine, Drains: b.engine, Version: "1.2.3", Log: slog.New(slog.DiscardHandler), AdmitTCP: admitAll, AdmitSocket: admitAll,
+		Journal: report.Journal, Hooks: hooks, Collectors: report.Metrics.Collectors(),
+	})
 }
+
+// handler answers as the TCP listener does.
+func (b *bench) handler() http.Handler { return b.server().TCP() }
 
 func TestJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -114,22 +116,20 @@ func TestAStopIsCarriedOutThoughItsClientHasGone(t *testing.T) {
 	})
 }
 
-// serve serves the bench's handler to whoever dials.
+// serve serves the bench to clients that dial.
 func (b *bench) serve() (dial func() net.Conn, end func()) {
-	conns := make(pipes)
-	server := newServer(b.handler(), slog.New(slog.DiscardHandler))
+	conns, none := make(pipes), make(pipes)
+	s := b.server()
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(conns) }()
+	go func() { ended <- s.Serve(conns, none) }()
 	dial = func() net.Conn {
 		near, far := net.Pipe()
 		conns <- far
 		return near
 	}
 	end = func() {
-		if err := server.Shutdown(b.t.Context()); err != nil {
-			b.t.Error(err)
-		}
-		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		s.Shutdown()
+		if err := <-ended; err != nil {
 			b.t.Error(err)
 		}
 	}
@@ -148,58 +148,3 @@ func (p pipes) Accept() (net.Conn, error) {
 
 func (p pipes) Close() error   { close(p); return nil }
 func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
-
-// fakeClusters has one cluster, web.
-type fakeClusters struct{ started, stopped int }
-
-func (f *fakeClusters) Status(context.Context) api.Status {
-	return api.Status{Clusters: []api.ClusterStatus{{Name: "web", Nodes: []api.NodeStatus{{Address: "10.0.0.1"}}}}}
-}
-
-func (f *fakeClusters) Start(_ context.Context, name, _ string) (bool, error) {
-	if name != "web" {
-		return false, &api.NoClusterError{Name: name}
-	}
-	f.started++
-	return true, nil
-}
-
-func (f *fakeClusters) Stop(_ context.Context, name, _ string) (bool, error) {
-	if name != "web" {
-		return false, &api.NoClusterError{Name: name}
-	}
-	f.stopped++
-	return false, nil
-}
-
-func FuzzHandler(f *testing.F) {
-	f.Add("GET", "/", "")
-	f.Add("PUT", "/cluster/web", "application/json")
-	f.Add("DELETE", "/cluster/%2e%2e", "")
-	f.Add("GET", "/fwmark/7", "")
-	f.Add("GET", "//cluster/a%2fb/status_detail", "x")
-	f.Fuzz(func(t *testing.T, method, target, accept string) {
-		r, err := http.NewRequest(method, "http://lb", http.NoBody)
-		if err != nil {
-			return // net/http lets no such method in
-		}
-		u, err := r.URL.Parse(target)
-		if err != nil {
-			return // net/http lets no such target in
-		}
-		r.URL = u
-		r.Header.Set("Accept", accept)
-		r.RemoteAddr = netip.AddrPortFrom(netip.IPv6Loopback(), 1).String()
-		fake := &fakeClusters{}
-		w := httptest.NewRecorder()
-		handler{clusters: fake, refusals: listen.NewRefusalLog(slog.New(slog.DiscardHandler)), admit: admitAll}.ServeHTTP(w, r)
-		switch {
-		case fake.started > 0 && (method != "PUT" || w.Code != 200), fake.stopped > 0 && (method != "DELETE" || w.Code != 304):
-			t.Errorf("%s %q: %d starts, %d stops, status %d", method, target, fake.started, fake.stopped, w.Code)
-		case w.Code != 200 && w.Code != 304 && w.Code != 404:
-			t.Errorf("%s %q: status %d", method, target, w.Code)
-		case w.Code == 304 && w.Body.Len() > 0:
-			t.Errorf("a 304 with a body: %q", w.Body)
-		}
-	})
-}

@@ -74,7 +74,7 @@ func BenchmarkEventToTable(b *testing.B) {
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
-		<-time.After(2 * breath)
+		<-time.After(2 * minGap)
 		b.StartTimer()
 		health <- 50 + i%2
 		took = append(took, (<-table.changed).Sub(<-sent))

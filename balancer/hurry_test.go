@@ -22,10 +22,10 @@ import (
 func (b *bench) hear(e *engine, health int, nodes ...string) {
 	b.t.Helper()
 	if err := e.do(b.t.Context(), func(context.Context) {
-		for from, of := range e.watched {
-			if address := of.node.cfg.Address.String(); slices.Contains(nodes, address) {
+		for from, of := range e.watchers.ofNode {
+			if address := of.node.Config().Address.String(); slices.Contains(nodes, address) {
 				b.fleet.set(address, health)
-				e.take(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("health %d", health)}})
+				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("health %d", health)}})
 			}
 		}
 	}); err != nil {
@@ -53,7 +53,7 @@ func TestAChangedWeightDoesNotWaitForALookAtTheTable(t *testing.T) {
 		b.fleet.set("10.0.0.2", 40)
 		b.boot(webapp("web", 7, 1, 2))
 		b.start("web")
-		calls, last := len(b.table.Calls()), b.engine.events.Last()
+		calls, last := len(b.table.Calls()), b.engine.rec.Report.Journal.Last()
 		b.hear(b.engine, 0, "10.0.0.1")
 		synctest.Wait()
 		if did := b.did(calls); did != "put destination 10.0.0.1, dump" {
@@ -61,8 +61,9 @@ func TestAChangedWeightDoesNotWaitForALookAtTheTable(t *testing.T) {
 		}
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=40")
 		b.wantEvents("a node falls", last, "node_down web 10.0.0.1 up>down 1/2", "weight web 10.0.0.1 92>0")
-		if s := b.engine.view.Load().clusters[0]; *s.Nodes[0].KernelWeight != 0 || s.CombinedWeight != 40 {
-			t.Errorf("the view has the kernel's weight %d, combined %d", *s.Nodes[0].KernelWeight, s.CombinedWeight)
+		latest := b.engine.snapshot.Load()
+		if s := latest.status(time.Now(), latest.services).Clusters[0]; *s.Nodes[0].KernelWeight != 0 || s.CombinedWeight != 40 {
+			t.Errorf("the snapshot has the kernel's weight %d, combined %d", *s.Nodes[0].KernelWeight, s.CombinedWeight)
 		}
 		b.wait(10 * time.Second)
 		b.wantEvents("nothing happens", last+2)
@@ -88,7 +89,7 @@ func TestDriftIsFoundBehindAWeightThatWasSentAtOnce(t *testing.T) {
 		{"the service", ipvs.DeleteService(key), false, []string{"drift_repaired web", "drift_repaired web 10.0.0.1 >60", "drift_repaired web 10.0.0.2 >40"}},
 		{"the scheduler", ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web"}},
 		{"the node's weight, which is overwritten", weight("10.0.0.1", 5), false, []string{"weight web 10.0.0.1 92>60"}},
-		{"the node's weight, seen by a status", weight("10.0.0.1", 5), true, []string{"drift_repaired web 10.0.0.1 5>60"}},
+		{"the node's weight, seen by a status", weight("10.0.0.1", 5), true, []string{"weight web 10.0.0.1 92>60"}},
 		{"the node, seen by a status", ipvs.DeleteDestination(key, addr("10.0.0.1"), 0), true, []string{"drift_repaired web 10.0.0.1 >60"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -105,7 +106,7 @@ func TestDriftIsFoundBehindAWeightThatWasSentAtOnce(t *testing.T) {
 				if tt.looked {
 					b.engine.Status(t.Context())
 				}
-				last := b.engine.events.Last()
+				last := b.engine.rec.Report.Journal.Last()
 				b.hear(b.engine, 60, "10.0.0.1")
 				synctest.Wait()
 				b.wantEvents("in one cycle", last, tt.events...)
@@ -150,12 +151,12 @@ func TestAWeightIsSentAtOnceThoughTheTableCannotBeRead(t *testing.T) {
 			}
 			return nil
 		})
-		last := b.engine.events.Last()
+		last := b.engine.rec.Report.Journal.Last()
 		b.hear(b.engine, 60, "10.0.0.1")
 		synctest.Wait()
 		b.wantEvents("at once", last, "weight web 10.0.0.1 92>60", "kernel_refuses")
 		b.hear(b.engine, 50, "10.0.0.1")
-		b.wait(breath)
+		b.wait(minGap)
 		b.table.SetFault(nil)
 		b.want("7 wlc 10.0.0.1=60") // what is in a table that was not read lately is not guessed
 		b.wait(3 * time.Second)
@@ -182,7 +183,7 @@ func TestAFileThatIsSeenBehindAWeightIsNoDrift(t *testing.T) {
 			if b.wait(fresh + time.Millisecond); looked {
 				b.engine.Status(t.Context())
 			}
-			last := b.engine.events.Last()
+			last := b.engine.rec.Report.Journal.Last()
 			b.hear(b.engine, 60, "10.0.0.1")
 			synctest.Wait()
 			b.wantEvents(fmt.Sprintf("looked at before: %t", looked), last,

@@ -22,7 +22,7 @@ import (
 // planOf is the plan of a reload with these clusters; with none, that of the next cycle. It is made sure that nothing changes.
 func (b *bench) planOf(cfg *config.Config) api.Plan {
 	b.t.Helper()
-	calls, writes, kernel, events := len(b.table.Calls()), b.marks.Writes(), b.kernel(), b.engine.events.Last()
+	calls, writes, kernel, events := len(b.table.Calls()), b.marks.Writes(), b.kernel(), b.engine.rec.Report.Journal.Last()
 	p, err := b.engine.Plan(b.t.Context(), cfg)
 	if err != nil {
 		b.t.Fatal(err)
@@ -32,7 +32,7 @@ func (b *bench) planOf(cfg *config.Config) api.Plan {
 			b.t.Errorf("the plan did: %v", c)
 		}
 	}
-	if b.kernel() != kernel || b.marks.Writes() != writes || b.engine.events.Last() != events {
+	if b.kernel() != kernel || b.marks.Writes() != writes || b.engine.rec.Report.Journal.Last() != events {
 		b.t.Error("the plan changed something")
 	}
 	return p
@@ -61,14 +61,14 @@ connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they continue fo
 connections: web, mark 7, node 10.0.0.1: none
 `},
 		{"a node joins", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2, 9)}, `mark 7: add node 10.0.0.9 weight 0, tunnel
-note: cluster web, node 10.0.0.9: its weight follows its first answer
+note: cluster web, node 10.0.0.9: its weight follows from its first response
 `},
 		{"a cluster leaves", []config.Cluster{webapp("web", 7, 1, 2)}, `mark 8: remove tcp 204.109.13.7:8 on eth10
 mark 8: remove service
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"all leave", nil, `a reload would be refused: the new config leaves out 2 of the 2 clusters that run (api, web), which is hardly meant: if it is, force it with ` +
-			"`lb ctl reload --force`, or stop each of them first with `lb ctl cluster stop NAME`" + `
+		{"all leave", nil, `a reload would be refused: refusing to remove 2 of 2 running clusters (api, web): use ` +
+			"`lb ctl reload --force` if this is intended, or stop each of them first with `lb ctl cluster stop NAME`" + `
 with --force it would do:
 mark 7: remove tcp 204.109.13.7:7 on eth10
 mark 8: remove tcp 204.109.13.7:8 on eth10
@@ -82,8 +82,8 @@ connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 mark 9: add node 10.0.0.1 weight 0, tunnel
 mark 9: add tcp 204.109.13.7:9 on eth10
 mark 10: add tcp 204.109.13.7:10 on eth10
-note: cluster new, node 10.0.0.1: its weight follows its first answer
-note: cluster new starts when its nodes have answered, or after 1s
+note: cluster new, node 10.0.0.1: its weight follows from its first response
+note: cluster new starts when its nodes have responded, or after 1s
 `},
 		{"another mark", []config.Cluster{webapp("api", 11, 3), webapp("web", 7, 1, 2)}, `mark 11: add service, scheduler wlc
 mark 11: add node 10.0.0.3 weight 70, tunnel
@@ -111,7 +111,7 @@ connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 					t.Error(diff)
 				}
 				table, rules := b.tables()
-				if err := b.engine.replace(t.Context(), &config.Config{Clusters: tt.to}, true); err != nil {
+				if err := b.engine.Reload(t.Context(), &config.Config{Clusters: tt.to}, true); err != nil {
 					t.Fatal(err)
 				}
 				if tt.name != "a cluster joins" { // which starts later
@@ -203,7 +203,7 @@ func TestAPlanMovesNoDrain(t *testing.T) {
 		if p := b.planOf(&config.Config{Clusters: []config.Cluster{webapp("site", 7, 1, 2)}}); p.String() != "nothing to change\n" {
 			t.Errorf("plan %s", p)
 		}
-		if d := b.engine.drains.All(); len(d) != 1 || d[0].Cluster != "web" {
+		if d := b.engine.drains.store.All(); len(d) != 1 || d[0].Cluster != "web" {
 			t.Errorf("drains %+v", d)
 		}
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
@@ -221,7 +221,7 @@ func TestAPlanHasTheSyncDaemons(t *testing.T) {
 		if want, p := "start the master sync daemon on eth1, id 7\nstart the backup sync daemon on eth1, id 7\n", b.planOf(cfg); p.String() != want {
 			t.Errorf("plan %s", p)
 		}
-		if err := b.engine.Reload(t.Context(), cfg); err != nil {
+		if err := b.engine.Reload(t.Context(), cfg, false); err != nil {
 			t.Fatal(err)
 		}
 		if p := b.planOf(cfg); p.String() != "nothing to change\n" {
@@ -242,7 +242,7 @@ func TestAPlanKnowsThatASiteHasNotBeenHeard(t *testing.T) {
 		b.boot(sending("web", 7, []int{1}, 1))
 		b.start("web")
 		p := b.planOf(&config.Config{Clusters: []config.Cluster{sending("web", 7, []int{1, 2}, 1)}})
-		if want := "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists follows its first answer\n"; p.String() != want {
+		if want := "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is known after its first response\n"; p.String() != want {
 			t.Errorf("plan %s", p)
 		}
 		b.want("7 wlc 10.0.0.1=92 10.9.0.1=80\n10007 wlc 10.0.0.1=92")
@@ -286,7 +286,7 @@ nodes = [ { address = "127.0.0.1" }, { address = "127.0.0.2" } ]
 		{"a mistake", cfg.Balancer.Control, "POST", candidate("[clusters.web]\nfwmrk = 7"), 200, "/tmp/0.toml:2"},
 		{"an empty one", cfg.Balancer.Control, "POST", candidate(""), 200, "lb ctl reload --force"},
 		{"a file that is included", cfg.Balancer.Control, "POST", candidate(`include = ["1.toml"]`, web), 200, "mark 7: add node 127.0.0.2 weight 0, tunnel"},
-		{"too large", cfg.Balancer.Control, "POST", candidate(strings.Repeat("#\n", maxPlanBody/2)), 413, "larger than 4 MiB"},
+		{"too large", cfg.Balancer.Control, "POST", candidate(strings.Repeat("#\n", 4<<20/2)), 413, "larger than 4 MiB"},
 		{"another method", cfg.Balancer.Control, "PUT", "", 404, "Not Found"},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), tt.method, "http://"+b.Addr().String()+"/plan", strings.NewReader(tt.body))

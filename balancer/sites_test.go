@@ -76,7 +76,7 @@ func sending(name string, m uint32, sites []int, nodes ...int) config.Cluster {
 	return c
 }
 
-const tick = 2*time.Second + breath // a look at a site, and what follows
+const tick = 2*time.Second + minGap // a look at a site, and what follows
 
 // The steps and figures are those of compat/bigbro-interpol.txt.
 func TestOtherDataCentresTakeTheirShare(t *testing.T) {
@@ -147,7 +147,7 @@ func TestASilentSiteHoldsAndThenLeaves(t *testing.T) {
 		}
 		b.wait(time.Minute) // drain_timeout
 		b.want("7 wlc 10.0.0.1=100\n10007 wlc 10.0.0.1=100")
-		b.wantLog("does not tell its weights", "connection refused")
+		b.wantLog("does not report its weights", "connection refused")
 	})
 }
 
@@ -216,7 +216,7 @@ func TestWhatASiteMayNotList(t *testing.T) {
 		{"this balancer", "10.1.0.5=9", "is this balancer"},
 		{"this data centre", "10.9.0.1=9 dc1", "is in this data centre, dc1"},
 		{"one that gets nothing", "10.9.0.1=9 dc3", "dc3 is one of non_egress_locations"},
-		{"another IP version", "2001:db8::1=9 dc2", "is of an IP version that no virtual IP of the cluster has"},
+		{"another IP version", "2001:db8::1=9 dc2", "has an IP version that no virtual IP of the cluster has"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -25,7 +25,7 @@ func passive(nodes ...int) config.Cluster {
 }
 
 // turn waits until what the nodes say now is in the kernel, silence included.
-func (b *bench) turn() { b.wait(6*time.Second + breath) }
+func (b *bench) turn() { b.wait(6*time.Second + minGap) }
 
 // status is the cluster as the engine describes it.
 func (b *bench) status(name string) api.ClusterStatus {
@@ -142,7 +142,7 @@ func TestDownpage(t *testing.T) {
 		if s := b.status("web"); s.Downpage != nil || s.CombinedWeight != 5 || s.Notice != "" {
 			t.Errorf("afterwards: downpage %+v, combined weight %d, notice %q", s.Downpage, s.CombinedWeight, s.Notice)
 		}
-		b.wantLog("cluster out of trouble")
+		b.wantLog("cluster recovered")
 	})
 }
 
@@ -260,7 +260,7 @@ func TestSilenceOfManyIsSuspected(t *testing.T) {
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0 10.0.0.3=0 10.0.0.4=100")
 		b.wait(time.Minute)
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0 10.0.0.3=0 10.0.0.4=100")
-		b.wantLog("what is silent now is believed to be down")
+		b.wantLog("nodes that do not respond count as down")
 	})
 }
 
@@ -300,7 +300,7 @@ func TestUpAndDownFiles(t *testing.T) {
 		if s := b.status("web"); !strings.HasPrefix(s.Notice, "the cluster has a down file: database moves; no node has weight") || s.Nodes[0].Why != "the cluster's down file: database moves" {
 			t.Errorf("notice %q, why %q", s.Notice, s.Nodes[0].Why)
 		}
-		b.wantLog("the cluster has a down file", "database moves", "bears the name of no cluster", dir+"/down/wbe")
+		b.wantLog("the cluster has a down file", "database moves", "has the name of no cluster", dir+"/down/wbe")
 		remove("down/web")
 		b.turn()
 		b.want("7 wlc 10.0.0.1=30 10.0.0.2=80") // at once, without a ramp
@@ -323,7 +323,7 @@ func TestUpAndDownFiles(t *testing.T) {
 		}
 		b.turn()
 		b.want("7 wlc 10.0.0.1=30 10.0.0.2=100")
-		b.wantLog("those that were there before count on")
+		b.wantLog("the files seen before stay in effect")
 		remove("up")
 		if err := os.Rename(dir+"/away", dir+"/up"); err != nil {
 			t.Fatal(err)

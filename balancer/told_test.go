@@ -17,10 +17,10 @@ func TestDrainsAreEvents(t *testing.T) {
 		b.fleet.set("10.0.0.2", 92)
 		b.boot(webapp("web", 7, 1, 2))
 		b.start("web")
-		last := b.engine.events.Last()
+		last := b.engine.rec.Report.Journal.Last()
 		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=disks&who=kim")
 		last = b.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2", "weight web 10.0.0.2 92>0")
-		events, _ := b.engine.events.Since(last - 3)
+		events, _ := b.engine.rec.Report.Journal.Since(last - 3)
 		if e := events[0]; e.Cause != "by kim: disks" {
 			t.Errorf("the event is %+v", e)
 		}
@@ -42,9 +42,9 @@ func TestADrainsEndIsToldOnceWhileItsFileIsThere(t *testing.T) {
 		b.fleet.set("10.0.0.2", 92)
 		b.boot(webapp("web", 7, 1, 2))
 		b.start("web")
-		b.engine.ending.Store(true) // the disk takes its time
+		b.engine.drains.removing.Store(true) // the disk takes its time
 		b.ordered("POST", "/cluster/web/drain/10.0.0.2?reason=fans&who=ann&for=10s")
-		last := b.engine.events.Last()
+		last := b.engine.rec.Report.Journal.Last()
 		b.wait(30 * time.Second)
 		b.wantEvents("its end", last, "drain_expired web 10.0.0.2", "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92")
 	})
@@ -57,7 +57,7 @@ func TestUpAndDownFilesAreEvents(t *testing.T) {
 		b.site = config.Balancer{OverrideDir: t.TempDir()}
 		b.boot(webapp("web", 7, 1))
 		b.wait(3 * time.Second)
-		last := b.engine.events.Last()
+		last := b.engine.rec.Report.Journal.Last()
 		up := filepath.Join(b.site.OverrideDir, "up", "web")
 		if err := os.MkdirAll(filepath.Dir(up), 0o755); err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ func TestOtherDataCentresAreEvents(t *testing.T) {
 		b.others.tells(1)
 		b.boot(sending("web", 7, []int{1}, 1))
 		b.wait(3 * time.Second)
-		last := b.engine.events.Last()
+		last := b.engine.rec.Report.Journal.Last()
 		b.others.tells(1, "10.9.0.1=80 dc2")
 		b.wait(3 * time.Second)
 		last = b.wantEvents("a member", last, "site_answers web", "member_joined web 10.9.0.1", "node_up web 10.9.0.1 unknown>up 2/2")
@@ -99,7 +99,7 @@ func TestAMemberLeavesWithTheLastSiteOfTheConfig(t *testing.T) {
 		b.others.tells(1, "10.9.0.1=80 dc2")
 		b.boot(sending("web", 7, []int{1}, 1))
 		b.wait(3 * time.Second)
-		last := b.engine.events.Last()
+		last := b.engine.rec.Report.Journal.Last()
 		if err := b.reload(webapp("web", 7, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -118,10 +118,10 @@ func TestNodesThatAreUsedForWantOfBetterAreNotUp(t *testing.T) {
 				c.AllDown = policy
 				b.boot(c)
 				b.start("web")
-				last := b.engine.events.Last()
+				last := b.engine.rec.Report.Journal.Last()
 				b.fleet.set("10.0.0.1", 0)
 				b.wait(3 * time.Second)
-				events, _ := b.engine.events.Since(last)
+				events, _ := b.engine.rec.Report.Journal.Since(last)
 				if len(events) == 0 {
 					t.Fatal("no event")
 				}

@@ -1,6 +1,7 @@
-package balancer
+package cluster
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-func TestServiceIsWhatTheConfigSays(t *testing.T) {
+func TestServiceFollowsTheConfiguration(t *testing.T) {
 	whole := config.Balancing{PersistenceNetmask: 32, PersistenceNetmaskV6: 128}
 	sticky := config.Balancing{Persistence: time.Minute, PersistenceNetmask: 24, PersistenceNetmaskV6: 64}
 	stickyWhole := whole
@@ -35,7 +36,7 @@ func TestServiceIsWhatTheConfigSays(t *testing.T) {
 	}
 }
 
-func TestDestinationHasTheNodesLimits(t *testing.T) {
+func TestDestinationHasTheLimitsOfItsNode(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		min, max     uint32 // the cluster's minimum, the node's maximum
@@ -46,9 +47,9 @@ func TestDestinationHasTheNodesLimits(t *testing.T) {
 		{"both", 50, 100, 50, 100},
 		{"a node without a limit", 50, 0, 0, 0},
 	} {
-		d := destination(config.Cluster{Forwarding: config.NAT, Balancing: config.Balancing{MinConnections: c.min}},
-			config.Node{Address: addr("10.0.0.1"), MaxConnections: c.max}, 9)
-		if d.Lower != c.lower || d.Upper != c.upper || d.Weight != 9 || d.Forwarding != ipvs.Masq || d.Address != addr("10.0.0.1") {
+		k := &Cluster{cfg: config.Cluster{Forwarding: config.NAT, Balancing: config.Balancing{MinConnections: c.min}}}
+		d := k.destination(&Node{cfg: config.Node{Address: netip.MustParseAddr("10.0.0.1"), MaxConnections: c.max}, weight: 9})
+		if d.Lower != c.lower || d.Upper != c.upper || d.Weight != 9 || d.Forwarding != ipvs.Masq || d.Address != netip.MustParseAddr("10.0.0.1") {
 			t.Errorf("%s: %+v", c.name, d)
 		}
 	}
