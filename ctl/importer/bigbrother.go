@@ -13,7 +13,7 @@ import (
 
 // bigBrother is the import of a big_brother configuration.
 type bigBrother struct {
-	carrier
+	importState
 	vips  map[string][]VIP // of each cluster, as the operator gives them
 	rules []markRule       // of the firewall
 }
@@ -55,12 +55,12 @@ func BigBrother(files []string, addresses Addresses, checks config.CheckValidato
 			}}
 		}
 	}
-	b.leftRules()
-	return b.judge(checks)
+	b.noteUnusedRules()
+	return b.finish(checks)
 }
 
 func newBigBrother() *bigBrother {
-	return &bigBrother{carrier: newCarrier(), vips: map[string][]VIP{}}
+	return &bigBrother{importState: newImportState(), vips: map[string][]VIP{}}
 }
 
 // file imports one file.
@@ -74,51 +74,51 @@ func (b *bigBrother) file(path string) error {
 
 // source imports the text of one file.
 func (b *bigBrother) source(path, source string) error {
-	b.keep(path, source)
+	b.addSource(path, source)
 	v, err := readYAML(path, source, &b.notes)
 	if err != nil {
 		return err
 	}
 	if v.kind != mapping {
-		return expected(v, "a table of clusters")
+		return typeMistake(v, "a table of clusters")
 	}
 	defaults, _ := v.get("_big_brother")
 	if clusters, ok := v.get("clusters"); ok && clusters.kind != mapping {
 		if clusters.kind != list {
-			return expected(clusters, "a list of clusters")
+			return typeMistake(clusters, "a list of clusters")
 		}
 		for _, p := range v.pairs {
 			if p.key != "clusters" && p.key != "_big_brother" {
-				b.setAside(p.at, "big_brother has no setting of this name")
+				b.skipOutsideTables(p.at, "big_brother has no setting of this name")
 			}
 		}
 		for _, c := range clusters.items {
-			b.listed(c, defaults)
+			b.listedCluster(c, defaults)
 		}
 		return nil
 	}
 	for _, p := range v.pairs {
 		if p.key != "_big_brother" {
-			b.named(p, defaults)
+			b.namedCluster(p, defaults)
 		}
 	}
 	return nil
 }
 
 // listed imports an entry of the list of clusters.
-func (b *bigBrother) listed(c, defaults value) {
+func (b *bigBrother) listedCluster(c, defaults value) {
 	name, ok := c.get("cluster_name")
 	if c.kind != mapping || !ok || name.kind == null || name.text == "" {
-		b.setAside(c.at, "a cluster is a table with a cluster_name")
+		b.skipOutsideTables(c.at, "a cluster is a table with a cluster_name")
 		return
 	}
 	b.cluster(name.text, c.at, merge(defaults, c))
 }
 
 // named imports a cluster of the older form, whose name is its key.
-func (b *bigBrother) named(p pair, defaults value) {
+func (b *bigBrother) namedCluster(p pair, defaults value) {
 	if p.value.kind != mapping {
-		b.setAside(p.at, "a cluster is a table")
+		b.skipOutsideTables(p.at, "a cluster is a table")
 		return
 	}
 	b.cluster(p.key, p.at, merge(defaults, p.value))
@@ -137,9 +137,9 @@ func merge(defaults, own value) value {
 }
 
 // cluster imports a cluster, and its hook for Nagios.
-func (b *bigBrother) cluster(name string, at place, c value) {
-	t := b.begin("clusters", name, at)
-	k := &clusterKeys{bigBrother: b, table: t, given: c, at: at}
+func (b *bigBrother) cluster(name string, at location, c value) {
+	t := b.beginTable("clusters", name, at)
+	k := &clusterImport{bigBrother: b, table: t, settings: c, at: at}
 	k.number("fwmark", "fwmark")
 	k.text("scheduler", "scheduler")
 	k.checkInterval()
@@ -152,24 +152,24 @@ func (b *bigBrother) cluster(name string, at place, c value) {
 	k.vips(name, mark)
 	k.nodes()
 	k.nagios(name)
-	k.unknown()
+	k.unknownSettings()
 }
 
 // clusterKeys reads the settings of a cluster.
-type clusterKeys struct {
+type clusterImport struct {
 	*bigBrother
-	table *table
-	given value
-	at    place
-	used  []string
+	table    *table
+	settings value
+	at       location
+	used     []string
 
-	priorities func(int64) int64 // of an active_passive cluster: what its nodes' become; nil in any other
+	mapPriority func(int64) int64 // of an active_passive cluster: what its nodes' become; nil in any other
 }
 
 // take reads a setting; nil counts as none.
-func (k *clusterKeys) take(key string) (pair, bool) {
+func (k *clusterImport) lookup(key string) (pair, bool) {
 	k.used = append(k.used, key)
-	for _, p := range k.given.pairs {
+	for _, p := range k.settings.pairs {
 		if p.key == key {
 			return p, p.value.kind != null
 		}
@@ -178,48 +178,48 @@ func (k *clusterKeys) take(key string) (pair, bool) {
 }
 
 // leave leaves a setting out, with its lines above the table.
-func (k *clusterKeys) leave(p pair, reason string) {
-	k.table.comments = append(k.table.comments, k.leaveOut(p.at, reason)...)
+func (k *clusterImport) skipSetting(p pair, reason string) {
+	k.table.comments = append(k.table.comments, k.skip(p.at, reason)...)
 }
 
-func (k *clusterKeys) number(key, as string) {
-	p, ok := k.take(key)
+func (k *clusterImport) number(key, as string) {
+	p, ok := k.lookup(key)
 	n, whole := p.value.number()
 	switch {
 	case ok && whole:
 		k.table.set(p.at, as, strconv.FormatInt(n, 10), "")
 	case ok:
-		k.leave(p, "it is not a whole number")
+		k.skipSetting(p, "it is not a whole number")
 	}
 }
 
-func (k *clusterKeys) text(key, as string) {
-	p, ok := k.take(key)
+func (k *clusterImport) text(key, as string) {
+	p, ok := k.lookup(key)
 	switch {
 	case ok && p.value.kind == text:
 		k.table.set(p.at, as, quoted(p.value.text), "")
 	case ok:
-		k.leave(p, "it is not text")
+		k.skipSetting(p, "it is not text")
 	}
 }
 
 // time reads a time that is given as a number of units.
-func (k *clusterKeys) time(key string, unit time.Duration) (time.Duration, pair, bool) {
-	p, ok := k.take(key)
+func (k *clusterImport) duration(key string, unit time.Duration) (time.Duration, pair, bool) {
+	p, ok := k.lookup(key)
 	if !ok {
 		return 0, p, false
 	}
-	d, good := p.value.times(unit)
+	d, good := p.value.duration(unit)
 	if !good || d < 0 {
-		k.leave(p, "it is not a time")
+		k.skipSetting(p, "it is not a time")
 	}
 	return d, p, good && d >= 0
 }
 
 // checkInterval is in seconds, 1 by default, and in milliseconds in the older form.
-func (k *clusterKeys) checkInterval() {
-	d, p, ok := k.time("check_interval", time.Second)
-	if older, q, given := k.time("checkInterval", time.Millisecond); given && !ok {
+func (k *clusterImport) checkInterval() {
+	d, p, ok := k.duration("check_interval", time.Second)
+	if older, q, given := k.duration("checkInterval", time.Millisecond); given && !ok {
 		d, p, ok = older, q, true
 	}
 	switch {
@@ -233,12 +233,12 @@ func (k *clusterKeys) checkInterval() {
 }
 
 // rampUpTime is in seconds, 60 by default.
-func (k *clusterKeys) rampUpTime() {
-	if k.priorities != nil {
-		k.activeRampUpTime()
+func (k *clusterImport) rampUpTime() {
+	if k.mapPriority != nil {
+		k.skipRampUpTime()
 		return
 	}
-	if d, p, ok := k.time("ramp_up_time", time.Second); ok {
+	if d, p, ok := k.duration("ramp_up_time", time.Second); ok {
 		k.table.set(p.at, "ramp_up_time", duration(d), "")
 		return
 	}
@@ -246,23 +246,23 @@ func (k *clusterKeys) rampUpTime() {
 }
 
 // unknown leaves out what big_brother does not know either.
-func (k *clusterKeys) unknown() {
-	k.take("cluster_name")
-	for _, p := range k.given.pairs {
+func (k *clusterImport) unknownSettings() {
+	k.lookup("cluster_name")
+	for _, p := range k.settings.pairs {
 		if !slices.Contains(k.used, p.key) {
-			k.leave(p, "big_brother has no setting of this name")
+			k.skipSetting(p, "big_brother has no setting of this name")
 		}
 	}
 }
 
 // nodes reads the nodes of this data centre.
-func (k *clusterKeys) nodes() {
-	p, ok := k.take("nodes")
+func (k *clusterImport) nodes() {
+	p, ok := k.lookup("nodes")
 	if !ok {
 		return
 	}
 	if p.value.kind != list {
-		k.leave(p, "it is not a list of nodes")
+		k.skipSetting(p, "it is not a list of nodes")
 		return
 	}
 	nodes := k.table.list(p.at, "nodes")
@@ -272,24 +272,24 @@ func (k *clusterKeys) nodes() {
 }
 
 // node reads one node.
-func (k *clusterKeys) node(nodes *line, n value) {
-	leave := func(reason string) {
-		for _, c := range k.leaveOut(n.at, reason) {
-			nodes.entries = append(nodes.entries, &line{at: n.at, why: c})
+func (k *clusterImport) node(nodes *line, n value) {
+	skip := func(reason string) {
+		for _, c := range k.skip(n.at, reason) {
+			nodes.entries = append(nodes.entries, &line{at: n.at, comment: c})
 		}
 	}
 	if n.kind != mapping {
-		leave("a node is a table with an address")
+		skip("a node is a table with an address")
 		return
 	}
 	if interpol, _ := n.get("interpol"); interpol.text == "true" {
-		k.site(n, leave)
+		k.site(n, skip)
 		return
 	}
 	address, _ := n.get("address")
 	path, hasPath := n.get("path")
 	port, hasPort := n.get("port")
-	out := inline{}
+	out := inlineTable{}
 	out.set("address", quoted(address.text))
 	// Without them, big_brother asks http://ADDRESS:/, which is port 80.
 	number, whole := port.number()
@@ -297,7 +297,7 @@ func (k *clusterKeys) node(nodes *line, n value) {
 	case !hasPort || port.kind == null:
 		out.set("port", "80")
 	case !whole:
-		leave("its port is " + port.shown())
+		skip("its port is " + port.describe())
 		return
 	default:
 		out.set("port", strconv.FormatInt(number, 10))
@@ -306,8 +306,8 @@ func (k *clusterKeys) node(nodes *line, n value) {
 		path.text = "/"
 	}
 	out.set("path", quoted(path.text))
-	k.rank(&out, n)
-	maxWeight(&out, n)
+	k.setPriority(&out, n)
+	setMaxWeight(&out, n)
 	nodes.entries = append(nodes.entries, &line{at: n.at, value: out.String()})
 	for _, p := range n.pairs {
 		switch p.key {
@@ -321,7 +321,7 @@ func (k *clusterKeys) node(nodes *line, n value) {
 }
 
 // example is an address that stands where the operator has to write one: of the version of the cluster's nodes, and none of them.
-func example(nodes value, n int) netip.Addr {
+func exampleAddress(nodes value, n int) netip.Addr {
 	taken := map[string]bool{}
 	for _, item := range nodes.items {
 		a, _ := item.get("address")

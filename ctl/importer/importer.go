@@ -35,17 +35,17 @@ type Note struct {
 
 // String is the note on one line, without the passwords of URLs.
 func (n Note) String() string {
-	return sanitize.Line(n.File+":"+strconv.Itoa(n.Line)+": "+config.HidePasswords(n.Text), noteMax)
+	return sanitize.Line(n.File+":"+strconv.Itoa(n.Line)+": "+config.HidePasswords(n.Text), maxNoteLength)
 }
 
 // noteMax bounds a note, in bytes: a few lines of a terminal.
-const noteMax = 400
+const maxNoteLength = 400
 
 // sizeMax bounds the size of a source file, in bytes.
-const sizeMax = 4 << 20
+const maxSourceSize = 4 << 20
 
 // place is where something stands in the source.
-type place struct {
+type location struct {
 	file      string
 	line, end int // first and last line, from 1
 }
@@ -54,7 +54,7 @@ type place struct {
 type notes struct{ list []Note }
 
 // add notes something about what stands at a place.
-func (n *notes) add(at place, format string, args ...any) {
+func (n *notes) add(at location, format string, args ...any) {
 	n.list = append(n.list, Note{at.file, at.line, fmt.Sprintf(format, args...)})
 }
 
@@ -73,7 +73,7 @@ func (n *notes) sorted() []Note {
 }
 
 // mistake is that of a source that cannot be read.
-func mistake(file string, line int, problem, fix string) config.Mistakes {
+func sourceMistake(file string, line int, problem, fix string) config.Mistakes {
 	return config.Mistakes{{File: file, Line: line, Problem: problem, Fix: fix}}
 }
 
@@ -83,7 +83,7 @@ func readSource(path string) (string, error) {
 	f, err := os.Open(path)
 	if err == nil {
 		defer f.Close() // it is only read
-		data, err = io.ReadAll(io.LimitReader(f, sizeMax+1))
+		data, err = io.ReadAll(io.LimitReader(f, maxSourceSize+1))
 	}
 	var pathErr *os.PathError
 	if errors.As(err, &pathErr) {
@@ -91,11 +91,11 @@ func readSource(path string) (string, error) {
 	}
 	switch {
 	case err != nil:
-		return "", mistake(path, 0, "cannot be read: "+err.Error(), "correct the path")
-	case len(data) > sizeMax:
-		return "", mistake(path, 0, "is larger than 4 MiB", "name a configuration, this can be none")
+		return "", sourceMistake(path, 0, "cannot be read: "+err.Error(), "correct the path")
+	case len(data) > maxSourceSize:
+		return "", sourceMistake(path, 0, "is larger than 4 MiB", "name a configuration, this can be none")
 	case !utf8.Valid(data):
-		return "", mistake(path, 0, "is not UTF-8", "convert it: iconv -f latin1 -t utf-8")
+		return "", sourceMistake(path, 0, "is not UTF-8", "convert it: iconv -f latin1 -t utf-8")
 	}
 	return string(data), nil
 }

@@ -33,7 +33,7 @@ func TestGoldens(t *testing.T) {
 				}
 				golden.Compare(t, filepath.Join(dir, "want.txt"), said.String())
 				if len(r.Missing) == 0 {
-					loads(t, r.Text)
+					checkLoads(t, r.Text)
 				}
 			})
 		}
@@ -68,7 +68,7 @@ func exists(path string) bool {
 }
 
 // loads holds a result against what lb reads.
-func loads(t *testing.T, text string) {
+func checkLoads(t *testing.T, text string) {
 	t.Helper()
 	if _, err := config.LoadText("lb.toml", text, check.Validate); err != nil {
 		t.Errorf("the result does not load: %v\n%s", err, text)
@@ -76,7 +76,7 @@ func loads(t *testing.T, text string) {
 }
 
 // judged holds the result of any source against what must be true of all.
-func judged(t *testing.T, r Result, err error) {
+func checkResult(t *testing.T, r Result, err error) {
 	t.Helper()
 	var mistakes config.Mistakes
 	if err != nil {
@@ -86,7 +86,7 @@ func judged(t *testing.T, r Result, err error) {
 		return
 	}
 	if len(r.Missing) == 0 {
-		loads(t, r.Text)
+		checkLoads(t, r.Text)
 	} else if _, err := config.LoadText("lb.toml", r.Text, check.Validate); err == nil {
 		t.Errorf("loads, although something is missing: %v\n%s", r.Missing, r.Text)
 	}
@@ -111,11 +111,11 @@ func FuzzRuby(f *testing.F) {
 		}
 		l := newLitmus()
 		if err := l.source("litmus.conf", strings.ToValidUTF8(source, "?")); err != nil {
-			judged(t, Result{}, err)
+			checkResult(t, Result{}, err)
 			return
 		}
-		r, err := l.end(check.Validate)
-		judged(t, r, err)
+		r, err := l.finishImport(check.Validate)
+		checkResult(t, r, err)
 	})
 }
 
@@ -133,17 +133,17 @@ func FuzzYAML(f *testing.F) {
 			err := l.source("litmus.yaml", source)
 			var r Result
 			if err == nil {
-				r, err = l.end(check.Validate)
+				r, err = l.finishImport(check.Validate)
 			}
-			judged(t, r, err)
+			checkResult(t, r, err)
 		}
 		b := newBigBrother()
 		err := b.source("big_brother.yml", source)
 		var r Result
 		if err == nil {
-			r, err = b.judge(check.Validate)
+			r, err = b.finish(check.Validate)
 		}
-		judged(t, r, err)
+		checkResult(t, r, err)
 	})
 }
 

@@ -47,51 +47,51 @@ var rubyRows = []struct{ name, source, want string }{
 func TestRubyStatements(t *testing.T) {
 	for _, row := range rubyRows {
 		t.Run(row.name, func(t *testing.T) {
-			if diff := cmp.Diff(row.want, shownStatements(parseRuby("f", row.source))); diff != "" {
+			if diff := cmp.Diff(row.want, formatStatements(parseRuby("f", row.source))); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 }
 
-func shownStatements(list []statement) string {
+func formatStatements(list []statement) string {
 	var parts []string
 	for _, s := range list {
 		words := []string{fmt.Sprint(s.at.line)}
-		if s.reason != "" {
-			words = append(words, "?", s.reason)
+		if s.skipReason != "" {
+			words = append(words, "?", s.skipReason)
 		} else {
 			words = append(words, s.name)
 		}
 		for _, v := range s.args {
-			words = append(words, shownValue(v))
+			words = append(words, formatValue(v))
 		}
 		if s.body != nil {
-			words = append(words, "{", shownStatements(s.body), "}")
+			words = append(words, "{", formatStatements(s.body), "}")
 		}
 		parts = append(parts, strings.Join(words, " "))
 	}
 	return strings.Join(parts, "; ")
 }
 
-func shownValue(v value) string {
+func formatValue(v value) string {
 	var parts []string
 	switch v.kind {
 	case list:
 		for _, item := range v.items {
-			parts = append(parts, shownValue(item))
+			parts = append(parts, formatValue(item))
 		}
 		return "[" + strings.Join(parts, " ") + "]"
 	case mapping:
 		for _, p := range v.pairs {
-			parts = append(parts, p.key+"="+shownValue(p.value))
+			parts = append(parts, p.key+"="+formatValue(p.value))
 		}
 		return "{" + strings.Join(parts, " ") + "}"
 	}
-	return v.shown()
+	return v.describe()
 }
 
-func TestPatternsOfRuby(t *testing.T) {
+func TestRubyPatterns(t *testing.T) {
 	for _, row := range []struct{ name, pattern, flags, want string }{
 		{"plain", "OK", "", "OK"},
 		{"lines", "^OK$", "", "(?m)^OK$"},

@@ -24,7 +24,7 @@ const (
 // value is a value of a source file: of YAML, or of the part of Ruby that can be read without running it.
 type value struct {
 	kind  kind
-	at    place
+	at    location
 	text  string // of a boolean, number, text, pattern (without its slashes) or class
 	flags string // of a pattern: of i, m, x
 	items []value
@@ -34,7 +34,7 @@ type value struct {
 // pair is one entry of a mapping.
 type pair struct {
 	key   string
-	at    place
+	at    location
 	value value
 }
 
@@ -73,7 +73,7 @@ func (v value) number() (int64, bool) {
 const maxSeconds = 1e8
 
 // times reads a number of units as a time, rounded to the millisecond.
-func (v value) times(unit time.Duration) (time.Duration, bool) {
+func (v value) duration(unit time.Duration) (time.Duration, bool) {
 	if v.kind != number {
 		return 0, false
 	}
@@ -88,7 +88,7 @@ func (v value) times(unit time.Duration) (time.Duration, bool) {
 }
 
 // shown is the value as a note shows it.
-func (v value) shown() string {
+func (v value) describe() string {
 	switch v.kind {
 	case null:
 		return "nil"

@@ -13,8 +13,8 @@ import (
 // The bounds of a YAML document when its aliases are written out: far above any configuration, far below what a
 // few lines that refer to each other can blow up to.
 const (
-	yamlValuesMax  = 200_000
-	yamlNestingMax = 50
+	maxYAMLValues = 200_000
+	maxYAMLDepth  = 50
 )
 
 // yamlReader makes values of YAML's nodes.
@@ -28,45 +28,45 @@ type yamlReader struct {
 func readYAML(file, source string, notes *notes) (value, error) {
 	loader, err := yaml.NewLoader(strings.NewReader(source))
 	if err != nil {
-		return value{}, notYAML(file, err)
+		return value{}, syntaxMistake(file, err)
 	}
 	var doc yaml.Node
 	switch err := loader.Load(&doc); {
 	case errors.Is(err, io.EOF):
-		return value{at: place{file, 1, 1}}, nil
+		return value{at: location{file, 1, 1}}, nil
 	case err != nil:
-		return value{}, notYAML(file, err)
+		return value{}, syntaxMistake(file, err)
 	}
 	r := &yamlReader{file: file, notes: notes}
 	var more yaml.Node
 	if err := loader.Load(&more); err == nil {
-		notes.add(r.place(&more), "a second document begins here: the original reads the first one alone, and so does this")
+		notes.add(r.location(&more), "a second document begins here: the original reads the first one alone, and so does this")
 	}
 	return r.value(&doc, 0)
 }
 
 // notYAML is the mistake of a file that is none.
-func notYAML(file string, err error) error {
+func syntaxMistake(file string, err error) error {
 	line, problem := 0, err.Error()
 	var load *yaml.LoadError
 	if errors.As(err, &load) {
 		line, problem = load.Mark.Line, load.Message
 	}
-	return mistake(file, line, "is not YAML: "+problem, "correct the syntax there or just before it")
+	return sourceMistake(file, line, "is not YAML: "+problem, "correct the syntax there or just before it")
 }
 
-func (r *yamlReader) place(n *yaml.Node) place { return place{r.file, n.Line, n.Line} }
+func (r *yamlReader) location(n *yaml.Node) location { return location{r.file, n.Line, n.Line} }
 
 // tooMuch is the mistake of a document that is beyond the bounds.
-func (r *yamlReader) tooMuch(n *yaml.Node) error {
-	return mistake(r.file, n.Line, "holds more than a configuration can mean", "look for aliases (*name) that refer to each other")
+func (r *yamlReader) sizeMistake(n *yaml.Node) error {
+	return sourceMistake(r.file, n.Line, "holds more than a configuration can mean", "look for aliases (*name) that refer to each other")
 }
 
 func (r *yamlReader) value(n *yaml.Node, depth int) (value, error) {
-	if r.count++; r.count > yamlValuesMax || depth > yamlNestingMax {
-		return value{}, r.tooMuch(n)
+	if r.count++; r.count > maxYAMLValues || depth > maxYAMLDepth {
+		return value{}, r.sizeMistake(n)
 	}
-	v := value{at: r.place(n)}
+	v := value{at: r.location(n)}
 	switch n.Kind {
 	case yaml.DocumentNode:
 		if len(n.Content) == 0 {
@@ -96,7 +96,7 @@ func (r *yamlReader) value(n *yaml.Node, depth int) (value, error) {
 
 // mapping reads a table, with what `<<` merges into it.
 func (r *yamlReader) mapping(n *yaml.Node, depth int) (value, error) {
-	v := value{kind: mapping, at: r.place(n)}
+	v := value{kind: mapping, at: r.location(n)}
 	var merged []value
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
@@ -104,7 +104,7 @@ func (r *yamlReader) mapping(n *yaml.Node, depth int) (value, error) {
 		if err != nil {
 			return v, err
 		}
-		at := r.place(key)
+		at := r.location(key)
 		at.end = max(at.end, item.at.end)
 		v.at.end = max(v.at.end, at.end)
 		if key.ShortTag() == "!!merge" {
@@ -152,6 +152,6 @@ func scalar(n *yaml.Node) (kind, string) {
 }
 
 // expected is the mistake of a value that is not what the file needs there to be read at all.
-func expected(v value, what string) config.Mistakes {
-	return mistake(v.at.file, v.at.line, "is "+v.shown()+", not "+what, "name a configuration of the original")
+func typeMistake(v value, what string) config.Mistakes {
+	return sourceMistake(v.at.file, v.at.line, "is "+v.describe()+", not "+what, "name a configuration of the original")
 }

@@ -6,14 +6,14 @@ import (
 )
 
 // skipper finds the end of a statement that is not understood: the line's end, outside of all that begins and ends within it.
-type skipper struct {
+type statementSkipper struct {
 	brackets, blocks int
-	loop             bool // the next do belongs to a while, until or for
+	loopDo           bool // the next do belongs to a while, until or for
 }
 
 // skip reads a statement that is not understood, with the end of its line. It returns what is wrong when it has no end.
 func (p *rubyParser) skip() string {
-	var s skipper
+	var s statementSkipper
 	from := p.i
 	for {
 		t := p.peek()
@@ -24,26 +24,26 @@ func (p *rubyParser) skip() string {
 			return fmt.Sprintf("what begins in line %d has no end that could be found: the rest of the file is left out", p.tokens[from].line)
 		case t.kind == tokEnd:
 			return ""
-		case t.broken:
+		case t.unterminated:
 			p.i = len(p.tokens) - 1
 			return fmt.Sprintf("the text that begins in line %d has no end: the rest of the file is left out", t.line)
 		case !open && !method && p.i > from && (t.is(tokName, "end") || t.is(tokOp, "}")):
 			return ""
-		case !open && t.kind == tokNewline && !p.goesOn():
+		case !open && t.kind == tokNewline && !p.continues():
 			p.next()
 			return ""
 		}
-		s.count(t, p.i == from || p.begins(p.tokens[p.i-1]), method)
+		s.track(t, p.i == from || p.startsExpression(p.tokens[p.i-1]), method)
 		p.next()
 	}
 }
 
 // count keeps track of what begins and ends. begins tells that a value or a statement can begin at the token, method that it is the
 // name of one.
-func (s *skipper) count(t token, begins, method bool) {
+func (s *statementSkipper) track(t token, begins, method bool) {
 	switch {
 	case t.kind == tokNewline:
-		s.loop = false
+		s.loopDo = false
 	case t.kind == tokOp && (t.text == "(" || t.text == "[" || t.text == "{"):
 		s.brackets++
 	case t.kind == tokOp && (t.text == ")" || t.text == "]" || t.text == "}"):
@@ -51,20 +51,20 @@ func (s *skipper) count(t token, begins, method bool) {
 	case t.kind != tokName || method:
 	case t.text == "end":
 		s.blocks = max(s.blocks-1, 0)
-	case t.text == "do" && s.loop:
-		s.loop = false
+	case t.text == "do" && s.loopDo:
+		s.loopDo = false
 	case slices.Contains([]string{"do", "def", "class", "module", "begin", "case"}, t.text):
 		s.blocks++
 	case begins && (t.text == "if" || t.text == "unless"):
 		s.blocks++
 	case begins && (t.text == "while" || t.text == "until") || t.text == "for":
 		s.blocks++
-		s.loop = true
+		s.loopDo = true
 	}
 }
 
 // begins tells whether a statement or a value can begin behind a token: there, if is not a condition behind a statement.
-func (p *rubyParser) begins(before token) bool {
+func (p *rubyParser) startsExpression(before token) bool {
 	switch before.kind {
 	case tokNewline, tokLabel:
 		return true
@@ -78,7 +78,7 @@ func (p *rubyParser) begins(before token) bool {
 
 // goesOn tells whether the statement goes on behind the end of the line that comes next: after a comma or an operator, or when the next
 // line begins with a dot.
-func (p *rubyParser) goesOn() bool {
+func (p *rubyParser) continues() bool {
 	if p.i > 0 {
 		last := p.tokens[p.i-1]
 		if last.kind == tokOp && !slices.Contains([]string{")", "]", "}", "|"}, last.text) || last.kind == tokLabel {

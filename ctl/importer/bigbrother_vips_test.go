@@ -10,7 +10,7 @@ import (
 	"github.com/braintree/lb/agent/check"
 )
 
-func TestVIPsThatAnOperatorGives(t *testing.T) {
+func TestParseVIP(t *testing.T) {
 	for _, row := range []struct{ name, given, want string }{
 		{"shortest", "web=203.0.113.7:443", `{ address = "203.0.113.7", ports = [443] }`},
 		{"everything", "web=203.0.113.7:53,5353/udp@eth1", `{ address = "203.0.113.7", interface = "eth1", protocol = "udp", ports = [53, 5353] }`},
@@ -33,7 +33,7 @@ func TestVIPsThatAnOperatorGives(t *testing.T) {
 	}
 }
 
-func TestVIPsGoToTheirClusters(t *testing.T) {
+func TestVIPsAreAssignedToTheirClusters(t *testing.T) {
 	var vips []VIP
 	for _, s := range []string{"webapp=203.0.113.7:443,443", "webapp=203.0.113.7:80,443", "webapp=203.0.113.8:443@eth1"} {
 		v, err := ParseVIP(s)
@@ -47,7 +47,7 @@ func TestVIPsGoToTheirClusters(t *testing.T) {
 	if err != nil || len(r.Missing) > 0 {
 		t.Fatal(err, r.Missing)
 	}
-	loads(t, r.Text)
+	checkLoads(t, r.Text)
 	if n := len(r.Config.Clusters[0].VIPs); n != 2 {
 		t.Errorf("%d virtual IPs, want 2: those of one address are one\n%s", n, r.Text)
 	}
@@ -60,7 +60,7 @@ func TestVIPsGoToTheirClusters(t *testing.T) {
 	}
 }
 
-func TestSourcesThatCannotBeRead(t *testing.T) {
+func TestUnreadableSources(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -81,7 +81,7 @@ func TestSourcesThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := BigBrother([]string{row.path}, Addresses{}, check.Validate)
-			judged(t, Result{}, err)
+			checkResult(t, Result{}, err)
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %s", err, row.want)
 			}

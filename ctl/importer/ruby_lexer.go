@@ -20,18 +20,18 @@ const (
 	tokNumber
 	tokRegexp
 	tokOp
-	tokRun // what has to be run to be known: #{…}, `…`, <<HERE, @x
+	tokDynamic // what has to be run to be known: #{…}, `…`, <<HERE, @x
 )
 
 // token is one token of a Ruby file.
 type token struct {
-	kind      tokenKind
-	text      string // what it stands for: a string without quotes, a name, an operator
-	flags     string // of a regular expression
-	items     []string
-	line, end int  // first and last line, from 1
-	spaced    bool // white space stands in front of it
-	broken    bool // it has no end: the file ends within it
+	kind         tokenKind
+	text         string // what it stands for: a string without quotes, a name, an operator
+	flags        string // of a regular expression
+	items        []string
+	line, end    int  // first and last line, from 1
+	spaceBefore  bool // white space stands in front of it
+	unterminated bool // it has no end: the file ends within it
 }
 
 // is tells whether a token is that operator or name.
@@ -39,11 +39,11 @@ func (t token) is(kind tokenKind, text string) bool { return t.kind == kind && t
 
 // lexer splits a Ruby file into tokens: those of the whole language, as far as it takes to find the end of what is not understood.
 type lexer struct {
-	src     string
-	pos     int
-	line    int
-	tokens  []token
-	heredoc []string // ends of the texts that begin behind this line
+	src         string
+	pos         int
+	line        int
+	tokens      []token
+	heredocEnds []string // ends of the texts that begin behind this line
 }
 
 // lex splits a Ruby file. The last token is a tokEnd.
@@ -59,7 +59,7 @@ func lex(src string) []token {
 func (lx *lexer) rest() string { return lx.src[lx.pos:] }
 
 // at is the byte i places ahead, 0 behind the end.
-func (lx *lexer) at(i int) byte {
+func (lx *lexer) peek(i int) byte {
 	if lx.pos+i < len(lx.src) {
 		return lx.src[lx.pos+i]
 	}
@@ -67,7 +67,7 @@ func (lx *lexer) at(i int) byte {
 }
 
 // take reads n bytes on.
-func (lx *lexer) take(n int) string {
+func (lx *lexer) advance(n int) string {
 	s := lx.src[lx.pos : lx.pos+n]
 	lx.pos += n
 	lx.line += strings.Count(s, "\n")
@@ -94,14 +94,14 @@ func (lx *lexer) startOfLine() bool { return lx.pos == 0 || lx.src[lx.pos-1] == 
 
 // next reads one token, or white space; false at the end of the file.
 func (lx *lexer) next() bool {
-	spaced := lx.space()
+	spaced := lx.skipSpace()
 	if lx.pos >= len(lx.src) || lx.startOfLine() && endsProgram(lx.rest()) {
 		return false
 	}
 	line := lx.line
 	t, ok := lx.token(spaced)
 	if ok {
-		t.line, t.end, t.spaced = line, lx.line, spaced
+		t.line, t.end, t.spaceBefore = line, lx.line, spaced
 		if t.kind == tokNewline {
 			t.end = line
 		}
@@ -117,24 +117,24 @@ func endsProgram(rest string) bool {
 }
 
 // space skips white space and comments, but no line's end.
-func (lx *lexer) space() bool {
+func (lx *lexer) skipSpace() bool {
 	from := lx.pos
 	for lx.pos < len(lx.src) {
-		switch c := lx.at(0); {
+		switch c := lx.peek(0); {
 		case c == ' ' || c == '\t' || c == '\r' || c == '\f' || c == '\v':
 			lx.pos++
-		case c == '\\' && (lx.at(1) == '\n' || lx.at(1) == '\r' && lx.at(2) == '\n'):
-			lx.take(strings.IndexByte(lx.rest(), '\n') + 1)
+		case c == '\\' && (lx.peek(1) == '\n' || lx.peek(1) == '\r' && lx.peek(2) == '\n'):
+			lx.advance(strings.IndexByte(lx.rest(), '\n') + 1)
 		case c == '#':
 			lx.pos += len(firstLine(lx.rest()))
 		case c == '=' && lx.startOfLine() && strings.HasPrefix(lx.rest(), "=begin"):
 			end := strings.Index(lx.rest(), "\n=end")
 			if end < 0 {
-				lx.take(len(lx.rest()))
+				lx.advance(len(lx.rest()))
 				continue
 			}
-			lx.take(end + 1)
-			lx.take(len(firstLine(lx.rest())))
+			lx.advance(end + 1)
+			lx.advance(len(firstLine(lx.rest())))
 		default:
 			return lx.pos > from
 		}
@@ -150,51 +150,51 @@ func firstLine(s string) string {
 
 // token reads one token.
 func (lx *lexer) token(spaced bool) (token, bool) {
-	c := lx.at(0)
+	c := lx.peek(0)
 	value := !lx.afterValue()
 	// Behind a name, a word that begins with a mark may be an argument of it: `port -1`, `puts %w[a b]`.
-	argument := !value && spaced && lx.at(1) != ' ' && lx.tokens[len(lx.tokens)-1].kind == tokName
+	argument := !value && spaced && lx.peek(1) != ' ' && lx.tokens[len(lx.tokens)-1].kind == tokName
 	switch {
 	case c == '\n':
-		lx.take(1)
-		lx.bodies()
+		lx.advance(1)
+		lx.skipHeredocs()
 		return token{kind: tokNewline}, true
 	case c == ';':
-		lx.take(1)
+		lx.advance(1)
 		return token{kind: tokNewline}, true
 	case c == '"', c == '\'', c == '`':
 		return lx.quotedString(), true
-	case isDigit(c) || c == '-' && isDigit(lx.at(1)) && (value || argument):
+	case isDigit(c) || c == '-' && isDigit(lx.peek(1)) && (value || argument):
 		return lx.number(), true
 	case isNameStart(c):
 		return lx.name(), true
-	case c == ':' && lx.at(1) == ':' && isUpper(lx.at(2)) && (value || argument):
-		lx.take(2)
+	case c == ':' && lx.peek(1) == ':' && isUpper(lx.peek(2)) && (value || argument):
+		lx.advance(2)
 		return lx.name(), true
-	case c == ':' && (isNameStart(lx.at(1)) || lx.at(1) == '"' || lx.at(1) == '\''):
+	case c == ':' && (isNameStart(lx.peek(1)) || lx.peek(1) == '"' || lx.peek(1) == '\''):
 		return lx.symbol(), true
 	case c == '/' && (value || argument):
-		lx.take(1)
+		lx.advance(1)
 		return lx.regexp('/', '/'), true
 	case c == '%' && (value || argument):
 		if t, ok := lx.percent(); ok {
 			return t, true
 		}
 	case strings.HasPrefix(lx.rest(), "<<") && (value || argument):
-		if t, ok := lx.here(); ok {
+		if t, ok := lx.heredocStart(); ok {
 			return t, true
 		}
-	case c == '?' && value && lx.at(1) > ' ':
-		lx.take(1)
+	case c == '?' && value && lx.peek(1) > ' ':
+		lx.advance(1)
 		_, n := utf8.DecodeRuneInString(lx.rest())
-		lx.take(n)
-		return token{kind: tokRun, text: "?"}, true
+		lx.advance(n)
+		return token{kind: tokDynamic, text: "?"}, true
 	case c == '@' || c == '$':
-		lx.take(1)
-		for isNamePart(lx.at(0)) || lx.at(0) == '@' {
-			lx.take(1)
+		lx.advance(1)
+		for isNamePart(lx.peek(0)) || lx.peek(0) == '@' {
+			lx.advance(1)
 		}
-		return token{kind: tokRun, text: string(c)}, true
+		return token{kind: tokDynamic, text: string(c)}, true
 	}
 	return lx.operator(), true
 }
@@ -203,11 +203,11 @@ func (lx *lexer) token(spaced bool) (token, bool) {
 func (lx *lexer) operator() token {
 	for _, op := range []string{"=>", "::", "&&", "||", "==", "<<", "**", "->", "..", "&."} {
 		if strings.HasPrefix(lx.rest(), op) {
-			return token{kind: tokOp, text: lx.take(len(op))}
+			return token{kind: tokOp, text: lx.advance(len(op))}
 		}
 	}
 	_, n := utf8.DecodeRuneInString(lx.rest())
-	return token{kind: tokOp, text: lx.take(n)}
+	return token{kind: tokOp, text: lx.advance(n)}
 }
 
 func isDigit(c byte) bool     { return c >= '0' && c <= '9' }
@@ -218,31 +218,31 @@ func isNamePart(c byte) bool  { return isNameStart(c) || isDigit(c) }
 // number reads a number, with its sign.
 func (lx *lexer) number() token {
 	n := 1
-	for isNamePart(lx.at(n)) || lx.at(n) == '.' && isDigit(lx.at(n+1)) {
+	for isNamePart(lx.peek(n)) || lx.peek(n) == '.' && isDigit(lx.peek(n+1)) {
 		n++
 	}
-	return token{kind: tokNumber, text: lx.take(n)}
+	return token{kind: tokNumber, text: lx.advance(n)}
 }
 
 // name reads a name, a constant with its ::, or a label.
 func (lx *lexer) name() token {
 	kind := tokName
-	if isUpper(lx.at(0)) {
+	if isUpper(lx.peek(0)) {
 		kind = tokConst
 	}
 	n := 0
-	for isNamePart(lx.at(n)) || kind == tokConst && lx.at(n) == ':' && lx.at(n+1) == ':' && isUpper(lx.at(n+2)) {
-		if lx.at(n) == ':' {
+	for isNamePart(lx.peek(n)) || kind == tokConst && lx.peek(n) == ':' && lx.peek(n+1) == ':' && isUpper(lx.peek(n+2)) {
+		if lx.peek(n) == ':' {
 			n++
 		}
 		n++
 	}
-	if kind == tokName && (lx.at(n) == '?' || lx.at(n) == '!') && lx.at(n+1) != '=' {
+	if kind == tokName && (lx.peek(n) == '?' || lx.peek(n) == '!') && lx.peek(n+1) != '=' {
 		n++
 	}
-	text := lx.take(n)
-	if lx.at(0) == ':' && lx.at(1) != ':' {
-		lx.take(1)
+	text := lx.advance(n)
+	if lx.peek(0) == ':' && lx.peek(1) != ':' {
+		lx.advance(1)
 		return token{kind: tokLabel, text: text}
 	}
 	return token{kind: kind, text: text}
@@ -250,8 +250,8 @@ func (lx *lexer) name() token {
 
 // symbol reads :name or :"name".
 func (lx *lexer) symbol() token {
-	lx.take(1)
-	if c := lx.at(0); c == '"' || c == '\'' {
+	lx.advance(1)
+	if c := lx.peek(0); c == '"' || c == '\'' {
 		t := lx.quotedString()
 		if t.kind == tokString {
 			t.kind = tokSymbol
@@ -259,53 +259,53 @@ func (lx *lexer) symbol() token {
 		return t
 	}
 	n := 0
-	for isNamePart(lx.at(n)) {
+	for isNamePart(lx.peek(n)) {
 		n++
 	}
-	if c := lx.at(n); (c == '?' || c == '!' || c == '=') && lx.at(n+1) != '=' && lx.at(n+1) != '>' {
+	if c := lx.peek(n); (c == '?' || c == '!' || c == '=') && lx.peek(n+1) != '=' && lx.peek(n+1) != '>' {
 		n++
 	}
-	return token{kind: tokSymbol, text: lx.take(n)}
+	return token{kind: tokSymbol, text: lx.advance(n)}
 }
 
 // here reads the beginning of a text that stands in the lines below.
-func (lx *lexer) here() (token, bool) {
+func (lx *lexer) heredocStart() (token, bool) {
 	n := 2
-	if lx.at(n) == '-' || lx.at(n) == '~' {
+	if lx.peek(n) == '-' || lx.peek(n) == '~' {
 		n++
 	}
-	quote := lx.at(n)
+	quote := lx.peek(n)
 	if quote == '"' || quote == '\'' || quote == '`' {
 		n++
 	} else {
 		quote = 0
 	}
 	from := n
-	for isNamePart(lx.at(n)) {
+	for isNamePart(lx.peek(n)) {
 		n++
 	}
 	end := lx.src[lx.pos+from : lx.pos+n]
-	if end == "" || quote == 0 && !isUpper(end[0]) && from == 2 || quote != 0 && lx.at(n) != quote {
+	if end == "" || quote == 0 && !isUpper(end[0]) && from == 2 || quote != 0 && lx.peek(n) != quote {
 		return token{}, false
 	}
 	if quote != 0 {
 		n++
 	}
-	lx.take(n)
-	lx.heredoc = append(lx.heredoc, end)
-	return token{kind: tokRun, text: "<<"}, true
+	lx.advance(n)
+	lx.heredocEnds = append(lx.heredocEnds, end)
+	return token{kind: tokDynamic, text: "<<"}, true
 }
 
 // bodies skips the texts that begin behind the line that has just ended.
-func (lx *lexer) bodies() {
-	for _, end := range lx.heredoc {
+func (lx *lexer) skipHeredocs() {
+	for _, end := range lx.heredocEnds {
 		for lx.pos < len(lx.src) {
 			body := firstLine(lx.rest())
-			lx.take(min(len(body)+1, len(lx.rest())))
+			lx.advance(min(len(body)+1, len(lx.rest())))
 			if strings.TrimSpace(body) == end {
 				break
 			}
 		}
 	}
-	lx.heredoc = nil
+	lx.heredocEnds = nil
 }

@@ -8,11 +8,11 @@ import (
 
 // statement is one statement of a litmus_paper configuration in Ruby.
 type statement struct {
-	at     place
-	name   string  // such as port, service, depends; "" for one that is not understood
-	args   []value // named arguments are a mapping at the end
-	body   []statement
-	reason string // why it is not understood
+	at         location
+	name       string  // such as port, service, depends; "" for one that is not understood
+	args       []value // named arguments are a mapping at the end
+	body       []statement
+	skipReason string // why it is not understood
 }
 
 // rubyParser reads a configuration as far as it declares: calls of the methods that it knows, with values as arguments. Of all else it finds
@@ -24,18 +24,18 @@ type rubyParser struct {
 }
 
 // undeclared is the panic-free way out of a statement that is more than a declaration.
-type undeclared struct{ reason string }
+type unsupportedError struct{ reason string }
 
-func (u *undeclared) Error() string { return u.reason }
+func (u *unsupportedError) Error() string { return u.reason }
 
 // settings are the methods that a configuration calls at its top.
-var settings = []string{"include_files", "port", "data_directory", "cache_location", "cache_ttl"} // of ConfigurationFile
+var topLevelMethods = []string{"include_files", "port", "data_directory", "cache_location", "cache_ttl"} // of ConfigurationFile
 
 // serviceMethods are those of a service.
 var serviceMethods = []string{"depends", "measure_health", "measure_health_with_args"} // of Service
 
 // nestingMax bounds lists in lists.
-const nestingMax = 20
+const maxNesting = 20
 
 // parseRuby reads the statements of a file.
 func parseRuby(file, source string) []statement {
@@ -55,7 +55,7 @@ func (p *rubyParser) next() token {
 }
 
 // took reads a token if it is that one.
-func (p *rubyParser) took(kind tokenKind, text string) bool {
+func (p *rubyParser) accept(kind tokenKind, text string) bool {
 	if p.peek().is(kind, text) {
 		p.next()
 		return true
@@ -63,7 +63,7 @@ func (p *rubyParser) took(kind tokenKind, text string) bool {
 	return false
 }
 
-func (p *rubyParser) newlines() {
+func (p *rubyParser) skipNewlines() {
 	for p.peek().kind == tokNewline {
 		p.next()
 	}
@@ -73,7 +73,7 @@ func (p *rubyParser) newlines() {
 func (p *rubyParser) statements(param string) []statement {
 	var out []statement
 	for {
-		p.newlines()
+		p.skipNewlines()
 		t := p.peek()
 		if t.kind == tokEnd || param != "" && (t.is(tokName, "end") || t.is(tokOp, "}")) {
 			return out
@@ -82,12 +82,12 @@ func (p *rubyParser) statements(param string) []statement {
 		s, err := p.statement(param)
 		if err != nil {
 			p.i = from
-			s = statement{reason: err.Error()}
-			if broken := p.skip(); broken != "" {
-				s.reason = broken
+			s = statement{skipReason: err.Error()}
+			if unterminated := p.skip(); unterminated != "" {
+				s.skipReason = unterminated
 			}
 		}
-		s.at = place{p.file, p.tokens[from].line, p.tokens[max(from, p.i-1)].end}
+		s.at = location{p.file, p.tokens[from].line, p.tokens[max(from, p.i-1)].end}
 		if p.tokens[p.i-1].kind == tokNewline && p.i-1 > from {
 			s.at.end = p.tokens[p.i-2].end
 		}
@@ -99,21 +99,21 @@ func (p *rubyParser) statements(param string) []statement {
 func (p *rubyParser) statement(param string) (statement, error) {
 	t := p.next()
 	if t.kind != tokName {
-		return statement{}, p.strange(t)
+		return statement{}, p.unsupported(t)
 	}
 	s := statement{name: t.text}
 	switch {
 	case param == "" && t.text == "service":
 		return p.service()
-	case param == "" && slices.Contains(settings, t.text):
-	case param != "" && t.text == param && p.took(tokOp, "."):
+	case param == "" && slices.Contains(topLevelMethods, t.text):
+	case param != "" && t.text == param && p.accept(tokOp, "."):
 		m := p.next()
 		if m.kind != tokName || !slices.Contains(serviceMethods, m.text) {
-			return s, &undeclared{fmt.Sprintf("litmus_paper's services have no method %q", m.text)}
+			return s, &unsupportedError{fmt.Sprintf("litmus_paper's services have no method %q", m.text)}
 		}
 		s.name = m.text
 	default:
-		return s, p.strange(t)
+		return s, p.unsupported(t)
 	}
 	var err error
 	if s.args, err = p.arguments(); err != nil {
@@ -130,22 +130,22 @@ func (p *rubyParser) service() (statement, error) {
 		return s, err
 	}
 	end := token{kind: tokName, text: "end"}
-	if p.took(tokOp, "{") {
+	if p.accept(tokOp, "{") {
 		end = token{kind: tokOp, text: "}"}
-	} else if !p.took(tokName, "do") {
-		return s, p.strange(p.peek())
+	} else if !p.accept(tokName, "do") {
+		return s, p.unsupported(p.peek())
 	}
-	p.newlines()
-	if !p.took(tokOp, "|") {
-		return s, &undeclared{"the block has no parameter, as in do |s|"}
+	p.skipNewlines()
+	if !p.accept(tokOp, "|") {
+		return s, &unsupportedError{"the block has no parameter, as in do |s|"}
 	}
 	param := p.next()
-	if param.kind != tokName || !p.took(tokOp, "|") {
-		return s, &undeclared{"the block's parameter is not a single name, as in do |s|"}
+	if param.kind != tokName || !p.accept(tokOp, "|") {
+		return s, &unsupportedError{"the block's parameter is not a single name, as in do |s|"}
 	}
 	s.body = p.statements(param.text)
-	if !p.took(end.kind, end.text) {
-		return s, &undeclared{"the service has no end"}
+	if !p.accept(end.kind, end.text) {
+		return s, &unsupportedError{"the service has no end"}
 	}
 	return s, p.endOfStatement()
 }
@@ -159,20 +159,20 @@ func (p *rubyParser) endOfStatement() error {
 		p.next()
 		return nil
 	default:
-		return p.strange(t)
+		return p.unsupported(t)
 	}
 }
 
 // arguments reads the arguments of a call, with or without parentheses. Named ones become a mapping at the end.
 func (p *rubyParser) arguments() ([]value, error) {
-	parens := p.took(tokOp, "(")
+	parens := p.accept(tokOp, "(")
 	var out []value
 	named := value{kind: mapping}
 	for {
 		if parens || len(out)+len(named.pairs) > 0 {
-			p.newlines() // behind a comma
+			p.skipNewlines() // behind a comma
 		}
-		if parens && p.took(tokOp, ")") {
+		if parens && p.accept(tokOp, ")") {
 			break
 		}
 		key, v, err := p.argument(0)
@@ -184,17 +184,17 @@ func (p *rubyParser) arguments() ([]value, error) {
 			named.set(*key)
 			named.at = key.at
 		case len(named.pairs) > 0:
-			return nil, &undeclared{"an argument without a name stands behind named ones"}
+			return nil, &unsupportedError{"an argument without a name stands behind named ones"}
 		default:
 			out = append(out, v)
 		}
-		if p.took(tokOp, ",") {
+		if p.accept(tokOp, ",") {
 			continue
 		}
 		if parens {
-			p.newlines()
-			if !p.took(tokOp, ")") {
-				return nil, p.strange(p.peek())
+			p.skipNewlines()
+			if !p.accept(tokOp, ")") {
+				return nil, p.unsupported(p.peek())
 			}
 		}
 		break
@@ -210,34 +210,34 @@ func (p *rubyParser) argument(depth int) (*pair, value, error) {
 	t := p.peek()
 	if t.kind == tokLabel {
 		p.next()
-		p.newlines()
+		p.skipNewlines()
 		v, err := p.value(depth)
-		return &pair{t.text, p.place(t), v}, v, err
+		return &pair{t.text, p.location(t), v}, v, err
 	}
 	v, err := p.value(depth)
-	if err != nil || !p.took(tokOp, "=>") {
+	if err != nil || !p.accept(tokOp, "=>") {
 		return nil, v, err
 	}
 	if v.kind != text {
-		return nil, v, &undeclared{"a name of an argument is neither a symbol nor a string"}
+		return nil, v, &unsupportedError{"a name of an argument is neither a symbol nor a string"}
 	}
-	p.newlines()
+	p.skipNewlines()
 	key := v.text
 	v, err = p.value(depth)
-	return &pair{key, p.place(t), v}, v, err
+	return &pair{key, p.location(t), v}, v, err
 }
 
-func (p *rubyParser) place(t token) place { return place{p.file, t.line, t.end} }
+func (p *rubyParser) location(t token) location { return location{p.file, t.line, t.end} }
 
 // value reads one value that can be known without running anything.
 func (p *rubyParser) value(depth int) (value, error) {
 	t := p.next()
-	v := value{at: p.place(t), text: t.text}
-	if depth > nestingMax {
-		return v, &undeclared{"lists are nested too deep"}
+	v := value{at: p.location(t), text: t.text}
+	if depth > maxNesting {
+		return v, &unsupportedError{"lists are nested too deep"}
 	}
-	if t.broken {
-		return v, p.strange(t)
+	if t.unterminated {
+		return v, p.unsupported(t)
 	}
 	switch {
 	case t.kind == tokString || t.kind == tokSymbol:
@@ -262,7 +262,7 @@ func (p *rubyParser) value(depth int) (value, error) {
 	case t.is(tokOp, "{"):
 		return p.elements(v, depth, "}")
 	default:
-		return v, p.strange(t)
+		return v, p.unsupported(t)
 	}
 	return v, nil
 }
@@ -274,8 +274,8 @@ func (p *rubyParser) elements(v value, depth int, end string) (value, error) {
 		v.kind = mapping
 	}
 	for {
-		p.newlines()
-		if p.took(tokOp, end) {
+		p.skipNewlines()
+		if p.accept(tokOp, end) {
 			return v, nil
 		}
 		key, item, err := p.argument(depth + 1)
@@ -283,26 +283,26 @@ func (p *rubyParser) elements(v value, depth int, end string) (value, error) {
 		case err != nil:
 			return v, err
 		case (key != nil) != (v.kind == mapping):
-			return v, p.strange(p.peek())
+			return v, p.unsupported(p.peek())
 		case key != nil:
 			v.set(*key)
 		default:
 			v.items = append(v.items, item)
 		}
-		p.newlines()
-		if !p.took(tokOp, ",") && !p.peek().is(tokOp, end) {
-			return v, p.strange(p.peek())
+		p.skipNewlines()
+		if !p.accept(tokOp, ",") && !p.peek().is(tokOp, end) {
+			return v, p.unsupported(p.peek())
 		}
 	}
 }
 
 // strange says why a statement is left out: by the token that is no declaration.
-func (p *rubyParser) strange(t token) error {
+func (p *rubyParser) unsupported(t token) error {
 	reason := fmt.Sprintf("%q is more than a declaration", t.text)
 	switch {
-	case t.broken:
+	case t.unterminated:
 		reason = fmt.Sprintf("the text that begins in line %d has no end", t.line)
-	case t.kind == tokRun, t.kind == tokWords:
+	case t.kind == tokDynamic, t.kind == tokWords:
 		reason = "it holds what is known only when it runs"
 	case t.kind == tokEnd || t.kind == tokNewline:
 		reason = "it is not complete"
@@ -315,5 +315,5 @@ func (p *rubyParser) strange(t token) error {
 	case slices.Contains([]string{"if", "unless", "case", "while", "until", "for"}, t.text):
 		reason = "it depends on a condition, or is done repeatedly"
 	}
-	return &undeclared{reason}
+	return &unsupportedError{reason}
 }

@@ -6,23 +6,23 @@ import (
 )
 
 // dataCentres reads what a cluster has to do with other data centres, but for the nodes that are their balancers.
-func (k *clusterKeys) dataCentres() {
+func (k *clusterImport) dataCentres() {
 	k.number("offset", "relay_offset")
 	k.number("max_down_ticks", "max_down_ticks")
-	multi, given := k.take("multi_datacenter")
+	multi, given := k.lookup("multi_datacenter")
 	switch {
 	case given && multi.value.text == "true":
 		k.table.set(multi.at, "relay", "true", "")
-	case !given && k.priorities == nil && k.hasInterpol():
+	case !given && k.mapPriority == nil && k.hasRemoteNodes():
 		k.table.set(k.at, "relay", "true", "big_brother's default for active_active")
 	}
-	if p, ok := k.take("non_egress_locations"); ok {
+	if p, ok := k.lookup("non_egress_locations"); ok {
 		k.locations(p)
 	}
 }
 
 // locations reads one data centre's name, or a list of them.
-func (k *clusterKeys) locations(p pair) {
+func (k *clusterImport) locations(p pair) {
 	items := p.value.items
 	if p.value.kind == text {
 		items = []value{p.value}
@@ -30,7 +30,7 @@ func (k *clusterKeys) locations(p pair) {
 	var names []string
 	for _, v := range items {
 		if v.kind != text {
-			k.leave(p, "it is not a list of names")
+			k.skipSetting(p, "it is not a list of names")
 			return
 		}
 		names = append(names, quoted(v.text))
@@ -40,8 +40,8 @@ func (k *clusterKeys) locations(p pair) {
 	}
 }
 
-func (k *clusterKeys) hasInterpol() bool {
-	for _, p := range k.given.pairs {
+func (k *clusterImport) hasRemoteNodes() bool {
+	for _, p := range k.settings.pairs {
 		if p.key != "nodes" {
 			continue
 		}
@@ -55,16 +55,16 @@ func (k *clusterKeys) hasInterpol() bool {
 }
 
 // site reads a node that is another data centre's balancer. Its path does not matter to big_brother either.
-func (k *clusterKeys) site(n value, leave func(reason string)) {
+func (k *clusterImport) site(n value, skip func(reason string)) {
 	address, _ := n.get("address")
-	out := inline{}
+	out := inlineTable{}
 	out.set("address", quoted(address.text))
 	port, given := n.get("port")
 	number := int64(80) // where big_brother asks without one
 	if given && port.kind != null {
 		var whole bool
 		if number, whole = port.number(); !whole {
-			leave("its port is " + port.shown())
+			skip("its port is " + port.describe())
 			return
 		}
 	}

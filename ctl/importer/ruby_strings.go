@@ -7,7 +7,7 @@ import (
 )
 
 // closer is what ends a text that begins with open, as in %q(…).
-func closer(open byte) byte {
+func closingDelimiter(open byte) byte {
 	switch open {
 	case '(':
 		return ')'
@@ -23,59 +23,59 @@ func closer(open byte) byte {
 
 // body reads up to the end of a text whose beginning has been read, and the end. Backslashes stay as they are. run tells that the text
 // holds #{…}.
-func (lx *lexer) body(open, end byte) (s string, run, closed bool) {
+func (lx *lexer) delimited(open, end byte) (s string, dynamic, closed bool) {
 	from, depth := lx.pos, 0
 	for lx.pos < len(lx.src) {
-		switch c := lx.at(0); {
+		switch c := lx.peek(0); {
 		case c == '\\' && lx.pos+1 < len(lx.src):
-			lx.take(2)
+			lx.advance(2)
 			continue
-		case c == '#' && lx.at(1) == '{':
-			run = true
+		case c == '#' && lx.peek(1) == '{':
+			dynamic = true
 		case c == end && depth == 0:
 			s = lx.src[from:lx.pos]
-			lx.take(1)
-			return s, run, true
+			lx.advance(1)
+			return s, dynamic, true
 		case c == end:
 			depth--
 		case c == open && open != end:
 			depth++
 		}
-		lx.take(1)
+		lx.advance(1)
 	}
-	return lx.src[from:], run, false
+	return lx.src[from:], dynamic, false
 }
 
 // quotedString reads a string in ' or " or `.
 func (lx *lexer) quotedString() token {
-	quote := lx.at(0)
-	lx.take(1)
-	return lx.finish(lx.text(quote, quote, quote == '"'), quote)
+	quote := lx.peek(0)
+	lx.advance(1)
+	return lx.labelOrString(lx.stringBody(quote, quote, quote == '"'), quote)
 }
 
 // finish tells a string that is a key, as in "weight": 50, from others, and one that is run.
-func (lx *lexer) finish(t token, quote byte) token {
+func (lx *lexer) labelOrString(t token, quote byte) token {
 	if quote == '`' {
-		t.kind = tokRun
+		t.kind = tokDynamic
 	}
-	if t.kind == tokString && lx.at(0) == ':' && lx.at(1) != ':' && !lx.afterValue() {
-		lx.take(1)
+	if t.kind == tokString && lx.peek(0) == ':' && lx.peek(1) != ':' && !lx.afterValue() {
+		lx.advance(1)
 		t.kind = tokLabel
 	}
 	return t
 }
 
 // text reads the rest of a string and resolves its escapes: all of them, or those of single quotes alone.
-func (lx *lexer) text(open, end byte, escapes bool) token {
-	s, run, closed := lx.body(open, end)
-	t := token{kind: tokString, broken: !closed}
+func (lx *lexer) stringBody(open, end byte, escapes bool) token {
+	s, dynamic, closed := lx.delimited(open, end)
+	t := token{kind: tokString, unterminated: !closed}
 	if !escapes {
 		t.text = strings.NewReplacer(`\\`, `\`, `\`+string(rune(open)), string(rune(open)), `\`+string(rune(end)), string(rune(end))).Replace(s)
 		return t
 	}
 	var ok bool
-	if t.text, ok = unescape(s); run || !ok {
-		t.kind = tokRun
+	if t.text, ok = unescape(s); dynamic || !ok {
+		t.kind = tokDynamic
 	}
 	return t
 }
@@ -132,45 +132,45 @@ func escape(b *strings.Builder, s string) (int, bool) {
 
 // regexp reads the rest of a regular expression.
 func (lx *lexer) regexp(open, end byte) token {
-	s, run, closed := lx.body(open, end)
-	t := token{kind: tokRegexp, text: strings.ReplaceAll(s, `\/`, "/"), broken: !closed}
-	for c := lx.at(0); c >= 'a' && c <= 'z'; c = lx.at(0) {
-		t.flags += lx.take(1)
+	s, dynamic, closed := lx.delimited(open, end)
+	t := token{kind: tokRegexp, text: strings.ReplaceAll(s, `\/`, "/"), unterminated: !closed}
+	for c := lx.peek(0); c >= 'a' && c <= 'z'; c = lx.peek(0) {
+		t.flags += lx.advance(1)
 	}
-	if run {
-		t.kind = tokRun
+	if dynamic {
+		t.kind = tokDynamic
 	}
 	return t
 }
 
 // percent reads %q(…), %Q(…), %(…), %w[…], %i[…], %r{…}, %x(…), %s(…); false when it is none.
 func (lx *lexer) percent() (token, bool) {
-	n, letter := 1, lx.at(1)
+	n, letter := 1, lx.peek(1)
 	if strings.IndexByte("qQwWiIrxs", letter) >= 0 && letter != 0 {
 		n++
 	} else {
 		letter = 'Q'
 	}
-	open := lx.at(n)
+	open := lx.peek(n)
 	if open <= ' ' || open == '=' || isNamePart(open) {
 		return token{}, false
 	}
-	lx.take(n + 1)
-	end := closer(open)
+	lx.advance(n + 1)
+	end := closingDelimiter(open)
 	switch letter {
 	case 'r':
 		return lx.regexp(open, end), true
 	case 'q', 'Q':
-		return lx.text(open, end, letter == 'Q'), true
+		return lx.stringBody(open, end, letter == 'Q'), true
 	case 's':
-		t := lx.text(open, end, false)
+		t := lx.stringBody(open, end, false)
 		t.kind = tokSymbol
 		return t, true
 	}
-	s, run, closed := lx.body(open, end)
-	t := token{kind: tokWords, items: strings.Fields(s), broken: !closed}
-	if letter == 'x' || run && (letter == 'W' || letter == 'I') || strings.Contains(s, `\`) {
-		t.kind = tokRun
+	s, dynamic, closed := lx.delimited(open, end)
+	t := token{kind: tokWords, items: strings.Fields(s), unterminated: !closed}
+	if letter == 'x' || dynamic && (letter == 'W' || letter == 'I') || strings.Contains(s, `\`) {
+		t.kind = tokDynamic
 	}
 	return t, true
 }

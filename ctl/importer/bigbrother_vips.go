@@ -29,13 +29,13 @@ func ParseVIP(s string) (VIP, error) {
 	v := VIP{Cluster: name, Protocol: "tcp"}
 	rest, v.Interface, _ = strings.Cut(rest, "@")
 	if rest, protocol, given := strings.Cut(rest, "/"); given {
-		return v.withPorts(rest, protocol, bad)
+		return v.parseAddressAndPorts(rest, protocol, bad)
 	}
-	return v.withPorts(rest, "tcp", bad)
+	return v.parseAddressAndPorts(rest, "tcp", bad)
 }
 
 // withPorts reads the address and the ports.
-func (v VIP) withPorts(s, protocol string, bad func(string) (VIP, error)) (VIP, error) {
+func (v VIP) parseAddressAndPorts(s, protocol string, bad func(string) (VIP, error)) (VIP, error) {
 	v.Protocol = protocol
 	i := strings.LastIndex(s, ":")
 	if i < 0 {
@@ -57,7 +57,7 @@ func (v VIP) withPorts(s, protocol string, bad func(string) (VIP, error)) (VIP, 
 
 // toml is the VIP as an inline table.
 func (v VIP) toml() string {
-	var t inline
+	var t inlineTable
 	t.set("address", quoted(v.Address.String()))
 	if v.Interface != "" {
 		t.set("interface", quoted(v.Interface))
@@ -74,23 +74,23 @@ func (v VIP) toml() string {
 }
 
 // vips gives a cluster the virtual IPs that the operator or the firewall says it has.
-func (k *clusterKeys) vips(name string, mark value) {
+func (k *clusterImport) vips(name string, mark value) {
 	var found []VIP
 	at := k.at
 	for _, v := range k.bigBrother.vips[name] {
-		found = join(found, v)
+		found = mergeVIP(found, v)
 	}
 	n, ok := mark.number()
 	for i := range k.rules {
 		if r := &k.rules[i]; ok && int64(r.mark) == n {
 			r.used = true
-			found = join(found, r.vip)
+			found = mergeVIP(found, r.vip)
 			at = r.at
 		}
 	}
 	if len(found) == 0 {
-		nodes, _ := k.given.get("nodes")
-		v := VIP{Address: example(nodes, len(k.tables)-1), Protocol: "tcp", Ports: []uint16{443}}
+		nodes, _ := k.settings.get("nodes")
+		v := VIP{Address: exampleAddress(nodes, len(k.tables)-1), Protocol: "tcp", Ports: []uint16{443}}
 		l := k.table.set(k.at, "vips", "[ "+v.toml()+" ]", "an example: write the cluster's own, and take the # in front away")
 		l.missing = fmt.Sprintf("add --vip %s=ADDRESS:PORT, or --iptables FILE with what iptables-save prints on the balancer", name)
 		return
@@ -102,7 +102,7 @@ func (k *clusterKeys) vips(name string, mark value) {
 }
 
 // join adds a VIP to a list, or its ports to the one that is equal but for them. Each port counts once.
-func join(list []VIP, v VIP) []VIP {
+func mergeVIP(list []VIP, v VIP) []VIP {
 	at := slices.IndexFunc(list, func(o VIP) bool {
 		return o.Address == v.Address && o.Interface == v.Interface && o.Protocol == v.Protocol
 	})
@@ -120,7 +120,7 @@ func join(list []VIP, v VIP) []VIP {
 }
 
 // leftRules notes rules whose mark is no cluster's.
-func (b *bigBrother) leftRules() {
+func (b *bigBrother) noteUnusedRules() {
 	for _, r := range b.rules {
 		if !r.used {
 			b.add(r.at, "mark %d is no cluster's: the rule is left out", r.mark)

@@ -17,7 +17,7 @@ func (l *litmus) yaml(path, source string) error {
 		return nil
 	}
 	if v.kind != mapping {
-		return expected(v, "a table of settings and services")
+		return typeMistake(v, "a table of settings and services")
 	}
 	for _, p := range v.pairs {
 		// The manual writes include-files, which litmus_paper then overlooks.
@@ -31,13 +31,13 @@ func (l *litmus) yaml(path, source string) error {
 			}
 		case "services":
 			if p.value.kind != mapping && p.value.kind != null {
-				return expected(p.value, "a table of services")
+				return typeMistake(p.value, "a table of services")
 			}
 			for _, s := range p.value.pairs {
 				l.yamlService(s)
 			}
 		default:
-			l.setAside(p.at, "litmus_paper has no setting of this name")
+			l.skipOutsideTables(p.at, "litmus_paper has no setting of this name")
 		}
 	}
 	return nil
@@ -45,52 +45,52 @@ func (l *litmus) yaml(path, source string) error {
 
 // yamlService imports a service of YAML.
 func (l *litmus) yamlService(s pair) {
-	t := l.begin("services", s.key, s.at)
+	t := l.beginTable("services", s.key, s.at)
 	if s.value.kind != mapping && s.value.kind != null {
-		t.comments = append(t.comments, l.leaveOut(s.at, "a service is a table of dependencies and checks")...)
+		t.comments = append(t.comments, l.skip(s.at, "a service is a table of dependencies and checks")...)
 		return
 	}
 	for _, p := range s.value.pairs {
 		switch {
 		case p.key != "dependencies" && p.key != "checks":
-			t.comments = append(t.comments, l.leaveOut(p.at, "litmus_paper's services have no "+p.key)...)
+			t.comments = append(t.comments, l.skip(p.at, "litmus_paper's services have no "+p.key)...)
 		case p.value.kind == null:
 		case p.value.kind != list:
-			t.comments = append(t.comments, l.leaveOut(p.at, p.key+" is not a list")...)
+			t.comments = append(t.comments, l.skip(p.at, p.key+" is not a list")...)
 		default:
 			role := config.Metric
 			if p.key == "dependencies" {
 				role = config.Dependency
 			}
-			checks := t.list(p.at, listKey(role))
+			checks := t.list(p.at, checksKey(role))
 			for _, item := range p.value.items {
 				l.yamlCheck(checks, role, item)
 			}
 		}
 	}
-	l.finish(t)
+	l.noteMissingMetrics(t)
 }
 
 // yamlCheck imports an entry of dependencies or checks.
 func (l *litmus) yamlCheck(list *line, role config.Role, item value) {
 	typ, ok := item.get("type")
 	if item.kind != mapping || !ok {
-		l.leaveEntry(list, item.at, "a check is a table with a type")
+		l.skipCheck(list, item.at, "a check is a table with a type")
 		return
 	}
-	spec, known := specOfYAML(role, typ.text)
+	spec, known := specByYAMLType(role, typ.text)
 	if !known {
-		l.leaveEntry(list, item.at, "litmus_paper has no "+string(role)+" of type "+typ.shown())
+		l.skipCheck(list, item.at, "litmus_paper has no "+string(role)+" of type "+typ.describe())
 		return
 	}
-	f := &fields{at: item.at, notes: &l.notes}
+	f := &checkFields{at: item.at, notes: &l.notes}
 	for _, p := range item.pairs {
 		if p.key != "type" {
-			f.given.set(p)
+			f.options.set(p)
 		}
 	}
-	if spec.brokenInYAML {
+	if spec.failsInYAML {
 		l.add(item.at, "litmus_paper cannot use %s in YAML (its service broke); it is taken as it is meant", typ.text)
 	}
-	l.check(list, spec, f)
+	l.addCheck(list, spec, f)
 }

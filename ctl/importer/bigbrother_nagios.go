@@ -1,22 +1,22 @@
 package importer
 
 // nagios makes a hook of a cluster's passive check.
-func (k *clusterKeys) nagios(cluster string) {
+func (k *clusterImport) nagios(cluster string) {
 	name := "nagios-" + cluster
-	p, ok := k.take("nagios")
+	p, ok := k.lookup("nagios")
 	if !ok || p.value.kind != mapping {
 		if ok {
-			k.leave(p, "it is not a table")
+			k.skipSetting(p, "it is not a table")
 		}
-		k.noHook(name)
+		k.dropHook(name)
 		return
 	}
 	given := map[string]string{}
 	for _, key := range []string{"server", "host", "check"} {
 		v, _ := p.value.get(key)
 		if v.kind != text || v.text == "" {
-			k.leave(p, "it names no "+key+", without which nothing reaches Nagios")
-			k.noHook(name)
+			k.skipSetting(p, "it names no "+key+", without which nothing reaches Nagios")
+			k.dropHook(name)
 			return
 		}
 		given[key] = quoted(v.text)
@@ -26,21 +26,21 @@ func (k *clusterKeys) nagios(cluster string) {
 			k.add(other.at, "%s is left out: big_brother's nagios has no such setting", other.key)
 		}
 	}
-	h := k.begin("hooks", name, p.at)
+	h := k.beginTable("hooks", name, p.at)
 	h.set(p.at, "type", quoted("nsca"), "")
 	h.set(p.at, "server", given["server"], "")
 	h.set(p.at, "host", given["host"], "")
 	h.set(p.at, "service", given["check"], "")
 	h.set(p.at, "clusters", stringList([]string{cluster}), "")
 	for _, l := range h.lines {
-		l.vital = true
+		l.required = true
 	}
 }
 
 // noHook takes the hook away that a cluster had where it was defined before.
-func (k *clusterKeys) noHook(name string) {
+func (k *clusterImport) dropHook(name string) {
 	if old := k.tables[tableName("hooks", name)]; old != nil {
-		old.off = "its cluster is defined again at " + k.at.String() + ", without a hook"
-		k.add(old.at, "[%s] is not carried over: %s", old.name, old.off)
+		old.disabled = "its cluster is defined again at " + k.at.String() + ", without a hook"
+		k.add(old.at, "[%s] is not carried over: %s", old.name, old.disabled)
 	}
 }
