@@ -1,12 +1,12 @@
 package importer
 
-// nagios makes a hook of a cluster's passive check.
+// nagios converts a cluster's passive Nagios check to a hook.
 func (k *clusterImport) nagios(cluster string) {
 	name := "nagios-" + cluster
 	p, ok := k.lookup("nagios")
 	if !ok || p.value.kind != mapping {
 		if ok {
-			k.skipSetting(p, "it is not a table")
+			k.skipSetting(p, "must be a table")
 		}
 		k.dropHook(name)
 		return
@@ -15,7 +15,7 @@ func (k *clusterImport) nagios(cluster string) {
 	for _, key := range []string{"server", "host", "check"} {
 		v, _ := p.value.get(key)
 		if v.kind != text || v.text == "" {
-			k.skipSetting(p, "it names no "+key+", without which nothing reaches Nagios")
+			k.skipSetting(p, key+" is missing: no result would reach Nagios")
 			k.dropHook(name)
 			return
 		}
@@ -23,7 +23,7 @@ func (k *clusterImport) nagios(cluster string) {
 	}
 	for _, other := range p.value.pairs {
 		if given[other.key] == "" {
-			k.add(other.at, "%s is left out: big_brother's nagios has no such setting", other.key)
+			k.add(other.at, "%s not converted: big_brother's nagios table has no such setting", other.key)
 		}
 	}
 	h := k.beginTable("hooks", name, p.at)
@@ -37,10 +37,10 @@ func (k *clusterImport) nagios(cluster string) {
 	}
 }
 
-// noHook takes the hook away that a cluster had where it was defined before.
+// dropHook disables the hook of an earlier definition of the same cluster.
 func (k *clusterImport) dropHook(name string) {
 	if old := k.tables[tableName("hooks", name)]; old != nil {
-		old.disabled = "its cluster is defined again at " + k.at.String() + ", without a hook"
-		k.add(old.at, "[%s] is not carried over: %s", old.name, old.disabled)
+		old.disabled = "its cluster is redefined at " + k.at.String() + " without a nagios table"
+		k.add(old.at, "[%s] not converted: %s", old.name, old.disabled)
 	}
 }

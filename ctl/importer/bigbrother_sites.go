@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// dataCentres reads what a cluster has to do with other data centres, but for the nodes that are their balancers.
+// dataCentres converts the settings for several data centres, except the nodes that are other data centres' balancers.
 func (k *clusterImport) dataCentres() {
 	k.number("offset", "relay_offset")
 	k.number("max_down_ticks", "max_down_ticks")
@@ -21,7 +21,7 @@ func (k *clusterImport) dataCentres() {
 	}
 }
 
-// locations reads one data centre's name, or a list of them.
+// locations converts the name of a data centre, or a list of names.
 func (k *clusterImport) locations(p pair) {
 	items := p.value.items
 	if p.value.kind == text {
@@ -30,7 +30,7 @@ func (k *clusterImport) locations(p pair) {
 	var names []string
 	for _, v := range items {
 		if v.kind != text {
-			k.skipSetting(p, "it is not a list of names")
+			k.skipSetting(p, "must be a name or a list of names")
 			return
 		}
 		names = append(names, quoted(v.text))
@@ -54,17 +54,17 @@ func (k *clusterImport) hasRemoteNodes() bool {
 	return false
 }
 
-// site reads a node that is another data centre's balancer. Its path does not matter to big_brother either.
+// site converts a node that is another data centre's balancer. Like lb, big_brother ignores its path.
 func (k *clusterImport) site(n value, skip func(reason string)) {
 	address, _ := n.get("address")
 	out := inlineTable{}
 	out.set("address", quoted(address.text))
 	port, given := n.get("port")
-	number := int64(80) // where big_brother asks without one
+	number := int64(80) // big_brother's default
 	if given && port.kind != null {
 		var whole bool
 		if number, whole = port.number(); !whole {
-			skip("its port is " + port.describe())
+			skip("port must be a whole number, not " + port.describe())
 			return
 		}
 	}

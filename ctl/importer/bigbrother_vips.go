@@ -8,23 +8,24 @@ import (
 	"strings"
 )
 
-// VIP is a virtual IP with ports of it that belong to a cluster.
+// VIP is a virtual IP with the ports that belong to a cluster.
 type VIP struct {
 	Cluster   string
 	Address   netip.Addr
-	Interface string // packets must come in here; "" is any
+	Interface string // on which packets must arrive; "" is any
 	Protocol  string // tcp, udp or sctp
 	Ports     []uint16
 }
 
-// ParseVIP reads what an operator gives: NAME=ADDRESS:PORT[,PORT…][/PROTOCOL][@INTERFACE].
+// ParseVIP parses NAME=ADDRESS:PORT[,PORT…][/PROTOCOL][@INTERFACE].
 func ParseVIP(s string) (VIP, error) {
 	bad := func(what string) (VIP, error) {
-		return VIP{}, fmt.Errorf("%q %s: write NAME=ADDRESS:PORT, such as webapp=203.0.113.7:443 or webapp=[2001:db8::7]:80,443/tcp@eth0", s, what)
+		return VIP{}, fmt.Errorf("%q %s: write NAME=ADDRESS:PORT, such as webapp=203.0.113.7:443 or webapp=[2001:db8::7]:80,443/tcp@eth0",
+			s, what)
 	}
 	name, rest, ok := strings.Cut(s, "=")
 	if !ok || name == "" {
-		return bad("names no cluster")
+		return bad("has no cluster name")
 	}
 	v := VIP{Cluster: name, Protocol: "tcp"}
 	rest, v.Interface, _ = strings.Cut(rest, "@")
@@ -34,7 +35,6 @@ func ParseVIP(s string) (VIP, error) {
 	return v.parseAddressAndPorts(rest, "tcp", bad)
 }
 
-// withPorts reads the address and the ports.
 func (v VIP) parseAddressAndPorts(s, protocol string, bad func(string) (VIP, error)) (VIP, error) {
 	v.Protocol = protocol
 	i := strings.LastIndex(s, ":")
@@ -43,19 +43,19 @@ func (v VIP) parseAddressAndPorts(s, protocol string, bad func(string) (VIP, err
 	}
 	var err error
 	if v.Address, err = netip.ParseAddr(strings.Trim(s[:i], "[]")); err != nil || v.Address.Is6() && !strings.HasPrefix(s, "[") {
-		return bad("has no IP address (IPv6 in brackets)")
+		return bad("has no valid IP address (IPv6 needs brackets)")
 	}
 	for _, p := range strings.Split(s[i+1:], ",") {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || n == 0 {
-			return bad("has a port that is not 1 to 65535")
+			return bad("has a port outside 1 to 65535")
 		}
 		v.Ports = append(v.Ports, uint16(n))
 	}
 	return v, nil
 }
 
-// toml is the VIP as an inline table.
+// toml returns the VIP as a TOML inline table.
 func (v VIP) toml() string {
 	var t inlineTable
 	t.set("address", quoted(v.Address.String()))
@@ -73,7 +73,8 @@ func (v VIP) toml() string {
 	return t.String()
 }
 
-// vips gives a cluster the virtual IPs that the operator or the firewall says it has.
+// vips sets the virtual IPs from the command line and from the firewall rules with the cluster's mark. Without any it writes an
+// example as a comment.
 func (k *clusterImport) vips(name string, mark value) {
 	var found []VIP
 	at := k.at
@@ -91,8 +92,8 @@ func (k *clusterImport) vips(name string, mark value) {
 	if len(found) == 0 {
 		nodes, _ := k.settings.get("nodes")
 		v := VIP{Address: exampleAddress(nodes, len(k.tables)-1), Protocol: "tcp", Ports: []uint16{443}}
-		l := k.table.set(k.at, "vips", "[ "+v.toml()+" ]", "an example: write the cluster's own, and take the # in front away")
-		l.missing = fmt.Sprintf("add --vip %s=ADDRESS:PORT, or --iptables FILE with what iptables-save prints on the balancer", name)
+		l := k.table.set(k.at, "vips", "[ "+v.toml()+" ]", "example only: fill in the cluster's virtual IPs and uncomment the line")
+		l.missing = fmt.Sprintf("add --vip %s=ADDRESS:PORT, or --iptables FILE with the output of iptables-save on the balancer", name)
 		return
 	}
 	list := k.table.list(at, "vips")
@@ -101,7 +102,7 @@ func (k *clusterImport) vips(name string, mark value) {
 	}
 }
 
-// join adds a VIP to a list, or its ports to the one that is equal but for them. Each port counts once.
+// mergeVIP adds a VIP to a list, or its ports to an entry with the same address, interface and protocol. Duplicate ports are dropped.
 func mergeVIP(list []VIP, v VIP) []VIP {
 	at := slices.IndexFunc(list, func(o VIP) bool {
 		return o.Address == v.Address && o.Interface == v.Interface && o.Protocol == v.Protocol
@@ -119,11 +120,11 @@ func mergeVIP(list []VIP, v VIP) []VIP {
 	return list
 }
 
-// leftRules notes rules whose mark is no cluster's.
+// noteUnusedRules notes firewall rules with a mark that no cluster has.
 func (b *bigBrother) noteUnusedRules() {
 	for _, r := range b.rules {
 		if !r.used {
-			b.add(r.at, "mark %d is no cluster's: the rule is left out", r.mark)
+			b.add(r.at, "rule not converted: no cluster has mark %d", r.mark)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (f *checkFields) tcp() {
 	f.setType("tcp")
 	ip, port := f.require("ip"), f.require("port")
 	n, ok := port.number()
-	if port.kind == text { // TCPSocket takes both
+	if port.kind == text { // Ruby's TCPSocket accepts a string or a number
 		var err error
 		n, err = strconv.ParseInt(port.text, 10, 64)
 		ok = err == nil
@@ -39,11 +39,11 @@ func (f *checkFields) tcp() {
 	case sends && expects:
 		f.out.set("send", quoted(strings.TrimSuffix(send, "\n")+"\n"))
 	case sends:
-		f.notes.add(f.at, "input_data is left out: litmus_paper sends it only where there is an expected_output")
+		f.notes.add(f.at, "input_data not converted: litmus_paper sends it only together with expected_output")
 	}
 	if expects {
 		f.out.set("expect", quoted(expect))
-		f.notes.add(f.at, "expected_output: lb looks for it anywhere in the answer, litmus_paper wanted it to be the whole first line")
+		f.notes.add(f.at, "expected_output: lb accepts it anywhere in the response; litmus_paper required it to be the whole first line")
 	}
 }
 
@@ -63,12 +63,12 @@ func (f *checkFields) haproxyBackends() {
 	f.haproxy()
 }
 
-// haproxy reads the socket of a HAProxy and a backend of it.
+// haproxy converts the socket and the one backend that litmus_paper's HAProxy checks take.
 func (f *checkFields) haproxy() {
 	f.requireString("domain_socket", "socket")
 	v := f.require("cluster")
 	if v.kind != text {
-		f.fail("cluster is %s, not text", v.describe())
+		f.fail("cluster is %s, not a string", v.describe())
 	}
 	f.out.set("backends", stringList([]string{v.text}))
 }
@@ -89,7 +89,7 @@ func (f *checkFields) internetHealth() {
 	var hosts []string
 	for _, h := range v.items {
 		if h.kind != text {
-			f.fail("hosts has %s, not host:port", h.describe())
+			f.fail("hosts contains %s, not host:port", h.describe())
 		}
 		hosts = append(hosts, h.text)
 	}
@@ -100,13 +100,14 @@ func (f *checkFields) internetHealth() {
 	f.requireInteger("weight", "weight")
 }
 
-// scriptMetric multiplies, as litmus_paper's code does: its manual says that the script prints 0 to 100.
+// scriptMetric follows litmus_paper's code, which multiplies the weight by the output. Its manual says that the script prints 0 to 100.
 func (f *checkFields) scriptMetric() {
 	f.setType("script")
 	f.requireString("command", "command")
 	f.out.set("scale", `"fraction"`)
 	f.requireInteger("weight", "weight")
-	f.notes.add(f.at, `scale = "fraction": litmus_paper multiplies the weight by what the script prints, so that it prints 0 to 1; if it prints 0 to 100, take that out`)
+	f.notes.add(f.at, `scale = "fraction": litmus_paper multiplies the weight by the script's output, which must be 0 to 1; `+
+		`remove the scale if the script prints 0 to 100`)
 }
 
 func (f *checkFields) tcpSocket() {
@@ -129,7 +130,7 @@ func (f *checkFields) haproxyBackendsHealth() {
 	f.requireInteger("weight", "weight")
 }
 
-// bigBrother has no weight in litmus_paper: the combined weight is the health, which is at most 100.
+// bigBrother has no weight in litmus_paper: the combined weight is the health. lb limits a metric to its weight, so 100 changes nothing.
 func (f *checkFields) bigBrother() {
 	f.setType("balancer_cluster")
 	f.requireString("service", "cluster")

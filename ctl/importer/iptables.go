@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// markRule is a rule of iptables that gives packets a mark.
+// markRule is an iptables rule that sets a mark.
 type markRule struct {
 	at   location
 	mark uint32
@@ -15,8 +15,8 @@ type markRule struct {
 	used bool // by a cluster
 }
 
-// parseIPTables reads the rules that set marks, of what iptables-save prints or of a script of iptables commands. A rule that asks for
-// more than an address, an interface, a protocol and ports is noted and left out.
+// parseIPTables returns the rules that set marks, from the output of iptables-save or a script of iptables commands. It skips, and notes,
+// rules that match on more than an address, an interface, a protocol and ports.
 func parseIPTables(file, source string, notes *notes) []markRule {
 	var rules []markRule
 	lines := strings.Split(source, "\n")
@@ -45,7 +45,7 @@ func parseIPTables(file, source string, notes *notes) []markRule {
 			continue
 		}
 		if problem := r.problem(); problem != "" {
-			notes.add(at, "not carried over: %s: %s", problem, text)
+			notes.add(at, "not converted: %s: %s", problem, text)
 			continue
 		}
 		rules = append(rules, markRule{at: at, mark: r.mark, vip: r.vip})
@@ -53,7 +53,7 @@ func parseIPTables(file, source string, notes *notes) []markRule {
 	return rules
 }
 
-// ruleReader reads the words of one rule.
+// ruleParser parses the words of one rule.
 type ruleParser struct {
 	at            location
 	table         string
@@ -61,10 +61,10 @@ type ruleParser struct {
 	mark          uint32
 	marked        bool
 	vip           VIP
-	unsupported   string // the first thing in it that lb has no word for
+	unsupported   string // the first part that a virtual IP cannot express
 }
 
-// read reads the options. iptables takes each by one letter or by name.
+// parse parses the options. iptables accepts short and long names.
 func (r *ruleParser) parse(words []string) {
 	for i := 0; i < len(words); i++ {
 		word, next := words[i], ""
@@ -93,7 +93,7 @@ func (r *ruleParser) parse(words []string) {
 		case "--set-mark", "--set-xmark":
 			r.setMark(next)
 		case "--comment":
-			for i+2 < len(words) && !strings.HasPrefix(words[i+2], "-") { // its quotes are gone
+			for i+2 < len(words) && !strings.HasPrefix(words[i+2], "-") { // quotes are already removed, so a comment may be several words
 				i++
 			}
 		case "iptables", "ip6tables", "sudo", "/sbin/iptables", "/sbin/ip6tables", "/usr/sbin/iptables", "/usr/sbin/ip6tables":
@@ -128,14 +128,14 @@ func (r *ruleParser) ports(s string) {
 	for _, p := range strings.Split(s, ",") {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || n == 0 {
-			r.reject("the port " + p)
+			r.reject("port " + p)
 			return
 		}
 		r.vip.Ports = append(r.vip.Ports, uint16(n))
 	}
 }
 
-// setMark reads VALUE or VALUE/MASK; a mask that leaves bits as they are makes the mark depend on other rules.
+// setMark parses VALUE or VALUE/MASK. With a partial mask the mark would depend on other rules.
 func (r *ruleParser) setMark(s string) {
 	text, maskText, masked := strings.Cut(s, "/")
 	n, err := strconv.ParseUint(text, 0, 32)
@@ -144,21 +144,21 @@ func (r *ruleParser) setMark(s string) {
 		mask, err = strconv.ParseUint(maskText, 0, 32)
 	}
 	if err != nil || mask != 0xffffffff {
-		r.reject("the mark " + s)
+		r.reject("mark " + s)
 		return
 	}
 	r.mark, r.marked = uint32(n), true
 }
 
-// problem says why the rule is no virtual IP, "" when it is one.
+// problem returns why the rule cannot become a virtual IP, or "".
 func (r *ruleParser) problem() string {
 	switch {
 	case r.unsupported != "":
-		return fmt.Sprintf("lb has nothing like %q in a virtual IP", r.unsupported)
+		return fmt.Sprintf("a virtual IP in lb cannot express %q", r.unsupported)
 	case !r.vip.Address.IsValid():
-		return "the rule has no address (-d)"
+		return "the rule has no destination address (-d)"
 	case len(r.vip.Ports) == 0:
-		return "the rule has no port (--dport)"
+		return "the rule has no destination port (--dport)"
 	case r.vip.Protocol == "":
 		return "the rule has no protocol (-p)"
 	case !r.marked:

@@ -6,7 +6,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// yaml imports a file of YAML.
+// yaml converts a YAML file.
 func (l *litmus) yaml(path, source string) error {
 	v, err := readYAML(path, source, &l.notes)
 	if err != nil {
@@ -20,11 +20,11 @@ func (l *litmus) yaml(path, source string) error {
 		return typeMistake(v, "a table of settings and services")
 	}
 	for _, p := range v.pairs {
-		// The manual writes include-files, which litmus_paper then overlooks.
+		// litmus_paper's manual writes include-files, which litmus_paper ignores.
 		switch name := strings.ReplaceAll(p.key, "-", "_"); name {
 		case "include_files", "port", "data_directory", "cache_location", "cache_ttl":
 			if name != p.key {
-				l.add(p.at, "litmus_paper overlooks %s; it is taken for %s, which is meant", p.key, name)
+				l.add(p.at, "litmus_paper ignores %s; converted as %s, the intended name", p.key, name)
 			}
 			if err := l.setting(name, p.value, p.at); err != nil {
 				return err
@@ -37,26 +37,26 @@ func (l *litmus) yaml(path, source string) error {
 				l.yamlService(s)
 			}
 		default:
-			l.skipOutsideTables(p.at, "litmus_paper has no setting of this name")
+			l.skipOutsideTables(p.at, "litmus_paper has no such setting")
 		}
 	}
 	return nil
 }
 
-// yamlService imports a service of YAML.
+// yamlService converts a service.
 func (l *litmus) yamlService(s pair) {
 	t := l.beginTable("services", s.key, s.at)
 	if s.value.kind != mapping && s.value.kind != null {
-		t.comments = append(t.comments, l.skip(s.at, "a service is a table of dependencies and checks")...)
+		t.comments = append(t.comments, l.skip(s.at, "a service must be a table of dependencies and checks")...)
 		return
 	}
 	for _, p := range s.value.pairs {
 		switch {
 		case p.key != "dependencies" && p.key != "checks":
-			t.comments = append(t.comments, l.skip(p.at, "litmus_paper's services have no "+p.key)...)
+			t.comments = append(t.comments, l.skip(p.at, "litmus_paper's services have no setting "+p.key)...)
 		case p.value.kind == null:
 		case p.value.kind != list:
-			t.comments = append(t.comments, l.skip(p.at, p.key+" is not a list")...)
+			t.comments = append(t.comments, l.skip(p.at, p.key+" must be a list")...)
 		default:
 			role := config.Metric
 			if p.key == "dependencies" {
@@ -71,16 +71,16 @@ func (l *litmus) yamlService(s pair) {
 	l.noteMissingMetrics(t)
 }
 
-// yamlCheck imports an entry of dependencies or checks.
+// yamlCheck converts an entry of dependencies or checks.
 func (l *litmus) yamlCheck(list *line, role config.Role, item value) {
-	typ, ok := item.get("type")
+	checkType, ok := item.get("type")
 	if item.kind != mapping || !ok {
-		l.skipCheck(list, item.at, "a check is a table with a type")
+		l.skipCheck(list, item.at, "a check must be a table with a type")
 		return
 	}
-	spec, known := specByYAMLType(role, typ.text)
+	spec, known := specByYAMLType(role, checkType.text)
 	if !known {
-		l.skipCheck(list, item.at, "litmus_paper has no "+string(role)+" of type "+typ.describe())
+		l.skipCheck(list, item.at, "litmus_paper has no "+string(role)+" of type "+checkType.describe())
 		return
 	}
 	f := &checkFields{at: item.at, notes: &l.notes}
@@ -90,7 +90,7 @@ func (l *litmus) yamlCheck(list *line, role config.Role, item value) {
 		}
 	}
 	if spec.failsInYAML {
-		l.add(item.at, "litmus_paper cannot use %s in YAML (its service broke); it is taken as it is meant", typ.text)
+		l.add(item.at, "litmus_paper fails on %s checks in YAML; converted as intended", checkType.text)
 	}
 	l.addCheck(list, spec, f)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// output is an lb.toml in the making. It is kept as tables and lines, so that a line that turns out to be wrong can become a comment
-// and still says where it came from.
+// output is an lb.toml under construction. It is kept as tables and lines so that each line can be traced to the source, and can be
+// commented out when lb rejects it.
 type output struct {
 	head   []string // comments at the top
 	tables []*table
@@ -20,25 +20,25 @@ type output struct {
 
 // table is one table of the output.
 type table struct {
-	name           string // such as services.webapp, its parts quoted where TOML wants it
+	name           string // such as services.webapp, with parts quoted where TOML requires it
 	at             location
-	commentsBefore []string // comments that belong to what stood above it in the source
-	comments       []string // above its name
+	commentsBefore []string // about the source above the table
+	comments       []string // about the table, above its header
 	lines          []*line
-	disabled       string // why it stands as a comment; "" when it does not
+	disabled       string // why the table is commented out; "" if it is not
 }
 
 // line is one key of a table, or one entry of a list of tables.
 type line struct {
 	key      string // "" in a list
 	value    string // as TOML
-	comment  string // comment behind it; "" is none
+	comment  string // at the end of the line; "" is none
 	at       location
-	list     bool    // key = [, the entries, ]
-	entries  []*line // of a list; one without a value is a comment alone
-	disabled string  // why it stands as a comment; "" when it does not
-	required bool    // without it the table would mean something else: then the whole table is a comment
-	missing  string  // what an operator has to add: the value is only an example, which stands as a comment; "" when it is a value
+	list     bool    // written as key = [ entries ]
+	entries  []*line // of a list; an entry without a value is only a comment
+	disabled string  // why the line is commented out; "" if it is not
+	required bool    // if this line is disabled, the whole table is: it would mean something else without the line
+	missing  string  // what the operator must add: the value is an example and is commented out; "" if the value is real
 }
 
 // set adds a key to a table.
@@ -48,7 +48,7 @@ func (t *table) set(at location, key, value, comment string) *line {
 	return l
 }
 
-// list returns the list of tables called key, made when it is not there yet.
+// list returns the list of tables under key, creating it if needed.
 func (t *table) list(at location, key string) *line {
 	for _, l := range t.lines {
 		if l.key == key && l.list {
@@ -60,20 +60,20 @@ func (t *table) list(at location, key string) *line {
 	return l
 }
 
-// target is what stands in a line of the written output.
+// origin is what a line of the written output belongs to.
 type origin struct {
 	table *table
-	line  *line // nil: the table itself
+	line  *line // nil for the table itself
 }
 
-// writer writes an output and remembers what stands where.
+// writer writes an output and records the origin of each line.
 type writer struct {
 	b             strings.Builder
 	origins       []origin // by line, from 0
-	forValidation bool     // examples stand as values, so that the rest can be judged
+	forValidation bool     // write examples as values, so that lb can load the rest
 }
 
-// write returns the text of the output.
+// write returns the text and the origin of each line.
 func (o *output) write(check bool) (string, []origin) {
 	w := &writer{forValidation: check}
 	for _, c := range o.head {
@@ -99,13 +99,13 @@ func (w *writer) put(at origin, s string) {
 	w.origins = append(w.origins, at)
 }
 
-// comment writes one line of comment; the source is not trusted to be one.
+// comment writes one comment line. The text comes from the source, so control characters and line ends are removed.
 func (w *writer) comment(at origin, s string) {
 	indent := s[:len(s)-len(strings.TrimLeft(s, " "))]
 	w.put(at, "# "+indent+sanitize.Line(s, maxCommentLength))
 }
 
-// commentMax bounds a line of comment, in bytes.
+// maxCommentLength limits a comment line, in bytes.
 const maxCommentLength = 300
 
 func (w *writer) table(t *table) {
@@ -115,78 +115,78 @@ func (w *writer) table(t *table) {
 	if len(t.commentsBefore) > 0 {
 		w.put(origin{}, "")
 	}
-	at, off := origin{table: t}, ""
+	at, prefix := origin{table: t}, ""
 	for _, c := range t.comments {
 		w.comment(at, c)
 	}
 	if t.disabled != "" {
-		w.comment(at, fmt.Sprintf("Not carried over (%s): %s", t.at, t.disabled))
-		off = "#"
+		w.comment(at, fmt.Sprintf("Not converted (%s): %s", t.at, t.disabled))
+		prefix = "#"
 	}
-	w.put(at, off+"["+t.name+"]")
+	w.put(at, prefix+"["+t.name+"]")
 	width := 0
 	for _, l := range t.lines {
 		width = max(width, len(l.key))
 	}
 	for _, l := range t.lines {
-		w.line(t, l, off, width)
+		w.line(t, l, prefix, width)
 	}
 }
 
-// line writes a key, padded so that the table's values stand below each other.
-func (w *writer) line(t *table, l *line, off string, width int) {
+// line writes a key, padded to width so that the table's values line up.
+func (w *writer) line(t *table, l *line, prefix string, width int) {
 	at := origin{t, l}
 	if l.disabled != "" {
-		w.comment(at, fmt.Sprintf("Not carried over (%s): %s", l.at, l.disabled))
-		off = "#"
+		w.comment(at, fmt.Sprintf("Not converted (%s): %s", l.at, l.disabled))
+		prefix = "#"
 	}
 	if l.missing != "" && !w.forValidation {
-		off = "#"
+		prefix = "#"
 	}
 	if !l.list {
-		w.put(at, off+fmt.Sprintf("%-*s = ", width, l.key)+l.value+trailingComment(l.comment))
+		w.put(at, prefix+fmt.Sprintf("%-*s = ", width, l.key)+l.value+trailingComment(l.comment))
 		return
 	}
 	if len(l.entries) == 0 {
 		return
 	}
-	alive := false
+	anyEnabled := false
 	for _, e := range l.entries {
-		alive = alive || e.value != "" && e.disabled == ""
+		anyEnabled = anyEnabled || e.value != "" && e.disabled == ""
 	}
-	if !alive {
-		off = "#"
+	if !anyEnabled {
+		prefix = "#"
 	}
-	w.put(at, off+fmt.Sprintf("%-*s = [", width, l.key))
+	w.put(at, prefix+fmt.Sprintf("%-*s = [", width, l.key))
 	for _, e := range l.entries {
-		at, mark := origin{t, e}, off
+		at, entryPrefix := origin{t, e}, prefix
 		if e.disabled != "" {
-			w.comment(at, fmt.Sprintf("  Not carried over (%s): %s", e.at, e.disabled))
-			mark = "#"
+			w.comment(at, fmt.Sprintf("  Not converted (%s): %s", e.at, e.disabled))
+			entryPrefix = "#"
 		}
 		if e.value == "" {
 			w.comment(at, "  "+e.comment)
 			continue
 		}
-		w.put(at, mark+"  "+e.value+","+trailingComment(e.comment))
+		w.put(at, entryPrefix+"  "+e.value+","+trailingComment(e.comment))
 	}
-	w.put(at, off+"]")
+	w.put(at, prefix+"]")
 }
 
-func trailingComment(why string) string {
-	if why == "" {
+func trailingComment(text string) string {
+	if text == "" {
 		return ""
 	}
-	return " # " + sanitize.Line(why, maxCommentLength)
+	return " # " + sanitize.Line(text, maxCommentLength)
 }
 
-// String is the place as file:line.
+// String returns file:line.
 func (p location) String() string { return p.file + ":" + strconv.Itoa(p.line) }
 
-// bareKey is a key that needs no quotes.
+// bareKey matches a TOML key that needs no quotes.
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// tableName is the name of a table below another one.
+// tableName returns the full name of a table under a parent.
 func tableName(parent, name string) string {
 	if !bareKey.MatchString(name) {
 		name = basicString(name)
@@ -194,7 +194,7 @@ func tableName(parent, name string) string {
 	return parent + "." + name
 }
 
-// quoted is s as a string of TOML: one without escapes where s has backslashes and can be written so, as patterns do.
+// quoted returns s as a TOML string: a literal one where that avoids escapes, as in patterns.
 func quoted(s string) string {
 	plain := !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\'' })
 	if strings.ContainsAny(s, `\"`) && plain {
@@ -203,7 +203,7 @@ func quoted(s string) string {
 	return basicString(s)
 }
 
-// basic is s as a string of TOML in double quotes.
+// basicString returns s as a TOML string in double quotes.
 func basicString(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -227,7 +227,7 @@ func basicString(s string) string {
 	return b.String() + `"`
 }
 
-// duration is d as lb.toml writes times: in seconds, or in milliseconds when it is no whole number of them.
+// duration returns d as lb.toml writes it: in seconds, or in milliseconds if it is not a whole number of seconds.
 func duration(d time.Duration) string {
 	if d%time.Second == 0 {
 		return fmt.Sprintf(`"%ds"`, d/time.Second)
@@ -235,15 +235,14 @@ func duration(d time.Duration) string {
 	return fmt.Sprintf(`"%dms"`, d/time.Millisecond)
 }
 
-// inline is an inline table, key by key.
+// inlineTable is a TOML inline table; keys keep their order.
 type inlineTable struct{ parts []string }
 
 func (t *inlineTable) set(key, value string) { t.parts = append(t.parts, key+" = "+value) }
 
-// String is the table as TOML.
 func (t *inlineTable) String() string { return "{ " + strings.Join(t.parts, ", ") + " }" }
 
-// stringList is a list of strings as TOML.
+// stringList returns items as a TOML array of strings.
 func stringList(items []string) string {
 	out := make([]string, len(items))
 	for i, s := range items {

@@ -5,48 +5,49 @@ import (
 	"unicode/utf8"
 )
 
-// tokenKind is what a token of Ruby is.
+// tokenKind is the kind of a token.
 type tokenKind int
 
 const (
-	tokEnd     tokenKind = iota // of the file
-	tokNewline                  // a line's end, or ;
-	tokName                     // of a method, a variable, or a keyword
-	tokConst                    // of a class or another constant, with its ::
+	tokEnd     tokenKind = iota // end of file
+	tokNewline                  // end of a line, or ;
+	tokName                     // method, variable or keyword
+	tokConst                    // class or other constant, including ::
 	tokString
-	tokWords // %w[…]; its words are in items
+	tokWords // %w[…]; the words are in items
 	tokSymbol
-	tokLabel // name: in front of a value
+	tokLabel // name: before a value
 	tokNumber
 	tokRegexp
 	tokOp
-	tokDynamic // what has to be run to be known: #{…}, `…`, <<HERE, @x
+	tokDynamic // known only at run time: #{…}, `…`, <<HERE, @x
 )
 
 // token is one token of a Ruby file.
 type token struct {
 	kind         tokenKind
-	text         string // what it stands for: a string without quotes, a name, an operator
-	flags        string // of a regular expression
+	text         string // a string without quotes, a name, or an operator
+	flags        string // of a regexp
 	items        []string
 	line, end    int  // first and last line, from 1
-	spaceBefore  bool // white space stands in front of it
-	unterminated bool // it has no end: the file ends within it
+	spaceBefore  bool // follows white space
+	unterminated bool // the file ends inside the token
 }
 
-// is tells whether a token is that operator or name.
+// is reports whether the token has this kind and text.
 func (t token) is(kind tokenKind, text string) bool { return t.kind == kind && t.text == text }
 
-// lexer splits a Ruby file into tokens: those of the whole language, as far as it takes to find the end of what is not understood.
+// lexer splits Ruby source into tokens. It knows enough of the whole language to find the end of statements that the parser does not
+// understand.
 type lexer struct {
 	src         string
 	pos         int
 	line        int
 	tokens      []token
-	heredocEnds []string // ends of the texts that begin behind this line
+	heredocEnds []string // terminators of the heredocs that start after this line
 }
 
-// lex splits a Ruby file. The last token is a tokEnd.
+// lex returns the tokens of a file. The last one is tokEnd.
 func lex(src string) []token {
 	lx := &lexer{src: strings.TrimPrefix(src, "\ufeff"), line: 1}
 	for lx.next() {
@@ -55,10 +56,10 @@ func lex(src string) []token {
 	return lx.tokens
 }
 
-// rest is what is not read yet.
+// rest returns the unread source.
 func (lx *lexer) rest() string { return lx.src[lx.pos:] }
 
-// at is the byte i places ahead, 0 behind the end.
+// peek returns the byte at offset i from the current position, 0 past the end.
 func (lx *lexer) peek(i int) byte {
 	if lx.pos+i < len(lx.src) {
 		return lx.src[lx.pos+i]
@@ -66,7 +67,7 @@ func (lx *lexer) peek(i int) byte {
 	return 0
 }
 
-// take reads n bytes on.
+// advance consumes n bytes.
 func (lx *lexer) advance(n int) string {
 	s := lx.src[lx.pos : lx.pos+n]
 	lx.pos += n
@@ -74,7 +75,7 @@ func (lx *lexer) advance(n int) string {
 	return s
 }
 
-// afterValue tells whether the last token ends a value, so that what follows is an operator and not the beginning of another value.
+// afterValue reports whether the last token ends a value, so that the next one is an operator and cannot start a value.
 func (lx *lexer) afterValue() bool {
 	if len(lx.tokens) == 0 {
 		return false
@@ -89,10 +90,10 @@ func (lx *lexer) afterValue() bool {
 	}
 }
 
-// startOfLine tells whether nothing of this line is read yet.
+// startOfLine reports whether the current position is the start of a line.
 func (lx *lexer) startOfLine() bool { return lx.pos == 0 || lx.src[lx.pos-1] == '\n' }
 
-// next reads one token, or white space; false at the end of the file.
+// next consumes white space and one token. It returns false at the end of the file.
 func (lx *lexer) next() bool {
 	spaced := lx.skipSpace()
 	if lx.pos >= len(lx.src) || lx.startOfLine() && endsProgram(lx.rest()) {
@@ -110,13 +111,13 @@ func (lx *lexer) next() bool {
 	return true
 }
 
-// endsProgram tells whether a line says that what follows is data.
+// endsProgram reports whether the line is __END__, after which only data follows.
 func endsProgram(rest string) bool {
 	first, _, _ := strings.Cut(rest, "\n")
 	return strings.TrimRight(first, "\r") == "__END__"
 }
 
-// space skips white space and comments, but no line's end.
+// skipSpace skips white space and comments, but not line ends. It reports whether it skipped anything.
 func (lx *lexer) skipSpace() bool {
 	from := lx.pos
 	for lx.pos < len(lx.src) {
@@ -142,17 +143,17 @@ func (lx *lexer) skipSpace() bool {
 	return lx.pos > from
 }
 
-// firstLine is s up to the end of its line.
+// firstLine returns s up to the first line end.
 func firstLine(s string) string {
 	first, _, _ := strings.Cut(s, "\n")
 	return first
 }
 
-// token reads one token.
+// token consumes one token.
 func (lx *lexer) token(spaced bool) (token, bool) {
 	c := lx.peek(0)
 	value := !lx.afterValue()
-	// Behind a name, a word that begins with a mark may be an argument of it: `port -1`, `puts %w[a b]`.
+	// After a name, a word that starts with an operator character may be an argument: `port -1`, `puts %w[a b]`.
 	argument := !value && spaced && lx.peek(1) != ' ' && lx.tokens[len(lx.tokens)-1].kind == tokName
 	switch {
 	case c == '\n':
@@ -199,7 +200,7 @@ func (lx *lexer) token(spaced bool) (token, bool) {
 	return lx.operator(), true
 }
 
-// operator reads an operator: those of several characters that matter to what follows, else one character.
+// operator consumes an operator. Only multi-character operators that affect later parsing are recognized as a whole.
 func (lx *lexer) operator() token {
 	for _, op := range []string{"=>", "::", "&&", "||", "==", "<<", "**", "->", "..", "&."} {
 		if strings.HasPrefix(lx.rest(), op) {
@@ -215,7 +216,7 @@ func isUpper(c byte) bool     { return c >= 'A' && c <= 'Z' }
 func isNameStart(c byte) bool { return c == '_' || isUpper(c) || c >= 'a' && c <= 'z' || c >= 0x80 }
 func isNamePart(c byte) bool  { return isNameStart(c) || isDigit(c) }
 
-// number reads a number, with its sign.
+// number consumes a number with its sign.
 func (lx *lexer) number() token {
 	n := 1
 	for isNamePart(lx.peek(n)) || lx.peek(n) == '.' && isDigit(lx.peek(n+1)) {
@@ -224,7 +225,7 @@ func (lx *lexer) number() token {
 	return token{kind: tokNumber, text: lx.advance(n)}
 }
 
-// name reads a name, a constant with its ::, or a label.
+// name consumes a name, a constant with its ::, or a label.
 func (lx *lexer) name() token {
 	kind := tokName
 	if isUpper(lx.peek(0)) {
@@ -248,7 +249,7 @@ func (lx *lexer) name() token {
 	return token{kind: kind, text: text}
 }
 
-// symbol reads :name or :"name".
+// symbol consumes :name or :"name".
 func (lx *lexer) symbol() token {
 	lx.advance(1)
 	if c := lx.peek(0); c == '"' || c == '\'' {
@@ -268,7 +269,7 @@ func (lx *lexer) symbol() token {
 	return token{kind: tokSymbol, text: lx.advance(n)}
 }
 
-// here reads the beginning of a text that stands in the lines below.
+// heredocStart consumes the start of a heredoc, whose text is in the lines below.
 func (lx *lexer) heredocStart() (token, bool) {
 	n := 2
 	if lx.peek(n) == '-' || lx.peek(n) == '~' {
@@ -296,7 +297,7 @@ func (lx *lexer) heredocStart() (token, bool) {
 	return token{kind: tokDynamic, text: "<<"}, true
 }
 
-// bodies skips the texts that begin behind the line that has just ended.
+// skipHeredocs skips the texts of the heredocs that the last line started.
 func (lx *lexer) skipHeredocs() {
 	for _, end := range lx.heredocEnds {
 		for lx.pos < len(lx.src) {

@@ -6,38 +6,38 @@ import (
 	"strings"
 )
 
-// statement is one statement of a litmus_paper configuration in Ruby.
+// statement is a statement of a litmus_paper configuration in Ruby.
 type statement struct {
 	at         location
-	name       string  // such as port, service, depends; "" for one that is not understood
-	args       []value // named arguments are a mapping at the end
+	name       string  // such as port, service, depends; "" if skipped
+	args       []value // named arguments become a mapping at the end
 	body       []statement
-	skipReason string // why it is not understood
+	skipReason string // why the statement cannot be converted; "" if it can
 }
 
-// rubyParser reads a configuration as far as it declares: calls of the methods that it knows, with values as arguments. Of all else it finds
-// the end.
+// rubyParser parses declarations: calls of known methods with literal arguments. It skips every other statement, after finding where the
+// statement ends.
 type rubyParser struct {
 	file   string
 	tokens []token
 	i      int
 }
 
-// undeclared is the panic-free way out of a statement that is more than a declaration.
+// unsupportedError says why a statement is not a declaration.
 type unsupportedError struct{ reason string }
 
 func (u *unsupportedError) Error() string { return u.reason }
 
-// settings are the methods that a configuration calls at its top.
-var topLevelMethods = []string{"include_files", "port", "data_directory", "cache_location", "cache_ttl"} // of ConfigurationFile
+// topLevelMethods can be called at the top level of a configuration.
+var topLevelMethods = []string{"include_files", "port", "data_directory", "cache_location", "cache_ttl"} // in ConfigurationFile
 
-// serviceMethods are those of a service.
-var serviceMethods = []string{"depends", "measure_health", "measure_health_with_args"} // of Service
+// serviceMethods can be called on the parameter of a service block.
+var serviceMethods = []string{"depends", "measure_health", "measure_health_with_args"} // in Service
 
-// nestingMax bounds lists in lists.
+// maxNesting limits lists within lists.
 const maxNesting = 20
 
-// parseRuby reads the statements of a file.
+// parseRuby returns the statements of a file.
 func parseRuby(file, source string) []statement {
 	p := &rubyParser{file: file, tokens: lex(source)}
 	return p.statements("")
@@ -45,7 +45,7 @@ func parseRuby(file, source string) []statement {
 
 func (p *rubyParser) peek() token { return p.tokens[p.i] }
 
-// next reads a token; the last one stays.
+// next consumes a token. The last token, tokEnd, is never consumed.
 func (p *rubyParser) next() token {
 	t := p.tokens[p.i]
 	if t.kind != tokEnd {
@@ -54,7 +54,7 @@ func (p *rubyParser) next() token {
 	return t
 }
 
-// took reads a token if it is that one.
+// accept consumes the token if it is the given one.
 func (p *rubyParser) accept(kind tokenKind, text string) bool {
 	if p.peek().is(kind, text) {
 		p.next()
@@ -69,7 +69,7 @@ func (p *rubyParser) skipNewlines() {
 	}
 }
 
-// statements reads statements up to the end of the file or of the block that they stand in. param is the block's parameter, "" at the top.
+// statements parses up to the end of the file or of the enclosing block. param is the block's parameter, "" at the top level.
 func (p *rubyParser) statements(param string) []statement {
 	var out []statement
 	for {
@@ -95,7 +95,7 @@ func (p *rubyParser) statements(param string) []statement {
 	}
 }
 
-// statement reads one statement, with the end of its line.
+// statement parses one statement, including the end of its line.
 func (p *rubyParser) statement(param string) (statement, error) {
 	t := p.next()
 	if t.kind != tokName {
@@ -122,7 +122,7 @@ func (p *rubyParser) statement(param string) (statement, error) {
 	return s, p.endOfStatement()
 }
 
-// service reads `service NAME do |s| … end`; the word itself has been read.
+// service parses `service NAME do |s| … end`, after the word service.
 func (p *rubyParser) service() (statement, error) {
 	s := statement{name: "service"}
 	var err error
@@ -137,20 +137,20 @@ func (p *rubyParser) service() (statement, error) {
 	}
 	p.skipNewlines()
 	if !p.accept(tokOp, "|") {
-		return s, &unsupportedError{"the block has no parameter, as in do |s|"}
+		return s, &unsupportedError{"the block has no parameter: expected do |s|"}
 	}
 	param := p.next()
 	if param.kind != tokName || !p.accept(tokOp, "|") {
-		return s, &unsupportedError{"the block's parameter is not a single name, as in do |s|"}
+		return s, &unsupportedError{"the block's parameter must be a single name: expected do |s|"}
 	}
 	s.body = p.statements(param.text)
 	if !p.accept(end.kind, end.text) {
-		return s, &unsupportedError{"the service has no end"}
+		return s, &unsupportedError{"the service block has no end"}
 	}
 	return s, p.endOfStatement()
 }
 
-// endOfStatement reads the end of the line; a block's end stays.
+// endOfStatement consumes the end of the line. It leaves the end of a block.
 func (p *rubyParser) endOfStatement() error {
 	switch t := p.peek(); {
 	case t.kind == tokEnd, t.is(tokName, "end"), t.is(tokOp, "}"):
@@ -163,14 +163,14 @@ func (p *rubyParser) endOfStatement() error {
 	}
 }
 
-// arguments reads the arguments of a call, with or without parentheses. Named ones become a mapping at the end.
+// arguments parses the arguments of a call, with or without parentheses. Named arguments become a mapping at the end.
 func (p *rubyParser) arguments() ([]value, error) {
 	parens := p.accept(tokOp, "(")
 	var out []value
 	named := value{kind: mapping}
 	for {
 		if parens || len(out)+len(named.pairs) > 0 {
-			p.skipNewlines() // behind a comma
+			p.skipNewlines() // after a comma
 		}
 		if parens && p.accept(tokOp, ")") {
 			break
@@ -184,7 +184,7 @@ func (p *rubyParser) arguments() ([]value, error) {
 			named.set(*key)
 			named.at = key.at
 		case len(named.pairs) > 0:
-			return nil, &unsupportedError{"an argument without a name stands behind named ones"}
+			return nil, &unsupportedError{"positional argument after named arguments"}
 		default:
 			out = append(out, v)
 		}
@@ -205,7 +205,7 @@ func (p *rubyParser) arguments() ([]value, error) {
 	return out, nil
 }
 
-// argument reads a value, or a name and its value: `:name => value`, `name: value`.
+// argument parses a value, or a name and a value: `:name => value` or `name: value`.
 func (p *rubyParser) argument(depth int) (*pair, value, error) {
 	t := p.peek()
 	if t.kind == tokLabel {
@@ -219,7 +219,7 @@ func (p *rubyParser) argument(depth int) (*pair, value, error) {
 		return nil, v, err
 	}
 	if v.kind != text {
-		return nil, v, &unsupportedError{"a name of an argument is neither a symbol nor a string"}
+		return nil, v, &unsupportedError{"an argument's name must be a symbol or a string"}
 	}
 	p.skipNewlines()
 	key := v.text
@@ -229,12 +229,12 @@ func (p *rubyParser) argument(depth int) (*pair, value, error) {
 
 func (p *rubyParser) location(t token) location { return location{p.file, t.line, t.end} }
 
-// value reads one value that can be known without running anything.
+// value parses a literal.
 func (p *rubyParser) value(depth int) (value, error) {
 	t := p.next()
 	v := value{at: p.location(t), text: t.text}
 	if depth > maxNesting {
-		return v, &unsupportedError{"lists are nested too deep"}
+		return v, &unsupportedError{"lists are nested too deeply"}
 	}
 	if t.unterminated {
 		return v, p.unsupported(t)
@@ -267,7 +267,7 @@ func (p *rubyParser) value(depth int) (value, error) {
 	return v, nil
 }
 
-// elements reads a list or a mapping up to its end.
+// elements parses a list or mapping up to end.
 func (p *rubyParser) elements(v value, depth int, end string) (value, error) {
 	v.kind = list
 	if end == "}" {
@@ -296,24 +296,24 @@ func (p *rubyParser) elements(v value, depth int, end string) (value, error) {
 	}
 }
 
-// strange says why a statement is left out: by the token that is no declaration.
+// unsupported says why a statement is skipped, judging by the token that is not part of a declaration.
 func (p *rubyParser) unsupported(t token) error {
-	reason := fmt.Sprintf("%q is more than a declaration", t.text)
+	reason := fmt.Sprintf("unsupported Ruby code: %q", t.text)
 	switch {
 	case t.unterminated:
-		reason = fmt.Sprintf("the text that begins in line %d has no end", t.line)
+		reason = fmt.Sprintf("the string that starts on line %d has no end", t.line)
 	case t.kind == tokDynamic, t.kind == tokWords:
-		reason = "it holds what is known only when it runs"
+		reason = "value is known only at run time"
 	case t.kind == tokEnd || t.kind == tokNewline:
-		reason = "it is not complete"
+		reason = "incomplete statement"
 	case t.kind == tokConst:
-		reason = "a constant of Ruby"
+		reason = "Ruby constant"
 	case strings.HasPrefix(t.text, "require"), t.is(tokName, "load"):
-		reason = "it loads Ruby code"
+		reason = "loads Ruby code"
 	case slices.Contains([]string{"class", "module", "def", "include", "extend", "alias"}, t.text):
-		reason = "it is Ruby code of your own"
+		reason = "custom Ruby code"
 	case slices.Contains([]string{"if", "unless", "case", "while", "until", "for"}, t.text):
-		reason = "it depends on a condition, or is done repeatedly"
+		reason = "conditional or repeated code"
 	}
 	return &unsupportedError{reason}
 }

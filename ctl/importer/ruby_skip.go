@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// skipper finds the end of a statement that is not understood: the line's end, outside of all that begins and ends within it.
+// statementSkipper finds the end of a statement that is not understood: the first line end outside all brackets and blocks.
 type statementSkipper struct {
 	brackets, blocks int
-	loopDo           bool // the next do belongs to a while, until or for
+	loopDo           bool // the next do belongs to while, until or for
 }
 
-// skip reads a statement that is not understood, with the end of its line. It returns what is wrong when it has no end.
+// skip consumes a statement that is not understood, including the end of its line. It returns a problem if the statement has no end.
 func (p *rubyParser) skip() string {
 	var s statementSkipper
 	from := p.i
@@ -21,12 +21,12 @@ func (p *rubyParser) skip() string {
 		method := p.i > 0 && p.tokens[p.i-1].is(tokOp, ".")
 		switch {
 		case t.kind == tokEnd && open:
-			return fmt.Sprintf("what begins in line %d has no end that could be found: the rest of the file is left out", p.tokens[from].line)
+			return fmt.Sprintf("the statement that starts on line %d has no end: rest of the file skipped", p.tokens[from].line)
 		case t.kind == tokEnd:
 			return ""
 		case t.unterminated:
 			p.i = len(p.tokens) - 1
-			return fmt.Sprintf("the text that begins in line %d has no end: the rest of the file is left out", t.line)
+			return fmt.Sprintf("the string that starts on line %d has no end: rest of the file skipped", t.line)
 		case !open && !method && p.i > from && (t.is(tokName, "end") || t.is(tokOp, "}")):
 			return ""
 		case !open && t.kind == tokNewline && !p.continues():
@@ -38,8 +38,7 @@ func (p *rubyParser) skip() string {
 	}
 }
 
-// count keeps track of what begins and ends. begins tells that a value or a statement can begin at the token, method that it is the
-// name of one.
+// track counts open brackets and blocks. begins reports whether a value or statement can start at t; method, whether t is a method name.
 func (s *statementSkipper) track(t token, begins, method bool) {
 	switch {
 	case t.kind == tokNewline:
@@ -63,7 +62,7 @@ func (s *statementSkipper) track(t token, begins, method bool) {
 	}
 }
 
-// begins tells whether a statement or a value can begin behind a token: there, if is not a condition behind a statement.
+// startsExpression reports whether a statement or value can start after a token. There, if does not modify a preceding statement.
 func (p *rubyParser) startsExpression(before token) bool {
 	switch before.kind {
 	case tokNewline, tokLabel:
@@ -76,8 +75,8 @@ func (p *rubyParser) startsExpression(before token) bool {
 	return false
 }
 
-// goesOn tells whether the statement goes on behind the end of the line that comes next: after a comma or an operator, or when the next
-// line begins with a dot.
+// continues reports whether the statement continues after the next line end: after a comma or an operator, or if the next line starts with
+// a dot.
 func (p *rubyParser) continues() bool {
 	if p.i > 0 {
 		last := p.tokens[p.i-1]

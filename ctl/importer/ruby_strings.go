@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// closer is what ends a text that begins with open, as in %q(…).
+// closingDelimiter returns the delimiter that ends a literal opened by open, as in %q(…).
 func closingDelimiter(open byte) byte {
 	switch open {
 	case '(':
@@ -21,8 +21,8 @@ func closingDelimiter(open byte) byte {
 	return open
 }
 
-// body reads up to the end of a text whose beginning has been read, and the end. Backslashes stay as they are. run tells that the text
-// holds #{…}.
+// delimited consumes a literal's text and its closing delimiter; the opening one is already consumed. Backslashes are kept. dynamic reports
+// whether the text contains #{…}.
 func (lx *lexer) delimited(open, end byte) (s string, dynamic, closed bool) {
 	from, depth := lx.pos, 0
 	for lx.pos < len(lx.src) {
@@ -46,14 +46,14 @@ func (lx *lexer) delimited(open, end byte) (s string, dynamic, closed bool) {
 	return lx.src[from:], dynamic, false
 }
 
-// quotedString reads a string in ' or " or `.
+// quotedString consumes a string in ', " or `.
 func (lx *lexer) quotedString() token {
 	quote := lx.peek(0)
 	lx.advance(1)
 	return lx.labelOrString(lx.stringBody(quote, quote, quote == '"'), quote)
 }
 
-// finish tells a string that is a key, as in "weight": 50, from others, and one that is run.
+// labelOrString turns a string into a label if it is a key, as in "weight": 50, and a backquoted one into tokDynamic.
 func (lx *lexer) labelOrString(t token, quote byte) token {
 	if quote == '`' {
 		t.kind = tokDynamic
@@ -65,12 +65,13 @@ func (lx *lexer) labelOrString(t token, quote byte) token {
 	return t
 }
 
-// text reads the rest of a string and resolves its escapes: all of them, or those of single quotes alone.
+// stringBody consumes the rest of a string and resolves its escapes: all of them, or only those of single quotes.
 func (lx *lexer) stringBody(open, end byte, escapes bool) token {
 	s, dynamic, closed := lx.delimited(open, end)
 	t := token{kind: tokString, unterminated: !closed}
 	if !escapes {
-		t.text = strings.NewReplacer(`\\`, `\`, `\`+string(rune(open)), string(rune(open)), `\`+string(rune(end)), string(rune(end))).Replace(s)
+		opening, closing := string(rune(open)), string(rune(end))
+		t.text = strings.NewReplacer(`\\`, `\`, `\`+opening, opening, `\`+closing, closing).Replace(s)
 		return t
 	}
 	var ok bool
@@ -80,7 +81,7 @@ func (lx *lexer) stringBody(open, end byte, escapes bool) token {
 	return t
 }
 
-// unescape resolves the escapes of a string in double quotes; false for one that this does not know, or that gives no UTF-8.
+// unescape resolves the escapes of a double-quoted string. It returns false for unknown escapes and for a result that is not UTF-8.
 func unescape(s string) (string, bool) {
 	var b strings.Builder
 	for {
@@ -97,7 +98,7 @@ func unescape(s string) (string, bool) {
 	}
 }
 
-// escape resolves the escape whose backslash stands before s, and returns how many bytes it has.
+// escape resolves the escape sequence in s, which starts after the backslash, and returns its length in bytes.
 func escape(b *strings.Builder, s string) (int, bool) {
 	const letters, meaning = "nrtsea0bfv", "\n\r\t \x1b\a\x00\b\f\v"
 	c := s[0]
@@ -119,7 +120,7 @@ func escape(b *strings.Builder, s string) (int, bool) {
 	case c == 'u' || c == 'x' || c == 'c' || c == 'C' || c == 'M' || isDigit(c) && c != '0' || c == '0' && len(s) > 1 && isDigit(s[1]):
 		return 0, false
 	case c == '\n':
-		return 1, true // the string goes on in the next line
+		return 1, true // the string continues on the next line
 	}
 	if i := strings.IndexByte(letters, c); i >= 0 {
 		b.WriteByte(meaning[i])
@@ -130,7 +131,7 @@ func escape(b *strings.Builder, s string) (int, bool) {
 	return n, true
 }
 
-// regexp reads the rest of a regular expression.
+// regexp consumes the rest of a regular expression.
 func (lx *lexer) regexp(open, end byte) token {
 	s, dynamic, closed := lx.delimited(open, end)
 	t := token{kind: tokRegexp, text: strings.ReplaceAll(s, `\/`, "/"), unterminated: !closed}
@@ -143,7 +144,7 @@ func (lx *lexer) regexp(open, end byte) token {
 	return t
 }
 
-// percent reads %q(…), %Q(…), %(…), %w[…], %i[…], %r{…}, %x(…), %s(…); false when it is none.
+// percent consumes %q(…), %Q(…), %(…), %w[…], %i[…], %r{…}, %x(…) or %s(…). It returns false if this is not one.
 func (lx *lexer) percent() (token, bool) {
 	n, letter := 1, lx.peek(1)
 	if strings.IndexByte("qQwWiIrxs", letter) >= 0 && letter != 0 {

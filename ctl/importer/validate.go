@@ -10,11 +10,11 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// resultName is what mistakes call the text that is being made.
+// resultName is the file name of the output in mistakes.
 const resultName = "the imported lb.toml"
 
-// judge has the output read as lb reads it. What does not stand up becomes a comment and a note, with the reason that lb gives, until the
-// rest is good. It returns what the operator has to add.
+// validate loads the output as lb would. Each line or table that lb rejects becomes a comment and a note with lb's reason, until the rest
+// loads.
 func (o *output) validate(n *notes, checks config.CheckValidator) (Result, error) {
 	for {
 		text, origins := o.write(true)
@@ -39,33 +39,35 @@ func (o *output) validate(n *notes, checks config.CheckValidator) (Result, error
 	}
 }
 
-// bug says that an import came to something that lb does not read, which no operator can mend: it is no config.Mistakes.
+// internalError reports output that lb rejects and that cannot be disabled line by line. It is not a config.Mistakes: the operator cannot
+// fix it.
 func internalError(err error) error {
-	return fmt.Errorf("the result would not load, which is a bug of this import: %v: report it with the source", err)
+	return fmt.Errorf("the result does not load, which is a bug in lb ctl import: %v: report it and attach the source", err)
 }
 
-// otherLine is how a mistake refers to another line of the text.
+// lineReference matches a mistake's reference to another line of the output.
 var lineReference = regexp.MustCompile(regexp.QuoteMeta(resultName) + `:(\d+)`)
 
-// inSource has a mistake refer to lines of the source.
-func withSourceLocations(m config.Mistake, targets []origin) config.Mistake {
+// withSourceLocations replaces references to lines of the output with locations in the source.
+func withSourceLocations(m config.Mistake, origins []origin) config.Mistake {
 	m.Problem = lineReference.ReplaceAllStringFunc(m.Problem, func(s string) string {
 		n, err := strconv.Atoi(lineReference.FindStringSubmatch(s)[1])
-		if err != nil || n < 1 || n > len(targets) || targets[n-1].table == nil {
+		if err != nil || n < 1 || n > len(origins) || origins[n-1].table == nil {
 			return s
 		}
-		if l := targets[n-1].line; l != nil {
+		if l := origins[n-1].line; l != nil {
 			return l.at.String()
 		}
-		return targets[n-1].table.at.String()
+		return origins[n-1].table.at.String()
 	})
 	return m
 }
 
-// switchOff makes a comment of what a mistake is about.
-func (t origin) disable(n *notes, m config.Mistake) {
+// disable turns the line or table that a mistake is about into a comment.
+func (o origin) disable(n *notes, m config.Mistake) {
 	reason := m.Problem
-	if key := m.Key[strings.LastIndex(m.Key, ".")+1:]; t.line != nil && !t.line.list {
+	ofTable := o.line == nil && o.table != nil && strings.HasPrefix(m.Key, o.table.name+".") // a key that the table lacks
+	if key := m.Key[strings.LastIndex(m.Key, ".")+1:]; ofTable || o.line != nil && !o.line.list {
 		if m.Value != "" {
 			key += " = " + m.Value
 		}
@@ -75,25 +77,25 @@ func (t origin) disable(n *notes, m config.Mistake) {
 		reason += ": " + m.Fix
 	}
 	switch {
-	case t.table == nil || t.table.disabled != "":
-		// it is none already, and was noted
-	case t.line == nil || t.line.required:
-		t.table.disabled = reason
-		n.add(t.table.at, "[%s] is not carried over: %s", t.table.name, reason)
-	case t.line.disabled != "":
-		t.table.disabled = "one of its lines cannot stand as it is"
-		n.add(t.table.at, "[%s] is not carried over: %s", t.table.name, t.table.disabled)
+	case o.table == nil || o.table.disabled != "":
+		// already disabled and noted
+	case o.line == nil || o.line.required:
+		o.table.disabled = reason
+		n.add(o.table.at, "[%s] not converted: %s", o.table.name, reason)
+	case o.line.disabled != "":
+		o.table.disabled = "one of its lines is invalid"
+		n.add(o.table.at, "[%s] not converted: %s", o.table.name, o.table.disabled)
 	default:
-		t.line.disabled = reason
-		what := t.line.key
+		o.line.disabled = reason
+		what := o.line.key
 		if what == "" {
-			what = t.line.value
+			what = o.line.value
 		}
-		n.add(t.line.at, "%s of [%s] is not carried over: %s", what, t.table.name, reason)
+		n.add(o.line.at, "%s in [%s] not converted: %s", what, o.table.name, reason)
 	}
 }
 
-// missing lists what the source does not say.
+// missing lists the required settings that the source lacks.
 func (o *output) missing() config.Mistakes {
 	var out config.Mistakes
 	for _, t := range o.tables {
