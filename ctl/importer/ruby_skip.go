@@ -38,7 +38,7 @@ func (p *rubyParser) skip() string {
 	}
 }
 
-// track counts open brackets and blocks. begins reports whether a value or statement can start at t; method, whether t is a method name.
+// track counts open brackets and blocks. begins is true if a value or statement can start at t, method if t is the name of a method.
 func (s *statementSkipper) track(t token, begins, method bool) {
 	switch {
 	case t.kind == tokNewline:

@@ -11,7 +11,7 @@ import (
 
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // Balancer is a machine that has power or not.
@@ -29,7 +29,7 @@ type Balancer struct {
 // machine is a balancer from its boot on.
 type machine struct {
 	host      *lab.Host
-	daemon    *talk.Daemon
+	daemon    *testbed.Daemon
 	table     ipvs.Table
 	log       *os.File
 	bare      *http.Server
@@ -46,7 +46,7 @@ func (b *Balancer) Host() *lab.Host {
 }
 
 // Daemon is the lb balance of the machine as it runs.
-func (b *Balancer) Daemon() *talk.Daemon { return b.running().daemon }
+func (b *Balancer) Daemon() *testbed.Daemon { return b.running().daemon }
 
 func (b *Balancer) running() *machine {
 	b.mu.Lock()
@@ -79,7 +79,7 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if m.log, err = os.Create(filepath.Join(logs, "lb-balance.log")); err != nil {
 		return err
 	}
-	for path, text := range map[string]string{talk.ConfigPath: fleet, "/run/corosync.conf": corosync()} {
+	for path, text := range map[string]string{testbed.ConfigPath: fleet, "/run/corosync.conf": corosync()} {
 		if err := host.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if err := b.serveBare(ctx, m); err != nil {
 		return err
 	}
-	m.daemon = &talk.Daemon{Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log}
+	m.daemon = &testbed.Daemon{Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log}
 	if m.corosync, err = host.Start(lab.Command{Path: "corosync", Args: []string{"-f", "-c", "/run/corosync.conf"}}); err != nil {
 		return err
 	}

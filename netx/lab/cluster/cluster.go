@@ -10,7 +10,7 @@ import (
 	"net/netip"
 
 	"github.com/braintree/lb/netx/lab"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // What is asked for in the public network, and where the client asks for it.
@@ -21,7 +21,7 @@ const (
 
 // Where the client asks: at the virtual IP of webapp, and at an address that Pacemaker moves alone, to compare it with.
 var (
-	Webapp = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 7}), talk.Port)
+	Webapp = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 7}), testbed.Port)
 	Bare   = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 9}), 8080)
 )
 
@@ -34,7 +34,7 @@ type Options struct {
 // Cluster is the running stage.
 type Cluster struct {
 	Client    *lab.Host
-	Apps      []*talk.App
+	Apps      []*testbed.App
 	Balancers []*Balancer
 
 	options Options
@@ -96,19 +96,19 @@ func (c *Cluster) addApp(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	app := talk.NewApp(host, address)
+	app := testbed.NewApp(host, address)
 	c.Apps = append(c.Apps, app)
-	if err := host.WriteFile(talk.ConfigPath, []byte(fleet), 0o644); err != nil {
+	if err := host.WriteFile(testbed.ConfigPath, []byte(fleet), 0o644); err != nil {
 		return err
 	}
 	if err := app.Serve(ctx); err != nil {
 		return err
 	}
-	app.Agent = &talk.Daemon{Host: host, Binary: c.options.Binary, Socket: "/run/lb/agent.sock", Args: []string{"agent"}}
+	app.Agent = &testbed.Daemon{Host: host, Binary: c.options.Binary, Socket: "/run/lb/agent.sock", Args: []string{"agent"}}
 	if err := app.Agent.Start(ctx); err != nil {
 		return err
 	}
-	_, err = host.Run(ctx, "env", "LB_CONFIG="+talk.ConfigPath, c.options.Binary,
+	_, err = host.Run(ctx, "env", "LB_CONFIG="+testbed.ConfigPath, c.options.Binary,
 		"ctl", "force", "health", fmt.Sprint(Health(n)), "-r", "to tell the nodes apart")
 	return err
 }

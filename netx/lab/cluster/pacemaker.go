@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/braintree/lb/netx/lab"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 	"github.com/braintree/lb/ocf/crm"
 )
 
@@ -22,7 +22,7 @@ func (b *Balancer) Run(ctx context.Context, input string, name string, args ...s
 	var stdout, stderr bytes.Buffer
 	p, err := m.host.Start(lab.Command{
 		Path: name, Args: args, Stdin: strings.NewReader(input), Stdout: &stdout, Stderr: &stderr,
-		Env: append(os.Environ(), "HOME=/run", "LB_CONFIG="+talk.ConfigPath),
+		Env: append(os.Environ(), "HOME=/run", "LB_CONFIG="+testbed.ConfigPath),
 	})
 	if err != nil {
 		return "", err

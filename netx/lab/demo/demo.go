@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/ipvs"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 const (
@@ -54,7 +54,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	s := newScreen(o.Out, o.Width)
 	s.line("Building the hosts: client, load01, app01 to app04 …")
-	scenario, err := talk.New(ctx, slog.New(slog.DiscardHandler), talk.Options{
+	scenario, err := testbed.New(ctx, slog.New(slog.DiscardHandler), testbed.Options{
 		Binary: o.Binary, Nodes: 3, Spare: 1, Scheduler: "wrr", RampUp: rampUp, CheckInterval: interval, Logs: o.Logs,
 	})
 	if err != nil {
@@ -80,11 +80,11 @@ func probe() error {
 
 // play is the demo under way.
 type play struct {
-	scenario *talk.Scenario
+	scenario *testbed.Scenario
 	screen   *screen
 	keys     <-chan struct{}
 	table    ipvs.Table
-	traffic  *talk.Traffic
+	traffic  *testbed.Traffic
 
 	start   time.Time
 	window  []sample // of the last seconds, for the share of requests

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // shareWindow is the time over which a node's share of the requests is shown.
@@ -19,7 +19,7 @@ const shareWindow = 4 * time.Second
 type view struct {
 	at       time.Time
 	elapsed  time.Duration
-	counts   talk.Counts
+	counts   testbed.Counts
 	balancer bool // it answers
 	nodes    []nodeView
 }
@@ -56,7 +56,7 @@ func (v view) total() int {
 // sample is the request counts at one time.
 type sample struct {
 	at     time.Time
-	counts talk.Counts
+	counts testbed.Counts
 }
 
 // watch looks at the kernel's table frame by frame and shows it, until the condition holds; its absence is an error.

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // TestNodesGoByCommandAndWhenAllAreGoneThePageAnswers drains a node with a connection on it, and then breaks every node.
@@ -23,7 +23,7 @@ func TestNodesGoByCommandAndWhenAllAreGoneThePageAnswers(t *testing.T) {
 	t.Run("the page answers", func(t *testing.T) { pageAnswers(t, s) })
 }
 
-func drainWaits(t *testing.T, s *talk.Scenario) {
+func drainWaits(t *testing.T, s *testbed.Scenario) {
 	open := openStreams(t, s)["app02"]
 	_, err := s.LB(t.Context(), s.Load, "ctl", "drain", "webapp", "10.0.0.2", "-r", "upgrades", "--wait", "2s")
 	var exit *exec.ExitError
@@ -64,7 +64,7 @@ func drainWaits(t *testing.T, s *talk.Scenario) {
 	settled(t, s, 100)
 }
 
-func pageAnswers(t *testing.T, s *talk.Scenario) {
+func pageAnswers(t *testing.T, s *testbed.Scenario) {
 	text := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
 	text = strings.Replace(text, "fwmark         = 7\n", "fwmark         = 7\nall_down       = \"downpage\"\n", 1)
 	if err := s.WriteConfig([]byte(text + "\n[clusters.webapp.downpage]\npage = true\n")); err != nil {
@@ -79,7 +79,7 @@ func pageAnswers(t *testing.T, s *talk.Scenario) {
 	table := kernelTable(t, s)
 	labtest.Eventually(t, patience, "the page is in the service and no node is", func() (bool, string) {
 		got := dump(t, table)
-		return fmt.Sprint(got) == "map[10.0.0.1:0 10.0.0.2:0 10.0.0.3:0 "+talk.VIP.String()+":1]", fmt.Sprint(got)
+		return fmt.Sprint(got) == "map[10.0.0.1:0 10.0.0.2:0 10.0.0.3:0 "+testbed.VIP.String()+":1]", fmt.Sprint(got)
 	})
 	for i := range 3 {
 		resp := ask(t, s)
@@ -95,7 +95,7 @@ func pageAnswers(t *testing.T, s *talk.Scenario) {
 	s.Apps[1].SetHeartbeat(http.StatusOK)
 	labtest.Eventually(t, patience, "app02 is back and the page has no weight", func() (bool, string) {
 		got := dump(t, table)
-		return got["10.0.0.2"] == 100 && got[talk.VIP.String()] == 0, fmt.Sprint(got)
+		return got["10.0.0.2"] == 100 && got[testbed.VIP.String()] == 0, fmt.Sprint(got)
 	})
 	if err := s.Balancer.Reload(); err != nil {
 		t.Fatal(err)
@@ -103,16 +103,16 @@ func pageAnswers(t *testing.T, s *talk.Scenario) {
 	if counts := s.Requests(t.Context(), 40, 4); counts.Failed != 0 || counts.ByNode["app02"] != 40 {
 		t.Errorf("with app02 back: %d failed, %v: %v", counts.Failed, counts.ByNode, counts.LastError)
 	}
-	if w := dump(t, table); w[talk.VIP.String()] != 0 {
+	if w := dump(t, table); w[testbed.VIP.String()] != 0 {
 		t.Errorf("after a reload the page is in: %v", w)
 	}
 }
 
 // ask has the client ask the VIP once.
-func ask(t *testing.T, s *talk.Scenario) *http.Response {
+func ask(t *testing.T, s *testbed.Scenario) *http.Response {
 	t.Helper()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.Client.Dial}}
-	resp, err := client.Get(fmt.Sprintf("http://%s:%d/anything", talk.VIP, talk.Port))
+	resp, err := client.Get(fmt.Sprintf("http://%s:%d/anything", testbed.VIP, testbed.Port))
 	if err != nil {
 		t.Fatal(err)
 	}

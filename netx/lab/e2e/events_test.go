@@ -14,11 +14,11 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // events asks lb ctl for what happened, oldest first.
-func events(t *testing.T, s *talk.Scenario, args ...string) []event.Event {
+func events(t *testing.T, s *testbed.Scenario, args ...string) []event.Event {
 	t.Helper()
 	out := lb(t, s, s.Load, append([]string{"ctl", "events", "--json"}, args...)...)
 	var all []event.Event

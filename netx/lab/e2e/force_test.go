@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
-	s := stage(t, func(o *talk.Options) { o.RampUp = 6 * time.Second })
+	s := stage(t, func(o *testbed.Options) { o.RampUp = 6 * time.Second })
 	settled(t, s, 100)
 	established := openStreams(t, s)
 	traffic := s.StartTraffic(t.Context(), 20)
@@ -79,7 +79,7 @@ func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
 }
 
 // settle waits until a hundred more requests are answered, so that those on their way before are through.
-func settle(t *testing.T, traffic *talk.Traffic) {
+func settle(t *testing.T, traffic *testbed.Traffic) {
 	t.Helper()
 	start := traffic.Counts().Answered
 	labtest.Eventually(t, patience, "20 more requests", func() (bool, string) {
@@ -95,11 +95,11 @@ type stream struct {
 }
 
 // openStreams opens connections until there is one to each node, by the node's name.
-func openStreams(t *testing.T, s *talk.Scenario) map[string]*stream {
+func openStreams(t *testing.T, s *testbed.Scenario) map[string]*stream {
 	t.Helper()
 	streams := map[string]*stream{}
 	for range 20 {
-		conn, err := s.Client.Dial(t.Context(), "tcp", fmt.Sprintf("%s:%d", talk.VIP, talk.Port))
+		conn, err := s.Client.Dial(t.Context(), "tcp", fmt.Sprintf("%s:%d", testbed.VIP, testbed.Port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,12 +153,12 @@ func TestAPortUsedAgainDoesNotReachADrainedNode(t *testing.T) {
 }
 
 // transactFrom sends one transaction from a given port of the client and returns the name of the node that answers.
-func transactFrom(t *testing.T, s *talk.Scenario, port int) string {
+func transactFrom(t *testing.T, s *testbed.Scenario, port int) string {
 	t.Helper()
 	var body []byte
 	err := s.Client.Do(func() error {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: patience}
-		conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", talk.VIP, talk.Port))
+		conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", testbed.VIP, testbed.Port))
 		if err != nil {
 			return err
 		}

@@ -11,12 +11,12 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // agentAction runs the resource agent for webapp as Pacemaker would and returns its exit status, and the processor time that it took, in
 // seconds of the lab's slow clock.
-func agentAction(t *testing.T, s *talk.Scenario, action string) (status int, seconds float64) {
+func agentAction(t *testing.T, s *testbed.Scenario, action string) (status int, seconds float64) {
 	t.Helper()
 	const script = `TIMEFORMAT='%U %S'; { time /run/bigbrother "$0" >/dev/null 2>&1; } 2>/run/spent; echo $? $(cat /run/spent)`
 	out := labtest.Run(t, s.Load, "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "bash", "-c", script, action)
@@ -91,7 +91,7 @@ func TestBalancerThatHungWhileItsClusterWasStoppedLeavesItStopped(t *testing.T) 
 }
 
 // link gives the lb under test the agent's name.
-func link(t *testing.T, s *talk.Scenario) {
+func link(t *testing.T, s *testbed.Scenario) {
 	t.Helper()
 	if err := s.Load.Do(func() error { return os.Symlink(binary(t), "/run/bigbrother") }); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // cibPath is a file in the place of a Pacemaker that runs: its own tools read it, and its own scheduler makes it go on.
@@ -18,13 +18,13 @@ const cibPath = "/run/cib.xml"
 const simulate = "crm_simulate --simulate --xml-file " + cibPath + " --save-output " + cibPath + " "
 
 // onLoad runs a shell command on load01, which bears that name, as one of Pacemaker's machines does.
-func onLoad(t *testing.T, s *talk.Scenario, command string) string {
+func onLoad(t *testing.T, s *testbed.Scenario, command string) string {
 	t.Helper()
 	return labtest.Run(t, s.Load, "unshare", "--uts", "env", "CIB_file="+cibPath, "LB_CONFIG=/run/lb.toml", "LB="+binary(t), "sh", "-c", "hostname load01; "+command)
 }
 
 // manage makes a Pacemaker of load01 and load02 from the scenario's own configuration, with the cluster on load01.
-func manage(t *testing.T, s *talk.Scenario) {
+func manage(t *testing.T, s *testbed.Scenario) {
 	t.Helper()
 	const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1"><configuration>
 <crm_config><cluster_property_set id="options"><nvpair id="fencing" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
@@ -37,7 +37,7 @@ func manage(t *testing.T, s *talk.Scenario) {
 }
 
 // compared runs `lb ctl pacemaker status`, which changes nothing, and wants its exit status and these texts in what it prints.
-func compared(t *testing.T, s *talk.Scenario, status int, words ...string) {
+func compared(t *testing.T, s *testbed.Scenario, status int, words ...string) {
 	t.Helper()
 	before := kernelState(t, s)
 	out := onLoad(t, s, "$LB ctl pacemaker status 2>&1; echo exit status $?")

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // TestWhatIsPlannedIsWhatTheReloadDoes asks what a new configuration would change in the kernel while that forwards, and then reloads it.
@@ -73,7 +73,7 @@ func TestWhatIsPlannedIsWhatTheReloadDoes(t *testing.T) {
 }
 
 // inKernel is all that lb programs there.
-func inKernel(t *testing.T, s *talk.Scenario) string {
+func inKernel(t *testing.T, s *testbed.Scenario) string {
 	t.Helper()
 	return labtest.Run(t, s.Load, "ipvsadm", "-Sn") + labtest.Run(t, s.Load, "nft", "list", "table", "inet", "lb")
 }

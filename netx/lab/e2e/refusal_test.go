@@ -11,11 +11,11 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // refusal runs lb on load01 and expects this exit status and one clear message with these words.
-func refusal(t *testing.T, s *talk.Scenario, command string, status int, words ...string) {
+func refusal(t *testing.T, s *testbed.Scenario, command string, status int, words ...string) {
 	t.Helper()
 	before := kernelState(t, s)
 	_, err := s.Load.Run(t.Context(), "sh", "-c", command)
@@ -35,7 +35,7 @@ func refusal(t *testing.T, s *talk.Scenario, command string, status int, words .
 }
 
 // kernelState returns all of IPVS and nftables on load01.
-func kernelState(t *testing.T, s *talk.Scenario) string {
+func kernelState(t *testing.T, s *testbed.Scenario) string {
 	t.Helper()
 	return labtest.Run(t, s.Load, "ipvsadm", "-Sn") + labtest.Run(t, s.Load, "nft", "list", "ruleset")
 }
@@ -79,7 +79,7 @@ func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
 	})
 }
 
-func write(t *testing.T, s *talk.Scenario, text string) {
+func write(t *testing.T, s *testbed.Scenario, text string) {
 	t.Helper()
 	if err := s.WriteConfig([]byte(text)); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // TestTheBalancersEndLosesNothing ends, starts and reloads lb balance under load: no request fails and no weight moves.
@@ -75,7 +75,7 @@ func TestTheBalancersEndLosesNothing(t *testing.T) {
 }
 
 // restart ends the balancer, has the kernel work alone for some requests, and starts it again.
-func restart(t *testing.T, s *talk.Scenario, end func() error) error {
+func restart(t *testing.T, s *testbed.Scenario, end func() error) error {
 	t.Helper()
 	if err := end(); err != nil {
 		return err
@@ -87,7 +87,7 @@ func restart(t *testing.T, s *talk.Scenario, end func() error) error {
 }
 
 // polled waits until the balancer follows the agents: it sees a new health of app01, and then the old one again.
-func polled(t *testing.T, s *talk.Scenario) {
+func polled(t *testing.T, s *testbed.Scenario) {
 	t.Helper()
 	labtest.Eventually(t, patience, "the balancer has readings", func() (bool, string) {
 		out, err := s.LB(t.Context(), s.Load, "ctl", "cluster", "status", "webapp", "--json")

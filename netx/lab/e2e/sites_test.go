@@ -11,19 +11,19 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // twoSites builds two data centres with two apps each and starts their balancers.
-func twoSites(t *testing.T) [2]*talk.Scenario {
+func twoSites(t *testing.T) [2]*testbed.Scenario {
 	t.Helper()
-	o := talk.Options{Binary: binary(t), Nodes: 2, Scheduler: "wrr", CheckInterval: interval, Logs: t.Output()}
-	sites, err := talk.NewSites(t.Context(), slog.New(slog.DiscardHandler), o)
+	o := testbed.Options{Binary: binary(t), Nodes: 2, Scheduler: "wrr", CheckInterval: interval, Logs: t.Output()}
+	sites, err := testbed.NewSites(t.Context(), slog.New(slog.DiscardHandler), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, s := range []*talk.Scenario{sites[1], sites[0]} {
+		for _, s := range []*testbed.Scenario{sites[1], sites[0]} {
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
@@ -38,7 +38,7 @@ func twoSites(t *testing.T) [2]*talk.Scenario {
 }
 
 // marked returns the weight of each node of a mark, as ipvsadm sees them.
-func marked(t *testing.T, s *talk.Scenario, mark int) map[string]int {
+func marked(t *testing.T, s *testbed.Scenario, mark int) map[string]int {
 	t.Helper()
 	got := map[string]int{}
 	for _, m := range destination.FindAllStringSubmatch(labtest.Run(t, s.Load, "ipvsadm", "-Sn"), -1) {
@@ -50,7 +50,7 @@ func marked(t *testing.T, s *talk.Scenario, mark int) map[string]int {
 }
 
 // wantMarked waits until a mark has these weights, but for nodes at 0, which may be on their way out.
-func wantMarked(t *testing.T, s *talk.Scenario, mark int, want map[string]int) {
+func wantMarked(t *testing.T, s *testbed.Scenario, mark int, want map[string]int) {
 	t.Helper()
 	labtest.Eventually(t, patience, fmt.Sprintf("mark %d on %s has %v", mark, s.Load.Name(), want), func() (bool, string) {
 		got := marked(t, s, mark)
@@ -61,7 +61,7 @@ func wantMarked(t *testing.T, s *talk.Scenario, mark int, want map[string]int) {
 }
 
 // askBy sends requests to the VIP by way of a data centre and returns how many each data centre answered. Each must be answered, by one app.
-func askBy(t *testing.T, sites [2]*talk.Scenario, from, requests int) (answered [2]int) {
+func askBy(t *testing.T, sites [2]*testbed.Scenario, from, requests int) (answered [2]int) {
 	t.Helper()
 	before := served(sites)
 	counts := sites[from].Requests(t.Context(), requests, 4)
@@ -85,7 +85,7 @@ func shared(answered [2]int) bool {
 	return 2*answered[0] >= all*4/5 && 2*answered[1] >= all*4/5
 }
 
-func served(sites [2]*talk.Scenario) (n int64) {
+func served(sites [2]*testbed.Scenario) (n int64) {
 	for _, s := range sites {
 		for _, app := range s.Apps {
 			n += app.Served()
@@ -149,7 +149,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 	})
 
 	t.Run("the link between them dies", func(t *testing.T) {
-		if err := sites[1].Load.LinkDown(talk.WideInterface); err != nil {
+		if err := sites[1].Load.LinkDown(testbed.WideInterface); err != nil {
 			t.Fatal(err)
 		}
 		for i, s := range sites {
@@ -160,7 +160,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 				t.Errorf("from dc%d: answered by %v, want all by itself", i+1, got)
 			}
 		}
-		if err := sites[1].Load.LinkUp(talk.WideInterface); err != nil {
+		if err := sites[1].Load.LinkUp(testbed.WideInterface); err != nil {
 			t.Fatal(err)
 		}
 		for i, s := range sites {
@@ -173,7 +173,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 }
 
 // tunnelled has nftables count what the balancer sends to the other data centre's.
-func tunnelled(t *testing.T, s *talk.Scenario) {
+func tunnelled(t *testing.T, s *testbed.Scenario) {
 	t.Helper()
 	const rules = `table inet probe {
 	counter sent {}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 	"github.com/braintree/lb/netx/sse"
 )
 
@@ -90,7 +90,7 @@ func TestAForceIsInTheKernelAtOnce(t *testing.T) {
 }
 
 // weightEvents follows the balancer's events. What it returns waits for the next weight in the kernel.
-func weightEvents(t *testing.T, s *talk.Scenario) (next func() event.Event) {
+func weightEvents(t *testing.T, s *testbed.Scenario) (next func() event.Event) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://balancer/events", nil)
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 func TestRequestsReachTheAppsAndComeBackDirectly(t *testing.T) {
-	s := stage(t, func(o *talk.Options) { o.Scheduler = "wlc" })
+	s := stage(t, func(o *testbed.Options) { o.Scheduler = "wlc" })
 	settled(t, s, 100)
 	count(t, s.Load)
 	for _, app := range s.Apps {
@@ -65,7 +65,7 @@ func count(t *testing.T, h *lab.Host) {
 		type filter hook output priority 300
 		ip saddr %[1]s tcp sport 443 counter name answers
 	}
-}`, talk.VIP)
+}`, testbed.VIP)
 	if err := h.WriteFile("/run/probe.nft", []byte(rules), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/lab/cluster"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // The load: requests a second to each address, which wait as long as a browser would, and connections to webapp that last. More of it takes from
@@ -40,7 +40,7 @@ type load struct {
 // side is what is asked of one address.
 type side struct {
 	probes  *cluster.Probes
-	traffic *talk.Traffic
+	traffic *testbed.Traffic
 }
 
 // result is what one address gave.
@@ -76,7 +76,7 @@ func (s *suite) begin(t *testing.T) *load {
 }
 
 func (s *suite) side(ctx context.Context, to netip.AddrPort) side {
-	return side{s.cluster.Probe(ctx, to), talk.NewAsker(s.cluster.Client, to, requestLimit).Start(ctx, rate)}
+	return side{s.cluster.Probe(ctx, to), testbed.NewAsker(s.cluster.Client, to, requestLimit).Start(ctx, rate)}
 }
 
 // watch looks at the weights in all kernels.

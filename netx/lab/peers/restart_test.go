@@ -14,7 +14,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 const (
@@ -26,7 +26,7 @@ const (
 // TestRestart prints what a restart costs under load: how long the kernel had nobody to send requests to, and how many of them failed.
 // The stage's lb has set the marks, which all of the programs need, and made the real servers ready.
 func TestRestart(t *testing.T) {
-	s, err := talk.New(t.Context(), slog.New(slog.DiscardHandler), talk.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second})
+	s, err := testbed.New(t.Context(), slog.New(slog.DiscardHandler), testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ type bouncer struct {
 }
 
 // restart measures its restarts.
-func (b *bouncer) restart(t *testing.T, s *talk.Scenario, table ipvs.Table) string {
+func (b *bouncer) restart(t *testing.T, s *testbed.Scenario, table ipvs.Table) string {
 	t.Helper()
 	traffic := s.StartTraffic(t.Context(), rate)
 	gaps := watchGaps(table)

@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // TestWhatIsNotOursStays fills IPVS and nftables with other people's things and takes lb through its life.
 func TestWhatIsNotOursStays(t *testing.T) {
-	s := stage(t, func(o *talk.Options) { o.Spare = 1 })
+	s := stage(t, func(o *testbed.Options) { o.Spare = 1 })
 	settled(t, s, 100)
 	for _, args := range []string{"-A -f 9 -s rr", "-a -f 9 -r 10.0.0.9 -i -w 3", "-A -t 204.109.13.8:80 -s sh", "-a -t 204.109.13.8:80 -r 10.0.0.8:80 -m -w 2"} {
 		labtest.Run(t, s.Load, "ipvsadm", strings.Fields(args)...)
@@ -58,7 +58,7 @@ func TestWhatIsNotOursStays(t *testing.T) {
 }
 
 // theirs returns all of IPVS but mark 7, and all of nftables but table inet lb.
-func theirs(t *testing.T, s *talk.Scenario) string {
+func theirs(t *testing.T, s *testbed.Scenario) string {
 	t.Helper()
 	var kept []string
 	for line := range strings.Lines(labtest.Run(t, s.Load, "ipvsadm", "-Sn")) {
@@ -75,7 +75,7 @@ func theirs(t *testing.T, s *talk.Scenario) string {
 }
 
 // polledAll waits until every node has been asked since the balancer started.
-func polledAll(t *testing.T, s *talk.Scenario) {
+func polledAll(t *testing.T, s *testbed.Scenario) {
 	t.Helper()
 	labtest.Eventually(t, patience, "every node has been asked", func() (bool, string) {
 		out, err := s.LB(t.Context(), s.Load, "ctl", "cluster", "status", "webapp")

@@ -7,11 +7,11 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/ipvs"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // kernelTable opens load01's table for reading many times a second, where running ipvsadm would be too slow.
-func kernelTable(t *testing.T, s *talk.Scenario) ipvs.Table {
+func kernelTable(t *testing.T, s *testbed.Scenario) ipvs.Table {
 	t.Helper()
 	var table ipvs.Table
 	err := s.Load.Do(func() error {

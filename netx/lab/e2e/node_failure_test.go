@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // TestFailuresTakeOneNodeOut breaks a node in four ways. The documented rule: an agent's own word that it is down counts
@@ -30,7 +30,7 @@ func TestFailuresTakeOneNodeOut(t *testing.T) {
 			"heartbeat answers 500",
 			func() error { app.SetHeartbeat(http.StatusInternalServerError); return nil },
 			func() error { app.SetHeartbeat(http.StatusOK); return nil },
-			talk.AgentInterval + interval, // the agent's check, then the balancer's poll
+			testbed.AgentInterval + interval, // the agent's check, then the balancer's poll
 		},
 		{
 			"agent hangs",
@@ -85,7 +85,7 @@ func TestFailuresTakeOneNodeOut(t *testing.T) {
 
 func TestANewNodeRampsUpOnTime(t *testing.T) {
 	const ramp = 8 * time.Second
-	s := stage(t, func(o *talk.Options) { o.Spare, o.RampUp = 1, ramp })
+	s := stage(t, func(o *testbed.Options) { o.Spare, o.RampUp = 1, ramp })
 	settled(t, s, 100)
 	table := kernelTable(t, s)
 	stop := watchWeights(t, s)

@@ -1,5 +1,5 @@
-// Package talk builds the talk's scenario from lab hosts: a client, a load balancer, app nodes, and the real lb on them.
-package talk
+// Package testbed builds the talk's scenario from lab hosts: a client, a load balancer, app nodes, and the real lb on them.
+package testbed
 
 import (
 	"context"

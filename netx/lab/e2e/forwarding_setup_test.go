@@ -18,7 +18,7 @@ import (
 
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 	"github.com/braintree/lb/netx/vip"
 )
 
@@ -220,7 +220,7 @@ func realServer(t *testing.T, h *lab.Host, number int) {
 func serve(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /lines", func(w http.ResponseWriter, _ *http.Request) { talk.Echo(w, h.Name()) })
+	mux.HandleFunc("GET /lines", func(w http.ResponseWriter, _ *http.Request) { testbed.Echo(w, h.Name()) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Health", "100")
 		fmt.Fprint(w, h.Name())

@@ -10,7 +10,7 @@ import (
 
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 const (
@@ -24,9 +24,9 @@ const (
 // steady is a stage under load whose balancer, agents and kernel are disturbed.
 type steady struct {
 	*testing.T
-	stage   *talk.Scenario
+	stage   *testbed.Scenario
 	table   ipvs.Table
-	traffic *talk.Traffic
+	traffic *testbed.Traffic
 	lasting map[string]*stream // established connections, by the name of their node
 	want    map[string]int     // weights by address
 }
@@ -86,7 +86,7 @@ func (s *steady) right(since time.Time, allowance time.Duration) {
 }
 
 // unharmed fails the test for each request that failed and was not sent between from and to, which may both be zero.
-func (s *steady) unharmed(before talk.Counts, from, to time.Time) {
+func (s *steady) unharmed(before testbed.Counts, from, to time.Time) {
 	s.Helper()
 	settle(s.T, s.traffic) // those on their way have ended, too
 	for node, stream := range s.lasting {
@@ -149,20 +149,20 @@ func (s *steady) killsAtRandom() {
 		s.want[app.Address.String()] = health
 		changed := time.Now()
 		select {
-		case <-time.After(time.Duration(random.Int64N(int64(talk.AgentInterval + interval)))):
+		case <-time.After(time.Duration(random.Int64N(int64(testbed.AgentInterval + interval)))):
 		case <-s.Context().Done():
 			return
 		}
 		s.try(s.stage.Balancer.Kill())
 		s.try(s.stage.Balancer.Start(s.Context()))
-		s.right(later(time.Now(), changed.Add(talk.AgentInterval)), 0)
+		s.right(later(time.Now(), changed.Add(testbed.AgentInterval)), 0)
 	}
 	s.unharmed(before, time.Time{}, time.Time{})
 	for _, app := range s.stage.Apps { // so that new connections reach all of them again
 		s.try(app.SetHealth(100))
 		s.want[app.Address.String()] = 100
 	}
-	s.right(time.Now(), talk.AgentInterval)
+	s.right(time.Now(), testbed.AgentInterval)
 }
 
 func later(a, b time.Time) time.Time {
@@ -178,7 +178,7 @@ func (s *steady) agentsFlap() {
 	for _, app := range s.stage.Apps {
 		s.try(app.Agent.Kill())
 		s.try(app.Agent.Start(s.Context()))
-		s.right(time.Now(), talk.AgentInterval) // the first results have to come
+		s.right(time.Now(), testbed.AgentInterval) // the first results have to come
 	}
 	s.unharmed(before, time.Time{}, time.Time{})
 }

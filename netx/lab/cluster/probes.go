@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 // A probe is a transaction on a new connection that has no time for a second SYN, so that what is measured is the network and not the client's patience.
@@ -29,7 +29,7 @@ type Probes struct {
 func (c *Cluster) Probe(ctx context.Context, to netip.AddrPort) *Probes {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &Probes{cancel: cancel}
-	asker := talk.NewAsker(c.Client, to, probeLimit)
+	asker := testbed.NewAsker(c.Client, to, probeLimit)
 	p.done.Go(func() {
 		tick := time.NewTicker(ProbeEvery)
 		defer tick.Stop()
@@ -45,7 +45,7 @@ func (c *Cluster) Probe(ctx context.Context, to netip.AddrPort) *Probes {
 	return p
 }
 
-func (p *Probes) one(ctx context.Context, asker *talk.Asker) {
+func (p *Probes) one(ctx context.Context, asker *testbed.Asker) {
 	sent := time.Now()
 	if _, err := asker.Transact(ctx); err != nil {
 		return

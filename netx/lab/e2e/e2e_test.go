@@ -14,7 +14,7 @@ import (
 
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 const (
@@ -34,13 +34,13 @@ func binary(t *testing.T) string {
 }
 
 // stage builds the scenario for one test and starts the balancer. Unless told otherwise: three nodes, wrr, no ramp-up.
-func stage(t *testing.T, change func(*talk.Options)) *talk.Scenario {
+func stage(t *testing.T, change func(*testbed.Options)) *testbed.Scenario {
 	t.Helper()
-	o := talk.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: interval, Logs: t.Output()}
+	o := testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: interval, Logs: t.Output()}
 	if change != nil {
 		change(&o)
 	}
-	s, err := talk.New(t.Context(), slog.New(slog.DiscardHandler), o)
+	s, err := testbed.New(t.Context(), slog.New(slog.DiscardHandler), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func stage(t *testing.T, change func(*talk.Options)) *talk.Scenario {
 }
 
 // settled waits until every node has this weight in the kernel.
-func settled(t *testing.T, s *talk.Scenario, weight int) {
+func settled(t *testing.T, s *testbed.Scenario, weight int) {
 	t.Helper()
 	labtest.Eventually(t, patience, fmt.Sprintf("all weights are %d", weight), func() (bool, string) {
 		got := weights(t, s)
@@ -76,7 +76,7 @@ func settled(t *testing.T, s *talk.Scenario, weight int) {
 var destination = regexp.MustCompile(`(?m)^-a -f (\d+) -r ([0-9.]+):0 -i -w (\d+)`)
 
 // weights returns the weight of each node of mark 7, by address, as ipvsadm sees them.
-func weights(t *testing.T, s *talk.Scenario) map[string]int {
+func weights(t *testing.T, s *testbed.Scenario) map[string]int {
 	t.Helper()
 	got := map[string]int{}
 	for _, m := range destination.FindAllStringSubmatch(labtest.Run(t, s.Load, "ipvsadm", "-Sn"), -1) {
@@ -88,7 +88,7 @@ func weights(t *testing.T, s *talk.Scenario) map[string]int {
 }
 
 // lb runs lb on a host; it must succeed.
-func lb(t *testing.T, s *talk.Scenario, h *lab.Host, args ...string) string {
+func lb(t *testing.T, s *testbed.Scenario, h *lab.Host, args ...string) string {
 	t.Helper()
 	out, err := s.LB(t.Context(), h, args...)
 	if err != nil {
@@ -98,7 +98,7 @@ func lb(t *testing.T, s *talk.Scenario, h *lab.Host, args ...string) string {
 }
 
 // watchWeights records every set of weights that differs from the one before, until the returned function is called.
-func watchWeights(t *testing.T, s *talk.Scenario) (stop func() []map[string]int) {
+func watchWeights(t *testing.T, s *testbed.Scenario) (stop func() []map[string]int) {
 	t.Helper()
 	table := kernelTable(t, s)
 	done, ended := make(chan struct{}), make(chan struct{})
