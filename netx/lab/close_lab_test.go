@@ -18,15 +18,15 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-func TestCloseLeavesNothingAndIsIdempotent(t *testing.T) {
-	quiet := func() int {
+func TestCloseReleasesEverythingAndIsIdempotent(t *testing.T) {
+	openFiles := func() int {
 		files, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(files)
 	}
-	cycle := func() {
+	buildAndClose := func() {
 		l, err := lab.New(labtest.Log(t))
 		if err != nil {
 			t.Fatal(err)
@@ -51,21 +51,21 @@ func TestCloseLeavesNothingAndIsIdempotent(t *testing.T) {
 			t.Errorf("Host after Close: %v", err)
 		}
 	}
-	cycle() // what the runtime opens once
-	before := quiet()
+	buildAndClose() // what the runtime opens once
+	before := openFiles()
 	for range 3 {
-		cycle()
+		buildAndClose()
 	}
-	if after := quiet(); after > before {
+	if after := openFiles(); after > before {
 		t.Errorf("open files grew from %d to %d in three labs", before, after)
 	}
-	labtest.Eventually(t, within, "no thread of ours is in another network namespace", func() (bool, string) {
+	labtest.Eventually(t, timeout, "no thread of ours is in another network namespace", func() (bool, string) {
 		left := strayThreads(t)
 		return len(left) == 0, strings.Join(left, " ")
 	})
 }
 
-func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
+func TestRemovedHostIsGoneAndCanBeRebuilt(t *testing.T) {
 	l := labtest.New(t)
 	lan := labtest.Switch(t, l, "lan")
 	two := labtest.Host(t, l, lan, "two", "10.9.0.2/24")
@@ -79,7 +79,7 @@ func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reaches := func(limit time.Duration) error {
+		dial := func(limit time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			c, err := two.Dial(ctx, "tcp", "10.9.0.1:80")
@@ -88,7 +88,7 @@ func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
 			}
 			return err
 		}
-		if err := reaches(within); err != nil {
+		if err := dial(timeout); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Remove(one); err != nil {
@@ -103,26 +103,26 @@ func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
 		if err := l.Remove(one); err == nil {
 			t.Error("it was removed twice")
 		}
-		if err := reaches(time.Second); err == nil {
+		if err := dial(time.Second); err == nil {
 			t.Error("it answers still")
 		}
 		listener.Close()
 	}
 }
 
-func TestWithoutPrivilege(t *testing.T) {
+func TestNewFailsWithoutPrivilege(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), ownerVariable+"="+nobody)
+	cmd.Env = append(os.Environ(), ownerEnv+"="+nobody)
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "run as root") {
 		t.Errorf("got %v: %s", err, out)
 	}
 }
 
-func TestKilledOwnerLeavesNothing(t *testing.T) {
+func TestKilledOwnerLeavesNothingBehind(t *testing.T) {
 	before := machineState(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), ownerVariable+"=1")
+	cmd.Env = append(os.Environ(), ownerEnv+"=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -133,19 +133,19 @@ func TestKilledOwnerLeavesNothing(t *testing.T) {
 	}
 	// The owner says which network namespaces its hosts have.
 	lines := bufio.NewScanner(out)
-	var spaces []string
+	var namespaces []string
 	for lines.Scan() && lines.Text() != "ready" {
-		spaces = append(spaces, lines.Text())
+		namespaces = append(namespaces, lines.Text())
 	}
-	if len(spaces) != 2 {
-		t.Fatalf("the owner said %q", spaces)
+	if len(namespaces) != 2 {
+		t.Fatalf("the owner said %q", namespaces)
 	}
-	if held := holders(t, spaces); len(held) == 0 {
-		t.Errorf("nothing is in %v", spaces)
+	if threads := threadsIn(t, namespaces); len(threads) == 0 {
+		t.Errorf("nothing is in %v", namespaces)
 	}
 	// "started" is said by the shells: what they become, and their children's exec, may take a moment more.
-	labtest.Eventually(t, within, "the owner's hosts run four marked processes", func() (bool, string) {
-		running := marked(t)
+	labtest.Eventually(t, timeout, "the owner's hosts run four marked processes", func() (bool, string) {
+		running := sleepingProcesses(t)
 		return len(running) == 4, strings.Join(running, " ")
 	})
 	if during := machineState(t); during != before {
@@ -155,12 +155,12 @@ func TestKilledOwnerLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	labtest.Eventually(t, within, "no process of the hosts is left", func() (bool, string) {
-		left := marked(t)
+	labtest.Eventually(t, timeout, "no process of the hosts is left", func() (bool, string) {
+		left := sleepingProcesses(t)
 		return len(left) == 0, strings.Join(left, " ")
 	})
-	labtest.Eventually(t, within, "nothing is left in the hosts' namespaces", func() (bool, string) {
-		left := holders(t, spaces)
+	labtest.Eventually(t, timeout, "nothing is left in the hosts' namespaces", func() (bool, string) {
+		left := threadsIn(t, namespaces)
 		return len(left) == 0, strings.Join(left, " ")
 	})
 	if after := machineState(t); after != before {

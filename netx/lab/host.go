@@ -24,11 +24,11 @@ type Link struct {
 // Host is a machine of the lab: network, hostname, processes, /run, /var/lib, /proc and /sys of its own; the rest of the file
 // system is the machine's.
 type Host struct {
-	name  string
-	log   *slog.Logger
-	space *space
-	init  *initProcess
-	plugs []plug // one for each link
+	name       string
+	log        *slog.Logger
+	namespaces *namespaces
+	init       *initProcess
+	ports      []switchPort // one for each link
 
 	mu        sync.Mutex // protects all below
 	addresses map[string][]netip.Prefix
@@ -38,7 +38,7 @@ type Host struct {
 }
 
 // plug is the switch's end of a host's cable.
-type plug struct {
+type switchPort struct {
 	sw   *Switch
 	port string
 }
@@ -52,8 +52,8 @@ type route struct {
 // newHost builds a host, plugs it in and waits until its addresses can be used.
 func newHost(name string, log *slog.Logger, links []Link, mac func(host, iface string) []byte) (*Host, error) {
 	h := &Host{name: name, log: log, addresses: map[string][]netip.Prefix{}}
-	s, err := newSpace("host "+name, hostNamespaces, func(s *space) error {
-		h.space = s
+	s, err := newNamespaces("host "+name, hostNamespaces, func(s *namespaces) error {
+		h.namespaces = s
 		return h.setup()
 	})
 	if err != nil {
@@ -63,7 +63,7 @@ func newHost(name string, log *slog.Logger, links []Link, mac func(host, iface s
 		return nil, err
 	}
 	for _, l := range links {
-		if err = h.plugIn(l, mac(name, l.Interface)); err != nil {
+		if err = h.connect(l, mac(name, l.Interface)); err != nil {
 			break
 		}
 	}
@@ -86,20 +86,20 @@ func (h *Host) setup() error {
 		return err
 	}
 	// Processes that this and further threads start belong below the init. The init is number 1 in the /proc that it mounted.
-	if err := h.space.open(unix.CLONE_NEWPID, "/proc/1/ns/pid"); err != nil {
+	if err := h.namespaces.open(unix.CLONE_NEWPID, "/proc/1/ns/pid"); err != nil {
 		return err
 	}
-	if err := h.space.enter(); err != nil {
+	if err := h.namespaces.enter(); err != nil {
 		return err
 	}
-	if err := quietNetwork(); err != nil {
+	if err := setNetworkDefaults(); err != nil {
 		return err
 	}
-	lo, err := h.space.routes.LinkByName("lo")
+	lo, err := h.namespaces.rtnl.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
 	}
-	if err := h.space.routes.LinkSetUp(lo); err != nil {
+	if err := h.namespaces.rtnl.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("set lo up: %w", err)
 	}
 	return nil
@@ -107,7 +107,7 @@ func (h *Host) setup() error {
 
 // quietNetwork sets what interfaces start with. A new namespace copies IPv4 settings from the machine: they are set so that a
 // host is the same on every machine. IPv6 waits for nothing: no duplicate address detection, no routers asked for.
-func quietNetwork() error {
+func setNetworkDefaults() error {
 	settings := []struct{ key, value string }{
 		{"ipv4/conf/%s/rp_filter", "0"},
 		{"ipv4/conf/%s/arp_ignore", "0"},
@@ -128,15 +128,15 @@ func quietNetwork() error {
 }
 
 // plugIn lays a cable and configures the host's end of it.
-func (h *Host) plugIn(l Link, mac []byte) error {
+func (h *Host) connect(l Link, mac []byte) error {
 	if l.Switch == nil {
 		return fmt.Errorf("plug in %s: the link names no switch", l.Interface)
 	}
-	port, err := l.Switch.plug(h.name, h.space, l.Interface, mac)
+	port, err := l.Switch.connect(h.name, h.namespaces, l.Interface, mac)
 	if err != nil {
-		return fmt.Errorf("plug %s into %s: %w", l.Interface, l.Switch.space.name, err)
+		return fmt.Errorf("plug %s into %s: %w", l.Interface, l.Switch.namespaces.name, err)
 	}
-	h.plugs = append(h.plugs, plug{l.Switch, port})
+	h.ports = append(h.ports, switchPort{l.Switch, port})
 	h.addresses[l.Interface] = l.Addresses
 	return h.LinkUp(l.Interface)
 }
@@ -147,7 +147,7 @@ func (h *Host) Name() string { return h.name }
 // Do runs fn on a thread of the host: sockets it opens, files it reads and processes it starts are the host's. Functions run side by
 // side. Only the calling goroutine is on the host: those that fn starts are not, and relative paths begin at /, and /proc, which shows the
 // host's processes, has no self. A process that fn starts must be waited for. Sockets stay on the host wherever they are used later.
-func (h *Host) Do(fn func() error) error { return h.space.do(fn) }
+func (h *Host) Do(fn func() error) error { return h.namespaces.do(fn) }
 
 // Route sends what is for dst by way of via, replacing the route that dst had.
 func (h *Host) Route(dst netip.Prefix, via netip.Addr) error {
@@ -169,7 +169,7 @@ func (h *Host) Route(dst netip.Prefix, via netip.Addr) error {
 
 // addRoute lays a route in the kernel.
 func (h *Host) addRoute(r route) error {
-	err := h.space.routes.RouteReplace(&netlink.Route{Dst: ipNet(r.dst), Gw: r.via.AsSlice()})
+	err := h.namespaces.rtnl.RouteReplace(&netlink.Route{Dst: ipNet(r.dst), Gw: r.via.AsSlice()})
 	if err != nil {
 		return fmt.Errorf("%s: route %s via %s: %w", h.name, r.dst, r.via, err)
 	}
@@ -178,11 +178,11 @@ func (h *Host) addRoute(r route) error {
 
 // LinkDown turns an interface of the host off, as `ip link set NAME down` does.
 func (h *Host) LinkDown(name string) error {
-	link, err := h.space.routes.LinkByName(name)
+	link, err := h.namespaces.rtnl.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("%s: find %s: %w", h.name, name, err)
 	}
-	if err := h.space.routes.LinkSetDown(link); err != nil {
+	if err := h.namespaces.rtnl.LinkSetDown(link); err != nil {
 		return fmt.Errorf("%s: set %s down: %w", h.name, name, err)
 	}
 	return nil
@@ -190,11 +190,11 @@ func (h *Host) LinkDown(name string) error {
 
 // LinkUp turns an interface on and gives it back the addresses and routes that it lost.
 func (h *Host) LinkUp(name string) error {
-	link, err := h.space.routes.LinkByName(name)
+	link, err := h.namespaces.rtnl.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("%s: find %s: %w", h.name, name, err)
 	}
-	if err := h.space.routes.LinkSetUp(link); err != nil {
+	if err := h.namespaces.rtnl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("%s: set %s up: %w", h.name, name, err)
 	}
 	for _, p := range h.addresses[name] {
@@ -202,7 +202,7 @@ func (h *Host) LinkUp(name string) error {
 		if p.Addr().Is4() {
 			addr.Flags = 0
 		}
-		if err := h.space.routes.AddrReplace(link, addr); err != nil {
+		if err := h.namespaces.rtnl.AddrReplace(link, addr); err != nil {
 			return fmt.Errorf("%s: add %s to %s: %w", h.name, p, name, err)
 		}
 	}
@@ -217,14 +217,14 @@ func (h *Host) LinkUp(name string) error {
 }
 
 // Unplug pulls every cable of the host out of its switch: the host vanishes from the network and loses its carrier.
-func (h *Host) Unplug() error { return h.setPlugs(false) }
+func (h *Host) Unplug() error { return h.setPorts(false) }
 
 // Plug puts the cables back.
-func (h *Host) Plug() error { return h.setPlugs(true) }
+func (h *Host) Plug() error { return h.setPorts(true) }
 
-func (h *Host) setPlugs(in bool) error {
-	for _, p := range h.plugs {
-		if err := p.sw.setPort(p.port, in); err != nil {
+func (h *Host) setPorts(up bool) error {
+	for _, p := range h.ports {
+		if err := p.sw.setPort(p.port, up); err != nil {
 			return fmt.Errorf("%s: %w", h.name, err)
 		}
 	}
@@ -232,10 +232,10 @@ func (h *Host) setPlugs(in bool) error {
 }
 
 // pullOut takes the host's cables away.
-func (h *Host) pullOut() error {
+func (h *Host) disconnect() error {
 	var errs []error
-	for _, p := range h.plugs {
-		errs = append(errs, p.sw.unplug(p.port))
+	for _, p := range h.ports {
+		errs = append(errs, p.sw.disconnect(p.port))
 	}
 	return errors.Join(errs...)
 }
@@ -249,7 +249,7 @@ func (h *Host) close(ctx context.Context) error {
 		return fmt.Errorf("close host %s: %w", h.name, err)
 	}
 	h.processes.Wait() // the init is gone, so all are dead
-	return h.space.close(ctx)
+	return h.namespaces.close(ctx)
 }
 
 // ipNet turns a prefix into what vishvananda/netlink speaks.

@@ -19,9 +19,9 @@ const initScript = `mount -t proc -o nosuid,nodev,noexec proc /proc && trap "" C
 // PR_SET_PDEATHSIG on each process would not do instead: it does not reach what those processes start, and Go's check for an
 // already dead parent takes any process in another process namespace for an orphan.
 type initProcess struct {
-	cmd  *exec.Cmd
-	life io.Closer // the writing end of its standard input
-	done chan struct{}
+	cmd   *exec.Cmd
+	stdin io.Closer // the writing end of its standard input
+	done  chan struct{}
 }
 
 // startInit starts the init in a new process namespace, from a thread that is in the host's other namespaces.
@@ -32,7 +32,7 @@ func startInit() (*initProcess, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Setsid: true}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	life, err := cmd.StdinPipe()
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the host's init: %w", err)
 	}
@@ -44,7 +44,7 @@ func startInit() (*initProcess, error) {
 		return nil, fmt.Errorf("start the host's init: %w", err)
 	}
 	_, readErr := io.ReadFull(ready, make([]byte, len("ready\n")))
-	p := &initProcess{cmd: cmd, life: life, done: make(chan struct{})}
+	p := &initProcess{cmd: cmd, stdin: stdin, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // killed, always
 		close(p.done)
@@ -58,7 +58,7 @@ func startInit() (*initProcess, error) {
 
 // stop kills the init and with it every process of the host, and waits until all are gone.
 func (p *initProcess) stop(ctx context.Context) error {
-	p.life.Close()
+	p.stdin.Close()
 	_ = p.cmd.Process.Kill() // fails only when it is gone already
 	select {
 	case <-p.done:

@@ -25,7 +25,7 @@ var ErrClosed = errors.New("the lab is closed")
 
 // closeLimit bounds how long Close waits for the functions and processes of one host. Under an emulated processor the
 // kernel needs up to a second to end a host's processes.
-const closeLimit = 15 * time.Second
+const closeTimeout = 15 * time.Second
 
 // Lab is a set of switches and hosts. Its methods may be called by several goroutines.
 type Lab struct {
@@ -116,9 +116,9 @@ func (l *Lab) Remove(h *Host) error {
 	}
 	delete(l.hosts, h.name)
 	l.order = slices.DeleteFunc(l.order, func(name string) bool { return name == h.name })
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.pullOut(), h.close(ctx))
+	return errors.Join(h.disconnect(), h.close(ctx))
 }
 
 // mac returns the hardware address of a host's interface: a locally administered one, 02:6c:62:00:00:01 and on, which a host that is
@@ -142,7 +142,7 @@ func (l *Lab) Close() error {
 		return l.closeErr
 	}
 	l.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 
 	// Hosts end side by side: the kernel takes tens of milliseconds for each.

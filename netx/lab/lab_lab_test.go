@@ -21,21 +21,21 @@ import (
 )
 
 // within is room enough for what takes milliseconds on a real processor, under an emulated one.
-const within = 60 * time.Second
+const timeout = 60 * time.Second
 
 // ownerVariable makes the test binary an owner of a lab that waits to be killed.
-const ownerVariable = "LB_LAB_OWNER"
+const ownerEnv = "LB_LAB_OWNER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(ownerVariable) != "" {
-		fmt.Fprintln(os.Stderr, own(os.Getenv(ownerVariable)))
+	if os.Getenv(ownerEnv) != "" {
+		fmt.Fprintln(os.Stderr, runOwner(os.Getenv(ownerEnv)))
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
 
 // pair builds two hosts on one switch.
-func pair(t *testing.T) (one, two *lab.Host) {
+func twoHosts(t *testing.T) (one, two *lab.Host) {
 	t.Helper()
 	l := labtest.New(t)
 	s := labtest.Switch(t, l, "lan")
@@ -45,7 +45,7 @@ func pair(t *testing.T) (one, two *lab.Host) {
 }
 
 // serve answers each connection to the listener with its own word, until the test ends.
-func serve(t *testing.T, l net.Listener, word string) {
+func serveText(t *testing.T, l net.Listener, text string) {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() {
@@ -55,7 +55,7 @@ func serve(t *testing.T, l net.Listener, word string) {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(c, word)
+			_, _ = io.WriteString(c, text)
 			c.Close()
 		}
 	}()
@@ -74,14 +74,14 @@ func fetch(ctx context.Context, h *lab.Host, network, address string) (string, e
 }
 
 func TestHostsReachEachOther(t *testing.T) {
-	one, two := pair(t)
+	one, two := twoHosts(t)
 	for _, address := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
 		t.Run(address, func(t *testing.T) {
 			l, err := two.Listen(t.Context(), "tcp", address)
 			if err != nil {
 				t.Fatal(err)
 			}
-			serve(t, l, "hello")
+			serveText(t, l, "hello")
 			got, err := fetch(t.Context(), one, "tcp", address)
 			if err != nil || got != "hello" {
 				t.Errorf("fetched %q, %v; want hello", got, err)
@@ -90,19 +90,19 @@ func TestHostsReachEachOther(t *testing.T) {
 	}
 }
 
-func TestListenersOfHostsDoNotMeet(t *testing.T) {
-	one, two := pair(t)
+func TestListenersAreIsolatedPerHost(t *testing.T) {
+	one, two := twoHosts(t)
 	for _, h := range []*lab.Host{one, two} {
 		tcp, err := h.Listen(t.Context(), "tcp", ":8080")
 		if err != nil {
 			t.Fatal(err)
 		}
-		serve(t, tcp, h.Name())
+		serveText(t, tcp, h.Name())
 		local, err := h.Listen(t.Context(), "unix", "/run/lb/test.sock")
 		if err != nil {
 			t.Fatal(err)
 		}
-		serve(t, local, h.Name()+" locally")
+		serveText(t, local, h.Name()+" locally")
 	}
 	for _, h := range []*lab.Host{one, two} {
 		if got, err := fetch(t.Context(), h, "tcp", "127.0.0.1:8080"); err != nil || got != h.Name() {
@@ -117,14 +117,14 @@ func TestListenersOfHostsDoNotMeet(t *testing.T) {
 	}
 }
 
-func TestPacketsArrive(t *testing.T) {
-	one, two := pair(t)
+func TestUDPPacketsArrive(t *testing.T) {
+	one, two := twoHosts(t)
 	c, err := two.ListenPacket(t.Context(), "udp", "10.9.0.2:53")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	d, err := one.Dial(t.Context(), "udp", "10.9.0.2:53")
@@ -142,17 +142,17 @@ func TestPacketsArrive(t *testing.T) {
 	}
 }
 
-func TestUnplugCutsAndPlugHeals(t *testing.T) {
-	one, two := pair(t)
+func TestUnplugDisconnectsAndPlugReconnects(t *testing.T) {
+	one, two := twoHosts(t)
 	l, err := two.Listen(t.Context(), "tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, l, "hello")
+	serveText(t, l, "hello")
 	if err := two.Unplug(); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, within, "two has no carrier", func() (bool, string) {
+	labtest.Eventually(t, timeout, "two has no carrier", func() (bool, string) {
 		carrier, err := two.ReadFile("/sys/class/net/eth0/carrier")
 		return string(carrier) == "0\n", fmt.Sprintf("%q, %v", carrier, err)
 	})
@@ -165,7 +165,7 @@ func TestUnplugCutsAndPlugHeals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, address := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
-		labtest.Eventually(t, within, address+" answers again", func() (bool, string) {
+		labtest.Eventually(t, timeout, address+" answers again", func() (bool, string) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			got, err := fetch(ctx, one, "tcp", address)
@@ -174,8 +174,8 @@ func TestUnplugCutsAndPlugHeals(t *testing.T) {
 	}
 }
 
-func TestLinkComesBackWithAddressesAndRoutes(t *testing.T) {
-	one, _ := pair(t)
+func TestLinkUpRestoresAddressesAndRoutes(t *testing.T) {
+	one, _ := twoHosts(t)
 	if err := one.Route(netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("10.9.0.2")); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestLinkComesBackWithAddressesAndRoutes(t *testing.T) {
 	if err := one.LinkUp("eth0"); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, within, "the routes are back", func() (bool, string) {
+	labtest.Eventually(t, timeout, "the routes are back", func() (bool, string) {
 		after := labtest.Run(t, one, "ip", "route")
 		return after == before, after
 	})
@@ -201,7 +201,7 @@ func TestLinkComesBackWithAddressesAndRoutes(t *testing.T) {
 	}
 }
 
-func TestRoutesLeadThroughAHost(t *testing.T) {
+func TestHostRoutesBetweenSwitches(t *testing.T) {
 	l := labtest.New(t)
 	left, right := labtest.Switch(t, l, "left"), labtest.Switch(t, l, "right")
 	router, err := l.Host("router",
@@ -223,14 +223,14 @@ func TestRoutesLeadThroughAHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, ln, "far")
+	serveText(t, ln, "far")
 	if got, err := fetch(t.Context(), a, "tcp", "10.2.0.1:80"); err != nil || got != "far" {
 		t.Errorf("fetched %q, %v", got, err)
 	}
 }
 
-func TestAFunctionThatWaitsDoesNotHoldTheHost(t *testing.T) {
-	one, _ := pair(t)
+func TestBlockedFunctionDoesNotBlockTheHost(t *testing.T) {
+	one, _ := twoHosts(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	dialing := make(chan struct{})
@@ -251,8 +251,8 @@ func TestAFunctionThatWaitsDoesNotHoldTheHost(t *testing.T) {
 	}
 }
 
-func TestFunctionThatLeavesItsThread(t *testing.T) {
-	one, _ := pair(t)
+func TestFunctionThatDoesNotReturnGivesAnError(t *testing.T) {
+	one, _ := twoHosts(t)
 	var inner testing.T
 	if err := one.Do(func() error { inner.FailNow(); return nil }); err == nil {
 		t.Error("no error from a function that did not return")
@@ -262,14 +262,14 @@ func TestFunctionThatLeavesItsThread(t *testing.T) {
 	}
 }
 
-func TestDialRefusesNames(t *testing.T) {
-	one, _ := pair(t)
+func TestDialRejectsHostNames(t *testing.T) {
+	one, _ := twoHosts(t)
 	if _, err := one.Dial(t.Context(), "tcp", "localhost:80"); err == nil || !strings.Contains(err.Error(), "want an IP address") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestMainThreadStaysOutside(t *testing.T) {
+func TestProcessMainThreadStaysOutside(t *testing.T) {
 	// The main thread's namespace must be the machine's whatever threads the runtime chose: it could never leave a host.
 	want := namespace(t, "/proc/self/ns/net")
 	l := labtest.New(t)
@@ -290,7 +290,7 @@ func namespace(t *testing.T, path string) string {
 	return ns
 }
 
-func TestTwentyHostsComeUpQuickly(t *testing.T) {
+func TestTwentyHostsStartQuickly(t *testing.T) {
 	l := labtest.New(t)
 	s := labtest.Switch(t, l, "lan")
 	started := time.Now()
@@ -300,14 +300,14 @@ func TestTwentyHostsComeUpQuickly(t *testing.T) {
 	}
 	took := time.Since(started)
 	t.Logf("20 hosts took %v", took)
-	if took > within {
-		t.Errorf("20 hosts took %v, more than %v", took, within)
+	if took > timeout {
+		t.Errorf("20 hosts took %v, more than %v", took, timeout)
 	}
 	ln, err := hosts[19].Listen(t.Context(), "tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, ln, "last")
+	serveText(t, ln, "last")
 	if got, err := fetch(t.Context(), hosts[0], "tcp", "10.9.0.20:80"); err != nil || got != "last" {
 		t.Errorf("fetched %q, %v", got, err)
 	}

@@ -19,14 +19,14 @@ const (
 )
 
 // errGone says that a function left its thread without returning, as t.FailNow does.
-var errGone = errors.New("the function ended its goroutine instead of returning (t.Fatal inside Do?)")
+var errNoReturn = errors.New("the function ended its goroutine instead of returning (t.Fatal inside Do?)")
 
 // space is a set of namespaces and the threads that work in it. Functions run side by side, each on a thread that is locked
 // to the space and ends with it, so none ever serves another goroutine with foreign namespaces.
-type space struct {
-	name   string
-	fds    []nsFD          // what a further thread must enter, in this order
-	routes *netlink.Handle // route netlink of the space; its socket stays in the space whoever uses it
+type namespaces struct {
+	name string
+	fds  []nsFD          // what a further thread must enter, in this order
+	rtnl *netlink.Handle // route netlink of the space; its socket stays in the space whoever uses it
 
 	jobs    chan job // taken by idle threads
 	ctx     context.Context
@@ -49,11 +49,11 @@ type job struct {
 }
 
 // newSpace makes new namespaces, runs setup inside, and keeps the thread for later jobs.
-func newSpace(name string, namespaces int, setup func(*space) error) (*space, error) {
+func newNamespaces(name string, flags int, setup func(*namespaces) error) (*namespaces, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &space{name: name, jobs: make(chan job), ctx: ctx, cancel: cancel}
+	s := &namespaces{name: name, jobs: make(chan job), ctx: ctx, cancel: cancel}
 	first := job{done: make(chan error, 1), fn: func() error {
-		if err := s.create(namespaces); err != nil {
+		if err := s.create(flags); err != nil {
 			return err
 		}
 		return setup(s)
@@ -84,8 +84,8 @@ func onThread(fn func()) {
 }
 
 // create moves the calling thread into new namespaces and opens them.
-func (s *space) create(namespaces int) error {
-	if err := unix.Unshare(namespaces); err != nil {
+func (s *namespaces) create(flags int) error {
+	if err := unix.Unshare(flags); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
 	kinds := []struct {
@@ -93,23 +93,23 @@ func (s *space) create(namespaces int) error {
 		name string
 	}{{unix.CLONE_NEWNET, "net"}, {unix.CLONE_NEWUTS, "uts"}, {unix.CLONE_NEWNS, "mnt"}}
 	for _, k := range kinds {
-		if namespaces&k.kind == 0 {
+		if flags&k.kind == 0 {
 			continue
 		}
 		if err := s.open(k.kind, "/proc/thread-self/ns/"+k.name); err != nil {
 			return err
 		}
 	}
-	routes, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	rtnl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open route netlink: %w", err)
 	}
-	s.routes = routes
+	s.rtnl = rtnl
 	return nil
 }
 
 // open opens a namespace for further threads.
-func (s *space) open(kind int, path string) error {
+func (s *namespaces) open(kind int, path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open namespace %s: %w", path, err)
@@ -119,7 +119,7 @@ func (s *space) open(kind int, path string) error {
 }
 
 // enter moves the calling thread into the space.
-func (s *space) enter() error {
+func (s *namespaces) enter() error {
 	// Threads of one program share root and working directory; a mount namespace can be entered only without.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare file system attributes: %w", err)
@@ -137,7 +137,7 @@ func (s *space) enter() error {
 
 // do runs fn on a thread of the space and returns what it returns. It never waits for other functions: when all threads are
 // busy there is one more.
-func (s *space) do(fn func() error) error {
+func (s *namespaces) do(fn func() error) error {
 	j := job{fn: fn, done: make(chan error, 1)}
 	select {
 	case s.jobs <- j:
@@ -162,7 +162,7 @@ func (s *space) do(fn func() error) error {
 }
 
 // work runs jobs on the calling thread until the space closes.
-func (s *space) work(j job) {
+func (s *namespaces) work(j job) {
 	defer s.workers.Done()
 	for {
 		j.run()
@@ -176,13 +176,13 @@ func (s *space) work(j job) {
 
 // run answers the job even when its function calls runtime.Goexit; the thread then ends with it.
 func (j job) run() {
-	err := errGone
+	err := errNoReturn
 	defer func() { j.done <- err }()
 	err = j.fn()
 }
 
 // close waits for the functions that still run, at most until ctx ends, and lets the namespaces go.
-func (s *space) close(ctx context.Context) error {
+func (s *namespaces) close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
@@ -200,20 +200,20 @@ func (s *space) close(ctx context.Context) error {
 }
 
 // release closes what the space holds open; its threads are gone.
-func (s *space) release() {
+func (s *namespaces) release() {
 	s.cancel()
 	s.workers.Wait()
 	for _, n := range s.fds {
 		unix.Close(n.fd)
 	}
-	if s.routes != nil {
-		s.routes.Close()
+	if s.rtnl != nil {
+		s.rtnl.Close()
 	}
-	s.fds, s.routes = nil, nil
+	s.fds, s.rtnl = nil, nil
 }
 
 // netns returns the descriptor of the space's network namespace.
-func (s *space) netns() netlink.NsFd { return netlink.NsFd(s.fds[0].fd) }
+func (s *namespaces) netns() netlink.NsFd { return netlink.NsFd(s.fds[0].fd) }
 
 // writeSysctl writes one kernel setting, key in path form (net/ipv4/ip_forward), from a thread of the space.
 func writeSysctl(key, value string) error {

@@ -21,14 +21,14 @@ import (
 )
 
 // mark is a length of sleep that shows which processes are of the killed owner's hosts.
-const mark = "987654"
+const sleepSeconds = "987654"
 
 // nobody has the owner drop its privilege first.
 const nobody = "nobody"
 
 // own builds two hosts, starts a process with a child in a session of its own on each, says so, and waits to be killed.
-func own(as string) error {
-	if as == nobody {
+func runOwner(user string) error {
+	if user == nobody {
 		if err := syscall.Setuid(65534); err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func own(as string) error {
 		if err != nil {
 			return err
 		}
-		if err := ownProcesses(h); err != nil {
+		if err := startProcesses(h); err != nil {
 			return err
 		}
 	}
@@ -56,12 +56,12 @@ func own(as string) error {
 }
 
 // ownProcesses starts a process and its child on the host and prints the host's network namespace.
-func ownProcesses(h *lab.Host) error {
+func startProcesses(h *lab.Host) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	script := "setsid sleep " + mark + " & echo started; exec sleep " + mark
+	script := "setsid sleep " + sleepSeconds + " & echo started; exec sleep " + sleepSeconds
 	if _, err := h.Start(lab.Command{Path: "sh", Stdout: w, Args: []string{"-c", script}}); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func ownProcesses(h *lab.Host) error {
 }
 
 // marked lists the processes that sleep for mark.
-func marked(t *testing.T) []string {
+func sleepingProcesses(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -83,7 +83,7 @@ func marked(t *testing.T) []string {
 	var found []string
 	for _, f := range files {
 		line, err := os.ReadFile(f)
-		if err == nil && string(line) == "sleep\x00"+mark+"\x00" {
+		if err == nil && string(line) == "sleep\x00"+sleepSeconds+"\x00" {
 			found = append(found, f)
 		}
 	}
@@ -108,7 +108,7 @@ func strayThreads(t *testing.T) []string {
 }
 
 // holders lists the threads on this machine that are in one of the network namespaces.
-func holders(t *testing.T, spaces []string) []string {
+func threadsIn(t *testing.T, namespaces []string) []string {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/ns/net")
 	if err != nil {
@@ -116,7 +116,7 @@ func holders(t *testing.T, spaces []string) []string {
 	}
 	var found []string
 	for _, l := range links {
-		if ns, err := os.Readlink(l); err == nil && slices.Contains(spaces, ns) {
+		if ns, err := os.Readlink(l); err == nil && slices.Contains(namespaces, ns) {
 			found = append(found, l+" "+ns)
 		}
 	}

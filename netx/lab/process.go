@@ -16,7 +16,7 @@ import (
 )
 
 // outputDelay is how long after a process's end its output is awaited, when children of its own keep the pipe open.
-const outputDelay = time.Second
+const outputGrace = time.Second
 
 // Command is a program to run on a host.
 type Command struct {
@@ -56,7 +56,7 @@ func (h *Host) Start(c Command) (*Process, error) {
 		p.cmd.Env, p.cmd.Dir = c.Env, c.Dir
 		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		p.cmd.WaitDelay = outputDelay
+		p.cmd.WaitDelay = outputGrace
 		return p.cmd.Start()
 	})
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-func TestProcessesSeeTheirHost(t *testing.T) {
-	one, two := pair(t)
+func TestProcessesSeeOnlyTheirHost(t *testing.T) {
+	one, two := twoHosts(t)
 	for _, h := range []*lab.Host{one, two} {
 		if got := labtest.Run(t, h, "uname", "-n"); got != h.Name()+"\n" {
 			t.Errorf("%s calls itself %q", h.Name(), got)
@@ -46,8 +46,8 @@ func TestProcessesSeeTheirHost(t *testing.T) {
 	}
 }
 
-func TestRunReportsWhatTheProgramSaid(t *testing.T) {
-	one, _ := pair(t)
+func TestRunReturnsOutputAndStandardError(t *testing.T) {
+	one, _ := twoHosts(t)
 	out, err := one.Run(t.Context(), "sh", "-c", "echo partly; echo no such thing >&2; exit 3")
 	if out != "partly\n" || err == nil || !strings.Contains(err.Error(), "one: sh -c") || !strings.Contains(err.Error(), "exit status 3: no such thing") {
 		t.Errorf("got %q, %v", out, err)
@@ -63,14 +63,14 @@ func TestRunReportsWhatTheProgramSaid(t *testing.T) {
 }
 
 func TestSignalsStopAndKill(t *testing.T) {
-	one, _ := pair(t)
+	one, _ := twoHosts(t)
 	t.Run("signal", func(t *testing.T) {
 		var out labtest.Output
 		p, err := one.Start(lab.Command{Path: "sh", Stdout: &out, Args: []string{"-c", "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.05; done"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		labtest.Eventually(t, within, "the shell is ready", func() (bool, string) { return out.String() == "ready\n", out.String() })
+		labtest.Eventually(t, timeout, "the shell is ready", func() (bool, string) { return out.String() == "ready\n", out.String() })
 		if err := p.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -87,14 +87,14 @@ func TestSignalsStopAndKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		labtest.Eventually(t, within, "the shell is ready", func() (bool, string) { return out.String() == "ready\n", out.String() })
+		labtest.Eventually(t, timeout, "the shell is ready", func() (bool, string) { return out.String() == "ready\n", out.String() })
 		if err := p.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.Wait(); err == nil || p.ExitCode() != -1 {
 			t.Errorf("killed, and ended with %v", err)
 		}
-		labtest.Eventually(t, within, "the child is gone", func() (bool, string) {
+		labtest.Eventually(t, timeout, "the child is gone", func() (bool, string) {
 			list := labtest.Run(t, one, "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
 			return !strings.Contains(list, "sleep 1234"), list
 		})

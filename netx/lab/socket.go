@@ -61,6 +61,6 @@ func (h *Host) ListenPacket(ctx context.Context, network, address string) (net.P
 // untilClosed bounds a context by the host's life.
 func (h *Host) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.space.ctx, cancel)
+	stop := context.AfterFunc(h.namespaces.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
 }

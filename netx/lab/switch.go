@@ -16,26 +16,26 @@ const bridgeName = "switch"
 
 // Switch joins the hosts that are plugged into it, as an Ethernet switch does.
 type Switch struct {
-	space  *space
-	bridge int // interface index
+	namespaces *namespaces
+	bridge     int // interface index
 
-	mu    sync.Mutex // protects ports
-	ports int        // how many there were; numbers the ports whose host's name is too long
+	mu        sync.Mutex // protects ports
+	portCount int        // how many there were; numbers the ports whose host's name is too long
 }
 
 // newSwitch builds a bridge in a namespace of its own.
 func newSwitch(name string) (*Switch, error) {
 	sw := &Switch{}
-	s, err := newSpace("switch "+name, switchNamespaces, func(s *space) error { return sw.setup(s) })
+	s, err := newNamespaces("switch "+name, switchNamespaces, func(s *namespaces) error { return sw.setup(s) })
 	if err != nil {
 		return nil, err
 	}
-	sw.space = s
+	sw.namespaces = s
 	return sw, nil
 }
 
 // setup makes the bridge, on a thread of the space.
-func (sw *Switch) setup(s *space) error {
+func (sw *Switch) setup(s *namespaces) error {
 	// A switch has no addresses of its own: without IPv6 it sends nothing unasked.
 	for _, conf := range []string{"all", "default"} {
 		err := writeSysctl("net/ipv6/conf/"+conf+"/disable_ipv6", "1")
@@ -48,10 +48,10 @@ func (sw *Switch) setup(s *space) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = bridgeName
 	br := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}
-	if err := s.routes.LinkAdd(br); err != nil {
+	if err := s.rtnl.LinkAdd(br); err != nil {
 		return fmt.Errorf("add bridge: %w", err)
 	}
-	if err := s.routes.LinkSetUp(br); err != nil {
+	if err := s.rtnl.LinkSetUp(br); err != nil {
 		return fmt.Errorf("set bridge up: %w", err)
 	}
 	sw.bridge = br.Index
@@ -59,23 +59,23 @@ func (sw *Switch) setup(s *space) error {
 }
 
 // plug lays a cable from a new port to an interface in a host's network namespace, and returns the port's name.
-func (sw *Switch) plug(host string, to *space, iface string, mac []byte) (string, error) {
+func (sw *Switch) connect(host string, to *namespaces, iface string, mac []byte) (string, error) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
-	if sw.space.ctx.Err() != nil {
+	if sw.namespaces.ctx.Err() != nil {
 		return "", ErrClosed
 	}
-	sw.ports++
-	port := portName(host, iface, sw.ports)
+	sw.portCount++
+	port := portName(host, iface, sw.portCount)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = port
 	attrs.MTU = 1500
 	attrs.MasterIndex = sw.bridge
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: iface, PeerHardwareAddr: mac, PeerNamespace: to.netns()}
-	if err := sw.space.routes.LinkAdd(veth); err != nil {
+	if err := sw.namespaces.rtnl.LinkAdd(veth); err != nil {
 		return "", fmt.Errorf("add cable %s: %w", port, err)
 	}
-	if err := sw.space.routes.LinkSetUp(veth); err != nil {
+	if err := sw.namespaces.rtnl.LinkSetUp(veth); err != nil {
 		return "", fmt.Errorf("set port %s up: %w", port, err)
 	}
 	return port, nil
@@ -91,31 +91,31 @@ func portName(host, iface string, number int) string {
 
 // setPort turns a port on or off; the host's end gains or loses its carrier.
 func (sw *Switch) setPort(port string, up bool) error {
-	link, err := sw.space.routes.LinkByName(port)
+	link, err := sw.namespaces.rtnl.LinkByName(port)
 	if err != nil {
-		return fmt.Errorf("find port %s of %s: %w", port, sw.space.name, err)
+		return fmt.Errorf("find port %s of %s: %w", port, sw.namespaces.name, err)
 	}
-	set := sw.space.routes.LinkSetDown
+	set := sw.namespaces.rtnl.LinkSetDown
 	if up {
-		set = sw.space.routes.LinkSetUp
+		set = sw.namespaces.rtnl.LinkSetUp
 	}
 	if err := set(link); err != nil {
-		return fmt.Errorf("switch port %s of %s: %w", port, sw.space.name, err)
+		return fmt.Errorf("switch port %s of %s: %w", port, sw.namespaces.name, err)
 	}
 	return nil
 }
 
 // unplug takes a cable away, both ends of it.
-func (sw *Switch) unplug(port string) error {
-	link, err := sw.space.routes.LinkByName(port)
+func (sw *Switch) disconnect(port string) error {
+	link, err := sw.namespaces.rtnl.LinkByName(port)
 	if err != nil {
-		return fmt.Errorf("find port %s of %s: %w", port, sw.space.name, err)
+		return fmt.Errorf("find port %s of %s: %w", port, sw.namespaces.name, err)
 	}
-	if err := sw.space.routes.LinkDel(link); err != nil {
-		return fmt.Errorf("unplug port %s of %s: %w", port, sw.space.name, err)
+	if err := sw.namespaces.rtnl.LinkDel(link); err != nil {
+		return fmt.Errorf("unplug port %s of %s: %w", port, sw.namespaces.name, err)
 	}
 	return nil
 }
 
 // close lets the switch go; its ports and bridge go with the namespace.
-func (sw *Switch) close(ctx context.Context) error { return sw.space.close(ctx) }
+func (sw *Switch) close(ctx context.Context) error { return sw.namespaces.close(ctx) }

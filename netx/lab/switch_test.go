@@ -2,7 +2,7 @@ package lab
 
 import "testing"
 
-func TestPortsAreNamedAfterWhatIsPluggedIn(t *testing.T) {
+func TestPortsAreNamedAfterHostAndInterface(t *testing.T) {
 	tests := []struct{ name, host, iface, want string }{
 		{"both fit", "app01", "eth0", "app01.eth0"},
 		{"just", "balancer01", "eth0", "balancer01.eth0"},

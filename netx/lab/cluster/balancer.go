@@ -21,9 +21,9 @@ type Balancer struct {
 	number  int
 	cluster *Cluster
 
-	mu      sync.Mutex // protects what follows: the power strip switches the machine off
-	boots   int
-	machine *machine // nil without power
+	mu        sync.Mutex // protects what follows: the power strip switches the machine off
+	bootCount int
+	machine   *machine // nil without power
 }
 
 // machine is a balancer from its boot on.
@@ -32,7 +32,7 @@ type machine struct {
 	daemon    *testbed.Daemon
 	table     ipvs.Table
 	log       *os.File
-	bare      *http.Server
+	baseline  *http.Server
 	corosync  *lab.Process
 	pacemaker *lab.Process
 }
@@ -58,17 +58,17 @@ func (b *Balancer) running() *machine {
 func (b *Balancer) Boot(ctx context.Context) error {
 	nets := b.cluster.nets
 	host, err := b.cluster.lab.Host(b.Name,
-		plug(nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 10+b.number)),
-		plug(nets.private, "eth0", fmt.Sprintf("10.0.0.%d/24", 250+b.number)),
-		plug(nets.power, "eth1", fmt.Sprintf("10.9.0.%d/24", b.number)))
+		newLink(nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 10+b.number)),
+		newLink(nets.private, "eth0", fmt.Sprintf("10.0.0.%d/24", 250+b.number)),
+		newLink(nets.power, "eth1", fmt.Sprintf("10.9.0.%d/24", b.number)))
 	if err != nil {
 		return err
 	}
 	m := &machine{host: host}
 	b.mu.Lock()
 	b.machine = m
-	b.boots++
-	logs := filepath.Join(b.cluster.options.Logs, fmt.Sprintf("%s-boot%d", b.Name, b.boots))
+	b.bootCount++
+	logs := filepath.Join(b.cluster.options.Logs, fmt.Sprintf("%s-boot%d", b.Name, b.bootCount))
 	b.mu.Unlock()
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if m.log, err = os.Create(filepath.Join(logs, "lb-balance.log")); err != nil {
 		return err
 	}
-	for path, text := range map[string]string{testbed.ConfigPath: fleet, "/run/corosync.conf": corosync()} {
+	for path, text := range map[string]string{testbed.ConfigPath: fleetConfig, "/run/corosync.conf": corosyncConfig()} {
 		if err := host.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if err := host.Sysctl("net/ipv4/vs/sloppy_tcp", "1"); err != nil {
 		return err
 	}
-	if err := b.serveBare(ctx, m); err != nil {
+	if err := b.serveBaseline(ctx, m); err != nil {
 		return err
 	}
 	m.daemon = &testbed.Daemon{Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log}
@@ -106,22 +106,22 @@ func (b *Balancer) Boot(ctx context.Context) error {
 }
 
 // serveBare has the machine answer at whatever address it has on the port of the bare address, with its own name.
-func (b *Balancer) serveBare(ctx context.Context, m *machine) error {
-	listener, err := m.host.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", Bare.Port()))
+func (b *Balancer) serveBaseline(ctx context.Context, m *machine) error {
+	listener, err := m.host.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", Baseline.Port()))
 	if err != nil {
 		return err
 	}
-	m.bare = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	m.baseline = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, b.Name)
 	})}
-	go func() { _ = m.bare.Serve(listener) }() // ends when it is closed
+	go func() { _ = m.baseline.Serve(listener) }() // ends when it is closed
 	return nil
 }
 
-func (b *Balancer) stopBare() {
-	if m := b.running(); m != nil && m.bare != nil {
-		_ = m.bare.Close()
+func (b *Balancer) stopBaseline() {
+	if m := b.running(); m != nil && m.baseline != nil {
+		_ = m.baseline.Close()
 	}
 }
 
@@ -135,8 +135,8 @@ func (b *Balancer) PowerOff() error {
 	}
 	b.machine = nil
 	err := b.cluster.lab.Remove(m.host)
-	if m.bare != nil {
-		_ = m.bare.Close()
+	if m.baseline != nil {
+		_ = m.baseline.Close()
 	}
 	if m.table != nil {
 		err = errors.Join(err, m.table.Close())

@@ -21,8 +21,8 @@ const (
 
 // Where the client asks: at the virtual IP of webapp, and at an address that Pacemaker moves alone, to compare it with.
 var (
-	Webapp = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 7}), testbed.Port)
-	Bare   = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 9}), 8080)
+	Webapp   = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 7}), testbed.Port)
+	Baseline = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 9}), 8080)
 )
 
 // Options says what the cluster is made of.
@@ -37,10 +37,10 @@ type Cluster struct {
 	Apps      []*testbed.App
 	Balancers []*Balancer
 
-	options Options
-	lab     *lab.Lab
-	strip   *strip
-	nets    networks
+	options    Options
+	lab        *lab.Lab
+	powerStrip *powerStrip
+	nets       networks
 }
 
 // networks are the switches: requests come by the first one, lb works in the second one and so does Corosync, and the third one
@@ -69,17 +69,17 @@ func (c *Cluster) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	c.Client, err = c.lab.Host("client", plug(c.nets.public, publicInterface, "204.109.13.100/24"))
+	c.Client, err = c.lab.Host("client", newLink(c.nets.public, publicInterface, "204.109.13.100/24"))
 	if err != nil {
 		return err
 	}
-	for n := 1; n <= balancers; n++ {
+	for n := 1; n <= balancerCount; n++ {
 		c.Balancers = append(c.Balancers, &Balancer{Name: fmt.Sprintf("load%02d", n), number: n, cluster: c})
 	}
-	if c.strip, err = newStrip(ctx, c); err != nil {
+	if c.powerStrip, err = newPowerStrip(ctx, c); err != nil {
 		return err
 	}
-	for n := 1; n <= apps; n++ {
+	for n := 1; n <= appCount; n++ {
 		if err := c.addApp(ctx, n); err != nil {
 			return err
 		}
@@ -91,14 +91,14 @@ func (c *Cluster) build(ctx context.Context) (err error) {
 func (c *Cluster) addApp(ctx context.Context, n int) error {
 	address := netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
 	host, err := c.lab.Host(fmt.Sprintf("app%02d", n),
-		plug(c.nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 100+n)),
-		plug(c.nets.private, "eth0", address.String()+"/24"))
+		newLink(c.nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 100+n)),
+		newLink(c.nets.private, "eth0", address.String()+"/24"))
 	if err != nil {
 		return err
 	}
 	app := testbed.NewApp(host, address)
 	c.Apps = append(c.Apps, app)
-	if err := host.WriteFile(testbed.ConfigPath, []byte(fleet), 0o644); err != nil {
+	if err := host.WriteFile(testbed.ConfigPath, []byte(fleetConfig), 0o644); err != nil {
 		return err
 	}
 	if err := app.Serve(ctx); err != nil {
@@ -109,14 +109,14 @@ func (c *Cluster) addApp(ctx context.Context, n int) error {
 		return err
 	}
 	_, err = host.Run(ctx, "env", "LB_CONFIG="+testbed.ConfigPath, c.options.Binary,
-		"ctl", "force", "health", fmt.Sprint(Health(n)), "-r", "to tell the nodes apart")
+		"ctl", "force", "health", fmt.Sprint(NodeHealth(n)), "-r", "to tell the nodes apart")
 	return err
 }
 
 // Health is what app node n, from 1 on, says of itself.
-func Health(n int) int { return 110 - 10*n }
+func NodeHealth(n int) int { return 110 - 10*n }
 
-func plug(sw *lab.Switch, name, prefix string) lab.Link {
+func newLink(sw *lab.Switch, name, prefix string) lab.Link {
 	return lab.Link{Switch: sw, Interface: name, Addresses: []netip.Prefix{netip.MustParsePrefix(prefix)}}
 }
 
@@ -125,11 +125,11 @@ func (c *Cluster) Close() error {
 	for _, app := range c.Apps {
 		app.Stop()
 	}
-	if c.strip != nil {
-		_ = c.strip.stop()
+	if c.powerStrip != nil {
+		_ = c.powerStrip.stop()
 	}
 	for _, b := range c.Balancers {
-		b.stopBare()
+		b.stopBaseline()
 	}
 	return c.lab.Close()
 }

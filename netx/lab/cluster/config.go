@@ -7,13 +7,13 @@ import (
 
 // How many there are of each.
 const (
-	balancers = 3
-	apps      = 4
+	balancerCount = 3
+	appCount      = 4
 )
 
 // fleet is the one lb.toml of all machines. With mh, and sloppy_tcp, a kernel sends a connection that it does not know to the node where the others would
 // (docs/scale.md). The dependency has much time: while Pacemaker moves all that it has, the guest lets it wait for seconds.
-const fleet = `# The same file stands on every machine.
+const fleetConfig = `# The same file stands on every machine.
 [agent.tunnel]
 enabled = true
 
@@ -37,7 +37,7 @@ nodes  = [ { address = "10.0.0.1" }, { address = "10.0.0.2" }, { address = "10.0
 `
 
 // corosync is the configuration of Corosync: a machine counts as lost 3 s after its last word, and a majority decides.
-func corosync() string {
+func corosyncConfig() string {
 	var b strings.Builder
 	b.WriteString(`totem {
   version: 2
@@ -58,7 +58,7 @@ logging {
 }
 nodelist {
 `)
-	for n := 1; n <= balancers; n++ {
+	for n := 1; n <= balancerCount; n++ {
 		fmt.Fprintf(&b, "  node {\n    ring0_addr: 10.0.0.%d\n    name: load%02d\n    nodeid: %d\n  }\n", 250+n, n, n)
 	}
 	b.WriteString("}\n")
@@ -67,7 +67,7 @@ nodelist {
 
 // basics is what a site tells Pacemaker beside the clusters of lb: how to fence, from where nothing else runs. The three balancers share two emulated processors, so that each seems to
 // be short of them, and Pacemaker would do one thing after the other (load-threshold); all at once would be too much (batch-limit).
-const basics = `<configuration>
+const fencingConfig = `<configuration>
   <crm_config>
     <cluster_property_set id="cib-bootstrap-options">
       <nvpair id="cib-bootstrap-options-stonith-enabled" name="stonith-enabled" value="true"/>
@@ -93,7 +93,7 @@ const basics = `<configuration>
 // bare is an address to compare with: it is made as lb makes its own, and prefers what webapp prefers. IPaddr2 is a shell script that may take
 // more than half a minute of a busy guest: with the usual timeout Pacemaker would call a monitor failed, then the stop, and have the balancer
 // switched off. So its actions have two minutes here, those of webapp's address, too, and the monitor of the bare one runs seldom.
-const bare = `<configuration>
+const baselineConfig = `<configuration>
   <resources>
     <primitive id="bare" class="ocf" provider="heartbeat" type="IPaddr2">
       <instance_attributes id="bare-instance_attributes">

@@ -24,10 +24,10 @@ func install(binary, logs string) error {
 	if err := unix.Mount(logs, "/var/log", "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mount a folder on /var/log: %w", err)
 	}
-	if err := folders(); err != nil {
+	if err := createPackageDirs(); err != nil {
 		return err
 	}
-	err = layer("/usr/lib/ocf/resource.d", func(dir string) error {
+	err = overlay("/usr/lib/ocf/resource.d", func(dir string) error {
 		if err := os.Mkdir(dir+"/braintree", 0o755); err != nil {
 			return err
 		}
@@ -36,11 +36,11 @@ func install(binary, logs string) error {
 	if err != nil {
 		return err
 	}
-	return layer("/usr/sbin", func(dir string) error { return os.WriteFile(dir+"/fence_strip", []byte(fenceAgent), 0o755) })
+	return overlay("/usr/sbin", func(dir string) error { return os.WriteFile(dir+"/fence_strip", []byte(fenceAgent), 0o755) })
 }
 
 // folders makes those that come with the packages, and with systemd.
-func folders() error {
+func createPackageDirs() error {
 	account, err := user.Lookup("hacluster")
 	if err != nil {
 		return fmt.Errorf("find Pacemaker's user, who comes with its package: %w", err)
@@ -60,7 +60,7 @@ func folders() error {
 }
 
 // layer puts a folder of files on top of one of the machine's, as this host sees it.
-func layer(dir string, fill func(dir string) error) error {
+func overlay(dir string, fill func(dir string) error) error {
 	upper, err := os.MkdirTemp("/run", "layer-")
 	if err != nil {
 		return err

@@ -41,32 +41,32 @@ func (b *Balancer) Run(ctx context.Context, input string, name string, args ...s
 }
 
 // Prepare tells Pacemaker what a site tells it beside the clusters of lb.
-func (b *Balancer) Prepare(ctx context.Context) error {
-	return b.load(ctx, basics)
+func (b *Balancer) ConfigureFencing(ctx context.Context) error {
+	return b.loadCIB(ctx, fencingConfig)
 }
 
 // AddBare has Pacemaker run the address to compare with, and be patient with it and with webapp's.
-func (b *Balancer) AddBare(ctx context.Context) error { return b.load(ctx, bare) }
+func (b *Balancer) AddBaseline(ctx context.Context) error { return b.loadCIB(ctx, baselineConfig) }
 
-func (b *Balancer) load(ctx context.Context, text string) error {
+func (b *Balancer) loadCIB(ctx context.Context, text string) error {
 	_, err := b.Run(ctx, text, "cibadmin", "--modify", "--allow-create", "--xml-pipe")
 	return err
 }
 
 // Configure has Pacemaker run the clusters of lb.toml, in the way that docs/pacemaker.md shows.
-func (b *Balancer) Configure(ctx context.Context) error {
+func (b *Balancer) ConfigureClusters(ctx context.Context) error {
 	_, err := b.Run(ctx, "", "sh", "-c", `"$0" ctl pacemaker | crm configure load update -`, b.cluster.options.Binary)
 	return err
 }
 
 // Property sets one of Pacemaker's, or a node's where that is not empty.
-func (b *Balancer) Property(ctx context.Context, name, value string) error {
+func (b *Balancer) SetProperty(ctx context.Context, name, value string) error {
 	_, err := b.Run(ctx, "", "crm_attribute", "--name", name, "--update", value)
 	return err
 }
 
 // Standby tells Pacemaker whether a balancer may run anything.
-func (b *Balancer) Standby(ctx context.Context, node string, standby bool) error {
+func (b *Balancer) SetStandby(ctx context.Context, node string, standby bool) error {
 	value := "off"
 	if standby {
 		value = "on"
@@ -101,7 +101,7 @@ func Online(s crm.Status) []string {
 }
 
 // On tells where a resource runs, without failure; nowhere while something is under way.
-func On(s crm.Status, id string) []string {
+func RunningOn(s crm.Status, id string) []string {
 	r, _ := s.Resource(id)
 	if r.Role != "Started" || r.Pending != "" {
 		return nil

@@ -10,7 +10,7 @@ import (
 )
 
 // stripAddress is the power strip's in its own network.
-const stripAddress = "10.9.0.100"
+const powerStripAddress = "10.9.0.100"
 
 // fenceAgent is what Pacemaker has the power strip switch a balancer off by, in the manner of ClusterLabs' fence agents: options come as
 // lines on standard input.
@@ -35,36 +35,36 @@ case $action in
 </resource-agent>
 XML
     ;;
-  off) exec curl -fsS -X POST "http://` + stripAddress + `/$port/off" ;;
-  monitor) exec curl -fsS "http://` + stripAddress + `/" ;;
+  off) exec curl -fsS -X POST "http://` + powerStripAddress + `/$port/off" ;;
+  monitor) exec curl -fsS "http://` + powerStripAddress + `/" ;;
   *) exit 1 ;;
 esac
 `
 
 // strip is a power strip that has the balancers plugged in.
-type strip struct {
+type powerStrip struct {
 	server *http.Server
 
-	mu  sync.Mutex // protects cut
-	cut []string   // the balancers that it was told to switch off, in order
+	mu          sync.Mutex // protects cut
+	switchedOff []string   // the balancers that it was told to switch off, in order
 }
 
-func newStrip(ctx context.Context, c *Cluster) (*strip, error) {
-	host, err := c.lab.Host("strip", plug(c.nets.power, "eth0", stripAddress+"/24"))
+func newPowerStrip(ctx context.Context, c *Cluster) (*powerStrip, error) {
+	host, err := c.lab.Host("strip", newLink(c.nets.power, "eth0", powerStripAddress+"/24"))
 	if err != nil {
 		return nil, err
 	}
-	listener, err := host.Listen(ctx, "tcp", stripAddress+":80")
+	listener, err := host.Listen(ctx, "tcp", powerStripAddress+":80")
 	if err != nil {
 		return nil, err
 	}
-	s := &strip{}
+	s := &powerStrip{}
 	plugs := http.NewServeMux()
 	plugs.HandleFunc("GET /", func(http.ResponseWriter, *http.Request) {})
 	for _, b := range c.Balancers {
 		plugs.HandleFunc("POST /"+b.Name+"/off", func(w http.ResponseWriter, _ *http.Request) {
 			s.mu.Lock()
-			s.cut = append(s.cut, b.Name)
+			s.switchedOff = append(s.switchedOff, b.Name)
 			s.mu.Unlock()
 			if err := b.PowerOff(); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -78,13 +78,13 @@ func newStrip(ctx context.Context, c *Cluster) (*strip, error) {
 
 // SwitchedOff are the balancers that Pacemaker had switched off, in order.
 func (c *Cluster) SwitchedOff() []string {
-	c.strip.mu.Lock()
-	defer c.strip.mu.Unlock()
-	return slices.Clone(c.strip.cut)
+	c.powerStrip.mu.Lock()
+	defer c.powerStrip.mu.Unlock()
+	return slices.Clone(c.powerStrip.switchedOff)
 }
 
 // stop waits for what the strip is doing.
-func (s *strip) stop() error {
+func (s *powerStrip) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := s.server.Shutdown(ctx); err != nil && !errors.Is(err, http.ErrServerClosed) {

@@ -12,8 +12,8 @@ import (
 
 // A probe is a transaction on a new connection that has no time for a second SYN, so that what is measured is the network and not the client's patience.
 const (
-	ProbeEvery = 200 * time.Millisecond
-	probeLimit = 900 * time.Millisecond
+	ProbeInterval = 200 * time.Millisecond
+	probeTimeout  = 900 * time.Millisecond
 )
 
 // Probes ask an address all the time.
@@ -26,26 +26,26 @@ type Probes struct {
 }
 
 // Probe starts to ask an address, until Stop.
-func (c *Cluster) Probe(ctx context.Context, to netip.AddrPort) *Probes {
+func (c *Cluster) StartProbes(ctx context.Context, to netip.AddrPort) *Probes {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &Probes{cancel: cancel}
-	asker := testbed.NewAsker(c.Client, to, probeLimit)
+	requester := testbed.NewRequester(c.Client, to, probeTimeout)
 	p.done.Go(func() {
-		tick := time.NewTicker(ProbeEvery)
+		tick := time.NewTicker(ProbeInterval)
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				p.done.Go(func() { p.one(ctx, asker) })
+				p.done.Go(func() { p.sendOne(ctx, requester) })
 			}
 		}
 	})
 	return p
 }
 
-func (p *Probes) one(ctx context.Context, asker *testbed.Asker) {
+func (p *Probes) sendOne(ctx context.Context, asker *testbed.Requester) {
 	sent := time.Now()
 	if _, err := asker.Transact(ctx); err != nil {
 		return
@@ -56,7 +56,7 @@ func (p *Probes) one(ctx context.Context, asker *testbed.Asker) {
 }
 
 // Since counts the probes that were sent after a time and answered.
-func (p *Probes) Since(from time.Time) int {
+func (p *Probes) AnsweredSince(from time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0

@@ -49,19 +49,19 @@ func (b *Balancer) Weights(ctx context.Context) string {
 			}
 		}
 	}
-	return words(weights)
+	return formatWeights(weights)
 }
 
 // TrueWeights are those that the health of the app nodes makes.
-func (c *Cluster) TrueWeights() string {
+func (c *Cluster) ExpectedWeights() string {
 	weights := map[string]int{}
 	for i, app := range c.Apps {
-		weights[app.Address.String()] = Health(i + 1)
+		weights[app.Address.String()] = NodeHealth(i + 1)
 	}
-	return words(weights)
+	return formatWeights(weights)
 }
 
-func words(weights map[string]int) string {
+func formatWeights(weights map[string]int) string {
 	var list []string
 	for _, address := range slices.Sorted(maps.Keys(weights)) {
 		list = append(list, fmt.Sprintf("%s:%d", address, weights[address]))
@@ -70,7 +70,7 @@ func words(weights map[string]int) string {
 }
 
 // Answering are the balancers that answer the client's ARP for an address, sorted. All have two seconds for it.
-func (c *Cluster) Answering(ctx context.Context, address netip.Addr) ([]string, error) {
+func (c *Cluster) ARPResponders(ctx context.Context, address netip.Addr) ([]string, error) {
 	// -b: every question goes to all, else one that answered is asked alone from then on. The exit status is that of a machine that is absent.
 	out, _ := c.Client.Run(ctx, "arping", "-b", "-w", "2", "-I", publicInterface, address.String())
 	names := map[string]bool{}

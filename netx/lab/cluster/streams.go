@@ -13,8 +13,8 @@ import (
 
 // A stream says a word this often, and takes this long for an answer to it: TCP sends again after a while that doubles.
 const (
-	wordEvery   = time.Second
-	streamLimit = 60 * time.Second
+	pingInterval = time.Second
+	pingTimeout  = 60 * time.Second
 )
 
 // Streams are long-lived connections to one address that say something all the time.
@@ -24,15 +24,15 @@ type Streams struct {
 
 	ports []uint16 // of the client
 
-	mu     sync.Mutex // protects what follows
-	heard  []time.Time
-	broken []error
+	mu       sync.Mutex // protects what follows
+	answered []time.Time
+	broken   []error
 }
 
 // Open opens connections and has each answered.
-func (c *Cluster) Open(ctx context.Context, to netip.AddrPort, number int) (*Streams, error) {
+func (c *Cluster) OpenStreams(ctx context.Context, to netip.AddrPort, number int) (*Streams, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &Streams{cancel: cancel, heard: make([]time.Time, number)}
+	s := &Streams{cancel: cancel, answered: make([]time.Time, number)}
 	for i := range number {
 		conn, err := c.Client.Dial(ctx, "tcp", to.String())
 		if err != nil {
@@ -42,7 +42,7 @@ func (c *Cluster) Open(ctx context.Context, to netip.AddrPort, number int) (*Str
 		in := bufio.NewReader(conn)
 		node, err := "", error(nil)
 		if _, err = fmt.Fprintf(conn, "GET /stream HTTP/1.1\r\nHost: %s\r\n\r\n", to); err == nil {
-			node, err = say(conn, in)
+			node, err = ping(conn, in)
 		}
 		if err != nil {
 			conn.Close()
@@ -52,15 +52,15 @@ func (c *Cluster) Open(ctx context.Context, to netip.AddrPort, number int) (*Str
 		s.ports = append(s.ports, conn.LocalAddr().(*net.TCPAddr).AddrPort().Port())
 		s.done.Go(func() {
 			defer conn.Close()
-			s.talk(ctx, conn, in, i, node)
+			s.run(ctx, conn, in, i, node)
 		})
 	}
 	return s, nil
 }
 
 // say says a word and returns who answered.
-func say(conn net.Conn, in *bufio.Reader) (string, error) {
-	if err := conn.SetDeadline(time.Now().Add(streamLimit)); err != nil {
+func ping(conn net.Conn, in *bufio.Reader) (string, error) {
+	if err := conn.SetDeadline(time.Now().Add(pingTimeout)); err != nil {
 		return "", err
 	}
 	if _, err := fmt.Fprintln(conn, "word"); err != nil {
@@ -71,8 +71,8 @@ func say(conn net.Conn, in *bufio.Reader) (string, error) {
 }
 
 // talk goes on until the connection breaks, or another node answers on it, or ctx ends.
-func (s *Streams) talk(ctx context.Context, conn net.Conn, in *bufio.Reader, i int, node string) {
-	tick := time.NewTicker(wordEvery)
+func (s *Streams) run(ctx context.Context, conn net.Conn, in *bufio.Reader, i int, node string) {
+	tick := time.NewTicker(pingInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -80,10 +80,10 @@ func (s *Streams) talk(ctx context.Context, conn net.Conn, in *bufio.Reader, i i
 			return
 		case <-tick.C:
 		}
-		said := time.Now()
-		who, err := say(conn, in)
-		if err == nil && who != node {
-			err = fmt.Errorf("%s answers instead of %s", who, node)
+		sent := time.Now()
+		responder, err := ping(conn, in)
+		if err == nil && responder != node {
+			err = fmt.Errorf("%s answers instead of %s", responder, node)
 		}
 		s.mu.Lock()
 		if err != nil {
@@ -91,14 +91,14 @@ func (s *Streams) talk(ctx context.Context, conn net.Conn, in *bufio.Reader, i i
 			s.mu.Unlock()
 			return
 		}
-		s.heard[i] = said
+		s.answered[i] = sent
 		s.mu.Unlock()
 	}
 }
 
 // Unknown counts the connections that the balancer's kernel does not know for established, by what /proc/net/ip_vs_conn says: a line each with protocol, then
 // the client's address and port in hexadecimal digits, and its state.
-func (s *Streams) Unknown(ctx context.Context, b *Balancer) (int, error) {
+func (s *Streams) UnknownTo(ctx context.Context, b *Balancer) (int, error) {
 	text, err := b.Run(ctx, "", "cat", "/proc/net/ip_vs_conn")
 	if err != nil {
 		return 0, err
@@ -119,11 +119,11 @@ func (s *Streams) Unknown(ctx context.Context, b *Balancer) (int, error) {
 }
 
 // Silent counts the connections that have not been answered a word said after this time, and are not known to be broken.
-func (s *Streams) Silent(from time.Time) int {
+func (s *Streams) UnansweredSince(from time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := -len(s.broken)
-	for _, at := range s.heard {
+	for _, at := range s.answered {
 		if !at.After(from) {
 			n++
 		}

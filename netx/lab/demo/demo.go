@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	rate     = 25                     // requests a second
-	interval = time.Second            // between two of the balancer's polls of a node
-	rampUp   = 10 * time.Second       // of a node that is new or back
-	frame    = 250 * time.Millisecond // between two looks at the kernel's table
+	requestRate   = 25                     // requests a second
+	checkInterval = time.Second            // between two of the balancer's polls of a node
+	rampUp        = 10 * time.Second       // of a node that is new or back
+	frameInterval = 250 * time.Millisecond // between two looks at the kernel's table
 )
 
 // Options says how the demo is shown.
@@ -44,25 +44,25 @@ func Keys(in io.Reader) <-chan struct{} {
 }
 
 // ErrClaims says that the demo ran but did not hold what it promises.
-var ErrClaims = errors.New("the demo did not hold what it claims")
+var ErrClaimFailed = errors.New("the demo did not hold what it claims")
 
 // Run plays the demo. It returns netx.ErrNoIPVS or netx.ErrNoPrivilege where it cannot be played, and ErrClaims when a
 // claim did not hold. It leaves nothing behind.
 func Run(ctx context.Context, o Options) (err error) {
-	if err := probe(); err != nil {
+	if err := checkKernel(); err != nil {
 		return err
 	}
 	s := newScreen(o.Out, o.Width)
 	s.line("Building the hosts: client, load01, app01 to app04 …")
-	scenario, err := testbed.New(ctx, slog.New(slog.DiscardHandler), testbed.Options{
-		Binary: o.Binary, Nodes: 3, Spare: 1, Scheduler: "wrr", RampUp: rampUp, CheckInterval: interval, Logs: o.Logs,
+	site, err := testbed.New(ctx, slog.New(slog.DiscardHandler), testbed.Options{
+		Binary: o.Binary, Nodes: 3, Spare: 1, Scheduler: "wrr", RampUp: rampUp, CheckInterval: checkInterval, Logs: o.Logs,
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, scenario.Close()) }()
-	p := &play{scenario: scenario, screen: s, keys: o.Keys}
-	if err := scenario.Load.Do(func() (err error) { p.table, err = ipvs.NewKernel(); return err }); err != nil {
+	defer func() { err = errors.Join(err, site.Close()) }()
+	p := &runner{site: site, screen: s, keys: o.Keys}
+	if err := site.BalancerHost.Do(func() (err error) { p.table, err = ipvs.NewKernel(); return err }); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.table.Close()) }()
@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options) (err error) {
 }
 
 // probe finds out whether the demo can be played here, before anything is built.
-func probe() error {
+func checkKernel() error {
 	table, err := ipvs.NewKernel()
 	if err != nil {
 		return err
@@ -79,46 +79,46 @@ func probe() error {
 }
 
 // play is the demo under way.
-type play struct {
-	scenario *testbed.Scenario
-	screen   *screen
-	keys     <-chan struct{}
-	table    ipvs.Table
-	traffic  *testbed.Traffic
+type runner struct {
+	site    *testbed.Site
+	screen  *screen
+	keys    <-chan struct{}
+	table   ipvs.Table
+	traffic *testbed.Traffic
 
 	start   time.Time
-	window  []sample // of the last seconds, for the share of requests
-	last    view
+	recent  []sample // of the last seconds, for the share of requests
+	last    snapshot
 	claims  []claim
 	weights map[string][]int // of each node since the scene began
 }
 
 // claim is one promise of the demo and whether it held.
 type claim struct {
-	text string
-	held bool
-	seen string // the figures
+	text    string
+	held    bool
+	figures string // the figures
 }
 
-func (p *play) claim(held bool, text, seen string, values ...any) {
-	p.claims = append(p.claims, claim{text: text, held: held, seen: fmt.Sprintf(seen, values...)})
+func (p *runner) check(held bool, text, seen string, values ...any) {
+	p.claims = append(p.claims, claim{text: text, held: held, figures: fmt.Sprintf(seen, values...)})
 }
 
-func (p *play) run(ctx context.Context) error {
+func (p *runner) run(ctx context.Context) error {
 	for n, health := range []int{45, 30, 75} {
-		if err := p.scenario.Apps[n].SetHealth(health); err != nil {
+		if err := p.site.Apps[n].SetHealth(health); err != nil {
 			return err
 		}
 	}
-	if err := p.scenario.Balancer.Start(ctx); err != nil {
+	if err := p.site.Balancer.Start(ctx); err != nil {
 		return err
 	}
-	if err := p.rotation(ctx); err != nil {
+	if err := p.waitForRotation(ctx); err != nil {
 		return err
 	}
 	p.start = time.Now()
-	p.traffic = p.scenario.StartTraffic(ctx, rate)
-	err := p.scenes(ctx)
+	p.traffic = p.site.StartTraffic(ctx, requestRate)
+	err := p.playScenes(ctx)
 	counts := p.traffic.Stop()
 	if ctx.Err() != nil {
 		return errors.New("the demo was interrupted; nothing of it is left behind")
@@ -130,13 +130,13 @@ func (p *play) run(ctx context.Context) error {
 	if counts.LastError != nil {
 		seen += ": " + counts.LastError.Error()
 	}
-	p.claim(counts.Failed == 0, "no request was lost in all that", "%s", seen)
+	p.check(counts.Failed == 0, "no request was lost in all that", "%s", seen)
 	return p.verdict()
 }
 
 // rotation waits until the balancer has put every node into the kernel's table: before that, nobody serves the VIP.
-func (p *play) rotation(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (p *runner) waitForRotation(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	for {
 		services, err := p.table.Dump(ctx)
@@ -149,21 +149,21 @@ func (p *play) rotation(ctx context.Context) error {
 				ready += min(int(d.Weight), 1)
 			}
 		}
-		if ready == len(p.scenario.Members()) {
+		if ready == len(p.site.ConfiguredApps()) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("only %d of %d nodes came into rotation:\n%s", ready, len(p.scenario.Members()), p.scenario.Balancer.Log())
-		case <-time.After(frame):
+			return fmt.Errorf("only %d of %d nodes came into rotation:\n%s", ready, len(p.site.ConfiguredApps()), p.site.Balancer.Log())
+		case <-time.After(frameInterval):
 		}
 	}
 }
 
 // scenes plays them in the talk's order and stops at the first that cannot be played.
-func (p *play) scenes(ctx context.Context) error {
-	for n, scene := range story() {
-		p.screen.scene(fmt.Sprintf("%d. %s", n+1, scene.title), scene.say)
+func (p *runner) playScenes(ctx context.Context) error {
+	for n, scene := range scenes() {
+		p.screen.scene(fmt.Sprintf("%d. %s", n+1, scene.title), scene.intro)
 		p.weights = map[string][]int{}
 		if err := scene.play(ctx, p); err != nil {
 			return fmt.Errorf("scene %q: %w", scene.title, err)
@@ -177,12 +177,12 @@ func (p *play) scenes(ctx context.Context) error {
 }
 
 // pause goes on watching until a key is pressed, when the demo goes by key.
-func (p *play) pause(ctx context.Context) error {
+func (p *runner) pause(ctx context.Context) error {
 	if p.keys == nil {
 		return nil
 	}
 	p.screen.note("press Enter to go on")
-	return p.watch(ctx, time.Hour, func(view) bool {
+	return p.watch(ctx, time.Hour, func(snapshot) bool {
 		select {
 		case <-p.keys:
 			return true
@@ -193,16 +193,16 @@ func (p *play) pause(ctx context.Context) error {
 }
 
 // verdict prints each claim with its figures.
-func (p *play) verdict() error {
+func (p *runner) verdict() error {
 	p.screen.line("")
 	p.screen.line("What was claimed, and what was seen:")
 	var err error
 	for _, c := range p.claims {
 		word := "held"
 		if !c.held {
-			word, err = "BROKEN", ErrClaims
+			word, err = "BROKEN", ErrClaimFailed
 		}
-		p.screen.line(fmt.Sprintf("  %-6s  %s (%s)", word, c.text, c.seen))
+		p.screen.line(fmt.Sprintf("  %-6s  %s (%s)", word, c.text, c.figures))
 	}
 	return err
 }

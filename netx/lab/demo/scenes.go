@@ -11,17 +11,17 @@ import (
 )
 
 // patience bounds every wait for something to happen; a guest under emulation is slow.
-const patience = 45 * time.Second
+const waitTimeout = 45 * time.Second
 
 // scene is one part of the talk.
 type scene struct {
 	title string
-	say   string
-	play  func(ctx context.Context, p *play) error
+	intro string
+	play  func(ctx context.Context, p *runner) error
 }
 
 // story lists the scenes in the talk's order.
-func story() []scene {
+func scenes() []scene {
 	return []scene{
 		{"Balance by health", "Each node says how well it feels; its share of the requests follows.", balanceByHealth},
 		{"A new kid on the block", "app04 joins with health 100, humbly: it ramps up instead of being overrun.", newKid},
@@ -31,8 +31,8 @@ func story() []scene {
 	}
 }
 
-func balanceByHealth(ctx context.Context, p *play) error {
-	if err := p.watch(ctx, patience, func(v view) bool {
+func balanceByHealth(ctx context.Context, p *runner) error {
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool {
 		return v.weight("app01") == 45 && v.weight("app02") == 30 && v.weight("app03") == 75
 	}); err != nil {
 		return fmt.Errorf("weights 45, 30 and 75: %w", err)
@@ -45,94 +45,94 @@ func balanceByHealth(ctx context.Context, p *play) error {
 	worst, seen := 0.0, []string{}
 	for _, n := range p.last.nodes {
 		share := 100 * float64(served.ByNode[n.name]) / float64(max(served.Answered, 1))
-		want := 100 * float64(n.weight) / float64(max(p.last.total(), 1))
+		want := 100 * float64(n.weight) / float64(max(p.last.totalWeight(), 1))
 		worst = max(worst, math.Abs(share-want))
 		seen = append(seen, fmt.Sprintf("%s %.0f %% for weight %d", n.name, share, n.weight))
 	}
-	p.claim(worst <= 3, "each node's share of the requests is its weight's share", "%s", strings.Join(seen, ", "))
+	p.check(worst <= 3, "each node's share of the requests is its weight's share", "%s", strings.Join(seen, ", "))
 	return nil
 }
 
-func newKid(ctx context.Context, p *play) error {
-	if err := p.scenario.Join(ctx); err != nil {
+func newKid(ctx context.Context, p *runner) error {
+	if err := p.site.AddSpareNode(ctx); err != nil {
 		return err
 	}
-	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app04") > 0 }); err != nil {
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app04") > 0 }); err != nil {
 		return fmt.Errorf("app04 in rotation: %w", err)
 	}
 	joined := p.last.at
-	p.moment("app04 is in, with next to no weight")
-	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app04") >= 50 }); err != nil {
+	p.milestone("app04 is in, with next to no weight")
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app04") >= 50 }); err != nil {
 		return fmt.Errorf("app04 at weight 50: %w", err)
 	}
-	p.moment("app04 is half way up")
-	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app04") == 100 }); err != nil {
+	p.milestone("app04 is half way up")
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app04") == 100 }); err != nil {
 		return fmt.Errorf("app04 at weight 100: %w", err)
 	}
 	took := p.last.at.Sub(joined)
-	p.moment("app04 has its full weight")
+	p.milestone("app04 has its full weight")
 	seen := slices.DeleteFunc(slices.Clone(p.weights["app04"]), func(w int) bool { return w <= 0 })
 	rises := slices.IsSorted(seen)
 	seen = slices.Compact(seen)
-	p.claim(rises && seen[0] <= 20, "app04 starts low and its weight never falls", "from %d to %d in %d steps", seen[0], seen[len(seen)-1], len(seen))
+	p.check(rises && seen[0] <= 20, "app04 starts low and its weight never falls", "from %d to %d in %d steps", seen[0], seen[len(seen)-1], len(seen))
 	late := took - rampUp
-	p.claim(late.Abs() <= 2*interval+time.Second, "app04 arrives on time", "after %.1f s of %.0f s", took.Seconds(), rampUp.Seconds())
+	p.check(late.Abs() <= 2*checkInterval+time.Second, "app04 arrives on time", "after %.1f s of %.0f s", took.Seconds(), rampUp.Seconds())
 	return p.watch(ctx, 4*time.Second, nil)
 }
 
-func maintenance(ctx context.Context, p *play) error {
-	app := p.scenario.Apps[1]
+func maintenance(ctx context.Context, p *runner) error {
+	app := p.site.Apps[1]
 	start := time.Now()
-	if _, err := p.scenario.LB(ctx, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades"); err != nil {
+	if _, err := p.site.RunLB(ctx, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades"); err != nil {
 		return err
 	}
-	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app02") == 0 }); err != nil {
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app02") == 0 }); err != nil {
 		return fmt.Errorf("app02 at weight 0: %w", err)
 	}
 	took := p.last.at.Sub(start)
-	p.claim(took <= 2*interval+time.Second, "app02 is out within an interval of the operator's word", "after %.1f s", took.Seconds())
-	if err := p.quiet(ctx, "app02", 5*time.Second, "no request goes to app02 during its upgrade"); err != nil {
+	p.check(took <= 2*checkInterval+time.Second, "app02 is out within an interval of the operator's word", "after %.1f s", took.Seconds())
+	if err := p.checkNoRequests(ctx, "app02", 5*time.Second, "no request goes to app02 during its upgrade"); err != nil {
 		return err
 	}
-	p.moment(`the upgrade is done: lb ctl force down webapp -d`)
-	if _, err := p.scenario.LB(ctx, app.Host, "ctl", "force", "down", "webapp", "-d"); err != nil {
+	p.milestone(`the upgrade is done: lb ctl force down webapp -d`)
+	if _, err := p.site.RunLB(ctx, app.Host, "ctl", "force", "down", "webapp", "-d"); err != nil {
 		return err
 	}
-	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app02") == 30 }); err != nil {
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app02") == 30 }); err != nil {
 		return fmt.Errorf("app02 back at weight 30: %w", err)
 	}
 	back := slices.Clone(p.weights["app02"])
 	back = back[slices.Index(back, 0):]
-	p.claim(slices.IsSorted(back), "app02 comes back and ramps up", "in %d steps", len(slices.Compact(back)))
+	p.check(slices.IsSorted(back), "app02 comes back and ramps up", "in %d steps", len(slices.Compact(back)))
 	return nil
 }
 
-func heartbeatFails(ctx context.Context, p *play) error {
-	app := p.scenario.Apps[2]
+func heartbeatFails(ctx context.Context, p *runner) error {
+	app := p.site.Apps[2]
 	app.SetHeartbeat(http.StatusInternalServerError)
-	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app03") == 0 }); err != nil {
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app03") == 0 }); err != nil {
 		return fmt.Errorf("app03 at weight 0: %w", err)
 	}
-	if err := p.quiet(ctx, "app03", 3*time.Second, "no request goes to app03 while its heartbeat fails"); err != nil {
+	if err := p.checkNoRequests(ctx, "app03", 3*time.Second, "no request goes to app03 while its heartbeat fails"); err != nil {
 		return err
 	}
-	p.moment("app03's application is mended")
+	p.milestone("app03's application is mended")
 	app.SetHeartbeat(http.StatusOK)
-	if err := p.watch(ctx, patience, func(v view) bool { return v.weight("app03") == 75 }); err != nil {
+	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app03") == 75 }); err != nil {
 		return fmt.Errorf("app03 back at weight 75: %w", err)
 	}
 	return nil
 }
 
 // moment keeps the table as it stands, and tells what comes next.
-func (p *play) moment(next string) {
+func (p *runner) milestone(next string) {
 	p.screen.table(p.last)
 	p.screen.note(next)
 }
 
 // quiet watches for this long and claims that the node serves no request meanwhile. Those on their way when its weight
 // became 0 are let through first.
-func (p *play) quiet(ctx context.Context, node string, d time.Duration, text string) error {
+func (p *runner) checkNoRequests(ctx context.Context, node string, d time.Duration, text string) error {
 	if err := p.watch(ctx, time.Second, nil); err != nil {
 		return err
 	}
@@ -141,22 +141,22 @@ func (p *play) quiet(ctx context.Context, node string, d time.Duration, text str
 		return err
 	}
 	served := p.traffic.Counts().Since(before)
-	p.claim(served.ByNode[node] == 0 && served.Answered > 0, text, "%d of %d", served.ByNode[node], served.Answered)
+	p.check(served.ByNode[node] == 0 && served.Answered > 0, text, "%d of %d", served.ByNode[node], served.Answered)
 	return nil
 }
 
-func balancerDies(ctx context.Context, p *play) error {
+func balancerDies(ctx context.Context, p *runner) error {
 	before := p.traffic.Counts()
 	p.weights = map[string][]int{}
-	if err := p.scenario.Balancer.Kill(); err != nil {
+	if err := p.site.Balancer.Kill(); err != nil {
 		return err
 	}
 	p.screen.note("lb balance is killed")
 	if err := p.watch(ctx, 4*time.Second, nil); err != nil {
 		return err
 	}
-	p.moment("lb balance is started again")
-	if err := p.scenario.Balancer.Start(ctx); err != nil {
+	p.milestone("lb balance is started again")
+	if err := p.site.Balancer.Start(ctx); err != nil {
 		return err
 	}
 	if err := p.watch(ctx, 4*time.Second, nil); err != nil {
@@ -169,8 +169,8 @@ func balancerDies(ctx context.Context, p *play) error {
 		}
 	}
 	slices.Sort(moved)
-	p.claim(len(moved) == 0, "no weight moves when the balancer dies and returns", "%d of %d nodes moved", len(moved), len(p.weights))
+	p.check(len(moved) == 0, "no weight moves when the balancer dies and returns", "%d of %d nodes moved", len(moved), len(p.weights))
 	served := p.traffic.Counts().Since(before)
-	p.claim(served.Failed == 0 && served.Answered > 0, "no request is lost while it is dead", "%d answered, %d lost", served.Answered, served.Failed)
+	p.check(served.Failed == 0 && served.Answered > 0, "no request is lost while it is dead", "%d answered, %d lost", served.Answered, served.Failed)
 	return nil
 }

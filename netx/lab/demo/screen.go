@@ -12,61 +12,61 @@ const barWidth = 25
 
 // screen shows the demo: on a terminal a table redrawn in place, otherwise plain lines.
 type screen struct {
-	out   io.Writer
-	width func() int // of the terminal in characters; nil when out is none
-	drawn int        // lines of the table that stand on the terminal and are overwritten by the next frame
+	out        io.Writer
+	width      func() int // of the terminal in characters; nil when out is none
+	tableLines int        // lines of the table that stand on the terminal and are overwritten by the next frame
 }
 
 func newScreen(out io.Writer, width func() int) *screen { return &screen{out: out, width: width} }
 
 // line prints one that stays.
 func (s *screen) line(text string) {
-	s.drawn = 0
+	s.tableLines = 0
 	fmt.Fprintln(s.out, text)
 }
 
 // scene prints the title of the next one.
-func (s *screen) scene(title, say string) {
+func (s *screen) scene(title, intro string) {
 	s.line("")
 	s.line(s.bold(title))
-	s.line("   " + say)
+	s.line("   " + intro)
 }
 
 // note prints something that happened; the table is drawn anew below it.
 func (s *screen) note(text string) { s.line("   → " + text) }
 
 // frame redraws the table on a terminal; without one, only table prints it.
-func (s *screen) frame(v view) {
+func (s *screen) frame(v snapshot) {
 	if s.width != nil {
 		s.draw(v)
 	}
 }
 
 // table prints the table as it stands at the end of a scene.
-func (s *screen) table(v view) {
+func (s *screen) table(v snapshot) {
 	s.draw(v)
-	s.drawn = 0
+	s.tableLines = 0
 }
 
-func (s *screen) draw(v view) {
+func (s *screen) draw(v snapshot) {
 	var b bytes.Buffer
-	if s.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", s.drawn)
+	if s.tableLines > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", s.tableLines)
 	}
 	rows := s.rows(v)
 	for _, row := range rows {
 		if s.width != nil { // a row that wraps would put the next frame in the wrong place
-			row = "\x1b[2K" + cut(row, s.width())
+			row = "\x1b[2K" + truncate(row, s.width())
 		}
 		b.WriteString(row + "\n")
 	}
-	s.drawn = len(rows)
+	s.tableLines = len(rows)
 	_, _ = s.out.Write(b.Bytes()) // a show that cannot be shown ends when its reader is gone
 }
 
-func (s *screen) rows(v view) []string {
+func (s *screen) rows(v snapshot) []string {
 	state := "runs"
-	if !v.balancer {
+	if !v.balancerUp {
 		state = "is dead"
 	}
 	rows := []string{
@@ -92,7 +92,7 @@ func (s *screen) bold(text string) string {
 }
 
 // cut shortens a row to a width, in characters.
-func cut(row string, width int) string {
+func truncate(row string, width int) string {
 	runes := []rune(row)
 	if width <= 0 || len(runes) <= width {
 		return row

@@ -16,16 +16,16 @@ import (
 const shareWindow = 4 * time.Second
 
 // view is what one frame shows.
-type view struct {
-	at       time.Time
-	elapsed  time.Duration
-	counts   testbed.Counts
-	balancer bool // it answers
-	nodes    []nodeView
+type snapshot struct {
+	at         time.Time
+	elapsed    time.Duration
+	counts     testbed.Counts
+	balancerUp bool // it answers
+	nodes      []nodeRow
 }
 
 // nodeView is one row: weight and connections as the kernel has them, health and reason as the balancer says.
-type nodeView struct {
+type nodeRow struct {
 	name        string
 	inTable     bool
 	health      string
@@ -36,7 +36,7 @@ type nodeView struct {
 }
 
 // weight returns a node's weight in the kernel, -1 when it is not in the table.
-func (v view) weight(node string) int {
+func (v snapshot) weight(node string) int {
 	for _, n := range v.nodes {
 		if n.name == node && n.inTable {
 			return n.weight
@@ -45,7 +45,7 @@ func (v view) weight(node string) int {
 	return -1
 }
 
-func (v view) total() int {
+func (v snapshot) totalWeight() int {
 	total := 0
 	for _, n := range v.nodes {
 		total += n.weight
@@ -61,12 +61,12 @@ type sample struct {
 
 // watch looks at the kernel's table frame by frame and shows it, until the condition holds; its absence is an error.
 // With a nil condition it watches for the whole time.
-func (p *play) watch(ctx context.Context, within time.Duration, until func(view) bool) error {
+func (p *runner) watch(ctx context.Context, within time.Duration, until func(snapshot) bool) error {
 	deadline := time.Now().Add(within)
-	tick := time.NewTicker(frame)
+	tick := time.NewTicker(frameInterval)
 	defer tick.Stop()
 	for {
-		if err := p.look(ctx); err != nil {
+		if err := p.takeSnapshot(ctx); err != nil {
 			return err
 		}
 		p.screen.frame(p.last)
@@ -88,22 +88,22 @@ func (p *play) watch(ctx context.Context, within time.Duration, until func(view)
 }
 
 // look makes the next view.
-func (p *play) look(ctx context.Context) error {
+func (p *runner) takeSnapshot(ctx context.Context) error {
 	services, err := p.table.Dump(ctx)
 	if err != nil {
 		return err
 	}
-	v := view{at: time.Now(), counts: p.traffic.Counts()}
+	v := snapshot{at: time.Now(), counts: p.traffic.Counts()}
 	v.elapsed = v.at.Sub(p.start)
-	p.window = append(p.window, sample{v.at, v.counts})
-	for len(p.window) > 1 && v.at.Sub(p.window[0].at) > shareWindow {
-		p.window = p.window[1:]
+	p.recent = append(p.recent, sample{v.at, v.counts})
+	for len(p.recent) > 1 && v.at.Sub(p.recent[0].at) > shareWindow {
+		p.recent = p.recent[1:]
 	}
-	recent := v.counts.Since(p.window[0].counts)
+	recent := v.counts.Since(p.recent[0].counts)
 	status, err := p.status(ctx)
-	v.balancer = err == nil
-	for _, app := range p.scenario.Members() {
-		n := nodeView{name: app.Host.Name(), health: "?", why: "the balancer is dead; the kernel keeps the weight"}
+	v.balancerUp = err == nil
+	for _, app := range p.site.ConfiguredApps() {
+		n := nodeRow{name: app.Host.Name(), health: "?", why: "the balancer is dead; the kernel keeps the weight"}
 		for _, s := range services {
 			for _, d := range s.Destinations {
 				if d.Address == app.Address {
@@ -111,10 +111,10 @@ func (p *play) look(ctx context.Context) error {
 				}
 			}
 		}
-		if said, ok := status[app.Address.String()]; ok {
-			n.why = said.Why
-			if said.Health != nil {
-				n.health = strconv.Itoa(*said.Health)
+		if nodeStatus, ok := status[app.Address.String()]; ok {
+			n.why = nodeStatus.Why
+			if nodeStatus.Health != nil {
+				n.health = strconv.Itoa(*nodeStatus.Health)
 			}
 		}
 		n.share = float64(recent.ByNode[n.name]) / float64(max(recent.Answered, 1))
@@ -128,19 +128,19 @@ func (p *play) look(ctx context.Context) error {
 }
 
 // status asks the balancer what it says of the cluster's nodes.
-func (p *play) status(ctx context.Context) (map[string]balancer.NodeStatus, error) {
+func (p *runner) status(ctx context.Context) (map[string]balancer.NodeStatus, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://balancer/cluster/webapp", nil)
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
-	answer, err := p.scenario.Balancer.Client().Do(request)
+	response, err := p.site.Balancer.Client().Do(request)
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
+	defer response.Body.Close()
 	var cluster balancer.ClusterStatus
-	if err := json.NewDecoder(answer.Body).Decode(&cluster); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(&cluster); err != nil {
 		return nil, fmt.Errorf("read the balancer's answer: %w", err)
 	}
 	nodes := map[string]balancer.NodeStatus{}

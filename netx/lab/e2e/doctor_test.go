@@ -14,7 +14,7 @@ import (
 func TestDoctorSeesWhatIsAmiss(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
-	app := s.Members()[0].Host
+	app := s.ConfiguredApps()[0].Host
 	says := func(h *lab.Host, words ...string) {
 		t.Helper()
 		out := labtest.Run(t, h, "sh", "-c", binary(t)+" ctl doctor -c /run/lb.toml 2>&1; echo exit status $?")
@@ -24,17 +24,17 @@ func TestDoctorSeesWhatIsAmiss(t *testing.T) {
 			}
 		}
 	}
-	says(s.Load, "good: net.ipv4.vs.expire_nodest_conn is 1\n", "good: net.ipv4.vs.conntrack is 0\n", "exit status 0\n")
+	says(s.BalancerHost, "good: net.ipv4.vs.expire_nodest_conn is 1\n", "good: net.ipv4.vs.conntrack is 0\n", "exit status 0\n")
 	says(app, "good: the tunnel takes packets for [204.109.13.7]\nexit status 0\n")
 
-	if err := s.Load.Sysctl("net.ipv4.vs.expire_nodest_conn", "0"); err != nil {
+	if err := s.BalancerHost.Sysctl("net.ipv4.vs.expire_nodest_conn", "0"); err != nil {
 		t.Fatal(err)
 	}
 	labtest.Run(t, app, "ip", "address", "del", "204.109.13.7/32", "dev", "tunl0")
-	says(s.Load, "bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: ", "exit status 1\n")
+	says(s.BalancerHost, "bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: ", "exit status 1\n")
 	says(app, "bad:  the tunnel lacks: add 204.109.13.7/32 to tunl0: ", "exit status 1\n")
-	labtest.Run(t, s.Load, "sysctl", "-w", "net.ipv4.vs.expire_nodest_conn=1")
+	labtest.Run(t, s.BalancerHost, "sysctl", "-w", "net.ipv4.vs.expire_nodest_conn=1")
 	labtest.Run(t, app, binary(t), "agent", "tunnel", "-c", "/run/lb.toml")
-	says(s.Load, "exit status 0\n")
+	says(s.BalancerHost, "exit status 0\n")
 	says(app, "exit status 0\n")
 }

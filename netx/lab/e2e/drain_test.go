@@ -23,9 +23,9 @@ func TestNodesGoByCommandAndWhenAllAreGoneThePageAnswers(t *testing.T) {
 	t.Run("the page answers", func(t *testing.T) { pageAnswers(t, s) })
 }
 
-func drainWaits(t *testing.T, s *testbed.Scenario) {
+func drainWaits(t *testing.T, s *testbed.Site) {
 	open := openStreams(t, s)["app02"]
-	_, err := s.LB(t.Context(), s.Load, "ctl", "drain", "webapp", "10.0.0.2", "-r", "upgrades", "--wait", "2s")
+	_, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "drain", "webapp", "10.0.0.2", "-r", "upgrades", "--wait", "2s")
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(err.Error(), "active connections of 10.0.0.2 in webapp: ") || !strings.Contains(err.Error(), "the drain stays") {
 		t.Errorf("the wait with a connection open: %v", err)
@@ -36,7 +36,7 @@ func drainWaits(t *testing.T, s *testbed.Scenario) {
 	if node := open.ask(t); node != "app02" {
 		t.Errorf("the open connection is answered by %q", node)
 	}
-	if counts := s.Requests(t.Context(), 40, 4); counts.Failed != 0 || counts.ByNode["app02"] != 0 {
+	if counts := s.SendRequests(t.Context(), 40, 4); counts.Failed != 0 || counts.ByNode["app02"] != 0 {
 		t.Errorf("during the drain: %d failed, %v: %v", counts.Failed, counts.ByNode, counts.LastError)
 	}
 	if err := s.Balancer.Kill(); err != nil {
@@ -45,27 +45,27 @@ func drainWaits(t *testing.T, s *testbed.Scenario) {
 	if err := s.Balancer.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if out := lb(t, s, s.Load, "ctl", "drains"); !strings.Contains(out, "webapp   10.0.0.2") || !strings.Contains(out, "upgrades") {
+	if out := lb(t, s, s.BalancerHost, "ctl", "drains"); !strings.Contains(out, "webapp   10.0.0.2") || !strings.Contains(out, "upgrades") {
 		t.Errorf("after a kill and a start:\n%s", out)
 	}
 	if err := open.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	lb(t, s, s.Load, "ctl", "drain", "webapp", "10.0.0.2", "-r", "upgrades", "--wait", patience.String())
+	lb(t, s, s.BalancerHost, "ctl", "drain", "webapp", "10.0.0.2", "-r", "upgrades", "--wait", patience.String())
 	for _, address := range []string{"10.0.0.1", "10.0.0.3"} {
 		refused := address == "10.0.0.3"
-		if _, err := s.LB(t.Context(), s.Load, "ctl", "drain", "webapp", address, "-r", "more"); (err != nil) != refused {
+		if _, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "drain", "webapp", address, "-r", "more"); (err != nil) != refused {
 			t.Errorf("drain of %s: %v", address, err)
 		}
 	}
 	for _, address := range []string{"10.0.0.1", "10.0.0.2"} {
-		lb(t, s, s.Load, "ctl", "undrain", "--host", address)
+		lb(t, s, s.BalancerHost, "ctl", "undrain", "--host", address)
 	}
 	settled(t, s, 100)
 }
 
-func pageAnswers(t *testing.T, s *testbed.Scenario) {
-	text := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
+func pageAnswers(t *testing.T, s *testbed.Site) {
+	text := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml")
 	text = strings.Replace(text, "fwmark         = 7\n", "fwmark         = 7\nall_down       = \"downpage\"\n", 1)
 	if err := s.WriteConfig([]byte(text + "\n[clusters.webapp.downpage]\npage = true\n")); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func pageAnswers(t *testing.T, s *testbed.Scenario) {
 	if err := s.Balancer.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if counts := s.Requests(t.Context(), 40, 4); counts.Failed != 0 || counts.ByNode["app02"] != 40 {
+	if counts := s.SendRequests(t.Context(), 40, 4); counts.Failed != 0 || counts.ByNode["app02"] != 40 {
 		t.Errorf("with app02 back: %d failed, %v: %v", counts.Failed, counts.ByNode, counts.LastError)
 	}
 	if w := dump(t, table); w[testbed.VIP.String()] != 0 {
@@ -109,7 +109,7 @@ func pageAnswers(t *testing.T, s *testbed.Scenario) {
 }
 
 // ask has the client ask the VIP once.
-func ask(t *testing.T, s *testbed.Scenario) *http.Response {
+func ask(t *testing.T, s *testbed.Site) *http.Response {
 	t.Helper()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.Client.Dial}}
 	resp, err := client.Get(fmt.Sprintf("http://%s:%d/anything", testbed.VIP, testbed.Port))

@@ -34,7 +34,7 @@ func binary(t *testing.T) string {
 }
 
 // stage builds the scenario for one test and starts the balancer. Unless told otherwise: three nodes, wrr, no ramp-up.
-func stage(t *testing.T, change func(*testbed.Options)) *testbed.Scenario {
+func stage(t *testing.T, change func(*testbed.Options)) *testbed.Site {
 	t.Helper()
 	o := testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: interval, Logs: t.Output()}
 	if change != nil {
@@ -56,11 +56,11 @@ func stage(t *testing.T, change func(*testbed.Options)) *testbed.Scenario {
 }
 
 // settled waits until every node has this weight in the kernel.
-func settled(t *testing.T, s *testbed.Scenario, weight int) {
+func settled(t *testing.T, s *testbed.Site, weight int) {
 	t.Helper()
 	labtest.Eventually(t, patience, fmt.Sprintf("all weights are %d", weight), func() (bool, string) {
 		got := weights(t, s)
-		if len(got) != len(s.Members()) {
+		if len(got) != len(s.ConfiguredApps()) {
 			return false, fmt.Sprint(got)
 		}
 		for _, w := range got {
@@ -76,10 +76,10 @@ func settled(t *testing.T, s *testbed.Scenario, weight int) {
 var destination = regexp.MustCompile(`(?m)^-a -f (\d+) -r ([0-9.]+):0 -i -w (\d+)`)
 
 // weights returns the weight of each node of mark 7, by address, as ipvsadm sees them.
-func weights(t *testing.T, s *testbed.Scenario) map[string]int {
+func weights(t *testing.T, s *testbed.Site) map[string]int {
 	t.Helper()
 	got := map[string]int{}
-	for _, m := range destination.FindAllStringSubmatch(labtest.Run(t, s.Load, "ipvsadm", "-Sn"), -1) {
+	for _, m := range destination.FindAllStringSubmatch(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"), -1) {
 		if m[1] == "7" {
 			got[m[2]], _ = strconv.Atoi(m[3]) // \d+ is a number
 		}
@@ -88,9 +88,9 @@ func weights(t *testing.T, s *testbed.Scenario) map[string]int {
 }
 
 // lb runs lb on a host; it must succeed.
-func lb(t *testing.T, s *testbed.Scenario, h *lab.Host, args ...string) string {
+func lb(t *testing.T, s *testbed.Site, h *lab.Host, args ...string) string {
 	t.Helper()
-	out, err := s.LB(t.Context(), h, args...)
+	out, err := s.RunLB(t.Context(), h, args...)
 	if err != nil {
 		t.Fatalf("lb %s: %v", strings.Join(args, " "), err)
 	}
@@ -98,7 +98,7 @@ func lb(t *testing.T, s *testbed.Scenario, h *lab.Host, args ...string) string {
 }
 
 // watchWeights records every set of weights that differs from the one before, until the returned function is called.
-func watchWeights(t *testing.T, s *testbed.Scenario) (stop func() []map[string]int) {
+func watchWeights(t *testing.T, s *testbed.Site) (stop func() []map[string]int) {
 	t.Helper()
 	table := kernelTable(t, s)
 	done, ended := make(chan struct{}), make(chan struct{})

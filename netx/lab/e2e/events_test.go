@@ -18,9 +18,9 @@ import (
 )
 
 // events asks lb ctl for what happened, oldest first.
-func events(t *testing.T, s *testbed.Scenario, args ...string) []event.Event {
+func events(t *testing.T, s *testbed.Site, args ...string) []event.Event {
 	t.Helper()
-	out := lb(t, s, s.Load, append([]string{"ctl", "events", "--json"}, args...)...)
+	out := lb(t, s, s.BalancerHost, append([]string{"ctl", "events", "--json"}, args...)...)
 	var all []event.Event
 	for line := range strings.Lines(out) {
 		var e event.Event
@@ -45,7 +45,7 @@ func TestWhatHappensIsToldToHooksAndPrometheus(t *testing.T) {
 	server := &http.Server{Handler: &hook, ReadHeaderTimeout: patience}
 	go func() { _ = server.Serve(l) }() // ends when it is closed
 	t.Cleanup(func() { _ = server.Close() })
-	text := labtest.Run(t, s.Load, "cat", "/run/lb.toml") + `
+	text := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml") + `
 [hooks.journal]
 type   = "exec"
 argv   = ["sh", "-c", 'echo "$LB_NUMBER $LB_NODE $LB_OLD $LB_NEW $LB_CAUSE" >>/run/told']
@@ -62,7 +62,7 @@ timeout = "50s"
 	if err := s.WriteConfig([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	lb(t, s, s.Load, "ctl", "reload")
+	lb(t, s, s.BalancerHost, "ctl", "reload")
 
 	const reason = `apt "upgrades" $(reboot)`
 	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", reason)
@@ -80,7 +80,7 @@ timeout = "50s"
 		t.Fatalf("lb ctl events tells of the weights %q", want)
 	}
 	labtest.Eventually(t, patience, "both hooks were told in order", func() (bool, string) {
-		out, err := s.Load.Run(t.Context(), "cat", "/run/told")
+		out, err := s.BalancerHost.Run(t.Context(), "cat", "/run/told")
 		if err != nil {
 			return false, err.Error()
 		}
@@ -88,11 +88,11 @@ timeout = "50s"
 		return slices.Equal(journal, want) && slices.Equal(chat, want), fmt.Sprintf("told:  %q\nexec:  %q\nposted: %q", want, journal, chat)
 	})
 
-	if counts := s.Requests(t.Context(), 30, 3); counts.Failed != 0 {
+	if counts := s.SendRequests(t.Context(), 30, 3); counts.Failed != 0 {
 		t.Fatal(counts.LastError)
 	}
 	labtest.Eventually(t, patience, "the page for Prometheus has the kernel's 30 connections", func() (bool, string) {
-		page := labtest.Run(t, s.Load, "curl", "-sS", "http://127.0.0.1:9292/metrics")
+		page := labtest.Run(t, s.BalancerHost, "curl", "-sS", "http://127.0.0.1:9292/metrics")
 		tool := exec.Command("promtool", "check", "metrics")
 		tool.Stdin = strings.NewReader(page)
 		if out, err := tool.CombinedOutput(); err != nil || len(out) > 0 {

@@ -39,7 +39,7 @@ func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
 	}
 
 	status := "" // lb ctl status ends with 1 for a service that is down
-	if out, err := s.LB(t.Context(), app.Host, "ctl", "status", "webapp"); err == nil {
+	if out, err := s.RunLB(t.Context(), app.Host, "ctl", "status", "webapp"); err == nil {
 		t.Errorf("lb ctl status of a forced-down service succeeded:\n%s", out)
 	} else {
 		status = out
@@ -53,7 +53,7 @@ func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
 	// No new connection goes there, while those that are established go on.
 	settle(t, traffic)
 	before := app.Served()
-	counts := s.Requests(t.Context(), 100, 4)
+	counts := s.SendRequests(t.Context(), 100, 4)
 	if served := app.Served() - before; served != 0 || counts.Failed != 0 {
 		t.Errorf("app02 served %d new connections after weight 0; failed %d: %v", served, counts.Failed, counts.LastError)
 	}
@@ -95,7 +95,7 @@ type stream struct {
 }
 
 // openStreams opens connections until there is one to each node, by the node's name.
-func openStreams(t *testing.T, s *testbed.Scenario) map[string]*stream {
+func openStreams(t *testing.T, s *testbed.Site) map[string]*stream {
 	t.Helper()
 	streams := map[string]*stream{}
 	for range 20 {
@@ -109,7 +109,7 @@ func openStreams(t *testing.T, s *testbed.Scenario) map[string]*stream {
 		}
 		st := &stream{conn: conn, lines: bufio.NewReader(conn)}
 		streams[st.ask(t)] = st
-		if len(streams) == len(s.Members()) {
+		if len(streams) == len(s.ConfiguredApps()) {
 			return streams
 		}
 	}
@@ -153,7 +153,7 @@ func TestAPortUsedAgainDoesNotReachADrainedNode(t *testing.T) {
 }
 
 // transactFrom sends one transaction from a given port of the client and returns the name of the node that answers.
-func transactFrom(t *testing.T, s *testbed.Scenario, port int) string {
+func transactFrom(t *testing.T, s *testbed.Site, port int) string {
 	t.Helper()
 	var body []byte
 	err := s.Client.Do(func() error {
@@ -206,7 +206,7 @@ func TestForcesSurviveTheAgentsKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	labtest.Eventually(t, patience, "the force is still there and measured health is back", func() (bool, string) {
-		out, _ := s.LB(t.Context(), app.Host, "ctl", "status", "webapp") // fails while the first checks run
+		out, _ := s.RunLB(t.Context(), app.Host, "ctl", "status", "webapp") // fails while the first checks run
 		return strings.Contains(out, "Health: 40\nMeasured Health: 100\nForced Reason: half a day 40\n"), out
 	})
 	labtest.Eventually(t, patience, "app02 at weight 40 again", func() (bool, string) {

@@ -17,7 +17,7 @@ func TestWhatIsNotOursStays(t *testing.T) {
 	s := stage(t, func(o *testbed.Options) { o.Spare = 1 })
 	settled(t, s, 100)
 	for _, args := range []string{"-A -f 9 -s rr", "-a -f 9 -r 10.0.0.9 -i -w 3", "-A -t 204.109.13.8:80 -s sh", "-a -t 204.109.13.8:80 -r 10.0.0.8:80 -m -w 2"} {
-		labtest.Run(t, s.Load, "ipvsadm", strings.Fields(args)...)
+		labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields(args)...)
 	}
 	rules := `table ip theirs {
 	map marks { type inet_service : mark; elements = { 80 : 0x00000009 } }
@@ -26,19 +26,19 @@ func TestWhatIsNotOursStays(t *testing.T) {
 		meta mark set tcp dport map @marks
 	}
 }`
-	if err := s.Load.WriteFile("/run/theirs.nft", []byte(rules), 0o644); err != nil {
+	if err := s.BalancerHost.WriteFile("/run/theirs.nft", []byte(rules), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Run(t, s.Load, "nft", "-f", "/run/theirs.nft")
+	labtest.Run(t, s.BalancerHost, "nft", "-f", "/run/theirs.nft")
 	before := theirs(t, s)
 
-	lb(t, s, s.Load, "ctl", "cluster", "stop", "webapp")
-	if got := labtest.Run(t, s.Load, "ipvsadm", "-Sn"); strings.Contains(got, "-f 7") {
+	lb(t, s, s.BalancerHost, "ctl", "cluster", "stop", "webapp")
+	if got := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"); strings.Contains(got, "-f 7") {
 		t.Errorf("after a stop:\n%s", got)
 	}
-	lb(t, s, s.Load, "ctl", "cluster", "start", "webapp")
+	lb(t, s, s.BalancerHost, "ctl", "cluster", "start", "webapp")
 	settled(t, s, 100)
-	if err := s.Join(t.Context()); err != nil {
+	if err := s.AddSpareNode(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, s, 100)
@@ -58,27 +58,27 @@ func TestWhatIsNotOursStays(t *testing.T) {
 }
 
 // theirs returns all of IPVS but mark 7, and all of nftables but table inet lb.
-func theirs(t *testing.T, s *testbed.Scenario) string {
+func theirs(t *testing.T, s *testbed.Site) string {
 	t.Helper()
 	var kept []string
-	for line := range strings.Lines(labtest.Run(t, s.Load, "ipvsadm", "-Sn")) {
+	for line := range strings.Lines(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")) {
 		if !strings.Contains(line, "-f 7 ") {
 			kept = append(kept, line)
 		}
 	}
-	for line := range strings.Lines(labtest.Run(t, s.Load, "nft", "list", "tables")) {
+	for line := range strings.Lines(labtest.Run(t, s.BalancerHost, "nft", "list", "tables")) {
 		if table := strings.TrimSpace(line); table != "table inet lb" {
-			kept = append(kept, labtest.Run(t, s.Load, "nft", append([]string{"-a", "list"}, strings.Fields(table)...)...))
+			kept = append(kept, labtest.Run(t, s.BalancerHost, "nft", append([]string{"-a", "list"}, strings.Fields(table)...)...))
 		}
 	}
 	return strings.Join(kept, "")
 }
 
 // polledAll waits until every node has been asked since the balancer started.
-func polledAll(t *testing.T, s *testbed.Scenario) {
+func polledAll(t *testing.T, s *testbed.Site) {
 	t.Helper()
 	labtest.Eventually(t, patience, "every node has been asked", func() (bool, string) {
-		out, err := s.LB(t.Context(), s.Load, "ctl", "cluster", "status", "webapp")
+		out, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "cluster", "status", "webapp")
 		return err == nil && !strings.Contains(out, "unknown"), fmt.Sprint(out, err)
 	})
 }
@@ -95,10 +95,10 @@ func TestAWeightChangedByHandIsRepairedAndReported(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			logged := len(s.Balancer.Log())
-			labtest.Run(t, s.Load, "ipvsadm", strings.Fields(c.args)...)
+			labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields(c.args)...)
 			changed := time.Now()
 			labtest.Eventually(t, patience, "the table is as it was", func() (bool, string) {
-				saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
+				saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
 				return strings.Contains(saved, "-A -f 7 -s wrr") && strings.Count(saved, "-w 100") == 3, saved
 			})
 			if took := time.Since(changed); took > 2*interval {

@@ -67,7 +67,7 @@ func TestFailuresTakeOneNodeOut(t *testing.T) {
 			} else {
 				t.Logf("weight 0 after %s", took)
 			}
-			if counts := s.Requests(t.Context(), 40, 4); counts.Failed != 0 || counts.ByNode["app03"] != 0 {
+			if counts := s.SendRequests(t.Context(), 40, 4); counts.Failed != 0 || counts.ByNode["app03"] != 0 {
 				t.Errorf("after weight 0: %d failed, %v: %v", counts.Failed, counts.ByNode, counts.LastError)
 			}
 			if err := c.mends(); err != nil {
@@ -89,7 +89,7 @@ func TestANewNodeRampsUpOnTime(t *testing.T) {
 	settled(t, s, 100)
 	table := kernelTable(t, s)
 	stop := watchWeights(t, s)
-	if err := s.Join(t.Context()); err != nil {
+	if err := s.AddSpareNode(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	labtest.Eventually(t, patience, "app04 in rotation", func() (bool, string) {

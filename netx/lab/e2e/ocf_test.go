@@ -16,10 +16,10 @@ import (
 
 // agentAction runs the resource agent for webapp as Pacemaker would and returns its exit status, and the processor time that it took, in
 // seconds of the lab's slow clock.
-func agentAction(t *testing.T, s *testbed.Scenario, action string) (status int, seconds float64) {
+func agentAction(t *testing.T, s *testbed.Site, action string) (status int, seconds float64) {
 	t.Helper()
 	const script = `TIMEFORMAT='%U %S'; { time /run/bigbrother "$0" >/dev/null 2>&1; } 2>/run/spent; echo $? $(cat /run/spent)`
-	out := labtest.Run(t, s.Load, "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "bash", "-c", script, action)
+	out := labtest.Run(t, s.BalancerHost, "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "bash", "-c", script, action)
 	fields := strings.Fields(out)
 	if len(fields) != 3 {
 		t.Fatalf("%s: %q", action, out)
@@ -42,7 +42,7 @@ func TestResourceAgentByItsOwnTester(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
 	link(t, s)
-	out, err := s.Load.Run(t.Context(), "ocf-tester", "-n", "webapp", "-o", "cluster=webapp", "-o", "config=/run/lb.toml", "/run/bigbrother")
+	out, err := s.BalancerHost.Run(t.Context(), "ocf-tester", "-n", "webapp", "-o", "cluster=webapp", "-o", "config=/run/lb.toml", "/run/bigbrother")
 	if err != nil || !strings.Contains(out, "/run/bigbrother passed all tests") {
 		t.Fatalf("ocf-tester: %v\n%s", err, out)
 	}
@@ -79,7 +79,7 @@ func TestBalancerThatHungWhileItsClusterWasStoppedLeavesItStopped(t *testing.T) 
 		t.Fatal(err)
 	}
 	labtest.Eventually(t, patience, "the balancer has its cluster stopped", func() (bool, string) {
-		state := lb(t, s, s.Load, "ctl", "cluster", "list")
+		state := lb(t, s, s.BalancerHost, "ctl", "cluster", "list")
 		return strings.Contains(state, "Stopped:\n- webapp"), state
 	})
 	if status, _ := agentAction(t, s, "monitor"); status != 7 {
@@ -91,9 +91,9 @@ func TestBalancerThatHungWhileItsClusterWasStoppedLeavesItStopped(t *testing.T) 
 }
 
 // link gives the lb under test the agent's name.
-func link(t *testing.T, s *testbed.Scenario) {
+func link(t *testing.T, s *testbed.Site) {
 	t.Helper()
-	if err := s.Load.Do(func() error { return os.Symlink(binary(t), "/run/bigbrother") }); err != nil {
+	if err := s.BalancerHost.Do(func() error { return os.Symlink(binary(t), "/run/bigbrother") }); err != nil {
 		t.Fatal(err)
 	}
 }

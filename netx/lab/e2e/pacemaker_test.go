@@ -18,18 +18,18 @@ const cibPath = "/run/cib.xml"
 const simulate = "crm_simulate --simulate --xml-file " + cibPath + " --save-output " + cibPath + " "
 
 // onLoad runs a shell command on load01, which bears that name, as one of Pacemaker's machines does.
-func onLoad(t *testing.T, s *testbed.Scenario, command string) string {
+func onLoad(t *testing.T, s *testbed.Site, command string) string {
 	t.Helper()
-	return labtest.Run(t, s.Load, "unshare", "--uts", "env", "CIB_file="+cibPath, "LB_CONFIG=/run/lb.toml", "LB="+binary(t), "sh", "-c", "hostname load01; "+command)
+	return labtest.Run(t, s.BalancerHost, "unshare", "--uts", "env", "CIB_file="+cibPath, "LB_CONFIG=/run/lb.toml", "LB="+binary(t), "sh", "-c", "hostname load01; "+command)
 }
 
 // manage makes a Pacemaker of load01 and load02 from the scenario's own configuration, with the cluster on load01.
-func manage(t *testing.T, s *testbed.Scenario) {
+func manage(t *testing.T, s *testbed.Site) {
 	t.Helper()
 	const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1"><configuration>
 <crm_config><cluster_property_set id="options"><nvpair id="fencing" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
 <nodes><node id="1" uname="load01"/><node id="2" uname="load02"/></nodes><resources/><constraints/></configuration><status/></cib>`
-	if err := s.Load.WriteFile(cibPath, []byte(machines), 0o600); err != nil {
+	if err := s.BalancerHost.WriteFile(cibPath, []byte(machines), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	onLoad(t, s, "$LB ctl pacemaker --as xml | cibadmin --modify --allow-create --xml-pipe")
@@ -37,7 +37,7 @@ func manage(t *testing.T, s *testbed.Scenario) {
 }
 
 // compared runs `lb ctl pacemaker status`, which changes nothing, and wants its exit status and these texts in what it prints.
-func compared(t *testing.T, s *testbed.Scenario, status int, words ...string) {
+func compared(t *testing.T, s *testbed.Site, status int, words ...string) {
 	t.Helper()
 	before := kernelState(t, s)
 	out := onLoad(t, s, "$LB ctl pacemaker status 2>&1; echo exit status $?")
@@ -69,7 +69,7 @@ func TestPacemakerStatusTellsWhoSaysWhat(t *testing.T) {
 	}
 	compared(t, s, 1, "webapp   load01   load01        silent           mark 7, 3 of 3 nodes", "trouble: lb balance does not answer on this machine", "no answer in time; it runs but hangs",
 		"trouble: webapp: the kernel forwards for it, and nobody follows its nodes' health\n", "2 troubles\n")
-	labtest.Run(t, s.Load, "ipvsadm", "-C") // a balancer that is awake would put the service back
+	labtest.Run(t, s.BalancerHost, "ipvsadm", "-C") // a balancer that is awake would put the service back
 	compared(t, s, 1, "trouble: webapp: Pacemaker has it here, the kernel has no service for it, and lb balance does not answer\n")
 	if err := s.Balancer.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
@@ -77,15 +77,15 @@ func TestPacemakerStatusTellsWhoSaysWhat(t *testing.T) {
 	settled(t, s, 100)
 	compared(t, s, 0, row)
 
-	labtest.Run(t, s.Load, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
+	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
 	compared(t, s, 1, "trouble: webapp: Pacemaker has 204.109.13.7 here, and no interface of this machine has it", "crm resource refresh vip-204.109.13.7")
-	labtest.Run(t, s.Load, "ip", "address", "add", "204.109.13.7/32", "dev", "eth10")
+	labtest.Run(t, s.BalancerHost, "ip", "address", "add", "204.109.13.7/32", "dev", "eth10")
 
 	onLoad(t, s, simulate+"--node-up load02")
 	onLoad(t, s, "crm_standby --node load01 --update on; "+simulate)
 	compared(t, s, 1, "note: load01 is in standby", "trouble: webapp: lb balance runs it here, and Pacemaker has it on load02\n  → `lb ctl cluster stop webapp`",
 		"two machines may answer for it\n  → `ip address del 204.109.13.7/32 dev eth10`\n", "2 troubles\n")
-	labtest.Run(t, s.Load, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
+	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
 	if err := s.Balancer.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +95,9 @@ func TestPacemakerStatusTellsWhoSaysWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	settled(t, s, 100) // autostart
-	lb(t, s, s.Load, "ctl", "cluster", "stop", "webapp")
+	lb(t, s, s.BalancerHost, "ctl", "cluster", "stop", "webapp")
 	labtest.Eventually(t, patience, "the service has left the kernel", func() (bool, string) {
-		saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
+		saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
 		return !strings.Contains(saved, "-f 7"), saved
 	})
 	compared(t, s, 0, "webapp   load02   load02        stopped          nothing      none\n", agreed)

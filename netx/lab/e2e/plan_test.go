@@ -16,12 +16,12 @@ import (
 func TestWhatIsPlannedIsWhatTheReloadDoes(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
-	if out := lb(t, s, s.Load, "ctl", "plan"); !strings.Contains(out, "nothing to change") {
+	if out := lb(t, s, s.BalancerHost, "ctl", "plan"); !strings.Contains(out, "nothing to change") {
 		t.Errorf("without a new configuration:\n%s", out)
 	}
 	openStreams(t, s)
 	before := inKernel(t, s)
-	text := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
+	text := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml")
 	for old, changed := range map[string]string{
 		`scheduler      = "wrr"`:          "scheduler      = \"wlc\"\nmax_weight     = 60",
 		"  { address = \"10.0.0.3\" },\n": "",
@@ -32,10 +32,10 @@ func TestWhatIsPlannedIsWhatTheReloadDoes(t *testing.T) {
 		}
 		text = strings.Replace(text, old, changed, 1)
 	}
-	if err := s.Load.WriteFile("/run/new.toml", []byte(text), 0o644); err != nil {
+	if err := s.BalancerHost.WriteFile("/run/new.toml", []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	plan := lb(t, s, s.Load, "ctl", "plan", "--config", "/run/new.toml")
+	plan := lb(t, s, s.BalancerHost, "ctl", "plan", "--config", "/run/new.toml")
 	if after := inKernel(t, s); after != before {
 		t.Fatalf("planning changed the kernel from\n%s\nto\n%s", before, after)
 	}
@@ -49,7 +49,7 @@ func TestWhatIsPlannedIsWhatTheReloadDoes(t *testing.T) {
 	if err := s.WriteConfig([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	lb(t, s, s.Load, "ctl", "reload")
+	lb(t, s, s.BalancerHost, "ctl", "reload")
 	labtest.Eventually(t, patience, "the reload's changes are those of the plan", func() (bool, string) {
 		var changes []string
 		for _, e := range events(t, s, "--since", fmt.Sprint(newest)) {
@@ -61,19 +61,19 @@ func TestWhatIsPlannedIsWhatTheReloadDoes(t *testing.T) {
 		want := slices.Sorted(slices.Values(planned))
 		return slices.Equal(changes, want), fmt.Sprintf("planned:\n%q\ndone:\n%q", want, changes)
 	})
-	saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
+	saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
 	for _, want := range []string{"-A -f 7 -s wlc", "-r 10.0.0.1:0 -i -w 60", "-r 10.0.0.2:0 -i -w 60", "-r 10.0.0.3:0 -i -w 0"} {
 		if !strings.Contains(saved, want) {
 			t.Errorf("after the reload there is no %q:\n%s", want, saved)
 		}
 	}
-	if out := lb(t, s, s.Load, "ctl", "plan"); !strings.Contains(out, "nothing to change") {
+	if out := lb(t, s, s.BalancerHost, "ctl", "plan"); !strings.Contains(out, "nothing to change") {
 		t.Errorf("after the reload:\n%s", out)
 	}
 }
 
 // inKernel is all that lb programs there.
-func inKernel(t *testing.T, s *testbed.Scenario) string {
+func inKernel(t *testing.T, s *testbed.Site) string {
 	t.Helper()
-	return labtest.Run(t, s.Load, "ipvsadm", "-Sn") + labtest.Run(t, s.Load, "nft", "list", "table", "inet", "lb")
+	return labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn") + labtest.Run(t, s.BalancerHost, "nft", "list", "table", "inet", "lb")
 }

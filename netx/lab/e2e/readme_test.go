@@ -44,7 +44,7 @@ func TestClusterStatusIsAsTheReadmeShows(t *testing.T) {
 	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
 	var out string
 	labtest.Eventually(t, patience, "the status tells the reason", func() (bool, string) {
-		out = lb(t, s, s.Load, "ctl", "cluster", "status", "webapp")
+		out = lb(t, s, s.BalancerHost, "ctl", "cluster", "status", "webapp")
 		return strings.Contains(out, "apt upgrades"), out
 	})
 	t.Log(out)

@@ -15,10 +15,10 @@ import (
 )
 
 // refusal runs lb on load01 and expects this exit status and one clear message with these words.
-func refusal(t *testing.T, s *testbed.Scenario, command string, status int, words ...string) {
+func refusal(t *testing.T, s *testbed.Site, command string, status int, words ...string) {
 	t.Helper()
 	before := kernelState(t, s)
-	_, err := s.Load.Run(t.Context(), "sh", "-c", command)
+	_, err := s.BalancerHost.Run(t.Context(), "sh", "-c", command)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != status {
 		t.Fatalf("%s: %v, want exit status %d", command, err, status)
@@ -35,15 +35,15 @@ func refusal(t *testing.T, s *testbed.Scenario, command string, status int, word
 }
 
 // kernelState returns all of IPVS and nftables on load01.
-func kernelState(t *testing.T, s *testbed.Scenario) string {
+func kernelState(t *testing.T, s *testbed.Site) string {
 	t.Helper()
-	return labtest.Run(t, s.Load, "ipvsadm", "-Sn") + labtest.Run(t, s.Load, "nft", "list", "ruleset")
+	return labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn") + labtest.Run(t, s.BalancerHost, "nft", "list", "ruleset")
 }
 
 func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
-	good := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
+	good := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml")
 	elsewhere := strings.Replace(good, "[balancer]\n", "[balancer]\nlisten = \"127.0.0.1:9299\"\ncontrol = \"/run/lb/other.sock\"\n", 1)
 	lb := binary(t)
 
@@ -58,7 +58,7 @@ func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("port in use", func(t *testing.T) {
-		listener, err := s.Load.Listen(t.Context(), "tcp", "127.0.0.1:9299")
+		listener, err := s.BalancerHost.Listen(t.Context(), "tcp", "127.0.0.1:9299")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
 	})
 }
 
-func write(t *testing.T, s *testbed.Scenario, text string) {
+func write(t *testing.T, s *testbed.Site, text string) {
 	t.Helper()
 	if err := s.WriteConfig([]byte(text)); err != nil {
 		t.Fatal(err)
@@ -89,13 +89,13 @@ func write(t *testing.T, s *testbed.Scenario, text string) {
 func TestDryRunPrintsThePlanAndTouchesNothing(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
-	labtest.Run(t, s.Load, "ipvsadm", strings.Fields("-A -f 8 -s rr")...)
+	labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields("-A -f 8 -s rr")...)
 	if err := s.Balancer.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Run(t, s.Load, "ipvsadm", strings.Fields("-e -f 7 -r 10.0.0.2 -i -w 17")...)
+	labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields("-e -f 7 -r 10.0.0.2 -i -w 17")...)
 	before := kernelState(t, s)
-	plan := lb(t, s, s.Load, "balance", "--dry-run")
+	plan := lb(t, s, s.BalancerHost, "balance", "--dry-run")
 	if !strings.Contains(plan, "10.0.0.2") || !strings.Contains(plan, "17 → 100") {
 		t.Errorf("the plan does not show that 10.0.0.2 goes from weight 17 to 100:\n%s", plan)
 	}
@@ -114,7 +114,7 @@ func TestOCFActionsOnOneMachine(t *testing.T) {
 	link(t, s)
 	ocf := func(action string, want int) {
 		t.Helper()
-		_, err := s.Load.Run(t.Context(), "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
+		_, err := s.BalancerHost.Run(t.Context(), "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
 		var exit *exec.ExitError
 		got := 0
 		if errors.As(err, &exit) {
@@ -126,7 +126,7 @@ func TestOCFActionsOnOneMachine(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %v", action, got, want, err)
 		}
 	}
-	served := func() bool { return strings.Contains(labtest.Run(t, s.Load, "ipvsadm", "-Sn"), "-A -f 7") }
+	served := func() bool { return strings.Contains(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"), "-A -f 7") }
 	ocf("validate-all", 0)
 	ocf("monitor", 0)
 	ocf("start", 0)

@@ -24,7 +24,7 @@ func TestTheBalancersEndLosesNothing(t *testing.T) {
 		got := fmt.Sprint(weights(t, s))
 		return got == want, got
 	})
-	good := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
+	good := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml")
 	for _, c := range []struct {
 		name string
 		do   func() error
@@ -75,22 +75,22 @@ func TestTheBalancersEndLosesNothing(t *testing.T) {
 }
 
 // restart ends the balancer, has the kernel work alone for some requests, and starts it again.
-func restart(t *testing.T, s *testbed.Scenario, end func() error) error {
+func restart(t *testing.T, s *testbed.Site, end func() error) error {
 	t.Helper()
 	if err := end(); err != nil {
 		return err
 	}
-	if counts := s.Requests(t.Context(), 40, 4); counts.Failed != 0 {
+	if counts := s.SendRequests(t.Context(), 40, 4); counts.Failed != 0 {
 		t.Errorf("without the balancer %d of 40 requests failed: %v", counts.Failed, counts.LastError)
 	}
 	return s.Balancer.Start(t.Context())
 }
 
 // polled waits until the balancer follows the agents: it sees a new health of app01, and then the old one again.
-func polled(t *testing.T, s *testbed.Scenario) {
+func polled(t *testing.T, s *testbed.Site) {
 	t.Helper()
 	labtest.Eventually(t, patience, "the balancer has readings", func() (bool, string) {
-		out, err := s.LB(t.Context(), s.Load, "ctl", "cluster", "status", "webapp", "--json")
+		out, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "cluster", "status", "webapp", "--json")
 		return err == nil && strings.Count(out, `"state":"up"`)+strings.Count(out, `"state": "up"`) == 3, fmt.Sprint(out, err)
 	})
 }

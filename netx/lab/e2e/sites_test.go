@@ -15,7 +15,7 @@ import (
 )
 
 // twoSites builds two data centres with two apps each and starts their balancers.
-func twoSites(t *testing.T) [2]*testbed.Scenario {
+func twoSites(t *testing.T) [2]*testbed.Site {
 	t.Helper()
 	o := testbed.Options{Binary: binary(t), Nodes: 2, Scheduler: "wrr", CheckInterval: interval, Logs: t.Output()}
 	sites, err := testbed.NewSites(t.Context(), slog.New(slog.DiscardHandler), o)
@@ -23,7 +23,7 @@ func twoSites(t *testing.T) [2]*testbed.Scenario {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, s := range []*testbed.Scenario{sites[1], sites[0]} {
+		for _, s := range []*testbed.Site{sites[1], sites[0]} {
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
@@ -38,10 +38,10 @@ func twoSites(t *testing.T) [2]*testbed.Scenario {
 }
 
 // marked returns the weight of each node of a mark, as ipvsadm sees them.
-func marked(t *testing.T, s *testbed.Scenario, mark int) map[string]int {
+func marked(t *testing.T, s *testbed.Site, mark int) map[string]int {
 	t.Helper()
 	got := map[string]int{}
-	for _, m := range destination.FindAllStringSubmatch(labtest.Run(t, s.Load, "ipvsadm", "-Sn"), -1) {
+	for _, m := range destination.FindAllStringSubmatch(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"), -1) {
 		if m[1] == strconv.Itoa(mark) {
 			got[m[2]], _ = strconv.Atoi(m[3]) // \d+ is a number
 		}
@@ -50,9 +50,9 @@ func marked(t *testing.T, s *testbed.Scenario, mark int) map[string]int {
 }
 
 // wantMarked waits until a mark has these weights, but for nodes at 0, which may be on their way out.
-func wantMarked(t *testing.T, s *testbed.Scenario, mark int, want map[string]int) {
+func wantMarked(t *testing.T, s *testbed.Site, mark int, want map[string]int) {
 	t.Helper()
-	labtest.Eventually(t, patience, fmt.Sprintf("mark %d on %s has %v", mark, s.Load.Name(), want), func() (bool, string) {
+	labtest.Eventually(t, patience, fmt.Sprintf("mark %d on %s has %v", mark, s.BalancerHost.Name(), want), func() (bool, string) {
 		got := marked(t, s, mark)
 		seen := fmt.Sprint(got)
 		maps.DeleteFunc(got, func(_ string, weight int) bool { return weight == 0 })
@@ -61,10 +61,10 @@ func wantMarked(t *testing.T, s *testbed.Scenario, mark int, want map[string]int
 }
 
 // askBy sends requests to the VIP by way of a data centre and returns how many each data centre answered. Each must be answered, by one app.
-func askBy(t *testing.T, sites [2]*testbed.Scenario, from, requests int) (answered [2]int) {
+func askBy(t *testing.T, sites [2]*testbed.Site, from, requests int) (answered [2]int) {
 	t.Helper()
 	before := served(sites)
-	counts := sites[from].Requests(t.Context(), requests, 4)
+	counts := sites[from].SendRequests(t.Context(), requests, 4)
 	if counts.Failed != 0 || counts.Answered != requests {
 		t.Errorf("from dc%d: answered %d, failed %d: %v", from+1, counts.Answered, counts.Failed, counts.LastError)
 	}
@@ -85,7 +85,7 @@ func shared(answered [2]int) bool {
 	return 2*answered[0] >= all*4/5 && 2*answered[1] >= all*4/5
 }
 
-func served(sites [2]*testbed.Scenario) (n int64) {
+func served(sites [2]*testbed.Site) (n int64) {
 	for _, s := range sites {
 		for _, app := range s.Apps {
 			n += app.Served()
@@ -114,7 +114,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 		if got := askBy(t, sites, 0, 80); !shared(got) {
 			t.Errorf("answered by %v, want half by each", got)
 		}
-		if sent, back := counted(t, sites[0].Load, "sent"), counted(t, sites[1].Load, "sent"); sent == 0 || back != 0 {
+		if sent, back := counted(t, sites[0].BalancerHost, "sent"), counted(t, sites[1].BalancerHost, "sent"); sent == 0 || back != 0 {
 			t.Errorf("dc1 sent dc2 %d packets, which sent back %d; want some, and none", sent, back)
 		}
 		if got := askBy(t, sites, 1, 80); !shared(got) {
@@ -128,13 +128,13 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 		}
 		wantMarked(t, sites[0], 7, map[string]int{peer[0]: 200})
 		wantMarked(t, sites[1], 7, local[1])
-		before := counted(t, sites[1].Load, "sent")
+		before := counted(t, sites[1].BalancerHost, "sent")
 		for from := range sites {
 			if got := askBy(t, sites, from, 40); got != [2]int{0, 40} {
 				t.Errorf("from dc%d: answered by %v, want all by dc2", from+1, got)
 			}
 		}
-		if back := counted(t, sites[1].Load, "sent") - before; back != 0 {
+		if back := counted(t, sites[1].BalancerHost, "sent") - before; back != 0 {
 			t.Errorf("dc2 sent %d packets to dc1, which has nobody", back)
 		}
 		for _, app := range sites[0].Apps {
@@ -149,7 +149,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 	})
 
 	t.Run("the link between them dies", func(t *testing.T) {
-		if err := sites[1].Load.LinkDown(testbed.WideInterface); err != nil {
+		if err := sites[1].BalancerHost.LinkDown(testbed.InterSiteInterface); err != nil {
 			t.Fatal(err)
 		}
 		for i, s := range sites {
@@ -160,7 +160,7 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 				t.Errorf("from dc%d: answered by %v, want all by itself", i+1, got)
 			}
 		}
-		if err := sites[1].Load.LinkUp(testbed.WideInterface); err != nil {
+		if err := sites[1].BalancerHost.LinkUp(testbed.InterSiteInterface); err != nil {
 			t.Fatal(err)
 		}
 		for i, s := range sites {
@@ -168,12 +168,12 @@ func TestTwoDataCentresShareTheLoadAndHelpEachOther(t *testing.T) {
 		}
 		askBy(t, sites, 0, 40)
 	})
-	t.Log("\n" + lb(t, sites[0], sites[0].Load, "ctl", "cluster", "status", "webapp"))
-	t.Log("\n" + lb(t, sites[0], sites[0].Load, "ctl", "why", "webapp", peer[0]))
+	t.Log("\n" + lb(t, sites[0], sites[0].BalancerHost, "ctl", "cluster", "status", "webapp"))
+	t.Log("\n" + lb(t, sites[0], sites[0].BalancerHost, "ctl", "why", "webapp", peer[0]))
 }
 
 // tunnelled has nftables count what the balancer sends to the other data centre's.
-func tunnelled(t *testing.T, s *testbed.Scenario) {
+func tunnelled(t *testing.T, s *testbed.Site) {
 	t.Helper()
 	const rules = `table inet probe {
 	counter sent {}
@@ -182,8 +182,8 @@ func tunnelled(t *testing.T, s *testbed.Scenario) {
 		oifname "eth1" ip protocol 4 counter name sent
 	}
 }`
-	if err := s.Load.WriteFile("/run/probe.nft", []byte(rules), 0o644); err != nil {
+	if err := s.BalancerHost.WriteFile("/run/probe.nft", []byte(rules), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Run(t, s.Load, "nft", "-f", "/run/probe.nft")
+	labtest.Run(t, s.BalancerHost, "nft", "-f", "/run/probe.nft")
 }

@@ -24,7 +24,7 @@ const (
 // steady is a stage under load whose balancer, agents and kernel are disturbed.
 type steady struct {
 	*testing.T
-	stage   *testbed.Scenario
+	stage   *testbed.Site
 	table   ipvs.Table
 	traffic *testbed.Traffic
 	lasting map[string]*stream // established connections, by the name of their node
@@ -187,7 +187,7 @@ func (s *steady) agentsFlap() {
 func (s *steady) emptied() {
 	before := s.traffic.Counts()
 	emptied := time.Now()
-	labtest.Run(s, s.stage.Load, "ipvsadm", "-C")
+	labtest.Run(s, s.stage.BalancerHost, "ipvsadm", "-C")
 	s.right(time.Now(), 0)
 	repaired := time.Now()
 	clear(s.lasting)

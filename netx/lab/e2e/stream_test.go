@@ -30,7 +30,7 @@ func TestAForceIsInTheKernelAtOnce(t *testing.T) {
 	s := stage(t, nil)
 	settled(t, s, 100)
 	labtest.Eventually(t, patience, "app02 is watched by its stream", func() (bool, string) {
-		out := lb(t, s, s.Load, "ctl", "why", "webapp", "10.0.0.2")
+		out := lb(t, s, s.BalancerHost, "ctl", "why", "webapp", "10.0.0.2")
 		return strings.Contains(out, "watched by stream"), out
 	})
 	table, next := kernelTable(t, s), weightEvents(t, s)
@@ -90,7 +90,7 @@ func TestAForceIsInTheKernelAtOnce(t *testing.T) {
 }
 
 // weightEvents follows the balancer's events. What it returns waits for the next weight in the kernel.
-func weightEvents(t *testing.T, s *testbed.Scenario) (next func() event.Event) {
+func weightEvents(t *testing.T, s *testbed.Site) (next func() event.Event) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://balancer/events", nil)
 	if err != nil {

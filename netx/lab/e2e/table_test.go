@@ -11,10 +11,10 @@ import (
 )
 
 // kernelTable opens load01's table for reading many times a second, where running ipvsadm would be too slow.
-func kernelTable(t *testing.T, s *testbed.Scenario) ipvs.Table {
+func kernelTable(t *testing.T, s *testbed.Site) ipvs.Table {
 	t.Helper()
 	var table ipvs.Table
-	err := s.Load.Do(func() error {
+	err := s.BalancerHost.Do(func() error {
 		kernel, err := ipvs.NewKernel()
 		table = kernel
 		return err

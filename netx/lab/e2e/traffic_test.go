@@ -17,11 +17,11 @@ import (
 func TestRequestsReachTheAppsAndComeBackDirectly(t *testing.T) {
 	s := stage(t, func(o *testbed.Options) { o.Scheduler = "wlc" })
 	settled(t, s, 100)
-	count(t, s.Load)
+	count(t, s.BalancerHost)
 	for _, app := range s.Apps {
 		count(t, app.Host)
 	}
-	counts := s.Requests(t.Context(), 60, 4)
+	counts := s.SendRequests(t.Context(), 60, 4)
 	if counts.Failed != 0 || counts.Answered != 60 {
 		t.Fatalf("answered %d, failed %d: %v", counts.Answered, counts.Failed, counts.LastError)
 	}
@@ -33,19 +33,19 @@ func TestRequestsReachTheAppsAndComeBackDirectly(t *testing.T) {
 			t.Errorf("no answer from the VIP left %s", app.Host.Name())
 		}
 	}
-	if n := counted(t, s.Load, "requests"); n == 0 {
+	if n := counted(t, s.BalancerHost, "requests"); n == 0 {
 		t.Error("no request came to the balancer")
 	}
-	if n := counted(t, s.Load, "answers"); n != 0 {
+	if n := counted(t, s.BalancerHost, "answers"); n != 0 {
 		t.Errorf("%d answers went through the balancer; they must go directly", n)
 	}
-	saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
+	saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
 	for _, want := range []string{"-A -f 7 -s wlc", "-a -f 7 -r 10.0.0.1:0 -i -w 100", "-a -f 7 -r 10.0.0.2:0 -i -w 100", "-a -f 7 -r 10.0.0.3:0 -i -w 100"} {
 		if !strings.Contains(saved, want) {
 			t.Errorf("ipvsadm -Sn lacks %q:\n%s", want, saved)
 		}
 	}
-	if rules := labtest.Run(t, s.Load, "nft", "list", "table", "inet", "lb"); !strings.Contains(rules, "204.109.13.7 . tcp . 443 : 0x00000007") {
+	if rules := labtest.Run(t, s.BalancerHost, "nft", "list", "table", "inet", "lb"); !strings.Contains(rules, "204.109.13.7 . tcp . 443 : 0x00000007") {
 		t.Errorf("nft does not show mark 7 for the VIP:\n%s", rules)
 	}
 }
@@ -99,7 +99,7 @@ func TestSharesFollowWeightsUnderWRR(t *testing.T) {
 		return got == fmt.Sprint(want), got
 	})
 	const connections = 2000
-	counts := s.Requests(t.Context(), connections, 8)
+	counts := s.SendRequests(t.Context(), connections, 8)
 	if counts.Failed != 0 || counts.Answered != connections {
 		t.Fatalf("answered %d, failed %d: %v", counts.Answered, counts.Failed, counts.LastError)
 	}

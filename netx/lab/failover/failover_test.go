@@ -147,11 +147,11 @@ func (s *suite) start(t *testing.T) {
 	s.allOnline(t)
 	s.online = time.Since(begun)
 	t.Logf("%.1f s: they are online", time.Since(begun).Seconds())
-	if err := first.Prepare(t.Context()); err != nil {
+	if err := first.ConfigureFencing(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	told := time.Now()
-	if err := first.Configure(t.Context()); err != nil {
+	if err := first.ConfigureClusters(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.loaded = time.Since(told)
@@ -159,11 +159,11 @@ func (s *suite) start(t *testing.T) {
 	s.serves(t)
 	s.serving = time.Since(told)
 	t.Logf("%.1f s: webapp answers", time.Since(begun).Seconds())
-	if err := first.AddBare(t.Context()); err != nil {
+	if err := first.AddBaseline(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, look, "the bare address is on one balancer", func() (bool, string) {
-		holders := s.cluster.Holders(t.Context(), cluster.Bare.Addr())
+		holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 		return len(holders) == 1, fmt.Sprint(holders)
 	})
 }
@@ -204,17 +204,17 @@ func (s *suite) serves(t *testing.T) {
 			seen = append(seen, b.Weights(t.Context()))
 		}
 		holders := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())
-		return len(holders) == 1 && !slices.ContainsFunc(seen, func(w string) bool { return w != s.cluster.TrueWeights() }),
+		return len(holders) == 1 && !slices.ContainsFunc(seen, func(w string) bool { return w != s.cluster.ExpectedWeights() }),
 			fmt.Sprintf("address on %v, weights %q", holders, seen)
 	})
-	s.answered(t, s.cluster.Probe(t.Context(), cluster.Webapp))
+	s.answered(t, s.cluster.StartProbes(t.Context(), cluster.Webapp))
 }
 
 // answered waits for an answer, and stops the probes.
 func (s *suite) answered(t *testing.T, p *cluster.Probes) {
 	t.Helper()
 	from := time.Now()
-	eventually(t, look, "the client is answered", func() (bool, string) { return p.Since(from) > 0, "" })
+	eventually(t, look, "the client is answered", func() (bool, string) { return p.AnsweredSince(from) > 0, "" })
 	p.Stop()
 }
 
@@ -229,12 +229,12 @@ func (s *suite) ready(t *testing.T) *cluster.Balancer {
 	}
 	s.serves(t)
 	holder := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())[0]
-	if bare := s.cluster.Holders(t.Context(), cluster.Bare.Addr()); !slices.Equal(bare, []string{holder}) {
+	if bare := s.cluster.Holders(t.Context(), cluster.Baseline.Addr()); !slices.Equal(bare, []string{holder}) {
 		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "bare", "--node", holder); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, look, "the bare address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
-			holders := s.cluster.Holders(t.Context(), cluster.Bare.Addr())
+			holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 			return slices.Equal(holders, []string{holder}), fmt.Sprint(holders)
 		})
 		if _, err := b.Run(t.Context(), "", "crm_resource", "--clear", "--resource", "bare"); err != nil {
@@ -247,9 +247,9 @@ func (s *suite) ready(t *testing.T) *cluster.Balancer {
 			return false, err.Error()
 		}
 		at := []string{holder}
-		ok := slices.Equal(cluster.On(state, "bare"), at) && slices.Equal(cluster.On(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.On(state, "cluster-webapp")) == 3
+		ok := slices.Equal(cluster.RunningOn(state, "bare"), at) && slices.Equal(cluster.RunningOn(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.RunningOn(state, "cluster-webapp")) == 3
 		return ok, fmt.Sprintf("%+v", state)
 	})
-	s.answered(t, s.cluster.Probe(t.Context(), cluster.Bare))
+	s.answered(t, s.cluster.StartProbes(t.Context(), cluster.Baseline))
 	return s.balancer(t, holder)
 }

@@ -59,16 +59,16 @@ func (s *suite) begin(t *testing.T) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	l := &load{suite: s, begun: time.Now(), cancel: cancel, mistaken: map[string]bool{}}
-	l.webapp, l.bare = s.side(ctx, cluster.Webapp), s.side(ctx, cluster.Bare)
+	l.webapp, l.bare = s.side(ctx, cluster.Webapp), s.side(ctx, cluster.Baseline)
 	var err error
-	if l.streams, err = s.cluster.Open(ctx, cluster.Webapp, streams); err != nil {
+	if l.streams, err = s.cluster.OpenStreams(ctx, cluster.Webapp, streams); err != nil {
 		t.Fatal(err)
 	}
 	l.weights.Go(func() { l.watch(ctx) })
 	l.flows(t, l.begun)
 	for _, b := range s.cluster.Balancers { // the kernels tell each other some seconds later
 		eventually(t, ask, b.Name+" knows every connection that lasts", func() (bool, string) {
-			n, err := l.streams.Unknown(ctx, b)
+			n, err := l.streams.UnknownTo(ctx, b)
 			return err == nil && n == 0, fmt.Sprintf("%d unknown, %v", n, err)
 		})
 	}
@@ -76,7 +76,7 @@ func (s *suite) begin(t *testing.T) *load {
 }
 
 func (s *suite) side(ctx context.Context, to netip.AddrPort) side {
-	return side{s.cluster.Probe(ctx, to), testbed.NewAsker(s.cluster.Client, to, requestLimit).Start(ctx, rate)}
+	return side{s.cluster.StartProbes(ctx, to), testbed.NewRequester(s.cluster.Client, to, requestLimit).StartTraffic(ctx, rate)}
 }
 
 // watch looks at the weights in all kernels.
@@ -90,7 +90,7 @@ func (l *load) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, b := range l.suite.cluster.Balancers {
-			if w := b.Weights(ctx); w != "" && w != l.suite.cluster.TrueWeights() && b != l.blind.Load() {
+			if w := b.Weights(ctx); w != "" && w != l.suite.cluster.ExpectedWeights() && b != l.blind.Load() {
 				l.mistaken[b.Name+" "+w] = true
 			}
 		}
@@ -102,7 +102,7 @@ func (l *load) flows(t *testing.T, from time.Time) {
 	t.Helper()
 	const several = 10
 	eventually(t, look, "requests are answered and connections go on", func() (bool, string) {
-		webapp, bare, silent := l.webapp.probes.Since(from), l.bare.probes.Since(from), l.streams.Silent(from)
+		webapp, bare, silent := l.webapp.probes.AnsweredSince(from), l.bare.probes.AnsweredSince(from), l.streams.UnansweredSince(from)
 		return webapp >= several && bare >= several && silent <= 0,
 			fmt.Sprintf("%d answers of webapp and %d of the bare address, %d connections without an answer", webapp, bare, silent)
 	})
@@ -116,7 +116,7 @@ func (l *load) end(t *testing.T) (webapp, bare result, broken []error) {
 	l.cancel()
 	l.weights.Wait()
 	for w := range l.mistaken {
-		t.Errorf("weights that are not true: %s; true is %s", w, l.suite.cluster.TrueWeights())
+		t.Errorf("weights that are not true: %s; true is %s", w, l.suite.cluster.ExpectedWeights())
 	}
 	for node := range l.webapp.traffic.Counts().ByNode {
 		if !strings.HasPrefix(node, "app") {
@@ -146,7 +146,7 @@ func (s *suite) table(scenario string, webapp, bare result, broken []error) {
 func noLonger(t *testing.T, webapp, bare time.Duration) {
 	t.Helper()
 	t.Logf("without an answer: webapp %.1f s, bare address %.1f s: %.2f times", webapp.Seconds(), bare.Seconds(), webapp.Seconds()/bare.Seconds())
-	if webapp > bare*12/10+2*cluster.ProbeEvery {
+	if webapp > bare*12/10+2*cluster.ProbeInterval {
 		t.Errorf("webapp was away for %s, the bare address for %s: more than 1.2 times that", webapp, bare)
 	}
 }

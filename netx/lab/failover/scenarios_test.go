@@ -58,17 +58,17 @@ func (s *suite) plannedMove(t *testing.T) {
 	for range 2 {
 		active := s.ready(t)
 		l := s.begin(t)
-		if err := active.Standby(t.Context(), active.Name, true); err != nil {
+		if err := active.SetStandby(t.Context(), active.Name, true); err != nil {
 			t.Fatal(err)
 		}
 		s.away(t, active, cluster.Webapp.Addr())
-		s.away(t, active, cluster.Bare.Addr())
+		s.away(t, active, cluster.Baseline.Addr())
 		l.flows(t, time.Now())
 		w, b, broken := l.end(t)
 		s.table("planned move", w, b, broken)
 		whole(t, w, broken)
 		webapp, bare = webapp+w.outage, bare+b.outage
-		if err := active.Standby(t.Context(), active.Name, false); err != nil {
+		if err := active.SetStandby(t.Context(), active.Name, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +83,7 @@ func (s *suite) powerLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.away(t, active, cluster.Webapp.Addr())
-	s.away(t, active, cluster.Bare.Addr())
+	s.away(t, active, cluster.Baseline.Addr())
 	l.flows(t, time.Now())
 	webapp, bare, broken := l.end(t)
 	s.table("power loss", webapp, bare, broken)
@@ -194,7 +194,7 @@ func (s *suite) daemonHangs(t *testing.T) {
 // what it does by itself.
 func (s *suite) split(t *testing.T) {
 	active := s.ready(t)
-	if err := active.Property(t.Context(), "stonith-enabled", "false"); err != nil {
+	if err := active.SetProperty(t.Context(), "stonith-enabled", "false"); err != nil {
 		t.Fatal(err)
 	}
 	l := s.begin(t)
@@ -209,7 +209,7 @@ func (s *suite) split(t *testing.T) {
 	})
 	s.note("split", "from the cut to the end of the cluster there", time.Since(cut), nil)
 	s.away(t, active, cluster.Webapp.Addr())
-	s.away(t, active, cluster.Bare.Addr())
+	s.away(t, active, cluster.Baseline.Addr())
 	l.flows(t, time.Now())
 	healed := time.Now()
 	if err := active.Host().Plug(); err != nil {
@@ -218,8 +218,8 @@ func (s *suite) split(t *testing.T) {
 	s.allOnline(t)
 	s.serves(t)
 	s.note("split", "from healing to the cluster on all three", time.Since(healed), nil)
-	for _, address := range []netip.Addr{cluster.Webapp.Addr(), cluster.Bare.Addr()} {
-		answering, err := s.cluster.Answering(t.Context(), address)
+	for _, address := range []netip.Addr{cluster.Webapp.Addr(), cluster.Baseline.Addr()} {
+		answering, err := s.cluster.ARPResponders(t.Context(), address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func (s *suite) split(t *testing.T) {
 	for _, err := range broken {
 		t.Errorf("a connection broke: %v", err)
 	}
-	if err := active.Property(t.Context(), "stonith-enabled", "true"); err != nil {
+	if err := active.SetProperty(t.Context(), "stonith-enabled", "true"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // pollEvery is the time between two looks at a condition.
-const pollEvery = 10 * time.Millisecond
+const pollInterval = 10 * time.Millisecond
 
 // New returns a lab that is closed at the test's end. The test fails where labs cannot be built; it is never skipped.
 func New(t testing.TB) *lab.Lab {
@@ -70,11 +70,11 @@ func Run(t testing.TB, h *lab.Host, name string, args ...string) string {
 }
 
 // Eventually waits until cond holds, and fails the test with the last state seen when it does not within the time.
-func Eventually(t testing.TB, within time.Duration, what string, cond func() (ok bool, last string)) {
+func Eventually(t testing.TB, timeout time.Duration, what string, cond func() (ok bool, last string)) {
 	t.Helper()
-	limit := time.NewTimer(within)
-	defer limit.Stop()
-	tick := time.NewTicker(pollEvery)
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		ok, last := cond()
@@ -82,8 +82,8 @@ func Eventually(t testing.TB, within time.Duration, what string, cond func() (ok
 			return
 		}
 		select {
-		case <-limit.C:
-			t.Fatalf("after %v still not: %s\nlast seen: %s", within, what, last)
+		case <-deadline.C:
+			t.Fatalf("after %v still not: %s\nlast seen: %s", timeout, what, last)
 		case <-tick.C:
 		}
 	}

@@ -35,7 +35,7 @@ func TestRestart(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	table := openTable(t, s.Load)
+	table := openTable(t, s.BalancerHost)
 	var nodes []netip.Addr
 	for _, app := range s.Apps {
 		nodes = append(nodes, app.Address)
@@ -51,9 +51,9 @@ func TestRestart(t *testing.T) {
 	r.line("%s", b.restart(t, s, table))
 	must(t, s.Balancer.Stop())
 	for _, w := range []watcher{{"keepalived", startKeepalived}, {"ldirectord", startLdirectord}} {
-		labtest.Run(t, s.Load, "ipvsadm", "-C")
+		labtest.Run(t, s.BalancerHost, "ipvsadm", "-C")
 		start := func() func() {
-			p := w.start(t, s.Load, []service{{mark, nodes}}, time.Second)
+			p := w.start(t, s.BalancerHost, []service{{mark, nodes}}, time.Second)
 			return func() {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
@@ -75,7 +75,7 @@ type bouncer struct {
 }
 
 // restart measures its restarts.
-func (b *bouncer) restart(t *testing.T, s *testbed.Scenario, table ipvs.Table) string {
+func (b *bouncer) restart(t *testing.T, s *testbed.Site, table ipvs.Table) string {
 	t.Helper()
 	traffic := s.StartTraffic(t.Context(), rate)
 	gaps := watchGaps(table)

@@ -86,8 +86,8 @@ func Echo(w http.ResponseWriter, name string) {
 }
 
 // takesVIP waits until the agent has set the node up to take tunnelled packets for the VIP.
-func (a *App) takesVIP(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+func (a *App) waitForVIP(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
 		var has bool

@@ -8,7 +8,7 @@ import (
 
 // fleet is the one lb.toml of all machines. A node's health is what stands in its /run/health while its heartbeat is
 // well: load would be the same on all, as they share one kernel.
-var fleet = template.Must(template.New("lb.toml").Parse(`# The same file stands on every machine.
+var configTemplate = template.Must(template.New("lb.toml").Parse(`# The same file stands on every machine.
 [agent.tunnel]
 enabled = true
 
@@ -43,7 +43,7 @@ nodes = [
 `))
 
 // writeConfig writes lb.toml, with the members as nodes, to every machine.
-func (s *Scenario) writeConfig() error {
+func (s *Site) writeConfig() error {
 	var text bytes.Buffer
 	values := map[string]any{
 		"CheckInterval": s.options.CheckInterval,
@@ -55,22 +55,22 @@ func (s *Scenario) writeConfig() error {
 		"VIP":           VIP,
 		"Port":          Port,
 		"Location":      s.location,
-		"Other":         s.other,
+		"Other":         s.peer,
 	}
 	var nodes []string
-	for _, app := range s.Members() {
+	for _, app := range s.ConfiguredApps() {
 		nodes = append(nodes, app.Address.String())
 	}
 	values["Nodes"] = nodes
-	if err := fleet.Execute(&text, values); err != nil {
+	if err := configTemplate.Execute(&text, values); err != nil {
 		return fmt.Errorf("write the fleet's config: %w", err)
 	}
 	return s.WriteConfig(text.Bytes())
 }
 
 // WriteConfig puts this text in place of lb.toml on every machine; nothing reads it again until told to.
-func (s *Scenario) WriteConfig(text []byte) error {
-	if err := s.Load.WriteFile(ConfigPath, text, 0o644); err != nil {
+func (s *Site) WriteConfig(text []byte) error {
+	if err := s.BalancerHost.WriteFile(ConfigPath, text, 0o644); err != nil {
 		return err
 	}
 	for _, app := range s.Apps {

@@ -16,7 +16,7 @@ import (
 )
 
 // startTime bounds how long a daemon may take until its control socket answers; a guest under emulation is slow.
-const startTime = 60 * time.Second
+const startTimeout = 60 * time.Second
 
 // Daemon is one lb process on a host, that can be ended and started again.
 type Daemon struct {
@@ -27,20 +27,20 @@ type Daemon struct {
 	Logs   io.Writer // where its log goes, each line behind the host's name; nil is nowhere
 
 	process *lab.Process
-	log     *lines
+	log     *lineWriter
 }
 
-func (s *Scenario) agent(host *lab.Host) *Daemon {
+func (s *Site) newAgent(host *lab.Host) *Daemon {
 	return &Daemon{Host: host, Binary: s.options.Binary, Socket: "/run/lb/agent.sock", Args: []string{"agent"}, Logs: s.options.Logs}
 }
 
-func (s *Scenario) balancer(host *lab.Host) *Daemon {
+func (s *Site) newBalancer(host *lab.Host) *Daemon {
 	return &Daemon{Host: host, Binary: s.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: s.options.Logs}
 }
 
 // Start runs the daemon and returns when it answers on its control socket.
 func (d *Daemon) Start(ctx context.Context) error {
-	d.log = &lines{prefix: d.Host.Name() + " ", to: d.Logs}
+	d.log = &lineWriter{prefix: d.Host.Name() + " ", to: d.Logs}
 	process, err := d.Host.Start(lab.Command{
 		Path: d.Binary, Args: d.Args, Env: append(os.Environ(), "LB_CONFIG="+ConfigPath), Stdout: d.log, Stderr: d.log,
 	})
@@ -48,7 +48,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 		return fmt.Errorf("start lb %s on %s: %w", d.Args[0], d.Host.Name(), err)
 	}
 	d.process = process
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
 		if conn, err := d.Host.Dial(ctx, "unix", d.Socket); err == nil {
@@ -83,7 +83,7 @@ func (d *Daemon) end(signal syscall.Signal) error {
 	select {
 	case <-d.process.Done():
 		return nil
-	case <-time.After(startTime):
+	case <-time.After(startTimeout):
 		return fmt.Errorf("lb %s on %s did not end at signal %d:\n%s", d.Args[0], d.Host.Name(), signal, d.log)
 	}
 }
@@ -93,7 +93,7 @@ func (d *Daemon) Log() string { return d.log.String() }
 
 // Client speaks HTTP to the daemon's control socket.
 func (d *Daemon) Client() *http.Client {
-	return &http.Client{Timeout: startTime, Transport: &http.Transport{
+	return &http.Client{Timeout: startTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return d.Host.Dial(ctx, "unix", d.Socket)
@@ -102,38 +102,38 @@ func (d *Daemon) Client() *http.Client {
 }
 
 // lines keeps what is written and passes whole lines on, each behind a prefix.
-type lines struct {
+type lineWriter struct {
 	prefix string
 	to     io.Writer
 
-	mu   sync.Mutex // protects what follows: stdout and stderr are written by two goroutines
-	kept bytes.Buffer
-	part []byte
+	mu      sync.Mutex // protects what follows: stdout and stderr are written by two goroutines
+	all     bytes.Buffer
+	partial []byte
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *lineWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.kept.Write(p)
+	l.all.Write(p)
 	if l.to == nil {
 		return len(p), nil
 	}
-	l.part = append(l.part, p...)
+	l.partial = append(l.partial, p...)
 	for {
-		line, rest, found := bytes.Cut(l.part, []byte("\n"))
+		line, rest, found := bytes.Cut(l.partial, []byte("\n"))
 		if !found {
 			return len(p), nil
 		}
 		if _, err := fmt.Fprintf(l.to, "%s%s\n", l.prefix, line); err != nil {
 			return len(p), err
 		}
-		l.part = rest
+		l.partial = rest
 	}
 }
 
 // String returns all that was written.
-func (l *lines) String() string {
+func (l *lineWriter) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.kept.String()
+	return l.all.String()
 }

@@ -11,19 +11,19 @@ import (
 )
 
 // WideInterface is what the balancers of two data centres reach each other by.
-const WideInterface = "eth1"
+const InterSiteInterface = "eth1"
 
 // NewSites builds the scenario twice, as data centres dc1 and dc2 that share one VIP: each has a client whose requests come to its own
 // balancer, and the balancers reach each other through a network of their own. App nodes reach the clients of both. The balancers
 // are not started yet. Close both, the second one first, whatever happens.
-func NewSites(ctx context.Context, log *slog.Logger, o Options) (sites [2]*Scenario, err error) {
+func NewSites(ctx context.Context, log *slog.Logger, o Options) (sites [2]*Site, err error) {
 	l, err := lab.New(log)
 	if err != nil {
 		return sites, err
 	}
 	for i := range sites {
-		sites[i] = &Scenario{
-			options: o, lab: l, members: o.Nodes, location: fmt.Sprintf("dc%d", i+1), other: wide(1 - i),
+		sites[i] = &Site{
+			options: o, lab: l, configured: o.Nodes, location: fmt.Sprintf("dc%d", i+1), peer: interSiteAddress(1 - i),
 		}
 	}
 	for i, s := range sites {
@@ -35,12 +35,12 @@ func NewSites(ctx context.Context, log *slog.Logger, o Options) (sites [2]*Scena
 }
 
 // wide is the address of a data centre's balancer for the other one.
-func wide(site int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 0, byte(site + 1)}) }
+func interSiteAddress(site int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 0, byte(site + 1)}) }
 
 // public is an address in the public network of a data centre.
-func public(site, host int) string { return fmt.Sprintf("198.51.%d.%d/24", site+1, host) }
+func publicPrefix(site, host int) string { return fmt.Sprintf("198.51.%d.%d/24", site+1, host) }
 
-func (s *Scenario) buildSite(ctx context.Context, site int) error {
+func (s *Site) buildSite(ctx context.Context, site int) error {
 	var links []lab.Link // of an app node, by data centre; to be given addresses
 	for i := range 2 {
 		sw, err := s.lab.Switch(fmt.Sprintf("public%d", i+1))
@@ -57,16 +57,16 @@ func (s *Scenario) buildSite(ctx context.Context, site int) error {
 	if err != nil {
 		return err
 	}
-	if err := s.buildEntrance(ctx, site, links[site].Switch, private); err != nil {
+	if err := s.buildFrontend(ctx, site, links[site].Switch, private); err != nil {
 		return err
 	}
 	for n := 1; n <= s.options.Nodes; n++ {
 		address := netip.AddrFrom4([4]byte{10, 0, byte(site + 1), byte(n)})
-		mine := []lab.Link{link(private, privateInterface, address.String()+"/24")}
+		appLinks := []lab.Link{newLink(private, privateInterface, address.String()+"/24")}
 		for i, l := range links {
-			mine = append(mine, link(l.Switch, l.Interface, public(i, 100+10*site+n)))
+			appLinks = append(appLinks, newLink(l.Switch, l.Interface, publicPrefix(i, 100+10*site+n)))
 		}
-		host, err := s.lab.Host(fmt.Sprintf("%s-app%02d", s.location, n), mine...)
+		host, err := s.lab.Host(fmt.Sprintf("%s-app%02d", s.location, n), appLinks...)
 		if err != nil {
 			return err
 		}
@@ -75,13 +75,13 @@ func (s *Scenario) buildSite(ctx context.Context, site int) error {
 	if err := s.writeConfig(); err != nil {
 		return err
 	}
-	s.Balancer = s.balancer(s.Load)
+	s.Balancer = s.newBalancer(s.BalancerHost)
 	return s.startApps(ctx)
 }
 
 // buildEntrance builds the client and the balancer of a data centre, and sets the balancer up to take packets from the other one.
-func (s *Scenario) buildEntrance(ctx context.Context, site int, outside, inside *lab.Switch) (err error) {
-	s.Client, err = s.lab.Host(s.location+"-client", link(outside, publicInterface, public(site, 200)))
+func (s *Site) buildFrontend(ctx context.Context, site int, outside, inside *lab.Switch) (err error) {
+	s.Client, err = s.lab.Host(s.location+"-client", newLink(outside, publicInterface, publicPrefix(site, 200)))
 	if err != nil {
 		return err
 	}
@@ -89,12 +89,12 @@ func (s *Scenario) buildEntrance(ctx context.Context, site int, outside, inside 
 	if err != nil {
 		return err
 	}
-	s.Load, err = s.lab.Host(s.location+"-load", link(outside, publicInterface, public(site, 11)),
-		link(inside, privateInterface, fmt.Sprintf("10.0.%d.254/24", site+1)), link(between, WideInterface, wide(site).String()+"/24"))
+	s.BalancerHost, err = s.lab.Host(s.location+"-load", newLink(outside, publicInterface, publicPrefix(site, 11)),
+		newLink(inside, privateInterface, fmt.Sprintf("10.0.%d.254/24", site+1)), newLink(between, InterSiteInterface, interSiteAddress(site).String()+"/24"))
 	if err != nil {
 		return err
 	}
-	if err := s.Client.Route(netip.PrefixFrom(VIP, 32), netip.MustParsePrefix(public(site, 11)).Addr()); err != nil {
+	if err := s.Client.Route(netip.PrefixFrom(VIP, 32), netip.MustParsePrefix(publicPrefix(site, 11)).Addr()); err != nil {
 		return err
 	}
 	// As docs/sites.md says, once by each way to the VIP.
@@ -108,7 +108,7 @@ func (s *Scenario) buildEntrance(ctx context.Context, site int, outside, inside 
 		setup = append(setup, []string{"ip", "route", "add", "local", "default", "dev", "lo", "table", "10007"})
 	}
 	for _, args := range setup {
-		if _, err := s.Load.Run(ctx, args[0], args[1:]...); err != nil {
+		if _, err := s.BalancerHost.Run(ctx, args[0], args[1:]...); err != nil {
 			return err
 		}
 	}

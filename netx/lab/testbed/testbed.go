@@ -47,35 +47,35 @@ type Options struct {
 }
 
 // Scenario is the running stage.
-type Scenario struct {
-	Client   *lab.Host
-	Load     *lab.Host
-	Apps     []*App
-	Balancer *Daemon
+type Site struct {
+	Client       *lab.Host
+	BalancerHost *lab.Host
+	Apps         []*App
+	Balancer     *Daemon
 
-	options Options
-	lab     *lab.Lab
-	members int // how many of Apps the cluster's config names
+	options    Options
+	lab        *lab.Lab
+	configured int // how many of Apps the cluster's config names
 
 	location string     // the data centre; "" where there is one only
-	other    netip.Addr // of the other data centre's balancer
+	peer     netip.Addr // of the other data centre's balancer
 }
 
 // New builds the hosts, writes the one config file to each, and starts an agent and an app on every app node. The
 // balancer is not started yet. Close it whatever happens.
-func New(ctx context.Context, log *slog.Logger, o Options) (*Scenario, error) {
+func New(ctx context.Context, log *slog.Logger, o Options) (*Site, error) {
 	l, err := lab.New(log)
 	if err != nil {
 		return nil, err
 	}
-	s := &Scenario{options: o, lab: l, members: o.Nodes}
+	s := &Site{options: o, lab: l, configured: o.Nodes}
 	if err := s.build(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Scenario) build(ctx context.Context) error {
+func (s *Site) build(ctx context.Context) error {
 	public, err := s.lab.Switch("public")
 	if err != nil {
 		return err
@@ -84,21 +84,21 @@ func (s *Scenario) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Client, err = s.lab.Host("client", link(public, publicInterface, "204.109.13.100/24"))
+	s.Client, err = s.lab.Host("client", newLink(public, publicInterface, "204.109.13.100/24"))
 	if err != nil {
 		return err
 	}
-	s.Load, err = s.lab.Host("load01", link(public, publicInterface, "204.109.13.11/24"), link(private, privateInterface, "10.0.0.254/24"))
+	s.BalancerHost, err = s.lab.Host("load01", newLink(public, publicInterface, "204.109.13.11/24"), newLink(private, privateInterface, "10.0.0.254/24"))
 	if err != nil {
 		return err
 	}
-	if err := s.Load.Do(func() error { return vip.Add(ctx, publicInterface, netip.PrefixFrom(VIP, 32)) }); err != nil {
+	if err := s.BalancerHost.Do(func() error { return vip.Add(ctx, publicInterface, netip.PrefixFrom(VIP, 32)) }); err != nil {
 		return fmt.Errorf("virtual IP on load01: %w", err)
 	}
 	for n := 1; n <= s.options.Nodes+s.options.Spare; n++ {
 		host, err := s.lab.Host(fmt.Sprintf("app%02d", n),
-			link(public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 100+n)),
-			link(private, privateInterface, fmt.Sprintf("10.0.0.%d/24", n)))
+			newLink(public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 100+n)),
+			newLink(private, privateInterface, fmt.Sprintf("10.0.0.%d/24", n)))
 		if err != nil {
 			return err
 		}
@@ -108,17 +108,17 @@ func (s *Scenario) build(ctx context.Context) error {
 	if err := s.writeConfig(); err != nil {
 		return err
 	}
-	s.Balancer = s.balancer(s.Load)
+	s.Balancer = s.newBalancer(s.BalancerHost)
 	return s.startApps(ctx)
 }
 
 // startApps starts the application and the agent on every app node.
-func (s *Scenario) startApps(ctx context.Context) error {
+func (s *Site) startApps(ctx context.Context) error {
 	for _, app := range s.Apps {
 		if err := app.Serve(ctx); err != nil {
 			return err
 		}
-		app.Agent = s.agent(app.Host)
+		app.Agent = s.newAgent(app.Host)
 		if err := app.Agent.Start(ctx); err != nil {
 			return err
 		}
@@ -126,12 +126,12 @@ func (s *Scenario) startApps(ctx context.Context) error {
 	return nil
 }
 
-func link(sw *lab.Switch, name, prefix string) lab.Link {
+func newLink(sw *lab.Switch, name, prefix string) lab.Link {
 	return lab.Link{Switch: sw, Interface: name, Addresses: []netip.Prefix{netip.MustParsePrefix(prefix)}}
 }
 
 // Close ends every process and takes the hosts down. It may be called twice.
-func (s *Scenario) Close() error {
+func (s *Site) Close() error {
 	for _, app := range s.Apps {
 		app.Stop()
 	}
@@ -140,28 +140,28 @@ func (s *Scenario) Close() error {
 
 // Join puts the first spare node into the config of every machine, as an operator would: first the node reads it, so that
 // it takes packets for the VIP, and then the balancer.
-func (s *Scenario) Join(ctx context.Context) error {
-	if s.members == len(s.Apps) {
+func (s *Site) AddSpareNode(ctx context.Context) error {
+	if s.configured == len(s.Apps) {
 		return errors.New("no spare node left to join")
 	}
-	app := s.Apps[s.members]
-	s.members++
+	app := s.Apps[s.configured]
+	s.configured++
 	if err := s.writeConfig(); err != nil {
 		return err
 	}
 	if err := app.Agent.Reload(); err != nil {
 		return err
 	}
-	if err := app.takesVIP(ctx); err != nil {
+	if err := app.waitForVIP(ctx); err != nil {
 		return err
 	}
 	return s.Balancer.Reload()
 }
 
 // Members returns the app nodes that the config names.
-func (s *Scenario) Members() []*App { return s.Apps[:s.members] }
+func (s *Site) ConfiguredApps() []*App { return s.Apps[:s.configured] }
 
 // LB runs lb on a host, with the scenario's config, and returns what it printed.
-func (s *Scenario) LB(ctx context.Context, host *lab.Host, args ...string) (string, error) {
+func (s *Site) RunLB(ctx context.Context, host *lab.Host, args ...string) (string, error) {
 	return host.Run(ctx, "env", append([]string{"LB_CONFIG=" + ConfigPath, s.options.Binary}, args...)...)
 }

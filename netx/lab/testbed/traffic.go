@@ -16,17 +16,17 @@ import (
 )
 
 // requestTime is how long a client waits for its answer before it counts as lost.
-const requestTime = 15 * time.Second
+const requestTimeout = 15 * time.Second
 
 // Asker sends transactions from a host to one address, each on a connection of its own.
-type Asker struct {
+type Requester struct {
 	http *http.Client
 	url  string
 }
 
 // NewAsker makes one that waits this long for an answer.
-func NewAsker(from *lab.Host, to netip.AddrPort, limit time.Duration) *Asker {
-	return &Asker{url: fmt.Sprintf("http://%s/transactions", to), http: &http.Client{Timeout: limit, Transport: &http.Transport{
+func NewRequester(from *lab.Host, to netip.AddrPort, timeout time.Duration) *Requester {
+	return &Requester{url: fmt.Sprintf("http://%s/transactions", to), http: &http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return from.Dial(ctx, network, address)
@@ -36,9 +36,9 @@ func NewAsker(from *lab.Host, to netip.AddrPort, limit time.Duration) *Asker {
 
 // Traffic is a stream of transactions.
 type Traffic struct {
-	asker  *Asker
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	requester *Requester
+	cancel    context.CancelFunc
+	done      sync.WaitGroup
 
 	mu     sync.Mutex // protects counts
 	counts Counts
@@ -71,14 +71,14 @@ func (c Counts) Since(before Counts) Counts {
 }
 
 // StartTraffic sends rate requests a second to the VIP until Stop; a slow answer does not hold the next ones up.
-func (s *Scenario) StartTraffic(ctx context.Context, rate int) *Traffic {
-	return s.asker().Start(ctx, rate)
+func (s *Site) StartTraffic(ctx context.Context, rate int) *Traffic {
+	return s.requester().StartTraffic(ctx, rate)
 }
 
 // Start sends rate requests a second until Stop; a slow answer does not hold the next ones up.
-func (a *Asker) Start(ctx context.Context, rate int) *Traffic {
+func (a *Requester) StartTraffic(ctx context.Context, rate int) *Traffic {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &Traffic{asker: a, cancel: cancel}
+	t := &Traffic{requester: a, cancel: cancel}
 	t.counts.ByNode = map[string]int{}
 	t.done.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(rate))
@@ -89,7 +89,7 @@ func (a *Asker) Start(ctx context.Context, rate int) *Traffic {
 				return
 			case <-tick.C:
 				// A request under way when the traffic is stopped is still waited for, so that none is counted as lost.
-				t.done.Go(func() { t.one(context.WithoutCancel(ctx)) })
+				t.done.Go(func() { t.sendOne(context.WithoutCancel(ctx)) })
 			}
 		}
 	})
@@ -97,18 +97,18 @@ func (a *Asker) Start(ctx context.Context, rate int) *Traffic {
 }
 
 // Requests sends this many requests to the VIP, some at a time, and returns what became of them.
-func (s *Scenario) Requests(ctx context.Context, total, atATime int) Counts {
-	t := &Traffic{asker: s.asker()}
+func (s *Site) SendRequests(ctx context.Context, total, concurrency int) Counts {
+	t := &Traffic{requester: s.requester()}
 	t.counts.ByNode = map[string]int{}
 	tickets := make(chan struct{}, total)
 	for range total {
 		tickets <- struct{}{}
 	}
 	close(tickets)
-	for range atATime {
+	for range concurrency {
 		t.done.Go(func() {
 			for range tickets {
-				t.one(ctx)
+				t.sendOne(ctx)
 			}
 		})
 	}
@@ -116,8 +116,8 @@ func (s *Scenario) Requests(ctx context.Context, total, atATime int) Counts {
 	return t.Counts()
 }
 
-func (s *Scenario) asker() *Asker {
-	return NewAsker(s.Client, netip.AddrPortFrom(VIP, Port), requestTime)
+func (s *Site) requester() *Requester {
+	return NewRequester(s.Client, netip.AddrPortFrom(VIP, Port), requestTimeout)
 }
 
 // Counts returns what became of the requests so far.
@@ -137,9 +137,9 @@ func (t *Traffic) Stop() Counts {
 }
 
 // one sends one transaction and counts what became of it.
-func (t *Traffic) one(ctx context.Context) {
+func (t *Traffic) sendOne(ctx context.Context) {
 	start := time.Now()
-	node, err := t.asker.Transact(ctx)
+	node, err := t.requester.Transact(ctx)
 	waited := time.Since(start)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,22 +155,22 @@ func (t *Traffic) one(ctx context.Context) {
 }
 
 // Transact sends one transaction and returns the name of the node that took it.
-func (a *Asker) Transact(ctx context.Context) (node string, err error) {
+func (a *Requester) Transact(ctx context.Context) (node string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, nil)
 	if err != nil {
 		return "", err
 	}
-	answer, err := a.http.Do(request)
+	response, err := a.http.Do(request)
 	if err != nil {
 		return "", err
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 256))
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 256))
 	if err != nil {
 		return "", err
 	}
-	if answer.StatusCode != http.StatusCreated {
-		return "", fmt.Errorf("%s: %s: %q", a.url, answer.Status, body)
+	if response.StatusCode != http.StatusCreated {
+		return "", fmt.Errorf("%s: %s: %q", a.url, response.Status, body)
 	}
 	return string(body), nil
 }
