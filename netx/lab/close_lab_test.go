@@ -51,7 +51,7 @@ func TestCloseReleasesEverythingAndIsIdempotent(t *testing.T) {
 			t.Errorf("Host after Close: %v", err)
 		}
 	}
-	buildAndClose() // what the runtime opens once
+	buildAndClose() // lets the runtime open what it keeps open
 	before := openFiles()
 	for range 3 {
 		buildAndClose()
@@ -59,7 +59,7 @@ func TestCloseReleasesEverythingAndIsIdempotent(t *testing.T) {
 	if after := openFiles(); after > before {
 		t.Errorf("open files grew from %d to %d in three labs", before, after)
 	}
-	labtest.Eventually(t, timeout, "no thread of ours is in another network namespace", func() (bool, string) {
+	labtest.Eventually(t, timeout, "all threads are in the main thread's network namespace", func() (bool, string) {
 		left := strayThreads(t)
 		return len(left) == 0, strings.Join(left, " ")
 	})
@@ -95,16 +95,16 @@ func TestRemovedHostIsGoneAndCanBeRebuilt(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := running.Wait(); err == nil {
-			t.Error("its process ended well")
+			t.Error("its process exited with status 0")
 		}
 		if err := one.Do(func() error { return nil }); !errors.Is(err, lab.ErrClosed) {
-			t.Errorf("Do on a host that was removed: %v", err)
+			t.Errorf("Do on a removed host: %v", err)
 		}
 		if err := l.Remove(one); err == nil {
-			t.Error("it was removed twice")
+			t.Error("removing it twice succeeded")
 		}
 		if err := dial(time.Second); err == nil {
-			t.Error("it answers still")
+			t.Error("it still responds")
 		}
 		listener.Close()
 	}
@@ -131,39 +131,39 @@ func TestKilledOwnerLeavesNothingBehind(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The owner says which network namespaces its hosts have.
+	// The owner prints the network namespaces of its hosts.
 	lines := bufio.NewScanner(out)
 	var namespaces []string
 	for lines.Scan() && lines.Text() != "ready" {
 		namespaces = append(namespaces, lines.Text())
 	}
 	if len(namespaces) != 2 {
-		t.Fatalf("the owner said %q", namespaces)
+		t.Fatalf("the owner printed %q", namespaces)
 	}
 	if threads := threadsIn(t, namespaces); len(threads) == 0 {
-		t.Errorf("nothing is in %v", namespaces)
+		t.Errorf("no thread is in %v", namespaces)
 	}
-	// "started" is said by the shells: what they become, and their children's exec, may take a moment more.
-	labtest.Eventually(t, timeout, "the owner's hosts run four marked processes", func() (bool, string) {
+	// The shells print "started" just before they and their children exec sleep.
+	labtest.Eventually(t, timeout, "the owner's hosts run four sleeping processes", func() (bool, string) {
 		running := sleepingProcesses(t)
 		return len(running) == 4, strings.Join(running, " ")
 	})
 	if during := machineState(t); during != before {
-		t.Errorf("a lab changed the machine:\n%s\nwas\n%s", during, before)
+		t.Errorf("the lab changed the machine:\n%s\nbefore:\n%s", during, before)
 	}
 	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	labtest.Eventually(t, timeout, "no process of the hosts is left", func() (bool, string) {
+	labtest.Eventually(t, timeout, "all processes of the hosts are gone", func() (bool, string) {
 		left := sleepingProcesses(t)
 		return len(left) == 0, strings.Join(left, " ")
 	})
-	labtest.Eventually(t, timeout, "nothing is left in the hosts' namespaces", func() (bool, string) {
+	labtest.Eventually(t, timeout, "the hosts' namespaces are empty", func() (bool, string) {
 		left := threadsIn(t, namespaces)
 		return len(left) == 0, strings.Join(left, " ")
 	})
 	if after := machineState(t); after != before {
-		t.Errorf("the machine has changed:\n%s\nwas\n%s", after, before)
+		t.Errorf("the machine has changed:\n%s\nbefore:\n%s", after, before)
 	}
 }

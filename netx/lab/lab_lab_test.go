@@ -20,10 +20,10 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// within is room enough for what takes milliseconds on a real processor, under an emulated one.
+// timeout is generous: what takes milliseconds on a real processor is slow on an emulated one.
 const timeout = 60 * time.Second
 
-// ownerVariable makes the test binary an owner of a lab that waits to be killed.
+// ownerEnv makes the test binary build a lab and wait to be killed.
 const ownerEnv = "LB_LAB_OWNER"
 
 func TestMain(m *testing.M) {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// pair builds two hosts on one switch.
+// twoHosts builds two hosts on one switch.
 func twoHosts(t *testing.T) (one, two *lab.Host) {
 	t.Helper()
 	l := labtest.New(t)
@@ -44,7 +44,7 @@ func twoHosts(t *testing.T) (one, two *lab.Host) {
 	return one, two
 }
 
-// serve answers each connection to the listener with its own word, until the test ends.
+// serveText sends a text on each connection to the listener, until the test ends.
 func serveText(t *testing.T, l net.Listener, text string) {
 	t.Helper()
 	ended := make(chan struct{})
@@ -62,7 +62,7 @@ func serveText(t *testing.T, l net.Listener, text string) {
 	t.Cleanup(func() { l.Close(); <-ended })
 }
 
-// fetch connects from a host and reads all that it is sent.
+// fetch connects from a host and reads until the connection is closed.
 func fetch(ctx context.Context, h *lab.Host, network, address string) (string, error) {
 	c, err := h.Dial(ctx, network, address)
 	if err != nil {
@@ -113,7 +113,7 @@ func TestListenersAreIsolatedPerHost(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat("/run/lb/test.sock"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a host's socket shows on the machine: %v", err)
+		t.Errorf("a host's socket is visible on the machine: %v", err)
 	}
 }
 
@@ -159,13 +159,13 @@ func TestUnplugDisconnectsAndPlugReconnects(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if got, err := fetch(ctx, one, "tcp", "10.9.0.2:80"); err == nil {
-		t.Fatalf("an unplugged host answered %q", got)
+		t.Fatalf("an unplugged host responded with %q", got)
 	}
 	if err := two.Plug(); err != nil {
 		t.Fatal(err)
 	}
 	for _, address := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
-		labtest.Eventually(t, timeout, address+" answers again", func() (bool, string) {
+		labtest.Eventually(t, timeout, address+" responds again", func() (bool, string) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			got, err := fetch(ctx, one, "tcp", address)
@@ -187,7 +187,7 @@ func TestLinkUpRestoresAddressesAndRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if down := labtest.Run(t, one, "ip", "route"); strings.Contains(down, "192.0.2.0/24") {
-		t.Fatalf("the link is down and the route is there: %s", down)
+		t.Fatalf("the route exists although the link is down: %s", down)
 	}
 	if err := one.LinkUp("eth0"); err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestFunctionThatDoesNotReturnGivesAnError(t *testing.T) {
 		t.Error("no error from a function that did not return")
 	}
 	if err := one.Do(func() error { return nil }); err != nil {
-		t.Errorf("the host is dead: %v", err)
+		t.Errorf("the host is unusable afterwards: %v", err)
 	}
 }
 
@@ -270,7 +270,7 @@ func TestDialRejectsHostNames(t *testing.T) {
 }
 
 func TestProcessMainThreadStaysOutside(t *testing.T) {
-	// The main thread's namespace must be the machine's whatever threads the runtime chose: it could never leave a host.
+	// The main thread must keep the machine's namespaces whatever threads the runtime picks: it could never leave a host's.
 	want := namespace(t, "/proc/self/ns/net")
 	l := labtest.New(t)
 	for i := range 8 {

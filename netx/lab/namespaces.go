@@ -12,43 +12,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The namespaces of a host and of a switch. A host also has one for processes, which comes with its init.
+// Namespaces of a host and of a switch. A host's process namespace is created with its init.
 const (
 	hostNamespaces   = unix.CLONE_FS | unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS
 	switchNamespaces = unix.CLONE_NEWNET
 )
 
-// errGone says that a function left its thread without returning, as t.FailNow does.
+// errNoReturn reports a function that left its goroutine without returning, as t.FailNow does.
 var errNoReturn = errors.New("the function ended its goroutine instead of returning (t.Fatal inside Do?)")
 
-// space is a set of namespaces and the threads that work in it. Functions run side by side, each on a thread that is locked
-// to the space and ends with it, so none ever serves another goroutine with foreign namespaces.
+// namespaces is a set of namespaces and the threads that run in it. Each function runs on a thread that is locked to the set and exits
+// with it, so no thread returns to the scheduler in foreign namespaces.
 type namespaces struct {
 	name string
-	fds  []nsFD          // what a further thread must enter, in this order
-	rtnl *netlink.Handle // route netlink of the space; its socket stays in the space whoever uses it
+	fds  []nsFD          // to be entered by new threads, in this order
+	rtnl *netlink.Handle // route netlink; its socket stays in these namespaces whichever thread uses it
 
-	jobs    chan job // taken by idle threads
+	jobs    chan job // received by idle threads
 	ctx     context.Context
-	cancel  context.CancelFunc // ends ctx: no more jobs, Dial and Listen give up
-	mu      sync.Mutex         // protects closed, and orders workers.Add before workers.Wait
+	cancel  context.CancelFunc // stops idle threads, and Dial in progress
+	mu      sync.Mutex         // protects closed; also orders workers.Add before workers.Wait
 	closed  bool
 	workers sync.WaitGroup
 }
 
-// nsFD is an open namespace.
+// nsFD is a file descriptor of a namespace.
 type nsFD struct {
 	fd   int
 	kind int // CLONE_NEW…
 }
 
-// job is one function and where its result goes.
+// job is a function to run and the channel for its result.
 type job struct {
 	fn   func() error
 	done chan error
 }
 
-// newSpace makes new namespaces, runs setup inside, and keeps the thread for later jobs.
+// newNamespaces creates namespaces, runs setup inside, and keeps the thread for later jobs.
 func newNamespaces(name string, flags int, setup func(*namespaces) error) (*namespaces, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &namespaces{name: name, jobs: make(chan job), ctx: ctx, cancel: cancel}
@@ -67,8 +67,8 @@ func newNamespaces(name string, flags int, setup func(*namespaces) error) (*name
 	return s, nil
 }
 
-// onThread runs fn on a thread that nothing else will use, and that ends with fn. The process's main thread is avoided: it
-// cannot end, and would keep the namespaces of a host for as long as the process lives.
+// onThread runs fn on a thread that runs nothing else and exits after fn. It avoids the process's main thread, which cannot exit and would
+// keep a host's namespaces alive as long as the process.
 func onThread(fn func()) {
 	go func() {
 		runtime.LockOSThread()
@@ -108,7 +108,7 @@ func (s *namespaces) create(flags int) error {
 	return nil
 }
 
-// open opens a namespace for further threads.
+// open opens a namespace for later threads.
 func (s *namespaces) open(kind int, path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -118,9 +118,9 @@ func (s *namespaces) open(kind int, path string) error {
 	return nil
 }
 
-// enter moves the calling thread into the space.
+// enter moves the calling thread into the namespaces.
 func (s *namespaces) enter() error {
-	// Threads of one program share root and working directory; a mount namespace can be entered only without.
+	// Threads of a process share root and working directory. Only a thread with its own can enter a mount namespace.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare file system attributes: %w", err)
 	}
@@ -135,8 +135,7 @@ func (s *namespaces) enter() error {
 	return nil
 }
 
-// do runs fn on a thread of the space and returns what it returns. It never waits for other functions: when all threads are
-// busy there is one more.
+// do runs fn on a thread of the set and returns its result. It never waits for other functions: if all threads are busy, it starts one.
 func (s *namespaces) do(fn func() error) error {
 	j := job{fn: fn, done: make(chan error, 1)}
 	select {
@@ -161,7 +160,7 @@ func (s *namespaces) do(fn func() error) error {
 	return <-j.done
 }
 
-// work runs jobs on the calling thread until the space closes.
+// work runs jobs on the calling thread until the set is closed.
 func (s *namespaces) work(j job) {
 	defer s.workers.Done()
 	for {
@@ -174,14 +173,14 @@ func (s *namespaces) work(j job) {
 	}
 }
 
-// run answers the job even when its function calls runtime.Goexit; the thread then ends with it.
+// run sends a result even if the function calls runtime.Goexit, which also ends the thread.
 func (j job) run() {
 	err := errNoReturn
 	defer func() { j.done <- err }()
 	err = j.fn()
 }
 
-// close waits for the functions that still run, at most until ctx ends, and lets the namespaces go.
+// close waits for running functions, at most until ctx ends, and releases the namespaces.
 func (s *namespaces) close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
@@ -192,14 +191,14 @@ func (s *namespaces) close(ctx context.Context) error {
 	select {
 	case <-idle:
 	case <-ctx.Done():
-		// Releasing now would let a thread work in namespaces that were reused; the process's end clears them.
+		// The descriptors stay open: their numbers could be reused while a thread still needs them. They end with the process.
 		return fmt.Errorf("close %s: a function still runs on it", s.name)
 	}
 	s.release()
 	return nil
 }
 
-// release closes what the space holds open; its threads are gone.
+// release waits for the threads to end and closes all descriptors.
 func (s *namespaces) release() {
 	s.cancel()
 	s.workers.Wait()
@@ -212,10 +211,10 @@ func (s *namespaces) release() {
 	s.fds, s.rtnl = nil, nil
 }
 
-// netns returns the descriptor of the space's network namespace.
+// netns returns the network namespace's descriptor.
 func (s *namespaces) netns() netlink.NsFd { return netlink.NsFd(s.fds[0].fd) }
 
-// writeSysctl writes one kernel setting, key in path form (net/ipv4/ip_forward), from a thread of the space.
+// writeSysctl writes a kernel parameter, given in path form (net/ipv4/ip_forward), from a thread of the set.
 func writeSysctl(key, value string) error {
 	if err := os.WriteFile("/proc/sys/"+key, []byte(value), 0); err != nil {
 		return fmt.Errorf("set %s to %s: %w", key, value, err)

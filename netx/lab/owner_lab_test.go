@@ -20,13 +20,13 @@ import (
 	"github.com/braintree/lb/netx/lab"
 )
 
-// mark is a length of sleep that shows which processes are of the killed owner's hosts.
+// sleepSeconds is how long the processes of the killed owner's hosts sleep; it identifies them.
 const sleepSeconds = "987654"
 
-// nobody has the owner drop its privilege first.
+// nobody makes the owner drop its privileges first.
 const nobody = "nobody"
 
-// own builds two hosts, starts a process with a child in a session of its own on each, says so, and waits to be killed.
+// runOwner builds two hosts, starts a process on each with a child in its own session, prints "ready", and waits to be killed.
 func runOwner(user string) error {
 	if user == nobody {
 		if err := syscall.Setuid(65534); err != nil {
@@ -55,7 +55,7 @@ func runOwner(user string) error {
 	select {}
 }
 
-// ownProcesses starts a process and its child on the host and prints the host's network namespace.
+// startProcesses starts a process and a child on the host and prints the host's network namespace.
 func startProcesses(h *lab.Host) error {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -73,7 +73,7 @@ func startProcesses(h *lab.Host) error {
 	return err
 }
 
-// marked lists the processes that sleep for mark.
+// sleepingProcesses lists the processes that sleep for sleepSeconds.
 func sleepingProcesses(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -90,7 +90,7 @@ func sleepingProcesses(t *testing.T) []string {
 	return found
 }
 
-// strayThreads lists the threads of this process that are in another network namespace than its main thread.
+// strayThreads lists threads of this process that are not in its main thread's network namespace.
 func strayThreads(t *testing.T) []string {
 	t.Helper()
 	own := namespace(t, "/proc/self/ns/net")
@@ -107,7 +107,7 @@ func strayThreads(t *testing.T) []string {
 	return found
 }
 
-// holders lists the threads on this machine that are in one of the network namespaces.
+// threadsIn lists the machine's threads that are in one of the network namespaces.
 func threadsIn(t *testing.T, namespaces []string) []string {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/ns/net")
@@ -123,7 +123,7 @@ func threadsIn(t *testing.T, namespaces []string) []string {
 	return found
 }
 
-// machineState is what of the machine a lab might have touched: interfaces, mounts, hostname.
+// machineState returns the state of the machine that a lab could have changed: interfaces, mounts, hostname.
 func machineState(t *testing.T) string {
 	t.Helper()
 	links, err := net.Interfaces()

@@ -20,7 +20,7 @@ func TestProcessesSeeOnlyTheirHost(t *testing.T) {
 	one, two := twoHosts(t)
 	for _, h := range []*lab.Host{one, two} {
 		if got := labtest.Run(t, h, "uname", "-n"); got != h.Name()+"\n" {
-			t.Errorf("%s calls itself %q", h.Name(), got)
+			t.Errorf("hostname of %s is %q", h.Name(), got)
 		}
 		if err := h.WriteFile("/var/lib/lb/agent/note", []byte(h.Name()), 0o600); err != nil {
 			t.Fatal(err)
@@ -58,7 +58,7 @@ func TestRunReturnsOutputAndStandardError(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := one.Run(ctx, "sleep", "1000"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a program that takes too long: %v", err)
+		t.Errorf("a program that exceeds the timeout: %v", err)
 	}
 }
 
@@ -78,10 +78,10 @@ func TestSignalsStopAndKill(t *testing.T) {
 			t.Errorf("exit status %d, output %q", code, out.String())
 		}
 		if err := p.Signal(unix.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
-			t.Errorf("signal to an ended process: %v", err)
+			t.Errorf("signal to an exited process: %v", err)
 		}
 	})
-	t.Run("kill takes the group", func(t *testing.T) {
+	t.Run("kill ends the process group", func(t *testing.T) {
 		var out labtest.Output
 		p, err := one.Start(lab.Command{Path: "sh", Stdout: &out, Args: []string{"-c", "sleep 1234 & echo ready; wait"}})
 		if err != nil {
@@ -92,7 +92,7 @@ func TestSignalsStopAndKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := p.Wait(); err == nil || p.ExitCode() != -1 {
-			t.Errorf("killed, and ended with %v", err)
+			t.Errorf("a killed process ended with %v", err)
 		}
 		labtest.Eventually(t, timeout, "the child is gone", func() (bool, string) {
 			list := labtest.Run(t, one, "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")

@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bridgeName is the switch's only own interface, in a namespace where nothing else is.
+// bridgeName is the bridge of every switch, each in a namespace of its own.
 const bridgeName = "switch"
 
-// Switch joins the hosts that are plugged into it, as an Ethernet switch does.
+// Switch connects hosts like an Ethernet switch.
 type Switch struct {
 	namespaces *namespaces
 	bridge     int // interface index
 
-	mu        sync.Mutex // protects ports
-	portCount int        // how many there were; numbers the ports whose host's name is too long
+	mu        sync.Mutex // protects portCount
+	portCount int        // ports created so far; numbers those whose host name is too long
 }
 
-// newSwitch builds a bridge in a namespace of its own.
+// newSwitch builds a bridge in its own namespace.
 func newSwitch(name string) (*Switch, error) {
 	sw := &Switch{}
 	s, err := newNamespaces("switch "+name, switchNamespaces, func(s *namespaces) error { return sw.setup(s) })
@@ -34,16 +34,16 @@ func newSwitch(name string) (*Switch, error) {
 	return sw, nil
 }
 
-// setup makes the bridge, on a thread of the space.
+// setup creates the bridge. It runs on a thread of the namespaces.
 func (sw *Switch) setup(s *namespaces) error {
-	// A switch has no addresses of its own: without IPv6 it sends nothing unasked.
+	// A switch has no addresses; without IPv6 it sends no packets of its own.
 	for _, conf := range []string{"all", "default"} {
 		err := writeSysctl("net/ipv6/conf/"+conf+"/disable_ipv6", "1")
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	// Snooping without a querier on the network would swallow neighbour discovery.
+	// With snooping and no querier on the network, neighbour discovery would be dropped.
 	snooping := false
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = bridgeName
@@ -58,7 +58,7 @@ func (sw *Switch) setup(s *namespaces) error {
 	return nil
 }
 
-// plug lays a cable from a new port to an interface in a host's network namespace, and returns the port's name.
+// connect creates a cable from a new port to an interface in a host's network namespace, and returns the port's name.
 func (sw *Switch) connect(host string, to *namespaces, iface string, mac []byte) (string, error) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
@@ -81,7 +81,7 @@ func (sw *Switch) connect(host string, to *namespaces, iface string, mac []byte)
 	return port, nil
 }
 
-// portName names the switch's end of a cable: app01.eth0, or port7 where that is too long for an interface's name.
+// portName returns the name of the switch's end of a cable: app01.eth0, or port7 if that is too long for an interface name.
 func portName(host, iface string, number int) string {
 	if name := host + "." + iface; len(name) < unix.IFNAMSIZ {
 		return name
@@ -89,7 +89,7 @@ func portName(host, iface string, number int) string {
 	return fmt.Sprintf("port%d", number)
 }
 
-// setPort turns a port on or off; the host's end gains or loses its carrier.
+// setPort sets a port up or down. The host's end gains or loses its carrier.
 func (sw *Switch) setPort(port string, up bool) error {
 	link, err := sw.namespaces.rtnl.LinkByName(port)
 	if err != nil {
@@ -100,22 +100,22 @@ func (sw *Switch) setPort(port string, up bool) error {
 		set = sw.namespaces.rtnl.LinkSetUp
 	}
 	if err := set(link); err != nil {
-		return fmt.Errorf("switch port %s of %s: %w", port, sw.namespaces.name, err)
+		return fmt.Errorf("set port %s of %s: %w", port, sw.namespaces.name, err)
 	}
 	return nil
 }
 
-// unplug takes a cable away, both ends of it.
+// disconnect deletes a cable with both ends.
 func (sw *Switch) disconnect(port string) error {
 	link, err := sw.namespaces.rtnl.LinkByName(port)
 	if err != nil {
 		return fmt.Errorf("find port %s of %s: %w", port, sw.namespaces.name, err)
 	}
 	if err := sw.namespaces.rtnl.LinkDel(link); err != nil {
-		return fmt.Errorf("unplug port %s of %s: %w", port, sw.namespaces.name, err)
+		return fmt.Errorf("delete port %s of %s: %w", port, sw.namespaces.name, err)
 	}
 	return nil
 }
 
-// close lets the switch go; its ports and bridge go with the namespace.
+// close releases the switch. Its ports and bridge go with the namespace.
 func (sw *Switch) close(ctx context.Context) error { return sw.namespaces.close(ctx) }

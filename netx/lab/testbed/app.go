@@ -16,37 +16,37 @@ import (
 	"github.com/braintree/lb/netx/vip"
 )
 
-// App is an app node: a web application that takes transactions, its heartbeat, and the agent beside it.
+// App is an app node: a web application that answers transactions, its heartbeat, and the agent next to it.
 type App struct {
 	Host    *lab.Host
 	Address netip.Addr // in the private network
 	Agent   *Daemon
 
-	heartbeat atomic.Int32 // HTTP status that the heartbeat answers
-	served    atomic.Int64 // transactions answered
+	heartbeat atomic.Int32 // HTTP status of the heartbeat
+	served    atomic.Int64 // answered transactions
 	servers   []*http.Server
 	done      sync.WaitGroup
 }
 
-// NewApp makes an app node of a host. It serves nothing yet, and has no agent.
+// NewApp returns an app node on a host. Serve starts its application; its agent is the caller's to set.
 func NewApp(host *lab.Host, address netip.Addr) *App {
 	a := &App{Host: host, Address: address}
 	a.heartbeat.Store(http.StatusOK)
 	return a
 }
 
-// SetHeartbeat makes the app's heartbeat answer this HTTP status from now on.
+// SetHeartbeat sets the HTTP status of the heartbeat.
 func (a *App) SetHeartbeat(status int) { a.heartbeat.Store(int32(status)) }
 
-// SetHealth makes the node measure this health, 0–100, from its next check on.
+// SetHealth sets the health, 0–100, that the node measures from its next check on.
 func (a *App) SetHealth(health int) error {
 	return a.Host.WriteFile(healthPath, []byte(strconv.Itoa(health)+"\n"), 0o644)
 }
 
-// Served counts the transactions that this app has answered.
+// Served returns how many transactions this app has answered.
 func (a *App) Served() int64 { return a.served.Load() }
 
-// Serve starts the application on port 443 of every address, the VIP among them, and its heartbeat on localhost.
+// Serve starts the application on port 443 of every address, including the VIP, and its heartbeat on localhost.
 func (a *App) Serve(ctx context.Context) error {
 	if err := a.SetHealth(100); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (a *App) Serve(ctx context.Context) error {
 	return a.listen(ctx, "127.0.0.1:3000", heartbeat)
 }
 
-// Echo writes a node's name once for every line that the client sends, for as long as the connection lives.
+// Echo answers each line from the client with a node's name until the connection is closed.
 func Echo(w http.ResponseWriter, name string) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -85,7 +85,7 @@ func Echo(w http.ResponseWriter, name string) {
 	}
 }
 
-// takesVIP waits until the agent has set the node up to take tunnelled packets for the VIP.
+// waitForVIP waits until the agent has configured the node to accept tunnelled packets for the VIP.
 func (a *App) waitForVIP(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -100,7 +100,7 @@ func (a *App) waitForVIP(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not take packets for %s: %w\n%s", a.Host.Name(), VIP, errors.Join(err, ctx.Err()), a.Agent.Log())
+			return fmt.Errorf("%s does not accept packets for %s: %w\n%s", a.Host.Name(), VIP, errors.Join(err, ctx.Err()), a.Agent.Log())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -117,7 +117,7 @@ func (a *App) listen(ctx context.Context, address string, handler http.Handler) 
 	return nil
 }
 
-// Stop ends the application; the agent is the host's.
+// Stop stops the application. The agent ends with the host.
 func (a *App) Stop() {
 	for _, server := range a.servers {
 		_ = server.Close()

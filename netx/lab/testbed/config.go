@@ -6,8 +6,8 @@ import (
 	"text/template"
 )
 
-// fleet is the one lb.toml of all machines. A node's health is what stands in its /run/health while its heartbeat is
-// well: load would be the same on all, as they share one kernel.
+// configTemplate is the lb.toml of all machines. A node's health is the content of its /run/health while its heartbeat passes: load would be
+// equal on all nodes, because they share one kernel.
 var configTemplate = template.Must(template.New("lb.toml").Parse(`# The same file stands on every machine.
 [agent.tunnel]
 enabled = true
@@ -42,7 +42,7 @@ nodes = [
 ]
 `))
 
-// writeConfig writes lb.toml, with the members as nodes, to every machine.
+// writeConfig writes lb.toml, with the configured apps as nodes, to every machine.
 func (s *Site) writeConfig() error {
 	var text bytes.Buffer
 	values := map[string]any{
@@ -63,12 +63,12 @@ func (s *Site) writeConfig() error {
 	}
 	values["Nodes"] = nodes
 	if err := configTemplate.Execute(&text, values); err != nil {
-		return fmt.Errorf("write the fleet's config: %w", err)
+		return fmt.Errorf("write the fleet's lb.toml: %w", err)
 	}
 	return s.WriteConfig(text.Bytes())
 }
 
-// WriteConfig puts this text in place of lb.toml on every machine; nothing reads it again until told to.
+// WriteConfig replaces lb.toml on every machine. Daemons read it at their next reload or start.
 func (s *Site) WriteConfig(text []byte) error {
 	if err := s.BalancerHost.WriteFile(ConfigPath, text, 0o644); err != nil {
 		return err

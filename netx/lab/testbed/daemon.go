@@ -15,16 +15,16 @@ import (
 	"github.com/braintree/lb/netx/lab"
 )
 
-// startTime bounds how long a daemon may take until its control socket answers; a guest under emulation is slow.
+// startTimeout limits how long a daemon may take to start or stop; an emulated guest is slow.
 const startTimeout = 60 * time.Second
 
-// Daemon is one lb process on a host, that can be ended and started again.
+// Daemon is an lb process on a host. It can be stopped and started again.
 type Daemon struct {
 	Host   *lab.Host
 	Binary string    // path of lb
-	Socket string    // its control socket
-	Args   []string  // of lb: agent, or balance
-	Logs   io.Writer // where its log goes, each line behind the host's name; nil is nowhere
+	Socket string    // path of its control socket
+	Args   []string  // arguments of lb: agent or balance
+	Logs   io.Writer // receives its log, each line prefixed with the host's name; nil discards
 
 	process *lab.Process
 	log     *lineWriter
@@ -38,7 +38,7 @@ func (s *Site) newBalancer(host *lab.Host) *Daemon {
 	return &Daemon{Host: host, Binary: s.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: s.options.Logs}
 }
 
-// Start runs the daemon and returns when it answers on its control socket.
+// Start starts the daemon and waits until its control socket accepts connections.
 func (d *Daemon) Start(ctx context.Context) error {
 	d.log = &lineWriter{prefix: d.Host.Name() + " ", to: d.Logs}
 	process, err := d.Host.Start(lab.Command{
@@ -56,24 +56,24 @@ func (d *Daemon) Start(ctx context.Context) error {
 		}
 		select {
 		case <-process.Done():
-			return fmt.Errorf("lb %s on %s ended at once:\n%s", d.Args[0], d.Host.Name(), d.log)
+			return fmt.Errorf("lb %s on %s exited during its start:\n%s", d.Args[0], d.Host.Name(), d.log)
 		case <-ctx.Done():
-			return fmt.Errorf("lb %s on %s does not answer:\n%s", d.Args[0], d.Host.Name(), d.log)
+			return fmt.Errorf("lb %s on %s does not accept connections:\n%s", d.Args[0], d.Host.Name(), d.log)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// Signal sends one to the daemon.
+// Signal sends a signal to the daemon.
 func (d *Daemon) Signal(signal syscall.Signal) error { return d.process.Signal(signal) }
 
-// Reload has the daemon read its config again.
+// Reload makes the daemon read its configuration again.
 func (d *Daemon) Reload() error { return d.Signal(syscall.SIGHUP) }
 
-// Stop ends the daemon as systemd would and waits until it is gone.
+// Stop stops the daemon with SIGTERM, as systemd would, and waits for its exit.
 func (d *Daemon) Stop() error { return d.end(syscall.SIGTERM) }
 
-// Kill ends the daemon without a word to it and waits until it is gone.
+// Kill kills the daemon with SIGKILL and waits for its exit.
 func (d *Daemon) Kill() error { return d.end(syscall.SIGKILL) }
 
 func (d *Daemon) end(signal syscall.Signal) error {
@@ -84,14 +84,14 @@ func (d *Daemon) end(signal syscall.Signal) error {
 	case <-d.process.Done():
 		return nil
 	case <-time.After(startTimeout):
-		return fmt.Errorf("lb %s on %s did not end at signal %d:\n%s", d.Args[0], d.Host.Name(), signal, d.log)
+		return fmt.Errorf("lb %s on %s did not exit after signal %d:\n%s", d.Args[0], d.Host.Name(), signal, d.log)
 	}
 }
 
-// Log returns what the daemon has printed since it was last started.
+// Log returns the daemon's output since its last start.
 func (d *Daemon) Log() string { return d.log.String() }
 
-// Client speaks HTTP to the daemon's control socket.
+// Client returns an HTTP client for the daemon's control socket.
 func (d *Daemon) Client() *http.Client {
 	return &http.Client{Timeout: startTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -101,12 +101,12 @@ func (d *Daemon) Client() *http.Client {
 	}}
 }
 
-// lines keeps what is written and passes whole lines on, each behind a prefix.
+// lineWriter keeps everything written and passes on whole lines, each with a prefix.
 type lineWriter struct {
 	prefix string
 	to     io.Writer
 
-	mu      sync.Mutex // protects what follows: stdout and stderr are written by two goroutines
+	mu      sync.Mutex // protects the fields below: two goroutines write stdout and stderr
 	all     bytes.Buffer
 	partial []byte
 }
@@ -131,7 +131,7 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// String returns all that was written.
+// String returns everything written so far.
 func (l *lineWriter) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

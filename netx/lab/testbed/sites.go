@@ -10,12 +10,12 @@ import (
 	"github.com/braintree/lb/netx/lab"
 )
 
-// WideInterface is what the balancers of two data centres reach each other by.
+// InterSiteInterface is the balancers' interface on the network between two data centres.
 const InterSiteInterface = "eth1"
 
-// NewSites builds the scenario twice, as data centres dc1 and dc2 that share one VIP: each has a client whose requests come to its own
-// balancer, and the balancers reach each other through a network of their own. App nodes reach the clients of both. The balancers
-// are not started yet. Close both, the second one first, whatever happens.
+// NewSites builds two sites as data centres dc1 and dc2 that share one VIP. Each has a client that sends to its own balancer. The balancers
+// reach each other over a network of their own; app nodes reach the clients of both sites. The balancers are not started. The caller
+// closes both, the second one first.
 func NewSites(ctx context.Context, log *slog.Logger, o Options) (sites [2]*Site, err error) {
 	l, err := lab.New(log)
 	if err != nil {
@@ -34,14 +34,14 @@ func NewSites(ctx context.Context, log *slog.Logger, o Options) (sites [2]*Site,
 	return sites, nil
 }
 
-// wide is the address of a data centre's balancer for the other one.
+// interSiteAddress returns the address of a data centre's balancer on the network between the two.
 func interSiteAddress(site int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 0, byte(site + 1)}) }
 
-// public is an address in the public network of a data centre.
+// publicPrefix returns the address of a host in the public network of a data centre.
 func publicPrefix(site, host int) string { return fmt.Sprintf("198.51.%d.%d/24", site+1, host) }
 
 func (s *Site) buildSite(ctx context.Context, site int) error {
-	var links []lab.Link // of an app node, by data centre; to be given addresses
+	var links []lab.Link // of an app node, by data centre, without addresses
 	for i := range 2 {
 		sw, err := s.lab.Switch(fmt.Sprintf("public%d", i+1))
 		if err != nil {
@@ -79,7 +79,7 @@ func (s *Site) buildSite(ctx context.Context, site int) error {
 	return s.startApps(ctx)
 }
 
-// buildEntrance builds the client and the balancer of a data centre, and sets the balancer up to take packets from the other one.
+// buildFrontend builds the client and balancer of a data centre, and sets the balancer up to accept packets from the other one.
 func (s *Site) buildFrontend(ctx context.Context, site int, outside, inside *lab.Switch) (err error) {
 	s.Client, err = s.lab.Host(s.location+"-client", newLink(outside, publicInterface, publicPrefix(site, 200)))
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *Site) buildFrontend(ctx context.Context, site int, outside, inside *lab
 	if err := s.Client.Route(netip.PrefixFrom(VIP, 32), netip.MustParsePrefix(publicPrefix(site, 11)).Addr()); err != nil {
 		return err
 	}
-	// As docs/sites.md says, once by each way to the VIP.
+	// docs/sites.md describes two ways to accept packets for the VIP. Each data centre uses one.
 	setup := [][]string{{"modprobe", "ipip"}, {"ip", "link", "set", "tunl0", "up"}}
 	if site == 0 {
 		setup = append(setup, []string{"ip", "address", "add", VIP.String() + "/32", "dev", publicInterface})

@@ -1,4 +1,4 @@
-// Package testbed builds the talk's scenario from lab hosts: a client, a load balancer, app nodes, and the real lb on them.
+// Package testbed builds the setup of the demo and the end-to-end tests: a client, a load balancer and app nodes as lab hosts that run lb.
 package testbed
 
 import (
@@ -14,39 +14,38 @@ import (
 	"github.com/braintree/lb/netx/vip"
 )
 
-// Where everything stands, as on the slides. Every machine has a leg in both networks: requests come to the VIP in the
-// public one, the balancer tunnels them through the private one, and the app nodes answer the client directly.
+// Names from the slides of the talk. Every machine is in two networks: requests arrive at the VIP in the public network, the balancer
+// tunnels them through the private one, and the app nodes respond to the client directly.
 const (
 	publicInterface  = "eth10"
 	privateInterface = "eth0"
 	healthPath       = "/run/health"
 )
 
-// ConfigPath is where lb.toml stands on every host.
+// ConfigPath is the path of lb.toml on every host.
 const ConfigPath = "/run/lb.toml"
 
-// VIP is the virtual IP that the client knows; Port is what it asks there.
+// VIP is the virtual IP that the client sends requests to.
 var VIP = netip.MustParseAddr("204.109.13.7")
 
 // Port is the port of the service on the VIP.
 const Port = 443
 
-// AgentInterval is the time between two runs of an agent's check. A guest under emulation that is busy with other things
-// too needs up to a second for a script.
+// AgentInterval is the interval of the agents' checks. A busy emulated guest needs up to a second to run a script.
 const AgentInterval = 2 * time.Second
 
-// Options says how the scenario differs from the slides.
+// Options configures a site.
 type Options struct {
 	Binary        string        // path of lb
-	Nodes         int           // app nodes that the cluster starts with; Spare more stand ready
-	Spare         int           // app nodes that run but are not in the cluster's config yet
+	Nodes         int           // app nodes in the cluster's configuration at the start
+	Spare         int           // further app nodes that run but are not in the configuration yet
 	Scheduler     string        // IPVS scheduler
 	RampUp        time.Duration // ramp_up_time of the cluster
-	CheckInterval time.Duration // between two of the balancer's polls of a node
-	Logs          io.Writer     // where the daemons' logs go, each line behind its host's name; nil is nowhere
+	CheckInterval time.Duration // check_interval of the cluster
+	Logs          io.Writer     // receives the daemons' logs, each line prefixed with the host's name; nil discards
 }
 
-// Scenario is the running stage.
+// Site is a running setup: one data centre.
 type Site struct {
 	Client       *lab.Host
 	BalancerHost *lab.Host
@@ -55,14 +54,14 @@ type Site struct {
 
 	options    Options
 	lab        *lab.Lab
-	configured int // how many of Apps the cluster's config names
+	configured int // number of Apps in the cluster's configuration
 
-	location string     // the data centre; "" where there is one only
-	peer     netip.Addr // of the other data centre's balancer
+	location string     // name of the data centre; "" if there is only one
+	peer     netip.Addr // the other data centre's balancer
 }
 
-// New builds the hosts, writes the one config file to each, and starts an agent and an app on every app node. The
-// balancer is not started yet. Close it whatever happens.
+// New builds the hosts, writes the same lb.toml to each, and starts an application and an agent on every app node. The balancer is not
+// started. The caller closes the site.
 func New(ctx context.Context, log *slog.Logger, o Options) (*Site, error) {
 	l, err := lab.New(log)
 	if err != nil {
@@ -112,7 +111,7 @@ func (s *Site) build(ctx context.Context) error {
 	return s.startApps(ctx)
 }
 
-// startApps starts the application and the agent on every app node.
+// startApps starts the application and the agent of every app node.
 func (s *Site) startApps(ctx context.Context) error {
 	for _, app := range s.Apps {
 		if err := app.Serve(ctx); err != nil {
@@ -130,7 +129,7 @@ func newLink(sw *lab.Switch, name, prefix string) lab.Link {
 	return lab.Link{Switch: sw, Interface: name, Addresses: []netip.Prefix{netip.MustParsePrefix(prefix)}}
 }
 
-// Close ends every process and takes the hosts down. It may be called twice.
+// Close ends all processes and removes the hosts. It may be called twice.
 func (s *Site) Close() error {
 	for _, app := range s.Apps {
 		app.Stop()
@@ -138,11 +137,11 @@ func (s *Site) Close() error {
 	return s.lab.Close()
 }
 
-// Join puts the first spare node into the config of every machine, as an operator would: first the node reads it, so that
-// it takes packets for the VIP, and then the balancer.
+// AddSpareNode adds the first spare node to the configuration of every machine, as an operator would: the node reloads first, so that it
+// accepts packets for the VIP, then the balancer.
 func (s *Site) AddSpareNode(ctx context.Context) error {
 	if s.configured == len(s.Apps) {
-		return errors.New("no spare node left to join")
+		return errors.New("no spare node left to add")
 	}
 	app := s.Apps[s.configured]
 	s.configured++
@@ -158,10 +157,10 @@ func (s *Site) AddSpareNode(ctx context.Context) error {
 	return s.Balancer.Reload()
 }
 
-// Members returns the app nodes that the config names.
+// ConfiguredApps returns the app nodes in the cluster's configuration.
 func (s *Site) ConfiguredApps() []*App { return s.Apps[:s.configured] }
 
-// LB runs lb on a host, with the scenario's config, and returns what it printed.
+// RunLB runs lb on a host with the site's configuration and returns its standard output.
 func (s *Site) RunLB(ctx context.Context, host *lab.Host, args ...string) (string, error) {
 	return host.Run(ctx, "env", append([]string{"LB_CONFIG=" + ConfigPath, s.options.Binary}, args...)...)
 }

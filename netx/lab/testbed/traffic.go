@@ -15,16 +15,16 @@ import (
 	"github.com/braintree/lb/netx/lab"
 )
 
-// requestTime is how long a client waits for its answer before it counts as lost.
+// requestTimeout is how long a client waits for a response before the request counts as lost.
 const requestTimeout = 15 * time.Second
 
-// Asker sends transactions from a host to one address, each on a connection of its own.
+// Requester sends transactions from a host to one address, each on its own connection.
 type Requester struct {
 	http *http.Client
 	url  string
 }
 
-// NewAsker makes one that waits this long for an answer.
+// NewRequester returns a Requester with a timeout for each transaction.
 func NewRequester(from *lab.Host, to netip.AddrPort, timeout time.Duration) *Requester {
 	return &Requester{url: fmt.Sprintf("http://%s/transactions", to), http: &http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -34,7 +34,7 @@ func NewRequester(from *lab.Host, to netip.AddrPort, timeout time.Duration) *Req
 	}}}
 }
 
-// Traffic is a stream of transactions.
+// Traffic is a series of transactions at a constant rate.
 type Traffic struct {
 	requester *Requester
 	cancel    context.CancelFunc
@@ -44,38 +44,40 @@ type Traffic struct {
 	counts Counts
 }
 
-// Counts is what became of the requests so far.
+// Counts are the results of the requests so far.
 type Counts struct {
-	Answered  int            // 201 from an app node
-	Failed    int            // anything else
-	ByNode    map[string]int // answered, by the node's name
-	LastError error          // of the last failed one
-	Slowest   time.Duration  // longest wait for an answer
-	Failures  []Failure      // each failed one, in the order of their ends
+	Answered  int            // responses with status 201
+	Failed    int            // all other outcomes
+	ByNode    map[string]int // answered requests by node name
+	LastError error          // of the last failure
+	Slowest   time.Duration  // longest time to a result
+	Failures  []Failure      // in the order in which they ended
 }
 
-// Failure is a request that was not answered as it should be.
+// Failure is a failed request.
 type Failure struct {
 	Sent time.Time
 	Err  error
 }
 
-// Since returns what came after an earlier snapshot.
+// Since returns the difference from an earlier snapshot.
 func (c Counts) Since(before Counts) Counts {
-	diff := Counts{Answered: c.Answered - before.Answered, Failed: c.Failed - before.Failed, ByNode: map[string]int{}, LastError: c.LastError, Slowest: c.Slowest,
-		Failures: c.Failures[len(before.Failures):]}
+	diff := Counts{
+		Answered: c.Answered - before.Answered, Failed: c.Failed - before.Failed, ByNode: map[string]int{},
+		LastError: c.LastError, Slowest: c.Slowest, Failures: c.Failures[len(before.Failures):],
+	}
 	for node, n := range c.ByNode {
 		diff.ByNode[node] = n - before.ByNode[node]
 	}
 	return diff
 }
 
-// StartTraffic sends rate requests a second to the VIP until Stop; a slow answer does not hold the next ones up.
+// StartTraffic sends rate requests per second to the VIP until Stop. Slow responses do not delay later requests.
 func (s *Site) StartTraffic(ctx context.Context, rate int) *Traffic {
 	return s.requester().StartTraffic(ctx, rate)
 }
 
-// Start sends rate requests a second until Stop; a slow answer does not hold the next ones up.
+// StartTraffic sends rate requests per second until Stop. Slow responses do not delay later requests.
 func (a *Requester) StartTraffic(ctx context.Context, rate int) *Traffic {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &Traffic{requester: a, cancel: cancel}
@@ -88,7 +90,7 @@ func (a *Requester) StartTraffic(ctx context.Context, rate int) *Traffic {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				// A request under way when the traffic is stopped is still waited for, so that none is counted as lost.
+				// Stop waits for requests in flight, so that none counts as lost.
 				t.done.Go(func() { t.sendOne(context.WithoutCancel(ctx)) })
 			}
 		}
@@ -96,7 +98,7 @@ func (a *Requester) StartTraffic(ctx context.Context, rate int) *Traffic {
 	return t
 }
 
-// Requests sends this many requests to the VIP, some at a time, and returns what became of them.
+// SendRequests sends total requests to the VIP, a number of them concurrently, and returns the results.
 func (s *Site) SendRequests(ctx context.Context, total, concurrency int) Counts {
 	t := &Traffic{requester: s.requester()}
 	t.counts.ByNode = map[string]int{}
@@ -120,7 +122,7 @@ func (s *Site) requester() *Requester {
 	return NewRequester(s.Client, netip.AddrPortFrom(VIP, Port), requestTimeout)
 }
 
-// Counts returns what became of the requests so far.
+// Counts returns the results so far.
 func (t *Traffic) Counts() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,14 +131,14 @@ func (t *Traffic) Counts() Counts {
 	return c
 }
 
-// Stop sends no more requests, waits for those under way, and returns the final counts.
+// Stop sends no more requests, waits for those in flight, and returns the final counts.
 func (t *Traffic) Stop() Counts {
 	t.cancel()
 	t.done.Wait()
 	return t.Counts()
 }
 
-// one sends one transaction and counts what became of it.
+// sendOne sends one transaction and counts the result.
 func (t *Traffic) sendOne(ctx context.Context) {
 	start := time.Now()
 	node, err := t.requester.Transact(ctx)
@@ -154,7 +156,7 @@ func (t *Traffic) sendOne(ctx context.Context) {
 	t.counts.ByNode[node]++
 }
 
-// Transact sends one transaction and returns the name of the node that took it.
+// Transact sends one transaction and returns the name of the node that answered.
 func (a *Requester) Transact(ctx context.Context) (node string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, nil)
 	if err != nil {
