@@ -196,7 +196,8 @@ func TestLinkUpRestoresAddressesAndRoutes(t *testing.T) {
 		after := labtest.Run(t, one, "ip", "route")
 		return after == before, after
 	})
-	if addrs := labtest.Run(t, one, "ip", "addr", "show", "eth0"); !strings.Contains(addrs, "fd09::1/64") || !strings.Contains(addrs, "10.9.0.1/24") {
+	addrs := labtest.Run(t, one, "ip", "addr", "show", "eth0")
+	if !strings.Contains(addrs, "fd09::1/64") || !strings.Contains(addrs, "10.9.0.1/24") {
 		t.Errorf("addresses: %s", addrs)
 	}
 }

@@ -49,7 +49,8 @@ func TestProcessesSeeOnlyTheirHost(t *testing.T) {
 func TestRunReturnsOutputAndStandardError(t *testing.T) {
 	one, _ := twoHosts(t)
 	out, err := one.Run(t.Context(), "sh", "-c", "echo partly; echo no such thing >&2; exit 3")
-	if out != "partly\n" || err == nil || !strings.Contains(err.Error(), "one: sh -c") || !strings.Contains(err.Error(), "exit status 3: no such thing") {
+	if out != "partly\n" || err == nil || !strings.Contains(err.Error(), "one: sh -c") ||
+		!strings.Contains(err.Error(), "exit status 3: no such thing") {
 		t.Errorf("got %q, %v", out, err)
 	}
 	if _, err := one.Run(t.Context(), "no-such-program"); err == nil {
@@ -66,7 +67,9 @@ func TestSignalsStopAndKill(t *testing.T) {
 	one, _ := twoHosts(t)
 	t.Run("signal", func(t *testing.T) {
 		var out labtest.Output
-		p, err := one.Start(lab.Command{Path: "sh", Stdout: &out, Args: []string{"-c", "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.05; done"}})
+		p, err := one.Start(lab.Command{
+			Path: "sh", Stdout: &out, Args: []string{"-c", "trap 'echo stopped; exit 7' TERM; echo ready; while :; do sleep 0.05; done"},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +77,7 @@ func TestSignalsStopAndKill(t *testing.T) {
 		if err := p.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if code := p.ExitCode(); code != 7 || out.String() != "ready\nasked\n" {
+		if code := p.ExitCode(); code != 7 || out.String() != "ready\nstopped\n" {
 			t.Errorf("exit status %d, output %q", code, out.String())
 		}
 		if err := p.Signal(unix.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
@@ -101,7 +104,10 @@ func TestSignalsStopAndKill(t *testing.T) {
 	})
 	t.Run("name and environment", func(t *testing.T) {
 		var out labtest.Output
-		p, err := one.Start(lab.Command{Path: "/bin/sh", Name: "bigbro", Stdout: &out, Env: []string{"WORD=given"}, Args: []string{"-c", "echo $0 $WORD; tr '\\0' ' ' </proc/$$/cmdline"}})
+		p, err := one.Start(lab.Command{
+			Path: "/bin/sh", Name: "bigbro", Stdout: &out, Env: []string{"WORD=given"},
+			Args: []string{"-c", "echo $0 $WORD; tr '\\0' ' ' </proc/$$/cmdline"},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,19 +14,19 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// Balancer is a machine that has power or not.
+// Balancer is a load balancer that can be powered on and off.
 type Balancer struct {
 	Name string
 
 	number  int
 	cluster *Cluster
 
-	mu        sync.Mutex // protects what follows: the power strip switches the machine off
+	mu        sync.Mutex // protects the fields below: the power strip switches the machine off
 	bootCount int
 	machine   *machine // nil without power
 }
 
-// machine is a balancer from its boot on.
+// machine is the state of a balancer between boot and power-off.
 type machine struct {
 	host      *lab.Host
 	daemon    *testbed.Daemon
@@ -37,7 +37,7 @@ type machine struct {
 	pacemaker *lab.Process
 }
 
-// Host is the machine as it runs; nil without power.
+// Host returns the running host, nil without power.
 func (b *Balancer) Host() *lab.Host {
 	if m := b.running(); m != nil {
 		return m.host
@@ -45,7 +45,7 @@ func (b *Balancer) Host() *lab.Host {
 	return nil
 }
 
-// Daemon is the lb balance of the machine as it runs.
+// Daemon returns the running machine's lb balance.
 func (b *Balancer) Daemon() *testbed.Daemon { return b.running().daemon }
 
 func (b *Balancer) running() *machine {
@@ -54,7 +54,7 @@ func (b *Balancer) running() *machine {
 	return b.machine
 }
 
-// Boot gives the balancer power and starts what systemd would start: Corosync, Pacemaker, and lb balance. Nothing of an earlier life is there.
+// Boot powers the balancer on and starts what systemd would: Corosync, Pacemaker and lb balance. No state of an earlier boot is left.
 func (b *Balancer) Boot(ctx context.Context) error {
 	nets := b.cluster.nets
 	host, err := b.cluster.lab.Host(b.Name,
@@ -87,14 +87,16 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if err := host.Do(func() (err error) { m.table, err = ipvs.NewKernel(); return err }); err != nil {
 		return err
 	}
-	// What is under way when an address moves is balanced by the new machine although it has not seen its SYN.
+	// When an address moves, the new balancer must accept connections whose SYN it has not seen.
 	if err := host.Sysctl("net/ipv4/vs/sloppy_tcp", "1"); err != nil {
 		return err
 	}
 	if err := b.serveBaseline(ctx, m); err != nil {
 		return err
 	}
-	m.daemon = &testbed.Daemon{Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log}
+	m.daemon = &testbed.Daemon{
+		Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log,
+	}
 	if m.corosync, err = host.Start(lab.Command{Path: "corosync", Args: []string{"-f", "-c", "/run/corosync.conf"}}); err != nil {
 		return err
 	}
@@ -105,7 +107,7 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	return m.daemon.Start(ctx)
 }
 
-// serveBare has the machine answer at whatever address it has on the port of the bare address, with its own name.
+// serveBaseline answers with the machine's name on the baseline address's port, on every address of the machine.
 func (b *Balancer) serveBaseline(ctx context.Context, m *machine) error {
 	listener, err := m.host.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", Baseline.Port()))
 	if err != nil {
@@ -115,7 +117,7 @@ func (b *Balancer) serveBaseline(ctx context.Context, m *machine) error {
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, b.Name)
 	})}
-	go func() { _ = m.baseline.Serve(listener) }() // ends when it is closed
+	go func() { _ = m.baseline.Serve(listener) }() // returns when closed
 	return nil
 }
 
@@ -125,7 +127,7 @@ func (b *Balancer) stopBaseline() {
 	}
 }
 
-// PowerOff takes the power away: nobody on the machine gets to say or to keep anything. Without power it does nothing.
+// PowerOff cuts the power: nothing on the machine can send or save anything any more. Without power it does nothing.
 func (b *Balancer) PowerOff() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

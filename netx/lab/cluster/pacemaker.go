@@ -13,7 +13,7 @@ import (
 	"github.com/braintree/lb/ocf/crm"
 )
 
-// Run runs a program on the balancer as its operator would, with input, and returns its standard output.
+// Run runs a program on the balancer with the given standard input, as its operator would, and returns its standard output.
 func (b *Balancer) Run(ctx context.Context, input string, name string, args ...string) (string, error) {
 	m := b.running()
 	if m == nil {
@@ -40,12 +40,12 @@ func (b *Balancer) Run(ctx context.Context, input string, name string, args ...s
 	return stdout.String(), nil
 }
 
-// Prepare tells Pacemaker what a site tells it beside the clusters of lb.
+// ConfigureFencing configures what a site needs in Pacemaker besides lb's clusters.
 func (b *Balancer) ConfigureFencing(ctx context.Context) error {
 	return b.loadCIB(ctx, fencingConfig)
 }
 
-// AddBare has Pacemaker run the address to compare with, and be patient with it and with webapp's.
+// AddBaseline configures the baseline address, and longer timeouts for it and for webapp's address.
 func (b *Balancer) AddBaseline(ctx context.Context) error { return b.loadCIB(ctx, baselineConfig) }
 
 func (b *Balancer) loadCIB(ctx context.Context, text string) error {
@@ -53,19 +53,19 @@ func (b *Balancer) loadCIB(ctx context.Context, text string) error {
 	return err
 }
 
-// Configure has Pacemaker run the clusters of lb.toml, in the way that docs/pacemaker.md shows.
+// ConfigureClusters configures the clusters of lb.toml in Pacemaker, as docs/pacemaker.md shows.
 func (b *Balancer) ConfigureClusters(ctx context.Context) error {
 	_, err := b.Run(ctx, "", "sh", "-c", `"$0" ctl pacemaker | crm configure load update -`, b.cluster.options.Binary)
 	return err
 }
 
-// Property sets one of Pacemaker's, or a node's where that is not empty.
+// SetProperty sets a cluster property of Pacemaker.
 func (b *Balancer) SetProperty(ctx context.Context, name, value string) error {
 	_, err := b.Run(ctx, "", "crm_attribute", "--name", name, "--update", value)
 	return err
 }
 
-// Standby tells Pacemaker whether a balancer may run anything.
+// SetStandby puts a balancer in standby or takes it out.
 func (b *Balancer) SetStandby(ctx context.Context, node string, standby bool) error {
 	value := "off"
 	if standby {
@@ -75,7 +75,7 @@ func (b *Balancer) SetStandby(ctx context.Context, node string, standby bool) er
 	return err
 }
 
-// Status asks Pacemaker, as seen from the balancer.
+// Status returns Pacemaker's status as seen from the balancer.
 func (b *Balancer) Status(ctx context.Context) (crm.Status, error) {
 	text, err := b.Run(ctx, "", "crm_mon", crm.StatusArguments()...)
 	if err != nil {
@@ -88,7 +88,7 @@ func (b *Balancer) Status(ctx context.Context) (crm.Status, error) {
 	return s, nil
 }
 
-// Online are the balancers that take part, sorted.
+// Online returns the balancers that are cluster members, sorted.
 func Online(s crm.Status) []string {
 	var names []string
 	for _, m := range s.Machines {
@@ -100,7 +100,7 @@ func Online(s crm.Status) []string {
 	return names
 }
 
-// On tells where a resource runs, without failure; nowhere while something is under way.
+// RunningOn returns the machines where a resource runs without failure, and nil while an action is pending.
 func RunningOn(s crm.Status, id string) []string {
 	r, _ := s.Resource(id)
 	if r.Role != "Started" || r.Pending != "" {

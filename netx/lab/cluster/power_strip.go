@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// stripAddress is the power strip's in its own network.
+// powerStripAddress is the power strip's address in the power network.
 const powerStripAddress = "10.9.0.100"
 
-// fenceAgent is what Pacemaker has the power strip switch a balancer off by, in the manner of ClusterLabs' fence agents: options come as
-// lines on standard input.
+// fenceAgent is the fence agent that Pacemaker runs to switch a balancer off. As in ClusterLabs' agents, options are lines on standard
+// input.
 const fenceAgent = `#!/bin/sh
 while IFS='=' read -r name value; do
   case $name in
@@ -41,12 +41,12 @@ XML
 esac
 `
 
-// strip is a power strip that has the balancers plugged in.
+// powerStrip is a power strip with the balancers plugged in.
 type powerStrip struct {
 	server *http.Server
 
-	mu          sync.Mutex // protects cut
-	switchedOff []string   // the balancers that it was told to switch off, in order
+	mu          sync.Mutex // protects switchedOff
+	switchedOff []string   // names of balancers, in order
 }
 
 func newPowerStrip(ctx context.Context, c *Cluster) (*powerStrip, error) {
@@ -72,18 +72,18 @@ func newPowerStrip(ctx context.Context, c *Cluster) (*powerStrip, error) {
 		})
 	}
 	s.server = &http.Server{Handler: plugs, ReadHeaderTimeout: 30 * time.Second}
-	go func() { _ = s.server.Serve(listener) }() // ends when it is closed
+	go func() { _ = s.server.Serve(listener) }() // returns when closed
 	return s, nil
 }
 
-// SwitchedOff are the balancers that Pacemaker had switched off, in order.
+// SwitchedOff returns the balancers that Pacemaker has switched off, in order.
 func (c *Cluster) SwitchedOff() []string {
 	c.powerStrip.mu.Lock()
 	defer c.powerStrip.mu.Unlock()
 	return slices.Clone(c.powerStrip.switchedOff)
 }
 
-// stop waits for what the strip is doing.
+// stop waits for requests in progress and stops the power strip.
 func (s *powerStrip) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

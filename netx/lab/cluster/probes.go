@@ -10,22 +10,23 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// A probe is a transaction on a new connection that has no time for a second SYN, so that what is measured is the network and not the client's patience.
+// A probe is a transaction on a new connection. Its timeout leaves no time for a second SYN, so that it measures the network and not TCP's
+// retransmissions.
 const (
 	ProbeInterval = 200 * time.Millisecond
 	probeTimeout  = 900 * time.Millisecond
 )
 
-// Probes ask an address all the time.
+// Probes sends probes to an address at a fixed interval.
 type Probes struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu       sync.Mutex // protects what follows
-	answered []time.Time
+	mu       sync.Mutex  // protects answered
+	answered []time.Time // when answered probes were sent
 }
 
-// Probe starts to ask an address, until Stop.
+// StartProbes sends probes to an address until Stop.
 func (c *Cluster) StartProbes(ctx context.Context, to netip.AddrPort) *Probes {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &Probes{cancel: cancel}
@@ -55,7 +56,7 @@ func (p *Probes) sendOne(ctx context.Context, asker *testbed.Requester) {
 	p.answered = append(p.answered, sent)
 }
 
-// Since counts the probes that were sent after a time and answered.
+// AnsweredSince returns how many answered probes were sent after a time.
 func (p *Probes) AnsweredSince(from time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +69,7 @@ func (p *Probes) AnsweredSince(from time.Time) int {
 	return n
 }
 
-// Stop asks no more and returns the longest time between two probes with an answer, by when they were sent, and when that was over.
+// Stop ends the probes. It returns the longest gap between the sending times of two answered probes, and the end of that gap.
 func (p *Probes) Stop() (outage time.Duration, over time.Time) {
 	p.cancel()
 	p.done.Wait()

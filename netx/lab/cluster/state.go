@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/netx/vip"
 )
 
-// Holders are the balancers whose kernels have the address in the public network, sorted.
+// Holders returns the balancers that have the address on their public interface, sorted.
 func (c *Cluster) Holders(ctx context.Context, address netip.Addr) []string {
 	var names []string
 	for _, b := range c.Balancers {
@@ -24,14 +24,15 @@ func (c *Cluster) Holders(ctx context.Context, address netip.Addr) []string {
 			has, err = vip.Has(ctx, publicInterface, netip.PrefixFrom(address, address.BitLen()))
 			return err
 		})
-		if err == nil && has { // an error is that of a machine that has just lost its power
+		if err == nil && has { // fails if the machine has just lost its power
 			names = append(names, b.Name)
 		}
 	}
 	return names
 }
 
-// Weights are those in the balancer's kernel for webapp, written as "10.0.0.1:100 10.0.0.2:90 …"; "" when it has no such service, or no power.
+// Weights returns the weights of webapp in the balancer's kernel as "10.0.0.1:100 10.0.0.2:90 …". It is "" without power or without the
+// service.
 func (b *Balancer) Weights(ctx context.Context) string {
 	m := b.running()
 	if m == nil {
@@ -52,7 +53,7 @@ func (b *Balancer) Weights(ctx context.Context) string {
 	return formatWeights(weights)
 }
 
-// TrueWeights are those that the health of the app nodes makes.
+// ExpectedWeights returns the weights that follow from the app nodes' health, in the form of Weights.
 func (c *Cluster) ExpectedWeights() string {
 	weights := map[string]int{}
 	for i, app := range c.Apps {
@@ -69,9 +70,9 @@ func formatWeights(weights map[string]int) string {
 	return strings.Join(list, " ")
 }
 
-// Answering are the balancers that answer the client's ARP for an address, sorted. All have two seconds for it.
+// ARPResponders returns the balancers that respond to the client's ARP requests for an address within two seconds, sorted.
 func (c *Cluster) ARPResponders(ctx context.Context, address netip.Addr) ([]string, error) {
-	// -b: every question goes to all, else one that answered is asked alone from then on. The exit status is that of a machine that is absent.
+	// With -b every request is a broadcast; otherwise later ones go to the first responder alone. The exit status is 1 without a response.
 	out, _ := c.Client.Run(ctx, "arping", "-b", "-w", "2", "-I", publicInterface, address.String())
 	names := map[string]bool{}
 	for _, b := range c.Balancers {

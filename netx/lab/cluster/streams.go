@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// A stream says a word this often, and takes this long for an answer to it: TCP sends again after a while that doubles.
+// A stream sends a ping at this interval, and waits this long for the response: TCP retransmits with doubling delays.
 const (
 	pingInterval = time.Second
 	pingTimeout  = 60 * time.Second
 )
 
-// Streams are long-lived connections to one address that say something all the time.
+// Streams are long-lived connections to one address that ping all the time.
 type Streams struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	ports []uint16 // of the client
+	ports []uint16 // client ports
 
-	mu       sync.Mutex // protects what follows
+	mu       sync.Mutex // protects the fields below
 	answered []time.Time
 	broken   []error
 }
 
-// Open opens connections and has each answered.
+// OpenStreams opens connections and waits for the first response on each.
 func (c *Cluster) OpenStreams(ctx context.Context, to netip.AddrPort, number int) (*Streams, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Streams{cancel: cancel, answered: make([]time.Time, number)}
@@ -58,19 +58,19 @@ func (c *Cluster) OpenStreams(ctx context.Context, to netip.AddrPort, number int
 	return s, nil
 }
 
-// say says a word and returns who answered.
+// ping sends a line and returns the name of the node that responded.
 func ping(conn net.Conn, in *bufio.Reader) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(pingTimeout)); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprintln(conn, "word"); err != nil {
+	if _, err := fmt.Fprintln(conn, "ping"); err != nil {
 		return "", err
 	}
 	line, err := in.ReadString('\n')
 	return strings.TrimSpace(line), err
 }
 
-// talk goes on until the connection breaks, or another node answers on it, or ctx ends.
+// run pings until the connection breaks, another node responds, or ctx ends.
 func (s *Streams) run(ctx context.Context, conn net.Conn, in *bufio.Reader, i int, node string) {
 	tick := time.NewTicker(pingInterval)
 	defer tick.Stop()
@@ -83,7 +83,7 @@ func (s *Streams) run(ctx context.Context, conn net.Conn, in *bufio.Reader, i in
 		sent := time.Now()
 		responder, err := ping(conn, in)
 		if err == nil && responder != node {
-			err = fmt.Errorf("%s answers instead of %s", responder, node)
+			err = fmt.Errorf("%s responds instead of %s", responder, node)
 		}
 		s.mu.Lock()
 		if err != nil {
@@ -96,8 +96,8 @@ func (s *Streams) run(ctx context.Context, conn net.Conn, in *bufio.Reader, i in
 	}
 }
 
-// Unknown counts the connections that the balancer's kernel does not know for established, by what /proc/net/ip_vs_conn says: a line each with protocol, then
-// the client's address and port in hexadecimal digits, and its state.
+// UnknownTo returns how many of the connections are not established in the balancer's kernel. Each line of /proc/net/ip_vs_conn has the
+// protocol, the client's address and port in hexadecimal, and, in field 8, the state.
 func (s *Streams) UnknownTo(ctx context.Context, b *Balancer) (int, error) {
 	text, err := b.Run(ctx, "", "cat", "/proc/net/ip_vs_conn")
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *Streams) UnknownTo(ctx context.Context, b *Balancer) (int, error) {
 	return n, nil
 }
 
-// Silent counts the connections that have not been answered a word said after this time, and are not known to be broken.
+// UnansweredSince returns how many unbroken connections have no response to a ping sent after a time.
 func (s *Streams) UnansweredSince(from time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +131,7 @@ func (s *Streams) UnansweredSince(from time.Time) int {
 	return n
 }
 
-// Close ends the connections and returns what broke any before.
+// Close closes the connections and returns the errors of those that broke before.
 func (s *Streams) Close() []error {
 	s.cancel()
 	s.done.Wait()

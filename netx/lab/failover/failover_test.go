@@ -70,10 +70,10 @@ type suite struct {
 }
 
 // row is a line of the table at the end.
-type row struct{ scenario, what, webapp, bare string }
+type row struct{ scenario, what, webapp, baseline string }
 
-func (s *suite) note(scenario, what string, webapp, bare any) {
-	s.rows = append(s.rows, row{scenario, what, show(webapp), show(bare)})
+func (s *suite) note(scenario, what string, webapp, baseline any) {
+	s.rows = append(s.rows, row{scenario, what, show(webapp), show(baseline)})
 }
 
 // show writes a value of the table.
@@ -89,9 +89,9 @@ func show(v any) string {
 
 func (s *suite) print(t *testing.T) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%-14s %-52s %10s %10s\n", "scenario", "what", "webapp", "bare")
+	fmt.Fprintf(&b, "\n%-14s %-52s %10s %10s\n", "scenario", "what", "webapp", "baseline")
 	for _, r := range s.rows {
-		fmt.Fprintf(&b, "%-14s %-52s %10s %10s\n", r.scenario, r.what, r.webapp, r.bare)
+		fmt.Fprintf(&b, "%-14s %-52s %10s %10s\n", r.scenario, r.what, r.webapp, r.baseline)
 	}
 	t.Log(b.String())
 }
@@ -162,7 +162,7 @@ func (s *suite) start(t *testing.T) {
 	if err := first.AddBaseline(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, look, "the bare address is on one balancer", func() (bool, string) {
+	eventually(t, look, "the baseline address is on one balancer", func() (bool, string) {
 		holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 		return len(holders) == 1, fmt.Sprint(holders)
 	})
@@ -218,7 +218,7 @@ func (s *suite) answered(t *testing.T, p *cluster.Probes) {
 	p.Stop()
 }
 
-// ready mends what an earlier scenario broke, and returns the balancer where the virtual IP and the bare address are.
+// ready mends what an earlier scenario broke, and returns the balancer where the virtual IP and the baseline address are.
 func (s *suite) ready(t *testing.T) *cluster.Balancer {
 	t.Helper()
 	s.boot(t)
@@ -229,15 +229,15 @@ func (s *suite) ready(t *testing.T) *cluster.Balancer {
 	}
 	s.serves(t)
 	holder := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())[0]
-	if bare := s.cluster.Holders(t.Context(), cluster.Baseline.Addr()); !slices.Equal(bare, []string{holder}) {
-		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "bare", "--node", holder); err != nil {
+	if baseline := s.cluster.Holders(t.Context(), cluster.Baseline.Addr()); !slices.Equal(baseline, []string{holder}) {
+		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "baseline", "--node", holder); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, look, "the bare address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
+		eventually(t, look, "the baseline address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
 			holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 			return slices.Equal(holders, []string{holder}), fmt.Sprint(holders)
 		})
-		if _, err := b.Run(t.Context(), "", "crm_resource", "--clear", "--resource", "bare"); err != nil {
+		if _, err := b.Run(t.Context(), "", "crm_resource", "--clear", "--resource", "baseline"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -247,7 +247,7 @@ func (s *suite) ready(t *testing.T) *cluster.Balancer {
 			return false, err.Error()
 		}
 		at := []string{holder}
-		ok := slices.Equal(cluster.RunningOn(state, "bare"), at) && slices.Equal(cluster.RunningOn(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.RunningOn(state, "cluster-webapp")) == 3
+		ok := slices.Equal(cluster.RunningOn(state, "baseline"), at) && slices.Equal(cluster.RunningOn(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.RunningOn(state, "cluster-webapp")) == 3
 		return ok, fmt.Sprintf("%+v", state)
 	})
 	s.answered(t, s.cluster.StartProbes(t.Context(), cluster.Baseline))

@@ -29,7 +29,7 @@ type load struct {
 	suite    *suite
 	begun    time.Time
 	webapp   side
-	bare     side
+	baseline side
 	streams  *cluster.Streams
 	weights  sync.WaitGroup
 	cancel   context.CancelFunc
@@ -59,7 +59,7 @@ func (s *suite) begin(t *testing.T) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	l := &load{suite: s, begun: time.Now(), cancel: cancel, mistaken: map[string]bool{}}
-	l.webapp, l.bare = s.side(ctx, cluster.Webapp), s.side(ctx, cluster.Baseline)
+	l.webapp, l.baseline = s.side(ctx, cluster.Webapp), s.side(ctx, cluster.Baseline)
 	var err error
 	if l.streams, err = s.cluster.OpenStreams(ctx, cluster.Webapp, streams); err != nil {
 		t.Fatal(err)
@@ -102,16 +102,16 @@ func (l *load) flows(t *testing.T, from time.Time) {
 	t.Helper()
 	const several = 10
 	eventually(t, look, "requests are answered and connections go on", func() (bool, string) {
-		webapp, bare, silent := l.webapp.probes.AnsweredSince(from), l.bare.probes.AnsweredSince(from), l.streams.UnansweredSince(from)
-		return webapp >= several && bare >= several && silent <= 0,
-			fmt.Sprintf("%d answers of webapp and %d of the bare address, %d connections without an answer", webapp, bare, silent)
+		webapp, baseline, silent := l.webapp.probes.AnsweredSince(from), l.baseline.probes.AnsweredSince(from), l.streams.UnansweredSince(from)
+		return webapp >= several && baseline >= several && silent <= 0,
+			fmt.Sprintf("%d answers of webapp and %d of the baseline address, %d connections without an answer", webapp, baseline, silent)
 	})
 }
 
 // end stops the load and returns what came of it.
-func (l *load) end(t *testing.T) (webapp, bare result, broken []error) {
+func (l *load) end(t *testing.T) (webapp, baseline result, broken []error) {
 	t.Helper()
-	webapp, bare = l.webapp.end(), l.bare.end()
+	webapp, baseline = l.webapp.end(), l.baseline.end()
 	broken = l.streams.Close()
 	l.cancel()
 	l.weights.Wait()
@@ -123,7 +123,7 @@ func (l *load) end(t *testing.T) (webapp, bare result, broken []error) {
 			t.Errorf("%s answered for webapp", node)
 		}
 	}
-	return webapp, bare, broken
+	return webapp, baseline, broken
 }
 
 func (s side) end() result {
@@ -133,21 +133,21 @@ func (s side) end() result {
 	return r
 }
 
-// table notes a result beside that of the bare address.
-func (s *suite) table(scenario string, webapp, bare result, broken []error) {
-	s.note(scenario, "longest time without an answer to a new connection", webapp.outage, bare.outage)
-	s.note(scenario, "slowest answer, by the client's TCP", webapp.slowest, bare.slowest)
-	s.note(scenario, "requests", webapp.answered+webapp.lost, bare.answered+bare.lost)
-	s.note(scenario, "requests lost", webapp.lost, bare.lost)
+// table notes a result beside that of the baseline address.
+func (s *suite) table(scenario string, webapp, baseline result, broken []error) {
+	s.note(scenario, "longest time without an answer to a new connection", webapp.outage, baseline.outage)
+	s.note(scenario, "slowest answer, by the client's TCP", webapp.slowest, baseline.slowest)
+	s.note(scenario, "requests", webapp.answered+webapp.lost, baseline.answered+baseline.lost)
+	s.note(scenario, "requests lost", webapp.lost, baseline.lost)
 	s.note(scenario, fmt.Sprintf("of %d connections that last, broken", streams), len(broken), nil)
 }
 
 // noLonger compares outages: 1.2 times, and a probe at each end.
-func noLonger(t *testing.T, webapp, bare time.Duration) {
+func noLonger(t *testing.T, webapp, baseline time.Duration) {
 	t.Helper()
-	t.Logf("without an answer: webapp %.1f s, bare address %.1f s: %.2f times", webapp.Seconds(), bare.Seconds(), webapp.Seconds()/bare.Seconds())
-	if webapp > bare*12/10+2*cluster.ProbeInterval {
-		t.Errorf("webapp was away for %s, the bare address for %s: more than 1.2 times that", webapp, bare)
+	t.Logf("without an answer: webapp %.1f s, baseline address %.1f s: %.2f times", webapp.Seconds(), baseline.Seconds(), webapp.Seconds()/baseline.Seconds())
+	if webapp > baseline*12/10+2*cluster.ProbeInterval {
+		t.Errorf("webapp was away for %s, the baseline address for %s: more than 1.2 times that", webapp, baseline)
 	}
 }
 

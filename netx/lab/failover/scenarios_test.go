@@ -54,7 +54,7 @@ func (s *suite) coldStart(t *testing.T) {
 
 // plannedMove has the balancer with the addresses give them away, twice: there and back.
 func (s *suite) plannedMove(t *testing.T) {
-	var webapp, bare time.Duration
+	var webapp, baseline time.Duration
 	for range 2 {
 		active := s.ready(t)
 		l := s.begin(t)
@@ -67,12 +67,12 @@ func (s *suite) plannedMove(t *testing.T) {
 		w, b, broken := l.end(t)
 		s.table("planned move", w, b, broken)
 		whole(t, w, broken)
-		webapp, bare = webapp+w.outage, bare+b.outage
+		webapp, baseline = webapp+w.outage, baseline+b.outage
 		if err := active.SetStandby(t.Context(), active.Name, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	noLonger(t, webapp, bare)
+	noLonger(t, webapp, baseline)
 }
 
 // powerLoss takes the power from the balancer with the addresses.
@@ -85,9 +85,9 @@ func (s *suite) powerLoss(t *testing.T) {
 	s.away(t, active, cluster.Webapp.Addr())
 	s.away(t, active, cluster.Baseline.Addr())
 	l.flows(t, time.Now())
-	webapp, bare, broken := l.end(t)
-	s.table("power loss", webapp, bare, broken)
-	noLonger(t, webapp.outage, bare.outage)
+	webapp, baseline, broken := l.end(t)
+	s.table("power loss", webapp, baseline, broken)
+	noLonger(t, webapp.outage, baseline.outage)
 	for _, err := range broken {
 		t.Errorf("a connection broke: %v", err)
 	}
@@ -227,8 +227,8 @@ func (s *suite) split(t *testing.T) {
 			t.Errorf("%s: %v answer ARP, %v have it", address, answering, holders)
 		}
 	}
-	webapp, bare, broken := l.end(t)
-	s.table("split", webapp, bare, broken)
+	webapp, baseline, broken := l.end(t)
+	s.table("split", webapp, baseline, broken)
 	for _, err := range broken {
 		t.Errorf("a connection broke: %v", err)
 	}

@@ -111,9 +111,12 @@ func (a *App) listen(ctx context.Context, address string, handler http.Handler) 
 	if err != nil {
 		return fmt.Errorf("app on %s: %w", a.Host.Name(), err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 30 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	a.servers = append(a.servers, server)
-	a.done.Go(func() { _ = server.Serve(listener) }) // ends when Stop closes it
+	a.done.Go(func() { _ = server.Serve(listener) }) // returns when Stop closes it
 	return nil
 }
 

@@ -6,15 +6,19 @@ import (
 	"text/template"
 )
 
-// configTemplate is the lb.toml of all machines. A node's health is the content of its /run/health while its heartbeat passes: load would be
-// equal on all nodes, because they share one kernel.
-var configTemplate = template.Must(template.New("lb.toml").Parse(`# The same file stands on every machine.
+// configTemplate is the lb.toml of all machines. A node's health is the content of its /run/health while its heartbeat passes: load would
+// be equal on all nodes, because they share one kernel.
+var configTemplate = template.Must(template.New("lb.toml").Parse(`# The same file on every machine.
 [agent.tunnel]
 enabled = true
 
 [services.webapp]
-depends = [ { type = "http", url = "http://localhost:3000/heartbeat", interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" } ]
-metrics = [ { type = "script", argv = ["cat", "/run/health"], weight = 100, interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" } ]
+depends = [
+  { type = "http", url = "http://localhost:3000/heartbeat", interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" },
+]
+metrics = [
+  { type = "script", argv = ["cat", "/run/health"], weight = 100, interval = "{{.AgentInterval}}", timeout = "{{.AgentTimeout}}" },
+]
 
 [balancer]
 set_sysctls = true

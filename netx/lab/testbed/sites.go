@@ -89,8 +89,10 @@ func (s *Site) buildFrontend(ctx context.Context, site int, outside, inside *lab
 	if err != nil {
 		return err
 	}
-	s.BalancerHost, err = s.lab.Host(s.location+"-load", newLink(outside, publicInterface, publicPrefix(site, 11)),
-		newLink(inside, privateInterface, fmt.Sprintf("10.0.%d.254/24", site+1)), newLink(between, InterSiteInterface, interSiteAddress(site).String()+"/24"))
+	s.BalancerHost, err = s.lab.Host(s.location+"-load",
+		newLink(outside, publicInterface, publicPrefix(site, 11)),
+		newLink(inside, privateInterface, fmt.Sprintf("10.0.%d.254/24", site+1)),
+		newLink(between, InterSiteInterface, interSiteAddress(site).String()+"/24"))
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,8 @@ func (s *Site) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.BalancerHost, err = s.lab.Host("load01", newLink(public, publicInterface, "204.109.13.11/24"), newLink(private, privateInterface, "10.0.0.254/24"))
+	s.BalancerHost, err = s.lab.Host("load01",
+		newLink(public, publicInterface, "204.109.13.11/24"), newLink(private, privateInterface, "10.0.0.254/24"))
 	if err != nil {
 		return err
 	}
