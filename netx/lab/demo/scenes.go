@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// patience bounds every wait for something to happen; a guest under emulation is slow.
+// waitTimeout limits each wait for an event; an emulated guest is slow.
 const waitTimeout = 45 * time.Second
 
-// scene is one part of the talk.
+// scene is one part of the demo.
 type scene struct {
 	title string
 	intro string
 	play  func(ctx context.Context, p *runner) error
 }
 
-// story lists the scenes in the talk's order.
+// scenes returns the scenes in the talk's order.
 func scenes() []scene {
 	return []scene{
-		{"Balance by health", "Each node says how well it feels; its share of the requests follows.", balanceByHealth},
-		{"A new kid on the block", "app04 joins with health 100, humbly: it ramps up instead of being overrun.", newKid},
+		{"Balance by health", "Each node reports its health, and gets its share of the requests accordingly.", balanceByHealth},
+		{"A new kid on the block", "app04 joins with health 100. It ramps up, so that it is not overrun.", newKid},
 		{"Maintenance", `On app02: lb ctl force down webapp -r "apt upgrades"`, maintenance},
-		{"A heartbeat fails", "app03's application answers 500; nobody is sent there.", heartbeatFails},
-		{"The balancer dies", "kill -9 of lb balance: the kernel goes on balancing, and a restart changes nothing.", balancerDies},
+		{"A heartbeat fails", "app03's application returns 500 and gets no more requests.", heartbeatFails},
+		{"The balancer dies", "kill -9 of lb balance: the kernel keeps balancing, and a restart changes nothing.", balancerDies},
 	}
 }
 
@@ -49,7 +49,7 @@ func balanceByHealth(ctx context.Context, p *runner) error {
 		worst = max(worst, math.Abs(share-want))
 		seen = append(seen, fmt.Sprintf("%s %.0f %% for weight %d", n.name, share, n.weight))
 	}
-	p.check(worst <= 3, "each node's share of the requests is its weight's share", "%s", strings.Join(seen, ", "))
+	p.check(worst <= 3, "each node's share of the requests matches its share of the weight", "%s", strings.Join(seen, ", "))
 	return nil
 }
 
@@ -61,11 +61,11 @@ func newKid(ctx context.Context, p *runner) error {
 		return fmt.Errorf("app04 in rotation: %w", err)
 	}
 	joined := p.last.at
-	p.milestone("app04 is in, with next to no weight")
+	p.milestone("app04 is in rotation, with almost no weight")
 	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app04") >= 50 }); err != nil {
 		return fmt.Errorf("app04 at weight 50: %w", err)
 	}
-	p.milestone("app04 is half way up")
+	p.milestone("app04 is halfway up")
 	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app04") == 100 }); err != nil {
 		return fmt.Errorf("app04 at weight 100: %w", err)
 	}
@@ -74,9 +74,11 @@ func newKid(ctx context.Context, p *runner) error {
 	seen := slices.DeleteFunc(slices.Clone(p.weights["app04"]), func(w int) bool { return w <= 0 })
 	rises := slices.IsSorted(seen)
 	seen = slices.Compact(seen)
-	p.check(rises && seen[0] <= 20, "app04 starts low and its weight never falls", "from %d to %d in %d steps", seen[0], seen[len(seen)-1], len(seen))
+	p.check(rises && seen[0] <= 20, "app04 starts low and its weight never drops",
+		"from %d to %d in %d steps", seen[0], seen[len(seen)-1], len(seen))
 	late := took - rampUp
-	p.check(late.Abs() <= 2*checkInterval+time.Second, "app04 arrives on time", "after %.1f s of %.0f s", took.Seconds(), rampUp.Seconds())
+	p.check(late.Abs() <= 2*checkInterval+time.Second, "app04 reaches its full weight on time",
+		"after %.1f s, with a ramp-up of %.0f s", took.Seconds(), rampUp.Seconds())
 	return p.watch(ctx, 4*time.Second, nil)
 }
 
@@ -90,8 +92,8 @@ func maintenance(ctx context.Context, p *runner) error {
 		return fmt.Errorf("app02 at weight 0: %w", err)
 	}
 	took := p.last.at.Sub(start)
-	p.check(took <= 2*checkInterval+time.Second, "app02 is out within an interval of the operator's word", "after %.1f s", took.Seconds())
-	if err := p.checkNoRequests(ctx, "app02", 5*time.Second, "no request goes to app02 during its upgrade"); err != nil {
+	p.check(took <= 2*checkInterval+time.Second, "app02 is out of rotation right after the command", "after %.1f s", took.Seconds())
+	if err := p.checkNoRequests(ctx, "app02", 5*time.Second, "app02 gets no requests during its upgrade"); err != nil {
 		return err
 	}
 	p.milestone(`the upgrade is done: lb ctl force down webapp -d`)
@@ -113,10 +115,10 @@ func heartbeatFails(ctx context.Context, p *runner) error {
 	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app03") == 0 }); err != nil {
 		return fmt.Errorf("app03 at weight 0: %w", err)
 	}
-	if err := p.checkNoRequests(ctx, "app03", 3*time.Second, "no request goes to app03 while its heartbeat fails"); err != nil {
+	if err := p.checkNoRequests(ctx, "app03", 3*time.Second, "app03 gets no requests while its heartbeat fails"); err != nil {
 		return err
 	}
-	p.milestone("app03's application is mended")
+	p.milestone("app03's application is fixed")
 	app.SetHeartbeat(http.StatusOK)
 	if err := p.watch(ctx, waitTimeout, func(v snapshot) bool { return v.weight("app03") == 75 }); err != nil {
 		return fmt.Errorf("app03 back at weight 75: %w", err)
@@ -124,14 +126,14 @@ func heartbeatFails(ctx context.Context, p *runner) error {
 	return nil
 }
 
-// moment keeps the table as it stands, and tells what comes next.
+// milestone prints a table that stays, and the event that comes next.
 func (p *runner) milestone(next string) {
 	p.screen.table(p.last)
 	p.screen.note(next)
 }
 
-// quiet watches for this long and claims that the node serves no request meanwhile. Those on their way when its weight
-// became 0 are let through first.
+// checkNoRequests watches for d and claims that the node answers no request meanwhile. It first waits for requests that were in flight
+// when the weight became 0.
 func (p *runner) checkNoRequests(ctx context.Context, node string, d time.Duration, text string) error {
 	if err := p.watch(ctx, time.Second, nil); err != nil {
 		return err
@@ -155,7 +157,7 @@ func balancerDies(ctx context.Context, p *runner) error {
 	if err := p.watch(ctx, 4*time.Second, nil); err != nil {
 		return err
 	}
-	p.milestone("lb balance is started again")
+	p.milestone("lb balance is restarted")
 	if err := p.site.Balancer.Start(ctx); err != nil {
 		return err
 	}
@@ -169,8 +171,9 @@ func balancerDies(ctx context.Context, p *runner) error {
 		}
 	}
 	slices.Sort(moved)
-	p.check(len(moved) == 0, "no weight moves when the balancer dies and returns", "%d of %d nodes moved", len(moved), len(p.weights))
+	p.check(len(moved) == 0, "no weight changes when the balancer dies and restarts", "%d of %d nodes changed", len(moved), len(p.weights))
 	served := p.traffic.Counts().Since(before)
-	p.check(served.Failed == 0 && served.Answered > 0, "no request is lost while it is dead", "%d answered, %d lost", served.Answered, served.Failed)
+	p.check(served.Failed == 0 && served.Answered > 0, "no request is lost while it is down",
+		"%d answered, %d lost", served.Answered, served.Failed)
 	return nil
 }

@@ -12,19 +12,19 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// shareWindow is the time over which a node's share of the requests is shown.
+// shareWindow is the time over which each node's share of the requests is measured.
 const shareWindow = 4 * time.Second
 
-// view is what one frame shows.
+// snapshot is the state that one frame shows.
 type snapshot struct {
 	at         time.Time
 	elapsed    time.Duration
 	counts     testbed.Counts
-	balancerUp bool // it answers
+	balancerUp bool // its API responds
 	nodes      []nodeRow
 }
 
-// nodeView is one row: weight and connections as the kernel has them, health and reason as the balancer says.
+// nodeRow is a row of the table. Weight and connections come from the kernel, health and reason from the balancer.
 type nodeRow struct {
 	name        string
 	inTable     bool
@@ -32,10 +32,10 @@ type nodeRow struct {
 	why         string
 	weight      int
 	connections int
-	share       float64 // of the requests answered in the window, 0–1
+	share       float64 // of the requests answered within shareWindow, 0–1
 }
 
-// weight returns a node's weight in the kernel, -1 when it is not in the table.
+// weight returns a node's weight in the kernel, -1 if it is not in the table.
 func (v snapshot) weight(node string) int {
 	for _, n := range v.nodes {
 		if n.name == node && n.inTable {
@@ -53,14 +53,14 @@ func (v snapshot) totalWeight() int {
 	return total
 }
 
-// sample is the request counts at one time.
+// sample is the request counts at a point in time.
 type sample struct {
 	at     time.Time
 	counts testbed.Counts
 }
 
-// watch looks at the kernel's table frame by frame and shows it, until the condition holds; its absence is an error.
-// With a nil condition it watches for the whole time.
+// watch reads the kernel's table and shows it, frame by frame, until a condition holds. It fails if that takes longer than within.
+// Without a condition it watches for the whole time.
 func (p *runner) watch(ctx context.Context, within time.Duration, until func(snapshot) bool) error {
 	deadline := time.Now().Add(within)
 	tick := time.NewTicker(frameInterval)
@@ -77,7 +77,7 @@ func (p *runner) watch(ctx context.Context, within time.Duration, until func(sna
 			if until == nil {
 				return nil
 			}
-			return fmt.Errorf("not seen within %s", within)
+			return fmt.Errorf("not reached within %s", within)
 		}
 		select {
 		case <-ctx.Done():
@@ -87,7 +87,7 @@ func (p *runner) watch(ctx context.Context, within time.Duration, until func(sna
 	}
 }
 
-// look makes the next view.
+// takeSnapshot replaces the last snapshot with the current state.
 func (p *runner) takeSnapshot(ctx context.Context) error {
 	services, err := p.table.Dump(ctx)
 	if err != nil {
@@ -103,7 +103,7 @@ func (p *runner) takeSnapshot(ctx context.Context) error {
 	status, err := p.status(ctx)
 	v.balancerUp = err == nil
 	for _, app := range p.site.ConfiguredApps() {
-		n := nodeRow{name: app.Host.Name(), health: "?", why: "the balancer is dead; the kernel keeps the weight"}
+		n := nodeRow{name: app.Host.Name(), health: "?", why: "the balancer is down; the kernel keeps the weight"}
 		for _, s := range services {
 			for _, d := range s.Destinations {
 				if d.Address == app.Address {
@@ -127,7 +127,7 @@ func (p *runner) takeSnapshot(ctx context.Context) error {
 	return nil
 }
 
-// status asks the balancer what it says of the cluster's nodes.
+// status returns the balancer's view of the cluster's nodes, by address.
 func (p *runner) status(ctx context.Context) (map[string]balancer.NodeStatus, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://balancer/cluster/webapp", nil)
 	if err != nil {
@@ -141,7 +141,7 @@ func (p *runner) status(ctx context.Context) (map[string]balancer.NodeStatus, er
 	defer response.Body.Close()
 	var cluster balancer.ClusterStatus
 	if err := json.NewDecoder(response.Body).Decode(&cluster); err != nil {
-		return nil, fmt.Errorf("read the balancer's answer: %w", err)
+		return nil, fmt.Errorf("read the balancer's response: %w", err)
 	}
 	nodes := map[string]balancer.NodeStatus{}
 	for _, n := range cluster.Nodes {
