@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	interval = time.Second
-	// patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal.
-	patience = 60 * time.Second
+	checkInterval = time.Second
+	// timeout limits waits for events without a deadline of their own; the guest is 10 to 20 times slower than real hardware.
+	timeout = 60 * time.Second
 )
 
 // binary returns the path of the lb under test.
@@ -33,10 +33,10 @@ func binary(t *testing.T) string {
 	return path
 }
 
-// stage builds the scenario for one test and starts the balancer. Unless told otherwise: three nodes, wrr, no ramp-up.
-func stage(t *testing.T, change func(*testbed.Options)) *testbed.Site {
+// newSite builds a site for one test and starts its balancer. By default it has three nodes, wrr and no ramp-up.
+func newSite(t *testing.T, change func(*testbed.Options)) *testbed.Site {
 	t.Helper()
-	o := testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: interval, Logs: t.Output()}
+	o := testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: checkInterval, Logs: t.Output()}
 	if change != nil {
 		change(&o)
 	}
@@ -55,11 +55,11 @@ func stage(t *testing.T, change func(*testbed.Options)) *testbed.Site {
 	return s
 }
 
-// settled waits until every node has this weight in the kernel.
-func settled(t *testing.T, s *testbed.Site, weight int) {
+// waitForWeight waits until every node has this weight in the kernel.
+func waitForWeight(t *testing.T, s *testbed.Site, weight int) {
 	t.Helper()
-	labtest.Eventually(t, patience, fmt.Sprintf("all weights are %d", weight), func() (bool, string) {
-		got := weights(t, s)
+	labtest.Eventually(t, timeout, fmt.Sprintf("all weights are %d", weight), func() (bool, string) {
+		got := readWeights(t, s)
 		if len(got) != len(s.ConfiguredApps()) {
 			return false, fmt.Sprint(got)
 		}
@@ -72,14 +72,14 @@ func settled(t *testing.T, s *testbed.Site, weight int) {
 	})
 }
 
-// destination matches a line of `ipvsadm -Sn`: the mark, the node's address, and its weight.
-var destination = regexp.MustCompile(`(?m)^-a -f (\d+) -r ([0-9.]+):0 -i -w (\d+)`)
+// destinationLine matches a line of `ipvsadm -Sn`: mark, node address, weight.
+var destinationLine = regexp.MustCompile(`(?m)^-a -f (\d+) -r ([0-9.]+):0 -i -w (\d+)`)
 
-// weights returns the weight of each node of mark 7, by address, as ipvsadm sees them.
-func weights(t *testing.T, s *testbed.Site) map[string]int {
+// readWeights returns the weight of each node of mark 7 by address, read with ipvsadm.
+func readWeights(t *testing.T, s *testbed.Site) map[string]int {
 	t.Helper()
 	got := map[string]int{}
-	for _, m := range destination.FindAllStringSubmatch(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"), -1) {
+	for _, m := range destinationLine.FindAllStringSubmatch(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"), -1) {
 		if m[1] == "7" {
 			got[m[2]], _ = strconv.Atoi(m[3]) // \d+ is a number
 		}
@@ -87,8 +87,8 @@ func weights(t *testing.T, s *testbed.Site) map[string]int {
 	return got
 }
 
-// lb runs lb on a host; it must succeed.
-func lb(t *testing.T, s *testbed.Site, h *lab.Host, args ...string) string {
+// runLB runs lb on a host. The test fails if lb does.
+func runLB(t *testing.T, s *testbed.Site, h *lab.Host, args ...string) string {
 	t.Helper()
 	out, err := s.RunLB(t.Context(), h, args...)
 	if err != nil {
@@ -97,10 +97,10 @@ func lb(t *testing.T, s *testbed.Site, h *lab.Host, args ...string) string {
 	return out
 }
 
-// watchWeights records every set of weights that differs from the one before, until the returned function is called.
-func watchWeights(t *testing.T, s *testbed.Site) (stop func() []map[string]int) {
+// recordWeights records the weights each time they change, until the returned function is called.
+func recordWeights(t *testing.T, s *testbed.Site) (stop func() []map[string]int) {
 	t.Helper()
-	table := kernelTable(t, s)
+	table := openTable(t, s)
 	done, ended := make(chan struct{}), make(chan struct{})
 	var seen []map[string]int
 	go func() {
@@ -108,7 +108,7 @@ func watchWeights(t *testing.T, s *testbed.Site) (stop func() []map[string]int) 
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			if now := dump(t, table); len(seen) == 0 || fmt.Sprint(seen[len(seen)-1]) != fmt.Sprint(now) {
+			if now := dumpWeights(t, table); len(seen) == 0 || fmt.Sprint(seen[len(seen)-1]) != fmt.Sprint(now) {
 				seen = append(seen, now)
 			}
 			select {

@@ -17,24 +17,24 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
-	s := stage(t, func(o *testbed.Options) { o.RampUp = 6 * time.Second })
-	settled(t, s, 100)
+func TestForceDownDrainsAndDeleteRampsUp(t *testing.T) {
+	s := newSite(t, func(o *testbed.Options) { o.RampUp = 6 * time.Second })
+	waitForWeight(t, s, 100)
 	established := openStreams(t, s)
 	traffic := s.StartTraffic(t.Context(), 20)
-	table := kernelTable(t, s)
+	table := openTable(t, s)
 
 	app := s.Apps[1]
-	out := lb(t, s, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+	out := runLB(t, s, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
 	if !strings.Contains(out, "File created") {
 		t.Errorf("force down printed %q", out)
 	}
 	forced := time.Now()
-	labtest.Eventually(t, patience, "app02 at weight 0", func() (bool, string) {
-		got := dump(t, table)
+	labtest.Eventually(t, timeout, "app02 at weight 0", func() (bool, string) {
+		got := dumpWeights(t, table)
 		return got["10.0.0.2"] == 0, fmt.Sprint(got)
 	})
-	if took := time.Since(forced); took > interval+500*time.Millisecond {
+	if took := time.Since(forced); took > checkInterval+500*time.Millisecond {
 		t.Errorf("weight 0 after %s, want within a check interval and 0.5 s", took)
 	}
 
@@ -51,21 +51,21 @@ func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
 	}
 
 	// No new connection goes there, while those that are established go on.
-	settle(t, traffic)
+	waitForRequests(t, traffic)
 	before := app.Served()
 	counts := s.SendRequests(t.Context(), 100, 4)
 	if served := app.Served() - before; served != 0 || counts.Failed != 0 {
 		t.Errorf("app02 served %d new connections after weight 0; failed %d: %v", served, counts.Failed, counts.LastError)
 	}
 	for node, stream := range established {
-		if got := stream.ask(t); got != node {
+		if got := stream.ping(t); got != node {
 			t.Errorf("the connection to %s is answered by %q after the force", node, got)
 		}
 	}
 
-	lb(t, s, app.Host, "ctl", "force", "down", "webapp", "-d")
-	back := watchWeights(t, s)
-	settled(t, s, 100)
+	runLB(t, s, app.Host, "ctl", "force", "down", "webapp", "-d")
+	back := recordWeights(t, s)
+	waitForWeight(t, s, 100)
 	ramp := []int{}
 	for _, w := range back() {
 		ramp = append(ramp, w["10.0.0.2"])
@@ -79,10 +79,10 @@ func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
 }
 
 // settle waits until a hundred more requests are answered, so that those on their way before are through.
-func settle(t *testing.T, traffic *testbed.Traffic) {
+func waitForRequests(t *testing.T, traffic *testbed.Traffic) {
 	t.Helper()
 	start := traffic.Counts().Answered
-	labtest.Eventually(t, patience, "20 more requests", func() (bool, string) {
+	labtest.Eventually(t, timeout, "20 more requests", func() (bool, string) {
 		n := traffic.Counts().Answered - start
 		return n >= 20, fmt.Sprint(n)
 	})
@@ -108,7 +108,7 @@ func openStreams(t *testing.T, s *testbed.Site) map[string]*stream {
 			t.Fatal(err)
 		}
 		st := &stream{conn: conn, lines: bufio.NewReader(conn)}
-		streams[st.ask(t)] = st
+		streams[st.ping(t)] = st
 		if len(streams) == len(s.ConfiguredApps()) {
 			return streams
 		}
@@ -118,9 +118,9 @@ func openStreams(t *testing.T, s *testbed.Site) map[string]*stream {
 }
 
 // ask sends a line and returns the name of the node that answers it.
-func (s *stream) ask(t *testing.T) string {
+func (s *stream) ping(t *testing.T) string {
 	t.Helper()
-	if err := s.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fmt.Fprintln(s.conn, "who?"); err != nil {
@@ -135,16 +135,16 @@ func (s *stream) ask(t *testing.T) string {
 
 // TestAPortUsedAgainDoesNotReachADrainedNode: the kernel remembers a closed connection for two minutes, and by default sends a new
 // one from the same client port to the same node, whatever its weight.
-func TestAPortUsedAgainDoesNotReachADrainedNode(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
+func TestReusedPortDoesNotReachADrainedNode(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
 	port := 20000
 	for transactFrom(t, s, port) != "app02" {
 		port++
 	}
-	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
-	labtest.Eventually(t, patience, "app02 at weight 0", func() (bool, string) {
-		got := weights(t, s)
+	runLB(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+	labtest.Eventually(t, timeout, "app02 at weight 0", func() (bool, string) {
+		got := readWeights(t, s)
 		return got["10.0.0.2"] == 0, fmt.Sprint(got)
 	})
 	if node := transactFrom(t, s, port); node == "app02" {
@@ -157,13 +157,13 @@ func transactFrom(t *testing.T, s *testbed.Site, port int) string {
 	t.Helper()
 	var body []byte
 	err := s.Client.Do(func() error {
-		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: patience}
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: timeout}
 		conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", testbed.VIP, testbed.Port))
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprint(conn, "POST /transactions HTTP/1.1\r\nHost: webapp\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"); err != nil {
@@ -190,13 +190,13 @@ func transactFrom(t *testing.T, s *testbed.Site, port int) string {
 	return string(body)
 }
 
-func TestForcesSurviveTheAgentsKill(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
+func TestForcesSurviveAnAgentKill(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
 	app := s.Apps[1]
-	lb(t, s, app.Host, "ctl", "force", "health", "40", "webapp", "-r", "half a day")
-	labtest.Eventually(t, patience, "app02 at weight 40", func() (bool, string) {
-		got := weights(t, s)
+	runLB(t, s, app.Host, "ctl", "force", "health", "40", "webapp", "-r", "half a day")
+	labtest.Eventually(t, timeout, "app02 at weight 40", func() (bool, string) {
+		got := readWeights(t, s)
 		return got["10.0.0.2"] == 40, fmt.Sprint(got)
 	})
 	if err := app.Agent.Kill(); err != nil {
@@ -205,12 +205,12 @@ func TestForcesSurviveTheAgentsKill(t *testing.T) {
 	if err := app.Agent.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, patience, "the force is still there and measured health is back", func() (bool, string) {
+	labtest.Eventually(t, timeout, "the force is still there and measured health is back", func() (bool, string) {
 		out, _ := s.RunLB(t.Context(), app.Host, "ctl", "status", "webapp") // fails while the first checks run
 		return strings.Contains(out, "Health: 40\nMeasured Health: 100\nForced Reason: half a day 40\n"), out
 	})
-	labtest.Eventually(t, patience, "app02 at weight 40 again", func() (bool, string) {
-		got := weights(t, s)
+	labtest.Eventually(t, timeout, "app02 at weight 40 again", func() (bool, string) {
+		got := readWeights(t, s)
 		return got["10.0.0.2"] == 40, fmt.Sprint(got)
 	})
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// TestWhatIsNotOursStays fills IPVS and nftables with other people's things and takes lb through its life.
-func TestWhatIsNotOursStays(t *testing.T) {
-	s := stage(t, func(o *testbed.Options) { o.Spare = 1 })
-	settled(t, s, 100)
+// TestForeignStateIsUntouched adds other services and rules to IPVS and nftables and takes lb through its lifecycle.
+func TestForeignStateIsUntouched(t *testing.T) {
+	s := newSite(t, func(o *testbed.Options) { o.Spare = 1 })
+	waitForWeight(t, s, 100)
 	for _, args := range []string{"-A -f 9 -s rr", "-a -f 9 -r 10.0.0.9 -i -w 3", "-A -t 204.109.13.8:80 -s sh", "-a -t 204.109.13.8:80 -r 10.0.0.8:80 -m -w 2"} {
 		labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields(args)...)
 	}
@@ -30,35 +30,35 @@ func TestWhatIsNotOursStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	labtest.Run(t, s.BalancerHost, "nft", "-f", "/run/theirs.nft")
-	before := theirs(t, s)
+	before := foreignState(t, s)
 
-	lb(t, s, s.BalancerHost, "ctl", "cluster", "stop", "webapp")
+	runLB(t, s, s.BalancerHost, "ctl", "cluster", "stop", "webapp")
 	if got := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"); strings.Contains(got, "-f 7") {
 		t.Errorf("after a stop:\n%s", got)
 	}
-	lb(t, s, s.BalancerHost, "ctl", "cluster", "start", "webapp")
-	settled(t, s, 100)
+	runLB(t, s, s.BalancerHost, "ctl", "cluster", "start", "webapp")
+	waitForWeight(t, s, 100)
 	if err := s.AddSpareNode(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	settled(t, s, 100)
+	waitForWeight(t, s, 100)
 	if err := s.Balancer.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Balancer.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	polledAll(t, s)
+	waitForAllPolled(t, s)
 	if err := s.Balancer.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if after := theirs(t, s); after != before {
-		t.Errorf("what lb does not own changed from\n%s\nto\n%s", before, after)
+	if after := foreignState(t, s); after != before {
+		t.Errorf("state that lb does not own changed from\n%s\nto\n%s", before, after)
 	}
 }
 
-// theirs returns all of IPVS but mark 7, and all of nftables but table inet lb.
-func theirs(t *testing.T, s *testbed.Site) string {
+// foreignState returns everything in IPVS except mark 7, and everything in nftables except table inet lb.
+func foreignState(t *testing.T, s *testbed.Site) string {
 	t.Helper()
 	var kept []string
 	for line := range strings.Lines(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")) {
@@ -74,18 +74,18 @@ func theirs(t *testing.T, s *testbed.Site) string {
 	return strings.Join(kept, "")
 }
 
-// polledAll waits until every node has been asked since the balancer started.
-func polledAll(t *testing.T, s *testbed.Site) {
+// waitForAllPolled waits until every node has been polled since the balancer's start.
+func waitForAllPolled(t *testing.T, s *testbed.Site) {
 	t.Helper()
-	labtest.Eventually(t, patience, "every node has been asked", func() (bool, string) {
+	labtest.Eventually(t, timeout, "every node has been polled", func() (bool, string) {
 		out, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "cluster", "status", "webapp")
 		return err == nil && !strings.Contains(out, "unknown"), fmt.Sprint(out, err)
 	})
 }
 
-func TestAWeightChangedByHandIsRepairedAndReported(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
+func TestDriftIsRepairedAndLogged(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
 	for _, c := range []struct{ name, args string }{
 		{"another weight", "-e -f 7 -r 10.0.0.2 -i -w 17"},
 		{"weight 0", "-e -f 7 -r 10.0.0.2 -i -w 0"},
@@ -97,14 +97,14 @@ func TestAWeightChangedByHandIsRepairedAndReported(t *testing.T) {
 			logged := len(s.Balancer.Log())
 			labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields(c.args)...)
 			changed := time.Now()
-			labtest.Eventually(t, patience, "the table is as it was", func() (bool, string) {
+			labtest.Eventually(t, timeout, "the table is repaired", func() (bool, string) {
 				saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
 				return strings.Contains(saved, "-A -f 7 -s wrr") && strings.Count(saved, "-w 100") == 3, saved
 			})
-			if took := time.Since(changed); took > 2*interval {
+			if took := time.Since(changed); took > 2*checkInterval {
 				t.Errorf("repaired after %s, want within two intervals", took)
 			}
-			labtest.Eventually(t, patience, "the log reports it", func() (bool, string) {
+			labtest.Eventually(t, timeout, "the log reports drift", func() (bool, string) {
 				log := s.Balancer.Log()[logged:]
 				return strings.Contains(log, "drift"), log
 			})

@@ -24,12 +24,12 @@ import (
 
 // method is a cluster of the forwarding stage: each has an IPv4 and an IPv6 virtual IP, and TCP, UDP and SCTP ports on them.
 type method struct {
-	Name    string // of the forwarding method, and of the cluster
-	Mark    int
-	Four    string
-	Six     string
-	ipvsadm string // the method's flag in ipvsadm -Sn
-	through bool   // answers come back through the balancer
+	Name                   string // of the forwarding method, and of the cluster
+	Mark                   int
+	IPv4                   string
+	IPv6                   string
+	ipvsadm                string // the method's flag in ipvsadm -Sn
+	returnsThroughBalancer bool   // answers come back through the balancer
 }
 
 func methods() []method {
@@ -41,7 +41,7 @@ func methods() []method {
 }
 
 // gone is a cluster whose nodes nobody has ever seen.
-var gone = method{Name: "gone", Four: "192.0.2.14", Six: "2001:db8:1::14"}
+var unreachable = method{Name: "gone", IPv4: "192.0.2.14", IPv6: "2001:db8:1::14"}
 
 // forwardingConfig is for both balancers. The kernels tell each other of their connections on the private network.
 var forwardingConfig = template.Must(template.New("lb.toml").Parse(`
@@ -57,8 +57,8 @@ check_interval = "1s"
 ramp_up_time   = "0s"
 autostart      = true
 vips = [
-  { address = "{{.Four}}", ports = [80] }, { address = "{{.Four}}", protocol = "udp", ports = [53] }, { address = "{{.Four}}", protocol = "sctp", ports = [80] },
-  { address = "{{.Six}}", ports = [80] }, { address = "{{.Six}}", protocol = "udp", ports = [53] }, { address = "{{.Six}}", protocol = "sctp", ports = [80] },
+  { address = "{{.IPv4}}", ports = [80] }, { address = "{{.IPv4}}", protocol = "udp", ports = [53] }, { address = "{{.IPv4}}", protocol = "sctp", ports = [80] },
+  { address = "{{.IPv6}}", ports = [80] }, { address = "{{.IPv6}}", protocol = "udp", ports = [53] }, { address = "{{.IPv6}}", protocol = "sctp", ports = [80] },
 ]
 nodes = [ { address = "10.0.0.1" }, { address = "10.0.0.2" }, { address = "fd00::1" }, { address = "fd00::2" } ]
 {{end}}
@@ -75,14 +75,14 @@ nodes = [ { address = "10.0.0.99" }, { address = "fd00::99" } ]
 // forwarding is the stage: a client, two balancers and two app nodes, all with a leg in the public network (eth0) and, but for the client,
 // in the private one (eth1). The balancers run as a user that has CAP_NET_ADMIN and nothing else.
 type forwarding struct {
-	client, load, spare *lab.Host
-	apps                []*lab.Host
-	binary              string
-	daemon              *lab.Process // on load
-	log                 labtest.Output
+	client, load01, load02 *lab.Host
+	apps                   []*lab.Host
+	binary                 string
+	daemon                 *lab.Process // on load
+	log                    labtest.Output
 }
 
-const forwardingPath = "/run/lb.toml"
+const forwardingConfigPath = "/run/lb.toml"
 
 func newForwarding(t *testing.T) *forwarding {
 	t.Helper()
@@ -108,35 +108,35 @@ func newForwarding(t *testing.T) *forwarding {
 		}
 		return h
 	}
-	f.client, f.load, f.spare = host("client", 0, false), host("load01", 11, true), host("load02", 12, true)
+	f.client, f.load01, f.load02 = host("client", 0, false), host("load01", 11, true), host("load02", 12, true)
 	for n := 1; n <= 2; n++ {
 		f.apps = append(f.apps, host(fmt.Sprintf("app%02d", n), n, true))
-		realServer(t, f.apps[n-1], n)
-		serve(t, f.apps[n-1], n)
+		setUpRealServer(t, f.apps[n-1], n)
+		serveName(t, f.apps[n-1], n)
 	}
 	var config bytes.Buffer
 	if err := forwardingConfig.Execute(&config, methods()); err != nil {
 		t.Fatal(err)
 	}
-	for _, h := range []*lab.Host{f.load, f.spare} {
-		if err := h.WriteFile(forwardingPath, config.Bytes(), 0o644); err != nil {
+	for _, h := range []*lab.Host{f.load01, f.load02} {
+		if err := h.WriteFile(forwardingConfigPath, config.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		sysctls(t, h, "net.ipv4.ip_forward", "1", "net.ipv6.conf.all.forwarding", "1")
+		setSysctls(t, h, "net.ipv4.ip_forward", "1", "net.ipv6.conf.all.forwarding", "1")
 	}
 	for _, m := range methods() {
-		f.move(t, m, nil, f.load)
+		f.moveVIPs(t, m, nil, f.load01)
 	}
-	f.move(t, gone, nil, f.load)
-	f.daemon = f.start(t, f.load)
-	f.start(t, f.spare)
+	f.moveVIPs(t, unreachable, nil, f.load01)
+	f.daemon = f.startBalancer(t, f.load01)
+	f.startBalancer(t, f.load02)
 	return f
 }
 
 // move gives the virtual IPs of a method to another balancer.
-func (f *forwarding) move(t *testing.T, m method, from, to *lab.Host) {
+func (f *forwarding) moveVIPs(t *testing.T, m method, from, to *lab.Host) {
 	t.Helper()
-	for _, address := range []string{m.Four, m.Six} {
+	for _, address := range []string{m.IPv4, m.IPv6} {
 		a := netip.MustParseAddr(address)
 		p := netip.PrefixFrom(a, a.BitLen())
 		if from != nil {
@@ -151,21 +151,21 @@ func (f *forwarding) move(t *testing.T, m method, from, to *lab.Host) {
 }
 
 // start runs lb balance as nobody, with CAP_NET_ADMIN and no other capability, and waits until it answers.
-func (f *forwarding) start(t *testing.T, h *lab.Host) *lab.Process {
+func (f *forwarding) startBalancer(t *testing.T, h *lab.Host) *lab.Process {
 	t.Helper()
 	labtest.Run(t, h, "install", "-d", "-o", "65534", "-g", "65534", "/run/lb", "/var/lib/lb")
 	p, err := h.Start(lab.Command{
 		Path: "setpriv",
 		Args: []string{
 			"--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin",
-			"--bounding-set=-all,+net_admin", "--no-new-privs", f.binary, "balance", "-c", forwardingPath,
+			"--bounding-set=-all,+net_admin", "--no-new-privs", f.binary, "balance", "-c", forwardingConfigPath,
 		},
 		Stdout: &f.log, Stderr: &f.log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, patience, "lb balance on "+h.Name()+" answers", func() (bool, string) {
+	labtest.Eventually(t, timeout, "lb balance on "+h.Name()+" answers", func() (bool, string) {
 		conn, err := h.Dial(t.Context(), "unix", "/run/lb/balancer.sock")
 		if err != nil {
 			return false, err.Error() + "\n" + f.log.String()
@@ -178,10 +178,10 @@ func (f *forwarding) start(t *testing.T, h *lab.Host) *lab.Process {
 // ctl runs lb ctl as root on load01.
 func (f *forwarding) ctl(t *testing.T, args ...string) string {
 	t.Helper()
-	return labtest.Run(t, f.load, "env", append([]string{"LB_CONFIG=" + forwardingPath, f.binary, "ctl"}, args...)...)
+	return labtest.Run(t, f.load01, "env", append([]string{"LB_CONFIG=" + forwardingConfigPath, f.binary, "ctl"}, args...)...)
 }
 
-func sysctls(t *testing.T, h *lab.Host, pairs ...string) {
+func setSysctls(t *testing.T, h *lab.Host, pairs ...string) {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
 		if err := h.Sysctl(pairs[i], pairs[i+1]); err != nil {
@@ -191,9 +191,9 @@ func sysctls(t *testing.T, h *lab.Host, pairs ...string) {
 }
 
 // realServer sets an app node up for all methods. lb's own tunnel set-up is left out, since it knows IPv4 alone.
-func realServer(t *testing.T, h *lab.Host, number int) {
+func setUpRealServer(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
-	sysctls(t, h, "net.ipv4.conf.all.arp_ignore", "1", "net.ipv4.conf.all.arp_announce", "2",
+	setSysctls(t, h, "net.ipv4.conf.all.arp_ignore", "1", "net.ipv4.conf.all.arp_announce", "2",
 		"net.ipv4.conf.all.rp_filter", "0", "net.ipv4.conf.tunl0.rp_filter", "0")
 	ip := func(line string) {
 		t.Helper()
@@ -202,10 +202,10 @@ func realServer(t *testing.T, h *lab.Host, number int) {
 	ms := methods()
 	ip("link set tunl0 up")
 	ip("link set ip6tnl0 up")
-	ip("address add " + ms[0].Four + "/32 dev tunl0")
-	ip("address add " + ms[0].Six + "/128 dev ip6tnl0 nodad")
-	ip("address add " + ms[1].Four + "/32 dev lo")
-	ip("address add " + ms[1].Six + "/128 dev lo nodad")
+	ip("address add " + ms[0].IPv4 + "/32 dev tunl0")
+	ip("address add " + ms[0].IPv6 + "/128 dev ip6tnl0 nodad")
+	ip("address add " + ms[1].IPv4 + "/32 dev lo")
+	ip("address add " + ms[1].IPv6 + "/128 dev lo nodad")
 	// Answers to what came by NAT go back through the balancer.
 	ip(fmt.Sprintf("rule add from 10.0.0.%d lookup 100", number))
 	ip("route add 192.0.2.0/24 via 10.0.0.11 table 100")
@@ -217,7 +217,7 @@ func realServer(t *testing.T, h *lab.Host, number int) {
 
 // serve answers with the host's name: HTTP on ports 80, over TCP and SCTP, and, as the agent of a plain node, 9293; each datagram on port 53;
 // and lines of a connection that stays, on port 80 at /lines.
-func serve(t *testing.T, h *lab.Host, number int) {
+func serveName(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /lines", func(w http.ResponseWriter, _ *http.Request) { testbed.Echo(w, h.Name()) })
@@ -225,7 +225,7 @@ func serve(t *testing.T, h *lab.Host, number int) {
 		w.Header().Set("X-Health", "100")
 		fmt.Fprint(w, h.Name())
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: patience}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: timeout}
 	t.Cleanup(func() { _ = server.Close() })
 	answer := func(l net.Listener) { go func() { _ = server.Serve(l) }() } // ends when it is closed
 	for _, address := range []string{"[::]:80", "[::]:9293"} {
@@ -237,7 +237,7 @@ func serve(t *testing.T, h *lab.Host, number int) {
 	}
 	// A socket for each address: an answer to a datagram comes from the address that was asked.
 	ms := methods()
-	for _, a := range []string{ms[0].Four, ms[0].Six, ms[1].Four, ms[1].Six, fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)} {
+	for _, a := range []string{ms[0].IPv4, ms[0].IPv6, ms[1].IPv4, ms[1].IPv6, fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)} {
 		answer(listenSCTP(t, h, netip.MustParseAddrPort(net.JoinHostPort(a, "80"))))
 		c, err := h.ListenPacket(t.Context(), "udp", net.JoinHostPort(a, "53"))
 		if err != nil {
@@ -258,8 +258,8 @@ func serve(t *testing.T, h *lab.Host, number int) {
 }
 
 // ask sends one request on a connection, or from a port, of its own and returns the answer.
-func (f *forwarding) ask(t *testing.T, protocol, address string) (string, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+func (f *forwarding) request(t *testing.T, protocol, address string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	port, request := "80", "GET / HTTP/1.0\r\n\r\n"
 	if protocol == "udp" {
@@ -308,9 +308,9 @@ func (f *forwarding) dial(ctx context.Context, protocol, address string) (net.Co
 }
 
 // weighed waits until every node of every cluster has weight 100 on a balancer.
-func weighed(t *testing.T, f *forwarding, h *lab.Host) {
+func waitForAllWeights(t *testing.T, f *forwarding, h *lab.Host) {
 	t.Helper()
-	labtest.Eventually(t, patience, "twelve nodes of weight 100 on "+h.Name(), func() (bool, string) {
+	labtest.Eventually(t, timeout, "twelve nodes of weight 100 on "+h.Name(), func() (bool, string) {
 		saved := labtest.Run(t, h, "ipvsadm", "-Sn")
 		return strings.Count(saved, " -w 100") == 4*len(methods()), saved + f.log.String()
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // readme returns a fenced block of README.md.
-func readme(t *testing.T, name string) string {
+func readmeBlock(t *testing.T, name string) string {
 	t.Helper()
 	return labtest.ReadmeBlock(t, "../../../README.md", name)
 }
@@ -25,7 +25,7 @@ func shape(line string) string {
 }
 
 // shows checks that the output contains each line of a README.md block, figures aside.
-func shows(t *testing.T, block, output string) {
+func compareWithReadme(t *testing.T, block, output string) {
 	t.Helper()
 	got := map[string]bool{}
 	for line := range strings.Lines(output) {
@@ -38,16 +38,16 @@ func shows(t *testing.T, block, output string) {
 	}
 }
 
-func TestClusterStatusIsAsTheReadmeShows(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
-	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+func TestClusterStatusMatchesTheReadme(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
+	runLB(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
 	var out string
-	labtest.Eventually(t, patience, "the status shows the reason", func() (bool, string) {
-		out = lb(t, s, s.BalancerHost, "ctl", "cluster", "status", "webapp")
+	labtest.Eventually(t, timeout, "the status shows the reason", func() (bool, string) {
+		out = runLB(t, s, s.BalancerHost, "ctl", "cluster", "status", "webapp")
 		return strings.Contains(out, "apt upgrades"), out
 	})
 	t.Log(out)
-	_, block, _ := strings.Cut(readme(t, "cluster"), "\n") // without the command
-	shows(t, block, out)
+	_, block, _ := strings.Cut(readmeBlock(t, "cluster"), "\n") // without the command
+	compareWithReadme(t, block, out)
 }

@@ -15,44 +15,44 @@ import (
 
 const (
 	// kills is how often the balancer is killed at a random moment, and steadyRate how many new connections a second come meanwhile.
-	kills      = 50
-	steadyRate = 50
+	kills       = 50
+	requestRate = 50
 	// slowGuest is what processes to start and packets to emulate take in the guest, beyond what lb promises.
-	slowGuest = 2 * time.Second
+	guestDelay = 2 * time.Second
 )
 
 // steady is a stage under load whose balancer, agents and kernel are disturbed.
-type steady struct {
+type steadyLoad struct {
 	*testing.T
-	stage   *testbed.Site
+	site    *testbed.Site
 	table   ipvs.Table
 	traffic *testbed.Traffic
-	lasting map[string]*stream // established connections, by the name of their node
+	streams map[string]*stream // established connections, by the name of their node
 	want    map[string]int     // weights by address
 }
 
 // TestNothingIsLostUnderSteadyLoad has 50 new connections a second and some that last, and does to the system what a year does.
 // No request fails but those whose own node died, or that came while somebody had emptied the kernel's table by hand; those are counted.
-func TestNothingIsLostUnderSteadyLoad(t *testing.T) {
-	s := &steady{T: t, stage: stage(t, nil), want: map[string]int{}}
-	for _, app := range s.stage.Apps {
+func TestNoRequestIsLostUnderSteadyLoad(t *testing.T) {
+	s := &steadyLoad{T: t, site: newSite(t, nil), want: map[string]int{}}
+	for _, app := range s.site.Apps {
 		s.want[app.Address.String()] = 100
 	}
-	settled(t, s.stage, 100)
-	s.table = kernelTable(t, s.stage)
-	s.lasting = openStreams(t, s.stage)
-	s.traffic = s.stage.StartTraffic(t.Context(), steadyRate)
-	settle(t, s.traffic)
+	waitForWeight(t, s.site, 100)
+	s.table = openTable(t, s.site)
+	s.streams = openStreams(t, s.site)
+	s.traffic = s.site.StartTraffic(t.Context(), requestRate)
+	waitForRequests(t, s.traffic)
 	for _, c := range []struct {
 		name string
-		do   func(*steady)
+		do   func(*steadyLoad)
 	}{
-		{"reloads", (*steady).reloads},
-		{"restarts", (*steady).restarts},
-		{"kill -9 at random moments", (*steady).killsAtRandom},
-		{"agents flap", (*steady).agentsFlap},
-		{"the kernel's table is emptied by hand", (*steady).emptied},
-		{"a node dies and returns", (*steady).nodeDies},
+		{"reloads", (*steadyLoad).reloads},
+		{"restarts", (*steadyLoad).restarts},
+		{"kill -9 at random moments", (*steadyLoad).randomKills},
+		{"agents flap", (*steadyLoad).agentsFlap},
+		{"the kernel's table is emptied by hand", (*steadyLoad).tableFlushed},
+		{"a node dies and returns", (*steadyLoad).nodeDies},
 	} {
 		if !t.Run(c.name, func(t *testing.T) {
 			part := *s
@@ -64,8 +64,8 @@ func TestNothingIsLostUnderSteadyLoad(t *testing.T) {
 		}) {
 			break
 		}
-		if len(s.lasting) == 0 {
-			s.lasting = openStreams(t, s.stage)
+		if len(s.streams) == 0 {
+			s.streams = openStreams(t, s.site)
 		}
 	}
 	counts := s.traffic.Stop()
@@ -73,24 +73,24 @@ func TestNothingIsLostUnderSteadyLoad(t *testing.T) {
 }
 
 // right waits until the kernel has the wanted weights, which must be so within two cycles of since, and an allowance.
-func (s *steady) right(since time.Time, allowance time.Duration) {
+func (s *steadyLoad) waitForTable(since time.Time, allowance time.Duration) {
 	s.Helper()
 	want := fmt.Sprint(s.want)
-	labtest.Eventually(s, patience, want, func() (bool, string) {
-		got := fmt.Sprint(dump(s.T, s.table))
+	labtest.Eventually(s, timeout, want, func() (bool, string) {
+		got := fmt.Sprint(dumpWeights(s.T, s.table))
 		return got == want, got
 	})
-	if took := time.Since(since); took > 2*interval+allowance+slowGuest {
-		s.Errorf("the table is right after %s, want within two cycles of %s, %s and %s for the slow guest", took, interval, allowance, slowGuest)
+	if took := time.Since(since); took > 2*checkInterval+allowance+guestDelay {
+		s.Errorf("the table is right after %s, want within two cycles of %s, %s and %s for the slow guest", took, checkInterval, allowance, guestDelay)
 	}
 }
 
 // unharmed fails the test for each request that failed and was not sent between from and to, which may both be zero.
-func (s *steady) unharmed(before testbed.Counts, from, to time.Time) {
+func (s *steadyLoad) checkFailures(before testbed.Counts, from, to time.Time) {
 	s.Helper()
-	settle(s.T, s.traffic) // those on their way have ended, too
-	for node, stream := range s.lasting {
-		if got := stream.ask(s.T); got != node {
+	waitForRequests(s.T, s.traffic) // those on their way have ended, too
+	for node, stream := range s.streams {
+		if got := stream.ping(s.T); got != node {
 			s.Errorf("the connection to %s, established before all this, is answered by %q", node, got)
 		}
 	}
@@ -107,62 +107,62 @@ func (s *steady) unharmed(before testbed.Counts, from, to time.Time) {
 	}
 }
 
-func (s *steady) try(err error) {
+func (s *steadyLoad) must(err error) {
 	s.Helper()
 	if err != nil {
 		s.Fatal(err)
 	}
 }
 
-func (s *steady) reloads() {
+func (s *steadyLoad) reloads() {
 	before := s.traffic.Counts()
 	for range 5 {
-		s.try(s.stage.Balancer.Reload())
-		settle(s.T, s.traffic)
-		s.right(time.Now(), 0)
+		s.must(s.site.Balancer.Reload())
+		waitForRequests(s.T, s.traffic)
+		s.waitForTable(time.Now(), 0)
 	}
-	s.unharmed(before, time.Time{}, time.Time{})
+	s.checkFailures(before, time.Time{}, time.Time{})
 }
 
-func (s *steady) restarts() {
+func (s *steadyLoad) restarts() {
 	before := s.traffic.Counts()
 	for range 3 {
-		s.try(s.stage.Balancer.Stop())
-		settle(s.T, s.traffic)
-		s.try(s.stage.Balancer.Start(s.Context()))
-		s.right(time.Now(), 0)
+		s.must(s.site.Balancer.Stop())
+		waitForRequests(s.T, s.traffic)
+		s.must(s.site.Balancer.Start(s.Context()))
+		s.waitForTable(time.Now(), 0)
 	}
-	s.unharmed(before, time.Time{}, time.Time{})
+	s.checkFailures(before, time.Time{}, time.Time{})
 }
 
 // killsAtRandom changes a node's health each time, so that the balancer has something to write, and kills it at any moment from
 // then until that is surely done.
-func (s *steady) killsAtRandom() {
+func (s *steadyLoad) randomKills() {
 	before := s.traffic.Counts()
 	seed := uint64(time.Now().UnixNano())
 	s.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range kills {
-		app := s.stage.Apps[random.IntN(len(s.stage.Apps))]
+		app := s.site.Apps[random.IntN(len(s.site.Apps))]
 		health := 1 + random.IntN(100)
-		s.try(app.SetHealth(health))
+		s.must(app.SetHealth(health))
 		s.want[app.Address.String()] = health
 		changed := time.Now()
 		select {
-		case <-time.After(time.Duration(random.Int64N(int64(testbed.AgentInterval + interval)))):
+		case <-time.After(time.Duration(random.Int64N(int64(testbed.AgentInterval + checkInterval)))):
 		case <-s.Context().Done():
 			return
 		}
-		s.try(s.stage.Balancer.Kill())
-		s.try(s.stage.Balancer.Start(s.Context()))
-		s.right(later(time.Now(), changed.Add(testbed.AgentInterval)), 0)
+		s.must(s.site.Balancer.Kill())
+		s.must(s.site.Balancer.Start(s.Context()))
+		s.waitForTable(later(time.Now(), changed.Add(testbed.AgentInterval)), 0)
 	}
-	s.unharmed(before, time.Time{}, time.Time{})
-	for _, app := range s.stage.Apps { // so that new connections reach all of them again
-		s.try(app.SetHealth(100))
+	s.checkFailures(before, time.Time{}, time.Time{})
+	for _, app := range s.site.Apps { // so that new connections reach all of them again
+		s.must(app.SetHealth(100))
 		s.want[app.Address.String()] = 100
 	}
-	s.right(time.Now(), testbed.AgentInterval)
+	s.waitForTable(time.Now(), testbed.AgentInterval)
 }
 
 func later(a, b time.Time) time.Time {
@@ -173,42 +173,42 @@ func later(a, b time.Time) time.Time {
 }
 
 // agentsFlap ends each agent and starts it again: the application goes on, so no request may suffer.
-func (s *steady) agentsFlap() {
+func (s *steadyLoad) agentsFlap() {
 	before := s.traffic.Counts()
-	for _, app := range s.stage.Apps {
-		s.try(app.Agent.Kill())
-		s.try(app.Agent.Start(s.Context()))
-		s.right(time.Now(), testbed.AgentInterval) // the first results have to come
+	for _, app := range s.site.Apps {
+		s.must(app.Agent.Kill())
+		s.must(app.Agent.Start(s.Context()))
+		s.waitForTable(time.Now(), testbed.AgentInterval) // the first results have to come
 	}
-	s.unharmed(before, time.Time{}, time.Time{})
+	s.checkFailures(before, time.Time{}, time.Time{})
 }
 
 // emptied has an operator do the worst that ipvsadm can: the kernel lets go of established connections with their service.
-func (s *steady) emptied() {
+func (s *steadyLoad) tableFlushed() {
 	before := s.traffic.Counts()
 	emptied := time.Now()
-	labtest.Run(s, s.stage.BalancerHost, "ipvsadm", "-C")
-	s.right(time.Now(), 0)
+	labtest.Run(s, s.site.BalancerHost, "ipvsadm", "-C")
+	s.waitForTable(time.Now(), 0)
 	repaired := time.Now()
-	clear(s.lasting)
-	s.unharmed(before, emptied.Add(-slowGuest), repaired)
+	clear(s.streams)
+	s.checkFailures(before, emptied.Add(-guestDelay), repaired)
 }
 
 // nodeDies pulls a node's cables, as a power loss does, and puts them back.
-func (s *steady) nodeDies() {
+func (s *steadyLoad) nodeDies() {
 	before := s.traffic.Counts()
-	app := s.stage.Apps[2]
+	app := s.site.Apps[2]
 	address := app.Address.String()
 	health := s.want[address]
 	died := time.Now()
-	s.try(app.Host.Unplug())
-	delete(s.lasting, app.Host.Name())
+	s.must(app.Host.Unplug())
+	delete(s.streams, app.Host.Name())
 	s.want[address] = 0
-	s.right(time.Now(), interval) // fall = 2: the second poll and its time-out
+	s.waitForTable(time.Now(), checkInterval) // fall = 2: the second poll and its time-out
 	out := time.Now()
-	settle(s.T, s.traffic)
-	s.try(app.Host.Plug())
+	waitForRequests(s.T, s.traffic)
+	s.must(app.Host.Plug())
 	s.want[address] = health
-	s.right(time.Now(), interval) // a poll that began before has to time out
-	s.unharmed(before, died.Add(-slowGuest), out)
+	s.waitForTable(time.Now(), checkInterval) // a poll that began before has to time out
+	s.checkFailures(before, died.Add(-guestDelay), out)
 }

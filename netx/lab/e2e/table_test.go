@@ -10,8 +10,8 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// kernelTable opens load01's table for reading many times a second, where running ipvsadm would be too slow.
-func kernelTable(t *testing.T, s *testbed.Site) ipvs.Table {
+// openTable opens load01's table. Running ipvsadm would be too slow to read it many times a second.
+func openTable(t *testing.T, s *testbed.Site) ipvs.Table {
 	t.Helper()
 	var table ipvs.Table
 	err := s.BalancerHost.Do(func() error {
@@ -22,12 +22,12 @@ func kernelTable(t *testing.T, s *testbed.Site) ipvs.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = table.Close() }) // read only
+	t.Cleanup(func() { _ = table.Close() }) // only read from
 	return table
 }
 
-// dump returns the weights of mark 7 by address; empty when the service is gone.
-func dump(t *testing.T, table ipvs.Table) map[string]int {
+// dumpWeights returns the weights of mark 7 by address. It is empty without the service.
+func dumpWeights(t *testing.T, table ipvs.Table) map[string]int {
 	t.Helper()
 	services, err := table.Dump(context.Background())
 	if err != nil {

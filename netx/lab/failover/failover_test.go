@@ -17,27 +17,27 @@ import (
 )
 
 // patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal, and three machines share it.
-const patience = 2 * time.Minute
+const timeout = 2 * time.Minute
 
 // Between two looks at a condition: at what kernels have, and at what a program must be started for, which costs the guest half a second of its processors.
 const (
-	look = 200 * time.Millisecond
-	ask  = 4 * time.Second
+	fastPoll = 200 * time.Millisecond
+	slowPoll = 4 * time.Second
 )
 
 // eventually waits until cond holds, which is looked at at this pace, and fails the test with the last state seen when it does not in time.
-func eventually(t *testing.T, pace time.Duration, what string, cond func() (ok bool, last string)) {
+func eventually(t *testing.T, interval time.Duration, what string, cond func() (ok bool, last string)) {
 	t.Helper()
-	limit := time.After(patience)
+	deadline := time.After(timeout)
 	for {
 		ok, last := cond()
 		if ok {
 			return
 		}
 		select {
-		case <-limit:
-			t.Fatalf("after %v still not: %s\nlast seen: %s", patience, what, last)
-		case <-time.After(pace):
+		case <-deadline:
+			t.Fatalf("after %v still not: %s\nlast seen: %s", timeout, what, last)
+		case <-time.After(interval):
 		}
 	}
 }
@@ -48,7 +48,7 @@ func TestFailover(t *testing.T) {
 	s := &suite{}
 	s.build(t)
 	s.start(t)
-	t.Cleanup(func() { s.print(t) })
+	t.Cleanup(func() { s.logTable(t) })
 	t.Run("cold start", s.coldStart)
 	t.Run("planned move", s.plannedMove)
 	t.Run("power loss", s.powerLoss)
@@ -62,9 +62,9 @@ type suite struct {
 	cluster *cluster.Cluster
 	logs    string // folder of the machines' logs, one for each boot
 
-	online  time.Duration // from power to three balancers that are online
-	loaded  time.Duration // that the command took which configures Pacemaker
-	serving time.Duration // from that command to answers
+	membership  time.Duration // from power to three balancers that are online
+	configuring time.Duration // that the command took which configures Pacemaker
+	serving     time.Duration // from that command to answers
 
 	rows []row
 }
@@ -72,12 +72,12 @@ type suite struct {
 // row is a line of the table at the end.
 type row struct{ scenario, what, webapp, baseline string }
 
-func (s *suite) note(scenario, what string, webapp, baseline any) {
-	s.rows = append(s.rows, row{scenario, what, show(webapp), show(baseline)})
+func (s *suite) record(scenario, what string, webapp, baseline any) {
+	s.rows = append(s.rows, row{scenario, what, formatValue(webapp), formatValue(baseline)})
 }
 
 // show writes a value of the table.
-func show(v any) string {
+func formatValue(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return ""
@@ -87,7 +87,7 @@ func show(v any) string {
 	return fmt.Sprint(v)
 }
 
-func (s *suite) print(t *testing.T) {
+func (s *suite) logTable(t *testing.T) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%-14s %-52s %10s %10s\n", "scenario", "what", "webapp", "baseline")
 	for _, r := range s.rows {
@@ -144,8 +144,8 @@ func (s *suite) start(t *testing.T) {
 	s.boot(t)
 	first := s.cluster.Balancers[0]
 	t.Logf("%.1f s: three balancers have power", time.Since(begun).Seconds())
-	s.allOnline(t)
-	s.online = time.Since(begun)
+	s.waitOnline(t)
+	s.membership = time.Since(begun)
 	t.Logf("%.1f s: they are online", time.Since(begun).Seconds())
 	if err := first.ConfigureFencing(t.Context()); err != nil {
 		t.Fatal(err)
@@ -154,15 +154,15 @@ func (s *suite) start(t *testing.T) {
 	if err := first.ConfigureClusters(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.loaded = time.Since(told)
+	s.configuring = time.Since(told)
 	t.Logf("%.1f s: Pacemaker is configured", time.Since(begun).Seconds())
-	s.serves(t)
+	s.waitServing(t)
 	s.serving = time.Since(told)
 	t.Logf("%.1f s: webapp answers", time.Since(begun).Seconds())
 	if err := first.AddBaseline(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, look, "the baseline address is on one balancer", func() (bool, string) {
+	eventually(t, fastPoll, "the baseline address is on one balancer", func() (bool, string) {
 		holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 		return len(holders) == 1, fmt.Sprint(holders)
 	})
@@ -187,18 +187,18 @@ func (s *suite) boot(t *testing.T) {
 	}
 }
 
-func (s *suite) allOnline(t *testing.T) {
+func (s *suite) waitOnline(t *testing.T) {
 	t.Helper()
-	eventually(t, ask, "three balancers are online", func() (bool, string) {
+	eventually(t, slowPoll, "three balancers are online", func() (bool, string) {
 		state, err := s.cluster.Balancers[0].Status(t.Context())
 		return err == nil && len(cluster.Online(state)) == 3, fmt.Sprintf("%+v %v", state.Machines, err)
 	})
 }
 
 // serves waits until the virtual IP is on one balancer, every kernel has the true weights, and the client is answered.
-func (s *suite) serves(t *testing.T) {
+func (s *suite) waitServing(t *testing.T) {
 	t.Helper()
-	eventually(t, look, "webapp runs everywhere and its address is on one balancer", func() (bool, string) {
+	eventually(t, fastPoll, "webapp runs everywhere and its address is on one balancer", func() (bool, string) {
 		var seen []string
 		for _, b := range s.cluster.Balancers {
 			seen = append(seen, b.Weights(t.Context()))
@@ -207,33 +207,33 @@ func (s *suite) serves(t *testing.T) {
 		return len(holders) == 1 && !slices.ContainsFunc(seen, func(w string) bool { return w != s.cluster.ExpectedWeights() }),
 			fmt.Sprintf("address on %v, weights %q", holders, seen)
 	})
-	s.answered(t, s.cluster.StartProbes(t.Context(), cluster.Webapp))
+	s.waitAnswered(t, s.cluster.StartProbes(t.Context(), cluster.Webapp))
 }
 
 // answered waits for an answer, and stops the probes.
-func (s *suite) answered(t *testing.T, p *cluster.Probes) {
+func (s *suite) waitAnswered(t *testing.T, p *cluster.Probes) {
 	t.Helper()
 	from := time.Now()
-	eventually(t, look, "the client is answered", func() (bool, string) { return p.AnsweredSince(from) > 0, "" })
+	eventually(t, fastPoll, "the client is answered", func() (bool, string) { return p.AnsweredSince(from) > 0, "" })
 	p.Stop()
 }
 
 // ready mends what an earlier scenario broke, and returns the balancer where the virtual IP and the baseline address are.
-func (s *suite) ready(t *testing.T) *cluster.Balancer {
+func (s *suite) restore(t *testing.T) *cluster.Balancer {
 	t.Helper()
 	s.boot(t)
-	s.allOnline(t)
+	s.waitOnline(t)
 	b := s.cluster.Balancers[0]
 	if _, err := b.Run(t.Context(), "", "crm_resource", "--cleanup"); err != nil {
 		t.Fatal(err)
 	}
-	s.serves(t)
+	s.waitServing(t)
 	holder := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())[0]
 	if baseline := s.cluster.Holders(t.Context(), cluster.Baseline.Addr()); !slices.Equal(baseline, []string{holder}) {
 		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "baseline", "--node", holder); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, look, "the baseline address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
+		eventually(t, fastPoll, "the baseline address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
 			holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 			return slices.Equal(holders, []string{holder}), fmt.Sprint(holders)
 		})
@@ -241,7 +241,7 @@ func (s *suite) ready(t *testing.T) *cluster.Balancer {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, ask, "Pacemaker has nothing to do", func() (bool, string) {
+	eventually(t, slowPoll, "Pacemaker has nothing to do", func() (bool, string) {
 		state, err := b.Status(t.Context())
 		if err != nil {
 			return false, err.Error()
@@ -250,6 +250,6 @@ func (s *suite) ready(t *testing.T) *cluster.Balancer {
 		ok := slices.Equal(cluster.RunningOn(state, "baseline"), at) && slices.Equal(cluster.RunningOn(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.RunningOn(state, "cluster-webapp")) == 3
 		return ok, fmt.Sprintf("%+v", state)
 	})
-	s.answered(t, s.cluster.StartProbes(t.Context(), cluster.Baseline))
+	s.waitAnswered(t, s.cluster.StartProbes(t.Context(), cluster.Baseline))
 	return s.balancer(t, holder)
 }

@@ -27,21 +27,21 @@ const (
 
 // farm answers for many app nodes at once as their agents would: the health page, and a stream of it. It does as little as can be
 // done for an answer, so that the machine is left to who is measured.
-type farm struct {
-	answers atomic.Int64 // of the health page
-	conns   atomic.Int64 // connections accepted
-	streams atomic.Int64 // open now
+type agentFarm struct {
+	responses atomic.Int64 // of the health page
+	conns     atomic.Int64 // connections accepted
+	streams   atomic.Int64 // open now
 
-	mu   sync.Mutex // protects what follows
-	down map[netip.Addr]bool
-	told map[netip.Addr]chan struct{} // closed when the health of a node changes
+	mu      sync.Mutex // protects what follows
+	down    map[netip.Addr]bool
+	changed map[netip.Addr]chan struct{} // closed when the health of a node changes
 
 	listener net.Listener
 	running  sync.WaitGroup
 }
 
 // startFarm gives the host all addresses of farmNet and has the farm answer there until the test ends.
-func startFarm(t *testing.T, h *lab.Host) *farm {
+func startFarm(t *testing.T, h *lab.Host) *agentFarm {
 	t.Helper()
 	if _, err := h.Run(t.Context(), "ip", "route", "add", "local", farmNet, "dev", "lo"); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func startFarm(t *testing.T, h *lab.Host) *farm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &farm{down: map[netip.Addr]bool{}, told: map[netip.Addr]chan struct{}{}, listener: l}
+	f := &agentFarm{down: map[netip.Addr]bool{}, changed: map[netip.Addr]chan struct{}{}, listener: l}
 	ctx, stop := context.WithCancel(context.Background())
 	f.running.Go(func() {
 		for {
@@ -71,33 +71,33 @@ func startFarm(t *testing.T, h *lab.Host) *farm {
 }
 
 // address is that of the n-th node, from 0 on.
-func address(n int) netip.Addr {
+func nodeAddress(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 64, byte(n / 250), byte(n%250 + 1)})
 }
 
 // set makes a node well or ill, and tells its streams.
-func (f *farm) set(node netip.Addr, well bool) {
+func (f *agentFarm) setUp(node netip.Addr, up bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.down[node] = !well
-	if told := f.told[node]; told != nil {
-		close(told)
+	f.down[node] = !up
+	if changed := f.changed[node]; changed != nil {
+		close(changed)
 	}
-	f.told[node] = make(chan struct{})
+	f.changed[node] = make(chan struct{})
 }
 
 // state is a node's health, and what is closed when that changes.
-func (f *farm) state(node netip.Addr) (well bool, told <-chan struct{}) {
+func (f *agentFarm) state(node netip.Addr) (up bool, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.told[node] == nil {
-		f.told[node] = make(chan struct{})
+	if f.changed[node] == nil {
+		f.changed[node] = make(chan struct{})
 	}
-	return !f.down[node], f.told[node]
+	return !f.down[node], f.changed[node]
 }
 
 // serve answers requests on one connection until the client closes it.
-func (f *farm) serve(ctx context.Context, c net.Conn) {
+func (f *agentFarm) serve(ctx context.Context, c net.Conn) {
 	end := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer end()
 	defer c.Close()
@@ -109,11 +109,11 @@ func (f *farm) serve(ctx context.Context, c net.Conn) {
 			return
 		}
 		keep := strings.Contains(line, "HTTP/1.1")
-		stream, pace := strings.Contains(line, "/watch"), heartbeat
-		if _, asked, ok := strings.Cut(line, "heartbeat="); ok {
-			asked, _, _ = strings.Cut(asked, " ")
-			if d, err := time.ParseDuration(asked); err == nil {
-				pace = d
+		stream, interval := strings.Contains(line, "/watch"), heartbeat
+		if _, requested, ok := strings.Cut(line, "heartbeat="); ok {
+			requested, _, _ = strings.Cut(requested, " ")
+			if d, err := time.ParseDuration(requested); err == nil {
+				interval = d
 			}
 		}
 		for {
@@ -127,21 +127,21 @@ func (f *farm) serve(ctx context.Context, c net.Conn) {
 			keep = keep && !bytes.Equal(bytes.ToLower(bytes.TrimSpace(header)), []byte("connection: close"))
 		}
 		if stream {
-			f.stream(c, node, pace)
+			f.stream(c, node, interval)
 			return
 		}
-		f.answers.Add(1)
-		well, _ := f.state(node)
-		if _, err := c.Write([]byte(page(well, keep))); err != nil || !keep {
+		f.responses.Add(1)
+		up, _ := f.state(node)
+		if _, err := c.Write([]byte(healthPage(up, keep))); err != nil || !keep {
 			return
 		}
 	}
 }
 
 // page is a whole answer as an agent gives it.
-func page(well, keep bool) string {
+func healthPage(up, keep bool) string {
 	status, body, health := "200 OK", "Health: 100\nMeasured Health: 100\n", 100
-	if !well {
+	if !up {
 		status, body, health = "503 Service Unavailable", "Health: 0\nMeasured Health: 0\n", 0
 	}
 	connection := "keep-alive"
@@ -153,18 +153,18 @@ func page(well, keep bool) string {
 }
 
 // stream writes the node's health at once and at every change, and a heartbeat.
-func (f *farm) stream(c net.Conn, node netip.Addr, pace time.Duration) {
+func (f *agentFarm) stream(c net.Conn, node netip.Addr, interval time.Duration) {
 	f.streams.Add(1)
 	defer f.streams.Add(-1)
-	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %g\r\nConnection: close\r\n\r\n", pace.Seconds()); err != nil {
+	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %g\r\nConnection: close\r\n\r\n", interval.Seconds()); err != nil {
 		return
 	}
-	beat := time.NewTicker(pace)
-	defer beat.Stop()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
 	for seq := 1; ; seq++ {
-		well, told := f.state(node)
+		up, changed := f.state(node)
 		health := 0
-		if well {
+		if up {
 			health = 100
 		}
 		if _, err := fmt.Fprintf(c, "id: farm-%d\nevent: health\ndata: {\"service\":\"webapp\",\"health\":%d,\"measured\":%d,\"forced\":null,\"reason\":\"measured\",\"at\":%q}\n\n",
@@ -173,9 +173,9 @@ func (f *farm) stream(c net.Conn, node netip.Addr, pace time.Duration) {
 		}
 		for waiting := true; waiting; {
 			select {
-			case <-told:
+			case <-changed:
 				waiting = false
-			case <-beat.C:
+			case <-ticker.C:
 				if _, err := c.Write([]byte(": heartbeat\n\n")); err != nil {
 					return
 				}

@@ -25,26 +25,26 @@ import (
 )
 
 const (
-	patience = 3 * time.Minute
+	timeout = 3 * time.Minute
 	// settleTime is left alone after the last real server is known, measureTime is measured.
 	settleTime  = 5 * time.Second
 	measureTime = 15 * time.Second
 	// reactions are how many times a real server falls ill, one after the other.
 	reactions = 21
 	// lookEvery is the time between two looks at the kernel's table while a reaction is waited for.
-	lookEvery = 5 * time.Millisecond
+	pollInterval = 5 * time.Millisecond
 	// quick is the interval at which keepalived is to be as soon as streams are.
-	quick = 10 * time.Millisecond
+	fastInterval = 10 * time.Millisecond
 )
 
 // ground is where the watchers are measured: a load balancer, and a host with all real servers.
-type ground struct {
+type testRig struct {
 	load  *lab.Host
-	farm  *farm
+	farm  *agentFarm
 	table ipvs.Table
 }
 
-func newGround(t *testing.T) *ground {
+func newTestRig(t *testing.T) *testRig {
 	t.Helper()
 	l, err := lab.New(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -56,7 +56,7 @@ func newGround(t *testing.T) *ground {
 		}
 	})
 	sw := labtest.Switch(t, l, "private")
-	g := &ground{load: labtest.Host(t, l, sw, "load01", "10.0.0.254/24")}
+	g := &testRig{load: labtest.Host(t, l, sw, "load01", "10.0.0.254/24")}
 	g.farm = startFarm(t, labtest.Host(t, l, sw, "farm", "10.0.0.1/24"))
 	if err := g.load.Route(netip.MustParsePrefix(farmNet), netip.MustParseAddr("10.0.0.1")); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func newGround(t *testing.T) *ground {
 }
 
 // weights gives the weight of every real server in the kernel; one that is not there has none.
-func (g *ground) weights(t *testing.T) map[netip.Addr]int {
+func (g *testRig) weights(t *testing.T) map[netip.Addr]int {
 	t.Helper()
 	services, err := g.table.Dump(context.Background())
 	if err != nil {
@@ -82,9 +82,9 @@ func (g *ground) weights(t *testing.T) map[netip.Addr]int {
 }
 
 // full waits until every real server has its weight.
-func (g *ground) full(t *testing.T, nodes int) {
+func (g *testRig) waitForAll(t *testing.T, nodes int) {
 	t.Helper()
-	labtest.Eventually(t, patience, fmt.Sprintf("%d real servers in the kernel", nodes), func() (bool, string) {
+	labtest.Eventually(t, timeout, fmt.Sprintf("%d real servers in the kernel", nodes), func() (bool, string) {
 		up := 0
 		for _, w := range g.weights(t) {
 			if w == 100 {
@@ -111,15 +111,15 @@ func (f figures) perCheck() time.Duration {
 }
 
 // measure runs one watcher for a while, with nothing happening.
-func (g *ground) measure(t *testing.T, w watcher, nodes int, interval time.Duration) figures {
+func (g *testRig) measure(t *testing.T, w watcher, nodes int, interval time.Duration) figures {
 	t.Helper()
-	p := w.start(t, g.load, onTheFarm(nodes), interval)
-	defer g.end(t, p)
-	g.full(t, nodes)
+	p := w.start(t, g.load, farmServices(nodes), interval)
+	defer g.stop(t, p)
+	g.waitForAll(t, nodes)
 	<-time.After(settleTime)
-	before, answered, begun := costOf(t, p), g.farm.answers.Load(), time.Now()
+	before, answered, begun := usageOf(t, p), g.farm.responses.Load(), time.Now()
 	<-time.After(measureTime)
-	after, checks, took := costOf(t, p), g.farm.answers.Load()-answered, time.Since(begun)
+	after, checks, took := usageOf(t, p), g.farm.responses.Load()-answered, time.Since(begun)
 	return figures{
 		processor: float64(after.processor-before.processor) / float64(took),
 		checks:    float64(checks) / took.Seconds(), resident: after.resident,
@@ -127,7 +127,7 @@ func (g *ground) measure(t *testing.T, w watcher, nodes int, interval time.Durat
 }
 
 // end ends a watcher and clears the kernel's table.
-func (g *ground) end(t *testing.T, p *lab.Process) {
+func (g *testRig) stop(t *testing.T, p *lab.Process) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -140,11 +140,11 @@ func (g *ground) end(t *testing.T, p *lab.Process) {
 }
 
 // react measures how long after a real server's illness the kernel sends it nothing more, some times, in order of length.
-func (g *ground) react(t *testing.T, w watcher, nodes int, interval time.Duration) []time.Duration {
+func (g *testRig) measureReaction(t *testing.T, w watcher, nodes int, interval time.Duration) []time.Duration {
 	t.Helper()
-	p := w.start(t, g.load, onTheFarm(nodes), interval)
-	defer g.end(t, p)
-	g.full(t, nodes)
+	p := w.start(t, g.load, farmServices(nodes), interval)
+	defer g.stop(t, p)
+	g.waitForAll(t, nodes)
 	page, err := os.Open(fmt.Sprintf("/proc/%d/net/ip_vs", p.Pid()))
 	if err != nil {
 		t.Fatal(err)
@@ -152,19 +152,19 @@ func (g *ground) react(t *testing.T, w watcher, nodes int, interval time.Duratio
 	defer page.Close()
 	var took []time.Duration
 	for n := range reactions {
-		node := address(n * nodes / reactions)
+		node := nodeAddress(n * nodes / reactions)
 		<-time.After(interval * time.Duration(n) / reactions) // at another moment of the interval each time
 		begun := time.Now()
-		g.farm.set(node, false)
-		for weightOn(t, page, node) != 0 {
-			if time.Since(begun) > patience {
-				t.Fatalf("%s: %s still has weight after %s", w.name, node, patience)
+		g.farm.setUp(node, false)
+		for readWeight(t, page, node) != 0 {
+			if time.Since(begun) > timeout {
+				t.Fatalf("%s: %s still has weight after %s", w.name, node, timeout)
 			}
-			<-time.After(lookEvery)
+			<-time.After(pollInterval)
 		}
 		took = append(took, time.Since(begun))
-		g.farm.set(node, true)
-		g.full(t, nodes)
+		g.farm.setUp(node, true)
+		g.waitForAll(t, nodes)
 	}
 	slices.Sort(took)
 	return took
@@ -172,10 +172,10 @@ func (g *ground) react(t *testing.T, w watcher, nodes int, interval time.Duratio
 
 // weightOn finds a real server's weight on the kernel's page of its table, /proc/net/ip_vs: to read that takes far less than to ask for the table, and so
 // is less in the way of who is measured. A real server's line is "  -> 0A400001:0000 Tunnel 100 0 0", with its address in hexadecimal digits.
-func weightOn(t *testing.T, page *os.File, node netip.Addr) int {
+func readWeight(t *testing.T, table *os.File, node netip.Addr) int {
 	t.Helper()
 	text := make([]byte, 64<<10)
-	n, err := page.ReadAt(text, 0)
+	n, err := table.ReadAt(text, 0)
 	if !errors.Is(err, io.EOF) {
 		t.Fatalf("%d bytes of the kernel's table: %v", n, err)
 	}
@@ -192,8 +192,8 @@ func weightOn(t *testing.T, page *os.File, node netip.Addr) int {
 }
 
 // TestWatching prints what it costs to watch 100, 500 and 2000 real servers, each once a second, and how soon an illness is in the kernel.
-func TestWatching(t *testing.T) {
-	g := newGround(t)
+func TestWatchCost(t *testing.T) {
+	g := newTestRig(t)
 	r := newReport(t)
 	for _, nodes := range []int{100, 500, 2000} {
 		r.line("%d real servers, watched for %s after %s of rest, interval 1s", nodes, measureTime, settleTime)
@@ -213,13 +213,13 @@ func TestWatching(t *testing.T) {
 
 // TestReaction prints how soon an illness is in the kernel, and what streams cost beside keepalived at the interval that is to make it as soon: with
 // few real servers, which it can watch that often, and with many.
-func TestReaction(t *testing.T) {
-	g := newGround(t)
+func TestReactionTime(t *testing.T) {
+	g := newTestRig(t)
 	r := newReport(t)
 	for _, nodes := range []int{10, 100} {
-		r.line("%d real servers; from a real server's illness to its weight of 0 in the kernel, %d times, looked at each %s", nodes, reactions, lookEvery)
+		r.line("%d real servers; from a real server's illness to its weight of 0 in the kernel, %d times, looked at each %s", nodes, reactions, pollInterval)
 		reaction := func(w watcher, interval time.Duration) string {
-			took := g.react(t, w, nodes, interval)
+			took := g.measureReaction(t, w, nodes, interval)
 			return fmt.Sprintf("  %-12s interval %-7s median %8s, least %8s, most %8s", w.name, interval, took[len(took)/2].Round(100*time.Microsecond),
 				took[0].Round(100*time.Microsecond), took[len(took)-1].Round(100*time.Microsecond))
 		}
@@ -227,9 +227,9 @@ func TestReaction(t *testing.T) {
 			r.line("%s", reaction(w, time.Second))
 		}
 		keepalived, streams := watchers[0], watchers[2]
-		line := reaction(keepalived, quick)
-		f := g.measure(t, keepalived, nodes, quick)
-		r.line("%s   %6.2f %% of a core, %.0f checks/s of the %.0f that this asks for", line, 100*f.processor, f.checks, float64(nodes)/quick.Seconds())
+		line := reaction(keepalived, fastInterval)
+		f := g.measure(t, keepalived, nodes, fastInterval)
+		r.line("%s   %6.2f %% of a core, %.0f checks/s of the %.0f that this asks for", line, 100*f.processor, f.checks, float64(nodes)/fastInterval.Seconds())
 		of := g.measure(t, streams, nodes, time.Second)
 		r.line("  %-12s interval 1s      %6.2f %% of a core when nothing happens: %s of that", streams.name, 100*of.processor, ratio(of.processor, f.processor))
 	}

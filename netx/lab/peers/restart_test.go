@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	restarts = 3
-	rate     = 50 // new connections a second
-	mark     = 7  // the stage's
+	restarts    = 3
+	requestRate = 50 // new connections a second
+	mark        = 7  // the stage's
 )
 
 // TestRestart prints what a restart costs under load: how long the kernel had nobody to send requests to, and how many of them failed.
@@ -43,12 +43,12 @@ func TestRestart(t *testing.T) {
 	if err := s.Balancer.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	serving(t, table, len(nodes))
+	waitServing(t, table, len(nodes))
 	r := newReport(t)
-	r.line("%d restarts of each under %d new connections a second, three real servers", restarts, rate)
+	r.line("%d restarts of each under %d new connections a second, three real servers", restarts, requestRate)
 
-	b := &bouncer{"lb", func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) }}
-	r.line("%s", b.restart(t, s, table))
+	b := &restartable{"lb", func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) }}
+	r.line("%s", b.measure(t, s, table))
 	must(t, s.Balancer.Stop())
 	for _, w := range []watcher{{"keepalived", startKeepalived}, {"ldirectord", startLdirectord}} {
 		labtest.Run(t, s.BalancerHost, "ipvsadm", "-C")
@@ -61,32 +61,32 @@ func TestRestart(t *testing.T) {
 			}
 		}
 		stop := start()
-		serving(t, table, len(nodes))
-		b := &bouncer{w.name, func() { stop() }, func() { stop = start() }}
-		r.line("%s", b.restart(t, s, table))
+		waitServing(t, table, len(nodes))
+		b := &restartable{w.name, func() { stop() }, func() { stop = start() }}
+		r.line("%s", b.measure(t, s, table))
 		stop()
 	}
 }
 
 // bouncer is a program that runs, and can be stopped and started again.
-type bouncer struct {
+type restartable struct {
 	name        string
 	stop, start func()
 }
 
 // restart measures its restarts.
-func (b *bouncer) restart(t *testing.T, s *testbed.Site, table ipvs.Table) string {
+func (b *restartable) measure(t *testing.T, s *testbed.Site, table ipvs.Table) string {
 	t.Helper()
-	traffic := s.StartTraffic(t.Context(), rate)
-	gaps := watchGaps(table)
+	traffic := s.StartTraffic(t.Context(), requestRate)
+	gaps := measureOutage(table)
 	for range restarts {
 		answered := traffic.Counts().Answered
-		labtest.Eventually(t, patience, "requests are answered", func() (bool, string) {
-			return traffic.Counts().Answered > answered+rate, ""
+		labtest.Eventually(t, timeout, "requests are answered", func() (bool, string) {
+			return traffic.Counts().Answered > answered+requestRate, ""
 		})
 		b.stop()
 		b.start()
-		serving(t, table, len(s.Apps))
+		waitServing(t, table, len(s.Apps))
 	}
 	counts := traffic.Stop()
 	empty := gaps()
@@ -95,15 +95,15 @@ func (b *bouncer) restart(t *testing.T, s *testbed.Site, table ipvs.Table) strin
 }
 
 // serving waits until all real servers have weight.
-func serving(t *testing.T, table ipvs.Table, nodes int) {
+func waitServing(t *testing.T, table ipvs.Table, nodes int) {
 	t.Helper()
-	labtest.Eventually(t, patience, "all real servers have weight", func() (bool, string) {
-		return weighty(table) == nodes, ""
+	labtest.Eventually(t, timeout, "all real servers have weight", func() (bool, string) {
+		return countWithWeight(table) == nodes, ""
 	})
 }
 
 // weighty counts the real servers that may get new connections.
-func weighty(table ipvs.Table) int {
+func countWithWeight(table ipvs.Table) int {
 	services, err := table.Dump(context.Background())
 	if err != nil {
 		return 0
@@ -120,7 +120,7 @@ func weighty(table ipvs.Table) int {
 }
 
 // watchGaps adds up for how long no real server has weight, until the function that it returns is called.
-func watchGaps(table ipvs.Table) func() time.Duration {
+func measureOutage(table ipvs.Table) func() time.Duration {
 	var empty time.Duration
 	var watching sync.WaitGroup
 	done := make(chan struct{})
@@ -134,7 +134,7 @@ func watchGaps(table ipvs.Table) func() time.Duration {
 				return
 			case <-tick.C:
 			}
-			none, now := weighty(table) == 0, time.Now()
+			none, now := countWithWeight(table) == 0, time.Now()
 			if none {
 				empty += now.Sub(last)
 			}

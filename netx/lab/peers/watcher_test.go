@@ -44,14 +44,14 @@ type service struct {
 }
 
 // onTheFarm are services for so many of the farm's addresses.
-func onTheFarm(nodes int) []service {
+func farmServices(nodes int) []service {
 	var services []service
 	for n := range nodes {
 		if n%nodesPerMark == 0 {
 			services = append(services, service{mark: len(services) + 1})
 		}
 		last := &services[len(services)-1]
-		last.nodes = append(last.nodes, address(n))
+		last.nodes = append(last.nodes, nodeAddress(n))
 	}
 	return services
 }
@@ -145,13 +145,13 @@ func run(t *testing.T, h *lab.Host, name string, args ...string) *lab.Process {
 }
 
 // cost is what a process and its children have taken up so far.
-type cost struct {
+type usage struct {
 	processor time.Duration
 	resident  int // bytes
 }
 
 // costOf reads what a process and those below it have used. A child that comes and goes is not seen: none of those measured has such.
-func costOf(t *testing.T, p *lab.Process) cost {
+func usageOf(t *testing.T, p *lab.Process) usage {
 	t.Helper()
 	processes, err := procfs.AllProcs()
 	if err != nil {
@@ -159,7 +159,7 @@ func costOf(t *testing.T, p *lab.Process) cost {
 	}
 	sort.Sort(processes) // by number, so that parents come first
 	below := map[int]bool{p.Pid(): true}
-	var sum cost
+	var sum usage
 	for _, process := range processes {
 		stat, err := process.Stat()
 		if err != nil || !below[stat.PID] && !below[stat.PPID] {
