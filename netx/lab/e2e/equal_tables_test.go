@@ -15,18 +15,18 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// scalePort is where both balancers take connections, each at its own address: mh looks at the client's address and port alone.
+// testPort is where both balancers receive datagrams, each on its own address: mh with mh-port hashes only the client's address and port.
 const testPort = 53
 
-// scaleClients is how many clients, told apart by their ports, ask both balancers in one comparison.
+// clientCount is the number of clients, distinguished by their ports, that send to both balancers in a comparison.
 const clientCount = 1000
 
-// pair is a client and two balancers that it asks the same.
+// balancerPair is two balancers and a client that sends the same to both.
 type balancerPair struct {
 	client    *lab.Host
 	balancers [2]*lab.Host
 	addresses [2]netip.Addr
-	nextPort  int // the client's first that is not used yet
+	nextPort  int // the client's first unused port
 }
 
 func newBalancerPair(t *testing.T) *balancerPair {
@@ -39,7 +39,8 @@ func newBalancerPair(t *testing.T) *balancerPair {
 		p.addresses[i] = netip.MustParseAddr(address)
 		h := labtest.Host(t, l, s, fmt.Sprintf("load%02d", i+1), address+"/24")
 		p.balancers[i] = h
-		rules := fmt.Sprintf("table inet probe {\n chain in {\n type filter hook prerouting priority -150\n udp dport %d meta mark set 7\n }\n}\n", testPort)
+		rules := fmt.Sprintf("table inet probe {\n chain in {\n type filter hook prerouting priority -150\n"+
+			" udp dport %d meta mark set 7\n }\n}\n", testPort)
 		if err := h.WriteFile("/run/scale.nft", []byte(rules), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +50,7 @@ func newBalancerPair(t *testing.T) *balancerPair {
 	return p
 }
 
-// balance gives one of the balancers a service anew, with nodes as "NUMBER WEIGHT" in the order in which they are added.
+// replaceService replaces the service of balancer i. Nodes are "NUMBER WEIGHT", added in this order.
 func (p *balancerPair) replaceService(t *testing.T, i int, nodes ...string) {
 	t.Helper()
 	script := "ipvsadm -C; ipvsadm -A -f 7 -s mh -b mh-fallback,mh-port"
@@ -60,7 +61,7 @@ func (p *balancerPair) replaceService(t *testing.T, i int, nodes ...string) {
 	labtest.Run(t, p.balancers[i], "sh", "-ec", script)
 }
 
-// ask has new clients send packets to both balancers, and returns the first one's port.
+// sendFromNewClients sends packets from new clients to both balancers and returns the first client's port.
 func (p *balancerPair) sendFromNewClients(t *testing.T, clients, packets int) (first int) {
 	t.Helper()
 	first = p.nextPort
@@ -84,10 +85,10 @@ func (p *balancerPair) sendFromNewClients(t *testing.T, clients, packets int) (f
 	return first
 }
 
-// entry is a connection in /proc/net/ip_vs_conn, as far as it is looked at: protocol, client, its port, virtual address, its port, node.
+// connectionEntry matches a line of /proc/net/ip_vs_conn: protocol, client, client port, virtual IP, its port, node.
 var connectionEntry = regexp.MustCompile(`(?m)^UDP [0-9A-F]{8} ([0-9A-F]{4}) [0-9A-F]{8} [0-9A-F]{4} [0-9A-F]{6}([0-9A-F]{2}) `)
 
-// nodes returns the number of the node that each client from a port on was sent to by a balancer.
+// chosenNodes returns the number of the node that balancer i chose for each client port from first on.
 func (p *balancerPair) chosenNodes(t *testing.T, i, first int) map[int]int {
 	t.Helper()
 	got := map[int]int{}
@@ -104,7 +105,8 @@ func (p *balancerPair) chosenNodes(t *testing.T, i, first int) map[int]int {
 	return got
 }
 
-// compare has new clients ask both balancers. It returns how many came to another node, of all and of those whose node on the first balancer is not this one.
+// countDifferences sends from new clients to both balancers. It returns how many clients reach different nodes, in all, and among those
+// whose node on the first balancer is not except.
 func (p *balancerPair) countDifferences(t *testing.T, except int) (all, others int) {
 	t.Helper()
 	first := p.sendFromNewClients(t, clientCount, 1)
@@ -121,7 +123,7 @@ func (p *balancerPair) countDifferences(t *testing.T, except int) (all, others i
 	return all, others
 }
 
-// TestBalancersWithEqualTablesSendAClientToTheSameNode measures what docs/scale.md says about mh on several balancers at once.
+// TestEqualTablesPickTheSameNode measures what docs/scale.md says about mh on several active balancers.
 func TestEqualTablesPickTheSameNode(t *testing.T) {
 	p := newBalancerPair(t)
 	five := []string{"1 100", "2 100", "3 100", "4 100", "5 100"}
@@ -129,43 +131,44 @@ func TestEqualTablesPickTheSameNode(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		nodes     []string
-		out       bool // node 3 goes to weight 0 then
-		least     int  // clients of 1000 that come to another node, of all
+		drained   bool // then set node 3 to weight 0
+		least     int  // bounds for the clients of 1000 that reach a different node
 		most      int
-		elsewhere int // the most of those whose node is not node 3
+		elsewhere int // upper bound for those whose node is not node 3
 	}{
 		{"the same nodes, added in the same order", five, false, 0, 0, 0},
 		{"all weights halved", []string{"1 50", "2 50", "3 50", "4 50", "5 50"}, false, 0, 0, 0},
 		{"node 3 at weight 0", five, true, 120, 280, 0},
-		{"node 3 never there", []string{"1 100", "2 100", "4 100", "5 100"}, false, 120, 300, 20},
+		{"node 3 missing", []string{"1 100", "2 100", "4 100", "5 100"}, false, 120, 300, 20},
 		{"node 3 at weight 90", []string{"1 100", "2 100", "3 90", "4 100", "5 100"}, false, 1, 60, 60},
-		{"another order of addition", []string{"5 100", "4 100", "3 100", "2 100", "1 100"}, false, 1, 60, 60},
+		{"nodes added in reverse order", []string{"5 100", "4 100", "3 100", "2 100", "1 100"}, false, 1, 60, 60},
 	} {
 		p.replaceService(t, 1, tt.nodes...)
-		if tt.out {
+		if tt.drained {
 			labtest.Run(t, p.balancers[1], "ipvsadm", "-e", "-f", "7", "-r", "10.0.0.3", "-g", "-w", "0")
 		}
 		all, others := p.countDifferences(t, 3)
-		t.Logf("%s: %d of %d clients come to another node, %d of them from other nodes than node 3", tt.name, all, clientCount, others)
+		t.Logf("%s: %d of %d clients reach a different node, %d of them from nodes other than node 3", tt.name, all, clientCount, others)
 		if all < tt.least || all > tt.most || others > tt.elsewhere {
 			t.Errorf("%s: %d and %d, want %d to %d and at most %d", tt.name, all, others, tt.least, tt.most, tt.elsewhere)
 		}
 	}
 }
 
-// TestWhatAConnectionCostsABalancer measures what docs/scale.md says about memory and about telling other balancers.
+// TestConnectionMemoryAndSyncCost measures what docs/scale.md says about memory and connection synchronization.
 func TestConnectionMemoryAndSyncCost(t *testing.T) {
 	p := newBalancerPair(t)
-	const counter = "table inet told {\n counter told {}\n chain in {\n type filter hook prerouting priority -300\n udp dport 8848 counter name told\n }\n}\n"
-	if err := p.balancers[1].WriteFile("/run/told.nft", []byte(counter), 0o600); err != nil {
+	const counter = "table inet sync {\n counter sync {}\n chain in {\n type filter hook prerouting priority -300\n" +
+		" udp dport 8848 counter name sync\n }\n}\n"
+	if err := p.balancers[1].WriteFile("/run/sync.nft", []byte(counter), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Run(t, p.balancers[1], "nft", "-f", "/run/told.nft")
+	labtest.Run(t, p.balancers[1], "nft", "-f", "/run/sync.nft")
 	labtest.Run(t, p.balancers[0], "ipvsadm", "--start-daemon", "master", "--mcast-interface", "eth0", "--syncid", "7")
 	p.replaceService(t, 0, "1 100", "2 100")
 	p.sendFromNewClients(t, clientCount, 2)
 	syncTraffic := func() (packets, bytes int) {
-		out := labtest.Run(t, p.balancers[1], "nft", "list", "counter", "inet", "told", "told")
+		out := labtest.Run(t, p.balancers[1], "nft", "list", "counter", "inet", "sync", "sync")
 		_, out, _ = strings.Cut(out, "packets ")
 		if _, err := fmt.Sscanf(out, "%d bytes %d", &packets, &bytes); err != nil {
 			t.Fatalf("%q: %v", out, err)
@@ -173,19 +176,19 @@ func TestConnectionMemoryAndSyncCost(t *testing.T) {
 		return packets, bytes
 	}
 	if packets, _ := syncTraffic(); packets > 0 {
-		t.Errorf("%d packets about connections of two packets each", packets)
+		t.Errorf("%d sync packets for connections of two packets each, want none", packets)
 	}
 	p.sendFromNewClients(t, clientCount, 3)
-	labtest.Eventually(t, timeout, "the other balancer is told of all", func() (bool, string) {
+	labtest.Eventually(t, timeout, "all connections are synchronized to the other balancer", func() (bool, string) {
 		packets, bytes := syncTraffic()
-		// 36 bytes each, 8 in front of them, and 28 for IP and UDP; at most 1500 a packet.
+		// Each entry has 36 bytes; each packet has an 8-byte header, 28 bytes of IP and UDP headers, and at most 1500 bytes.
 		each := float64(bytes-packets*36) / clientCount
 		return each >= 36 && each < 37 && packets >= 25, fmt.Sprintf("%d packets, %d bytes", packets, bytes)
 	})
 	packets, bytes := syncTraffic()
 	size := strings.TrimSpace(labtest.Run(t, p.balancers[0], "cat", "/sys/kernel/slab/ip_vs_conn/slab_size"))
 	table := strings.TrimSpace(labtest.Run(t, p.balancers[0], "cat", "/sys/module/ip_vs/parameters/conn_tab_bits"))
-	t.Logf("%d connections: %d packets of sync, %d bytes; an entry takes %s bytes; conn_tab_bits %s", clientCount, packets, bytes, size, table)
+	t.Logf("%d connections: %d sync packets, %d bytes; an entry takes %s bytes; conn_tab_bits %s", clientCount, packets, bytes, size, table)
 	if n, err := strconv.Atoi(size); err != nil || n < 200 || n > 512 || table != "12" {
 		t.Errorf("an entry takes %s bytes, conn_tab_bits %s", size, table)
 	}

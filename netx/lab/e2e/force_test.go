@@ -50,7 +50,7 @@ func TestForceDownDrainsAndDeleteRampsUp(t *testing.T) {
 		}
 	}
 
-	// No new connection goes there, while those that are established go on.
+	// New connections avoid the node, established ones continue.
 	waitForRequests(t, traffic)
 	before := app.Served()
 	counts := s.SendRequests(t.Context(), 100, 4)
@@ -59,7 +59,7 @@ func TestForceDownDrainsAndDeleteRampsUp(t *testing.T) {
 	}
 	for node, stream := range established {
 		if got := stream.ping(t); got != node {
-			t.Errorf("the connection to %s is answered by %q after the force", node, got)
+			t.Errorf("%q responds on the connection to %s after the force", got, node)
 		}
 	}
 
@@ -71,18 +71,18 @@ func TestForceDownDrainsAndDeleteRampsUp(t *testing.T) {
 		ramp = append(ramp, w["10.0.0.2"])
 	}
 	if len(ramp) < 4 {
-		t.Errorf("app02 came back in %v; want it to ramp up", ramp)
+		t.Errorf("app02's weights after the force: %v, want a ramp-up", ramp)
 	}
 	if counts := traffic.Stop(); counts.Failed != 0 {
 		t.Errorf("%d requests failed: %v", counts.Failed, counts.LastError)
 	}
 }
 
-// settle waits until a hundred more requests are answered, so that those on their way before are through.
+// waitForRequests waits until 20 more requests are answered, so that earlier ones have ended.
 func waitForRequests(t *testing.T, traffic *testbed.Traffic) {
 	t.Helper()
 	start := traffic.Counts().Answered
-	labtest.Eventually(t, timeout, "20 more requests", func() (bool, string) {
+	labtest.Eventually(t, timeout, "20 more requests are answered", func() (bool, string) {
 		n := traffic.Counts().Answered - start
 		return n >= 20, fmt.Sprint(n)
 	})
@@ -94,7 +94,7 @@ type stream struct {
 	lines *bufio.Reader
 }
 
-// openStreams opens connections until there is one to each node, by the node's name.
+// openStreams opens connections until there is one to each node, and returns them by node name.
 func openStreams(t *testing.T, s *testbed.Site) map[string]*stream {
 	t.Helper()
 	streams := map[string]*stream{}
@@ -117,7 +117,7 @@ func openStreams(t *testing.T, s *testbed.Site) map[string]*stream {
 	return nil
 }
 
-// ask sends a line and returns the name of the node that answers it.
+// ping sends a line and returns the name of the node that responds.
 func (s *stream) ping(t *testing.T) string {
 	t.Helper()
 	if err := s.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
@@ -133,8 +133,8 @@ func (s *stream) ping(t *testing.T) string {
 	return strings.TrimSpace(line)
 }
 
-// TestAPortUsedAgainDoesNotReachADrainedNode: the kernel remembers a closed connection for two minutes, and by default sends a new
-// one from the same client port to the same node, whatever its weight.
+// TestReusedPortDoesNotReachADrainedNode checks the effect of expire_nodest_conn, which set_sysctls sets. The kernel remembers a closed
+// connection for two minutes, and by default sends a new one from the same client port to the same node, whatever its weight.
 func TestReusedPortDoesNotReachADrainedNode(t *testing.T) {
 	s := newSite(t, nil)
 	waitForWeight(t, s, 100)
@@ -152,7 +152,7 @@ func TestReusedPortDoesNotReachADrainedNode(t *testing.T) {
 	}
 }
 
-// transactFrom sends one transaction from a given port of the client and returns the name of the node that answers.
+// transactFrom sends a transaction from a client port and returns the name of the node that responds.
 func transactFrom(t *testing.T, s *testbed.Site, port int) string {
 	t.Helper()
 	var body []byte
@@ -178,11 +178,11 @@ func transactFrom(t *testing.T, s *testbed.Site, port int) string {
 		if body, err = io.ReadAll(answer.Body); err != nil {
 			return err
 		}
-		_, err = lines.Peek(1) // the node closes first, so that the port is free again at once
+		_, err = lines.Peek(1) // the node closes first, so that the port is free immediately
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		return fmt.Errorf("more than an answer, or %w", err)
+		return fmt.Errorf("data after the response, or %w", err)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -205,8 +205,8 @@ func TestForcesSurviveAnAgentKill(t *testing.T) {
 	if err := app.Agent.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, timeout, "the force is still there and measured health is back", func() (bool, string) {
-		out, _ := s.RunLB(t.Context(), app.Host, "ctl", "status", "webapp") // fails while the first checks run
+	labtest.Eventually(t, timeout, "the force is kept and health is measured again", func() (bool, string) {
+		out, _ := s.RunLB(t.Context(), app.Host, "ctl", "status", "webapp") // fails until the first checks finish
 		return strings.Contains(out, "Health: 40\nMeasured Health: 100\nForced Reason: half a day 40\n"), out
 	})
 	labtest.Eventually(t, timeout, "app02 at weight 40 again", func() (bool, string) {

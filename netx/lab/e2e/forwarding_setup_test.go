@@ -22,14 +22,14 @@ import (
 	"github.com/braintree/lb/netx/vip"
 )
 
-// method is a cluster of the forwarding stage: each has an IPv4 and an IPv6 virtual IP, and TCP, UDP and SCTP ports on them.
+// method is a forwarding method, tested by one cluster. The cluster has an IPv4 and an IPv6 virtual IP with TCP, UDP and SCTP ports.
 type method struct {
-	Name                   string // of the forwarding method, and of the cluster
+	Name                   string // forwarding method, and name of the cluster
 	Mark                   int
 	IPv4                   string
 	IPv6                   string
 	ipvsadm                string // the method's flag in ipvsadm -Sn
-	returnsThroughBalancer bool   // answers come back through the balancer
+	returnsThroughBalancer bool   // whether responses pass through the balancer
 }
 
 func methods() []method {
@@ -40,10 +40,10 @@ func methods() []method {
 	}
 }
 
-// gone is a cluster whose nodes nobody has ever seen.
+// unreachable is a cluster whose nodes do not exist.
 var unreachable = method{Name: "gone", IPv4: "192.0.2.14", IPv6: "2001:db8:1::14"}
 
-// forwardingConfig is for both balancers. The kernels tell each other of their connections on the private network.
+// forwardingConfig is the lb.toml of both balancers. They synchronize connections over the private network.
 var forwardingConfig = template.Must(template.New("lb.toml").Parse(`
 [balancer]
 set_sysctls = true
@@ -57,8 +57,10 @@ check_interval = "1s"
 ramp_up_time   = "0s"
 autostart      = true
 vips = [
-  { address = "{{.IPv4}}", ports = [80] }, { address = "{{.IPv4}}", protocol = "udp", ports = [53] }, { address = "{{.IPv4}}", protocol = "sctp", ports = [80] },
-  { address = "{{.IPv6}}", ports = [80] }, { address = "{{.IPv6}}", protocol = "udp", ports = [53] }, { address = "{{.IPv6}}", protocol = "sctp", ports = [80] },
+  { address = "{{.IPv4}}", ports = [80] }, { address = "{{.IPv4}}", protocol = "udp", ports = [53] },
+  { address = "{{.IPv4}}", protocol = "sctp", ports = [80] },
+  { address = "{{.IPv6}}", ports = [80] }, { address = "{{.IPv6}}", protocol = "udp", ports = [53] },
+  { address = "{{.IPv6}}", protocol = "sctp", ports = [80] },
 ]
 nodes = [ { address = "10.0.0.1" }, { address = "10.0.0.2" }, { address = "fd00::1" }, { address = "fd00::2" } ]
 {{end}}
@@ -72,13 +74,13 @@ vips  = [ { address = "192.0.2.14", ports = [80] }, { address = "2001:db8:1::14"
 nodes = [ { address = "10.0.0.99" }, { address = "fd00::99" } ]
 `))
 
-// forwarding is the stage: a client, two balancers and two app nodes, all with a leg in the public network (eth0) and, but for the client,
-// in the private one (eth1). The balancers run as a user that has CAP_NET_ADMIN and nothing else.
+// forwarding is the setup: a client, two balancers and two app nodes. All are in the public network (eth0), and all but the client in the
+// private one (eth1). The balancers run as a user with CAP_NET_ADMIN and no other capability.
 type forwarding struct {
 	client, load01, load02 *lab.Host
 	apps                   []*lab.Host
 	binary                 string
-	daemon                 *lab.Process // on load
+	daemon                 *lab.Process // lb balance on load01
 	log                    labtest.Output
 }
 
@@ -86,7 +88,7 @@ const forwardingConfigPath = "/run/lb.toml"
 
 func newForwarding(t *testing.T) *forwarding {
 	t.Helper()
-	// So that every host has an ip6tnl0, as it has a tunl0, and sockets for SCTP.
+	// Gives every host an ip6tnl0, as it has a tunl0, and SCTP sockets.
 	if out, err := exec.CommandContext(t.Context(), "modprobe", "-a", "ip6_tunnel", "sctp").CombinedOutput(); err != nil {
 		t.Fatalf("modprobe ip6_tunnel sctp: %v: %s", err, out)
 	}
@@ -133,7 +135,7 @@ func newForwarding(t *testing.T) *forwarding {
 	return f
 }
 
-// move gives the virtual IPs of a method to another balancer.
+// moveVIPs moves a cluster's virtual IPs to a balancer, from another unless from is nil.
 func (f *forwarding) moveVIPs(t *testing.T, m method, from, to *lab.Host) {
 	t.Helper()
 	for _, address := range []string{m.IPv4, m.IPv6} {
@@ -150,7 +152,7 @@ func (f *forwarding) moveVIPs(t *testing.T, m method, from, to *lab.Host) {
 	}
 }
 
-// start runs lb balance as nobody, with CAP_NET_ADMIN and no other capability, and waits until it answers.
+// startBalancer runs lb balance as nobody with CAP_NET_ADMIN and no other capability, and waits until it accepts connections.
 func (f *forwarding) startBalancer(t *testing.T, h *lab.Host) *lab.Process {
 	t.Helper()
 	labtest.Run(t, h, "install", "-d", "-o", "65534", "-g", "65534", "/run/lb", "/var/lib/lb")
@@ -165,7 +167,7 @@ func (f *forwarding) startBalancer(t *testing.T, h *lab.Host) *lab.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, timeout, "lb balance on "+h.Name()+" answers", func() (bool, string) {
+	labtest.Eventually(t, timeout, "lb balance on "+h.Name()+" accepts connections", func() (bool, string) {
 		conn, err := h.Dial(t.Context(), "unix", "/run/lb/balancer.sock")
 		if err != nil {
 			return false, err.Error() + "\n" + f.log.String()
@@ -190,7 +192,7 @@ func setSysctls(t *testing.T, h *lab.Host, pairs ...string) {
 	}
 }
 
-// realServer sets an app node up for all methods. lb's own tunnel set-up is left out, since it knows IPv4 alone.
+// setUpRealServer sets an app node up for all methods. It does not use lb's own tunnel set-up, which supports only IPv4.
 func setUpRealServer(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
 	setSysctls(t, h, "net.ipv4.conf.all.arp_ignore", "1", "net.ipv4.conf.all.arp_announce", "2",
@@ -206,7 +208,7 @@ func setUpRealServer(t *testing.T, h *lab.Host, number int) {
 	ip("address add " + ms[0].IPv6 + "/128 dev ip6tnl0 nodad")
 	ip("address add " + ms[1].IPv4 + "/32 dev lo")
 	ip("address add " + ms[1].IPv6 + "/128 dev lo nodad")
-	// Answers to what came by NAT go back through the balancer.
+	// Responses to NAT requests return through the balancer.
 	ip(fmt.Sprintf("rule add from 10.0.0.%d lookup 100", number))
 	ip("route add 192.0.2.0/24 via 10.0.0.11 table 100")
 	ip("route add 10.0.0.0/24 dev eth1 table 100")
@@ -215,8 +217,8 @@ func setUpRealServer(t *testing.T, h *lab.Host, number int) {
 	ip("-6 route add fd00::/64 dev eth1 table 100")
 }
 
-// serve answers with the host's name: HTTP on ports 80, over TCP and SCTP, and, as the agent of a plain node, 9293; each datagram on port 53;
-// and lines of a connection that stays, on port 80 at /lines.
+// serveName responds with the host's name: to HTTP on port 80 over TCP and SCTP, and on port 9293 in place of an agent; to each datagram on
+// port 53; and to each line on a connection that requested /lines on port 80.
 func serveName(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -227,7 +229,7 @@ func serveName(t *testing.T, h *lab.Host, number int) {
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: timeout}
 	t.Cleanup(func() { _ = server.Close() })
-	answer := func(l net.Listener) { go func() { _ = server.Serve(l) }() } // ends when it is closed
+	answer := func(l net.Listener) { go func() { _ = server.Serve(l) }() } // returns when closed
 	for _, address := range []string{"[::]:80", "[::]:9293"} {
 		l, err := h.Listen(t.Context(), "tcp", address)
 		if err != nil {
@@ -235,7 +237,7 @@ func serveName(t *testing.T, h *lab.Host, number int) {
 		}
 		answer(l)
 	}
-	// A socket for each address: an answer to a datagram comes from the address that was asked.
+	// One socket per address, so that the response to a datagram comes from the address that the request went to.
 	ms := methods()
 	for _, a := range []string{ms[0].IPv4, ms[0].IPv6, ms[1].IPv4, ms[1].IPv6, fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)} {
 		answer(listenSCTP(t, h, netip.MustParseAddrPort(net.JoinHostPort(a, "80"))))
@@ -257,7 +259,7 @@ func serveName(t *testing.T, h *lab.Host, number int) {
 	}
 }
 
-// ask sends one request on a connection, or from a port, of its own and returns the answer.
+// request sends one request, on a new connection or from a new port, and returns the response.
 func (f *forwarding) request(t *testing.T, protocol, address string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
@@ -291,7 +293,7 @@ func (f *forwarding) request(t *testing.T, protocol, address string) (string, er
 	return string(body), err
 }
 
-// dial connects the client with an address and port of IPv4 or IPv6.
+// dial connects the client to an address and port over IPv4 or IPv6.
 func (f *forwarding) dial(ctx context.Context, protocol, address string) (net.Conn, error) {
 	if protocol != "sctp" {
 		return f.client.Dial(ctx, protocol, address)
@@ -307,10 +309,10 @@ func (f *forwarding) dial(ctx context.Context, protocol, address string) (net.Co
 	return dialSCTP(f.client, from, to)
 }
 
-// weighed waits until every node of every cluster has weight 100 on a balancer.
+// waitForAllWeights waits until every node of every cluster has weight 100 on a balancer.
 func waitForAllWeights(t *testing.T, f *forwarding, h *lab.Host) {
 	t.Helper()
-	labtest.Eventually(t, timeout, "twelve nodes of weight 100 on "+h.Name(), func() (bool, string) {
+	labtest.Eventually(t, timeout, "twelve nodes with weight 100 on "+h.Name(), func() (bool, string) {
 		saved := labtest.Run(t, h, "ipvsadm", "-Sn")
 		return strings.Count(saved, " -w 100") == 4*len(methods()), saved + f.log.String()
 	})

@@ -18,8 +18,8 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// TestForwarding drives packets through each forwarding method, IPv4 and IPv6, TCP, UDP and SCTP, then moves a virtual IP under an open connection,
-// and takes a balancer without any privilege but CAP_NET_ADMIN through its life.
+// TestForwarding sends packets through each forwarding method over IPv4 and IPv6 with TCP, UDP and SCTP. It then moves a virtual IP during
+// an open connection, and runs a balancer with CAP_NET_ADMIN alone through its lifecycle.
 func TestForwarding(t *testing.T) {
 	f := newForwarding(t)
 	waitForAllWeights(t, f, f.load01)
@@ -31,8 +31,8 @@ func TestForwarding(t *testing.T) {
 			}
 		}
 	}
-	t.Run("answers go directly, but for nat", f.testReturnPath)
-	t.Run("the page answers for nodes that are gone", f.testDownpage)
+	t.Run("only nat responses pass through the balancer", f.testReturnPath)
+	t.Run("the downpage is served for unreachable nodes", f.testDownpage)
 	t.Run("connections survive a takeover", f.testTakeover)
 	t.Run("CAP_NET_ADMIN alone is enough", f.testUnprivileged)
 }
@@ -41,7 +41,7 @@ func (f *forwarding) testMethod(t *testing.T, m method, address, protocol string
 	saved := labtest.Run(t, f.load01, "ipvsadm", "-Sn")
 	for _, node := range []string{"10.0.0.1:0", "[fd00::2]:0"} {
 		if !strings.Contains(saved, "-r "+node+" "+m.ipvsadm+" -w 100") {
-			t.Errorf("no node %s with %s:\n%s", node, m.ipvsadm, saved)
+			t.Errorf("ipvsadm shows no node %s with %s:\n%s", node, m.ipvsadm, saved)
 		}
 	}
 	by := map[string]int{}
@@ -53,14 +53,14 @@ func (f *forwarding) testMethod(t *testing.T, m method, address, protocol string
 		by[answer]++
 	}
 	if by["app01"] != 3 || by["app02"] != 3 {
-		t.Errorf("answers by %v, wanted three by each of two equal nodes", by)
+		t.Errorf("responses by node: %v, want three from each", by)
 	}
 }
 
-// answers looks at how many packets came back through the balancer. The kernel adds its counts up every two seconds.
+// testReturnPath checks how many packets return through the balancer. The kernel updates its statistics every two seconds.
 func (f *forwarding) testReturnPath(t *testing.T) {
 	for _, m := range methods() {
-		labtest.Eventually(t, timeout, fmt.Sprintf("packets of %s are counted, and back through the balancer: %t", m.Name, m.returnsThroughBalancer), func() (bool, string) {
+		labtest.Eventually(t, timeout, fmt.Sprintf("packets of %s are counted; returning through the balancer: %t", m.Name, m.returnsThroughBalancer), func() (bool, string) {
 			out := labtest.Run(t, f.load01, "ipvsadm", "-Ln", "--stats", "--exact", "-f", fmt.Sprint(m.Mark))
 			for line := range strings.Lines(out) {
 				// FWM mark, connections, packets in, packets out, bytes in, bytes out
@@ -74,10 +74,10 @@ func (f *forwarding) testReturnPath(t *testing.T) {
 	}
 }
 
-// page asks lb's own page for its 503, over IPv4 and IPv6.
+// testDownpage requests lb's own downpage over IPv4 and IPv6 and expects status 503.
 func (f *forwarding) testDownpage(t *testing.T) {
 	for _, address := range []string{unreachable.IPv4, unreachable.IPv6} {
-		labtest.Eventually(t, timeout, "the page answers at "+address, func() (bool, string) {
+		labtest.Eventually(t, timeout, "the downpage is served at "+address, func() (bool, string) {
 			conn, err := f.client.Dial(t.Context(), "tcp", net.JoinHostPort(address, "80"))
 			if err != nil {
 				return false, err.Error() + "\n" + labtest.Run(t, f.load01, "ipvsadm", "-Ln") + f.log.String()
@@ -96,7 +96,7 @@ func (f *forwarding) testDownpage(t *testing.T) {
 	}
 }
 
-// takeover has load02 learn of a connection and then go on with it.
+// testTakeover synchronizes a connection to load02 and continues it there.
 func (f *forwarding) testTakeover(t *testing.T) {
 	daemons := labtest.Run(t, f.load01, "ipvsadm", "-L", "--daemon")
 	for _, want := range []string{"master sync daemon (mcast=eth1, syncid=7", "backup sync daemon (mcast=eth1, syncid=7"} {
@@ -132,7 +132,7 @@ func (f *forwarding) testTakeover(t *testing.T) {
 	port := conn.LocalAddr().(*net.TCPAddr).Port
 	known := fmt.Sprintf("192.0.2.100:%d ", port)
 	labtest.Eventually(t, timeout, "load02 knows the connection", func() (bool, string) {
-		exchange() // the kernel tells of it after some packets
+		exchange() // the kernel synchronizes a connection only after some packets
 		list := labtest.Run(t, f.load02, "ipvsadm", "-Lnc")
 		at := strings.Index(list, known)
 		return at >= 0 && strings.Contains(list[:at], "ESTABLISHED"), list
@@ -140,13 +140,13 @@ func (f *forwarding) testTakeover(t *testing.T) {
 	f.moveVIPs(t, m, f.load01, f.load02)
 	for range 5 {
 		if again := exchange(); again != node {
-			t.Errorf("%s answers a connection of %s", again, node)
+			t.Errorf("%s responds on a connection to %s", again, node)
 		}
 	}
 	f.moveVIPs(t, m, f.load02, f.load01)
 }
 
-// unprivileged takes the balancer of load01, which has CAP_NET_ADMIN alone, through stop, start, reload and its end.
+// testUnprivileged takes load01's balancer, which has CAP_NET_ADMIN alone, through stop, start, reload and exit.
 func (f *forwarding) testUnprivileged(t *testing.T) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.daemon.Pid()))
 	if err != nil {
@@ -158,7 +158,7 @@ func (f *forwarding) testUnprivileged(t *testing.T) {
 		}
 	}
 	if got := strings.TrimSpace(labtest.Run(t, f.load01, "cat", "/proc/sys/net/ipv4/vs/expire_nodest_conn")); got != "1" {
-		t.Errorf("expire_nodest_conn is %s: set_sysctls did nothing", got)
+		t.Errorf("expire_nodest_conn is %s: set_sysctls had no effect", got)
 	}
 	f.ctl(t, "cluster", "stop", "nat")
 	if saved := labtest.Run(t, f.load01, "ipvsadm", "-Sn"); strings.Contains(saved, "-f 13 ") {
@@ -186,6 +186,6 @@ func (f *forwarding) testUnprivileged(t *testing.T) {
 		t.Errorf("%v\n%s", err, f.log.String())
 	}
 	if after := labtest.Run(t, f.load01, "ipvsadm", "-Sn"); after != before {
-		t.Errorf("its end changed the table from\n%s\nto\n%s", before, after)
+		t.Errorf("stopping lb balance changed the table from\n%s\nto\n%s", before, after)
 	}
 }

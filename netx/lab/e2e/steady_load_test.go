@@ -14,25 +14,25 @@ import (
 )
 
 const (
-	// kills is how often the balancer is killed at a random moment, and steadyRate how many new connections a second come meanwhile.
-	kills       = 50
-	requestRate = 50
-	// slowGuest is what processes to start and packets to emulate take in the guest, beyond what lb promises.
+	kills       = 50 // how often the balancer is killed at a random moment
+	requestRate = 50 // new connections per second
+	// guestDelay is what the slow guest takes, beyond what lb promises, to start processes and emulate packets.
 	guestDelay = 2 * time.Second
 )
 
-// steady is a stage under load whose balancer, agents and kernel are disturbed.
+// steadyLoad is a site under load whose balancer, agents and kernel are disturbed.
 type steadyLoad struct {
 	*testing.T
 	site    *testbed.Site
 	table   ipvs.Table
 	traffic *testbed.Traffic
-	streams map[string]*stream // established connections, by the name of their node
-	want    map[string]int     // weights by address
+	streams map[string]*stream // established connections, by node name
+	want    map[string]int     // expected weights, by address
 }
 
-// TestNothingIsLostUnderSteadyLoad has 50 new connections a second and some that last, and does to the system what a year does.
-// No request fails but those whose own node died, or that came while somebody had emptied the kernel's table by hand; those are counted.
+// TestNoRequestIsLostUnderSteadyLoad opens 50 new connections per second and keeps some open while it does to the system what a year of
+// operation would. The only requests that may fail are those to a node that died, and those sent while the kernel's table was flushed by
+// hand; these are counted.
 func TestNoRequestIsLostUnderSteadyLoad(t *testing.T) {
 	s := &steadyLoad{T: t, site: newSite(t, nil), want: map[string]int{}}
 	for _, app := range s.site.Apps {
@@ -51,7 +51,7 @@ func TestNoRequestIsLostUnderSteadyLoad(t *testing.T) {
 		{"restarts", (*steadyLoad).restarts},
 		{"kill -9 at random moments", (*steadyLoad).randomKills},
 		{"agents flap", (*steadyLoad).agentsFlap},
-		{"the kernel's table is emptied by hand", (*steadyLoad).tableFlushed},
+		{"the kernel's table is flushed by hand", (*steadyLoad).tableFlushed},
 		{"a node dies and returns", (*steadyLoad).nodeDies},
 	} {
 		if !t.Run(c.name, func(t *testing.T) {
@@ -69,10 +69,10 @@ func TestNoRequestIsLostUnderSteadyLoad(t *testing.T) {
 		}
 	}
 	counts := s.traffic.Stop()
-	t.Logf("in all: %d answered, %d failed, the slowest took %s", counts.Answered, counts.Failed, counts.Slowest)
+	t.Logf("total: %d answered, %d failed, slowest %s", counts.Answered, counts.Failed, counts.Slowest)
 }
 
-// right waits until the kernel has the wanted weights, which must be so within two cycles of since, and an allowance.
+// waitForTable waits until the kernel has the expected weights. This may take two check intervals from since, plus an allowance.
 func (s *steadyLoad) waitForTable(since time.Time, allowance time.Duration) {
 	s.Helper()
 	want := fmt.Sprint(s.want)
@@ -81,29 +81,30 @@ func (s *steadyLoad) waitForTable(since time.Time, allowance time.Duration) {
 		return got == want, got
 	})
 	if took := time.Since(since); took > 2*checkInterval+allowance+guestDelay {
-		s.Errorf("the table is right after %s, want within two cycles of %s, %s and %s for the slow guest", took, checkInterval, allowance, guestDelay)
+		s.Errorf("the table is right after %s, want within two check intervals of %s plus %s, plus %s for the slow guest",
+			took, checkInterval, allowance, guestDelay)
 	}
 }
 
-// unharmed fails the test for each request that failed and was not sent between from and to, which may both be zero.
+// checkFailures fails the test for each failed request since before that was not sent between from and to, both zero if none may fail.
 func (s *steadyLoad) checkFailures(before testbed.Counts, from, to time.Time) {
 	s.Helper()
-	waitForRequests(s.T, s.traffic) // those on their way have ended, too
+	waitForRequests(s.T, s.traffic) // requests in flight have ended
 	for node, stream := range s.streams {
 		if got := stream.ping(s.T); got != node {
-			s.Errorf("the connection to %s, established before all this, is answered by %q", node, got)
+			s.Errorf("%q responds on the established connection to %s", got, node)
 		}
 	}
 	harmed := 0
 	for _, f := range s.traffic.Counts().Since(before).Failures {
 		if f.Sent.Before(from) || f.Sent.After(to) {
-			s.Errorf("a request that was sent at %s failed: %v", f.Sent.Format(time.StampMilli), f.Err)
+			s.Errorf("a request sent at %s failed: %v", f.Sent.Format(time.StampMilli), f.Err)
 			continue
 		}
 		harmed++
 	}
 	if !from.IsZero() {
-		s.Logf("%d requests of the %s in between failed", harmed, to.Sub(from).Round(time.Millisecond))
+		s.Logf("%d requests failed in the %s in between", harmed, to.Sub(from).Round(time.Millisecond))
 	}
 }
 
@@ -135,8 +136,8 @@ func (s *steadyLoad) restarts() {
 	s.checkFailures(before, time.Time{}, time.Time{})
 }
 
-// killsAtRandom changes a node's health each time, so that the balancer has something to write, and kills it at any moment from
-// then until that is surely done.
+// randomKills changes a node's health, so that the balancer has something to write, and kills it at a random moment until that must have
+// happened.
 func (s *steadyLoad) randomKills() {
 	before := s.traffic.Counts()
 	seed := uint64(time.Now().UnixNano())
@@ -158,7 +159,7 @@ func (s *steadyLoad) randomKills() {
 		s.waitForTable(later(time.Now(), changed.Add(testbed.AgentInterval)), 0)
 	}
 	s.checkFailures(before, time.Time{}, time.Time{})
-	for _, app := range s.site.Apps { // so that new connections reach all of them again
+	for _, app := range s.site.Apps { // so that new connections reach all nodes again
 		s.must(app.SetHealth(100))
 		s.want[app.Address.String()] = 100
 	}
@@ -172,18 +173,18 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// agentsFlap ends each agent and starts it again: the application goes on, so no request may suffer.
+// agentsFlap kills each agent and starts it again. The applications keep running, so no request may fail.
 func (s *steadyLoad) agentsFlap() {
 	before := s.traffic.Counts()
 	for _, app := range s.site.Apps {
 		s.must(app.Agent.Kill())
 		s.must(app.Agent.Start(s.Context()))
-		s.waitForTable(time.Now(), testbed.AgentInterval) // the first results have to come
+		s.waitForTable(time.Now(), testbed.AgentInterval) // until the first check results
 	}
 	s.checkFailures(before, time.Time{}, time.Time{})
 }
 
-// emptied has an operator do the worst that ipvsadm can: the kernel lets go of established connections with their service.
+// tableFlushed does the worst that ipvsadm can. With a service the kernel also forgets its established connections.
 func (s *steadyLoad) tableFlushed() {
 	before := s.traffic.Counts()
 	emptied := time.Now()
@@ -194,7 +195,7 @@ func (s *steadyLoad) tableFlushed() {
 	s.checkFailures(before, emptied.Add(-guestDelay), repaired)
 }
 
-// nodeDies pulls a node's cables, as a power loss does, and puts them back.
+// nodeDies unplugs a node, like a power failure, and plugs it in again.
 func (s *steadyLoad) nodeDies() {
 	before := s.traffic.Counts()
 	app := s.site.Apps[2]
@@ -204,11 +205,11 @@ func (s *steadyLoad) nodeDies() {
 	s.must(app.Host.Unplug())
 	delete(s.streams, app.Host.Name())
 	s.want[address] = 0
-	s.waitForTable(time.Now(), checkInterval) // fall = 2: the second poll and its time-out
+	s.waitForTable(time.Now(), checkInterval) // fall = 2: a second poll and its timeout
 	out := time.Now()
 	waitForRequests(s.T, s.traffic)
 	s.must(app.Host.Plug())
 	s.want[address] = health
-	s.waitForTable(time.Now(), checkInterval) // a poll that began before has to time out
+	s.waitForTable(time.Now(), checkInterval) // an earlier poll must time out first
 	s.checkFailures(before, died.Add(-guestDelay), out)
 }
