@@ -16,16 +16,17 @@ import (
 	"github.com/braintree/lb/netx/lab/cluster"
 )
 
-// patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal, and three machines share it.
+// timeout limits waits for events without a deadline of their own; the guest is 10 to 20 times slower than real hardware, and three
+// machines share it.
 const timeout = 2 * time.Minute
 
-// Between two looks at a condition: at what kernels have, and at what a program must be started for, which costs the guest half a second of its processors.
+// Poll intervals of eventually.
 const (
-	fastPoll = 200 * time.Millisecond
-	slowPoll = 4 * time.Second
+	fastPoll = 200 * time.Millisecond // for kernel state
+	slowPoll = 4 * time.Second        // for conditions that run a program, which takes half a second of processor time in the guest
 )
 
-// eventually waits until cond holds, which is looked at at this pace, and fails the test with the last state seen when it does not in time.
+// eventually waits until cond, checked at an interval, holds. If it does not within the timeout, the test fails with the last state seen.
 func eventually(t *testing.T, interval time.Duration, what string, cond func() (ok bool, last string)) {
 	t.Helper()
 	deadline := time.After(timeout)
@@ -36,14 +37,14 @@ func eventually(t *testing.T, interval time.Duration, what string, cond func() (
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("after %v still not: %s\nlast seen: %s", timeout, what, last)
+			t.Fatalf("timed out after %v waiting for: %s\nlast state: %s", timeout, what, last)
 		case <-time.After(interval):
 		}
 	}
 }
 
-// TestFailover takes three balancers under load through what can happen to them. Each scenario can run alone: -run 'TestFailover/power'. They
-// share one cluster, which the first one that runs builds, since that takes a minute; each begins by mending what the one before has broken.
+// TestFailover takes three balancers under load through failures. Each scenario can run alone: -run 'TestFailover/power'. All share one
+// cluster, because building it takes a minute; each starts by repairing what an earlier one broke.
 func TestFailover(t *testing.T) {
 	s := &suite{}
 	s.build(t)
@@ -60,23 +61,23 @@ func TestFailover(t *testing.T) {
 // suite is the cluster that all scenarios share.
 type suite struct {
 	cluster *cluster.Cluster
-	logs    string // folder of the machines' logs, one for each boot
+	logs    string // directory of the machines' logs, with a subdirectory for each boot
 
-	membership  time.Duration // from power to three balancers that are online
-	configuring time.Duration // that the command took which configures Pacemaker
-	serving     time.Duration // from that command to answers
+	membership  time.Duration // from power-on until three balancers are online
+	configuring time.Duration // duration of the command that configures Pacemaker
+	serving     time.Duration // from the start of that command to the first response
 
 	rows []row
 }
 
-// row is a line of the table at the end.
+// row is a line of the summary table.
 type row struct{ scenario, what, webapp, baseline string }
 
 func (s *suite) record(scenario, what string, webapp, baseline any) {
 	s.rows = append(s.rows, row{scenario, what, formatValue(webapp), formatValue(baseline)})
 }
 
-// show writes a value of the table.
+// formatValue formats a value of the table.
 func formatValue(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -96,14 +97,14 @@ func (s *suite) logTable(t *testing.T) {
 	t.Log(b.String())
 }
 
-// build makes the hosts; no balancer has power yet. Logs of a failed run stay in LAB_OUT.
+// build creates the hosts, without power for the balancers. Logs of a failed run are kept in LAB_OUT.
 func (s *suite) build(t *testing.T) {
 	binary := os.Getenv("LB_BIN")
 	if binary == "" {
 		t.Fatal("LB_BIN is not set: give it the path of the lb to test, as scripts/test does")
 	}
 	s.logs = t.TempDir()
-	// Pacemaker's processes are another user's.
+	// Pacemaker's processes write their logs as another user.
 	for dir := s.logs; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -137,16 +138,16 @@ func (s *suite) balancer(t *testing.T, name string) *cluster.Balancer {
 	return nil
 }
 
-// start gives power to every balancer and configures Pacemaker.
+// start powers on all balancers and configures Pacemaker.
 func (s *suite) start(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
 	s.boot(t)
 	first := s.cluster.Balancers[0]
-	t.Logf("%.1f s: three balancers have power", time.Since(begun).Seconds())
+	t.Logf("%.1f s: three balancers are powered on", time.Since(begun).Seconds())
 	s.waitOnline(t)
 	s.membership = time.Since(begun)
-	t.Logf("%.1f s: they are online", time.Since(begun).Seconds())
+	t.Logf("%.1f s: all are online", time.Since(begun).Seconds())
 	if err := first.ConfigureFencing(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func (s *suite) start(t *testing.T) {
 	t.Logf("%.1f s: Pacemaker is configured", time.Since(begun).Seconds())
 	s.waitServing(t)
 	s.serving = time.Since(told)
-	t.Logf("%.1f s: webapp answers", time.Since(begun).Seconds())
+	t.Logf("%.1f s: webapp responds", time.Since(begun).Seconds())
 	if err := first.AddBaseline(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func (s *suite) start(t *testing.T) {
 	})
 }
 
-// boot gives power to every balancer that has none.
+// boot powers on every balancer that is off.
 func (s *suite) boot(t *testing.T) {
 	t.Helper()
 	var boots sync.WaitGroup
@@ -195,7 +196,7 @@ func (s *suite) waitOnline(t *testing.T) {
 	})
 }
 
-// serves waits until the virtual IP is on one balancer, every kernel has the true weights, and the client is answered.
+// waitServing waits until one balancer has the virtual IP, every kernel has the expected weights, and the client gets responses.
 func (s *suite) waitServing(t *testing.T) {
 	t.Helper()
 	eventually(t, fastPoll, "webapp runs everywhere and its address is on one balancer", func() (bool, string) {
@@ -210,15 +211,15 @@ func (s *suite) waitServing(t *testing.T) {
 	s.waitAnswered(t, s.cluster.StartProbes(t.Context(), cluster.Webapp))
 }
 
-// answered waits for an answer, and stops the probes.
+// waitAnswered waits for a response and stops the probes.
 func (s *suite) waitAnswered(t *testing.T, p *cluster.Probes) {
 	t.Helper()
 	from := time.Now()
-	eventually(t, fastPoll, "the client is answered", func() (bool, string) { return p.AnsweredSince(from) > 0, "" })
+	eventually(t, fastPoll, "the client gets responses", func() (bool, string) { return p.AnsweredSince(from) > 0, "" })
 	p.Stop()
 }
 
-// ready mends what an earlier scenario broke, and returns the balancer where the virtual IP and the baseline address are.
+// restore repairs what an earlier scenario broke. It returns the balancer that has the virtual IP and the baseline address.
 func (s *suite) restore(t *testing.T) *cluster.Balancer {
 	t.Helper()
 	s.boot(t)
@@ -233,7 +234,8 @@ func (s *suite) restore(t *testing.T) *cluster.Balancer {
 		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "baseline", "--node", holder); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, fastPoll, "the baseline address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
+		// The move must be done before its constraint is cleared.
+		eventually(t, fastPoll, "the baseline address is on the same balancer", func() (bool, string) {
 			holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 			return slices.Equal(holders, []string{holder}), fmt.Sprint(holders)
 		})
@@ -241,13 +243,15 @@ func (s *suite) restore(t *testing.T) *cluster.Balancer {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, slowPoll, "Pacemaker has nothing to do", func() (bool, string) {
+	eventually(t, slowPoll, "Pacemaker is idle", func() (bool, string) {
 		state, err := b.Status(t.Context())
 		if err != nil {
 			return false, err.Error()
 		}
 		at := []string{holder}
-		ok := slices.Equal(cluster.RunningOn(state, "baseline"), at) && slices.Equal(cluster.RunningOn(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.RunningOn(state, "cluster-webapp")) == 3
+		ok := slices.Equal(cluster.RunningOn(state, "baseline"), at) &&
+			slices.Equal(cluster.RunningOn(state, "vip-"+cluster.Webapp.Addr().String()), at) &&
+			len(cluster.RunningOn(state, "cluster-webapp")) == 3
 		return ok, fmt.Sprintf("%+v", state)
 	})
 	s.waitAnswered(t, s.cluster.StartProbes(t.Context(), cluster.Baseline))

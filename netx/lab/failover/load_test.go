@@ -16,15 +16,15 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// The load: requests a second to each address, which wait as long as a browser would, and connections to webapp that last. More of it takes from
-// Pacemaker's shell scripts in the guest what they need to end within their timeouts.
+// The load: requests per second to each address, with a browser's timeout, and long-lived connections to webapp. Under more load,
+// Pacemaker's shell scripts exceed their timeouts in the guest.
 const (
 	requestRate    = 2
 	requestTimeout = time.Minute
 	streamCount    = 5
 )
 
-// load is what a client does all through a scenario.
+// load is the client's traffic during a scenario.
 type load struct {
 	suite        *suite
 	begun        time.Time
@@ -33,27 +33,27 @@ type load struct {
 	streams      *cluster.Streams
 	weights      sync.WaitGroup
 	cancel       context.CancelFunc
-	isolated     atomic.Pointer[cluster.Balancer] // a balancer that cannot know the true weights
-	wrongWeights map[string]bool                  // weights that were in a kernel and not true, with the balancer's name before them
+	isolated     atomic.Pointer[cluster.Balancer] // a balancer cut off from the agents, whose weights may be wrong
+	wrongWeights map[string]bool                  // unexpected weights seen in a kernel, as "BALANCER WEIGHTS"
 }
 
-// side is what is asked of one address.
+// addressLoad is the traffic to one address.
 type addressLoad struct {
 	probes  *cluster.Probes
 	traffic *testbed.Traffic
 }
 
-// result is what one address gave.
+// result is the outcome for one address.
 type result struct {
-	outage   time.Duration // the longest time without an answer
-	over     time.Time     // when that ended
+	outage   time.Duration // longest time without a response
+	over     time.Time     // end of the outage
 	answered int
-	lost     int // not answered within requestLimit, refused, or answered by somebody else
+	lost     int // timed out, refused, or without status 201
 	slowest  time.Duration
 	last     error
 }
 
-// begin starts the load and returns when every part of it goes well.
+// startLoad starts the load and waits until all of it works.
 func (s *suite) startLoad(t *testing.T) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -66,8 +66,8 @@ func (s *suite) startLoad(t *testing.T) *load {
 	}
 	l.weights.Go(func() { l.watchWeights(ctx) })
 	l.waitForFlow(t, l.begun)
-	for _, b := range s.cluster.Balancers { // the kernels tell each other some seconds later
-		eventually(t, slowPoll, b.Name+" knows every connection that lasts", func() (bool, string) {
+	for _, b := range s.cluster.Balancers { // the kernels synchronize after some seconds
+		eventually(t, slowPoll, b.Name+" knows every long-lived connection", func() (bool, string) {
 			n, err := l.streams.UnknownTo(ctx, b)
 			return err == nil && n == 0, fmt.Sprintf("%d unknown, %v", n, err)
 		})
@@ -79,7 +79,7 @@ func (s *suite) startAddressLoad(ctx context.Context, to netip.AddrPort) address
 	return addressLoad{s.cluster.StartProbes(ctx, to), testbed.NewRequester(s.cluster.Client, to, requestTimeout).StartTraffic(ctx, requestRate)}
 }
 
-// watch looks at the weights in all kernels.
+// watchWeights checks the weights in all kernels until ctx ends.
 func (l *load) watchWeights(ctx context.Context) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
@@ -97,18 +97,18 @@ func (l *load) watchWeights(ctx context.Context) {
 	}
 }
 
-// flows waits until probes sent after this time are answered by both addresses, several in a row, and every connection that lasts has got on.
+// waitForFlow waits until both addresses have answered several probes sent after from, and every long-lived connection has had a response.
 func (l *load) waitForFlow(t *testing.T, from time.Time) {
 	t.Helper()
 	const several = 10
-	eventually(t, fastPoll, "requests are answered and connections go on", func() (bool, string) {
+	eventually(t, fastPoll, "requests are answered and connections work", func() (bool, string) {
 		webapp, baseline, silent := l.webapp.probes.AnsweredSince(from), l.baseline.probes.AnsweredSince(from), l.streams.UnansweredSince(from)
 		return webapp >= several && baseline >= several && silent <= 0,
-			fmt.Sprintf("%d answers of webapp and %d of the baseline address, %d connections without an answer", webapp, baseline, silent)
+			fmt.Sprintf("%d responses from webapp and %d from the baseline, %d connections without a response", webapp, baseline, silent)
 	})
 }
 
-// end stops the load and returns what came of it.
+// stop stops the load and returns the results.
 func (l *load) stop(t *testing.T) (webapp, baseline result, broken []error) {
 	t.Helper()
 	webapp, baseline = l.webapp.stop(), l.baseline.stop()
@@ -116,11 +116,11 @@ func (l *load) stop(t *testing.T) (webapp, baseline result, broken []error) {
 	l.cancel()
 	l.weights.Wait()
 	for w := range l.wrongWeights {
-		t.Errorf("weights that are not true: %s; true is %s", w, l.suite.cluster.ExpectedWeights())
+		t.Errorf("wrong weights: %s; want %s", w, l.suite.cluster.ExpectedWeights())
 	}
 	for node := range l.webapp.traffic.Counts().ByNode {
 		if !strings.HasPrefix(node, "app") {
-			t.Errorf("%s answered for webapp", node)
+			t.Errorf("%s, which is not an app node, answered for webapp", node)
 		}
 	}
 	return webapp, baseline, broken
@@ -133,29 +133,30 @@ func (s addressLoad) stop() result {
 	return r
 }
 
-// table notes a result beside that of the baseline address.
+// recordResults adds the results of a scenario to the table.
 func (s *suite) recordResults(scenario string, webapp, baseline result, broken []error) {
-	s.record(scenario, "longest time without an answer to a new connection", webapp.outage, baseline.outage)
-	s.record(scenario, "slowest answer, by the client's TCP", webapp.slowest, baseline.slowest)
+	s.record(scenario, "longest time without a response to a new connection", webapp.outage, baseline.outage)
+	s.record(scenario, "slowest response, with TCP retransmissions", webapp.slowest, baseline.slowest)
 	s.record(scenario, "requests", webapp.answered+webapp.lost, baseline.answered+baseline.lost)
 	s.record(scenario, "requests lost", webapp.lost, baseline.lost)
-	s.record(scenario, fmt.Sprintf("of %d connections that last, broken", streamCount), len(broken), nil)
+	s.record(scenario, fmt.Sprintf("broken of %d long-lived connections", streamCount), len(broken), nil)
 }
 
-// noLonger compares outages: 1.2 times, and a probe at each end.
+// compareOutages fails the test if webapp's outage exceeds the baseline's by more than 20 % and a probe interval at each end.
 func compareOutages(t *testing.T, webapp, baseline time.Duration) {
 	t.Helper()
-	t.Logf("without an answer: webapp %.1f s, baseline address %.1f s: %.2f times", webapp.Seconds(), baseline.Seconds(), webapp.Seconds()/baseline.Seconds())
+	t.Logf("outage: webapp %.1f s, baseline %.1f s, ratio %.2f",
+		webapp.Seconds(), baseline.Seconds(), webapp.Seconds()/baseline.Seconds())
 	if webapp > baseline*12/10+2*cluster.ProbeInterval {
-		t.Errorf("webapp was away for %s, the baseline address for %s: more than 1.2 times that", webapp, baseline)
+		t.Errorf("webapp was out for %s, the baseline for %s: more than 1.2 times as long", webapp, baseline)
 	}
 }
 
-// whole fails the test for what was lost.
+// checkNothingLost fails the test for each lost request and broken connection.
 func checkNothingLost(t *testing.T, webapp result, broken []error) {
 	t.Helper()
 	if webapp.lost > 0 {
-		t.Errorf("%d of %d requests were lost, the last one: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
+		t.Errorf("%d of %d requests were lost, the last with: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
 	}
 	for _, err := range broken {
 		t.Errorf("a connection broke: %v", err)
