@@ -20,27 +20,27 @@ import (
 
 const (
 	agentPort = 9293
-	// farmNet are the addresses of the real servers, all on one host.
+	// farmNet contains the addresses of all real servers, which are on one host.
 	farmNet   = "10.64.0.0/16"
-	heartbeat = 2 * time.Second // what a stream's client gets that asks for nothing else
+	heartbeat = 2 * time.Second // of a stream, unless the client requests another interval
 )
 
-// farm answers for many app nodes at once as their agents would: the health page, and a stream of it. It does as little as can be
-// done for an answer, so that the machine is left to who is measured.
+// agentFarm responds in place of the agents of many app nodes, with the health page and its stream. It does as little as possible, so that
+// the processors are left to the program being measured.
 type agentFarm struct {
-	responses atomic.Int64 // of the health page
-	conns     atomic.Int64 // connections accepted
-	streams   atomic.Int64 // open now
+	responses atomic.Int64 // with the health page
+	conns     atomic.Int64 // accepted connections
+	streams   atomic.Int64 // open streams
 
-	mu      sync.Mutex // protects what follows
+	mu      sync.Mutex // protects the maps below
 	down    map[netip.Addr]bool
-	changed map[netip.Addr]chan struct{} // closed when the health of a node changes
+	changed map[netip.Addr]chan struct{} // closed when the node's health changes
 
 	listener net.Listener
 	running  sync.WaitGroup
 }
 
-// startFarm gives the host all addresses of farmNet and has the farm answer there until the test ends.
+// startFarm gives the host all addresses of farmNet and starts the farm there, until the test ends.
 func startFarm(t *testing.T, h *lab.Host) *agentFarm {
 	t.Helper()
 	if _, err := h.Run(t.Context(), "ip", "route", "add", "local", farmNet, "dev", "lo"); err != nil {
@@ -70,12 +70,12 @@ func startFarm(t *testing.T, h *lab.Host) *agentFarm {
 	return f
 }
 
-// address is that of the n-th node, from 0 on.
+// nodeAddress returns the address of node n, from 0.
 func nodeAddress(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 64, byte(n / 250), byte(n%250 + 1)})
 }
 
-// set makes a node well or ill, and tells its streams.
+// setUp sets a node's health to 100 or 0 and notifies its streams.
 func (f *agentFarm) setUp(node netip.Addr, up bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,7 +86,7 @@ func (f *agentFarm) setUp(node netip.Addr, up bool) {
 	f.changed[node] = make(chan struct{})
 }
 
-// state is a node's health, and what is closed when that changes.
+// state returns whether a node is up, and a channel that is closed when this changes.
 func (f *agentFarm) state(node netip.Addr) (up bool, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,7 +96,7 @@ func (f *agentFarm) state(node netip.Addr) (up bool, changed <-chan struct{}) {
 	return !f.down[node], f.changed[node]
 }
 
-// serve answers requests on one connection until the client closes it.
+// serve answers requests on a connection until the client closes it.
 func (f *agentFarm) serve(ctx context.Context, c net.Conn) {
 	end := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer end()
@@ -138,7 +138,7 @@ func (f *agentFarm) serve(ctx context.Context, c net.Conn) {
 	}
 }
 
-// page is a whole answer as an agent gives it.
+// healthPage returns a complete response like an agent's.
 func healthPage(up, keep bool) string {
 	status, body, health := "200 OK", "Health: 100\nMeasured Health: 100\n", 100
 	if !up {
@@ -152,7 +152,7 @@ func healthPage(up, keep bool) string {
 		status, health, len(body), connection, body)
 }
 
-// stream writes the node's health at once and at every change, and a heartbeat.
+// stream writes the node's health at once and at every change, and heartbeats in between.
 func (f *agentFarm) stream(c net.Conn, node netip.Addr, interval time.Duration) {
 	f.streams.Add(1)
 	defer f.streams.Add(-1)

@@ -19,12 +19,12 @@ import (
 
 const (
 	restarts    = 3
-	requestRate = 50 // new connections a second
-	mark        = 7  // the stage's
+	requestRate = 50 // new connections per second
+	mark        = 7  // of the testbed's cluster
 )
 
-// TestRestart prints what a restart costs under load: how long the kernel had nobody to send requests to, and how many of them failed.
-// The stage's lb has set the marks, which all of the programs need, and made the real servers ready.
+// TestRestart prints the cost of a restart under load: how long no real server had weight in the kernel, and how many requests failed. lb of
+// the testbed has set the marks, which all programs need, and prepared the real servers.
 func TestRestart(t *testing.T) {
 	s, err := testbed.New(t.Context(), slog.New(slog.DiscardHandler), testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second})
 	if err != nil {
@@ -45,7 +45,7 @@ func TestRestart(t *testing.T) {
 	}
 	waitServing(t, table, len(nodes))
 	r := newReport(t)
-	r.line("%d restarts of each under %d new connections a second, three real servers", restarts, requestRate)
+	r.line("%d restarts of each under %d new connections per second, three real servers", restarts, requestRate)
 
 	b := &restartable{"lb", func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) }}
 	r.line("%s", b.measure(t, s, table))
@@ -68,13 +68,13 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// bouncer is a program that runs, and can be stopped and started again.
+// restartable is a running program that can be stopped and started again.
 type restartable struct {
 	name        string
 	stop, start func()
 }
 
-// restart measures its restarts.
+// measure restarts the program a few times and returns the results as a line.
 func (b *restartable) measure(t *testing.T, s *testbed.Site, table ipvs.Table) string {
 	t.Helper()
 	traffic := s.StartTraffic(t.Context(), requestRate)
@@ -90,11 +90,11 @@ func (b *restartable) measure(t *testing.T, s *testbed.Site, table ipvs.Table) s
 	}
 	counts := traffic.Stop()
 	empty := gaps()
-	return fmt.Sprintf("  %-12s the kernel had nobody to send requests to for %8s, %4d of %d requests failed, the slowest answer took %s",
+	return fmt.Sprintf("  %-12s no real server had weight for %8s, %4d of %d requests failed, the slowest response took %s",
 		b.name, empty.Round(time.Millisecond), counts.Failed, counts.Failed+counts.Answered, counts.Slowest.Round(time.Millisecond))
 }
 
-// serving waits until all real servers have weight.
+// waitServing waits until all real servers have weight.
 func waitServing(t *testing.T, table ipvs.Table, nodes int) {
 	t.Helper()
 	labtest.Eventually(t, timeout, "all real servers have weight", func() (bool, string) {
@@ -102,7 +102,7 @@ func waitServing(t *testing.T, table ipvs.Table, nodes int) {
 	})
 }
 
-// weighty counts the real servers that may get new connections.
+// countWithWeight returns how many real servers can get new connections.
 func countWithWeight(table ipvs.Table) int {
 	services, err := table.Dump(context.Background())
 	if err != nil {
@@ -119,7 +119,7 @@ func countWithWeight(table ipvs.Table) int {
 	return n
 }
 
-// watchGaps adds up for how long no real server has weight, until the function that it returns is called.
+// measureOutage adds up how long no real server has weight, until the returned function is called.
 func measureOutage(table ipvs.Table) func() time.Duration {
 	var empty time.Duration
 	var watching sync.WaitGroup
