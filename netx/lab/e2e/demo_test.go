@@ -20,7 +20,10 @@ func TestDemoRunsWithoutATerminal(t *testing.T) {
 		t.Fatalf("lb demo: %v", err)
 	}
 	text := string(out)
-	for _, want := range []string{"1. Balance by health", "2. A new kid on the block", "3. Maintenance", "4. A heartbeat fails", "5. The balancer dies", ", 0 lost, slowest"} {
+	for _, want := range []string{
+		"1. Balance by health", "2. A new kid on the block", "3. Maintenance", "4. A heartbeat fails", "5. The balancer dies",
+		", 0 lost, slowest",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the demo does not print %q", want)
 		}

@@ -27,7 +27,8 @@ func testDrain(t *testing.T, s *testbed.Site) {
 	open := openStreams(t, s)["app02"]
 	_, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "drain", "webapp", "10.0.0.2", "-r", "upgrades", "--wait", "2s")
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(err.Error(), "active connections of 10.0.0.2 in webapp: ") || !strings.Contains(err.Error(), "the drain stays") {
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 ||
+		!strings.Contains(err.Error(), "active connections of 10.0.0.2 in webapp: ") || !strings.Contains(err.Error(), "the drain stays") {
 		t.Errorf("drain --wait with an open connection: %v", err)
 	}
 	if w := readWeights(t, s); w["10.0.0.2"] != 0 || w["10.0.0.1"] != 100 || w["10.0.0.3"] != 100 {
@@ -45,7 +46,8 @@ func testDrain(t *testing.T, s *testbed.Site) {
 	if err := s.Balancer.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if out := runLB(t, s, s.BalancerHost, "ctl", "drains"); !strings.Contains(out, "webapp   10.0.0.2") || !strings.Contains(out, "upgrades") {
+	out := runLB(t, s, s.BalancerHost, "ctl", "drains")
+	if !strings.Contains(out, "webapp   10.0.0.2") || !strings.Contains(out, "upgrades") {
 		t.Errorf("drains after a kill and restart:\n%s", out)
 	}
 	if err := open.conn.Close(); err != nil {

@@ -76,7 +76,8 @@ timeout = "50s"
 			want = append(want, fmt.Sprintf("%d %s %s %s %s", e.Number, e.Node, e.Old, e.New, e.Cause))
 		}
 	}
-	if len(want) != 2 || !strings.Contains(want[0], "10.0.0.2 100 0 ") || !strings.Contains(want[0], reason) || !strings.Contains(want[1], "10.0.0.2 0 100 ") {
+	if len(want) != 2 || !strings.Contains(want[0], "10.0.0.2 100 0 ") || !strings.Contains(want[0], reason) ||
+		!strings.Contains(want[1], "10.0.0.2 0 100 ") {
 		t.Fatalf("lb ctl events shows the weight changes %q", want)
 	}
 	labtest.Eventually(t, timeout, "both hooks received the events in order", func() (bool, string) {
@@ -85,7 +86,8 @@ timeout = "50s"
 			return false, err.Error()
 		}
 		journal, chat := strings.Split(strings.TrimSpace(out), "\n"), hook.receivedEvents()
-		return slices.Equal(journal, want) && slices.Equal(chat, want), fmt.Sprintf("events: %q\nexec:   %q\nposted: %q", want, journal, chat)
+		return slices.Equal(journal, want) && slices.Equal(chat, want),
+			fmt.Sprintf("events: %q\nexec:   %q\nposted: %q", want, journal, chat)
 	})
 
 	if counts := s.SendRequests(t.Context(), 30, 3); counts.Failed != 0 {

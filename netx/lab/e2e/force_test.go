@@ -166,7 +166,8 @@ func transactFrom(t *testing.T, s *testbed.Site, port int) string {
 		if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 			return err
 		}
-		if _, err := fmt.Fprint(conn, "POST /transactions HTTP/1.1\r\nHost: webapp\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"); err != nil {
+		const request = "POST /transactions HTTP/1.1\r\nHost: webapp\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+		if _, err := io.WriteString(conn, request); err != nil {
 			return err
 		}
 		lines := bufio.NewReader(conn)

@@ -16,7 +16,10 @@ import (
 func TestForeignStateIsUntouched(t *testing.T) {
 	s := newSite(t, func(o *testbed.Options) { o.Spare = 1 })
 	waitForWeight(t, s, 100)
-	for _, args := range []string{"-A -f 9 -s rr", "-a -f 9 -r 10.0.0.9 -i -w 3", "-A -t 204.109.13.8:80 -s sh", "-a -t 204.109.13.8:80 -r 10.0.0.8:80 -m -w 2"} {
+	for _, args := range []string{
+		"-A -f 9 -s rr", "-a -f 9 -r 10.0.0.9 -i -w 3",
+		"-A -t 204.109.13.8:80 -s sh", "-a -t 204.109.13.8:80 -r 10.0.0.8:80 -m -w 2",
+	} {
 		labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields(args)...)
 	}
 	rules := `table ip theirs {

@@ -97,7 +97,8 @@ func newForwarding(t *testing.T) *forwarding {
 	public, private := labtest.Switch(t, l, "public"), labtest.Switch(t, l, "private")
 	host := func(name string, number int, inside bool) *lab.Host {
 		links := []lab.Link{{Switch: public, Interface: "eth0", Addresses: []netip.Prefix{
-			netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", 100+number)), netip.MustParsePrefix(fmt.Sprintf("2001:db8:1::1%02d/64", number)),
+			netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", 100+number)),
+			netip.MustParsePrefix(fmt.Sprintf("2001:db8:1::1%02d/64", number)),
 		}}}
 		if inside {
 			links = append(links, lab.Link{Switch: private, Interface: "eth1", Addresses: []netip.Prefix{
@@ -239,7 +240,8 @@ func serveName(t *testing.T, h *lab.Host, number int) {
 	}
 	// One socket per address, so that the response to a datagram comes from the address that the request went to.
 	ms := methods()
-	for _, a := range []string{ms[0].IPv4, ms[0].IPv6, ms[1].IPv4, ms[1].IPv6, fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)} {
+	own := []string{fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)}
+	for _, a := range append(own, ms[0].IPv4, ms[0].IPv6, ms[1].IPv4, ms[1].IPv6) {
 		answer(listenSCTP(t, h, netip.MustParseAddrPort(net.JoinHostPort(a, "80"))))
 		c, err := h.ListenPacket(t.Context(), "udp", net.JoinHostPort(a, "53"))
 		if err != nil {

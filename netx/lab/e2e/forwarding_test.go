@@ -60,7 +60,8 @@ func (f *forwarding) testMethod(t *testing.T, m method, address, protocol string
 // testReturnPath checks how many packets return through the balancer. The kernel updates its statistics every two seconds.
 func (f *forwarding) testReturnPath(t *testing.T) {
 	for _, m := range methods() {
-		labtest.Eventually(t, timeout, fmt.Sprintf("packets of %s are counted; returning through the balancer: %t", m.Name, m.returnsThroughBalancer), func() (bool, string) {
+		what := fmt.Sprintf("packets of %s are counted; returning through the balancer: %t", m.Name, m.returnsThroughBalancer)
+		labtest.Eventually(t, timeout, what, func() (bool, string) {
 			out := labtest.Run(t, f.load01, "ipvsadm", "-Ln", "--stats", "--exact", "-f", fmt.Sprint(m.Mark))
 			for line := range strings.Lines(out) {
 				// FWM mark, connections, packets in, packets out, bytes in, bytes out
@@ -152,7 +153,9 @@ func (f *forwarding) testUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "CapPrm:\t0000000000001000", "CapEff:\t0000000000001000", "CapBnd:\t0000000000001000"} {
+	for _, want := range []string{
+		"Uid:\t65534\t65534\t65534\t65534", "CapPrm:\t0000000000001000", "CapEff:\t0000000000001000", "CapBnd:\t0000000000001000",
+	} {
 		if !strings.Contains(string(status), want+"\n") {
 			t.Fatalf("no %q in\n%s", want, status)
 		}
@@ -177,7 +180,8 @@ func (f *forwarding) testUnprivileged(t *testing.T) {
 	}
 	labtest.Eventually(t, timeout, "the new config is in the kernel", func() (bool, string) {
 		saved, daemons := labtest.Run(t, f.load01, "ipvsadm", "-Sn"), labtest.Run(t, f.load01, "ipvsadm", "-L", "--daemon")
-		return strings.Count(saved, " -w 40") == 4 && strings.Count(saved, " -p 60") == 2 && !strings.Contains(daemons, "mcast"), saved + daemons + f.log.String()
+		return strings.Count(saved, " -w 40") == 4 && strings.Count(saved, " -p 60") == 2 && !strings.Contains(daemons, "mcast"),
+			saved + daemons + f.log.String()
 	})
 	before := labtest.Run(t, f.load01, "ipvsadm", "-Sn")
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)

@@ -19,7 +19,8 @@ import (
 func runAction(t *testing.T, s *testbed.Site, action string) (status int, seconds float64) {
 	t.Helper()
 	const script = `TIMEFORMAT='%U %S'; { time /run/bigbrother "$0" >/dev/null 2>&1; } 2>/run/spent; echo $? $(cat /run/spent)`
-	out := labtest.Run(t, s.BalancerHost, "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "bash", "-c", script, action)
+	out := labtest.Run(t, s.BalancerHost,
+		"env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "bash", "-c", script, action)
 	fields := strings.Fields(out)
 	if len(fields) != 3 {
 		t.Fatalf("%s: %q", action, out)
@@ -42,7 +43,8 @@ func TestResourceAgentPassesOCFTester(t *testing.T) {
 	s := newSite(t, nil)
 	waitForWeight(t, s, 100)
 	linkResourceAgent(t, s)
-	out, err := s.BalancerHost.Run(t.Context(), "ocf-tester", "-n", "webapp", "-o", "cluster=webapp", "-o", "config=/run/lb.toml", "/run/bigbrother")
+	out, err := s.BalancerHost.Run(t.Context(),
+		"ocf-tester", "-n", "webapp", "-o", "cluster=webapp", "-o", "config=/run/lb.toml", "/run/bigbrother")
 	if err != nil || !strings.Contains(out, "/run/bigbrother passed all tests") {
 		t.Fatalf("ocf-tester: %v\n%s", err, out)
 	}
@@ -52,7 +54,8 @@ func TestResourceAgentPassesOCFTester(t *testing.T) {
 		action string
 		want   int
 	}{
-		{"meta-data", 0}, {"validate-all", 0}, {"monitor", 7}, {"start", 0}, {"start", 0}, {"monitor", 0}, {"reload", 0}, {"reload-agent", 0},
+		{"meta-data", 0}, {"validate-all", 0}, {"monitor", 7}, {"start", 0}, {"start", 0}, {"monitor", 0},
+		{"reload", 0}, {"reload-agent", 0},
 		{"stop", 0}, {"stop", 0}, {"monitor", 7},
 	} {
 		status, seconds := runAction(t, s, a.action)

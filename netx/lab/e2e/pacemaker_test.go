@@ -20,14 +20,18 @@ const simulate = "crm_simulate --simulate --xml-file " + cibPath + " --save-outp
 // onBalancer runs a shell command on load01, with that hostname, like a member of a Pacemaker cluster.
 func onBalancer(t *testing.T, s *testbed.Site, command string) string {
 	t.Helper()
-	return labtest.Run(t, s.BalancerHost, "unshare", "--uts", "env", "CIB_file="+cibPath, "LB_CONFIG=/run/lb.toml", "LB="+binary(t), "sh", "-c", "hostname load01; "+command)
+	return labtest.Run(t, s.BalancerHost, "unshare", "--uts",
+		"env", "CIB_file="+cibPath, "LB_CONFIG=/run/lb.toml", "LB="+binary(t), "sh", "-c", "hostname load01; "+command)
 }
 
 // configurePacemaker creates a Pacemaker cluster of load01 and load02 from the site's lb.toml, with webapp on load01.
 func configurePacemaker(t *testing.T, s *testbed.Site) {
 	t.Helper()
-	const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1"><configuration>
-<crm_config><cluster_property_set id="options"><nvpair id="fencing" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
+	const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9"
+  epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1"><configuration>
+<crm_config><cluster_property_set id="options">
+  <nvpair id="fencing" name="stonith-enabled" value="false"/>
+</cluster_property_set></crm_config>
 <nodes><node id="1" uname="load01"/><node id="2" uname="load02"/></nodes><resources/><constraints/></configuration><status/></cib>`
 	if err := s.BalancerHost.WriteFile(cibPath, []byte(machines), 0o600); err != nil {
 		t.Fatal(err)
@@ -67,7 +71,8 @@ func TestPacemakerStatusReportsDisagreement(t *testing.T) {
 	if err := s.Balancer.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	checkStatus(t, s, 1, "webapp   load01   load01        silent           mark 7, 3 of 3 nodes", "trouble: lb balance does not answer on this machine", "no answer in time; it runs but hangs",
+	checkStatus(t, s, 1, "webapp   load01   load01        silent           mark 7, 3 of 3 nodes",
+		"trouble: lb balance does not answer on this machine", "no answer in time; it runs but hangs",
 		"trouble: webapp: the kernel forwards for it, and nobody follows its nodes' health\n", "2 troubles\n")
 	labtest.Run(t, s.BalancerHost, "ipvsadm", "-C") // a running balancer would restore the service
 	checkStatus(t, s, 1, "trouble: webapp: Pacemaker has it here, the kernel has no service for it, and lb balance does not answer\n")
@@ -78,18 +83,22 @@ func TestPacemakerStatusReportsDisagreement(t *testing.T) {
 	checkStatus(t, s, 0, row)
 
 	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
-	checkStatus(t, s, 1, "trouble: webapp: Pacemaker has 204.109.13.7 here, and no interface of this machine has it", "crm resource refresh vip-204.109.13.7")
+	checkStatus(t, s, 1, "trouble: webapp: Pacemaker has 204.109.13.7 here, and no interface of this machine has it",
+		"crm resource refresh vip-204.109.13.7")
 	labtest.Run(t, s.BalancerHost, "ip", "address", "add", "204.109.13.7/32", "dev", "eth10")
 
 	onBalancer(t, s, simulate+"--node-up load02")
 	onBalancer(t, s, "crm_standby --node load01 --update on; "+simulate)
-	checkStatus(t, s, 1, "note: load01 is in standby", "trouble: webapp: lb balance runs it here, and Pacemaker has it on load02\n  → `lb ctl cluster stop webapp`",
+	checkStatus(t, s, 1, "note: load01 is in standby",
+		"trouble: webapp: lb balance runs it here, and Pacemaker has it on load02\n  → `lb ctl cluster stop webapp`",
 		"two machines may answer for it\n  → `ip address del 204.109.13.7/32 dev eth10`\n", "2 troubles\n")
 	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
 	if err := s.Balancer.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	checkStatus(t, s, 1, "trouble: webapp: the kernel here forwards mark 7 for it; lb balance does not run it, and Pacemaker has it on load02\n  → `OCF_RESKEY_cluster=webapp lb ocf stop` takes it out\n")
+	checkStatus(t, s, 1,
+		"trouble: webapp: the kernel here forwards mark 7 for it; lb balance does not run it, and Pacemaker has it on load02\n"+
+			"  → `OCF_RESKEY_cluster=webapp lb ocf stop` takes it out\n")
 	onBalancer(t, s, "OCF_RESKEY_cluster=webapp $LB ocf stop -c /run/lb.toml")
 	if err := s.Balancer.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -101,7 +110,8 @@ func TestPacemakerStatusReportsDisagreement(t *testing.T) {
 		return !strings.Contains(saved, "-f 7"), saved
 	})
 	checkStatus(t, s, 0, "webapp   load02   load02        stopped          nothing      none\n", agreed)
-	onBalancer(t, s, "for it in //rsc_colocation //rsc_order //group //clone; do cibadmin --delete-all --force --xpath $it; done; "+simulate)
+	const removeAll = "for it in //rsc_colocation //rsc_order //group //clone; do cibadmin --delete-all --force --xpath $it; done; "
+	onBalancer(t, s, removeAll+simulate)
 	checkStatus(t, s, 0, "note: webapp: Pacemaker does not have it, and autostart = true has lb balance run it")
 
 	out := onBalancer(t, s, "unset CIB_file; $LB ctl pacemaker status; echo exit status $?")
@@ -109,7 +119,8 @@ func TestPacemakerStatusReportsDisagreement(t *testing.T) {
 		t.Errorf("without Pacemaker:\n%s", out)
 	}
 	out = onBalancer(t, s, "PATH=/nonexistent $LB ctl pacemaker status; echo exit status $?")
-	if !strings.Contains(out, "trouble: Pacemaker is not installed here: there is no crm_mon in PATH\n") || !strings.Contains(out, "exit status 1\n") {
+	if !strings.Contains(out, "trouble: Pacemaker is not installed here: there is no crm_mon in PATH\n") ||
+		!strings.Contains(out, "exit status 1\n") {
 		t.Errorf("without its tools:\n%s", out)
 	}
 	out = onBalancer(t, s, "setpriv --reuid 65534 --regid 65534 --clear-groups $LB ctl pacemaker status 2>&1; echo exit status $?")

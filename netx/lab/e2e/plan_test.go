@@ -39,10 +39,13 @@ func TestReloadMakesThePlannedChanges(t *testing.T) {
 	if after := programmedState(t, s); after != before {
 		t.Fatalf("planning changed the kernel from\n%s\nto\n%s", before, after)
 	}
-	if want := "connections: webapp, mark 7, node 10.0.0.3: 1 active, 0 inactive; they go on for 5m0s at most\n"; !strings.HasSuffix(plan, want) {
+	want := "connections: webapp, mark 7, node 10.0.0.3: 1 active, 0 inactive; they go on for 5m0s at most\n"
+	if !strings.HasSuffix(plan, want) {
 		t.Errorf("the plan does not end with %q:\n%s", want, plan)
 	}
-	planned := slices.DeleteFunc(strings.Split(strings.TrimSpace(plan), "\n"), func(line string) bool { return strings.HasPrefix(line, "connections: ") })
+	planned := slices.DeleteFunc(strings.Split(strings.TrimSpace(plan), "\n"), func(line string) bool {
+		return strings.HasPrefix(line, "connections: ")
+	})
 
 	past := events(t, s)
 	newest := past[len(past)-1].Number

@@ -75,7 +75,8 @@ func TestRefusedStartsExplainAndChangeNothing(t *testing.T) {
 	})
 	t.Run("no privilege", func(t *testing.T) {
 		writeConfig(t, s, good)
-		expectRefusal(t, s, "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "+lb+" balance --dry-run -c /run/lb.toml", 77, "CAP_NET_ADMIN")
+		const unprivileged = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "
+		expectRefusal(t, s, unprivileged+lb+" balance --dry-run -c /run/lb.toml", 77, "CAP_NET_ADMIN")
 	})
 }
 
@@ -114,7 +115,8 @@ func TestOCFActionsOnOneMachine(t *testing.T) {
 	linkResourceAgent(t, s)
 	ocf := func(action string, want int) {
 		t.Helper()
-		_, err := s.BalancerHost.Run(t.Context(), "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
+		_, err := s.BalancerHost.Run(t.Context(),
+			"env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
 		var exit *exec.ExitError
 		got := 0
 		if errors.As(err, &exit) {

@@ -116,7 +116,8 @@ func TestTwoDataCentresShareTrafficAndFailOver(t *testing.T) {
 		if got := requestFrom(t, sites, 0, 80); !roughlyEqual(got) {
 			t.Errorf("answered per data centre: %v, want about half each", got)
 		}
-		if sent, back := packetCount(t, sites[0].BalancerHost, "sent"), packetCount(t, sites[1].BalancerHost, "sent"); sent == 0 || back != 0 {
+		sent, back := packetCount(t, sites[0].BalancerHost, "sent"), packetCount(t, sites[1].BalancerHost, "sent")
+		if sent == 0 || back != 0 {
 			t.Errorf("packets dc1 → dc2: %d, dc2 → dc1: %d; want some and none", sent, back)
 		}
 		if got := requestFrom(t, sites, 1, 80); !roughlyEqual(got) {

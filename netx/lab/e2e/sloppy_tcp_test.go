@@ -16,7 +16,8 @@ import (
 func TestConnectionWithoutSYNIsAcceptedOnlyWithSloppyTCP(t *testing.T) {
 	p := newBalancerPair(t)
 	p.replaceService(t, 0, "1 100", "2 100")
-	const rules = "table inet middle {\n counter middle {}\n chain in {\n type filter hook prerouting priority -150\n tcp dport 443 meta mark set 7 counter name middle\n }\n}\n"
+	const rules = "table inet middle {\n counter middle {}\n chain in {\n type filter hook prerouting priority -150\n" +
+		" tcp dport 443 meta mark set 7 counter name middle\n }\n}\n"
 	if err := p.balancers[0].WriteFile("/run/middle.nft", []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}

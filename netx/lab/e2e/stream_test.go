@@ -19,10 +19,10 @@ import (
 	"github.com/braintree/lb/netx/sse"
 )
 
-// TestForceReachesTheKernelAtOnce measures the time from a force on an agent to the weight in the kernel, over the agent's stream: both from
-// the force's own timestamp, and from just before the request. It logs how the times compare with the goal, a median below 10 ms and 99 %
-// below 50 ms, and does not fail on it: in the guest, 10 to 20 times slower than real hardware, other load on the machine dominates. With
-// polls alone, the median would be half an interval.
+// TestForceReachesTheKernelAtOnce measures the time from a force on an agent to the weight in the kernel, over the agent's stream: both
+// from the force's own timestamp, and from just before the request. It logs how the times compare with the goal, a median below 10 ms and
+// 99 % below 50 ms, and does not fail on it: in the guest, 10 to 20 times slower than real hardware, other load on the machine dominates.
+// With polls alone, the median would be half an interval.
 //
 // The end is the timestamp of the balancer's event, which it emits once the kernel has the weight. The test reads the kernel's table only
 // then: reading it continuously would compete for the guest's processors and IPVS's lock.
@@ -86,7 +86,8 @@ func TestForceReachesTheKernelAtOnce(t *testing.T) {
 			d.from, len(d.took), d.took[len(d.took)/2], d.took[len(d.took)*99/100], d.took[0])
 	}
 	if median := fromRequest[len(fromRequest)/2]; median > checkInterval/8 {
-		t.Errorf("half of %d changes took more than %s: over the stream it should be a few ms on metal, and 20 times that in a busy guest: %v", changes, checkInterval/8, fromRequest)
+		t.Errorf("the median of %d changes is above %s; expect a few ms on real hardware, 20 times that in a busy guest: %v",
+			changes, checkInterval/8, fromRequest)
 	}
 }
 

@@ -40,12 +40,15 @@ func TestResponsesBypassTheBalancer(t *testing.T) {
 		t.Errorf("%d responses passed through the balancer, want none", n)
 	}
 	saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
-	for _, want := range []string{"-A -f 7 -s wlc", "-a -f 7 -r 10.0.0.1:0 -i -w 100", "-a -f 7 -r 10.0.0.2:0 -i -w 100", "-a -f 7 -r 10.0.0.3:0 -i -w 100"} {
+	for _, want := range []string{
+		"-A -f 7 -s wlc", "-a -f 7 -r 10.0.0.1:0 -i -w 100", "-a -f 7 -r 10.0.0.2:0 -i -w 100", "-a -f 7 -r 10.0.0.3:0 -i -w 100",
+	} {
 		if !strings.Contains(saved, want) {
 			t.Errorf("ipvsadm -Sn lacks %q:\n%s", want, saved)
 		}
 	}
-	if rules := labtest.Run(t, s.BalancerHost, "nft", "list", "table", "inet", "lb"); !strings.Contains(rules, "204.109.13.7 . tcp . 443 : 0x00000007") {
+	rules := labtest.Run(t, s.BalancerHost, "nft", "list", "table", "inet", "lb")
+	if !strings.Contains(rules, "204.109.13.7 . tcp . 443 : 0x00000007") {
 		t.Errorf("nft does not show mark 7 for the VIP:\n%s", rules)
 	}
 }

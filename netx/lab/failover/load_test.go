@@ -76,7 +76,8 @@ func (s *suite) startLoad(t *testing.T) *load {
 }
 
 func (s *suite) startAddressLoad(ctx context.Context, to netip.AddrPort) addressLoad {
-	return addressLoad{s.cluster.StartProbes(ctx, to), testbed.NewRequester(s.cluster.Client, to, requestTimeout).StartTraffic(ctx, requestRate)}
+	requester := testbed.NewRequester(s.cluster.Client, to, requestTimeout)
+	return addressLoad{s.cluster.StartProbes(ctx, to), requester.StartTraffic(ctx, requestRate)}
 }
 
 // watchWeights checks the weights in all kernels until ctx ends.
@@ -102,7 +103,8 @@ func (l *load) waitForFlow(t *testing.T, from time.Time) {
 	t.Helper()
 	const several = 10
 	eventually(t, fastPoll, "requests are answered and connections work", func() (bool, string) {
-		webapp, baseline, silent := l.webapp.probes.AnsweredSince(from), l.baseline.probes.AnsweredSince(from), l.streams.UnansweredSince(from)
+		webapp, baseline := l.webapp.probes.AnsweredSince(from), l.baseline.probes.AnsweredSince(from)
+		silent := l.streams.UnansweredSince(from)
 		return webapp >= several && baseline >= several && silent <= 0,
 			fmt.Sprintf("%d responses from webapp and %d from the baseline, %d connections without a response", webapp, baseline, silent)
 	})

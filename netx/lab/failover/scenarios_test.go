@@ -157,7 +157,8 @@ func (s *suite) checkFailedMonitor(t *testing.T, b *cluster.Balancer) {
 		t.Logf("Pacemaker saw %+v", f)
 	}
 	if !slices.ContainsFunc(state.Failures, func(f crm.Failure) bool {
-		return strings.HasPrefix(f.Operation, "cluster-webapp_monitor") && f.Machine == b.Name && f.Exit == "error" && f.Status == crm.Complete
+		return strings.HasPrefix(f.Operation, "cluster-webapp_monitor") && f.Machine == b.Name &&
+			f.Exit == "error" && f.Status == crm.Complete
 	}) || slices.ContainsFunc(state.Failures, func(f crm.Failure) bool { return strings.Contains(f.Operation, "_stop_") }) {
 		t.Errorf("want a monitor of cluster-webapp on %s that reported an error in time, and no failed stop; Pacemaker saw %+v",
 			b.Name, state.Failures)

@@ -156,7 +156,10 @@ func healthPage(up, keep bool) string {
 func (f *agentFarm) stream(c net.Conn, node netip.Addr, interval time.Duration) {
 	f.streams.Add(1)
 	defer f.streams.Add(-1)
-	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %g\r\nConnection: close\r\n\r\n", interval.Seconds()); err != nil {
+	const header = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %g\r\nConnection: close\r\n\r\n"
+	const event = "id: farm-%d\nevent: health\ndata: {\"service\":\"webapp\",\"health\":%d,\"measured\":%d,\"forced\":null," +
+		"\"reason\":\"measured\",\"at\":%q}\n\n"
+	if _, err := fmt.Fprintf(c, header, interval.Seconds()); err != nil {
 		return
 	}
 	ticker := time.NewTicker(interval)
@@ -167,8 +170,8 @@ func (f *agentFarm) stream(c net.Conn, node netip.Addr, interval time.Duration) 
 		if up {
 			health = 100
 		}
-		if _, err := fmt.Fprintf(c, "id: farm-%d\nevent: health\ndata: {\"service\":\"webapp\",\"health\":%d,\"measured\":%d,\"forced\":null,\"reason\":\"measured\",\"at\":%q}\n\n",
-			seq, health, health, time.Now().UTC().Format(time.RFC3339Nano)); err != nil {
+		at := time.Now().UTC().Format(time.RFC3339Nano)
+		if _, err := fmt.Fprintf(c, event, seq, health, health, at); err != nil {
 			return
 		}
 		for waiting := true; waiting; {

@@ -23,10 +23,11 @@ const (
 	mark        = 7  // of the testbed's cluster
 )
 
-// TestRestart prints the cost of a restart under load: how long no real server had weight in the kernel, and how many requests failed. lb of
-// the testbed has set the marks, which all programs need, and prepared the real servers.
+// TestRestart prints the cost of a restart under load: how long no real server had weight in the kernel, and how many requests failed. lb
+// has set the marks, which all programs need, and prepared the real servers.
 func TestRestart(t *testing.T) {
-	s, err := testbed.New(t.Context(), slog.New(slog.DiscardHandler), testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second})
+	o := testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second}
+	s, err := testbed.New(t.Context(), slog.New(slog.DiscardHandler), o)
 	if err != nil {
 		t.Fatal(err)
 	}

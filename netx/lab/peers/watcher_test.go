@@ -62,10 +62,12 @@ func startKeepalived(t *testing.T, load *lab.Host, services []service, interval 
 	var b strings.Builder
 	b.WriteString("global_defs {\n  router_id bench\n  checker_log_all_failures false\n}\n")
 	for _, s := range services {
-		fmt.Fprintf(&b, "virtual_server fwmark %d {\n  delay_loop %g\n  lb_algo wrr\n  lb_kind TUN\n  protocol TCP\n  retry 0\n  delay_before_retry %g\n",
+		fmt.Fprintf(&b, "virtual_server fwmark %d {\n  delay_loop %g\n  lb_algo wrr\n  lb_kind TUN\n  protocol TCP\n  retry 0\n"+
+			"  delay_before_retry %g\n",
 			s.mark, interval.Seconds(), interval.Seconds())
 		for _, node := range s.nodes {
-			fmt.Fprintf(&b, "  real_server %s 0 {\n    weight 100\n    inhibit_on_failure\n    HTTP_GET {\n      url {\n        path /webapp/status\n        status_code 200\n      }\n"+
+			fmt.Fprintf(&b, "  real_server %s 0 {\n    weight 100\n    inhibit_on_failure\n    HTTP_GET {\n"+
+				"      url {\n        path /webapp/status\n        status_code 200\n      }\n"+
 				"      connect_port %d\n      connect_timeout 1\n    }\n  }\n", node, agentPort)
 		}
 		b.WriteString("}\n")
@@ -87,7 +89,8 @@ func startLdirectord(t *testing.T, load *lab.Host, services []service, interval 
 		for _, node := range s.nodes {
 			fmt.Fprintf(&b, "\treal=%s ipip 100\n", node)
 		}
-		fmt.Fprintf(&b, "\tservice=http\n\tchecktype=negotiate\n\tcheckport=%d\n\trequest=\"webapp/status\"\n\treceive=\"Health: [1-9]\"\n\tscheduler=wrr\n\tprotocol=fwm\n", agentPort)
+		fmt.Fprintf(&b, "\tservice=http\n\tchecktype=negotiate\n\tcheckport=%d\n\trequest=\"webapp/status\"\n"+
+			"\treceive=\"Health: [1-9]\"\n\tscheduler=wrr\n\tprotocol=fwm\n", agentPort)
 	}
 	if err := load.WriteFile("/run/ldirectord.cf", []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -101,7 +104,8 @@ func startLB(watch string) starter {
 		t.Helper()
 		var b strings.Builder
 		for _, s := range services {
-			fmt.Fprintf(&b, "[clusters.c%d]\nfwmark = %d\nscheduler = \"wrr\"\nautostart = true\nramp_up_time = \"0s\"\ncheck_interval = %q\nwatch = %q\n",
+			fmt.Fprintf(&b, "[clusters.c%d]\nfwmark = %d\nscheduler = \"wrr\"\nautostart = true\nramp_up_time = \"0s\"\n"+
+				"check_interval = %q\nwatch = %q\n",
 				s.mark, s.mark, interval, watch)
 			fmt.Fprintf(&b, "vips = [ { address = \"192.0.2.%d\", ports = [80] } ]\nnodes = [\n", s.mark)
 			for _, node := range s.nodes {

@@ -35,7 +35,9 @@ func TestWithoutIPVSTheErrorSaysWhatToDo(t *testing.T) {
 	}
 	// The kernel cleans up namespaces asynchronously, and the modules are in use until then.
 	labtest.Eventually(t, time.Minute, "ip_vs is unloaded", func() (bool, string) {
-		out, err := exec.Command("sh", "-c", "for m in $(sed -n 's/^\\(ip_vs_[a-z]*\\) .*/\\1/p' /proc/modules); do rmmod $m; done; ! grep -q '^ip_vs ' /proc/modules || rmmod ip_vs").CombinedOutput()
+		const unload = `for m in $(sed -n 's/^\(ip_vs_[a-z]*\) .*/\1/p' /proc/modules); do rmmod $m; done
+! grep -q '^ip_vs ' /proc/modules || rmmod ip_vs`
+		out, err := exec.Command("sh", "-c", unload).CombinedOutput()
 		return err == nil, string(out)
 	})
 	dir := t.TempDir()
