@@ -151,14 +151,14 @@ func (s *suite) start(t *testing.T) {
 	if err := first.ConfigureFencing(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	told := time.Now()
+	configured := time.Now()
 	if err := first.ConfigureClusters(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.configuring = time.Since(told)
+	s.configuring = time.Since(configured)
 	t.Logf("%.1f s: Pacemaker is configured", time.Since(begun).Seconds())
 	s.waitServing(t)
-	s.serving = time.Since(told)
+	s.serving = time.Since(configured)
 	t.Logf("%.1f s: webapp responds", time.Since(begun).Seconds())
 	if err := first.AddBaseline(t.Context()); err != nil {
 		t.Fatal(err)

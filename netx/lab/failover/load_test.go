@@ -104,9 +104,9 @@ func (l *load) waitForFlow(t *testing.T, from time.Time) {
 	const several = 10
 	eventually(t, fastPoll, "requests are answered and connections work", func() (bool, string) {
 		webapp, baseline := l.webapp.probes.AnsweredSince(from), l.baseline.probes.AnsweredSince(from)
-		silent := l.streams.UnansweredSince(from)
-		return webapp >= several && baseline >= several && silent <= 0,
-			fmt.Sprintf("%d responses from webapp and %d from the baseline, %d connections without a response", webapp, baseline, silent)
+		unanswered := l.streams.UnansweredSince(from)
+		return webapp >= several && baseline >= several && unanswered <= 0,
+			fmt.Sprintf("%d responses from webapp and %d from the baseline, %d connections without a response", webapp, baseline, unanswered)
 	})
 }
 
