@@ -30,7 +30,7 @@ type Host struct {
 	init       *initProcess
 	ports      []switchPort // one for each link
 
-	mu        sync.Mutex // protects all below
+	mu        sync.Mutex // protects the fields below
 	addresses map[string][]netip.Prefix
 	routes    []route
 	closed    bool
