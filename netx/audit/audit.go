@@ -16,8 +16,8 @@ import (
 const FileName = "audit.log"
 
 const (
-	maxSize   = 1 << 20 // bytes of one part: some thousands of changes
-	olderKept = 4       // older parts kept, so that the record never takes more than five times maxSize
+	maxSize      = 1 << 20 // bytes of one part: some thousands of changes
+	rotatedFiles = 4       // older parts kept, so that the record never takes more than five times maxSize
 
 	// Bounds of texts that came from outside, in bytes.
 	maxReason  = 500
@@ -54,7 +54,7 @@ type Entry struct {
 }
 
 // cleaned gives the entry as it is kept: bounded, printable texts, times in UTC.
-func (e Entry) cleaned() Entry {
+func (e Entry) sanitized() Entry {
 	e.Time = e.Time.UTC().Round(0)
 	e.Service = sanitize.Line(e.Service, maxService)
 	e.Reason = sanitize.Line(e.Reason, maxReason)
@@ -68,12 +68,12 @@ type Log struct{ file *logfile.File }
 
 // New gives the record in a folder.
 func New(dir string) *Log {
-	return &Log{logfile.New(filepath.Join(dir, FileName), maxSize, olderKept)}
+	return &Log{logfile.New(filepath.Join(dir, FileName), maxSize, rotatedFiles)}
 }
 
 // Append writes one line, and waits until it is on the disk. When it fails nothing, not even a part of the line, is left behind.
 func (l *Log) Append(e Entry) error {
-	line, err := json.Marshal(e.cleaned())
+	line, err := json.Marshal(e.sanitized())
 	if err == nil {
 		err = l.file.Append(append(line, '\n'))
 	}

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-func at() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
+func testTime() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
 
 func entry(reason string) Entry {
-	return Entry{Time: at(), Change: Forced, Service: "web", Kind: "down", Reason: reason, Who: "kim", Peer: "uid 0 (pid 42)", Expires: at().Add(time.Hour)}
+	return Entry{Time: testTime(), Change: Forced, Service: "web", Kind: "down", Reason: reason, Who: "kim", Peer: "uid 0 (pid 42)", Expires: testTime().Add(time.Hour)}
 }
 
 func read(t *testing.T, path string) string {
@@ -23,14 +23,14 @@ func read(t *testing.T, path string) string {
 	return string(data)
 }
 
-func TestEveryChangeIsOneLineOfJSON(t *testing.T) {
+func TestEachChangeIsOneLineOfJSON(t *testing.T) {
 	dir := t.TempDir()
 	l := New(dir)
 	value := 42
 	for _, e := range []Entry{
 		entry("two\nlines\x1b[31m and \xff"),
-		{Time: at().Add(time.Minute), Change: Deleted, Kind: "health", Value: &value, Reason: "", Who: "ann", Peer: "10.0.0.1:4242", SetAt: at()},
-		{Time: at().Add(time.Hour), Change: Expired, Service: "web", Kind: "down", Reason: "x", Who: "kim", SetAt: at(), Expires: at().Add(time.Hour)},
+		{Time: testTime().Add(time.Minute), Change: Deleted, Kind: "health", Value: &value, Reason: "", Who: "ann", Peer: "10.0.0.1:4242", SetAt: testTime()},
+		{Time: testTime().Add(time.Hour), Change: Expired, Service: "web", Kind: "down", Reason: "x", Who: "kim", SetAt: testTime(), Expires: testTime().Add(time.Hour)},
 	} {
 		if err := l.Append(e); err != nil {
 			t.Fatal(err)

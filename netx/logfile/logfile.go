@@ -16,16 +16,16 @@ const mode = 0o640
 
 // File is such a file. It may be used by several goroutines.
 type File struct {
-	path  string
-	size  int64 // most bytes of one part
-	older int   // how many older parts are kept: PATH.1, the newest of them, to PATH.older
-	mu    sync.Mutex
+	path    string
+	maxSize int64 // most bytes of one part
+	keep    int   // how many older parts are kept: PATH.1, the newest of them, to PATH.older
+	mu      sync.Mutex
 }
 
 // New gives the file at path, of parts with at most size bytes. Nothing is opened until something is appended, and after that it is
 // closed again: whoever moves the file away (logrotate, an operator) finds the next line in a new one.
-func New(path string, size int64, older int) *File {
-	return &File{path: path, size: size, older: older}
+func New(path string, maxSize int64, keep int) *File {
+	return &File{path: path, maxSize: maxSize, keep: keep}
 }
 
 // Append writes lines, each with its line end, and waits until they are on the disk. When it fails nothing, not even a part of a line,
@@ -40,7 +40,7 @@ func (l *File) Append(lines []byte) error {
 }
 
 func (l *File) append(lines []byte) error {
-	if err := l.turn(int64(len(lines))); err != nil {
+	if err := l.rotate(int64(len(lines))); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, mode)
@@ -72,7 +72,7 @@ func write(f *os.File, lines []byte) error {
 }
 
 // turn makes room for n bytes: a full file becomes the newest of the older parts, and the oldest of those goes.
-func (l *File) turn(n int64) error {
+func (l *File) rotate(n int64) error {
 	info, err := os.Lstat(l.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -81,11 +81,11 @@ func (l *File) turn(n int64) error {
 		return err
 	case !info.Mode().IsRegular():
 		return errors.New("something that is no plain file is there: move it away") // a pipe would block for ever
-	case info.Size()+n <= l.size:
+	case info.Size()+n <= l.maxSize:
 		return nil
 	}
-	for i := l.older; i > 0; i-- {
-		if err := os.Rename(l.part(i-1), l.part(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for i := l.keep; i > 0; i-- {
+		if err := os.Rename(l.filePath(i-1), l.filePath(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -93,7 +93,7 @@ func (l *File) turn(n int64) error {
 }
 
 // part is the path of the file itself, 0, or of an older part.
-func (l *File) part(i int) string {
+func (l *File) filePath(i int) string {
 	if i == 0 {
 		return l.path
 	}
@@ -105,12 +105,12 @@ func (l *File) part(i int) string {
 func (l *File) Tail(n int64) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	newest, err := tail(l.part(0), n)
-	if err != nil || l.older == 0 {
+	newest, err := tail(l.filePath(0), n)
+	if err != nil || l.keep == 0 {
 		return newest, err
 	}
-	before, err := tail(l.part(1), n-int64(len(newest)))
-	return append(before, newest...), err
+	older, err := tail(l.filePath(1), n-int64(len(newest)))
+	return append(older, newest...), err
 }
 
 func tail(path string, n int64) ([]byte, error) {
@@ -128,12 +128,12 @@ func tail(path string, n int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	from := max(info.Size()-n, 0)
-	text, err := io.ReadAll(io.NewSectionReader(f, from, n))
+	start := max(info.Size()-n, 0)
+	text, err := io.ReadAll(io.NewSectionReader(f, start, n))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if from > 0 { // it may begin in the middle of a line
+	if start > 0 { // it may begin in the middle of a line
 		text = text[bytes.IndexByte(text, '\n')+1:]
 	}
 	return text[:bytes.LastIndexByte(text, '\n')+1], nil

@@ -23,7 +23,7 @@ func read(t *testing.T, path string) string {
 // line is a line with a number, of 50 bytes.
 func line(n int) []byte { return fmt.Appendf(nil, "%049d\n", n) }
 
-func TestTheFileIsBounded(t *testing.T) {
+func TestFilesAreRotatedAndTheirNumberIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.log")
 	l := New(path, 1000, 4)
@@ -56,7 +56,7 @@ func TestTheFileIsBounded(t *testing.T) {
 	}
 }
 
-func TestTailGivesWholeLines(t *testing.T) {
+func TestTailReturnsWholeLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	l := New(path, 100, 1)
 	if text, err := l.Tail(1000); len(text) > 0 || err != nil {
@@ -89,7 +89,7 @@ func TestTailGivesWholeLines(t *testing.T) {
 	}
 }
 
-func TestHalfALineOfACrashDoesNotSpoilTheNext(t *testing.T) {
+func TestALineCutShortByACrashDoesNotCorruptTheNext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestHalfALineOfACrashDoesNotSpoilTheNext(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoFileIsNotWritten(t *testing.T) {
+func TestAPathThatIsNotARegularFileIsRejected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestWhatIsNoFileIsNotWritten(t *testing.T) {
 	}
 }
 
-func TestLinesOfSeveralWritersDoNotMix(t *testing.T) {
+func TestConcurrentWritersDoNotInterleaveLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	l := New(path, 10_000, 1)
 	var wg sync.WaitGroup
@@ -136,7 +136,7 @@ func TestLinesOfSeveralWritersDoNotMix(t *testing.T) {
 }
 
 // A full disk: a limit on the size of files cuts a write short as a full disk does, in a process of its own.
-func TestAFullDiskLeavesNoPartOfALine(t *testing.T) {
+func TestAFullDiskLeavesNoPartialLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	cmd := exec.Command("/bin/sh", "-c", `ulimit -f 1; exec "$0" -test.run='^TestHelperProcess$'`, os.Args[0])
 	cmd.Env = append(os.Environ(), "LOGFILE_TEST_PATH="+path)

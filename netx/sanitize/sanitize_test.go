@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-func TestCleanGivesOnePrintableLine(t *testing.T) {
+func TestLineReturnsOnePrintableLine(t *testing.T) {
 	for _, tc := range []struct{ name, in, want string }{
 		{"plain text stays", "apt upgrades", "apt upgrades"},
 		{"line ends become a space", "a\r\nb\n", "a b"},
@@ -35,7 +35,7 @@ func TestCleanGivesOnePrintableLine(t *testing.T) {
 	}
 }
 
-func FuzzClean(f *testing.F) {
+func FuzzLine(f *testing.F) {
 	f.Add("a\nb", 10)
 	f.Add("\xff\xfe\x00", 3)
 	f.Fuzz(func(t *testing.T, s string, limit int) {
