@@ -8,7 +8,7 @@ import (
 )
 
 // maxEvent bounds an event that is read, in bytes with all its lines. Those of the daemons are below 4 KiB.
-const maxEvent = 64 << 10
+const maxEventSize = 64 << 10
 
 // ErrTooLong says that an event goes on beyond 64 KiB.
 var ErrTooLong = errors.New("an event is longer than 64 KiB")
@@ -34,12 +34,12 @@ func NewReader(in *bufio.Reader) *Reader { return &Reader{in: in} }
 func (r *Reader) Next() (Event, error) {
 	var e Event
 	r.data = r.data[:0]
-	for left := maxEvent; ; {
-		line, err := r.readLine(left)
+	for remaining := maxEventSize; ; {
+		line, err := r.readLine(remaining)
 		if err != nil {
 			return Event{}, err
 		}
-		left -= len(line) + 1
+		remaining -= len(line) + 1
 		if len(line) == 0 {
 			e.Data = bytes.TrimSuffix(r.data, []byte("\n"))
 			return e, nil
@@ -70,11 +70,11 @@ func LeadingComments(data []byte) int {
 }
 
 // readLine reads a line of at most that many bytes, without its end.
-func (r *Reader) readLine(most int) ([]byte, error) {
+func (r *Reader) readLine(limit int) ([]byte, error) {
 	r.line = r.line[:0]
 	for {
 		part, err := r.in.ReadSlice('\n')
-		if len(r.line)+len(part) > most {
+		if len(r.line)+len(part) > limit {
 			return nil, ErrTooLong
 		}
 		switch {

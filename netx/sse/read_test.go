@@ -11,12 +11,12 @@ import (
 )
 
 // reader reads a text by a buffer of that many bytes, a byte at a time.
-func reader(text string, size int) *Reader {
+func newTestReader(text string, size int) *Reader {
 	return NewReader(bufio.NewReaderSize(iotest.OneByteReader(strings.NewReader(text)), size))
 }
 
-func TestReaderReadsWhatIsWritten(t *testing.T) {
-	r := reader(string(Preamble([]byte(Heartbeat)))+string(Frame("7", "weight", `{"a":1}`)), 64)
+func TestReaderParsesWhatTheWriterSends(t *testing.T) {
+	r := newTestReader(string(Preamble([]byte(Heartbeat)))+string(Frame("7", "weight", `{"a":1}`)), 64)
 	for _, want := range []Event{{}, {ID: "7", Name: "weight", Data: []byte(`{"a":1}`)}} {
 		got, err := r.Next()
 		if err != nil || got.ID != want.ID || got.Name != want.Name || string(got.Data) != string(want.Data) {
@@ -25,7 +25,7 @@ func TestReaderReadsWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestEventsOfAStream(t *testing.T) {
+func TestReaderParsesEvents(t *testing.T) {
 	tests := []struct {
 		name, wire string
 		want       []string // id, name and data of each
@@ -43,7 +43,7 @@ func TestEventsOfAStream(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := reader(tt.wire, 64)
+			r := newTestReader(tt.wire, 64)
 			var got []string
 			for {
 				e, err := r.Next()
@@ -62,7 +62,7 @@ func TestEventsOfAStream(t *testing.T) {
 	}
 }
 
-func TestCommentsAreKnownWithoutReading(t *testing.T) {
+func TestLeadingComments(t *testing.T) {
 	for text, want := range map[string]int{
 		"": 0, Heartbeat: len(Heartbeat), Heartbeat + Heartbeat: 2 * len(Heartbeat), ":\r\n\r\n": 5, "\n": 1, // whole
 		": heart": 0, Heartbeat + ":": len(Heartbeat), "data: 1\n\n": 0, Heartbeat + "id": len(Heartbeat), ":\n\nid: 1\n\n": 3, "\r": 0, // and what is not
@@ -73,7 +73,7 @@ func TestCommentsAreKnownWithoutReading(t *testing.T) {
 	}
 }
 
-func TestAnEventWithoutAnEndIsGivenUp(t *testing.T) {
+func TestReaderRejectsAnEndlessEvent(t *testing.T) {
 	for name, wire := range map[string]io.Reader{
 		"a line":              endless("x"),
 		"an event":            endless("data: x\n"),
@@ -84,7 +84,7 @@ func TestAnEventWithoutAnEndIsGivenUp(t *testing.T) {
 			if _, err := r.Next(); !errors.Is(err, ErrTooLong) {
 				t.Errorf("got %v", err)
 			}
-			if len(r.data) > maxEvent || len(r.line) > maxEvent {
+			if len(r.data) > maxEventSize || len(r.line) > maxEventSize {
 				t.Errorf("kept %d and %d bytes", len(r.data), len(r.line))
 			}
 		})
@@ -123,7 +123,7 @@ func FuzzReader(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if len(e.Data) > maxEvent || strings.ContainsAny(e.Name+e.ID, "\n") {
+			if len(e.Data) > maxEventSize || strings.ContainsAny(e.Name+e.ID, "\n") {
 				t.Fatalf("%+v", e)
 			}
 		}

@@ -12,8 +12,8 @@ const (
 	// UsualPace is how often a stream without events shows that the daemon lives, unless the client asks for another between the
 	// two others. Clients may take it for a lease: after three of them without a byte the daemon, or the way to it, is gone.
 	DefaultHeartbeat = time.Second
-	quickestPace     = 100 * time.Millisecond // ten a second cost a daemon less than ten polls do
-	slowestPace      = time.Minute            // routers on the way forget connections that are quiet for longer
+	minHeartbeat     = 100 * time.Millisecond // ten a second cost a daemon less than ten polls do
+	maxHeartbeat     = time.Minute            // routers on the way forget connections that are quiet for longer
 
 	// Heartbeat is what it then sends: a comment.
 	Heartbeat = ": heartbeat\n\n"
@@ -25,29 +25,29 @@ const (
 
 // Stream is one that has begun. It is used by one goroutine.
 type Stream struct {
-	w http.ResponseWriter
-	c *http.ResponseController
+	w          http.ResponseWriter
+	controller *http.ResponseController
 }
 
 // Pace reads the time between two heartbeats that a client asks for; without heartbeat in the query it is the usual.
 func HeartbeatInterval(r *http.Request) (time.Duration, error) {
-	asked := r.URL.Query().Get("heartbeat")
-	if asked == "" {
+	value := r.URL.Query().Get("heartbeat")
+	if value == "" {
 		return DefaultHeartbeat, nil
 	}
-	pace, err := time.ParseDuration(asked)
-	if err != nil || pace < quickestPace || pace > slowestPace {
+	interval, err := time.ParseDuration(value)
+	if err != nil || interval < minHeartbeat || interval > maxHeartbeat {
 		return 0, fmt.Errorf("heartbeat=%.40q is not a time from %s to %s: write it as heartbeat=2s, or leave it out for one each second",
-			asked, quickestPace, slowestPace)
+			value, minHeartbeat, maxHeartbeat)
 	}
-	return pace, nil
+	return interval, nil
 }
 
 // Begin writes the status and the header of a stream. The server's own deadline for answers is for those that end; here each write has
 // its own. An error means that nothing was written.
-func Begin(w http.ResponseWriter, pace time.Duration) (*Stream, error) {
+func Begin(w http.ResponseWriter, heartbeat time.Duration) (*Stream, error) {
 	s := &Stream{w, http.NewResponseController(w)}
-	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
+	if err := s.controller.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
 		return nil, fmt.Errorf("stream without a deadline: %w", err)
 	}
 	h := w.Header()
@@ -55,21 +55,21 @@ func Begin(w http.ResponseWriter, pace time.Duration) (*Stream, error) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no") // nginx would keep events back
-	h.Set("X-Heartbeat", strconv.FormatFloat(pace.Seconds(), 'f', -1, 64))
+	h.Set("X-Heartbeat", strconv.FormatFloat(heartbeat.Seconds(), 'f', -1, 64))
 	w.WriteHeader(http.StatusOK)
 	return s, nil
 }
 
 // Write sends what it is given, at once. An error is the end of the stream: the client has gone, or does not make room in time.
 func (s *Stream) Write(data []byte) (int, error) {
-	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
+	if err := s.controller.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
 		return 0, err
 	}
 	n, err := s.w.Write(data)
 	if err != nil {
 		return n, err
 	}
-	return n, s.c.Flush()
+	return n, s.controller.Flush()
 }
 
 // First is what a stream begins with: when to come back, and then its first events.
