@@ -33,19 +33,19 @@ func New(log *slog.Logger) (*Notifier, error) {
 
 // Ready says that the daemon works, or that it has done with a reload. The status is shown by `systemctl status`.
 func (m *Notifier) Ready(format string, args ...any) {
-	m.tell(daemon.SdNotifyReady + "\nSTATUS=" + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
+	m.notify(daemon.SdNotifyReady + "\nSTATUS=" + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
 }
 
 // Reloading says that a reload has begun; Ready has to follow.
 func (m *Notifier) Reloading() {
-	m.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "STATUS=reloading")
+	m.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "STATUS=reloading")
 }
 
 // Stopping says that the daemon is about to end because it was asked to.
-func (m *Notifier) Stopping() { m.tell(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
+func (m *Notifier) Stopping() { m.notify(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
 
 // Alive is a sign of life. It is for who knows that the daemon does its work, not for a clock of its own.
-func (m *Notifier) KickWatchdog() { m.tell(daemon.SdNotifyWatchdog) }
+func (m *Notifier) KickWatchdog() { m.notify(daemon.SdNotifyWatchdog) }
 
 // Beat is how often a sign of life should come: twice within the time that the manager waits, as sd_watchdog_enabled(3)
 // recommends. 0: nobody waits.
@@ -56,7 +56,7 @@ func (m *Notifier) WatchdogInterval() time.Duration {
 	return m.watchdog / 2
 }
 
-func (m *Notifier) tell(state string) {
+func (m *Notifier) notify(state string) {
 	if m == nil {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // socket is where a test hears what the service manager is told.
-func socket(t *testing.T) *net.UnixConn {
+func notifySocket(t *testing.T) *net.UnixConn {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -24,7 +24,7 @@ func socket(t *testing.T) *net.UnixConn {
 	return conn
 }
 
-func hear(t *testing.T, conn *net.UnixConn) string {
+func receive(t *testing.T, conn *net.UnixConn) string {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -37,8 +37,8 @@ func hear(t *testing.T, conn *net.UnixConn) string {
 	return string(buf[:n])
 }
 
-func TestTheManagerIsTold(t *testing.T) {
-	conn := socket(t)
+func TestNotifications(t *testing.T) {
+	conn := notifySocket(t)
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
 	m, err := New(slog.New(slog.DiscardHandler))
@@ -60,12 +60,12 @@ func TestTheManagerIsTold(t *testing.T) {
 		{m.KickWatchdog, "WATCHDOG=1"},
 	} {
 		tc.tell()
-		if got := hear(t, conn); got != tc.want {
+		if got := receive(t, conn); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)
 		}
 	}
 	m.Reloading()
-	lines := strings.Split(hear(t, conn), "\n")
+	lines := strings.Split(receive(t, conn), "\n")
 	if len(lines) != 3 || lines[0] != "RELOADING=1" || lines[2] != "STATUS=reloading" {
 		t.Fatalf("%q", lines)
 	}
@@ -75,7 +75,7 @@ func TestTheManagerIsTold(t *testing.T) {
 	}
 }
 
-func TestWithoutAManagerNobodyIsTold(t *testing.T) {
+func TestNoNotificationsWithoutAServiceManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	m, err := New(slog.New(slog.DiscardHandler))
 	if m != nil || err != nil {
@@ -90,8 +90,8 @@ func TestWithoutAManagerNobodyIsTold(t *testing.T) {
 	}
 }
 
-func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
-	socket(t)
+func TestTheWatchdogOfAnotherProcessIsIgnored(t *testing.T) {
+	notifySocket(t)
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", "1")
 	m, err := New(slog.New(slog.DiscardHandler))
@@ -100,8 +100,8 @@ func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
 	}
 }
 
-func TestAManagerThatIsGoneIsOneLineInTheLog(t *testing.T) {
-	socket(t).Close()
+func TestAFailedNotificationIsLoggedOnce(t *testing.T) {
+	notifySocket(t).Close()
 	var log strings.Builder
 	m, err := New(slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
