@@ -38,9 +38,9 @@ type Result struct {
 // Run runs the program once. Its process group is killed whole when ctx ends or the program does: it leaves no processes behind.
 func (p Command) Run(ctx context.Context) Result {
 	if err := ctx.Err(); err != nil {
-		return Result{Err: p.ended(err)}
+		return Result{Err: p.contextErr(err)}
 	}
-	stdout, stderr, err := newOutputs(cmp.Or(p.MaxOutput, maxOutput))
+	stdout, stderr, err := newOutputs(cmp.Or(p.MaxOutput, defaultMaxOutput))
 	if err != nil {
 		return Result{Err: err}
 	}
@@ -56,40 +56,40 @@ func (p Command) Run(ctx context.Context) Result {
 	if err := cmd.Start(); err != nil {
 		return Result{Err: err}
 	}
-	_ = expose(cmd.Process.Pid) // the program runs all the same
-	stdout.begin()
-	stderr.begin()
+	_ = resetOOMScore(cmd.Process.Pid) // the program runs all the same
+	stdout.start()
+	stderr.start()
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		awaitExit(cmd.Process.Pid)
+		waitExit(cmd.Process.Pid)
 	}()
-	var ended error
+	var cancelled error
 	select {
 	case <-exited:
 	case <-ctx.Done():
-		ended = fmt.Errorf("killed: %w", p.ended(ctx.Err()))
+		cancelled = fmt.Errorf("killed: %w", p.contextErr(ctx.Err()))
 	}
 	// The first process is not reaped yet, so its number, which is the group's, cannot belong to anybody else.
 	killErr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	<-exited
 	err = cmd.Wait()
-	stdout.finish()
-	stderr.finish()
+	stdout.drain()
+	stderr.drain()
 	switch {
-	case ended != nil && killErr != nil:
-		err = errors.Join(ended, fmt.Errorf("kill its process group: %w", killErr))
-	case ended != nil:
-		err = ended
+	case cancelled != nil && killErr != nil:
+		err = errors.Join(cancelled, fmt.Errorf("kill its process group: %w", killErr))
+	case cancelled != nil:
+		err = cancelled
 	case errors.Is(err, exec.ErrWaitDelay):
 		err = nil // it ended well; somebody outside its group still holds its input
 	}
-	return Result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String(), Err: err}
+	return Result{Stdout: stdout.captured.String(), Stderr: stderr.captured.String(), Err: err}
 }
 
 // expose takes the protection from a process that lb itself may have against the kernel's killer when memory runs out, see
 // /proc/PID/oom_score_adj in proc(5): of the two, the program is to go.
-func expose(pid int) error {
+func resetOOMScore(pid int) error {
 	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
 	score, err := os.ReadFile(path)
 	if err != nil || !bytes.HasPrefix(score, []byte("-")) {
@@ -98,7 +98,7 @@ func expose(pid int) error {
 	return os.WriteFile(path, []byte("0"), 0)
 }
 
-func (p Command) ended(err error) error {
+func (p Command) contextErr(err error) error {
 	if p.ContextErr == nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (p Command) ended(err error) error {
 }
 
 // awaitExit waits until the process has ended, and leaves it to be reaped.
-func awaitExit(pid int) {
+func waitExit(pid int) {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {

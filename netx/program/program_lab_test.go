@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAProgramIsNotProtectedWhenMemoryRunsOut(t *testing.T) {
+func TestAProgramDoesNotInheritOOMProtection(t *testing.T) {
 	const own = "/proc/self/oom_score_adj"
 	before, err := os.ReadFile(own)
 	if err != nil {
