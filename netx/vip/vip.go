@@ -19,7 +19,7 @@ import (
 // it brings no route to its network. An IPv6 one can be used at once (no duplicate address detection: the address that it takes
 // over may still be answered for by a dying machine) and is never chosen as the source of connections that this machine opens.
 func Add(ctx context.Context, iface string, p netip.Prefix) error {
-	link, err := find(ctx, iface)
+	link, err := findLink(ctx, iface)
 	if err != nil {
 		return fmt.Errorf("add virtual IP %s: %w", p, err)
 	}
@@ -29,14 +29,14 @@ func Add(ctx context.Context, iface string, p netip.Prefix) error {
 		addr.ValidLft, addr.PreferedLft = math.MaxUint32, 0 // valid for ever, deprecated as a source
 	}
 	if err := netlink.AddrReplace(link, addr); err != nil {
-		return fmt.Errorf("add virtual IP %s to %s: %w", p, iface, privilege(err))
+		return fmt.Errorf("add virtual IP %s to %s: %w", p, iface, explainErrno(err))
 	}
 	return nil
 }
 
 // Remove takes a virtual IP off an interface; no error when the address, or the whole interface, is not there.
 func Remove(ctx context.Context, iface string, p netip.Prefix) error {
-	link, err := find(ctx, iface)
+	link, err := findLink(ctx, iface)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
 	}
@@ -45,14 +45,14 @@ func Remove(ctx context.Context, iface string, p netip.Prefix) error {
 	}
 	err = netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(p)})
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return fmt.Errorf("remove virtual IP %s from %s: %w", p, iface, privilege(err))
+		return fmt.Errorf("remove virtual IP %s from %s: %w", p, iface, explainErrno(err))
 	}
 	return nil
 }
 
 // Has reports whether the address stands on the interface, with that prefix length.
 func Has(ctx context.Context, iface string, p netip.Prefix) (bool, error) {
-	link, err := find(ctx, iface)
+	link, err := findLink(ctx, iface)
 	if err != nil {
 		return false, fmt.Errorf("look for virtual IP %s: %w", p, err)
 	}
@@ -74,7 +74,7 @@ func Has(ctx context.Context, iface string, p netip.Prefix) (bool, error) {
 }
 
 // find looks an interface up by name.
-func find(ctx context.Context, iface string) (netlink.Link, error) {
+func findLink(ctx context.Context, iface string) (netlink.Link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func find(ctx context.Context, iface string) (netlink.Link, error) {
 }
 
 // privilege turns the kernel's refusal into words.
-func privilege(err error) error {
+func explainErrno(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: %w", netx.ErrNoPrivilege, err)
 	}

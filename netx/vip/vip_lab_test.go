@@ -27,7 +27,7 @@ func prefixes() []netip.Prefix {
 }
 
 // on runs fn on the host and fails the test with its error.
-func on(t *testing.T, h *lab.Host, fn func(ctx context.Context) error) {
+func runOn(t *testing.T, h *lab.Host, fn func(ctx context.Context) error) {
 	t.Helper()
 	if err := h.Do(func() error { return fn(t.Context()) }); err != nil {
 		t.Fatal(err)
@@ -35,10 +35,10 @@ func on(t *testing.T, h *lab.Host, fn func(ctx context.Context) error) {
 }
 
 // has asks the host, and `ip` on it as a second opinion.
-func has(t *testing.T, h *lab.Host, p netip.Prefix) bool {
+func hasVIP(t *testing.T, h *lab.Host, p netip.Prefix) bool {
 	t.Helper()
 	var got bool
-	on(t, h, func(ctx context.Context) (err error) {
+	runOn(t, h, func(ctx context.Context) (err error) {
 		got, err = vip.Has(ctx, "eth0", p)
 		return err
 	})
@@ -53,18 +53,18 @@ func TestAddAndRemoveAreIdempotent(t *testing.T) {
 	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "10.9.0.1/24", "fd09::1/64")
 	for _, p := range prefixes() {
 		t.Run(p.String(), func(t *testing.T) {
-			if has(t, h, p) {
+			if hasVIP(t, h, p) {
 				t.Fatal("there before it was added")
 			}
 			for range 2 {
-				on(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", p) })
-				if !has(t, h, p) {
+				runOn(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", p) })
+				if !hasVIP(t, h, p) {
 					t.Fatal("not there after Add")
 				}
 			}
 			for range 2 {
-				on(t, h, func(ctx context.Context) error { return vip.Remove(ctx, "eth0", p) })
-				if has(t, h, p) {
+				runOn(t, h, func(ctx context.Context) error { return vip.Remove(ctx, "eth0", p) })
+				if hasVIP(t, h, p) {
 					t.Fatal("still there after Remove")
 				}
 			}
@@ -72,16 +72,16 @@ func TestAddAndRemoveAreIdempotent(t *testing.T) {
 	}
 }
 
-func TestAnIPv6VirtualIPIsNoSource(t *testing.T) {
+func TestAnIPv6VirtualIPIsNeverASourceAddress(t *testing.T) {
 	l := labtest.New(t)
 	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "fd09::1/64")
-	on(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", netip.MustParsePrefix("fd09::200/128")) })
+	runOn(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", netip.MustParsePrefix("fd09::200/128")) })
 	if route := labtest.Run(t, h, "ip", "-6", "route", "get", "fd09::201"); !strings.Contains(route, "src fd09::1 ") {
 		t.Errorf("connections to the network would come from the virtual IP: %s", route)
 	}
 }
 
-func TestErrorsSayWhatToDo(t *testing.T) {
+func TestErrorsNameTheFix(t *testing.T) {
 	l := labtest.New(t)
 	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "10.9.0.1/24")
 	p := prefixes()[0]
