@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	suffix     = ".json"
-	tempPrefix = ".new-"
-	maxFile    = 16 << 10 // far above what a record with full texts takes
+	fileSuffix  = ".json"
+	tempPrefix  = ".new-"
+	maxFileSize = 16 << 10 // far above what a record with full texts takes
 )
 
 // Parse reads the contents of a record's file.
-func (s Kind[K, V]) Parse(data []byte) (V, error) {
+func (s Kind[K, V]) Unmarshal(data []byte) (V, error) {
 	var v, none V
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -35,7 +35,7 @@ func (s Kind[K, V]) Parse(data []byte) (V, error) {
 }
 
 // Format is the inverse of Parse.
-func (s Kind[K, V]) Format(v V) ([]byte, error) {
+func (s Kind[K, V]) Marshal(v V) ([]byte, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (s Kind[K, V]) Format(v V) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-func (s Kind[K, V]) fileName(v V) string { return s.FileName(v) + suffix }
+func (s Kind[K, V]) fileName(v V) string { return s.FileName(v) + fileSuffix }
 
 // read reads one record and checks that its file is the one that a change of this record would write.
 func (s Kind[K, V]) read(dir, name string) (V, error) {
@@ -57,14 +57,14 @@ func (s Kind[K, V]) read(dir, name string) (V, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return fail(fmt.Errorf("not a plain file of at most %d bytes", maxFile))
+	if !info.Mode().IsRegular() || info.Size() > maxFileSize {
+		return fail(fmt.Errorf("not a plain file of at most %d bytes", maxFileSize))
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return fail(err)
 	}
-	v, err := s.Parse(data)
+	v, err := s.Unmarshal(data)
 	if err != nil {
 		return fail(err)
 	}
@@ -76,32 +76,32 @@ func (s Kind[K, V]) read(dir, name string) (V, error) {
 
 // write replaces the record's file in one step that survives a crash: a reader, and a start after a crash, sees the old or
 // the new contents and never a part. before is what its file has now; nil: there is none.
-func (s Kind[K, V]) write(dir string, v V, before *V) error {
-	data, err := s.Format(v)
+func (s Kind[K, V]) write(dir string, v V, old *V) error {
+	data, err := s.Marshal(v)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(dir, s.fileName(v))
-	if err := replace(path, data); err != nil {
+	if err := replaceFile(path, data); err != nil {
 		return err
 	}
 	if err := syncDir(dir); err != nil {
 		// The new name is there but may not outlive a crash. Go back, so that what the caller is told is true.
-		return errors.Join(err, s.restore(path, before))
+		return errors.Join(err, s.restore(path, old))
 	}
 	return nil
 }
 
 // restore undoes the change of a record's file.
-func (s Kind[K, V]) restore(path string, before *V) error {
-	if before == nil {
+func (s Kind[K, V]) restore(path string, old *V) error {
+	if old == nil {
 		return os.Remove(path)
 	}
-	data, err := s.Format(*before)
+	data, err := s.Marshal(*old)
 	if err != nil {
 		return err
 	}
-	return replace(path, data)
+	return replaceFile(path, data)
 }
 
 // remove deletes the record's file for good; one that is gone already is fine.
@@ -117,12 +117,12 @@ func (s Kind[K, V]) remove(dir string, v V) error {
 }
 
 // replace replaces a record's file.
-func replace(path string, data []byte) error { return WriteFileAtomic(path, data, 0o640) }
+func replaceFile(path string, data []byte) error { return WriteFileAtomic(path, data, 0o640) }
 
 // Replace puts a complete, synced file in the place of the one at path, if there is one: whoever reads sees the old contents or the new ones. Its folder
 // has to be there.
 func WriteFileAtomic(path string, data []byte, mode fs.FileMode) (err error) {
-	tmp, err := openPlain(filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+	tmp, err := openBlocking(filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func WriteFileAtomic(path string, data []byte, mode fs.FileMode) (err error) {
 
 // syncDir makes the names in a folder survive a crash.
 func syncDir(dir string) error {
-	d, err := openPlain(dir, unix.O_RDONLY)
+	d, err := openBlocking(dir, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func syncDir(dir string) error {
 
 // openPlain opens a plain file or a folder. os.OpenFile would have the runtime's poller watch it first, in vain, which takes as many system calls as all else that
 // is done with it here.
-func openPlain(path string, flags int) (*os.File, error) {
+func openBlocking(path string, flags int) (*os.File, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
 		switch {
