@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAccepts(t *testing.T) {
+func TestAcceptQuality(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		accept []string

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestOnlyOneDaemonOfANameHasThePlace(t *testing.T) {
+func TestLockInstanceAllowsOneDaemonPerName(t *testing.T) {
 	d := Daemon{Name: "lb test of " + t.TempDir(), Section: "balancer"}
 	first, err := d.LockInstance(t.Context())
 	if err != nil {

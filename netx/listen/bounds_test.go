@@ -22,20 +22,20 @@ import (
 const testWrite, testIdle = 10 * time.Second, time.Minute
 
 // pipes listens for the connections that are put into it.
-type pipes chan net.Conn
+type pipeListener chan net.Conn
 
-func (p pipes) Accept() (net.Conn, error) {
+func (p pipeListener) Accept() (net.Conn, error) {
 	if conn, open := <-p; open {
 		return conn, nil
 	}
 	return nil, net.ErrClosed
 }
 
-func (p pipes) Close() error   { close(p); return nil }
-func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (p pipeListener) Close() error   { close(p); return nil }
+func (p pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // greedy reads a whole body, and answers with a page as large as the query's n asks for.
-func greedy(w http.ResponseWriter, r *http.Request) {
+func readAllHandler(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	body, err := io.ReadAll(r.Body)
 	if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
@@ -53,7 +53,7 @@ func greedy(w http.ResponseWriter, r *http.Request) {
 }
 
 // drip writes a text to c byte by byte, one each second, until c is closed, and reads what comes, as a kernel's buffer would.
-func drip(c net.Conn, text string) {
+func trickle(c net.Conn, text string) {
 	drained := make(chan struct{})
 	go func() { defer close(drained); io.Copy(io.Discard, c) }()
 	defer func() { <-drained }()
@@ -66,7 +66,7 @@ func drip(c net.Conn, text string) {
 }
 
 // TestSlowClientsAreCutOff has a clock of its own: what takes minutes takes none.
-func TestSlowClientsAreCutOff(t *testing.T) {
+func TestSlowClientsAreDisconnected(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	files := ca.server()
 	const slack = 2 * time.Second // half a second's pause of net/http before it closes, and a drip's period
@@ -75,18 +75,18 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		client func(net.Conn)
 		within time.Duration
 	}{
-		{"says nothing", func(net.Conn) {}, readHeaderTime},
-		{"sends headers in drips", func(c net.Conn) { drip(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") }, readHeaderTime},
-		{"begins TLS and stops", func(c net.Conn) { c.Write([]byte{handshakeRecord, 3, 1}) }, readHeaderTime},
-		{"sends a TLS hello in drips", func(c net.Conn) { drip(c, "\x16\x03\x01\x02\x00\x01"+strings.Repeat("\x00", 60)) }, readHeaderTime},
+		{"says nothing", func(net.Conn) {}, readHeaderTimeout},
+		{"sends headers in drips", func(c net.Conn) { trickle(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") }, readHeaderTimeout},
+		{"begins TLS and stops", func(c net.Conn) { c.Write([]byte{recordTypeHandshake, 3, 1}) }, readHeaderTimeout},
+		{"sends a TLS hello in drips", func(c net.Conn) { trickle(c, "\x16\x03\x01\x02\x00\x01"+strings.Repeat("\x00", 60)) }, readHeaderTimeout},
 		{"ends the handshake and stops", func(c net.Conn) {
 			tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake()
 			io.Copy(io.Discard, c)
-		}, readHeaderTime},
+		}, readHeaderTimeout},
 		{"sends a body in drips", func(c net.Conn) {
 			io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-			drip(c, strings.Repeat("x", 1000))
-		}, readTime},
+			trickle(c, strings.Repeat("x", 1000))
+		}, readTimeout},
 		{"does not read a large answer", func(c net.Conn) { io.WriteString(c, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n") }, testWrite},
 		{"keeps its connection and says no more", func(c net.Conn) {
 			io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -99,17 +99,17 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 			}
 			t.Run(tc.name+", "+kind, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					conns := make(pipes)
+					conns := make(pipeListener)
 					var l net.Listener = conns
 					if kind == "TCP" {
-						l = guardOf(t, config.Access{TLS: files}).OptionalTLS(l)
+						l = newTestAuthorizer(t, config.Access{TLS: files}).OptionalTLS(l)
 					}
-					s := NewServer(http.HandlerFunc(greedy), slog.New(slog.DiscardHandler), testWrite, testIdle)
+					s := NewServer(http.HandlerFunc(readAllHandler), slog.New(slog.DiscardHandler), testWrite, testIdle)
 					served := make(chan error, 1)
 					go func() { served <- s.Serve(Limit(l, 1)) }()
 					near, far := net.Pipe()
 					begun, closed := time.Now(), make(chan time.Duration, 1)
-					conns <- &closing{Conn: far, once: sync.OnceFunc(func() { closed <- time.Since(begun) })}
+					conns <- &closeNotifier{Conn: far, once: sync.OnceFunc(func() { closed <- time.Since(begun) })}
 					done := make(chan struct{})
 					go func() { defer close(done); tc.client(near) }()
 					if after := <-closed; after < tc.within || after > tc.within+slack {
@@ -128,28 +128,30 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 }
 
 // closing tells when it is closed for the first time.
-type closing struct {
+type closeNotifier struct {
 	net.Conn
 	once func()
 }
 
-func (c *closing) Close() error {
+func (c *closeNotifier) Close() error {
 	c.once()
 	return c.Conn.Close()
 }
 
-func TestHugeClientsAreRefused(t *testing.T) {
+func TestOversizedRequestsAreRejected(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	path := filepath.Join(shortDir(t), "s")
-	control, err := theAgent().ListenControl(t.Context(), path, &Policy{})
+	control, err := testDaemon().ListenControl(t.Context(), path, &Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tcp, address := bindTCP(t)
-	s := NewServer(http.HandlerFunc(greedy), slog.New(slog.DiscardHandler), testWrite, testIdle)
+	tcp, address := listenLoopback(t)
+	s := NewServer(http.HandlerFunc(readAllHandler), slog.New(slog.DiscardHandler), testWrite, testIdle)
 	served := make(chan error, 2)
 	go func() { served <- s.Serve(Limit(control, 8)) }()
-	go func() { served <- s.Serve(Limit(guardOf(t, config.Access{TLS: ca.server()}).OptionalTLS(tcp), 8)) }()
+	go func() {
+		served <- s.Serve(Limit(newTestAuthorizer(t, config.Access{TLS: ca.server()}).OptionalTLS(tcp), 8))
+	}()
 	defer func() {
 		s.Close()
 		<-served

@@ -29,16 +29,16 @@ func post(remote string, header ...string) *http.Request {
 	return r
 }
 
-func guardOf(t testing.TB, access config.Access) *Authorizer {
+func newTestAuthorizer(t testing.TB, access config.Access) *Authorizer {
 	t.Helper()
-	k, err := theAgent().LoadPolicy(access)
+	k, err := testDaemon().LoadPolicy(access)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return theAgent().NewAuthorizer("/run/lb/agent.sock", k)
+	return testDaemon().NewAuthorizer("/run/lb/agent.sock", k)
 }
 
-func TestWhoMayChangeSomethingOverTCP(t *testing.T) {
+func TestAuthorizeTCP(t *testing.T) {
 	const here, there = "127.0.0.1:5000", "10.0.0.9:5000"
 	ca := newAuthority(t, "ca")
 	token := config.Access{TokenFile: writeFile(t, "token", goodToken, 0o600)}
@@ -75,7 +75,7 @@ func TestWhoMayChangeSomethingOverTCP(t *testing.T) {
 		{"no certificate", clients, post(there), 401, "--cert-file FILE"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r, refusal := guardOf(t, tc.access).AuthorizeTCP(tc.request, "lb ctl force")
+			r, refusal := newTestAuthorizer(t, tc.access).AuthorizeTCP(tc.request, "lb ctl force")
 			if tc.status == 0 {
 				if refusal != nil || !strings.Contains(Peer(r), tc.want) {
 					t.Errorf("%+v, peer %q", refusal, Peer(r))
@@ -97,7 +97,7 @@ func TestWhoMayChangeSomethingOverTCP(t *testing.T) {
 	}
 }
 
-func TestWhoMayChangeSomethingOverTheSocket(t *testing.T) {
+func TestAuthorizeSocket(t *testing.T) {
 	own := uint32(os.Geteuid())
 	for _, tc := range []struct {
 		name  string
@@ -116,7 +116,7 @@ func TestWhoMayChangeSomethingOverTheSocket(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := post("@")
 			r = r.WithContext(WithPeerCredentials(r.Context(), tc.cred))
-			r, refusal := guardOf(t, config.Access{ControlGroup: tc.group}).AuthorizeSocket(r, "lb ctl force")
+			r, refusal := newTestAuthorizer(t, config.Access{ControlGroup: tc.group}).AuthorizeSocket(r, "lb ctl force")
 			switch {
 			case tc.want == "" && (refusal != nil || !strings.HasPrefix(Peer(r), "uid ")):
 				t.Errorf("%+v, peer %q", refusal, Peer(r))
@@ -125,13 +125,13 @@ func TestWhoMayChangeSomethingOverTheSocket(t *testing.T) {
 			}
 		})
 	}
-	if _, refusal := guardOf(t, config.Access{TrustLoopback: true}).AuthorizeSocket(post("127.0.0.1:1"), "lb ctl force"); refusal == nil || refusal.Status != 403 {
+	if _, refusal := newTestAuthorizer(t, config.Access{TrustLoopback: true}).AuthorizeSocket(post("127.0.0.1:1"), "lb ctl force"); refusal == nil || refusal.Status != 403 {
 		t.Errorf("a request without credentials: %+v", refusal)
 	}
 }
 
 // serving answers on l until the test ends: reads by "read", changes by who was admitted.
-func serving(t *testing.T, l net.Listener, admit AuthorizeFunc) {
+func serve(t *testing.T, l net.Listener, admit AuthorizeFunc) {
 	t.Helper()
 	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
@@ -156,7 +156,7 @@ func serving(t *testing.T, l net.Listener, admit AuthorizeFunc) {
 }
 
 // ask sends a request and gives status and body.
-func ask(t *testing.T, c *http.Client, method, url string, header ...string) (int, string) {
+func send(t *testing.T, c *http.Client, method, url string, header ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, url, nil)
 	if err != nil {
@@ -178,7 +178,7 @@ func ask(t *testing.T, c *http.Client, method, url string, header ...string) (in
 }
 
 // over makes a client that trusts the authority and shows certificates, whatever CA the server asks for.
-func over(t *testing.T, ca *authority, certs ...tls.Certificate) *http.Client {
+func newClient(t *testing.T, ca *authority, certs ...tls.Certificate) *http.Client {
 	config := &tls.Config{RootCAs: ca.pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if len(certs) == 0 {
 			return &tls.Certificate{}, nil
@@ -190,7 +190,7 @@ func over(t *testing.T, ca *authority, certs ...tls.Certificate) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-func bindTCP(t *testing.T) (net.Listener, string) {
+func listenLoopback(t *testing.T) (net.Listener, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -199,13 +199,13 @@ func bindTCP(t *testing.T) (net.Listener, string) {
 	return l, l.Addr().String()
 }
 
-func TestOnePortSpeaksTLSAndPlainHTTP(t *testing.T) {
+func TestOnePortServesTLSAndPlainHTTP(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
 	access := config.Access{TokenFile: writeFile(t, "token", goodToken, 0o600), TLS: ca.server()}
 	access.TLS.ClientCAFile = ca.file()
-	g := guardOf(t, access)
-	l, address := bindTCP(t)
-	serving(t, Limit(g.OptionalTLS(l), 16), g.AuthorizeTCP)
+	g := newTestAuthorizer(t, access)
+	l, address := listenLoopback(t)
+	serve(t, Limit(g.OptionalTLS(l), 16), g.AuthorizeTCP)
 	past := time.Now().Add(-time.Hour)
 	for _, tc := range []struct {
 		name   string
@@ -215,28 +215,28 @@ func TestOnePortSpeaksTLSAndPlainHTTP(t *testing.T) {
 		status int // of a change
 		want   string
 	}{
-		{"plain", "http://", over(t, ca), "", 401, "needs the token"},
-		{"plain, with the token, from this machine", "http://", over(t, ca), goodToken, 200, "with the token"},
-		{"TLS", "https://", over(t, ca), "", 401, "needs the token"},
-		{"TLS, with the token", "https://", over(t, ca), goodToken, 200, "with the token"},
-		{"TLS, with a wrong token", "https://", over(t, ca), goodToken + "x", 401, "wrong"},
-		{"a certificate", "https://", over(t, ca, ca.client("kim")), "", 200, `with the certificate of "kim"`},
-		{"a certificate and a wrong token", "https://", over(t, ca, ca.client("kim")), "x", 200, `with the certificate of "kim"`},
-		{"a certificate with an evil name", "https://", over(t, ca, ca.client("a\n\x1b[31mb")), "", 200, `"a [31mb"`},
-		{"another CA's", "https://", over(t, ca, other.client("eve")), "", 403, `The certificate of "eve" is not taken: it is signed by an unknown CA`},
-		{"an expired one", "https://", over(t, ca, ca.issue("old", x509.ExtKeyUsageClientAuth, past)), "", 403, "expired"},
-		{"a server's", "https://", over(t, ca, ca.issue("app03", x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))), "", 403, "incompatible key usage"},
-		{"another CA's and the token", "https://", over(t, ca, other.client("eve")), goodToken, 200, "with the token"},
+		{"plain", "http://", newClient(t, ca), "", 401, "needs the token"},
+		{"plain, with the token, from this machine", "http://", newClient(t, ca), goodToken, 200, "with the token"},
+		{"TLS", "https://", newClient(t, ca), "", 401, "needs the token"},
+		{"TLS, with the token", "https://", newClient(t, ca), goodToken, 200, "with the token"},
+		{"TLS, with a wrong token", "https://", newClient(t, ca), goodToken + "x", 401, "wrong"},
+		{"a certificate", "https://", newClient(t, ca, ca.client("kim")), "", 200, `with the certificate of "kim"`},
+		{"a certificate and a wrong token", "https://", newClient(t, ca, ca.client("kim")), "x", 200, `with the certificate of "kim"`},
+		{"a certificate with an evil name", "https://", newClient(t, ca, ca.client("a\n\x1b[31mb")), "", 200, `"a [31mb"`},
+		{"another CA's", "https://", newClient(t, ca, other.client("eve")), "", 403, `The certificate of "eve" is not taken: it is signed by an unknown CA`},
+		{"an expired one", "https://", newClient(t, ca, ca.issue("old", x509.ExtKeyUsageClientAuth, past)), "", 403, "expired"},
+		{"a server's", "https://", newClient(t, ca, ca.issue("app03", x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))), "", 403, "incompatible key usage"},
+		{"another CA's and the token", "https://", newClient(t, ca, other.client("eve")), goodToken, 200, "with the token"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if status, body := ask(t, tc.client, http.MethodGet, tc.url+address); status != 200 || body != "read" {
+			if status, body := send(t, tc.client, http.MethodGet, tc.url+address); status != 200 || body != "read" {
 				t.Errorf("read: %d %q", status, body)
 			}
 			var header []string
 			if tc.token != "" {
 				header = []string{"Authorization", "Bearer " + tc.token}
 			}
-			if status, body := ask(t, tc.client, http.MethodPost, tc.url+address, header...); status != tc.status || !strings.Contains(body, tc.want) {
+			if status, body := send(t, tc.client, http.MethodPost, tc.url+address, header...); status != tc.status || !strings.Contains(body, tc.want) {
 				t.Errorf("change: %d %q, want %d %q", status, body, tc.status, tc.want)
 			}
 		})
@@ -248,23 +248,23 @@ func TestOnePortSpeaksTLSAndPlainHTTP(t *testing.T) {
 	}
 }
 
-func TestReloadedKeysCountAtOnceAlsoForOpenConnections(t *testing.T) {
+func TestANewPolicyAppliesToOpenConnections(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
-	g := guardOf(t, config.Access{})
-	l, address := bindTCP(t)
-	serving(t, g.OptionalTLS(l), g.AuthorizeTCP)
+	g := newTestAuthorizer(t, config.Access{})
+	l, address := listenLoopback(t)
+	serve(t, g.OptionalTLS(l), g.AuthorizeTCP)
 	use := func(access config.Access) {
 		t.Helper()
-		k, err := theAgent().LoadPolicy(access)
+		k, err := testDaemon().LoadPolicy(access)
 		if err != nil {
 			t.Fatal(err)
 		}
 		g.SetPolicy(k)
 	}
-	plain, secure := over(t, ca), over(t, ca, ca.client("kim"))
+	plain, secure := newClient(t, ca), newClient(t, ca, ca.client("kim"))
 	change := func(c *http.Client, scheme string, want int) {
 		t.Helper()
-		if status, body := ask(t, c, http.MethodPost, scheme+address, "Authorization", "Bearer "+goodToken); status != want {
+		if status, body := send(t, c, http.MethodPost, scheme+address, "Authorization", "Bearer "+goodToken); status != want {
 			t.Errorf("%s: %d %q, want %d", scheme, status, body, want)
 		}
 	}
@@ -285,8 +285,8 @@ func TestReloadedKeysCountAtOnceAlsoForOpenConnections(t *testing.T) {
 	change(plain, "http://", 200)
 }
 
-func TestTheControlSocketKnowsItsPeer(t *testing.T) {
-	k, err := theAgent().LoadPolicy(config.Access{ControlGroup: "0"})
+func TestTheControlSocketIdentifiesItsPeer(t *testing.T) {
+	k, err := testDaemon().LoadPolicy(config.Access{ControlGroup: "0"})
 	if os.Geteuid() != 0 {
 		k, err = &Policy{}, nil // only root can give the socket away
 	}
@@ -294,16 +294,16 @@ func TestTheControlSocketKnowsItsPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(shortDir(t), "s")
-	l, err := theAgent().ListenControl(t.Context(), path, k)
+	l, err := testDaemon().ListenControl(t.Context(), path, k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := theAgent().NewAuthorizer(path, k)
-	serving(t, Limit(l, 4), g.AuthorizeSocket)
+	g := testDaemon().NewAuthorizer(path, k)
+	serve(t, Limit(l, 4), g.AuthorizeSocket)
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}}
-	status, body := ask(t, &http.Client{Transport: transport}, http.MethodPost, "http://agent/webapp/down")
+	status, body := send(t, &http.Client{Transport: transport}, http.MethodPost, "http://agent/webapp/down")
 	if status != 200 || !strings.HasPrefix(body, "uid ") || !strings.Contains(body, "(pid ") {
 		t.Errorf("%d %q", status, body)
 	}

@@ -13,7 +13,7 @@ import (
 
 const goodToken = "correct-horse-battery-staple-0123456789"
 
-func TestATokenIsReadFromASecretFileOnly(t *testing.T) {
+func TestReadTokenRequiresAPrivateRegularFile(t *testing.T) {
 	dir := t.TempDir()
 	pipe, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "link")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
@@ -34,7 +34,7 @@ func TestATokenIsReadFromASecretFileOnly(t *testing.T) {
 		{"white space only", writeFile(t, "token", strings.Repeat(" \n", 40), 0o600), "it has 0 bytes"},
 		{"two lines", writeFile(t, "token", goodToken+"\n"+goodToken, 0o600), "more than one word"},
 		{"no ASCII", writeFile(t, "token", goodToken+"ü", 0o600), "no printable ASCII"},
-		{"endless", writeFile(t, "token", strings.Repeat("x", maxToken+1), 0o600), "more than 4096 bytes"},
+		{"endless", writeFile(t, "token", strings.Repeat("x", maxTokenSize+1), 0o600), "more than 4096 bytes"},
 		{"a pipe", pipe, "no regular file"},
 		{"a folder", dir, "no regular file"},
 		{"none", filepath.Join(dir, "none"), "no such file"},
@@ -54,23 +54,23 @@ func TestATokenIsReadFromASecretFileOnly(t *testing.T) {
 }
 
 func TestOnlyTheTokenItselfMatches(t *testing.T) {
-	k, err := theAgent().LoadPolicy(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
+	k, err := testDaemon().LoadPolicy(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for token, want := range map[string]bool{
 		goodToken: true, "": false, goodToken[:38]: false, goodToken + "x": false, strings.ToUpper(goodToken): false,
 	} {
-		if got := k.matches(token); got != want {
+		if got := k.tokenMatches(token); got != want {
 			t.Errorf("%q: %v", token, got)
 		}
 	}
-	if (&Policy{}).matches("") {
+	if (&Policy{}).tokenMatches("") {
 		t.Error("without a token, none matches")
 	}
 }
 
-func TestKeysThatCannotBeUsedNameTheKeyOfTheConfiguration(t *testing.T) {
+func TestPolicyErrorsNameTheConfigurationKey(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
 	good := ca.server()
 	exposed := writeFile(t, "key.pem", "x", 0o644)
@@ -96,7 +96,7 @@ func TestKeysThatCannotBeUsedNameTheKeyOfTheConfiguration(t *testing.T) {
 		{"a CA file without one", with(func(f *config.TLS) { f.ClientCAFile = good.KeyFile }), []string{"agent.tls.client_ca_file", "no certificate"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k, err := theAgent().LoadPolicy(tc.access)
+			k, err := testDaemon().LoadPolicy(tc.access)
 			if (err == nil) != (tc.want == nil) || (k == nil) != (tc.want != nil) {
 				t.Fatalf("%v, %v", k, err)
 			}

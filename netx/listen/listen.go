@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	controlMode = 0o660
-	liveTime    = 2 * time.Second // for a live daemon to accept a connection
-	holdTime    = 3 * liveTime    // for others to let go of the folder of the control socket
-	maxUnixPath = 107             // bytes of a socket's path that Linux takes
+	controlSocketMode = 0o660
+	dialTimeout       = 2 * time.Second // for a live daemon to accept a connection
+	lockTimeout       = 3 * dialTimeout // for others to let go of the folder of the control socket
+	maxSocketPath     = 107             // bytes of a socket's path that Linux takes
 )
 
 // Daemon is who listens, in the words of errors.
@@ -37,26 +37,26 @@ func (d Daemon) ListenHTTP(ctx context.Context, address string) (net.Listener, e
 	if err != nil {
 		return nil, err
 	}
-	leaveTheSilent(l.(*net.TCPListener))
+	deferAccept(l.(*net.TCPListener))
 	return l, nil
 }
 
 // Port binds a TCP address that the configuration has at key.
 func (d Daemon) ListenTCP(ctx context.Context, key, address string) (net.Listener, error) {
-	l, err := inherited[*net.TCPListener](d.Sockets, key, "TCP")
+	l, err := claim[*net.TCPListener](d.Sockets, key, "TCP")
 	if l == nil && err == nil {
-		l, err = bind(ctx, key, address)
+		l, err = listenTCP(ctx, key, address)
 	}
 	if err != nil {
 		return nil, err
 	}
-	leaveTheDead(l.(*net.TCPListener))
+	setUserTimeout(l.(*net.TCPListener))
 	return l, nil
 }
 
 // bind binds a TCP address.
-func bind(ctx context.Context, key, address string) (net.Listener, error) {
-	l, err := plain().Listen(ctx, "tcp", address)
+func listenTCP(ctx context.Context, key, address string) (net.Listener, error) {
+	l, err := listenConfig().Listen(ctx, "tcp", address)
 	switch {
 	case err == nil:
 		return l, nil
@@ -73,30 +73,30 @@ func bind(ctx context.Context, key, address string) (net.Listener, error) {
 
 // Control binds the Unix socket for changes, as the control group's where the keys have one. What a dead daemon left there is
 // replaced.
-func (d Daemon) ListenControl(ctx context.Context, path string, k *Policy) (net.Listener, error) {
+func (d Daemon) ListenControl(ctx context.Context, path string, p *Policy) (net.Listener, error) {
 	key := d.Section + ".control"
-	if l, err := inherited[*net.UnixListener](d.Sockets, key, "Unix"); l != nil || err != nil {
+	if l, err := claim[*net.UnixListener](d.Sockets, key, "Unix"); l != nil || err != nil {
 		return l, err
 	}
-	if len(path) > maxUnixPath {
-		return nil, fmt.Errorf("listen on %s: the path has more than %d bytes: set %s to a shorter one", path, maxUnixPath, key)
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("listen on %s: the path has more than %d bytes: set %s to a shorter one", path, maxSocketPath, key)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of the control socket: %w: make it as root, or set %s to another place", err, key)
 	}
-	folder, err := d.hold(ctx, filepath.Dir(path))
+	folder, err := d.lockDir(ctx, filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	defer folder.Close() // which lets go of it
-	if err := d.clear(ctx, path); err != nil {
+	if err := d.removeStaleSocket(ctx, path); err != nil {
 		return nil, err
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w: set %s to a path where lb may write", path, err, key)
 	}
-	if err := d.open(path, k); err != nil {
+	if err := d.setPermissions(path, p); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -104,15 +104,15 @@ func (d Daemon) ListenControl(ctx context.Context, path string, k *Policy) (net.
 
 // hold keeps other daemons from looking for a socket in a folder, or putting one there, until what it returns is closed. One that has bound its
 // socket and does not listen yet looks dead: of two that start at one moment, the later would take the other's away, and nobody could reach that.
-func (d Daemon) hold(ctx context.Context, dir string) (*os.File, error) {
-	ctx, cancel := context.WithTimeout(ctx, holdTime)
+func (d Daemon) lockDir(ctx context.Context, dir string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
 	folder, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("look into the folder of the control socket: %w: make it readable for lb, or set %s.control to another place", err, d.Section)
 	}
-	again := time.NewTicker(holdTime / 1000)
-	defer again.Stop()
+	retry := time.NewTicker(lockTimeout / 1000)
+	defer retry.Stop()
 	for {
 		err := unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -122,7 +122,7 @@ func (d Daemon) hold(ctx context.Context, dir string) (*os.File, error) {
 			return nil, errors.Join(fmt.Errorf("lock the folder %s of the control socket: %w: set %s.control to another place", dir, err, d.Section), folder.Close())
 		}
 		select {
-		case <-again.C:
+		case <-retry.C:
 		case <-ctx.Done():
 			return nil, errors.Join(fmt.Errorf("lock the folder %s of the control socket: another process has it locked: see which with `lslocks`, or set %s.control to another place", dir, d.Section), folder.Close())
 		}
@@ -131,24 +131,24 @@ func (d Daemon) hold(ctx context.Context, dir string) (*os.File, error) {
 
 // open lets owner and group of the control socket connect. The group is changed only where it has to be: the daemon may have it as its
 // own, and lack the right to change it.
-func (d Daemon) open(path string, k *Policy) error {
+func (d Daemon) setPermissions(path string, p *Policy) error {
 	var stat unix.Stat_t
 	if err := unix.Stat(path, &stat); err != nil {
 		return fmt.Errorf("look at the control socket %s: %w", path, err)
 	}
-	if k.hasGroup && stat.Gid != k.group {
-		if err := os.Chown(path, -1, int(k.group)); err != nil {
+	if p.hasGroup && stat.Gid != p.group {
+		if err := os.Chown(path, -1, int(p.group)); err != nil {
 			return fmt.Errorf("give the control socket to the group of %s.control_group: %w: run the daemon with that group, in systemd by Group= in a drop-in of its unit", d.Section, err)
 		}
 	}
-	if err := os.Chmod(path, controlMode); err != nil {
+	if err := os.Chmod(path, controlSocketMode); err != nil {
 		return fmt.Errorf("set the mode of the control socket: %w", err)
 	}
 	return nil
 }
 
 // clear removes the socket of a dead daemon. That of a live one, and anything else, stays and is an error.
-func (d Daemon) clear(ctx context.Context, path string) error {
+func (d Daemon) removeStaleSocket(ctx context.Context, path string) error {
 	key := d.Section + ".control"
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -160,7 +160,7 @@ func (d Daemon) clear(ctx context.Context, path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("listen on %s: something that is no socket is there: move it away, or set %s to another path", path, key)
 	}
-	ctx, cancel := context.WithTimeout(ctx, liveTime)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func theAgent() Daemon { return Daemon{Name: "agent", Section: "agent"} }
+func testDaemon() Daemon { return Daemon{Name: "agent", Section: "agent"} }
 
 // shortDir is a temporary folder whose path leaves room for a socket's name.
 func shortDir(t testing.TB) string {
@@ -30,7 +30,7 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
+func TestListenErrorsNameTheFix(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -42,13 +42,15 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := theAgent().ListenControl(t.Context(), live, &Policy{})
+	l, err := testDaemon().ListenControl(t.Context(), live, &Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	tcp := func(address string) (net.Listener, error) { return theAgent().ListenHTTP(t.Context(), address) }
-	control := func(path string) (net.Listener, error) { return theAgent().ListenControl(t.Context(), path, &Policy{}) }
+	tcp := func(address string) (net.Listener, error) { return testDaemon().ListenHTTP(t.Context(), address) }
+	control := func(path string) (net.Listener, error) {
+		return testDaemon().ListenControl(t.Context(), path, &Policy{})
+	}
 	for _, tc := range []struct {
 		name    string
 		bind    func(string) (net.Listener, error)
@@ -85,10 +87,10 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 	}
 }
 
-func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
+func TestAStaleControlSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(shortDir(t), "run", "s")
 	for range 2 {
-		l, err := theAgent().ListenControl(t.Context(), path, &Policy{})
+		l, err := testDaemon().ListenControl(t.Context(), path, &Policy{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +106,7 @@ func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
 }
 
 // TestOfDaemonsThatStartAtOneMomentOneHasTheSocket: one that has bound and does not listen yet refuses connections, as a dead one does.
-func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
+func TestOfDaemonsThatStartTogetherExactlyOneBindsTheSocket(t *testing.T) {
 	for range 20 {
 		path := filepath.Join(shortDir(t), "s")
 		var mu sync.Mutex // protects what follows
@@ -112,7 +114,7 @@ func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
 		var starting sync.WaitGroup
 		for range 8 {
 			starting.Go(func() {
-				l, err := theAgent().ListenControl(t.Context(), path, &Policy{})
+				l, err := testDaemon().ListenControl(t.Context(), path, &Policy{})
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -140,7 +142,7 @@ func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
 	}
 }
 
-func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
+func TestConnectionsBeyondTheLimitWaitForAFreeSlot(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +192,7 @@ func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
 	third.Close()
 }
 
-func TestWhereARequestComesFrom(t *testing.T) {
+func TestRequestOrigin(t *testing.T) {
 	for _, tc := range []struct {
 		name, remote      string
 		header            [2]string

@@ -21,7 +21,7 @@ type PeerCredentials struct {
 }
 
 // member tells whether the process was in a group.
-func (c PeerCredentials) member(gid uint32) bool {
+func (c PeerCredentials) inGroup(gid uint32) bool {
 	return c.GID == gid || slices.Contains(c.Groups, gid)
 }
 
@@ -39,9 +39,9 @@ func WithPeerCredentials(ctx context.Context, c PeerCredentials) context.Context
 }
 
 // withConn keeps who is at the other end of a connection.
-func withConn(ctx context.Context, c net.Conn) context.Context {
+func connContext(ctx context.Context, c net.Conn) context.Context {
 	for {
-		if s, ok := c.(*securedConn); ok {
+		if s, ok := c.(*sniffConn); ok {
 			return context.WithValue(ctx, connKey{}, s)
 		}
 		outer, ok := c.(interface{ NetConn() net.Conn })
@@ -54,13 +54,13 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	if !ok {
 		return ctx
 	}
-	if cred, err := credentials(uc); err == nil { // who cannot be known is not trusted
+	if cred, err := peerCredentials(uc); err == nil { // who cannot be known is not trusted
 		return WithPeerCredentials(ctx, cred)
 	}
 	return ctx
 }
 
-func credentials(c *net.UnixConn) (PeerCredentials, error) {
+func peerCredentials(c *net.UnixConn) (PeerCredentials, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return PeerCredentials{}, err
@@ -110,17 +110,17 @@ func Peer(r *http.Request) string {
 }
 
 // known is the request with who sent it, for Peer.
-func known(r *http.Request, identity string) *http.Request {
+func withIdentity(r *http.Request, identity string) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), identityKey{}, identity))
 }
 
 // secureState says what TLS knows about the request's connection; nil when it is plain.
-func secureState(r *http.Request) *tls.ConnectionState {
-	c, ok := r.Context().Value(connKey{}).(*securedConn)
+func tlsState(r *http.Request) *tls.ConnectionState {
+	c, ok := r.Context().Value(connKey{}).(*sniffConn)
 	if !ok {
 		return nil
 	}
-	t := c.secure.Load()
+	t := c.tls.Load()
 	if t == nil {
 		return nil
 	}

@@ -16,9 +16,9 @@ const (
 
 // Refusals logs changes that were not taken, and how many of them it did not log. It may be used by several goroutines.
 type RefusalLog struct {
-	log     *slog.Logger
-	limit   *rate.Limiter
-	skipped atomic.Int64 // since the last that was logged
+	log        *slog.Logger
+	limit      *rate.Limiter
+	suppressed atomic.Int64 // since the last that was logged
 }
 
 // NewRefusals logs to log.
@@ -29,11 +29,11 @@ func NewRefusalLog(log *slog.Logger) *RefusalLog {
 // Add logs or counts a refusal; attrs say what the change was about.
 func (f *RefusalLog) Log(r *http.Request, refusal *Refusal, attrs ...any) {
 	if !f.limit.Allow() {
-		f.skipped.Add(1)
+		f.suppressed.Add(1)
 		return
 	}
 	attrs = append(attrs, "method", r.Method, "peer", Peer(r), "cause", refusal.Text)
-	if n := f.skipped.Swap(0); n > 0 {
+	if n := f.suppressed.Swap(0); n > 0 {
 		attrs = append(attrs, "not_logged", n)
 	}
 	f.log.Warn("change refused", attrs...)

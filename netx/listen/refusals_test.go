@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestRefusalsDoNotFillTheLog(t *testing.T) {
+func TestRefusalLogIsRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		refusals := NewRefusalLog(slog.New(slog.NewTextHandler(&out, nil)))

@@ -18,9 +18,9 @@ type Sockets struct {
 }
 
 // Inherit takes the sockets over; nil when there are none. It is to be called once.
-func InheritSockets() (*Sockets, error) { return inherit(activation.Files(true)) }
+func InheritSockets() (*Sockets, error) { return socketsFromFiles(activation.Files(true)) }
 
-func inherit(files []*os.File) (*Sockets, error) {
+func socketsFromFiles(files []*os.File) (*Sockets, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
@@ -45,7 +45,7 @@ func inherit(files []*os.File) (*Sockets, error) {
 }
 
 // inherited gives the socket for a key, once; nil when there is none. Its kind matters: who reaches a Unix socket may change things.
-func inherited[L net.Listener](s *Sockets, key, kind string) (net.Listener, error) {
+func claim[L net.Listener](s *Sockets, key, kind string) (net.Listener, error) {
 	if s == nil || s.byKey[key] == nil {
 		return nil, nil
 	}

@@ -13,9 +13,9 @@ import (
 )
 
 // fromManager gives a listener as the service manager would: a descriptor with a name.
-func fromManager(t *testing.T, name, network, address string) (*os.File, net.Addr) {
+func activationSocket(t *testing.T, name, network, address string) (*os.File, net.Addr) {
 	t.Helper()
-	l, err := plain().Listen(t.Context(), network, address)
+	l, err := listenConfig().Listen(t.Context(), network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,16 +35,16 @@ func fromManager(t *testing.T, name, network, address string) (*os.File, net.Add
 	return os.NewFile(uintptr(fd), name), l.Addr()
 }
 
-func TestSocketsOfTheServiceManagerStandForTheirKeys(t *testing.T) {
+func TestInheritedSocketsReplaceTheConfiguredAddresses(t *testing.T) {
 	path := filepath.Join(shortDir(t), "agent.sock")
-	tcp, addr := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
-	control, _ := fromManager(t, "agent.control", "unix", path)
-	odd, _ := fromManager(t, "lb-agent.socket", "tcp", "127.0.0.1:0")
-	sockets, err := inherit([]*os.File{tcp, control, odd})
+	tcp, addr := activationSocket(t, "agent.listen", "tcp", "127.0.0.1:0")
+	control, _ := activationSocket(t, "agent.control", "unix", path)
+	odd, _ := activationSocket(t, "lb-agent.socket", "tcp", "127.0.0.1:0")
+	sockets, err := socketsFromFiles([]*os.File{tcp, control, odd})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := theAgent()
+	d := testDaemon()
 	d.Sockets = sockets
 	reads, err := d.ListenHTTP(t.Context(), "192.0.2.1:1") // which could not be bound
 	if err != nil {
@@ -91,32 +91,32 @@ func TestSocketsOfTheServiceManagerStandForTheirKeys(t *testing.T) {
 	other.Close()
 }
 
-func TestASocketOfTheWrongKindIsRefused(t *testing.T) {
-	tcp, _ := fromManager(t, "agent.control", "tcp", "127.0.0.1:0")
-	sockets, err := inherit([]*os.File{tcp})
+func TestInheritedSocketsOfTheWrongKindAreRejected(t *testing.T) {
+	tcp, _ := activationSocket(t, "agent.control", "tcp", "127.0.0.1:0")
+	sockets, err := socketsFromFiles([]*os.File{tcp})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sockets.Close()
-	d := theAgent()
+	d := testDaemon()
 	d.Sockets = sockets
 	path := filepath.Join(shortDir(t), "agent.sock")
 	if l, err := d.ListenControl(t.Context(), path, &Policy{}); err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
 		t.Errorf("a TCP socket for changes: %v, %v", l, err)
 	}
-	one, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
-	two, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
-	if s, err := inherit([]*os.File{one, two}); err == nil || s != nil || !strings.Contains(err.Error(), "FileDescriptorName=") {
+	one, _ := activationSocket(t, "agent.listen", "tcp", "127.0.0.1:0")
+	two, _ := activationSocket(t, "agent.listen", "tcp", "127.0.0.1:0")
+	if s, err := socketsFromFiles([]*os.File{one, two}); err == nil || s != nil || !strings.Contains(err.Error(), "FileDescriptorName=") {
 		t.Errorf("two of one name: %v, %v", s, err)
 	}
 	file, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := inherit([]*os.File{file}); err == nil || s != nil || !strings.Contains(err.Error(), "ListenStream=") {
+	if s, err := socketsFromFiles([]*os.File{file}); err == nil || s != nil || !strings.Contains(err.Error(), "ListenStream=") {
 		t.Errorf("no socket: %v, %v", s, err)
 	}
-	if s, err := inherit(nil); s != nil || err != nil || s.Unclaimed() != nil || s.Close() != nil {
+	if s, err := socketsFromFiles(nil); s != nil || err != nil || s.Unclaimed() != nil || s.Close() != nil {
 		t.Errorf("none: %v, %v", s, err)
 	}
 }
