@@ -16,18 +16,18 @@ func (b attributes) command(command uint8) attributes {
 }
 
 // open begins an attribute that holds others; close, with the place that it gives, ends it.
-func (b attributes) open(kind uint16) (opened attributes, at int) {
+func (b attributes) beginNested(kind uint16) (opened attributes, at int) {
 	const nested = 0x8000 // NLA_F_NESTED
-	return b.head(kind|nested, 0), len(b)
+	return b.header(kind|nested, 0), len(b)
 }
 
-func (b attributes) close(at int) attributes {
+func (b attributes) endNested(at int) attributes {
 	binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at))
 	return b
 }
 
 // head writes an attribute's length, for so many bytes, and its kind.
-func (b attributes) head(kind uint16, size int) attributes {
+func (b attributes) header(kind uint16, size int) attributes {
 	return binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(b, uint16(4+size)), kind)
 }
 
@@ -40,40 +40,40 @@ func (b attributes) pad() attributes {
 }
 
 func (b attributes) uint8(kind uint16, v uint8) attributes {
-	return append(b.head(kind, 1), v, 0, 0, 0)
+	return append(b.header(kind, 1), v, 0, 0, 0)
 }
 
 func (b attributes) uint16(kind, v uint16) attributes {
-	return append(binary.NativeEndian.AppendUint16(b.head(kind, 2), v), 0, 0)
+	return append(binary.NativeEndian.AppendUint16(b.header(kind, 2), v), 0, 0)
 }
 
 // port writes a number in network order.
 func (b attributes) port(kind, v uint16) attributes {
-	return append(binary.BigEndian.AppendUint16(b.head(kind, 2), v), 0, 0)
+	return append(binary.BigEndian.AppendUint16(b.header(kind, 2), v), 0, 0)
 }
 
 func (b attributes) uint32(kind uint16, v uint32) attributes {
-	return binary.NativeEndian.AppendUint32(b.head(kind, 4), v)
+	return binary.NativeEndian.AppendUint32(b.header(kind, 4), v)
 }
 
 // text writes a string that a zero byte ends.
-func (b attributes) text(kind uint16, s string) attributes {
-	return append(append(b.head(kind, len(s)+1), s...), 0).pad()
+func (b attributes) cString(kind uint16, s string) attributes {
+	return append(append(b.header(kind, len(s)+1), s...), 0).pad()
 }
 
 // errCut says that a message ends within an attribute.
-var errCut = errors.New("the kernel's message cannot be read: it ends within an attribute")
+var errTruncated = errors.New("the kernel's message cannot be read: it ends within an attribute")
 
 // each hands on the attributes of a body, or of an attribute that holds others, without the bits that stand above their kind.
-func each(data []byte, f func(kind uint16, value []byte)) error {
+func forEachAttribute(data []byte, f func(kind uint16, value []byte)) error {
 	const kinds = 0x3fff // NLA_TYPE_MASK
 	for len(data) > 0 {
 		if len(data) < 4 {
-			return errCut
+			return errTruncated
 		}
 		size := int(binary.NativeEndian.Uint16(data))
 		if size < 4 || size > len(data) {
-			return errCut
+			return errTruncated
 		}
 		f(binary.NativeEndian.Uint16(data[2:])&kinds, data[4:size])
 		data = data[min((size+3)&^3, len(data)):]
@@ -82,7 +82,7 @@ func each(data []byte, f func(kind uint16, value []byte)) error {
 }
 
 // number reads a number of 8 to 64 bits; what has another size is 0.
-func number(value []byte) uint64 {
+func uintValue(value []byte) uint64 {
 	switch len(value) {
 	case 1:
 		return uint64(value[0])

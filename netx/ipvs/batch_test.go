@@ -14,19 +14,19 @@ import (
 )
 
 // strict answers as the kernel does, which keeps adding and editing apart, and works on a table in memory.
-type strict struct {
+type strictKernel struct {
 	*Memory
-	rounds, most int // how often it was asked, and the most in one go
+	rounds, largest int // how often it was asked, and the most in one go
 }
 
-func (k *strict) exchange(batch []attempt) []error {
-	k.rounds, k.most = k.rounds+1, max(k.most, len(batch))
+func (k *strictKernel) exchange(batch []attempt) []error {
+	k.rounds, k.largest = k.rounds+1, max(k.largest, len(batch))
 	errs := make([]error, len(batch))
 	for i, a := range batch {
 		key := a.service.Key
 		_, missing := k.destination(key, a.destination.Address, a.destination.Port)
 		exists := missing == nil
-		if a.ofService() {
+		if a.isServiceChange() {
 			exists = k.service(key) != nil
 		}
 		switch {
@@ -58,15 +58,15 @@ func drawChange(t *rapid.T) Change {
 }
 
 // Whatever is guessed about what is there, a list of changes does what they do one after the other, and gives the same errors.
-func TestPropertyBatchesActAsOneAfterTheOther(t *testing.T) {
+func TestBatchesBehaveLikeSequentialChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		changes := rapid.SliceOfN(rapid.Custom(drawChange), 0, 150).Draw(t, "changes")
-		alone, kernel := NewMemory(), &strict{Memory: NewMemory()}
+		alone, kernel := NewMemory(), &strictKernel{Memory: NewMemory()}
 		var want []error
 		for _, c := range changes {
 			want = append(want, ApplyOne(context.Background(), alone, c))
 		}
-		for i, err := range inOrder(context.Background(), changes, kernel.exchange) {
+		for i, err := range applyInOrder(context.Background(), changes, kernel.exchange) {
 			switch {
 			case errors.Is(err, unix.ESRCH):
 				err = ErrNoService
@@ -83,8 +83,8 @@ func TestPropertyBatchesActAsOneAfterTheOther(t *testing.T) {
 	})
 }
 
-func TestAGoodGuessTakesOneRoundForAHundredChanges(t *testing.T) {
-	kernel := &strict{Memory: NewMemory()}
+func TestACorrectAssumptionTakesOneRoundPerHundredChanges(t *testing.T) {
+	kernel := &strictKernel{Memory: NewMemory()}
 	key := Key{Mark: 7, Family: IPv4}
 	changes := []Change{PutService(Service{Key: key, Scheduler: "wlc"})}
 	for n := range 249 {
@@ -93,37 +93,37 @@ func TestAGoodGuessTakesOneRoundForAHundredChanges(t *testing.T) {
 	for i := range changes {
 		changes[i].AssumeNew = true
 	}
-	for _, err := range inOrder(t.Context(), changes, kernel.exchange) {
+	for _, err := range applyInOrder(t.Context(), changes, kernel.exchange) {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if kernel.rounds != 3 || kernel.most != 100 {
-		t.Errorf("%d rounds of at most %d messages for 250 changes, wanted 3 of 100", kernel.rounds, kernel.most)
+	if kernel.rounds != 3 || kernel.largest != 100 {
+		t.Errorf("%d rounds of at most %d messages for 250 changes, wanted 3 of 100", kernel.rounds, kernel.largest)
 	}
 }
 
-func TestPutStopsWhenAnotherProgramNeverDoes(t *testing.T) {
+func TestPutGivesUpWhenAnotherProgramKeepsInterfering(t *testing.T) {
 	rounds := 0
-	errs := inOrder(t.Context(), []Change{PutService(Service{Key: Key{Mark: 7, Family: IPv4}, Scheduler: "wlc"})}, func(batch []attempt) []error {
+	errs := applyInOrder(t.Context(), []Change{PutService(Service{Key: Key{Mark: 7, Family: IPv4}, Scheduler: "wlc"})}, func(batch []attempt) []error {
 		rounds++
 		if batch[0].add {
 			return []error{unix.EEXIST}
 		}
 		return []error{unix.ESRCH}
 	})
-	if !errors.Is(errs[0], unix.EEXIST) || rounds != tries {
+	if !errors.Is(errs[0], unix.EEXIST) || rounds != maxAttempts {
 		t.Errorf("%v after %d rounds", errs[0], rounds)
 	}
 }
 
-func TestBatchesEndWithTheContext(t *testing.T) {
+func TestBatchesStopWhenTheContextIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var changes []Change
 	for n := range 2 * batchSize {
 		changes = append(changes, DeleteService(Key{Mark: Mark(n + 1), Family: IPv4}))
 	}
-	errs := inOrder(ctx, changes, func(batch []attempt) []error {
+	errs := applyInOrder(ctx, changes, func(batch []attempt) []error {
 		cancel()
 		return make([]error, len(batch))
 	})
@@ -132,7 +132,7 @@ func TestBatchesEndWithTheContext(t *testing.T) {
 	}
 }
 
-func TestServiceOnTheWire(t *testing.T) {
+func TestServiceWireFormat(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		service Service
@@ -167,7 +167,7 @@ func FuzzDecodeDaemon(f *testing.F) {
 	})
 }
 
-func TestNetmasksAreReadAsPrefixes(t *testing.T) {
+func TestNetmasksDecodeToPrefixes(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		family Family
@@ -177,8 +177,8 @@ func TestNetmasksAreReadAsPrefixes(t *testing.T) {
 		{"IPv4, whole", IPv4, 0xffffffff, 0},
 		{"IPv4, /20", IPv4, 0x00f0ffff, 20},
 		{"IPv4, /1", IPv4, 0x00000080, 1},
-		{"IPv4, none", IPv4, 0, oddPrefix},
-		{"IPv4, with holes", IPv4, 0x00ff00ff, oddPrefix},
+		{"IPv4, none", IPv4, 0, invalidPrefix},
+		{"IPv4, with holes", IPv4, 0x00ff00ff, invalidPrefix},
 		{"IPv6, whole", IPv6, 128, 0},
 		{"IPv6, /64", IPv6, 64, 64},
 	} {

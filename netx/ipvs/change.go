@@ -45,7 +45,7 @@ func DeleteDestination(k Key, address netip.Addr, port uint16) Change {
 func ApplyOne(ctx context.Context, t Table, c Change) error { return t.Apply(ctx, []Change{c})[0] }
 
 // ofService tells whether the change is to a service and not to a destination.
-func (c *Change) ofService() bool { return c.verb == opPutService || c.verb == opDeleteService }
+func (c *Change) isServiceChange() bool { return c.verb == opPutService || c.verb == opDeleteService }
 
 func (c Change) operation() operation {
 	return operation{verb: c.verb, key: c.service.Key, address: c.destination.Address, port: c.destination.Port}
@@ -53,19 +53,19 @@ func (c Change) operation() operation {
 
 // checked refuses what the kernel would refuse with a bare errno or take for something else, and gives the change with
 // its address as the kernel will have it.
-func (c Change) checked() (Change, error) {
+func (c Change) validated() (Change, error) {
 	if c.verb == opPutService {
-		return c, checkService(c.service)
+		return c, validateService(c.service)
 	}
-	if err := checkKey(c.service.Key); err != nil || c.ofService() {
+	if err := validateKey(c.service.Key); err != nil || c.isServiceChange() {
 		return c, err
 	}
 	var err error
-	if c.destination.Address, err = checkAddress(c.destination.Address); err != nil {
+	if c.destination.Address, err = validateAddress(c.destination.Address); err != nil {
 		return c, err
 	}
 	if c.verb == opPutDestination {
-		err = checkDestination(c.service.Key, c.destination)
+		err = validateDestination(c.service.Key, c.destination)
 	}
 	return c, err
 }

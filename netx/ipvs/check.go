@@ -9,7 +9,7 @@ import (
 
 const (
 	// hashed is the kernel's own bit among a service's flags (IP_VS_SVC_F_HASHED): never ours to set or to see.
-	hashed Flags = 0x2
+	flagHashed Flags = 0x2
 
 	knownFlags = Persistent | OnePacket | SchedFallback | SchedPort
 
@@ -25,9 +25,9 @@ const (
 
 // The length of a prefix that is the whole address, and what only another program can have set: a netmask that is no prefix.
 const (
-	wholeIPv4 = 32
-	wholeIPv6 = 128
-	oddPrefix = 255
+	fullPrefixIPv4 = 32
+	fullPrefixIPv6 = 128
+	invalidPrefix  = 255
 )
 
 // The operations, as errors and Calls name them.
@@ -67,7 +67,7 @@ func (o operation) wrap(err error) error {
 }
 
 // checkKey refuses what would name something else: mark 0 is how the kernel spells "chosen by address".
-func checkKey(k Key) error {
+func validateKey(k Key) error {
 	if k.Mark == 0 {
 		return fmt.Errorf("%w: mark 0 is none, marks are 1 to 4294967295", ErrInvalid)
 	}
@@ -77,8 +77,8 @@ func checkKey(k Key) error {
 	return nil
 }
 
-func checkService(s Service) error {
-	if err := checkKey(s.Key); err != nil {
+func validateService(s Service) error {
+	if err := validateKey(s.Key); err != nil {
 		return err
 	}
 	if unknown := s.Flags &^ knownFlags; unknown != 0 {
@@ -90,29 +90,29 @@ func checkService(s Service) error {
 	if s.Flags&Persistent != 0 && (s.Timeout < time.Second || s.Timeout > maxTimeout || s.Timeout%time.Second != 0) {
 		return fmt.Errorf("%w: a persistence timeout is whole seconds from 1s to %v, not %v", ErrInvalid, maxTimeout, s.Timeout)
 	}
-	if whole := wholePrefix(s.Family); s.Prefix > whole || s.Prefix > 0 && s.Flags&Persistent == 0 {
-		return fmt.Errorf("%w: a prefix of %d bits: persistence alone has one, of at most %d", ErrInvalid, s.Prefix, whole)
+	if full := fullPrefix(s.Family); s.Prefix > full || s.Prefix > 0 && s.Flags&Persistent == 0 {
+		return fmt.Errorf("%w: a prefix of %d bits: persistence alone has one, of at most %d", ErrInvalid, s.Prefix, full)
 	}
 	if s.Scheduler == "" || len(s.Scheduler) > maxSchedulerName {
-		return noScheduler(s.Scheduler)
+		return schedulerError(s.Scheduler)
 	}
 	return nil
 }
 
-func wholePrefix(f Family) uint8 {
+func fullPrefix(f Family) uint8 {
 	if f == IPv6 {
-		return wholeIPv6
+		return fullPrefixIPv6
 	}
-	return wholeIPv4
+	return fullPrefixIPv4
 }
 
-func noScheduler(name string) error {
+func schedulerError(name string) error {
 	return fmt.Errorf("%w: %q; `modprobe ip_vs_NAME` loads one, `ls /lib/modules/$(uname -r)/kernel/net/netfilter/ipvs` lists them",
 		ErrNoScheduler, name)
 }
 
 // checkAddress gives the address as the kernel will: an IPv4-mapped one is IPv4.
-func checkAddress(a netip.Addr) (netip.Addr, error) {
+func validateAddress(a netip.Addr) (netip.Addr, error) {
 	a = a.Unmap()
 	if !a.IsValid() {
 		return a, fmt.Errorf("%w: no address", ErrInvalid)
@@ -124,8 +124,8 @@ func checkAddress(a netip.Addr) (netip.Addr, error) {
 }
 
 // checkDestination refuses what the kernel would refuse with a bare errno, and forwarding methods that are not for us to set.
-func checkDestination(k Key, d Destination) error {
-	if err := checkKey(k); err != nil {
+func validateDestination(k Key, d Destination) error {
+	if err := validateKey(k); err != nil {
 		return err
 	}
 	switch d.Forwarding {

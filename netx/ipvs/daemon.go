@@ -92,20 +92,20 @@ func listError(err error) error {
 }
 
 // errMixed is why the kernel refuses to synchronise, and the other way round: its messages have no room for two families.
-func errMixed() error {
+func errMixedFamilies() error {
 	return fmt.Errorf("%w: a service here has destinations of the other IP version, which connection synchronisation does not know: one of both has to go",
 		ErrInvalid)
 }
 
-func checkRole(r Role) error {
+func validateRole(r Role) error {
 	if r != Master && r != Backup {
 		return fmt.Errorf("%w: %s is neither master (1) nor backup (2)", ErrInvalid, r)
 	}
 	return nil
 }
 
-func checkDaemon(d Daemon) error {
-	if err := checkRole(d.Role); err != nil {
+func validateDaemon(d Daemon) error {
+	if err := validateRole(d.Role); err != nil {
 		return err
 	}
 	if d.Interface == "" || len(d.Interface) > maxInterfaceName || strings.ContainsRune(d.Interface, 0) {
@@ -117,10 +117,10 @@ func checkDaemon(d Daemon) error {
 // Daemons implements Table.
 func (k *Kernel) Daemons(ctx context.Context) ([]Daemon, error) {
 	var found []Daemon
-	err := k.do(ctx, func() error {
+	err := k.withLock(ctx, func() error {
 		var err error
 		found, err = k.daemons()
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	})
 	sortDaemons(found)
 	return found, listError(err)
@@ -129,7 +129,7 @@ func (k *Kernel) Daemons(ctx context.Context) ([]Daemon, error) {
 // daemons lists those that run, in the kernel's order.
 func (k *Kernel) daemons() ([]Daemon, error) {
 	var found []Daemon
-	err := k.wire.list(k.family, func(b attributes) attributes { return b.command(cmdGetDaemon) }, func(data []byte) error {
+	err := k.conn.dump(k.family, func(b attributes) attributes { return b.command(cmdGetDaemon) }, func(data []byte) error {
 		d, err := decodeDaemon(data)
 		found = append(found, d)
 		return err
@@ -139,70 +139,70 @@ func (k *Kernel) daemons() ([]Daemon, error) {
 
 // StartDaemon implements Table.
 func (k *Kernel) StartDaemon(ctx context.Context, d Daemon) error {
-	return startError(d, k.do(ctx, func() error {
-		if err := checkDaemon(d); err != nil {
+	return startError(d, k.withLock(ctx, func() error {
+		if err := validateDaemon(d); err != nil {
 			return err
 		}
-		err := k.tell(cmdNewDaemon, d)
+		err := k.sendDaemonCommand(cmdNewDaemon, d)
 		switch {
 		case errors.Is(err, unix.EEXIST):
 			return ErrRunning
 		case errors.Is(err, unix.ENODEV):
 			return fmt.Errorf("%w: there is no interface %s, or it is down (%w)", ErrInvalid, d.Interface, err)
 		case errors.Is(err, unix.EINVAL):
-			return errMixed()
+			return errMixedFamilies()
 		}
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	}))
 }
 
 // StopDaemon implements Table.
 func (k *Kernel) StopDaemon(ctx context.Context, r Role) error {
-	return stopError(r, k.do(ctx, func() error {
-		if err := checkRole(r); err != nil {
+	return stopError(r, k.withLock(ctx, func() error {
+		if err := validateRole(r); err != nil {
 			return err
 		}
-		err := k.tell(cmdDelDaemon, Daemon{Role: r})
+		err := k.sendDaemonCommand(cmdDelDaemon, Daemon{Role: r})
 		switch {
 		case errors.Is(err, unix.ESRCH):
 			return ErrNoDaemon
-		case errors.Is(err, errLost):
+		case errors.Is(err, errReplyLost):
 			// Where the daemon's thread has not run yet, stopping it is "interrupted" (EINTR of kthread_stop), which netlink answers with nothing.
 			running, failed := k.daemons()
 			if failed == nil && !slices.ContainsFunc(running, func(d Daemon) bool { return d.Role == r }) {
 				return nil
 			}
 		}
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	}))
 }
 
 // tell sends one command about a daemon.
-func (k *Kernel) tell(command uint8, d Daemon) error {
-	return k.wire.exchange(k.family, 1, func(b attributes, _ int) attributes { return encodeDaemon(b.command(command), d) })[0]
+func (k *Kernel) sendDaemonCommand(command uint8, d Daemon) error {
+	return k.conn.exchange(k.family, 1, func(b attributes, _ int) attributes { return encodeDaemon(b.command(command), d) })[0]
 }
 
 func encodeDaemon(b attributes, d Daemon) attributes {
-	b, at := b.open(attrDaemon)
-	b = b.uint32(attrDaemonState, uint32(d.Role)).text(attrDaemonInterface, d.Interface)
-	return b.uint32(attrDaemonID, uint32(d.ID)).close(at)
+	b, at := b.beginNested(attrDaemon)
+	b = b.uint32(attrDaemonState, uint32(d.Role)).cString(attrDaemonInterface, d.Interface)
+	return b.uint32(attrDaemonID, uint32(d.ID)).endNested(at)
 }
 
 func decodeDaemon(data []byte) (Daemon, error) {
 	var d Daemon
 	var inner error
-	err := each(data, func(kind uint16, value []byte) {
+	err := forEachAttribute(data, func(kind uint16, value []byte) {
 		if kind != attrDaemon {
 			return
 		}
-		inner = each(value, func(kind uint16, value []byte) {
+		inner = forEachAttribute(value, func(kind uint16, value []byte) {
 			switch kind {
 			case attrDaemonState:
-				d.Role = Role(number(value))
+				d.Role = Role(uintValue(value))
 			case attrDaemonInterface:
 				d.Interface = string(bytes.TrimRight(value, "\x00"))
 			case attrDaemonID:
-				d.ID = uint8(number(value))
+				d.ID = uint8(uintValue(value))
 			}
 		})
 	})
@@ -217,7 +217,7 @@ func sortDaemons(ds []Daemon) {
 func (m *Memory) Daemons(ctx context.Context) ([]Daemon, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.note(ctx, Call{Operation: opListDaemons}); err != nil {
+	if err := m.recordCall(ctx, Call{Operation: opListDaemons}); err != nil {
 		return nil, listError(err)
 	}
 	return slices.Clone(m.daemons), nil
@@ -227,9 +227,9 @@ func (m *Memory) Daemons(ctx context.Context) ([]Daemon, error) {
 func (m *Memory) StartDaemon(ctx context.Context, d Daemon) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.note(ctx, Call{Operation: opStartDaemon})
+	err := m.recordCall(ctx, Call{Operation: opStartDaemon})
 	if err == nil {
-		err = checkDaemon(d)
+		err = validateDaemon(d)
 	}
 	switch {
 	case err != nil:
@@ -238,7 +238,7 @@ func (m *Memory) StartDaemon(ctx context.Context, d Daemon) error {
 	case slices.ContainsFunc(m.services, func(s Service) bool {
 		return slices.ContainsFunc(s.Destinations, func(d Destination) bool { return FamilyOf(d.Address) != s.Family })
 	}):
-		err = errMixed()
+		err = errMixedFamilies()
 	default:
 		m.daemons = append(m.daemons, d)
 		sortDaemons(m.daemons)
@@ -250,9 +250,9 @@ func (m *Memory) StartDaemon(ctx context.Context, d Daemon) error {
 func (m *Memory) StopDaemon(ctx context.Context, r Role) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.note(ctx, Call{Operation: opStopDaemon})
+	err := m.recordCall(ctx, Call{Operation: opStopDaemon})
 	if err == nil {
-		err = checkRole(r)
+		err = validateRole(r)
 	}
 	if err != nil {
 		return stopError(r, err)

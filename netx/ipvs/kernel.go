@@ -25,10 +25,10 @@ import (
 type Kernel struct {
 	// turn holds one token; its owner alone may use what is below. A channel and not a mutex, so that waiting ends with the
 	// context. moby's handle takes answers meant for others when two goroutines use it at once, and then waits for ever.
-	turn   chan struct{}
+	lock   chan struct{}
 	moby   *moby.Handle
 	genl   *genetlink.Conn // to find IPVS by
-	wire   *wire           // for all else
+	conn   *netlinkConn    // for all else
 	family uint16          // of IPVS among the generic netlink families
 	closed bool
 }
@@ -48,7 +48,7 @@ func NewKernel() (*Kernel, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf(doing, err), genl.Close())
 	}
-	if k.wire, err = openWire(); err != nil {
+	if k.conn, err = dialNetlink(); err != nil {
 		k.moby.Close()
 		return nil, errors.Join(fmt.Errorf(doing, err), genl.Close())
 	}
@@ -58,13 +58,13 @@ func NewKernel() (*Kernel, error) {
 // newKernel asks for IPVS and for the privilege before anything of moby/ipvs is called: moby remembers the family's number
 // for good, 0 if IPVS was missing, and with 0 every operation seems to succeed.
 func newKernel(genl *genetlink.Conn, open func() (*moby.Handle, error)) (*Kernel, error) {
-	k := &Kernel{turn: make(chan struct{}, 1), genl: genl}
-	k.turn <- struct{}{}
+	k := &Kernel{lock: make(chan struct{}, 1), genl: genl}
+	k.lock <- struct{}{}
 	var err error
 	if k.family, err = ipvsFamily(genl); err != nil {
 		return nil, err
 	}
-	if err := k.mayRead(); err != nil {
+	if err := k.checkPrivilege(); err != nil {
 		return nil, err
 	}
 	if k.moby, err = open(); err != nil {
@@ -99,7 +99,7 @@ func openMoby() (*moby.Handle, error) {
 	_, err = h.GetService(&moby.Service{FWMark: 1, AddressFamily: unix.AF_INET})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		h.Close()
-		return nil, explain(fmt.Errorf("talk to IPVS: %w", err))
+		return nil, explainErrno(fmt.Errorf("talk to IPVS: %w", err))
 	}
 	return h, nil
 }
@@ -107,13 +107,13 @@ func openMoby() (*moby.Handle, error) {
 // Dump implements Table. A weight above 65535, which only another program can have set, reads as 65535.
 func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
 	var services []Service
-	err := k.do(ctx, func() error {
+	err := k.withLock(ctx, func() error {
 		found, err := k.moby.GetServices()
 		if err != nil {
-			return k.explain(err, nil)
+			return k.explainErrno(err, nil)
 		}
 		for _, f := range found {
-			s, ours := serviceOf(f)
+			s, ours := fromMoby(f)
 			if !ours {
 				continue
 			}
@@ -122,7 +122,7 @@ func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
 			}
 			// A service that has just gone has no destinations and is no error.
 			if s.Destinations, err = k.destinations(s.Key); err != nil {
-				return fmt.Errorf("destinations of %s: %w", s.Key, k.explain(err, nil))
+				return fmt.Errorf("destinations of %s: %w", s.Key, k.explainErrno(err, nil))
 			}
 			sortDestinations(s.Destinations)
 			services = append(services, s)
@@ -139,10 +139,10 @@ func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
 // Apply implements Table.
 func (k *Kernel) Apply(ctx context.Context, changes []Change) []error {
 	errs := make([]error, len(changes))
-	if err := k.do(ctx, func() error {
-		for i, err := range inOrder(ctx, changes, k.send) {
+	if err := k.withLock(ctx, func() error {
+		for i, err := range applyInOrder(ctx, changes, k.exchange) {
 			if err != nil {
-				errs[i] = changes[i].operation().wrap(k.cause(changes[i], err))
+				errs[i] = changes[i].operation().wrap(k.explainChange(changes[i], err))
 			}
 		}
 		return nil
@@ -153,55 +153,55 @@ func (k *Kernel) Apply(ctx context.Context, changes []Change) []error {
 }
 
 // send has the kernel try each of these once.
-func (k *Kernel) send(batch []attempt) []error {
-	return k.wire.exchange(k.family, len(batch), func(b attributes, i int) attributes { return encode(b, batch[i]) })
+func (k *Kernel) exchange(batch []attempt) []error {
+	return k.conn.exchange(k.family, len(batch), func(b attributes, i int) attributes { return encode(b, batch[i]) })
 }
 
 // cause names why the kernel refuses a change.
-func (k *Kernel) cause(c Change, err error) error {
+func (k *Kernel) explainChange(c Change, err error) error {
 	if err == nil || !errors.As(err, new(unix.Errno)) {
 		return err
 	}
 	switch {
 	case c.verb == opPutService:
-		return k.explain(err, noScheduler(c.service.Scheduler))
+		return k.explainErrno(err, schedulerError(c.service.Scheduler))
 	case c.verb == opDeleteService:
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	case c.verb == opPutDestination && errors.Is(err, unix.EINVAL) && FamilyOf(c.destination.Address) != c.service.Family:
-		return fmt.Errorf("%w (or %s is not the address of one host)", errMixed(), c.destination.Address)
+		return fmt.Errorf("%w (or %s is not the address of one host)", errMixedFamilies(), c.destination.Address)
 	case c.verb == opPutDestination && errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%w: %s must be the address of one host, and some interface here must be up (%w)",
 			ErrInvalid, c.destination.Address, err)
 	}
-	return k.explain(err, ErrNoDestination)
+	return k.explainErrno(err, ErrNoDestination)
 }
 
 // Close implements Table. What comes after it fails with net.ErrClosed; the kernel's table stays as it is.
 func (k *Kernel) Close() error {
-	<-k.turn
-	defer func() { k.turn <- struct{}{} }()
+	<-k.lock
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return nil
 	}
 	k.closed = true
 	k.moby.Close()
-	if err := errors.Join(k.genl.Close(), k.wire.close()); err != nil {
+	if err := errors.Join(k.genl.Close(), k.conn.close()); err != nil {
 		return fmt.Errorf("close the kernel's load-balancing table: %w", err)
 	}
 	return nil
 }
 
 // do has f talk to the kernel once it is our turn. f is not interrupted: the kernel answers within the call.
-func (k *Kernel) do(ctx context.Context, f func() error) error {
+func (k *Kernel) withLock(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case <-k.turn:
+	case <-k.lock:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { k.turn <- struct{}{} }()
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return net.ErrClosed
 	}
@@ -210,9 +210,9 @@ func (k *Kernel) do(ctx context.Context, f func() error) error {
 
 // explain gives the kernel's answer the name of its cause. absent is what ENOENT means for the operation: the kernel uses it
 // for a scheduler, for a destination, and for an IPVS that has gone.
-func (k *Kernel) explain(err, absent error) error {
+func (k *Kernel) explainErrno(err, absent error) error {
 	if !errors.Is(err, unix.ENOENT) {
-		return explain(err)
+		return explainErrno(err)
 	}
 	if now, lookup := ipvsFamily(k.genl); lookup != nil || now != k.family {
 		// moby/ipvs remembers the family's old number as long as the process lives.
@@ -224,7 +224,7 @@ func (k *Kernel) explain(err, absent error) error {
 	return absent
 }
 
-func explain(err error) error {
+func explainErrno(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (%w)", netx.ErrNoPrivilege, err)
@@ -239,11 +239,11 @@ func explain(err error) error {
 }
 
 // serviceOf reads a service, and says whether it is chosen by mark.
-func serviceOf(m *moby.Service) (Service, bool) {
+func fromMoby(m *moby.Service) (Service, bool) {
 	s := Service{
 		Key:       Key{Mark: Mark(m.FWMark), Family: IPv4},
 		Scheduler: m.SchedName,
-		Flags:     Flags(m.Flags) &^ hashed,
+		Flags:     Flags(m.Flags) &^ flagHashed,
 	}
 	if m.AddressFamily == unix.AF_INET6 {
 		s.Family = IPv6

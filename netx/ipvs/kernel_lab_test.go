@@ -80,14 +80,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestKernelKeepsTheContract(t *testing.T) {
+func TestKernelConformance(t *testing.T) {
 	ipvstest.Run(t, func(t *testing.T) ipvs.Table {
 		enterNewNamespace(t)
 		return newKernel(t)
 	})
 }
 
-func TestIpvsadmSeesWhatWasPut(t *testing.T) {
+func TestIpvsadmListsWhatWasPut(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	seven, eight := ipvs.Key{Mark: 7, Family: ipvs.IPv4}, ipvs.Key{Mark: 8, Family: ipvs.IPv6}
@@ -131,7 +131,7 @@ func contains(words []string, these ...string) bool {
 	return false
 }
 
-func TestWhatIpvsadmPutIsSeen(t *testing.T) {
+func TestDumpReadsWhatIpvsadmAdded(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	ipvsadm(t, "-A -f 7 -s sh -p 120 -b sh-port -o")
@@ -164,7 +164,7 @@ func TestWhatIpvsadmPutIsSeen(t *testing.T) {
 	}
 }
 
-func TestServicesChosenByAddressStayByteForByte(t *testing.T) {
+func TestServicesSelectedByAddressAreNeverTouched(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	for _, args := range []string{
@@ -204,7 +204,7 @@ func TestServicesChosenByAddressStayByteForByte(t *testing.T) {
 	}
 }
 
-func TestEditsKeepConnectionsAndTheirCounts(t *testing.T) {
+func TestEditsKeepConnectionsAndCounters(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	run(t, "ip", "address", "add", "10.1.1.1/32", "dev", "lo")
@@ -251,7 +251,7 @@ func TestEditsKeepConnectionsAndTheirCounts(t *testing.T) {
 	}
 }
 
-func TestTheHandleBelongsToTheNamespaceItWasOpenedIn(t *testing.T) {
+func TestTheHandleStaysInTheNamespaceWhereItWasOpened(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	enterNewNamespace(t)
@@ -281,7 +281,7 @@ func dropNetAdmin(t *testing.T) {
 	must(t, unix.Capset(&header, &data[0]))
 }
 
-func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
+func TestEveryOperationReportsMissingPrivilege(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
@@ -309,7 +309,7 @@ func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
 }
 
 // The library's own modprobe is looked up in PATH; where it is missing, the library would complain on stderr.
-func TestOpeningIsSilentWithoutModprobe(t *testing.T) {
+func TestOpeningWithoutModprobePrintsNothing(t *testing.T) {
 	const child = "LB_TEST_OPEN_WITHOUT_MODPROBE"
 	if os.Getenv(child) != "" {
 		newKernel(t)

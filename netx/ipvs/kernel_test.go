@@ -34,18 +34,18 @@ func kernelWith(t *testing.T, family func() (uint16, int), errno int) *genetlink
 	return conn
 }
 
-func fixed(id uint16, errno int) func() (uint16, int) {
+func fixedFamily(id uint16, errno int) func() (uint16, int) {
 	return func() (uint16, int) { return id, errno }
 }
 
-func TestNothingOfMobyIsCalledBeforeIPVSAndPrivilegeAreThere(t *testing.T) {
+func TestMobyIsNotCalledBeforeIPVSAndPrivilegeAreChecked(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		genl *genetlink.Conn
 		want error
 	}{
-		{"no IPVS", kernelWith(t, fixed(0, int(unix.ENOENT)), int(unix.EPERM)), netx.ErrNoIPVS},
-		{"no privilege", kernelWith(t, fixed(30, 0), int(unix.EPERM)), netx.ErrNoPrivilege},
+		{"no IPVS", kernelWith(t, fixedFamily(0, int(unix.ENOENT)), int(unix.EPERM)), netx.ErrNoIPVS},
+		{"no privilege", kernelWith(t, fixedFamily(30, 0), int(unix.EPERM)), netx.ErrNoPrivilege},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, err := newKernel(c.genl, func() (*moby.Handle, error) {
@@ -59,8 +59,8 @@ func TestNothingOfMobyIsCalledBeforeIPVSAndPrivilegeAreThere(t *testing.T) {
 	}
 }
 
-func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
-	k := &Kernel{genl: kernelWith(t, fixed(30, 0), 0), family: 30}
+func TestErrnosMapToTheirCause(t *testing.T) {
+	k := &Kernel{genl: kernelWith(t, fixedFamily(30, 0), 0), family: 30}
 	for _, c := range []struct {
 		errno unix.Errno
 		want  error
@@ -74,30 +74,30 @@ func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
 		{unix.EAFNOSUPPORT, ErrInvalid},
 		{unix.ENOMEM, unix.ENOMEM},
 	} {
-		got := k.explain(&netlink.OpError{Op: "receive", Err: c.errno}, ErrNoDestination)
+		got := k.explainErrno(&netlink.OpError{Op: "receive", Err: c.errno}, ErrNoDestination)
 		if !errors.Is(got, c.want) {
 			t.Errorf("%v became %v, wanted %v", c.errno, got, c.want)
 		}
 	}
-	if err := k.explain(nil, ErrNoDestination); err != nil {
+	if err := k.explainErrno(nil, ErrNoDestination); err != nil {
 		t.Errorf("success became %v", err)
 	}
 }
 
-func TestIPVSThatWentIsNotTakenForAMissingDestination(t *testing.T) {
+func TestUnloadedIPVSIsNotMistakenForAMissingDestination(t *testing.T) {
 	for name, family := range map[string]func() (uint16, int){
-		"unloaded":     fixed(0, int(unix.ENOENT)),
-		"loaded again": fixed(31, 0),
+		"unloaded":     fixedFamily(0, int(unix.ENOENT)),
+		"loaded again": fixedFamily(31, 0),
 	} {
 		k := &Kernel{genl: kernelWith(t, family, 0), family: 30}
-		if err := k.explain(unix.ENOENT, ErrNoDestination); !errors.Is(err, netx.ErrNoIPVS) || errors.Is(err, ErrNoDestination) {
+		if err := k.explainErrno(unix.ENOENT, ErrNoDestination); !errors.Is(err, netx.ErrNoIPVS) || errors.Is(err, ErrNoDestination) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestWaitingForTheHandleEndsWithTheContext(t *testing.T) {
-	k := &Kernel{turn: make(chan struct{}, 1)} // its token is taken
+func TestWaitingForTheLockStopsWhenTheContextIsCancelled(t *testing.T) {
+	k := &Kernel{lock: make(chan struct{}, 1)} // its token is taken
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- ApplyOne(ctx, k, DeleteService(Key{Mark: 7, Family: IPv4})) }()
@@ -107,7 +107,7 @@ func TestWaitingForTheHandleEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestDestinationOnTheWire(t *testing.T) {
+func TestDestinationWireFormat(t *testing.T) {
 	d := Destination{
 		Address: netip.MustParseAddr("10.0.0.1"), Port: 0x1234, Forwarding: Tunnel, Weight: 0xabcd, Upper: 5, Lower: 4,
 		Encap: Encap{Type: GUE, Port: 6080, Flags: 1},
@@ -138,7 +138,7 @@ func TestDestinationOnTheWire(t *testing.T) {
 	}
 }
 
-func TestDestinationsOfOtherProgramsAreRead(t *testing.T) {
+func TestDestinationsFromOtherProgramsAreDecoded(t *testing.T) {
 	e := netlink.NewAttributeEncoder()
 	e.Nested(attrDest, func(e *netlink.AttributeEncoder) error {
 		e.Bytes(attrDestAddress, netip.MustParseAddr("fd00::1").AsSlice())

@@ -93,7 +93,7 @@ func (m *Memory) Calls() []Call {
 func (m *Memory) Dump(ctx context.Context) ([]Service, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, operation{verb: opDump}); err != nil {
+	if err := m.begin(ctx, operation{verb: opDump}); err != nil {
 		return nil, err
 	}
 	services := slices.Clone(m.services)
@@ -109,10 +109,10 @@ func (m *Memory) Apply(ctx context.Context, changes []Change) []error {
 	defer m.mu.Unlock()
 	errs := make([]error, len(changes))
 	for i, c := range changes {
-		if errs[i] = m.enter(ctx, c.operation()); errs[i] != nil {
+		if errs[i] = m.begin(ctx, c.operation()); errs[i] != nil {
 			continue
 		}
-		checked, err := c.checked()
+		checked, err := c.validated()
 		if err == nil {
 			err = m.change(checked)
 		}
@@ -146,8 +146,8 @@ func (m *Memory) change(c Change) error {
 
 // putService has the service keep the destinations of its predecessor, if there is one.
 func (m *Memory) putService(s Service, old *Service) error {
-	if !slices.Contains(schedulers(), s.Scheduler) {
-		return noScheduler(s.Scheduler)
+	if !slices.Contains(knownSchedulers(), s.Scheduler) {
+		return schedulerError(s.Scheduler)
 	}
 	s = s.Canonical()
 	if old != nil {
@@ -165,12 +165,12 @@ func (m *Memory) putDestination(s *Service, d Destination, edit bool) error {
 		return nil
 	}
 	if len(m.daemons) > 0 && FamilyOf(d.Address) != s.Family {
-		return errMixed()
+		return errMixedFamilies()
 	}
 	if edit {
 		return ErrNoDestination
 	}
-	if !unicast(d.Address) {
+	if !isUnicast(d.Address) {
 		return fmt.Errorf("%w: %s is not the address of one host", ErrInvalid, d.Address)
 	}
 	s.Destinations = append(s.Destinations, d)
@@ -187,12 +187,12 @@ func (m *Memory) Close() error {
 }
 
 // enter begins every Call: it is noted, then may be refused. The caller holds mu.
-func (m *Memory) enter(ctx context.Context, op operation) error {
-	return op.wrap(m.note(ctx, Call{Operation: op.verb, Key: op.key, Address: op.address, Port: op.port}))
+func (m *Memory) begin(ctx context.Context, op operation) error {
+	return op.wrap(m.recordCall(ctx, Call{Operation: op.verb, Key: op.key, Address: op.address, Port: op.port}))
 }
 
 // note keeps a Call, and gives the error of one that is refused. The caller holds mu.
-func (m *Memory) note(ctx context.Context, call Call) error {
+func (m *Memory) recordCall(ctx context.Context, call Call) error {
 	call.Number = len(m.calls) + 1
 	m.calls = append(m.calls, call)
 	if err := ctx.Err(); err != nil {
@@ -248,7 +248,7 @@ func sortDestinations(ds []Destination) {
 }
 
 // unicast follows __ip_vs_new_dest, as far as that can be known without a routing table.
-func unicast(a netip.Addr) bool {
+func isUnicast(a netip.Addr) bool {
 	if a.Is4() {
 		return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
@@ -256,7 +256,7 @@ func unicast(a netip.Addr) bool {
 }
 
 // schedulers are those of Debian's Linux 6.1, and "none", which forwards nothing.
-func schedulers() []string {
+func knownSchedulers() []string {
 	return []string{
 		"dh", "fo", "lblc", "lblcr", "lc", "mh", "none", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr",
 	}

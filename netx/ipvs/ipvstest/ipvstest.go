@@ -35,20 +35,20 @@ func Run(t *testing.T, newTable func(t *testing.T) ipvs.Table) {
 		{"an IPv4-mapped address is IPv4", mappedAddress},
 		{"a deleted destination is gone, the others stay", deleteDestination},
 		{"dumps are sorted", sortedDump},
-		{"a dump is the caller's own", ownDump},
+		{"a dump is the caller's own", independentDump},
 		{"what is missing is named", missing},
-		{"bad services are refused and change nothing", badServices},
-		{"bad destinations are refused and change nothing", badDestinations},
+		{"bad services are refused and change nothing", invalidServices},
+		{"bad destinations are refused and change nothing", invalidDestinations},
 		{"a prefix of persistence is kept", prefixes},
-		{"no change is no error", batchOfNone},
+		{"no change is no error", emptyBatch},
 		{"changes are made in order, whatever is guessed", batchInOrder},
-		{"what has to be there is edited and never added", batchOfEdits},
+		{"what has to be there is edited and never added", mustExistChanges},
 		{"an error among changes is told of its own", batchWithErrors},
 		{"destinations fail with their service", batchWithoutService},
-		{"thousands of changes, good and bad", batchOfThousands},
-		{"refused changes have an error each", batchRefused},
+		{"thousands of changes, good and bad", largeBatch},
+		{"refused changes have an error each", rejectedBatch},
 		{"sync daemons start, are read back, and stop", syncDaemons},
-		{"what is wrong with a sync daemon is named", badSyncDaemons},
+		{"what is wrong with a sync daemon is named", invalidSyncDaemons},
 		{"sync daemons and mixed families exclude each other", syncWithMixedFamilies},
 		{"a cancelled context changes nothing", cancelled},
 		{"several goroutines may use it", concurrent},
@@ -81,7 +81,7 @@ func want(t *testing.T, table ipvs.Table, services ...ipvs.Service) {
 }
 
 // with gives the service these destinations.
-func with(s ipvs.Service, ds ...ipvs.Destination) ipvs.Service {
+func withDestinations(s ipvs.Service, ds ...ipvs.Destination) ipvs.Service {
 	s.Destinations = ds
 	return s
 }
@@ -125,12 +125,12 @@ func sortedDump(t *testing.T, table ipvs.Table) {
 	putDestination(t, table, key(20, ipvs.IPv6), destination("fd00::10", 1), destination("fd00::9", 1))
 	want(t, table,
 		service(3, ipvs.IPv4),
-		with(service(20, ipvs.IPv4), destination("9.0.0.9", 1), destination("10.0.0.9", 1), destination("10.0.0.10", 1)),
-		with(service(20, ipvs.IPv6), destination("fd00::9", 1), destination("fd00::10", 1)),
+		withDestinations(service(20, ipvs.IPv4), destination("9.0.0.9", 1), destination("10.0.0.9", 1), destination("10.0.0.10", 1)),
+		withDestinations(service(20, ipvs.IPv6), destination("fd00::9", 1), destination("fd00::10", 1)),
 		service(4294967295, ipvs.IPv4))
 }
 
-func ownDump(t *testing.T, table ipvs.Table) {
+func independentDump(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
 	dump, err := table.Dump(t.Context())
@@ -139,7 +139,7 @@ func ownDump(t *testing.T, table ipvs.Table) {
 	}
 	dump[0].Scheduler = "rr"
 	dump[0].Destinations[0].Weight = 50
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
 }
 
 func cancelled(t *testing.T, table ipvs.Table) {
@@ -155,7 +155,7 @@ func cancelled(t *testing.T, table ipvs.Table) {
 		"put destination 10.0.0.2 in mark 7: ")
 	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteDestination(key(7, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0)), context.Canceled,
 		"delete destination 10.0.0.1 in mark 7: ")
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
 }
 
 func concurrent(t *testing.T, table ipvs.Table) {
@@ -172,7 +172,7 @@ func concurrent(t *testing.T, table ipvs.Table) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
-		wanted = append(wanted, with(service(ipvs.Mark(100+w), ipvs.IPv4), destination("10.0.0.1", rounds)))
+		wanted = append(wanted, withDestinations(service(ipvs.Mark(100+w), ipvs.IPv4), destination("10.0.0.1", rounds)))
 	}
 	want(t, table, wanted...)
 }

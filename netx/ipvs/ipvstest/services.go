@@ -16,7 +16,7 @@ func createServices(t *testing.T, table ipvs.Table) {
 	want(t, table, plain, sticky, highest)
 
 	// What PutService ignores.
-	putService(t, table, with(plain, destination("10.0.0.1", 1)))
+	putService(t, table, withDestinations(plain, destination("10.0.0.1", 1)))
 	want(t, table, plain, sticky, highest)
 }
 
@@ -34,7 +34,7 @@ func editService(t *testing.T, table ipvs.Table) {
 	} {
 		s.Key = key(7, ipvs.IPv4)
 		putService(t, table, s)
-		want(t, table, with(s, d1, d2))
+		want(t, table, withDestinations(s, d1, d2))
 	}
 }
 
@@ -47,7 +47,7 @@ func everyScheduler(t *testing.T, table ipvs.Table) {
 		s := service(7, ipvs.IPv4)
 		s.Scheduler = name
 		putService(t, table, s)
-		want(t, table, with(s, destination("10.0.0.1", 1)))
+		want(t, table, withDestinations(s, destination("10.0.0.1", 1)))
 	}
 }
 
@@ -77,11 +77,11 @@ func bothFamilies(t *testing.T, table ipvs.Table) {
 	putService(t, table, four, six)
 	putDestination(t, table, four.Key, destination("10.0.0.1", 1))
 	putDestination(t, table, six.Key, destination("fd00::1", 2))
-	want(t, table, with(four, destination("10.0.0.1", 1)), with(six, destination("fd00::1", 2)))
+	want(t, table, withDestinations(four, destination("10.0.0.1", 1)), withDestinations(six, destination("fd00::1", 2)))
 	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteService(four.Key)); err != nil {
 		t.Fatal(err)
 	}
-	want(t, table, with(six, destination("fd00::1", 2)))
+	want(t, table, withDestinations(six, destination("fd00::1", 2)))
 }
 
 func deleteService(t *testing.T, table ipvs.Table) {
@@ -122,10 +122,10 @@ func missing(t *testing.T, table ipvs.Table) {
 		s.Mark = 9
 		wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutService(s)), ipvs.ErrNoScheduler, "put service mark 9: the kernel has no such scheduler")
 	}
-	want(t, table, with(service(7, ipvs.IPv4), d))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), d))
 }
 
-func badServices(t *testing.T, table ipvs.Table) {
+func invalidServices(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	for name, change := range map[string]func(*ipvs.Service){
 		"mark 0":                      func(s *ipvs.Service) { s.Mark = 0 },
