@@ -14,7 +14,7 @@ import (
 var ErrInvalid = errors.New("not a set of marking rules")
 
 // maxInterface is IFNAMSIZ without its final zero byte.
-const maxInterface = 15
+const maxInterfaceName = 15
 
 // protocols are those that IPVS balances by port, and their numbers (IANA).
 var protocols = []struct {
@@ -45,29 +45,29 @@ func (r Rule) String() string {
 }
 
 // normal gives the rules sorted, each once, with plain IPv4 addresses; or says all that is wrong with them.
-func normal(rules []Rule) ([]Rule, error) {
+func normalize(rules []Rule) ([]Rule, error) {
 	rules = slices.Clone(rules)
-	var wrong []error
+	var errs []error
 	for i, r := range rules {
 		rules[i].Address = r.Address.Unmap()
-		if err := r.check(); err != nil {
-			wrong = append(wrong, fmt.Errorf("%w: %s: %w", ErrInvalid, r, err))
+		if err := r.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("%w: %s: %w", ErrInvalid, r, err))
 		}
 	}
-	if len(wrong) > 0 {
-		return nil, errors.Join(wrong...)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
-	slices.SortFunc(rules, compare)
+	slices.SortFunc(rules, compareRules)
 	rules = slices.Compact(rules)
 	for i := 1; i < len(rules); i++ {
 		if compareKeys(rules[i-1], rules[i]) == 0 {
-			wrong = append(wrong, fmt.Errorf("%w: %s, and also mark %d: one of them has to go", ErrInvalid, rules[i-1], rules[i].Mark))
+			errs = append(errs, fmt.Errorf("%w: %s, and also mark %d: one of them has to go", ErrInvalid, rules[i-1], rules[i].Mark))
 		}
 	}
-	return rules, errors.Join(wrong...)
+	return rules, errors.Join(errs...)
 }
 
-func (r Rule) check() error {
+func (r Rule) validate() error {
 	if !r.Address.IsValid() {
 		return errors.New("no address")
 	}
@@ -83,8 +83,8 @@ func (r Rule) check() error {
 	if r.Mark == ipvs.Mark(0) {
 		return errors.New("marks are 1 to 4294967295")
 	}
-	if len(r.Interface) > maxInterface || strings.ContainsAny(r.Interface, "/: \t\n\v\f\r\x00") || r.Interface == "." || r.Interface == ".." {
-		return fmt.Errorf("%q cannot be an interface: at most %d characters, without space, slash or colon", r.Interface, maxInterface)
+	if len(r.Interface) > maxInterfaceName || strings.ContainsAny(r.Interface, "/: \t\n\v\f\r\x00") || r.Interface == "." || r.Interface == ".." {
+		return fmt.Errorf("%q cannot be an interface: at most %d characters, without space, slash or colon", r.Interface, maxInterfaceName)
 	}
 	return nil
 }
@@ -95,6 +95,6 @@ func compareKeys(a, b Rule) int {
 		cmp.Compare(a.Interface, b.Interface))
 }
 
-func compare(a, b Rule) int {
+func compareRules(a, b Rule) int {
 	return cmp.Or(compareKeys(a, b), cmp.Compare(a.Mark, b.Mark))
 }

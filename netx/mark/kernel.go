@@ -19,7 +19,7 @@ var ErrNoNftables = errors.New("this kernel has no nftables: load it with `modpr
 	"or run on a kernel built with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
 
 // tries is how often an operation begins anew because another program changed nftables under it.
-const tries = 10
+const maxAttempts = 10
 
 // Kernel is the Table of the running kernel: the table inet lb of nftables. It reads what is there before each change, repairs what
 // others did to the table, and touches no other.
@@ -28,10 +28,10 @@ const tries = 10
 type Kernel struct {
 	// turn holds one token; its owner alone may use what is below. A channel and not a mutex, so that waiting ends with the
 	// context.
-	turn   chan struct{}
+	lock   chan struct{}
 	reader *nftables.Conn
 	writer *netlink.Conn
-	read   *snapshot // the last one that was whole; nil: none
+	cached *snapshot // the last one that was whole; nil: none
 	closed bool
 }
 
@@ -49,20 +49,20 @@ func NewKernel() (*Kernel, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	k := &Kernel{turn: make(chan struct{}, 1)}
-	k.turn <- struct{}{}
+	k := &Kernel{lock: make(chan struct{}, 1)}
+	k.lock <- struct{}{}
 	var err error
 	if k.writer, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
-		return nil, fmt.Errorf("open nftables: %w", explain(err))
+		return nil, fmt.Errorf("open nftables: %w", explainErrno(err))
 	}
-	if err := k.prepare(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open nftables: %w", explain(err)), k.writer.Close())
+	if err := k.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", explainErrno(err)), k.writer.Close())
 	}
 	return k, nil
 }
 
-func (k *Kernel) prepare() error {
-	if err := enlarge(k.writer); err != nil {
+func (k *Kernel) open() error {
+	if err := setBufferSizes(k.writer); err != nil {
 		return err
 	}
 	_, err := currentGeneration(k.writer)
@@ -72,16 +72,16 @@ func (k *Kernel) prepare() error {
 	if err != nil {
 		return err
 	}
-	k.reader, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(enlarge))
+	k.reader, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(setBufferSizes))
 	return err
 }
 
 // enlarge makes a socket's buffers as large as the kernel lets us.
-func enlarge(c *netlink.Conn) error {
-	if err := c.SetReadBuffer(socketBuffer); err != nil {
+func setBufferSizes(c *netlink.Conn) error {
+	if err := c.SetReadBuffer(socketBufferSize); err != nil {
 		return fmt.Errorf("enlarge the socket's buffer: %w", err)
 	}
-	if err := c.SetWriteBuffer(socketBuffer); err != nil {
+	if err := c.SetWriteBuffer(socketBufferSize); err != nil {
 		return fmt.Errorf("enlarge the socket's buffer: %w", err)
 	}
 	return nil
@@ -100,7 +100,7 @@ func (k *Kernel) List(ctx context.Context) ([]Rule, error) {
 
 // Set implements Table.
 func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
-	rules, err := normal(rules)
+	rules, err := normalize(rules)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opSet, err)
 	}
@@ -110,7 +110,7 @@ func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
 			return false, nil
 		}
 		err := commit(k.writer, at.generation, p.build)
-		if err == nil || errors.Is(err, errMoved) || p.rebuild {
+		if err == nil || errors.Is(err, errGenerationChanged) || p.rebuild {
 			return true, err
 		}
 		// Something that others put into our table holds on to what must go.
@@ -134,8 +134,8 @@ func (k *Kernel) Remove(ctx context.Context) error {
 
 // Close gives the sockets back. The marks stay.
 func (k *Kernel) Close() error {
-	<-k.turn
-	defer func() { k.turn <- struct{}{} }()
+	<-k.lock
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return nil
 	}
@@ -147,55 +147,55 @@ func (k *Kernel) Close() error {
 }
 
 // do has f talk to the kernel once it is our turn, and again for as long as another program changes nftables while it does.
-func (k *Kernel) do(ctx context.Context, operation string, f attempt) error {
+func (k *Kernel) do(ctx context.Context, operation string, f operationFunc) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
 	select {
-	case <-k.turn:
+	case <-k.lock:
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", operation, ctx.Err())
 	}
-	defer func() { k.turn <- struct{}{} }()
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return fmt.Errorf("%s: %w", operation, net.ErrClosed)
 	}
-	for range tries {
+	for range maxAttempts {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%s: %w", operation, err)
 		}
-		err := k.once(f)
-		if !errors.Is(err, errMoved) {
+		err := k.attempt(f)
+		if !errors.Is(err, errGenerationChanged) {
 			if err != nil {
-				return fmt.Errorf("%s: %w", operation, explain(err))
+				return fmt.Errorf("%s: %w", operation, explainErrno(err))
 			}
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: %w, %d times in a row; it is tried again with the next change or cycle", operation, errMoved, tries)
+	return fmt.Errorf("%s: %w, %d times in a row; it is tried again with the next change or cycle", operation, errGenerationChanged, maxAttempts)
 }
 
 // attempt is an operation on nftables as it is in a snapshot. It says whether it came to a transaction, which the kernel compares with the
 // generation itself.
-type attempt func(at *snapshot) (committed bool, err error)
+type operationFunc func(at *snapshot) (committed bool, err error)
 
 // once gives errMoved where f may have had parts of different states.
-func (k *Kernel) once(f attempt) error {
+func (k *Kernel) attempt(f operationFunc) error {
 	before, err := currentGeneration(k.writer)
 	if err != nil {
 		return err
 	}
-	if at := k.read; at != nil && at.generation == before {
+	if at := k.cached; at != nil && at.generation == before {
 		_, err := f(at)
 		if err != nil {
-			k.read = nil // it may be to blame
+			k.cached = nil // it may be to blame
 		}
 		return err
 	}
-	k.read = nil
+	k.cached = nil
 	at, committed := &snapshot{generation: before}, false
 	var failed error
-	if at.state, failed = k.state(); failed == nil {
+	if at.state, failed = k.readState(); failed == nil {
 		committed, failed = f(at)
 	}
 	if committed {
@@ -206,15 +206,15 @@ func (k *Kernel) once(f attempt) error {
 		return errors.Join(failed, err)
 	}
 	if after != before {
-		return errMoved
+		return errGenerationChanged
 	}
 	if failed == nil {
-		k.read = at
+		k.cached = at
 	}
 	return failed
 }
 
-func explain(err error) error {
+func explainErrno(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (%w)", netx.ErrNoPrivilege, err)

@@ -108,21 +108,21 @@ const listing = `table inet lb {
 `
 
 // listed are the rules of listing: one for each map, so that nft's order of elements does not matter.
-func listed() []mark.Rule {
+func listedRules() []mark.Rule {
 	return slices.DeleteFunc(someRules(), func(r mark.Rule) bool { return r.Protocol == "sctp" })
 }
 
-func TestKernelKeepsTheContract(t *testing.T) {
+func TestKernelConformance(t *testing.T) {
 	marktest.Run(t, func(t *testing.T) mark.Table {
 		enterNewNamespace(t)
 		return newKernel(t)
 	})
 }
 
-func TestNftListsTheRightMarksAndRestoresThem(t *testing.T) {
+func TestNftListsAndRestoresTheTable(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
-	must(t, k.Set(t.Context(), listed()))
+	must(t, k.Set(t.Context(), listedRules()))
 	saved := run(t, "nft", "list", "table", "inet", "lb")
 	if saved != listing {
 		t.Fatalf("nft lists\n%s\nwanted\n%s", saved, listing)
@@ -132,7 +132,7 @@ func TestNftListsTheRightMarksAndRestoresThem(t *testing.T) {
 		t.Fatalf("after Remove there is\n%s", left)
 	}
 	run(t, "nft", saved)
-	wantRules(t, k, listed())
+	wantRules(t, k, listedRules())
 }
 
 func wantRules(t testing.TB, k *mark.Kernel, rules []mark.Rule) {
@@ -195,12 +195,12 @@ func TestSettingTheSameRulesWritesNothing(t *testing.T) {
 	wantRules(t, k, rules)
 }
 
-func TestRulesThatTakeNoEffectAreNotListed(t *testing.T) {
+func TestIneffectiveRulesAreNotListed(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
-	must(t, k.Set(t.Context(), listed()))
+	must(t, k.Set(t.Context(), listedRules()))
 	run(t, "nft", "add element inet lb vip4 { 10.9.9.9 . icmp . 0 : 99 }")
-	wantRules(t, k, append(listed(), rule("10.9.9.9", "1", 0, "", 99)))
+	wantRules(t, k, append(listedRules(), rule("10.9.9.9", "1", 0, "", 99)))
 	run(t, "nft", "flush chain inet lb prerouting")
 	wantRules(t, k, nil)
 }
@@ -233,13 +233,13 @@ table bridge b {
 }
 `
 
-func TestOtherTablesStayByteForByte(t *testing.T) {
+func TestOtherTablesAreNeverTouched(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	run(t, "nft", foreignTables)
 	before := run(t, "nft", "-a", "list", "ruleset")
 	must(t, k.Set(t.Context(), someRules()))
-	must(t, k.Set(t.Context(), listed()))
+	must(t, k.Set(t.Context(), listedRules()))
 	run(t, "nft", "flush chain inet lb prerouting")
 	must(t, k.Set(t.Context(), someRules()))
 	must(t, k.Remove(t.Context()))
@@ -248,7 +248,7 @@ func TestOtherTablesStayByteForByte(t *testing.T) {
 	}
 }
 
-func TestAnotherProgramMayChangeNftablesAllTheTime(t *testing.T) {
+func TestConcurrentChangesByAnotherProgram(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -256,7 +256,7 @@ func TestAnotherProgramMayChangeNftablesAllTheTime(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		for ctx.Err() == nil {
-			if err := other.Set(context.Background(), listed()); err != nil {
+			if err := other.Set(context.Background(), listedRules()); err != nil {
 				done <- err
 				return
 			}
@@ -273,7 +273,7 @@ func TestAnotherProgramMayChangeNftablesAllTheTime(t *testing.T) {
 	wantRules(t, k, someRules())
 }
 
-func TestTheHandleBelongsToTheNamespaceItWasOpenedIn(t *testing.T) {
+func TestTheHandleStaysInTheNamespaceWhereItWasOpened(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	enterNewNamespace(t)
@@ -296,7 +296,7 @@ func dropNetAdmin(t *testing.T) {
 	must(t, unix.Capset(&header, &data[0]))
 }
 
-func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
+func TestEveryOperationReportsMissingPrivilege(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	must(t, k.Set(t.Context(), someRules()))
@@ -312,7 +312,7 @@ func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
 	}
 }
 
-func TestAClosedHandleRefuses(t *testing.T) {
+func TestAClosedHandleChangesNothing(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	must(t, k.Close())
@@ -337,7 +337,7 @@ func manyRules(n int) []mark.Rule {
 	return rules
 }
 
-func TestThousandsOfRulesAreOneTransaction(t *testing.T) {
+func TestThousandsOfRulesTakeOneTransaction(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	rules := manyRules(5000)

@@ -49,13 +49,13 @@ func chain() *nftables.Chain {
 	}
 }
 
-func sameChain(a, b *nftables.Chain) bool {
+func equalChains(a, b *nftables.Chain) bool {
 	return a.Name == b.Name && a.Type == b.Type && reflect.DeepEqual(a.Policy, b.Policy) &&
 		reflect.DeepEqual(a.Hooknum, b.Hooknum) && reflect.DeepEqual(a.Priority, b.Priority)
 }
 
 // shape is one of the maps, with its rule.
-type shape struct {
+type mapSpec struct {
 	id          uint32 // within a transaction
 	name        string
 	family      ipvs.Family
@@ -63,8 +63,8 @@ type shape struct {
 }
 
 // shapes lists the maps in the order of their rules.
-func shapes() []shape {
-	return []shape{
+func mapSpecs() []mapSpec {
+	return []mapSpec{
 		{1, "vip4", ipvs.IPv4, false},
 		{2, "vip4_interface", ipvs.IPv4, true},
 		{3, "vip6", ipvs.IPv6, false},
@@ -72,11 +72,11 @@ func shapes() []shape {
 	}
 }
 
-func (s shape) holds(r Rule) bool {
+func (s mapSpec) contains(r Rule) bool {
 	return ipvs.FamilyOf(r.Address) == s.family && (r.Interface != "") == s.byInterface
 }
 
-func (s shape) set() (*nftables.Set, error) {
+func (s mapSpec) set() (*nftables.Set, error) {
 	var types []nftables.SetDatatype
 	if s.byInterface {
 		types = append(types, nftables.TypeIFName)
@@ -94,7 +94,7 @@ func (s shape) set() (*nftables.Set, error) {
 	}, nil
 }
 
-func sameSet(a, b *nftables.Set) bool {
+func equalSets(a, b *nftables.Set) bool {
 	return a.IsMap && b.IsMap && a.KeyType.Name == b.KeyType.Name && a.KeyType.Bytes == b.KeyType.Bytes &&
 		a.DataType.Name == b.DataType.Name && a.DataType.Bytes == b.DataType.Bytes &&
 		!a.Constant && !a.Interval && !a.HasTimeout && !a.Dynamic && a.Size == 0
@@ -114,7 +114,7 @@ const (
 	destinationPort = 2 // the same in TCP, UDP and SCTP
 )
 
-func (s shape) rule() *nftables.Rule {
+func (s mapSpec) rule() *nftables.Rule {
 	protocol, offset, length := byte(unix.NFPROTO_IPV4), uint32(ipv4Destination), uint32(4)
 	if s.family == ipvs.IPv6 {
 		protocol, offset, length = unix.NFPROTO_IPV6, ipv6Destination, 16
@@ -143,22 +143,22 @@ func (s shape) rule() *nftables.Rule {
 }
 
 // sameRule compares tag and expressions. The kernel gives registers back by other names, hence words.
-func sameRule(a, b *nftables.Rule) bool {
-	return string(a.UserData) == string(b.UserData) && words(a.Exprs) == words(b.Exprs)
+func equalRules(a, b *nftables.Rule) bool {
+	return string(a.UserData) == string(b.UserData) && exprString(a.Exprs) == exprString(b.Exprs)
 }
 
-func words(exprs []expr.Any) string {
+func exprString(exprs []expr.Any) string {
 	var b strings.Builder
 	for _, e := range exprs {
 		switch e := e.(type) {
 		case *expr.Meta:
-			fmt.Fprintf(&b, "meta %d %t %d\n", e.Key, e.SourceRegister, register(e.Register))
+			fmt.Fprintf(&b, "meta %d %t %d\n", e.Key, e.SourceRegister, canonicalRegister(e.Register))
 		case *expr.Cmp:
-			fmt.Fprintf(&b, "cmp %d %d %x\n", e.Op, register(e.Register), e.Data)
+			fmt.Fprintf(&b, "cmp %d %d %x\n", e.Op, canonicalRegister(e.Register), e.Data)
 		case *expr.Payload:
-			fmt.Fprintf(&b, "payload %d %d %d %d %d\n", e.OperationType, register(e.DestRegister), e.Base, e.Offset, e.Len)
+			fmt.Fprintf(&b, "payload %d %d %d %d %d\n", e.OperationType, canonicalRegister(e.DestRegister), e.Base, e.Offset, e.Len)
 		case *expr.Lookup:
-			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n", register(e.SourceRegister), register(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
+			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n", canonicalRegister(e.SourceRegister), canonicalRegister(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
 		default:
 			fmt.Fprintf(&b, "%T\n", e)
 		}
@@ -167,7 +167,7 @@ func words(exprs []expr.Any) string {
 }
 
 // register gives the four 16-byte registers (1 to 4) the number of the first of the sixteen 4-byte ones (8 to 23) in it.
-func register(r uint32) uint32 {
+func canonicalRegister(r uint32) uint32 {
 	if r >= unix.NFT_REG_1 && r <= unix.NFT_REG_4 {
 		return unix.NFT_REG32_00 + (r-unix.NFT_REG_1)*4
 	}
@@ -175,7 +175,7 @@ func register(r uint32) uint32 {
 }
 
 // key is what a map is asked for: each field filled up with zeroes to 4 bytes; numbers big endian.
-func (s shape) key(r Rule) []byte {
+func (s mapSpec) key(r Rule) []byte {
 	var key []byte
 	if s.byInterface {
 		key = append(key, make([]byte, unix.IFNAMSIZ)...)
@@ -188,7 +188,7 @@ func (s shape) key(r Rule) []byte {
 }
 
 // read gives the rule back. A protocol that is none of ours, put by hand, keeps its number for a name.
-func (s shape) read(key []byte, mark ipvs.Mark) (Rule, error) {
+func (s mapSpec) parseKey(key []byte, mark ipvs.Mark) (Rule, error) {
 	r := Rule{Mark: mark}
 	if s.byInterface && len(key) >= unix.IFNAMSIZ {
 		r.Interface = unix.ByteSliceToString(key[:unix.IFNAMSIZ])

@@ -39,7 +39,7 @@ func (m *Memory) Writes() int {
 func (m *Memory) List(ctx context.Context) ([]Rule, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, opList); err != nil {
+	if err := m.begin(ctx, opList); err != nil {
 		return nil, err
 	}
 	return slices.Clone(m.rules), nil
@@ -49,10 +49,10 @@ func (m *Memory) List(ctx context.Context) ([]Rule, error) {
 func (m *Memory) Set(ctx context.Context, rules []Rule) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, opSet); err != nil {
+	if err := m.begin(ctx, opSet); err != nil {
 		return err
 	}
-	rules, err := normal(rules)
+	rules, err := normalize(rules)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opSet, err)
 	}
@@ -67,7 +67,7 @@ func (m *Memory) Set(ctx context.Context, rules []Rule) error {
 func (m *Memory) Remove(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, opRemove); err != nil {
+	if err := m.begin(ctx, opRemove); err != nil {
 		return err
 	}
 	if m.rules != nil {
@@ -85,7 +85,7 @@ const (
 )
 
 // enter begins every operation, which may be refused. The caller holds mu.
-func (m *Memory) enter(ctx context.Context, operation string) error {
+func (m *Memory) begin(ctx context.Context, operation string) error {
 	err := ctx.Err()
 	if err == nil && m.fault != nil {
 		err = m.fault(operation)

@@ -29,7 +29,7 @@ type client struct {
 }
 
 // cable builds the client, and routes to 204.109.13.7 and fd00::7 over either cable.
-func cable(t *testing.T) *client {
+func newClient(t *testing.T) *client {
 	t.Helper()
 	enterNewNamespace(t)
 	c := &client{t: t, jobs: make(chan func()), ended: make(chan struct{})}
@@ -111,7 +111,7 @@ func packet(port uint16) []byte {
 }
 
 // count counts packets behind lb's chain by mark, as nft sees them.
-func count(t *testing.T, marks ...string) {
+func addCounters(t *testing.T, marks ...string) {
 	t.Helper()
 	commands := []string{
 		"add table inet check",
@@ -126,7 +126,7 @@ func count(t *testing.T, marks ...string) {
 // sentByUs leaves out what IPv6 says by itself.
 const sentByUs = "th sport 40000"
 
-func counted(t *testing.T, name string) int {
+func readCounter(t *testing.T, name string) int {
 	t.Helper()
 	words := strings.Fields(run(t, "nft", "list", "counter", "inet", "check", name))
 	for i, w := range words {
@@ -145,17 +145,17 @@ func eventually(t *testing.T, name string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for got := counted(t, name); got != n; got = counted(t, name) {
+	for got := readCounter(t, name); got != n; got = readCounter(t, name) {
 		if ctx.Err() != nil || got > n {
 			t.Fatalf("%d packets of counter %s, wanted %d", got, name, n)
 		}
 	}
 }
 
-func TestPacketsGetTheirMark(t *testing.T) {
-	c := cable(t)
+func TestPacketsAreMarked(t *testing.T) {
+	c := newClient(t)
 	k := newKernel(t)
-	count(t, "0", "7", "8", "9", "4294967295")
+	addCounters(t, "0", "7", "8", "9", "4294967295")
 	var rules []mark.Rule
 	for _, address := range []string{"204.109.13.7", "fd00::7"} {
 		rules = append(rules,
@@ -200,8 +200,8 @@ func TestPacketsGetTheirMark(t *testing.T) {
 	}
 }
 
-func TestNoPacketIsWithoutMarkWhileRulesChange(t *testing.T) {
-	c := cable(t)
+func TestPacketsStayMarkedWhileRulesChange(t *testing.T) {
+	c := newClient(t)
 	k := newKernel(t)
 	stays := []mark.Rule{rule("204.109.13.7", "udp", 443, "", 7), rule("fd00::7", "udp", 443, "eth10", 7)}
 	must(t, k.Set(t.Context(), stays))
@@ -240,7 +240,7 @@ func TestNoPacketIsWithoutMarkWhileRulesChange(t *testing.T) {
 	// Linux 6.1 itself was seen to miss an element once in 200,000 look-ups while its map grows; taking a rule or a map away
 	// for the time of a change loses thousands.
 	const most = 20_000
-	if lost, marked := counted(t, "lost"), counted(t, "marked"); lost*most > marked || marked < 1000 {
+	if lost, marked := readCounter(t, "lost"), readCounter(t, "marked"); lost*most > marked || marked < 1000 {
 		t.Errorf("%d packets had the mark and %d had not; wanted at least 1000, and at most one in %d without", marked, lost, most)
 	}
 }

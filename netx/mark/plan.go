@@ -12,7 +12,7 @@ import (
 )
 
 // chunk is how many elements go into one message, which holds 64 KiB: some 700 of the largest kind.
-const chunk = 500
+const elementsPerMessage = 500
 
 // element is one entry of a map.
 type element struct {
@@ -30,26 +30,26 @@ func compareElements(a, b element) int {
 type plan struct {
 	rebuild bool // the table, with all that is in it
 	rewrite bool // the chain's rules
-	maps    []change
+	maps    []mapChange
 }
 
 // change is what is done to one map.
-type change struct {
-	shape       shape
+type mapChange struct {
+	spec        mapSpec
 	replace     bool // the map itself, since it is missing or not as it should be
 	present     bool // there is one to be replaced
 	remove, add []element
-	want        []element // all, for a map made anew
+	desired     []element // all, for a map made anew
 }
 
 func (p plan) empty() bool {
 	return !p.rebuild && !p.rewrite &&
-		!slices.ContainsFunc(p.maps, func(c change) bool { return c.replace || len(c.remove) > 0 || len(c.add) > 0 })
+		!slices.ContainsFunc(p.maps, func(c mapChange) bool { return c.replace || len(c.remove) > 0 || len(c.add) > 0 })
 }
 
 // build puts the plan's messages into a transaction.
 func (p plan) build(c *nftables.Conn) error {
-	rules := p.rebuild || p.rewrite || slices.ContainsFunc(p.maps, func(m change) bool { return m.replace })
+	rules := p.rebuild || p.rewrite || slices.ContainsFunc(p.maps, func(m mapChange) bool { return m.replace })
 	switch {
 	case p.rebuild:
 		c.AddTable(table()) // so that there is one to delete
@@ -61,19 +61,19 @@ func (p plan) build(c *nftables.Conn) error {
 	}
 	for _, m := range p.maps {
 		if err := m.build(c, p.rebuild); err != nil {
-			return fmt.Errorf("map %s: %w", m.shape.name, err)
+			return fmt.Errorf("map %s: %w", m.spec.name, err)
 		}
 	}
 	if rules {
 		for _, m := range p.maps {
-			c.AddRule(m.shape.rule())
+			c.AddRule(m.spec.rule())
 		}
 	}
 	return nil
 }
 
-func (m change) build(c *nftables.Conn, rebuild bool) error {
-	set, err := m.shape.set()
+func (m mapChange) build(c *nftables.Conn, rebuild bool) error {
+	set, err := m.spec.set()
 	if err != nil {
 		return err
 	}
@@ -85,17 +85,17 @@ func (m change) build(c *nftables.Conn, rebuild bool) error {
 		if err := c.AddSet(set, nil); err != nil {
 			return err
 		}
-		remove, add = nil, m.want
+		remove, add = nil, m.desired
 	} else {
 		set.ID = 0 // of a set made in this transaction; this one is in the kernel
 	}
 	// Removed before added, for a changed mark is both, and the kernel refuses a second mark for a key.
-	for part := range slices.Chunk(remove, chunk) {
+	for part := range slices.Chunk(remove, elementsPerMessage) {
 		if err := c.SetDeleteElements(set, setElements(part, false)); err != nil {
 			return err
 		}
 	}
-	for part := range slices.Chunk(add, chunk) {
+	for part := range slices.Chunk(add, elementsPerMessage) {
 		if err := c.SetAddElements(set, setElements(part, true)); err != nil {
 			return err
 		}

@@ -46,20 +46,20 @@ func damages() map[string]string {
 	}
 }
 
-func TestDamageByHandIsRepaired(t *testing.T) {
+func TestManualDamageIsRepaired(t *testing.T) {
 	for name, damage := range damages() {
 		t.Run(name, func(t *testing.T) {
 			enterNewNamespace(t)
 			k := newKernel(t)
-			must(t, k.Set(t.Context(), listed()))
+			must(t, k.Set(t.Context(), listedRules()))
 			run(t, "nft", damage)
-			must(t, k.Set(t.Context(), listed()))
+			must(t, k.Set(t.Context(), listedRules()))
 			// A map made anew is listed last.
-			if repaired := run(t, "nft", "list", "table", "inet", "lb"); !slices.Equal(blocks(repaired), blocks(listing)) {
+			if repaired := run(t, "nft", "list", "table", "inet", "lb"); !slices.Equal(sortedBlocks(repaired), sortedBlocks(listing)) {
 				t.Fatalf("nft lists\n%s\nwanted\n%s", repaired, listing)
 			}
 			before := generation(t, k)
-			must(t, k.Set(t.Context(), listed()))
+			must(t, k.Set(t.Context(), listedRules()))
 			if after := generation(t, k); after != before {
 				t.Error("it is repaired again and again")
 			}
@@ -68,7 +68,7 @@ func TestDamageByHandIsRepaired(t *testing.T) {
 }
 
 // blocks gives the maps and the chain of a listing, sorted.
-func blocks(listing string) []string {
+func sortedBlocks(listing string) []string {
 	inner := strings.TrimSuffix(strings.TrimPrefix(listing, "table inet lb {\n"), "}\n")
 	var bs []string
 	for b := range strings.SplitSeq(inner, "\n\n") {

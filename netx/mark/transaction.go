@@ -13,11 +13,11 @@ import (
 )
 
 // errMoved says that another program changed nftables since the generation that a transaction rests on; nothing was done.
-var errMoved = errors.New("another program changed nftables meanwhile")
+var errGenerationChanged = errors.New("another program changed nftables meanwhile")
 
 const (
 	// socketBuffer holds what the kernel says to a large transaction, and the transaction itself.
-	socketBuffer = 16 << 20
+	socketBufferSize = 16 << 20
 
 	headerLength = 4 // of struct nfgenmsg
 	newSetType   = netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSET)
@@ -29,7 +29,7 @@ const (
 //   - cannot say on which state the transaction rests, so that it would undo what another program did meanwhile;
 //   - leaves out the byte order of a map's data (see setUserData), and lets no message be added to its transaction;
 //   - has every message answered, and overflows the socket's buffer with the answers.
-func record(build func(*nftables.Conn) error) ([]netlink.Message, error) {
+func recordMessages(build func(*nftables.Conn) error) ([]netlink.Message, error) {
 	var sent []netlink.Message
 	conn, err := nftables.New(nftables.WithTestDial(func(messages []netlink.Message) ([]netlink.Message, error) {
 		sent = append(sent, messages...)
@@ -48,7 +48,7 @@ func record(build func(*nftables.Conn) error) ([]netlink.Message, error) {
 }
 
 // prepare makes a recorded transaction rest on a generation, and has its last message alone answered unless something fails.
-func prepare(messages []netlink.Message, generation uint32) error {
+func prepareBatch(messages []netlink.Message, generation uint32) error {
 	last := len(messages) - 2 // behind it the end of the transaction
 	if last < 1 {
 		return errors.New("build transaction: nothing in it")
@@ -78,32 +78,32 @@ func prepare(messages []netlink.Message, generation uint32) error {
 
 // commit applies the transaction as a whole or not at all; errMoved where nftables is at another generation by now.
 func commit(conn *netlink.Conn, generation uint32, build func(*nftables.Conn) error) error {
-	messages, err := record(build)
+	messages, err := recordMessages(build)
 	if err != nil {
 		return err
 	}
-	if err := prepare(messages, generation); err != nil {
+	if err := prepareBatch(messages, generation); err != nil {
 		return err
 	}
 	sent, err := conn.SendMessages(messages)
 	if err != nil {
 		return fmt.Errorf("send transaction: %w", err)
 	}
-	answers, err := queued(conn)
+	replies, err := receiveQueued(conn)
 	if err != nil {
 		return fmt.Errorf("receive the answer to the transaction: %w", err)
 	}
-	return verdict(answers, sent[len(sent)-2].Header.Sequence)
+	return batchError(replies, sent[len(sent)-2].Header.Sequence)
 }
 
 // queued gives the answers that wait at the socket. The kernel works on a transaction within the call that sends it, so all
 // are there by then; and none is left behind to be taken for the answer to something else.
-func queued(conn *netlink.Conn) ([]syscall.NetlinkMessage, error) {
+func receiveQueued(conn *netlink.Conn) ([]syscall.NetlinkMessage, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	var answers []syscall.NetlinkMessage
+	var replies []syscall.NetlinkMessage
 	var failed error
 	buffer := make([]byte, 256<<10) // an error brings the message back that it is about, 64 KiB at most
 	read := func(fd uintptr) {
@@ -123,27 +123,27 @@ func queued(conn *netlink.Conn) ([]syscall.NetlinkMessage, error) {
 				failed = err
 				return
 			}
-			answers = append(answers, messages...)
+			replies = append(replies, messages...)
 		}
 	}
 	if err := raw.Control(read); err != nil {
 		return nil, err
 	}
-	return answers, failed
+	return replies, failed
 }
 
 // verdict reads the first error out of the answers; without one the last message must have been acknowledged.
-func verdict(answers []syscall.NetlinkMessage, last uint32) error {
+func batchError(replies []syscall.NetlinkMessage, last uint32) error {
 	acknowledged := false
-	for _, a := range answers {
-		if a.Header.Type != unix.NLMSG_ERROR || len(a.Data) < 4 {
+	for _, reply := range replies {
+		if reply.Header.Type != unix.NLMSG_ERROR || len(reply.Data) < 4 {
 			continue
 		}
-		switch errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(a.Data))); errno {
+		switch errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(reply.Data))); errno {
 		case 0:
-			acknowledged = acknowledged || a.Header.Seq == last
+			acknowledged = acknowledged || reply.Header.Seq == last
 		case unix.ERESTART:
-			return errMoved
+			return errGenerationChanged
 		default:
 			return fmt.Errorf("the kernel refused the transaction: %w", errno)
 		}
@@ -156,18 +156,18 @@ func verdict(answers []syscall.NetlinkMessage, last uint32) error {
 
 // currentGeneration gives the number of the last transaction of anybody, in this network namespace.
 func currentGeneration(conn *netlink.Conn) (uint32, error) {
-	answers, err := conn.Execute(netlink.Message{
+	replies, err := conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: getGenType, Flags: netlink.Request},
 		Data:   make([]byte, headerLength),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("ask nftables for its generation: %w", err)
 	}
-	for _, a := range answers {
-		if len(a.Data) < headerLength {
+	for _, reply := range replies {
+		if len(reply.Data) < headerLength {
 			continue
 		}
-		ad, err := netlink.NewAttributeDecoder(a.Data[headerLength:])
+		ad, err := netlink.NewAttributeDecoder(reply.Data[headerLength:])
 		if err != nil {
 			return 0, fmt.Errorf("read nftables' generation: %w", err)
 		}

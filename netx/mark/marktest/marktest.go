@@ -24,15 +24,15 @@ func Run(t *testing.T, newTable func(t *testing.T) mark.Table) {
 		test func(*testing.T, mark.Table)
 	}{
 		{"an absent table lists nothing and is removed without error", absent},
-		{"every kind of rule is listed as it was set, sorted", everyKind},
+		{"every kind of rule is listed as it was set, sorted", everyKindOfRule},
 		{"set takes away what is not wanted any more", replace},
 		{"a changed mark replaces the old one", changeMark},
 		{"no rules are no rules", empty},
-		{"a rule given twice counts once", twice},
+		{"a rule given twice counts once", duplicateRules},
 		{"an IPv4-mapped address is IPv4", mapped},
 		{"a removed table can be set again", removeAndSet},
-		{"the caller's rules stay the caller's", ownRules},
-		{"bad rules are refused together and change nothing", bad},
+		{"the caller's rules stay the caller's", callerKeepsRules},
+		{"bad rules are refused together and change nothing", invalidRules},
 		{"two marks for the same packets are refused", conflict},
 		{"a cancelled context changes nothing", cancelled},
 		{"several goroutines may use it", concurrent},
@@ -73,7 +73,7 @@ func absent(t *testing.T, table mark.Table) {
 	want(t, table)
 }
 
-func everyKind(t *testing.T, table mark.Table) {
+func everyKindOfRule(t *testing.T, table mark.Table) {
 	sorted := []mark.Rule{
 		rule("9.0.0.1", "tcp", 443, "", 1),
 		rule("10.0.0.1", "sctp", 5060, "", 2),
@@ -123,7 +123,7 @@ func empty(t *testing.T, table mark.Table) {
 	want(t, table)
 }
 
-func twice(t *testing.T, table mark.Table) {
+func duplicateRules(t *testing.T, table mark.Table) {
 	r := rule("10.0.0.1", "tcp", 443, "", 1)
 	set(t, table, r, r)
 	want(t, table, r)
@@ -145,7 +145,7 @@ func removeAndSet(t *testing.T, table mark.Table) {
 	want(t, table, r)
 }
 
-func ownRules(t *testing.T, table mark.Table) {
+func callerKeepsRules(t *testing.T, table mark.Table) {
 	rules := []mark.Rule{rule("10.0.0.2", "tcp", 443, "", 2), rule("10.0.0.1", "tcp", 443, "", 1)}
 	set(t, table, rules...)
 	if rules[0].Mark != 2 {
@@ -160,7 +160,7 @@ func ownRules(t *testing.T, table mark.Table) {
 	want(t, table, rule("10.0.0.1", "tcp", 443, "", 1), rule("10.0.0.2", "tcp", 443, "", 2))
 }
 
-func bad(t *testing.T, table mark.Table) {
+func invalidRules(t *testing.T, table mark.Table) {
 	good := rule("10.0.0.1", "tcp", 443, "", 1)
 	set(t, table, good)
 	wrong := map[string]mark.Rule{
