@@ -15,7 +15,7 @@ import (
 )
 
 // do carries one step out.
-func (s *Setup) do(step Step) error {
+func (s *Setup) applyStep(step Step) error {
 	switch step.Action {
 	case SetSysctl:
 		return s.setSysctl(step.Key, step.Value)
@@ -23,12 +23,12 @@ func (s *Setup) do(step Step) error {
 		if err := writeSysctl(step.Key, step.Value); err != nil {
 			return err
 		}
-		return s.note.change(func(n *Saved) { delete(n.Sysctls, step.Key) })
+		return s.saved.update(func(n *Saved) { delete(n.Sysctls, step.Key) })
 	case CreateDevice:
 		return createDevice()
 	case DeviceUp:
 		// Written down first: a crash between the two may only have Down do too much of what lb did.
-		if err := s.note.change(func(n *Saved) { n.DeviceUp = true }); err != nil {
+		if err := s.saved.update(func(n *Saved) { n.DeviceUp = true }); err != nil {
 			return err
 		}
 		return setDevice(netlink.LinkSetUp)
@@ -43,7 +43,7 @@ func (s *Setup) do(step Step) error {
 	case RemoveVIP:
 		return changeVIP(netlink.AddrDel, step.VIP)
 	case DeleteSaved:
-		return s.note.remove()
+		return s.saved.remove()
 	}
 	return errors.New("this program cannot do that")
 }
@@ -54,7 +54,7 @@ func (s *Setup) setSysctl(key, value string) error {
 	if err != nil {
 		return fmt.Errorf("read a kernel setting: %w", err)
 	}
-	err = s.note.change(func(n *Saved) {
+	err = s.saved.update(func(n *Saved) {
 		if _, known := n.Sysctls[key]; !known {
 			n.Sysctls[key] = SavedSysctl{Before: strings.TrimSpace(string(was)), Set: value}
 		}
@@ -67,7 +67,7 @@ func (s *Setup) setSysctl(key, value string) error {
 
 func writeSysctl(key, value string) error {
 	if err := os.WriteFile(sysctlDir+key, []byte(value), 0); err != nil {
-		return fmt.Errorf("write a kernel setting: %w", privilege(err))
+		return fmt.Errorf("write a kernel setting: %w", explainErrno(err))
 	}
 	return nil
 }
@@ -81,15 +81,15 @@ func createDevice() error {
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
-	return whyNoDevice(err)
+	return explainDeviceErrno(err)
 }
 
 // whyNoDevice turns the kernel's refusal of tunl0 into words.
-func whyNoDevice(err error) error {
+func explainDeviceErrno(err error) error {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return ErrNoIPIP
 	}
-	return privilege(err)
+	return explainErrno(err)
 }
 
 func setDevice(set func(netlink.Link) error) error {
@@ -97,7 +97,7 @@ func setDevice(set func(netlink.Link) error) error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", device, err)
 	}
-	return privilege(set(link))
+	return explainErrno(set(link))
 }
 
 // changeVIP adds or deletes a virtual IP of lb's.
@@ -111,11 +111,11 @@ func changeVIP(change func(netlink.Link, *netlink.Addr) error, vip netip.Addr) e
 	if errors.Is(err, unix.EADDRNOTAVAIL) {
 		return nil // somebody else was faster to delete it
 	}
-	return privilege(err)
+	return explainErrno(err)
 }
 
 // privilege turns the kernel's refusal into words.
-func privilege(err error) error {
+func explainErrno(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("%w: %w", netx.ErrNoPrivilege, err)
 	}

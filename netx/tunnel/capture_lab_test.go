@@ -60,7 +60,7 @@ func synAckSizes(t *testing.T, h *lab.Host) func(server netip.AddrPort) int {
 	return func(server netip.AddrPort) int {
 		t.Helper()
 		var size int
-		labtest.Eventually(t, within, "the answer of "+server.String()+" was seen", func() (bool, string) {
+		labtest.Eventually(t, patience, "the answer of "+server.String()+" was seen", func() (bool, string) {
 			mu.Lock()
 			defer mu.Unlock()
 			size = seen[server]

@@ -28,12 +28,12 @@ type SavedSysctl struct {
 }
 
 // noteFile keeps a note in a folder.
-type noteFile struct{ dir string }
+type savedFile struct{ dir string }
 
-func (f noteFile) path() string { return filepath.Join(f.dir, "tunnel.json") }
+func (f savedFile) path() string { return filepath.Join(f.dir, "tunnel.json") }
 
 // read returns the note of this run of the kernel, empty where there is none.
-func (f noteFile) read() (Saved, error) {
+func (f savedFile) read() (Saved, error) {
 	boot, err := os.ReadFile(bootIDFile)
 	if err != nil {
 		return Saved{}, fmt.Errorf("tell this run of the kernel from others: %w", err)
@@ -46,40 +46,40 @@ func (f noteFile) read() (Saved, error) {
 	if err != nil {
 		return Saved{}, fmt.Errorf("read what the settings were: %w", err)
 	}
-	var n Saved
-	if err := json.Unmarshal(data, &n); err != nil {
+	var saved Saved
+	if err := json.Unmarshal(data, &saved); err != nil {
 		return Saved{}, fmt.Errorf("read what the settings were: %s: %w (remove the file: then settings stay as they are when the tunnel is undone)", f.path(), err)
 	}
-	if n.Boot != fresh.Boot {
+	if saved.Boot != fresh.Boot {
 		return fresh, nil
 	}
-	if n.Sysctls == nil {
-		n.Sysctls = map[string]SavedSysctl{}
+	if saved.Sysctls == nil {
+		saved.Sysctls = map[string]SavedSysctl{}
 	}
-	return n, nil
+	return saved, nil
 }
 
 // change rewrites the note. A crash leaves the old one or the new one.
-func (f noteFile) change(edit func(*Saved)) error {
-	n, err := f.read()
+func (f savedFile) update(edit func(*Saved)) error {
+	saved, err := f.read()
 	if err != nil {
 		return err
 	}
-	edit(&n)
-	if !n.DeviceUp && len(n.Sysctls) == 0 {
+	edit(&saved)
+	if !saved.DeviceUp && len(saved.Sysctls) == 0 {
 		return f.remove()
 	}
-	data, err := json.MarshalIndent(n, "", "  ")
+	data, err := json.MarshalIndent(saved, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write down what the settings were: %w", err)
 	}
-	if err := f.replace(append(data, '\n')); err != nil {
+	if err := f.write(append(data, '\n')); err != nil {
 		return fmt.Errorf("write down what the settings were: %w", err)
 	}
 	return nil
 }
 
-func (f noteFile) replace(data []byte) error {
+func (f savedFile) write(data []byte) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (f noteFile) replace(data []byte) error {
 }
 
 // remove forgets the note; no error when there is none.
-func (f noteFile) remove() error {
+func (f savedFile) remove() error {
 	if err := os.Remove(f.path()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("forget what the settings were: %w", err)
 	}

@@ -42,23 +42,23 @@ type Link struct {
 
 // Sizes in bytes.
 const (
-	ipHeader    = 20 // IPv4 without options: of the tunnel, and of the client's packet in it
-	tcpHeader   = 20 // without options, which count as part of the segment
-	smallestMTU = 68 // that IPv4 allows
-	largestMTU  = 65535
+	ipHeader  = 20 // IPv4 without options: of the tunnel, and of the client's packet in it
+	tcpHeader = 20 // without options, which count as part of the segment
+	minMTU    = 68 // that IPv4 allows
+	maxMTU    = 65535
 )
 
 // Plan lists the steps from the current state to the wanted one, in the order in which they are safe: settings first, virtual IPs
 // last. None when all is as wanted. An error names what no step can bring; the steps are good all the same.
-func Plan(current State, want Desired) ([]Step, error) {
-	vips, missing := split(want.VIPs)
+func Plan(current State, desired Desired) ([]Step, error) {
+	vips, missing := ipv4VIPs(desired.VIPs)
 	if len(vips) == 0 {
 		return PlanDown(current), missing
 	}
 	if current.Device.Kind != "" && current.Device.Kind != "ipip" {
 		return nil, errors.Join(missing, fmt.Errorf("interface %s is of kind %s, not ipip: give it another name, lb needs this one", device, current.Device.Kind))
 	}
-	mss, err := segment(current.Links, want.Nodes)
+	mss, err := maxSegmentSize(current.Links, desired.Nodes)
 	if err != nil {
 		return nil, errors.Join(missing, err)
 	}
@@ -88,7 +88,7 @@ func Plan(current State, want Desired) ([]Step, error) {
 // arpSteps sees to it that nobody learns of the virtual IPs by ARP. The kernel takes the higher value of "all" and the interface.
 // Of arp_ignore 1, 2 and 8 keep a virtual IP to itself, 3 does not, and 4 to 7 mean nothing.
 func arpSteps(sysctls map[string]string) []Step {
-	silent := func(v string) bool { return v == "1" || v == "2" || v == "8" }
+	hidesVIP := func(v string) bool { return v == "1" || v == "2" || v == "8" }
 	var steps []Step
 	for _, key := range slices.Sorted(maps.Keys(sysctls)) {
 		value := sysctls[key]
@@ -98,7 +98,7 @@ func arpSteps(sysctls map[string]string) []Step {
 				steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "2", Current: value})
 			}
 		case !strings.HasSuffix(key, "/arp_ignore"):
-		case key == "all/arp_ignore" && !silent(value), value != "0" && !silent(value):
+		case key == "all/arp_ignore" && !hidesVIP(value), value != "0" && !hidesVIP(value):
 			steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "1", Current: value})
 		}
 	}
@@ -107,29 +107,29 @@ func arpSteps(sysctls map[string]string) []Step {
 
 // segment returns the largest TCP segment that a client may send so that the tunnel's packets fit every link that the balancer's
 // packets come by.
-func segment(links []Link, nodes []netip.Addr) (int, error) {
-	var by []Link
+func maxSegmentSize(links []Link, nodes []netip.Addr) (int, error) {
+	var used []Link
 	for _, n := range nodes {
 		i := slices.IndexFunc(links, func(l Link) bool { return slices.Contains(l.Addresses, n.Unmap()) })
 		if i >= 0 {
-			by = append(by, links[i])
+			used = append(used, links[i])
 		}
 	}
-	if len(by) < len(nodes) || len(nodes) == 0 {
-		by = links // an address on lo that the network routes here: its packets may come by any interface
+	if len(used) < len(nodes) || len(nodes) == 0 {
+		used = links // an address on lo that the network routes here: its packets may come by any interface
 	}
-	if len(by) == 0 {
+	if len(used) == 0 {
 		return 0, errors.New("no interface but loopback and tunnel is up with an address, so no balancer can reach this machine: see `ip addr`")
 	}
-	least := slices.MinFunc(by, func(a, b Link) int { return cmp.Compare(a.MTU, b.MTU) })
-	if least.MTU < smallestMTU {
-		return 0, fmt.Errorf("interface %s carries packets of %d bytes only: see `ip link set %s mtu`", least.Name, least.MTU, least.Name)
+	smallest := slices.MinFunc(used, func(a, b Link) int { return cmp.Compare(a.MTU, b.MTU) })
+	if smallest.MTU < minMTU {
+		return 0, fmt.Errorf("interface %s carries packets of %d bytes only: see `ip link set %s mtu`", smallest.Name, smallest.MTU, smallest.Name)
 	}
-	return min(least.MTU, largestMTU) - ipHeader - ipHeader - tcpHeader, nil
+	return min(smallest.MTU, maxMTU) - ipHeader - ipHeader - tcpHeader, nil
 }
 
 // split sorts out the virtual IPs: IPv4, each once, and an error that names the rest.
-func split(all []netip.Addr) ([]netip.Addr, error) {
+func ipv4VIPs(all []netip.Addr) ([]netip.Addr, error) {
 	var v4 []netip.Addr
 	var errs []error
 	for _, a := range all {
@@ -146,10 +146,10 @@ func split(all []netip.Addr) ([]netip.Addr, error) {
 }
 
 // removals takes away the addresses that lb put there and nobody wants.
-func removals(have []Address, want []netip.Addr) []Step {
+func removals(current []Address, desired []netip.Addr) []Step {
 	var steps []Step
-	for _, a := range slices.SortedFunc(slices.Values(have), func(a, b Address) int { return a.Addr.Compare(b.Addr) }) {
-		if a.Managed && !slices.Contains(want, a.Addr) {
+	for _, a := range slices.SortedFunc(slices.Values(current), func(a, b Address) int { return a.Addr.Compare(b.Addr) }) {
+		if a.Managed && !slices.Contains(desired, a.Addr) {
 			steps = append(steps, Step{Action: RemoveVIP, VIP: a.Addr})
 		}
 	}
@@ -162,17 +162,17 @@ func PlanDown(current State) []Step {
 	if current.Clamp != nil {
 		steps = append(steps, Step{Action: DeleteClamp})
 	}
-	note := current.Saved
-	if note.DeviceUp && current.Device.Up && !current.Device.InUse {
+	saved := current.Saved
+	if saved.DeviceUp && current.Device.Up && !current.Device.InUse {
 		steps = append(steps, Step{Action: DeviceDown})
 	}
-	for _, key := range slices.Sorted(maps.Keys(note.Sysctls)) {
-		c := note.Sysctls[key]
+	for _, key := range slices.Sorted(maps.Keys(saved.Sysctls)) {
+		c := saved.Sysctls[key]
 		if value, there := current.Sysctls[key]; there && value == c.Set && c.Before != c.Set {
 			steps = append(steps, Step{Action: RestoreSysctl, Key: key, Value: c.Before, Current: value})
 		}
 	}
-	if note.DeviceUp || len(note.Sysctls) > 0 {
+	if saved.DeviceUp || len(saved.Sysctls) > 0 {
 		steps = append(steps, Step{Action: DeleteSaved})
 	}
 	return steps

@@ -23,7 +23,7 @@ func addrs(texts ...string) []netip.Addr {
 }
 
 // bare is a machine as it starts, with a tunl0 that the loaded module made.
-func bare() State {
+func freshState() State {
 	return State{
 		Device: Device{Kind: "ipip"},
 		Links:  []Link{{"eth0", 1500, addrs("10.0.0.1")}, {"wg0", 1420, addrs("10.8.0.1")}},
@@ -38,13 +38,13 @@ func bare() State {
 
 // with changes a copy of the bare machine.
 func with(edit func(*State)) State {
-	s := bare()
+	s := freshState()
 	edit(&s)
 	return s
 }
 
 // words are the steps as an operator reads them.
-func words(steps []Step) []string {
+func descriptions(steps []Step) []string {
 	var list []string
 	for _, s := range steps {
 		list = append(list, s.String())
@@ -54,14 +54,14 @@ func words(steps []Step) []string {
 
 func TestPlan(t *testing.T) {
 	node := addrs("10.0.0.1")
-	settled := after(bare(), must(Plan(bare(), Desired{addrs("10.9.0.100"), node})))
+	settled := after(freshState(), must(Plan(freshState(), Desired{addrs("10.9.0.100"), node})))
 	tests := []struct {
 		name    string
 		current State
 		want    Desired
 		steps   []string
 	}{
-		{"from nothing, settings first and virtual IPs last", bare(), Desired{addrs("10.9.0.101", "10.9.0.100", "::ffff:10.9.0.101"), node}, []string{
+		{"from nothing, settings first and virtual IPs last", freshState(), Desired{addrs("10.9.0.101", "10.9.0.100", "::ffff:10.9.0.101"), node}, []string{
 			"set net/ipv4/conf/all/arp_announce to 2 (is 0)",
 			"set net/ipv4/conf/all/arp_ignore to 1 (is 0)",
 			"set net/ipv4/conf/tunl0/rp_filter to 2 (is 0)",
@@ -124,7 +124,7 @@ func TestPlan(t *testing.T) {
 			"set net/ipv4/conf/tunl0/rp_filter back to 0 (is 2)",
 			"forget what the settings were",
 		}},
-		{"nothing wanted, nothing there", bare(), Desired{}, nil},
+		{"nothing wanted, nothing there", freshState(), Desired{}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,14 +132,14 @@ func TestPlan(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(tt.steps, words(steps)); diff != "" {
+			if diff := cmp.Diff(tt.steps, descriptions(steps)); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestPlanSaysWhatItCannotBring(t *testing.T) {
+func TestPlanReportsWhatItCannotSetUp(t *testing.T) {
 	tests := []struct {
 		name    string
 		current State
@@ -147,8 +147,8 @@ func TestPlanSaysWhatItCannotBring(t *testing.T) {
 		error   string
 		steps   int
 	}{
-		{"an IPv6 virtual IP beside another", bare(), Desired{VIPs: addrs("fd09::100", "10.9.0.100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 6},
-		{"only IPv6", bare(), Desired{VIPs: addrs("fd09::100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 0},
+		{"an IPv6 virtual IP beside another", freshState(), Desired{VIPs: addrs("fd09::100", "10.9.0.100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 6},
+		{"only IPv6", freshState(), Desired{VIPs: addrs("fd09::100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 0},
 		{"tunl0 is something else", with(func(s *State) { s.Device.Kind = "dummy" }), Desired{VIPs: addrs("10.9.0.100")}, "interface tunl0 is of kind dummy, not ipip", 0},
 		{"no network", with(func(s *State) { s.Links = nil }), Desired{VIPs: addrs("10.9.0.100")}, "no interface but loopback and tunnel is up", 0},
 		{"tiny packets", with(func(s *State) { s.Links[0].MTU = 60 }), Desired{VIPs: addrs("10.9.0.100")}, "interface eth0 carries packets of 60 bytes only", 0},
@@ -160,11 +160,11 @@ func TestPlanSaysWhatItCannotBring(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.error)
 			}
 			if len(steps) != tt.steps {
-				t.Errorf("got %d steps, want %d: %q", len(steps), tt.steps, words(steps))
+				t.Errorf("got %d steps, want %d: %q", len(steps), tt.steps, descriptions(steps))
 			}
 		})
 	}
-	if _, err := Plan(bare(), Desired{VIPs: addrs("fd09::100")}); !errors.Is(err, ErrIPv6) {
+	if _, err := Plan(freshState(), Desired{VIPs: addrs("fd09::100")}); !errors.Is(err, ErrIPv6) {
 		t.Errorf("%v is not ErrIPv6", err)
 	}
 }
@@ -211,12 +211,12 @@ func after(s State, steps []Step) State {
 	return s
 }
 
-func TestSecondPlanIsEmptyAndDownRestores(t *testing.T) {
+func TestPlansConvergeAndDownRestores(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		address := rapid.Custom(func(t *rapid.T) netip.Addr {
 			return netip.AddrFrom4([4]byte{10, 9, 0, rapid.Byte().Draw(t, "last")})
 		})
-		start := bare()
+		start := freshState()
 		for _, key := range slices.Sorted(maps.Keys(start.Sysctls)) {
 			start.Sysctls[key] = rapid.SampledFrom([]string{"0", "1", "2", "3"}).Draw(t, key)
 		}
@@ -226,7 +226,7 @@ func TestSecondPlanIsEmptyAndDownRestores(t *testing.T) {
 			want := Desired{VIPs: rapid.SliceOfN(address, 1, 5).Draw(t, "vips")}
 			now = after(now, must(Plan(now, want)))
 			if again := must(Plan(now, want)); len(again) != 0 {
-				t.Fatalf("a second plan is %q", words(again))
+				t.Fatalf("a second plan is %q", descriptions(again))
 			}
 			for _, v := range want.VIPs {
 				if !slices.ContainsFunc(now.VIPs, func(a Address) bool { return a.Addr == v }) {
@@ -236,7 +236,7 @@ func TestSecondPlanIsEmptyAndDownRestores(t *testing.T) {
 		}
 		now = after(now, PlanDown(now))
 		if again := PlanDown(now); len(again) != 0 {
-			t.Fatalf("a second undoing is %q", words(again))
+			t.Fatalf("a second undoing is %q", descriptions(again))
 		}
 		if diff := cmp.Diff(start, now, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 			t.Fatalf("not as it was: -was +is\n%s", diff)

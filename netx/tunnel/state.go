@@ -30,7 +30,7 @@ func (s *Setup) State(ctx context.Context) (State, error) {
 	if st.Sysctls, err = readSysctls(); err != nil {
 		return State{}, err
 	}
-	if st.Saved, err = s.note.read(); err != nil {
+	if st.Saved, err = s.saved.read(); err != nil {
 		return State{}, err
 	}
 	if st.Clamp, err = readClamp(); err != nil {
@@ -62,10 +62,10 @@ func (st *State) addLink(l netlink.Link) error {
 		for _, a := range addrs {
 			addr, ok := netip.AddrFromSlice(a.IP.To4())
 			ones, _ := a.Mask.Size()
-			ours := ok && ones == 32 && a.Label == label
-			st.Device.InUse = st.Device.InUse || !ours
+			managed := ok && ones == 32 && a.Label == label
+			st.Device.InUse = st.Device.InUse || !managed
 			if ok && ones == 32 {
-				st.VIPs = append(st.VIPs, Address{Addr: addr, Managed: ours})
+				st.VIPs = append(st.VIPs, Address{Addr: addr, Managed: managed})
 			}
 		}
 		return nil

@@ -43,9 +43,9 @@ type MSSClamp struct {
 func (s Step) String() string {
 	switch s.Action {
 	case SetSysctl:
-		return fmt.Sprintf("set %s%s to %s%s", sysctlName, s.Key, s.Value, s.was())
+		return fmt.Sprintf("set %s%s to %s%s", sysctlName, s.Key, s.Value, s.currentSuffix())
 	case RestoreSysctl:
-		return fmt.Sprintf("set %s%s back to %s%s", sysctlName, s.Key, s.Value, s.was())
+		return fmt.Sprintf("set %s%s back to %s%s", sysctlName, s.Key, s.Value, s.currentSuffix())
 	case CreateDevice:
 		return "create " + device + ", loading the kernel's ipip module"
 	case DeviceUp:
@@ -70,7 +70,7 @@ func (s Step) String() string {
 	return fmt.Sprintf("unknown action %d", s.Action)
 }
 
-func (s Step) was() string {
+func (s Step) currentSuffix() string {
 	if s.Current == "" {
 		return ""
 	}

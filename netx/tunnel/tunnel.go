@@ -53,23 +53,23 @@ type Desired struct {
 
 // Setup reads and changes the machine. One goroutine at a time may use it, and one process on a machine.
 type Setup struct {
-	note noteFile
-	log  *slog.Logger
+	saved savedFile
+	log   *slog.Logger
 }
 
 // New returns a Setup that keeps its note in the given folder (/var/lib/lb/agent), which Up makes where it is missing.
 func New(stateDir string, log *slog.Logger) *Setup {
-	return &Setup{note: noteFile{stateDir}, log: log}
+	return &Setup{saved: savedFile{stateDir}, log: log}
 }
 
 // Up sets up what is wanted and missing, takes away what lb set up and is no longer wanted, and returns the steps that it
 // did: none when all was well. An error names what is missing still; the rest is set up. No virtual IP wanted is Down.
-func (s *Setup) Up(ctx context.Context, want Desired) ([]Step, error) {
+func (s *Setup) Up(ctx context.Context, desired Desired) ([]Step, error) {
 	current, err := s.State(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("set up the tunnel: %w", err)
 	}
-	steps, missing := Plan(current, want)
+	steps, missing := Plan(current, desired)
 	done, err := s.Apply(ctx, steps)
 	if err := errors.Join(missing, err); err != nil {
 		return done, fmt.Errorf("set up the tunnel: %w", err)
@@ -97,10 +97,10 @@ func (s *Setup) Apply(ctx context.Context, steps []Step) ([]Step, error) {
 	for i, step := range steps {
 		err := ctx.Err()
 		if err == nil {
-			err = s.do(step)
+			err = s.applyStep(step)
 		}
 		if err != nil {
-			return steps[:i], fmt.Errorf("not done: %s: %w", list(steps[i:]), err)
+			return steps[:i], fmt.Errorf("not done: %s: %w", joinSteps(steps[i:]), err)
 		}
 		s.log.Info("tunnel: " + step.String())
 	}
@@ -108,7 +108,7 @@ func (s *Setup) Apply(ctx context.Context, steps []Step) ([]Step, error) {
 }
 
 // list joins steps to one line.
-func list(steps []Step) string {
+func joinSteps(steps []Step) string {
 	names := make([]string, len(steps))
 	for i, s := range steps {
 		names[i] = s.String()

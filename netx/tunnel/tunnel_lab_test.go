@@ -23,7 +23,7 @@ import (
 
 const (
 	// within is room for an emulated processor.
-	within = 30 * time.Second
+	patience = 30 * time.Second
 	// stateDir is the agent's own, on a host's own /var/lib.
 	stateDir = "/var/lib/lb/agent"
 )
@@ -65,16 +65,16 @@ func up(t *testing.T, h *lab.Host, vips ...string) []string {
 	for _, v := range vips {
 		want.VIPs = append(want.VIPs, netip.MustParseAddr(v))
 	}
-	return act(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Up(ctx, want) })
+	return run(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Up(ctx, want) })
 }
 
 // down runs Down on the host.
 func down(t *testing.T, h *lab.Host) []string {
 	t.Helper()
-	return act(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Down(ctx) })
+	return run(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Down(ctx) })
 }
 
-func act(t *testing.T, h *lab.Host, fn func(context.Context, *tunnel.Setup) ([]tunnel.Step, error)) []string {
+func run(t *testing.T, h *lab.Host, fn func(context.Context, *tunnel.Setup) ([]tunnel.Step, error)) []string {
 	t.Helper()
 	var steps []tunnel.Step
 	err := h.Do(func() (err error) {
@@ -190,7 +190,7 @@ func TestDriftIsRepaired(t *testing.T) {
 	}
 }
 
-func TestPacketsComeOutOfTheTunnelAndAnswersGoDirectly(t *testing.T) {
+func TestTunnelledPacketsArriveAndRepliesGoDirectly(t *testing.T) {
 	n := build(t)
 	n.tunnelTo(t, "10.9.0.100")
 	// The strictest machine there is: all that Up does not touch stays so.
@@ -221,14 +221,14 @@ func TestPacketsComeOutOfTheTunnelAndAnswersGoDirectly(t *testing.T) {
 		mss     int
 	}{{"10.9.0.100:443", 1440}, {"10.9.0.2:443", 1460}} {
 		t.Run(tt.address, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), within)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			c, err := n.client.Dial(ctx, "tcp", tt.address)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if err := c.SetDeadline(time.Now().Add(within)); err != nil {
+			if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
 			// Full segments: without the clamp they would not fit into the tunnel.
@@ -255,7 +255,7 @@ func TestPacketsComeOutOfTheTunnelAndAnswersGoDirectly(t *testing.T) {
 	}
 }
 
-func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
+func TestStrictReversePathFilterDropsTunnelledPackets(t *testing.T) {
 	// The reason for rp_filter 2: with 1 on "all" and 0 on tunl0, as a fresh tunl0 has it, nothing arrives.
 	n := build(t)
 	n.tunnelTo(t, "10.9.0.100")
@@ -277,7 +277,7 @@ func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
 	if err := n.app.Sysctl("net.ipv4.conf.tunl0.rp_filter", "0"); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, within, "the strict check drops the packet", func() (bool, string) {
+	labtest.Eventually(t, patience, "the strict check drops the packet", func() (bool, string) {
 		_, err := c.Write([]byte("lost"))
 		count := dropped()
 		return count != "0\n", fmt.Sprint(count, err)
@@ -286,7 +286,7 @@ func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
 	if _, err := c.Write([]byte("arrives")); err != nil {
 		t.Fatal(err)
 	}
-	if err := sink.SetReadDeadline(time.Now().Add(within)); err != nil {
+	if err := sink.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 16)
@@ -295,7 +295,7 @@ func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
 	}
 }
 
-func TestTheNetworkDoesNotLearnOfTheVirtualIP(t *testing.T) {
+func TestTheVirtualIPIsNotAnsweredByARP(t *testing.T) {
 	n := build(t)
 	up(t, n.app, "10.9.0.100")
 	ask := func() {
@@ -311,7 +311,7 @@ func TestTheNetworkDoesNotLearnOfTheVirtualIP(t *testing.T) {
 	}
 	neighbour := func() string { return labtest.Run(t, n.client, "ip", "neigh", "show", "10.9.0.100") }
 	ask()
-	labtest.Eventually(t, within, "the client asked and nobody answered", func() (bool, string) {
+	labtest.Eventually(t, patience, "the client asked and nobody answered", func() (bool, string) {
 		return strings.Contains(neighbour(), "FAILED"), neighbour()
 	})
 	// To see that the question is a good one: without the setting the app answers.
@@ -320,12 +320,12 @@ func TestTheNetworkDoesNotLearnOfTheVirtualIP(t *testing.T) {
 	}
 	labtest.Run(t, n.client, "ip", "neigh", "flush", "all")
 	ask()
-	labtest.Eventually(t, within, "the app answers for the virtual IP", func() (bool, string) {
+	labtest.Eventually(t, patience, "the app answers for the virtual IP", func() (bool, string) {
 		return strings.Contains(neighbour(), "lladdr"), neighbour()
 	})
 }
 
-func TestDeviceIsMadeWhereTheModuleMadeNone(t *testing.T) {
+func TestTheDeviceIsCreatedWhereTheModuleCreatesNone(t *testing.T) {
 	const setting = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
 	was, err := os.ReadFile(setting)
 	if err != nil {
@@ -360,7 +360,7 @@ func TestDeviceIsMadeWhereTheModuleMadeNone(t *testing.T) {
 	if _, err := c.Write([]byte("arrives")); err != nil {
 		t.Fatal(err)
 	}
-	if err := sink.SetReadDeadline(time.Now().Add(within)); err != nil {
+	if err := sink.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 16)
@@ -369,7 +369,7 @@ func TestDeviceIsMadeWhereTheModuleMadeNone(t *testing.T) {
 	}
 }
 
-func TestAFailureNamesWhatIsLeftUndone(t *testing.T) {
+func TestAFailureNamesTheStepsNotDone(t *testing.T) {
 	app := build(t).app
 	labtest.Run(t, app, "mkdir", stateDir)
 	labtest.Run(t, app, "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", stateDir)

@@ -12,11 +12,11 @@ import (
 // For is what a machine that has the local addresses should be a real server for, as a node of the clusters: of those that forward by
 // IPIP, all virtual IPs, and the addresses that the balancers tunnel to. Both sorted, each once.
 func DesiredFor(clusters []config.Cluster, local []netip.Addr) Desired {
-	mine := map[netip.Addr]bool{}
+	isLocal := map[netip.Addr]bool{}
 	for _, a := range local {
-		mine[a.Unmap().WithZone("")] = true
+		isLocal[a.Unmap().WithZone("")] = true
 	}
-	var want Desired
+	var desired Desired
 	for _, c := range clusters {
 		if c.Forwarding != config.IPIP {
 			continue
@@ -24,25 +24,25 @@ func DesiredFor(clusters []config.Cluster, local []netip.Addr) Desired {
 		isNode := false
 		for _, n := range c.Nodes {
 			a := n.Address.Unmap().WithZone("")
-			isNode = isNode || mine[a]
+			isNode = isNode || isLocal[a]
 			// The tunnel is IPv4 only, and by loopback no balancer's packet comes: for the size of packets neither counts.
-			if mine[a] && a.Is4() && !a.IsLoopback() {
-				want.Nodes = append(want.Nodes, a)
+			if isLocal[a] && a.Is4() && !a.IsLoopback() {
+				desired.Nodes = append(desired.Nodes, a)
 			}
 		}
 		if !isNode {
 			continue
 		}
 		for _, v := range c.VIPs {
-			want.VIPs = append(want.VIPs, v.Address.Unmap())
+			desired.VIPs = append(desired.VIPs, v.Address.Unmap())
 		}
 	}
-	want.VIPs, want.Nodes = sorted(want.VIPs), sorted(want.Nodes)
-	return want
+	desired.VIPs, desired.Nodes = sortUnique(desired.VIPs), sortUnique(desired.Nodes)
+	return desired
 }
 
 // sorted sorts the addresses and leaves each in once.
-func sorted(addrs []netip.Addr) []netip.Addr {
+func sortUnique(addrs []netip.Addr) []netip.Addr {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs)
 }

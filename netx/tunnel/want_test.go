@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-func TestForTheClustersOfThisNode(t *testing.T) {
+func TestDesiredFor(t *testing.T) {
 	type list = []string
 	cluster := func(f config.Forwarding, vips, nodes list) config.Cluster {
 		c := config.Cluster{Forwarding: f}
@@ -60,19 +60,19 @@ func TestForTheClustersOfThisNode(t *testing.T) {
 }
 
 // What For makes of a configuration is something that Plan can bring about.
-func TestForIsWhatPlanTakes(t *testing.T) {
+func TestPlanAcceptsDesiredFor(t *testing.T) {
 	clusters := []config.Cluster{{
 		Forwarding: config.IPIP, VIPs: []config.VIP{{Address: netip.MustParseAddr("204.109.13.1")}},
 		Nodes: []config.Node{{Address: netip.MustParseAddr("fd00::1")}, {Address: netip.MustParseAddr("10.0.0.1")}},
 	}}
-	steps, err := Plan(bare(), DesiredFor(clusters, addrs("10.0.0.1", "10.8.0.1", "fd00::1")))
+	steps, err := Plan(freshState(), DesiredFor(clusters, addrs("10.0.0.1", "10.8.0.1", "fd00::1")))
 	want := "write nftables table inet lb_agent: segments of at most 1440 bytes to 204.109.13.1" // by eth0's size, not by wg0's
-	if err != nil || !slices.Contains(words(steps), want) {
-		t.Errorf("planned %q, %v; want %q", words(steps), err, want)
+	if err != nil || !slices.Contains(descriptions(steps), want) {
+		t.Errorf("planned %q, %v; want %q", descriptions(steps), err, want)
 	}
 }
 
-func TestLocalAddrsAreThisMachines(t *testing.T) {
+func TestLocalAddrsIncludesLoopback(t *testing.T) {
 	local, err := LocalAddrs()
 	if err != nil {
 		t.Fatal(err)
