@@ -167,7 +167,7 @@ func (m *machine) table(t *testing.T) string {
 }
 
 // TestTheUnitsWorkUnderSystemd takes both daemons through their lives as systemd's services, with all that the units take away from them.
-func TestTheUnitsWorkUnderSystemd(t *testing.T) {
+func TestUnitsUnderSystemd(t *testing.T) {
 	m := boot(t)
 	m.systemctl(t, "start", "lb-balance.service")
 	if got := m.show(t, "lb-balance", "ActiveState") + " " + m.show(t, "lb-balance", "StatusText"); got != "active what is to run is in the kernel" {
@@ -188,13 +188,13 @@ func TestTheUnitsWorkUnderSystemd(t *testing.T) {
 	if got := strings.TrimSpace(labtest.Run(t, m.host, "cat", "/proc/sys/net/ipv4/vs/expire_nodest_conn")); got != "1" {
 		t.Errorf("expire_nodest_conn is %s: set_sysctls did nothing\n%s", got, m.logs(t))
 	}
-	t.Run("a stop leaves the kernel alone, and systemd_unit sees it", func(t *testing.T) { m.stops(t, healthy) })
-	t.Run("a broken config is refused and nothing else", func(t *testing.T) { m.refuses(t, healthy) })
-	t.Run("what is killed or hangs is started again", func(t *testing.T) { m.revives(t, healthy) })
-	t.Run("no poll is refused while systemd holds the port", func(t *testing.T) { m.activates(t, healthy) })
+	t.Run("a stop leaves the kernel alone, and systemd_unit sees it", func(t *testing.T) { m.testStop(t, healthy) })
+	t.Run("a broken config is refused and nothing else", func(t *testing.T) { m.testBrokenConfig(t, healthy) })
+	t.Run("what is killed or hangs is started again", func(t *testing.T) { m.testRestart(t, healthy) })
+	t.Run("no poll is refused while systemd holds the port", func(t *testing.T) { m.testSocketActivation(t, healthy) })
 }
 
-func (m *machine) stops(t *testing.T, healthy func() (bool, string)) {
+func (m *machine) testStop(t *testing.T, healthy func() (bool, string)) {
 	m.systemctl(t, "stop", "lb-balance")
 	if got := m.show(t, "lb-balance", "Result"); got != "success" {
 		t.Errorf("the stop's result is %s\n%s", got, m.logs(t))
@@ -210,7 +210,7 @@ func (m *machine) stops(t *testing.T, healthy func() (bool, string)) {
 	labtest.Eventually(t, patience, "the node has its weight again", healthy)
 }
 
-func (m *machine) refuses(t *testing.T, healthy func() (bool, string)) {
+func (m *machine) testBrokenConfig(t *testing.T, healthy func() (bool, string)) {
 	m.write(t, "/run/lb.toml", "[clusters.webapp]\nfwmark = \"seven\"\n")
 	for _, unit := range []string{"lb-agent", "lb-balance"} {
 		pid := m.show(t, unit, "MainPID")
@@ -235,7 +235,7 @@ func (m *machine) refuses(t *testing.T, healthy func() (bool, string)) {
 	labtest.Eventually(t, patience, "the node has its weight again", healthy)
 }
 
-func (m *machine) revives(t *testing.T, healthy func() (bool, string)) {
+func (m *machine) testRestart(t *testing.T, healthy func() (bool, string)) {
 	for _, signal := range []string{"KILL", "STOP"} {
 		for _, unit := range []string{"lb-agent", "lb-balance"} {
 			pid := m.show(t, unit, "MainPID")
@@ -253,7 +253,7 @@ func (m *machine) revives(t *testing.T, healthy func() (bool, string)) {
 }
 
 // activates has systemd hold the agent's port, and restarts the agent while balancers, as it were, poll it.
-func (m *machine) activates(t *testing.T, healthy func() (bool, string)) {
+func (m *machine) testSocketActivation(t *testing.T, healthy func() (bool, string)) {
 	m.systemctl(t, "stop", "lb-agent")
 	m.systemctl(t, "start", "lb-agent.socket", "lb-agent-control.socket")
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: m.host.Dial}}

@@ -30,7 +30,7 @@ func settings(t *testing.T, name string) map[string]string {
 	return found
 }
 
-func TestServicesAreInStepWithTheProgram(t *testing.T) {
+func TestServiceUnitsMatchTheProgram(t *testing.T) {
 	for unit, command := range map[string]string{client.Agent().Unit: "agent", client.Balancer().Unit: "balance"} {
 		t.Run(unit, func(t *testing.T) {
 			s := settings(t, unit+".service")
@@ -70,7 +70,7 @@ func TestServicesAreInStepWithTheProgram(t *testing.T) {
 	}
 }
 
-func TestSocketsStandForKeysOfTheConfiguration(t *testing.T) {
+func TestSocketUnitsNameConfigurationKeys(t *testing.T) {
 	files, err := filepath.Glob("*.socket")
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%q, %v", files, err)
