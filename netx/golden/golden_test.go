@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// recorder is a test whose errors are kept.
+// recorder is a test that records its last error instead of failing.
 type recorder struct {
 	testing.TB
 	message string
@@ -28,15 +28,15 @@ func TestCompareReportsADifferenceAndUpdateRewritesTheFile(t *testing.T) {
 	}
 	t.Setenv("UPDATE", "")
 	if message := compare("Health: 1\r\n"); message != "" {
-		t.Errorf("the same: %s", message)
+		t.Errorf("identical content: %s", message)
 	}
 	if message := compare("Health: 1\n"); !strings.Contains(message, `"Health: 1\r\n"`) {
-		t.Errorf("another line end: %q", message)
+		t.Errorf("different line ending: %q", message)
 	}
 	t.Setenv("UPDATE", "1")
 	compare("Health: 2\n")
 	t.Setenv("UPDATE", "")
 	if message := compare("Health: 2\n"); message != "" {
-		t.Errorf("written anew: %s", message)
+		t.Errorf("after the update: %s", message)
 	}
 }

@@ -1,4 +1,4 @@
-// Package sanitize makes one short, printable line out of text that came from outside: reasons, answers, errors, output of scripts.
+// Package sanitize turns text from outside (reasons, responses, errors, script output) into one short, printable line.
 package sanitize
 
 import (
@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Line gives s as one line of valid UTF-8 of at most limit bytes: whatever does not print (line ends, terminal escapes, direction
-// marks, broken UTF-8) becomes a single space or the replacement character, and a cut end shows as "…".
+// Line returns s as one line of valid UTF-8, at most limit bytes long. Runs of unprintable characters and spaces (line
+// ends, terminal escapes, direction marks) become one space, and invalid UTF-8 becomes the replacement character. A
+// truncated line ends with "…".
 func Line(s string, limit int) string {
 	if isClean(s, limit) {
 		return s
@@ -37,7 +38,7 @@ func Line(s string, limit int) string {
 	return b.String()
 }
 
-// clean tells, of plain ASCII only, that nothing is to be done: nearly all that comes here is such.
+// isClean reports whether Line would return s unchanged. It recognises plain ASCII only, which nearly all input is.
 func isClean(s string, limit int) bool {
 	previousSpace := true
 	for i := range len(s) {
@@ -49,7 +50,7 @@ func isClean(s string, limit int) bool {
 	return len(s) <= limit && (s == "" || !previousSpace)
 }
 
-// cut shortens s to at most n bytes without splitting a character.
+// truncate shortens s to at most n bytes without splitting a character.
 func truncate(s string, n int) string {
 	if n >= len(s) {
 		return s

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// socket is where a test hears what the service manager is told.
+// notifySocket listens where a service manager would and sets NOTIFY_SOCKET.
 func notifySocket(t *testing.T) *net.UnixConn {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -46,10 +46,10 @@ func TestNotifications(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.WatchdogInterval() != 15*time.Second {
-		t.Errorf("a beat every %s, want 15s", m.WatchdogInterval())
+		t.Errorf("watchdog interval %s, want 15s", m.WatchdogInterval())
 	}
 	if os.Getenv("WATCHDOG_USEC")+os.Getenv("WATCHDOG_PID") != "" {
-		t.Error("checks would inherit the watchdog")
+		t.Error("the commands of checks would inherit the watchdog variables")
 	}
 	for _, tc := range []struct {
 		tell func()
@@ -86,7 +86,7 @@ func TestNoNotificationsWithoutAServiceManager(t *testing.T) {
 	m.Stopping()
 	m.KickWatchdog()
 	if m.WatchdogInterval() != 0 {
-		t.Errorf("a beat every %s", m.WatchdogInterval())
+		t.Errorf("watchdog interval %s, want 0", m.WatchdogInterval())
 	}
 }
 
@@ -96,7 +96,7 @@ func TestTheWatchdogOfAnotherProcessIsIgnored(t *testing.T) {
 	t.Setenv("WATCHDOG_PID", "1")
 	m, err := New(slog.New(slog.DiscardHandler))
 	if err != nil || m.WatchdogInterval() != 0 {
-		t.Errorf("%v, a beat every %s", err, m.WatchdogInterval())
+		t.Errorf("%v, watchdog interval %s, want 0", err, m.WatchdogInterval())
 	}
 }
 
@@ -108,7 +108,7 @@ func TestAFailedNotificationIsLoggedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Ready("x")
-	if strings.Count(log.String(), "cannot be told") != 1 {
+	if strings.Count(log.String(), "cannot notify the service manager") != 1 {
 		t.Errorf("log: %s", log.String())
 	}
 }
