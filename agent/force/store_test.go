@@ -219,7 +219,7 @@ func TestAFullDiskIsReportedAndLeavesNoRubbish(t *testing.T) {
 	if err != nil {
 		t.Fatalf("helper: %v: %s", err, out)
 	}
-	if !strings.Contains(string(out), "error: keep the force in "+dir) {
+	if !strings.Contains(string(out), "error: store the force in "+dir) {
 		t.Errorf("helper said %q, want an error", out)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {

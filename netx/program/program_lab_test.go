@@ -27,6 +27,6 @@ func TestAProgramDoesNotInheritOOMProtection(t *testing.T) {
 	defer cancel()
 	o := Command{Argv: []string{"/bin/sh", "-c", `while read -r score </proc/$$/oom_score_adj && [ "$score" != 0 ]; do :; done`}}.Run(ctx)
 	if o.Err != nil {
-		t.Errorf("its score stays: %+v", o)
+		t.Errorf("its OOM score is not reset: %+v", o)
 	}
 }

@@ -12,7 +12,9 @@ import (
 
 func TestInputAndEnvironmentReachTheProgram(t *testing.T) {
 	o := Command{
-		Argv: []string{"/bin/sh", "-c", `read -r line; echo "$line $LB_NODE $HOME"; echo bad >&2`}, Env: []string{"LB_NODE=10.0.0.1"}, Stdin: "a\tb\n",
+		Argv:  []string{"/bin/sh", "-c", `read -r line; echo "$line $LB_NODE $HOME"; echo bad >&2`},
+		Env:   []string{"LB_NODE=10.0.0.1"},
+		Stdin: "a\tb\n",
 	}.Run(t.Context())
 	if o.Err != nil || o.Stdout != "a\tb 10.0.0.1 \n" || o.Message() != "bad" {
 		t.Errorf("%+v", o)
@@ -23,7 +25,9 @@ func TestTheWholeProcessGroupIsKilledOnTimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	o := Command{Argv: []string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, ContextErr: func(error) error { return errors.New("too slow") }}.Run(ctx)
+	o := Command{
+		Argv: []string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, ContextErr: func(error) error { return errors.New("too slow") },
+	}.Run(ctx)
 	if o.Err == nil || o.Err.Error() != "killed: too slow" || time.Since(begun) > 10*time.Second {
 		t.Errorf("%+v after %s", o, time.Since(begun))
 	}
@@ -39,7 +43,7 @@ func TestOutputIsBounded(t *testing.T) {
 	}
 }
 
-// On a machine that is busy enough, nothing reads before the program has ended.
+// On a busy machine, nothing may be read before the program has exited.
 func TestOutputWrittenBeforeTheExitIsNotLost(t *testing.T) {
 	o, stderr, err := newOutputs(defaultMaxOutput)
 	if err != nil {
@@ -47,7 +51,7 @@ func TestOutputWrittenBeforeTheExitIsNotLost(t *testing.T) {
 	}
 	defer o.close()
 	defer stderr.close()
-	escaped, err := unix.Dup(int(o.w.Fd())) // somebody who holds the stream open
+	escaped, err := unix.Dup(int(o.w.Fd())) // a process outside the group that holds the stream open
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,13 +59,13 @@ func TestOutputWrittenBeforeTheExitIsNotLost(t *testing.T) {
 	if _, err := o.w.WriteString("0.5\n"); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.r.SetReadDeadline(time.Unix(1, 0)); err != nil { // the goroutine that reads has no chance to
+	if err := o.r.SetReadDeadline(time.Unix(1, 0)); err != nil { // keeps the reading goroutine from reading
 		t.Fatal(err)
 	}
 	o.start()
 	o.drain()
 	if got := o.captured.String(); got != "0.5\n" {
-		t.Errorf("kept %q", got)
+		t.Errorf("captured %q", got)
 	}
 }
 

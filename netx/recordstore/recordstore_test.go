@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// order is a record such as the daemons keep.
+// record is a sample record.
 type record struct {
 	Name string `json:"name"`
 	N    int    `json:"n"`
@@ -22,9 +22,9 @@ var errNegative = errors.New("n is negative")
 
 func testKind() Kind[string, record] {
 	return Kind[string, record]{
-		Name: "order", ConfigKey: "test.data_dir", Fix: "give it again",
+		Name: "record", ConfigKey: "test.data_dir", Fix: "set it again",
 		Key:      func(o record) string { return o.Name },
-		FileName: func(o record) string { return "order." + o.Name },
+		FileName: func(o record) string { return "record." + o.Name },
 		Validate: func(o record) (record, error) {
 			if o.N < 0 {
 				return o, errNegative
@@ -39,12 +39,12 @@ func open(t *testing.T, dir string) *Store[string, record] {
 	t.Helper()
 	s, bad, err := Open(dir, testKind())
 	if err != nil || len(bad) > 0 {
-		t.Fatalf("Open: %v, bad files %v", err, bad)
+		t.Fatalf("Open: %v, unusable files %v", err, bad)
 	}
 	return s
 }
 
-// all is what the store has, by key.
+// byName returns the store's records by name.
 func byName(s *Store[string, record]) map[string]record {
 	m := map[string]record{}
 	for _, o := range s.All() {
@@ -62,7 +62,7 @@ func TestRecordsSurviveAReopen(t *testing.T) {
 		}
 	}
 	if err := s.Put(record{"c", -1}); !errors.Is(err, errNegative) {
-		t.Errorf("Put of what cannot be = %v", err)
+		t.Errorf("Put of an invalid record = %v", err)
 	}
 	want := map[string]record{"a": {"a", 3}, "b": {"b", 2}}
 	for name, s := range map[string]*Store[string, record]{"before": s, "after": open(t, dir)} {
@@ -81,13 +81,13 @@ func TestRecordsSurviveAReopen(t *testing.T) {
 		t.Errorf("Expire = %v, %v", ended, err)
 	}
 	if left := byName(open(t, dir)); len(left) != 0 {
-		t.Errorf("left on the disk: %v", slices.Sorted(maps.Keys(left)))
+		t.Errorf("left on disk: %v", slices.Sorted(maps.Keys(left)))
 	}
 }
 
 func TestViewIsConsistent(t *testing.T) {
 	s := open(t, t.TempDir())
-	s.View(func(func(string) (record, bool)) { t.Error("there is nothing to look at") })
+	s.View(func(func(string) (record, bool)) { t.Error("View of an empty store called f") })
 	if err := s.Put(record{"a", 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestViewIsConsistent(t *testing.T) {
 		a, ok := get("a")
 		_, other := get("b")
 		if !ok || a.N != 1 || other {
-			t.Errorf("a is %v, %t; b is there: %t", a, ok, other)
+			t.Errorf("a is %v, %t; b exists: %t", a, ok, other)
 		}
 	})
 }
@@ -109,10 +109,11 @@ func TestErrorsNameTheFix(t *testing.T) {
 		t.Errorf("Open = %v", err)
 	}
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "order.x.json"), []byte(`{"name":"x","n":1,"colour":"red"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "record.x.json"), []byte(`{"name":"x","n":1,"colour":"red"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, bad, err := Open(dir, testKind()); err != nil || len(bad) != 1 || !strings.Contains(bad[0].Error(), "give it again, or delete the file") {
+	_, bad, err := Open(dir, testKind())
+	if err != nil || len(bad) != 1 || !strings.Contains(bad[0].Error(), "set it again, or delete the file") {
 		t.Errorf("Open = %v, %v", bad, err)
 	}
 }
