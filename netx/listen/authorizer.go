@@ -13,36 +13,35 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// nameLength is how much of a certificate's name is logged, in bytes.
+// maxNameLength limits the name of a certificate in logs and messages, in bytes.
 const maxNameLength = 100
 
-// Guard decides who may change something. It may be used by several goroutines.
+// Authorizer decides who may make changes. It is safe for concurrent use.
 type Authorizer struct {
 	daemon   Daemon
-	socket   string // path of the control socket, to name it
+	socket   string // path of the control socket, for messages
 	policy   atomic.Pointer[Policy]
-	group    uint32 // of the control socket, as it was bound
+	group    uint32 // of the control socket, fixed when it was bound
 	hasGroup bool
 }
 
-// Guard makes the guard of a daemon whose control socket is bound with the same keys.
+// NewAuthorizer returns the authorizer of a daemon whose control socket was bound with the same policy.
 func (d Daemon) NewAuthorizer(socket string, p *Policy) *Authorizer {
 	g := &Authorizer{daemon: d, socket: socket, group: p.group, hasGroup: p.hasGroup}
 	g.policy.Store(p)
 	return g
 }
 
-// Use puts the keys of a reload in the place of those before, but for the group of the control socket. It holds for connections
-// that are open, too.
+// SetPolicy replaces the policy, except for the group of the control socket. It applies to open connections, too.
 func (g *Authorizer) SetPolicy(p *Policy) { g.policy.Store(p) }
 
-// Refusal says why a change was not taken, and what to do about it.
+// Refusal says why a change was refused and what to do about it.
 type Refusal struct {
-	Status int    // 401 where the client lacks a token or certificate, else 403
+	Status int    // 401 if the client lacks a valid token or certificate, else 403
 	Text   string // one line
 }
 
-// Header sets what goes with the status. The connection ends, so that nobody waits for a body that nobody wants.
+// SetHeader sets the response headers. It closes the connection, so that the request body need not be read.
 func (f *Refusal) SetHeader(h http.Header) {
 	h.Set("Connection", "close")
 	if f.Status == http.StatusUnauthorized {
@@ -50,30 +49,33 @@ func (f *Refusal) SetHeader(h http.Header) {
 	}
 }
 
-// Admit decides about a change. The request that it returns is the same, with what it was admitted by for Peer. The command,
-// such as "lb ctl force", is what makes the change on the machine itself.
+// AuthorizeFunc decides about a change. It returns the request, which now carries the caller's identity for Peer.
+// command, such as "lb ctl force", is the command for this change on the machine itself; messages suggest it.
 type AuthorizeFunc func(r *http.Request, command string) (*http.Request, *Refusal)
 
-// Socket admits changes over the control socket: of root, of the daemon's own user, and of members of the control group.
+// AuthorizeSocket permits changes over the control socket by root, the daemon's own user and members of the control
+// group.
 func (g *Authorizer) AuthorizeSocket(r *http.Request, command string) (*http.Request, *Refusal) {
 	cred, ok := r.Context().Value(credentialsKey{}).(PeerCredentials)
 	switch {
 	case !ok:
-		return r, forbidden("The kernel does not tell who asks, so no change is taken. Use `%s` on the machine itself.", command)
+		return r, forbidden("Cannot identify the caller; change refused. Use `%s` on the machine itself.", command)
 	case cred.UID == 0, int(cred.UID) == os.Geteuid(), g.hasGroup && cred.inGroup(g.group):
 		return r, nil
 	case g.hasGroup:
-		return r, forbidden("User %d may change nothing here: it is in none of the groups that may. Add it to the group of %s.control_group (and log in again), or use `sudo %s`.",
-			cred.UID, g.daemon.Section, command)
+		return r, forbidden("User %d is not permitted to make changes. "+
+			"Add it to the group of %s.control_group (and log in again), or use `sudo %s`.", cred.UID, g.daemon.Section, command)
 	}
-	return r, forbidden("User %d may change nothing here. Use `sudo %s`, or set %s.control_group to a group that the user is in.", cred.UID, command, g.daemon.Section)
+	return r, forbidden("User %d is not permitted to make changes. Use `sudo %s`, or set %s.control_group to a group of that user.",
+		cred.UID, command, g.daemon.Section)
 }
 
-// TCP admits changes over TCP: by client certificate, by token, or from this machine itself where trust_loopback is set.
+// AuthorizeTCP permits changes over TCP by client certificate, by token, or from this machine itself if trust_loopback
+// is set.
 func (g *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Request, *Refusal) {
 	p := g.policy.Load()
 	if FromWebPage(r) {
-		return r, forbidden("Changes are not taken from web pages. Use `%s`.", command)
+		return r, forbidden("Changes from web pages are refused. Use `%s`.", command)
 	}
 	name, err := p.verifyClient(r, time.Now())
 	if name != "" && err == nil {
@@ -87,7 +89,8 @@ func (g *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Reques
 	}
 	switch {
 	case err != nil:
-		return r, forbidden("The certificate of %s is not taken: %s. Show one for clients that a CA of %s.tls.client_ca_file has signed, or use `%s` on the machine itself.",
+		return r, forbidden("The certificate of %s is not accepted: %s. "+
+			"Use a client certificate signed by a CA of %s.tls.client_ca_file, or use `%s` on the machine itself.",
 			name, sanitize.Line(err.Error(), maxNameLength), g.daemon.Section, command)
 	case p.trustLoopback && FromLoopback(r):
 		return r, nil
@@ -95,22 +98,25 @@ func (g *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Reques
 	return r, g.missingCredentials(p, command)
 }
 
-// judge says why a token is not good; nil when it is.
+// checkToken returns why the token is not accepted; nil if it is.
 func (g *Authorizer) checkToken(p *Policy, r *http.Request, token, command string) *Refusal {
 	switch {
 	case !p.hasToken:
-		return forbidden("No token is taken here. Set %s.token_file on that machine and reload, or use `%s` there.", g.daemon.Section, command)
+		return forbidden("No token is configured. Set %s.token_file on that machine and reload, or use `%s` there.",
+			g.daemon.Section, command)
 	case p.tls != nil && tlsState(r) == nil && !FromLoopback(r):
-		return forbidden("The token came unencrypted, so others may know it. Put a new one into %s.token_file, and ask over TLS: `%s --ca-file FILE --token-file FILE`.",
+		return forbidden("The token was sent unencrypted and may be compromised. "+
+			"Put a new one into %s.token_file and use TLS: `%s --ca-file FILE --token-file FILE`.",
 			g.daemon.Section, command)
 	case !p.tokenMatches(token):
-		return unauthorized("The token is wrong. Use the one that %s.token_file has on that machine (a new one counts there after a reload), or use `%s` on it.",
+		return unauthorized("The token is wrong. "+
+			"Use the one in %s.token_file on that machine (a new one takes effect after a reload), or use `%s` there.",
 			g.daemon.Section, command)
 	}
 	return nil
 }
 
-// nothing is the refusal of a client that showed nothing to be known by.
+// missingCredentials is the refusal for a client without a token or certificate.
 func (g *Authorizer) missingCredentials(p *Policy, command string) *Refusal {
 	flag := " --" + g.daemon.Section + " HOST:PORT"
 	var methods []string
@@ -120,27 +126,31 @@ func (g *Authorizer) missingCredentials(p *Policy, command string) *Refusal {
 		methods = append(methods, fmt.Sprintf("the token (`%s%s --token-file FILE`)", command, flag))
 	}
 	if p.clientCAs != nil {
-		methods = append(methods, fmt.Sprintf("a client certificate (`%s%s --ca-file FILE --cert-file FILE --key-file FILE`)", command, flag))
+		methods = append(methods, fmt.Sprintf("a client certificate (`%s%s --ca-file FILE --cert-file FILE --key-file FILE`)",
+			command, flag))
 	}
 	switch {
 	case len(methods) > 0:
-		return unauthorized("A change over TCP needs %s. Or use `%s` on the machine itself, which asks its socket %s.", strings.Join(methods, " or "), command, g.socket)
+		return unauthorized("A change over TCP needs %s. Or use `%s` on the machine itself (over its socket %s).",
+			strings.Join(methods, " or "), command, g.socket)
 	case p.trustLoopback:
-		return forbidden("Changes are taken from 127.0.0.1 and ::1 only. Use `%s` on the machine itself, or set %s.token_file there.", command, g.daemon.Section)
+		return forbidden("Changes are accepted from 127.0.0.1 and ::1 only. Use `%s` on the machine itself, or set %s.token_file there.",
+			command, g.daemon.Section)
 	}
-	return forbidden("Changes are not taken over TCP. Use `%s` on the machine itself, which asks its socket %s; or set there %s.token_file or %s.tls.client_ca_file "+
-		"to take them from other machines, or %s.trust_loopback = true to take them from 127.0.0.1 and ::1.",
+	return forbidden("Changes are not accepted over TCP. Use `%s` on the machine itself (over its socket %s). "+
+		"To accept them from other machines, set %s.token_file or %s.tls.client_ca_file there; "+
+		"to accept them from 127.0.0.1 and ::1, set %s.trust_loopback = true.",
 		command, g.socket, g.daemon.Section, g.daemon.Section, g.daemon.Section)
 }
 
-// bearer is the token that the request shows (RFC 6750).
+// bearerToken returns the token of the Authorization header (RFC 6750).
 func bearerToken(r *http.Request) (string, bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
 }
 
-// certificate names the client by its certificate; "" when it shows none, or none counts. The error says why it is not good. The CAs
-// are those of now, not those of when the connection began.
+// verifyClient returns the name in the client's certificate and why the certificate is not accepted. The name is "" if
+// there is no certificate or no CA to check it. It uses the current CAs, which may be newer than the connection.
 func (p *Policy) verifyClient(r *http.Request, now time.Time) (string, error) {
 	state := tlsState(r)
 	if p.clientCAs == nil || state == nil || len(state.PeerCertificates) == 0 {
@@ -154,12 +164,12 @@ func (p *Policy) verifyClient(r *http.Request, now time.Time) (string, error) {
 		Roots: p.clientCAs, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
-		err = errors.New("it is signed by an unknown CA") // the library's own words differ from case to case
+		err = errors.New("it is signed by an unknown CA") // the library's message varies
 	}
 	return certificateName(leaf), err
 }
 
-// nameOf is how a log names a certificate.
+// certificateName returns the name of a certificate for logs.
 func certificateName(c *x509.Certificate) string {
 	name := c.Subject.CommonName
 	switch {

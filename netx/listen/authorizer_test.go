@@ -19,7 +19,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// post is a change from an address, with headers as name, value, …
+// post returns a change from a remote address with headers name, value, ….
 func post(remote string, header ...string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "http://app02/webapp/down", nil)
 	r.RemoteAddr = remote
@@ -51,26 +51,27 @@ func TestAuthorizeTCP(t *testing.T) {
 		name    string
 		access  config.Access
 		request *http.Request
-		status  int // 0: admitted
+		status  int // 0: permitted
 		want    string
 	}{
-		{"nothing set", config.Access{}, post(here), 403, "socket /run/lb/agent.sock; or set there agent.token_file or agent.tls.client_ca_file"},
+		{"nothing set", config.Access{}, post(here), 403,
+			"(over its socket /run/lb/agent.sock). To accept them from other machines, set agent.token_file or agent.tls.client_ca_file"},
 		{"a token where none is set", config.Access{}, post(here, "Authorization", good), 403, "Set agent.token_file"},
 		{"trust_loopback, this machine", trusting, post(here), 0, here},
 		{"trust_loopback, another machine", trusting, post(there), 403, "127.0.0.1 and ::1 only"},
 		{"trust_loopback, a web page", trusting, post(here, "Origin", "http://evil.example"), 403, "web pages"},
 		{"the token", token, post(there, "Authorization", good), 0, there + " with the token"},
-		{"the token, scheme in other letters", token, post(there, "Authorization", "bearer "+goodToken), 0, there + " with the token"},
+		{"the token, scheme in lower case", token, post(there, "Authorization", "bearer "+goodToken), 0, there + " with the token"},
 		{"the token, by a web page", token, post(there, "Authorization", good, "Sec-Fetch-Site", "cross-site"), 403, "web pages"},
 		{"no token", token, post(there), 401, "`lb ctl force --agent HOST:PORT --token-file FILE`"},
 		{"no token, this machine", token, post(here), 401, "--token-file FILE"},
 		{"a wrong token", token, post(there, "Authorization", wrong), 401, "The token is wrong"},
 		{"an empty token", token, post(there, "Authorization", "Bearer "), 401, "The token is wrong"},
 		{"another scheme", token, post(there, "Authorization", "Basic "+goodToken), 401, "needs the token"},
-		{"a wrong token in spite of trust_loopback", tokenTrusting, post(here, "Authorization", wrong), 401, "The token is wrong"},
+		{"a wrong token despite trust_loopback", tokenTrusting, post(here, "Authorization", wrong), 401, "The token is wrong"},
 		{"no token, with trust_loopback", tokenTrusting, post(here), 0, here},
 		{"the token unencrypted where TLS is set", tokenTLS, post(there, "Authorization", good), 403, "unencrypted"},
-		{"a wrong one unencrypted is not told from the right one", tokenTLS, post(there, "Authorization", wrong), 403, "unencrypted"},
+		{"a wrong token unencrypted gets the same refusal", tokenTLS, post(there, "Authorization", wrong), 403, "unencrypted"},
 		{"the token unencrypted from this machine", tokenTLS, post(here, "Authorization", good), 0, "with the token"},
 		{"no certificate", clients, post(there), 401, "--cert-file FILE"},
 	} {
@@ -82,7 +83,8 @@ func TestAuthorizeTCP(t *testing.T) {
 				}
 				return
 			}
-			if refusal == nil || refusal.Status != tc.status || !strings.Contains(refusal.Text, tc.want) || !strings.Contains(refusal.Text, "`lb ctl force") {
+			if refusal == nil || refusal.Status != tc.status || !strings.Contains(refusal.Text, tc.want) ||
+				!strings.Contains(refusal.Text, "`lb ctl force") {
 				t.Fatalf("%+v, want %d %q", refusal, tc.status, tc.want)
 			}
 			if strings.Contains(refusal.Text, "\n") || strings.Contains(refusal.Text, goodToken) {
@@ -103,15 +105,15 @@ func TestAuthorizeSocket(t *testing.T) {
 		name  string
 		group string
 		cred  PeerCredentials
-		want  string // "": admitted
+		want  string // "": permitted
 	}{
 		{"root", "", PeerCredentials{UID: 0, GID: 1}, ""},
 		{"the daemon's own user", "", PeerCredentials{UID: own, GID: 1}, ""},
-		{"anybody else", "", PeerCredentials{UID: 54321, GID: 100}, "set agent.control_group"},
-		{"anybody in the group 0", "", PeerCredentials{UID: 54321, GID: 0, Groups: []uint32{0}}, "set agent.control_group"},
-		{"a member by first group", "4242", PeerCredentials{UID: 54321, GID: 4242}, ""},
-		{"a member by further group", "4242", PeerCredentials{UID: 54321, GID: 100, Groups: []uint32{27, 4242}}, ""},
-		{"no member", "4242", PeerCredentials{UID: 54321, GID: 100, Groups: []uint32{27, 4243}}, "group of agent.control_group"},
+		{"any other user", "", PeerCredentials{UID: 54321, GID: 100}, "set agent.control_group"},
+		{"another user in group 0", "", PeerCredentials{UID: 54321, GID: 0, Groups: []uint32{0}}, "set agent.control_group"},
+		{"a member by primary group", "4242", PeerCredentials{UID: 54321, GID: 4242}, ""},
+		{"a member by supplementary group", "4242", PeerCredentials{UID: 54321, GID: 100, Groups: []uint32{27, 4242}}, ""},
+		{"not a member", "4242", PeerCredentials{UID: 54321, GID: 100, Groups: []uint32{27, 4243}}, "group of agent.control_group"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := post("@")
@@ -120,17 +122,19 @@ func TestAuthorizeSocket(t *testing.T) {
 			switch {
 			case tc.want == "" && (refusal != nil || !strings.HasPrefix(Peer(r), "uid ")):
 				t.Errorf("%+v, peer %q", refusal, Peer(r))
-			case tc.want != "" && (refusal == nil || refusal.Status != 403 || !strings.Contains(refusal.Text, tc.want) || !strings.Contains(refusal.Text, "sudo lb ctl force") || !strings.Contains(refusal.Text, "54321")):
+			case tc.want != "" && (refusal == nil || refusal.Status != 403 || !strings.Contains(refusal.Text, tc.want) ||
+				!strings.Contains(refusal.Text, "sudo lb ctl force") || !strings.Contains(refusal.Text, "54321")):
 				t.Errorf("%+v, want %q", refusal, tc.want)
 			}
 		})
 	}
-	if _, refusal := newTestAuthorizer(t, config.Access{TrustLoopback: true}).AuthorizeSocket(post("127.0.0.1:1"), "lb ctl force"); refusal == nil || refusal.Status != 403 {
+	a := newTestAuthorizer(t, config.Access{TrustLoopback: true})
+	if _, refusal := a.AuthorizeSocket(post("127.0.0.1:1"), "lb ctl force"); refusal == nil || refusal.Status != 403 {
 		t.Errorf("a request without credentials: %+v", refusal)
 	}
 }
 
-// serving answers on l until the test ends: reads by "read", changes by who was admitted.
+// serve answers reads on l with "read" and permitted changes with the peer, until the test ends.
 func serve(t *testing.T, l net.Listener, admit AuthorizeFunc) {
 	t.Helper()
 	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -155,7 +159,7 @@ func serve(t *testing.T, l net.Listener, admit AuthorizeFunc) {
 	})
 }
 
-// ask sends a request and gives status and body.
+// send sends a request and returns status and body.
 func send(t *testing.T, c *http.Client, method, url string, header ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, url, nil)
@@ -177,7 +181,7 @@ func send(t *testing.T, c *http.Client, method, url string, header ...string) (i
 	return resp.StatusCode, string(body)
 }
 
-// over makes a client that trusts the authority and shows certificates, whatever CA the server asks for.
+// newClient returns a client that trusts ca and shows the first of certs, whatever CA the server names.
 func newClient(t *testing.T, ca *authority, certs ...tls.Certificate) *http.Client {
 	config := &tls.Config{RootCAs: ca.pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if len(certs) == 0 {
@@ -222,10 +226,12 @@ func TestOnePortServesTLSAndPlainHTTP(t *testing.T) {
 		{"TLS, with a wrong token", "https://", newClient(t, ca), goodToken + "x", 401, "wrong"},
 		{"a certificate", "https://", newClient(t, ca, ca.client("kim")), "", 200, `with the certificate of "kim"`},
 		{"a certificate and a wrong token", "https://", newClient(t, ca, ca.client("kim")), "x", 200, `with the certificate of "kim"`},
-		{"a certificate with an evil name", "https://", newClient(t, ca, ca.client("a\n\x1b[31mb")), "", 200, `"a [31mb"`},
-		{"another CA's", "https://", newClient(t, ca, other.client("eve")), "", 403, `The certificate of "eve" is not taken: it is signed by an unknown CA`},
+		{"a certificate with terminal escapes in its name", "https://", newClient(t, ca, ca.client("a\n\x1b[31mb")), "", 200, `"a [31mb"`},
+		{"another CA's", "https://", newClient(t, ca, other.client("eve")), "", 403,
+			`The certificate of "eve" is not accepted: it is signed by an unknown CA`},
 		{"an expired one", "https://", newClient(t, ca, ca.issue("old", x509.ExtKeyUsageClientAuth, past)), "", 403, "expired"},
-		{"a server's", "https://", newClient(t, ca, ca.issue("app03", x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))), "", 403, "incompatible key usage"},
+		{"a server's", "https://", newClient(t, ca, ca.issue("app03", x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))), "", 403,
+			"incompatible key usage"},
 		{"another CA's and the token", "https://", newClient(t, ca, other.client("eve")), goodToken, 200, "with the token"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -236,7 +242,8 @@ func TestOnePortServesTLSAndPlainHTTP(t *testing.T) {
 			if tc.token != "" {
 				header = []string{"Authorization", "Bearer " + tc.token}
 			}
-			if status, body := send(t, tc.client, http.MethodPost, tc.url+address, header...); status != tc.status || !strings.Contains(body, tc.want) {
+			status, body := send(t, tc.client, http.MethodPost, tc.url+address, header...)
+			if status != tc.status || !strings.Contains(body, tc.want) {
 				t.Errorf("change: %d %q, want %d %q", status, body, tc.status, tc.want)
 			}
 		})
@@ -244,7 +251,7 @@ func TestOnePortServesTLSAndPlainHTTP(t *testing.T) {
 	old := &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	if c, err := tls.Dial("tcp", address, old); err == nil {
 		c.Close()
-		t.Error("TLS 1.1 is spoken")
+		t.Error("TLS 1.1 is accepted")
 	}
 }
 
@@ -270,7 +277,7 @@ func TestANewPolicyAppliesToOpenConnections(t *testing.T) {
 	}
 	change(plain, "http://", 403)
 	if _, err := secure.Get("https://" + address); err == nil {
-		t.Error("TLS is spoken without a certificate")
+		t.Error("TLS works without a certificate")
 	}
 	files := ca.server()
 	files.ClientCAFile = ca.file()
@@ -279,16 +286,16 @@ func TestANewPolicyAppliesToOpenConnections(t *testing.T) {
 	change(plain, "http://", 403) // on the connection that began without TLS
 	files.ClientCAFile = other.file()
 	use(config.Access{TLS: files})
-	change(secure, "https://", 403) // on the connection whose certificate was good
+	change(secure, "https://", 403) // on the connection whose certificate was accepted before
 	use(config.Access{TokenFile: writeFile(t, "token", goodToken, 0o600)})
-	change(secure, "https://", 200) // by the token: what is open stays open
+	change(secure, "https://", 200) // by the token: the connection stays open
 	change(plain, "http://", 200)
 }
 
 func TestTheControlSocketIdentifiesItsPeer(t *testing.T) {
 	k, err := testDaemon().LoadPolicy(config.Access{ControlGroup: "0"})
 	if os.Geteuid() != 0 {
-		k, err = &Policy{}, nil // only root can give the socket away
+		k, err = &Policy{}, nil // only root can change the group of the socket
 	}
 	if err != nil {
 		t.Fatal(err)

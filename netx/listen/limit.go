@@ -6,14 +6,14 @@ import (
 	"sync/atomic"
 )
 
-// Limit lets at most n connections of l be open at one time; further ones wait to be accepted.
+// Limit allows at most n open connections of l; further ones wait to be accepted.
 func Limit(l net.Listener, n int) net.Listener {
 	return &limitListener{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
 }
 
 type limitListener struct {
 	net.Listener
-	slots  chan struct{} // holds one for each open connection
+	slots  chan struct{} // one element per open connection
 	once   sync.Once
 	closed chan struct{}
 }
@@ -33,17 +33,17 @@ func (l *limitListener) Accept() (net.Conn, error) {
 	return &limitConn{Conn: c, listener: l}, nil
 }
 
-// Close ends Accept, also while it waits for a slot.
+// Close ends Accept, even while it waits for a slot.
 func (l *limitListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
-// limitedConn gives its slot back when it is closed.
+// limitConn releases its slot when it is closed.
 type limitConn struct {
 	net.Conn
 	listener *limitListener
-	released atomic.Bool // it has given its slot back
+	released atomic.Bool // the slot was released
 }
 
 func (c *limitConn) Close() error {
@@ -55,5 +55,5 @@ func (c *limitConn) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn returns the connection itself.
+// NetConn returns the underlying connection.
 func (c *limitConn) NetConn() net.Conn { return c.Conn }

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func testDaemon() Daemon { return Daemon{Name: "agent", Section: "agent"} }
 
-// shortDir is a temporary folder whose path leaves room for a socket's name.
+// shortDir returns a temporary folder with a path short enough for a socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb")
@@ -59,9 +59,9 @@ func TestListenErrorsNameTheFix(t *testing.T) {
 	}{
 		{"port in use", tcp, taken.Addr().String(), []string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
 		{"an address of another machine", tcp, "192.0.2.1:9293", []string{"does not have that address", "ip address", "agent.listen"}},
-		{"a file in the socket's place", control, file, []string{file, "no socket", "agent.control"}},
-		{"a socket's path too long", control, "/tmp/" + strings.Repeat("x", 200), []string{"107 bytes", "agent.control"}},
-		{"a folder that cannot be", control, file + "/x/s", []string{"folder", "agent.control"}},
+		{"a file in place of the socket", control, file, []string{file, "not a socket", "agent.control"}},
+		{"a socket path that is too long", control, "/tmp/" + strings.Repeat("x", 200), []string{"107 bytes", "agent.control"}},
+		{"a folder that cannot be created", control, file + "/x/s", []string{"folder", "agent.control"}},
 		{"a live daemon", control, live, []string{live, "another agent is running", "agent.control"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestListenErrorsNameTheFix(t *testing.T) {
 		})
 	}
 	if data, err := os.ReadFile(file); err != nil || string(data) != "precious" {
-		t.Errorf("the file holds %q, %v", data, err)
+		t.Errorf("the file contains %q, %v", data, err)
 	}
 	if c, err := net.Dial("unix", live); err != nil {
 		t.Errorf("the live daemon's socket is gone: %v", err)
@@ -100,16 +100,17 @@ func TestAStaleControlSocketIsReplaced(t *testing.T) {
 		l.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
 		l.Close()
 		if _, err := os.Lstat(path); err != nil {
-			t.Fatalf("no stale socket to test with: %v", err)
+			t.Fatalf("the test needs a stale socket: %v", err)
 		}
 	}
 }
 
-// TestOfDaemonsThatStartAtOneMomentOneHasTheSocket: one that has bound and does not listen yet refuses connections, as a dead one does.
+// TestOfDaemonsThatStartTogetherExactlyOneBindsTheSocket: a daemon that has bound its socket but does not listen yet
+// refuses connections just like a dead one.
 func TestOfDaemonsThatStartTogetherExactlyOneBindsTheSocket(t *testing.T) {
 	for range 20 {
 		path := filepath.Join(shortDir(t), "s")
-		var mu sync.Mutex // protects what follows
+		var mu sync.Mutex // protects bound
 		var bound []net.Listener
 		var starting sync.WaitGroup
 		for range 8 {
@@ -126,10 +127,10 @@ func TestOfDaemonsThatStartTogetherExactlyOneBindsTheSocket(t *testing.T) {
 		}
 		starting.Wait()
 		if len(bound) != 1 {
-			t.Errorf("%d daemons have the socket", len(bound))
+			t.Errorf("%d daemons bound the socket", len(bound))
 		}
 		if c, err := net.Dial("unix", path); err != nil {
-			t.Errorf("nobody can reach the one that has it: %v", err)
+			t.Errorf("the daemon that bound it is unreachable: %v", err)
 		} else {
 			c.Close()
 		}
@@ -174,16 +175,16 @@ func TestConnectionsBeyondTheLimitWaitForAFreeSlot(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	first.Close()
-	first.Close() // a second close must not make room for another one
+	first.Close() // a second close must not release another slot
 	third := <-accepted
 	select {
 	case <-accepted:
 		t.Error("a fourth connection was accepted")
 	case <-time.After(50 * time.Millisecond):
 	}
-	l.Close() // also while it waits for a slot
+	l.Close() // while Accept waits for a slot
 	if _, ok := <-accepted; ok {
-		t.Error("accepted after the close")
+		t.Error("accepted after Close")
 	}
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept after Close: %v", err)
@@ -199,15 +200,15 @@ func TestRequestOrigin(t *testing.T) {
 		loopback, webPage bool
 	}{
 		{"this machine", "127.0.0.1:5000", [2]string{}, true, false},
-		{"this machine by another address of loopback", "127.9.9.9:5000", [2]string{}, true, false},
+		{"this machine by another loopback address", "127.9.9.9:5000", [2]string{}, true, false},
 		{"this machine, IPv6", "[::1]:5000", [2]string{}, true, false},
-		{"this machine, IPv4 in IPv6", "[::ffff:127.0.0.1]:5000", [2]string{}, true, false},
-		{"a web page in this machine's browser", "127.0.0.1:5000", [2]string{"Origin", "http://evil.example"}, true, true},
-		{"a page whose name was turned to this machine", "127.0.0.1:5000", [2]string{"Origin", "http://example.com"}, true, true},
-		{"a web page of another site, by a new browser", "127.0.0.1:5000", [2]string{"Sec-Fetch-Site", "cross-site"}, true, true},
+		{"this machine, IPv4-mapped", "[::ffff:127.0.0.1]:5000", [2]string{}, true, false},
+		{"a web page in a browser on this machine", "127.0.0.1:5000", [2]string{"Origin", "http://evil.example"}, true, true},
+		{"a web page after DNS rebinding", "127.0.0.1:5000", [2]string{"Origin", "http://example.com"}, true, true},
+		{"a cross-site page in a browser with fetch metadata", "127.0.0.1:5000", [2]string{"Sec-Fetch-Site", "cross-site"}, true, true},
 		{"another machine", "10.0.0.9:5000", [2]string{}, false, false},
-		{"another machine that says it is this one", "10.0.0.9:5000", [2]string{"X-Forwarded-For", "127.0.0.1"}, false, false},
-		{"nonsense", "@", [2]string{}, false, false},
+		{"another machine with a forged X-Forwarded-For", "10.0.0.9:5000", [2]string{"X-Forwarded-For", "127.0.0.1"}, false, false},
+		{"a malformed address", "@", [2]string{}, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPut, "http://example.com/cluster/web", nil)

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// handshakeRecord is the first byte of every TLS connection: a record of type handshake (RFC 8446, section 5.1). No request of
-// plain HTTP begins with it.
+// recordTypeHandshake is the first byte of every TLS connection (RFC 8446, section 5.1). No plain HTTP request begins
+// with it.
 const recordTypeHandshake = 0x16
 
-// Secure lets the clients of l speak TLS, once there are certificates for it, or plain HTTP, as they begin. So whoever polls goes
-// on as before when TLS is set up.
+// OptionalTLS accepts TLS and plain HTTP on one port; the client's first byte decides. TLS is available once the policy
+// has a certificate. So clients that poll over plain HTTP keep working when TLS is set up.
 func (g *Authorizer) OptionalTLS(l net.Listener) net.Listener { return &sniffListener{l, g} }
 
 type sniffListener struct {
@@ -28,15 +28,16 @@ func (l *sniffListener) Accept() (net.Conn, error) {
 	return &sniffConn{Conn: c, authorizer: l.authorizer}, nil
 }
 
-// securedConn is TLS or not, which its first byte says. It is read by one goroutine at a time, the server's.
+// sniffConn is a connection whose first byte decides whether it is TLS. Only one goroutine at a time, the server's,
+// reads it.
 type sniffConn struct {
-	net.Conn   // as it comes from the network; deadlines are its own
+	net.Conn   // the network connection; deadlines apply to it
 	authorizer *Authorizer
 	sniffed    bool                     // the first byte was read
-	tls        atomic.Pointer[tls.Conn] // nil: plain, or not begun
+	tls        atomic.Pointer[tls.Conn] // nil: plain, or not known yet
 }
 
-// Read begins TLS where the first byte asks for it, within the deadline that the server set for a request's headers.
+// Read starts TLS if the first byte asks for it, within the server's deadline for request headers.
 func (c *sniffConn) Read(p []byte) (int, error) {
 	if t := c.tls.Load(); t != nil {
 		return t.Read(p)
@@ -80,14 +81,14 @@ func (c *sniffConn) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn returns the connection itself.
+// NetConn returns the underlying connection.
 func (c *sniffConn) NetConn() net.Conn { return c.Conn }
 
-// prefixed is a connection of which a byte was read already.
+// prefixConn is a connection from which one byte was already read.
 type prefixConn struct {
 	net.Conn
 	first   byte
-	pending bool // first comes next
+	pending bool // first is returned next
 }
 
 func (c *prefixConn) Read(p []byte) (int, error) {

@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	minTokenSize = 32 // bytes; 128 bits of randomness in hexadecimal
+	minTokenSize = 32 // bytes; 128 random bits in hexadecimal
 	maxTokenSize = 4096
-	maxPEMSize   = 1 << 20 // bytes of a file with certificates or a key
+	maxPEMSize   = 1 << 20 // bytes of a certificate or key file
 )
 
-// Keys are what clients are known by, as read from the files and names of the configuration.
+// Policy is what authorizes clients, loaded from the files and names in the configuration.
 type Policy struct {
-	trustLoopback bool              // trust_loopback
-	tokenHash     [sha256.Size]byte // of the token
+	trustLoopback bool
+	tokenHash     [sha256.Size]byte
 	hasToken      bool
 	tls           *tls.Config    // nil: no TLS
-	clientCAs     *x509.CertPool // the CAs of clients; nil: no client certificates
-	group         uint32         // whose members the control socket trusts
+	clientCAs     *x509.CertPool // nil: no client certificates
+	group         uint32         // the control group
 	hasGroup      bool
 }
 
-// Keys reads what the configuration names. What cannot be used is an error that names the key.
+// LoadPolicy loads what the configuration names. Errors name the configuration key.
 func (d Daemon) LoadPolicy(a config.Access) (*Policy, error) {
 	p := &Policy{trustLoopback: a.TrustLoopback}
 	if a.TokenFile != "" {
@@ -60,8 +60,8 @@ func (d Daemon) LoadPolicy(a config.Access) (*Policy, error) {
 	return p, nil
 }
 
-// readTLS reads the certificates. Those of clients are asked for in the handshake, which proves that the client has the key, and judged
-// when it wants to change something: so a bad one does not keep anybody from reading, and a refusal says why.
+// loadTLS loads the certificates. The handshake requests a client certificate and checks that the client has its key,
+// but AuthorizeTCP verifies it: so a bad certificate does not prevent reads, and a refusal can say why.
 func (p *Policy) loadTLS(section string, files config.TLS) error {
 	cert, err := readFile(files.CertFile, maxPEMSize, 0)
 	if err != nil {
@@ -73,13 +73,14 @@ func (p *Policy) loadTLS(section string, files config.TLS) error {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("%scert_file %s and key_file %s: %w: give a certificate in PEM and the private key that belongs to it", section, files.CertFile, files.KeyFile, err)
+		return fmt.Errorf("%scert_file %s and key_file %s: %w: name a certificate in PEM and its private key",
+			section, files.CertFile, files.KeyFile, err)
 	}
 	p.tls = &tls.Config{
 		Certificates:           []tls.Certificate{pair},
 		MinVersion:             tls.VersionTLS12,
 		NextProtos:             []string{"http/1.1"},
-		SessionTicketsDisabled: true, // or a ticket could outlive a reload that takes its certificate's CA away
+		SessionTicketsDisabled: true, // a ticket could outlive a reload that removes the CA of its certificate
 	}
 	if files.ClientCAFile == "" {
 		return nil
@@ -91,32 +92,32 @@ func (p *Policy) loadTLS(section string, files config.TLS) error {
 	return nil
 }
 
-// matches compares a token in a time that does not tell how much of it is right.
+// tokenMatches compares in constant time.
 func (p *Policy) tokenMatches(token string) bool {
 	hash := sha256.Sum256([]byte(token))
 	return p.hasToken && subtle.ConstantTimeCompare(hash[:], p.tokenHash[:]) == 1
 }
 
-// ReadToken reads the secret that lets who has it make changes over TCP: one line, in a file that only its owner may read.
+// ReadToken reads the bearer token for changes over TCP: one line, in a file that only its owner may access.
 func ReadToken(path string) (string, error) {
 	data, err := readFile(path, maxTokenSize, 0o077)
 	if err != nil {
 		return "", err
 	}
 	token := strings.TrimSpace(string(data))
-	const fix = "make a new one with (umask 077; head -c 32 /dev/urandom | base64 >FILE)"
+	const fix = "generate one with (umask 077; head -c 32 /dev/urandom | base64 >FILE)"
 	if len(token) < minTokenSize {
-		return "", fmt.Errorf("read the token in %s: it has %d bytes, at least %d are needed: %s", path, len(token), minTokenSize, fix)
+		return "", fmt.Errorf("read the token in %s: it has %d bytes, at least %d are required: %s", path, len(token), minTokenSize, fix)
 	}
 	for i := range len(token) {
 		if token[i] <= ' ' || token[i] > '~' {
-			return "", fmt.Errorf("read the token in %s: it has a byte that is no printable ASCII character, or more than one word: %s", path, fix)
+			return "", fmt.Errorf("read the token in %s: it contains white space or a byte that is not printable ASCII: %s", path, fix)
 		}
 	}
 	return token, nil
 }
 
-// ReadCAs reads a file of certificates in PEM.
+// ReadCAs reads a file of CA certificates in PEM.
 func ReadCAs(path string) (*x509.CertPool, error) {
 	data, err := readFile(path, maxPEMSize, 0)
 	if err != nil {
@@ -124,14 +125,14 @@ func ReadCAs(path string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("read %s: it holds no certificate: give the certificates of the CAs in PEM", path)
+		return nil, fmt.Errorf("read %s: it contains no certificate: name a file with CA certificates in PEM", path)
 	}
 	return pool, nil
 }
 
-// readFile reads a small regular file whose mode has none of the forbidden bits.
+// readFile reads a regular file of at most limit bytes whose mode has none of the forbidden bits.
 func readFile(path string, limit int64, forbidden fs.FileMode) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // so that a pipe without a writer does not hang it
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // or opening a FIFO without a writer blocks
 	if err != nil {
 		return nil, err
 	}
@@ -141,9 +142,10 @@ func readFile(path string, limit int64, forbidden fs.FileMode) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("read %s: it is no regular file: name one that is", path)
+		return nil, fmt.Errorf("read %s: it is not a regular file: name one that is", path)
 	case info.Mode().Perm()&forbidden != 0:
-		return nil, fmt.Errorf("read %s: its mode %#o lets others have the secret: chmod %s %s", path, info.Mode().Perm(), chmodMode(forbidden), path)
+		return nil, fmt.Errorf("read %s: its mode %#o exposes the secret to others: chmod %s %s",
+			path, info.Mode().Perm(), chmodMode(forbidden), path)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
@@ -152,7 +154,7 @@ func readFile(path string, limit int64, forbidden fs.FileMode) ([]byte, error) {
 	return data, err
 }
 
-// chmod is how to take the forbidden bits away.
+// chmodMode returns the argument of chmod that removes the forbidden bits.
 func chmodMode(forbidden fs.FileMode) string {
 	if forbidden&0o070 != 0 {
 		return "go="
@@ -160,14 +162,14 @@ func chmodMode(forbidden fs.FileMode) string {
 	return "o="
 }
 
-// lookUpGroup finds the number of a group given by name or number.
+// lookupGroup returns the ID of a group given by name or number.
 func lookupGroup(name string) (uint32, error) {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(n), nil
 	}
 	g, err := user.LookupGroup(name)
 	if err != nil {
-		return 0, fmt.Errorf("%w: make it with `groupadd --system %s`, or name another", err, name)
+		return 0, fmt.Errorf("%w: create it with `groupadd --system %s`, or name another", err, name)
 	}
 	n, err := strconv.ParseUint(g.Gid, 10, 32)
 	return uint32(n), err

@@ -8,25 +8,25 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Refusals are logged one by one up to refusalBurst, then one a second: who asks in a loop shall not fill the disk.
+// The first refusalBurst refusals are logged, then one per second, so that a client in a loop cannot fill the disk.
 const (
 	refusalRate  = rate.Limit(1)
 	refusalBurst = 20
 )
 
-// Refusals logs changes that were not taken, and how many of them it did not log. It may be used by several goroutines.
+// RefusalLog logs refused changes, with a rate limit, and how many it suppressed. It is safe for concurrent use.
 type RefusalLog struct {
 	log        *slog.Logger
 	limit      *rate.Limiter
-	suppressed atomic.Int64 // since the last that was logged
+	suppressed atomic.Int64 // since the last one logged
 }
 
-// NewRefusals logs to log.
+// NewRefusalLog returns a RefusalLog that writes to log.
 func NewRefusalLog(log *slog.Logger) *RefusalLog {
 	return &RefusalLog{log: log, limit: rate.NewLimiter(refusalRate, refusalBurst)}
 }
 
-// Add logs or counts a refusal; attrs say what the change was about.
+// Log logs or counts a refusal; attrs describe the change.
 func (f *RefusalLog) Log(r *http.Request, refusal *Refusal, attrs ...any) {
 	if !f.limit.Allow() {
 		f.suppressed.Add(1)

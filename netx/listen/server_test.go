@@ -21,7 +21,7 @@ import (
 
 const testWrite, testIdle = 10 * time.Second, time.Minute
 
-// pipes listens for the connections that are put into it.
+// pipeListener accepts the connections that are sent to it.
 type pipeListener chan net.Conn
 
 func (p pipeListener) Accept() (net.Conn, error) {
@@ -34,7 +34,7 @@ func (p pipeListener) Accept() (net.Conn, error) {
 func (p pipeListener) Close() error   { close(p); return nil }
 func (p pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// greedy reads a whole body, and answers with a page as large as the query's n asks for.
+// readAllHandler reads the whole body. The path /large gets a large response.
 func readAllHandler(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	body, err := io.ReadAll(r.Body)
@@ -52,7 +52,8 @@ func readAllHandler(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// drip writes a text to c byte by byte, one each second, until c is closed, and reads what comes, as a kernel's buffer would.
+// trickle writes text to c one byte per second until c is closed, and drains what it receives, as a kernel's buffer
+// would.
 func trickle(c net.Conn, text string) {
 	drained := make(chan struct{})
 	go func() { defer close(drained); io.Copy(io.Discard, c) }()
@@ -65,37 +66,39 @@ func trickle(c net.Conn, text string) {
 	}
 }
 
-// TestSlowClientsAreCutOff has a clock of its own: what takes minutes takes none.
+// TestSlowClientsAreDisconnected runs on synctest's clock, so minutes take no time.
 func TestSlowClientsAreDisconnected(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	files := ca.server()
-	const slack = 2 * time.Second // half a second's pause of net/http before it closes, and a drip's period
+	const slack = 2 * time.Second // net/http pauses for half a second before it closes, and trickle has a period of one second
 	for _, tc := range []struct {
 		name   string
 		client func(net.Conn)
 		within time.Duration
 	}{
 		{"says nothing", func(net.Conn) {}, readHeaderTimeout},
-		{"sends headers in drips", func(c net.Conn) { trickle(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") }, readHeaderTimeout},
+		{"sends headers slowly", func(c net.Conn) { trickle(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") }, readHeaderTimeout},
 		{"begins TLS and stops", func(c net.Conn) { c.Write([]byte{recordTypeHandshake, 3, 1}) }, readHeaderTimeout},
-		{"sends a TLS hello in drips", func(c net.Conn) { trickle(c, "\x16\x03\x01\x02\x00\x01"+strings.Repeat("\x00", 60)) }, readHeaderTimeout},
-		{"ends the handshake and stops", func(c net.Conn) {
+		{"sends a TLS hello slowly", func(c net.Conn) {
+			trickle(c, "\x16\x03\x01\x02\x00\x01"+strings.Repeat("\x00", 60))
+		}, readHeaderTimeout},
+		{"completes the handshake and stops", func(c net.Conn) {
 			tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake()
 			io.Copy(io.Discard, c)
 		}, readHeaderTimeout},
-		{"sends a body in drips", func(c net.Conn) {
+		{"sends a body slowly", func(c net.Conn) {
 			io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
 			trickle(c, strings.Repeat("x", 1000))
 		}, readTimeout},
-		{"does not read a large answer", func(c net.Conn) { io.WriteString(c, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n") }, testWrite},
-		{"keeps its connection and says no more", func(c net.Conn) {
+		{"does not read a large response", func(c net.Conn) { io.WriteString(c, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n") }, testWrite},
+		{"keeps an idle connection", func(c net.Conn) {
 			io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			http.ReadResponse(bufio.NewReader(c), nil)
 		}, testIdle},
 	} {
 		for _, kind := range []string{"TCP", "socket"} {
 			if kind == "socket" && strings.Contains(tc.name, "TLS") || kind == "socket" && strings.Contains(tc.name, "handshake") {
-				continue // it speaks plain HTTP only
+				continue // the socket speaks plain HTTP only
 			}
 			t.Run(tc.name+", "+kind, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -113,7 +116,7 @@ func TestSlowClientsAreDisconnected(t *testing.T) {
 					done := make(chan struct{})
 					go func() { defer close(done); tc.client(near) }()
 					if after := <-closed; after < tc.within || after > tc.within+slack {
-						t.Errorf("cut off after %s, want %s", after, tc.within)
+						t.Errorf("disconnected after %s, want %s", after, tc.within)
 					}
 					near.Close()
 					<-done
@@ -127,7 +130,7 @@ func TestSlowClientsAreDisconnected(t *testing.T) {
 	}
 }
 
-// closing tells when it is closed for the first time.
+// closeNotifier calls once when it is closed.
 type closeNotifier struct {
 	net.Conn
 	once func()
@@ -166,14 +169,19 @@ func TestOversizedRequestsAreRejected(t *testing.T) {
 			name, request string
 			status        int
 		}{
-			{"as much body as may be", fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", MaxBody, strings.Repeat("x", MaxBody)), 200},
-			{"one byte more", fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", MaxBody+1, strings.Repeat("x", MaxBody+1)), 413},
-			{"a body said to be endless", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9223372036854775807\r\n\r\n" + strings.Repeat("x", MaxBody+1), 413},
-			{"a body in chunks", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + strings.Repeat("x", 0x20000) + "\r\n0\r\n\r\n", 413},
+			{"a body of the maximum size",
+				fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", MaxBody, strings.Repeat("x", MaxBody)), 200},
+			{"one byte more",
+				fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", MaxBody+1, strings.Repeat("x", MaxBody+1)), 413},
+			{"a huge Content-Length",
+				"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9223372036854775807\r\n\r\n" + strings.Repeat("x", MaxBody+1), 413},
+			{"a chunked body",
+				"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" +
+					strings.Repeat("x", 0x20000) + "\r\n0\r\n\r\n", 413},
 			{"one large header", "GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + strings.Repeat("x", 2*MaxHeader) + "\r\n\r\n", 431},
 			{"many small headers", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", MaxHeader/3) + "\r\n", 431},
 			{"a long path", "GET /" + strings.Repeat("x", 2*MaxHeader) + " HTTP/1.1\r\nHost: x\r\n\r\n", 431},
-			{"no HTTP", "\x00\x01\x02\r\n\r\n", 400},
+			{"not HTTP", "\x00\x01\x02\r\n\r\n", 400},
 		} {
 			t.Run(tc.name+", "+name, func(t *testing.T) {
 				c, err := dial()
@@ -182,7 +190,7 @@ func TestOversizedRequestsAreRejected(t *testing.T) {
 				}
 				defer c.Close()
 				wrote := make(chan struct{})
-				go func() { defer close(wrote); io.WriteString(c, tc.request) }() // fails when the server has seen enough
+				go func() { defer close(wrote); io.WriteString(c, tc.request) }() // fails once the server has rejected the request
 				r, err := http.ReadResponse(bufio.NewReader(c), nil)
 				if err != nil || r.StatusCode != tc.status {
 					t.Errorf("%+v, %v, want %d", r, err, tc.status)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fromManager gives a listener as the service manager would: a descriptor with a name.
+// activationSocket returns a listening socket as the service manager passes it: a named descriptor.
 func activationSocket(t *testing.T, name, network, address string) (*os.File, net.Addr) {
 	t.Helper()
 	l, err := listenConfig().Listen(t.Context(), network, address)
@@ -46,7 +46,7 @@ func TestInheritedSocketsReplaceTheConfiguredAddresses(t *testing.T) {
 	}
 	d := testDaemon()
 	d.Sockets = sockets
-	reads, err := d.ListenHTTP(t.Context(), "192.0.2.1:1") // which could not be bound
+	reads, err := d.ListenHTTP(t.Context(), "192.0.2.1:1") // an address that could not be bound
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestInheritedSocketsReplaceTheConfiguredAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := sockets.Unclaimed(); !slices.Equal(left, []string{"lb-agent.socket"}) {
-		t.Errorf("left: %q", left)
+		t.Errorf("unclaimed: %q", left)
 	}
 	if err := sockets.Close(); err != nil {
 		t.Error(err)
@@ -82,9 +82,9 @@ func TestInheritedSocketsReplaceTheConfiguredAddresses(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the manager's socket was removed: %v", err)
+		t.Errorf("the service manager's socket was removed: %v", err)
 	}
-	other, err := d.ListenTCP(t.Context(), "agent.listen", "127.0.0.1:0") // a second time there is none left
+	other, err := d.ListenTCP(t.Context(), "agent.listen", "127.0.0.1:0") // claimed once already, so it binds the address
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,20 +101,21 @@ func TestInheritedSocketsOfTheWrongKindAreRejected(t *testing.T) {
 	d := testDaemon()
 	d.Sockets = sockets
 	path := filepath.Join(shortDir(t), "agent.sock")
-	if l, err := d.ListenControl(t.Context(), path, &Policy{}); err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
-		t.Errorf("a TCP socket for changes: %v, %v", l, err)
+	l, err := d.ListenControl(t.Context(), path, &Policy{})
+	if err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
+		t.Errorf("a TCP socket for agent.control: %v, %v", l, err)
 	}
 	one, _ := activationSocket(t, "agent.listen", "tcp", "127.0.0.1:0")
 	two, _ := activationSocket(t, "agent.listen", "tcp", "127.0.0.1:0")
 	if s, err := socketsFromFiles([]*os.File{one, two}); err == nil || s != nil || !strings.Contains(err.Error(), "FileDescriptorName=") {
-		t.Errorf("two of one name: %v, %v", s, err)
+		t.Errorf("two with one name: %v, %v", s, err)
 	}
 	file, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s, err := socketsFromFiles([]*os.File{file}); err == nil || s != nil || !strings.Contains(err.Error(), "ListenStream=") {
-		t.Errorf("no socket: %v, %v", s, err)
+		t.Errorf("not a socket: %v, %v", s, err)
 	}
 	if s, err := socketsFromFiles(nil); s != nil || err != nil || s.Unclaimed() != nil || s.Close() != nil {
 		t.Errorf("none: %v, %v", s, err)

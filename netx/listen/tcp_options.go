@@ -8,28 +8,28 @@ import (
 )
 
 const (
-	// deadTime is how long the kernel waits for a client's machine to acknowledge what was sent. Its own default, a quarter of an
-	// hour, would let balancers that lost their power fill up the connections.
+	// userTimeout is how long sent data may stay unacknowledged. The kernel's default, about 15 minutes, would let
+	// balancers that lost power use up all connections.
 	userTimeout = 15 * time.Second
-	// probeTime is after how long without a word, and how often then, the kernel asks whether a client's machine is still there; Go's
-	// own default.
+	// keepAliveInterval is the idle time before the first keep-alive probe, and between probes. Go's default.
 	keepAliveInterval = 15 * time.Second
 )
 
-// plain is how TCP is bound. Go's own calls to set up the keep-alive probes of each connection are left out, for the listener hands its
-// own down. Multipath TCP is off: it makes plain connections dearer, and knows no such options.
+// listenConfig returns the configuration of all TCP listeners. Go does not set keep-alive options per connection,
+// because accepted connections inherit them from the listener. Multipath TCP is off: it makes plain connections more
+// expensive and does not support these options.
 func listenConfig() *net.ListenConfig {
 	c := &net.ListenConfig{KeepAlive: -1}
 	c.SetMultipathTCP(false)
 	return c
 }
 
-// leaveTheDead has the kernel close connections whose other end no longer answers: those that l accepts have the options of l, see tcp(7).
-// Where the kernel cannot (for a socket of the service manager that is for Multipath TCP) it keeps to its own defaults.
+// setUserTimeout makes the kernel close connections to unresponsive peers. Accepted connections inherit the options of
+// l, see tcp(7). Errors are ignored: an inherited Multipath TCP socket keeps the kernel's defaults.
 func setUserTimeout(l *net.TCPListener) {
 	raw, err := l.SyscallConn()
 	if err != nil {
-		return // it is closed already
+		return // already closed
 	}
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
@@ -39,14 +39,15 @@ func setUserTimeout(l *net.TCPListener) {
 	})
 }
 
-// leaveTheSilent has the kernel keep a connection to itself until its client has said something, or a second has gone by: whoever accepts
-// it then wakes up once and not twice, see TCP_DEFER_ACCEPT in tcp(7). It is for protocols in which the client speaks first.
+// deferAccept holds back a new connection until the client has sent data, or for about one second, see TCP_DEFER_ACCEPT
+// in tcp(7): the accepting goroutine then wakes up once instead of twice. Only for protocols in which the client sends
+// first.
 func deferAccept(l *net.TCPListener) {
 	raw, err := l.SyscallConn()
 	if err != nil {
-		return // it is closed already
+		return // already closed
 	}
 	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1) // a kernel that cannot just has more to do
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1) // best effort, it only saves a wake-up
 	})
 }

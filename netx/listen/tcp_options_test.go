@@ -62,7 +62,7 @@ func TestAcceptedConnectionsInheritTheTimeouts(t *testing.T) {
 	}
 }
 
-// A client that says nothing is accepted too, a second or so later, so that it takes up a place and meets the bounds.
+// An idle connection is accepted too, about a second later, so that the limits apply to it.
 func TestIdleConnectionsAreAcceptedAfterThoseWithData(t *testing.T) {
 	l, err := testDaemon().ListenHTTP(t.Context(), "127.0.0.1:0")
 	if err != nil {
