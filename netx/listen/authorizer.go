@@ -27,13 +27,13 @@ type Authorizer struct {
 
 // NewAuthorizer returns the authorizer of a daemon whose control socket was bound with the same policy.
 func (d Daemon) NewAuthorizer(socket string, p *Policy) *Authorizer {
-	g := &Authorizer{daemon: d, socket: socket, group: p.group, hasGroup: p.hasGroup}
-	g.policy.Store(p)
-	return g
+	a := &Authorizer{daemon: d, socket: socket, group: p.group, hasGroup: p.hasGroup}
+	a.policy.Store(p)
+	return a
 }
 
 // SetPolicy replaces the policy, except for the group of the control socket. It applies to open connections, too.
-func (g *Authorizer) SetPolicy(p *Policy) { g.policy.Store(p) }
+func (a *Authorizer) SetPolicy(p *Policy) { a.policy.Store(p) }
 
 // Refusal says why a change was refused and what to do about it.
 type Refusal struct {
@@ -42,9 +42,9 @@ type Refusal struct {
 }
 
 // SetHeader sets the response headers. It closes the connection, so that the request body need not be read.
-func (f *Refusal) SetHeader(h http.Header) {
+func (r *Refusal) SetHeader(h http.Header) {
 	h.Set("Connection", "close")
-	if f.Status == http.StatusUnauthorized {
+	if r.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="lb"`)
 	}
 }
@@ -55,25 +55,25 @@ type AuthorizeFunc func(r *http.Request, command string) (*http.Request, *Refusa
 
 // AuthorizeSocket permits changes over the control socket by root, the daemon's own user and members of the control
 // group.
-func (g *Authorizer) AuthorizeSocket(r *http.Request, command string) (*http.Request, *Refusal) {
+func (a *Authorizer) AuthorizeSocket(r *http.Request, command string) (*http.Request, *Refusal) {
 	cred, ok := r.Context().Value(credentialsKey{}).(PeerCredentials)
 	switch {
 	case !ok:
 		return r, forbidden("Cannot identify the caller; change refused. Use `%s` on the machine itself.", command)
-	case cred.UID == 0, int(cred.UID) == os.Geteuid(), g.hasGroup && cred.inGroup(g.group):
+	case cred.UID == 0, int(cred.UID) == os.Geteuid(), a.hasGroup && cred.inGroup(a.group):
 		return r, nil
-	case g.hasGroup:
+	case a.hasGroup:
 		return r, forbidden("User %d is not permitted to make changes. "+
-			"Add it to the group of %s.control_group (and log in again), or use `sudo %s`.", cred.UID, g.daemon.Section, command)
+			"Add it to the group of %s.control_group (and log in again), or use `sudo %s`.", cred.UID, a.daemon.Section, command)
 	}
 	return r, forbidden("User %d is not permitted to make changes. Use `sudo %s`, or set %s.control_group to a group of that user.",
-		cred.UID, command, g.daemon.Section)
+		cred.UID, command, a.daemon.Section)
 }
 
 // AuthorizeTCP permits changes over TCP by client certificate, by token, or from this machine itself if trust_loopback
 // is set.
-func (g *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Request, *Refusal) {
-	p := g.policy.Load()
+func (a *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Request, *Refusal) {
+	p := a.policy.Load()
 	if FromWebPage(r) {
 		return r, forbidden("Changes from web pages are refused. Use `%s`.", command)
 	}
@@ -82,7 +82,7 @@ func (g *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Reques
 		return withIdentity(r, fmt.Sprintf("%s with the certificate of %s", r.RemoteAddr, name)), nil
 	}
 	if token, given := bearerToken(r); given {
-		if refusal := g.checkToken(p, r, token, command); refusal != nil {
+		if refusal := a.checkToken(p, r, token, command); refusal != nil {
 			return r, refusal
 		}
 		return withIdentity(r, r.RemoteAddr+" with the token"), nil
@@ -91,34 +91,34 @@ func (g *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Reques
 	case err != nil:
 		return r, forbidden("The certificate of %s is not accepted: %s. "+
 			"Use a client certificate signed by a CA of %s.tls.client_ca_file, or use `%s` on the machine itself.",
-			name, sanitize.Line(err.Error(), maxNameLength), g.daemon.Section, command)
+			name, sanitize.Line(err.Error(), maxNameLength), a.daemon.Section, command)
 	case p.trustLoopback && FromLoopback(r):
 		return r, nil
 	}
-	return r, g.missingCredentials(p, command)
+	return r, a.missingCredentials(p, command)
 }
 
 // checkToken returns why the token is not accepted; nil if it is.
-func (g *Authorizer) checkToken(p *Policy, r *http.Request, token, command string) *Refusal {
+func (a *Authorizer) checkToken(p *Policy, r *http.Request, token, command string) *Refusal {
 	switch {
 	case !p.hasToken:
 		return forbidden("No token is configured. Set %s.token_file on that machine and reload, or use `%s` there.",
-			g.daemon.Section, command)
+			a.daemon.Section, command)
 	case p.tls != nil && tlsState(r) == nil && !FromLoopback(r):
 		return forbidden("The token was sent unencrypted and may be compromised. "+
 			"Put a new one into %s.token_file and use TLS: `%s --ca-file FILE --token-file FILE`.",
-			g.daemon.Section, command)
+			a.daemon.Section, command)
 	case !p.tokenMatches(token):
 		return unauthorized("The token is wrong. "+
 			"Use the one in %s.token_file on that machine (a new one takes effect after a reload), or use `%s` there.",
-			g.daemon.Section, command)
+			a.daemon.Section, command)
 	}
 	return nil
 }
 
 // missingCredentials is the refusal for a client without a token or certificate.
-func (g *Authorizer) missingCredentials(p *Policy, command string) *Refusal {
-	flag := " --" + g.daemon.Section + " HOST:PORT"
+func (a *Authorizer) missingCredentials(p *Policy, command string) *Refusal {
+	flag := " --" + a.daemon.Section + " HOST:PORT"
 	var methods []string
 	if p.hasToken && p.tls != nil {
 		methods = append(methods, fmt.Sprintf("the token (`%s%s --ca-file FILE --token-file FILE`)", command, flag))
@@ -132,15 +132,15 @@ func (g *Authorizer) missingCredentials(p *Policy, command string) *Refusal {
 	switch {
 	case len(methods) > 0:
 		return unauthorized("A change over TCP needs %s. Or use `%s` on the machine itself (over its socket %s).",
-			strings.Join(methods, " or "), command, g.socket)
+			strings.Join(methods, " or "), command, a.socket)
 	case p.trustLoopback:
 		return forbidden("Changes are accepted from 127.0.0.1 and ::1 only. Use `%s` on the machine itself, or set %s.token_file there.",
-			command, g.daemon.Section)
+			command, a.daemon.Section)
 	}
 	return forbidden("Changes are not accepted over TCP. Use `%s` on the machine itself (over its socket %s). "+
 		"To accept them from other machines, set %s.token_file or %s.tls.client_ca_file there; "+
 		"to accept them from 127.0.0.1 and ::1, set %s.trust_loopback = true.",
-		command, g.socket, g.daemon.Section, g.daemon.Section, g.daemon.Section)
+		command, a.socket, a.daemon.Section, a.daemon.Section, a.daemon.Section)
 }
 
 // bearerToken returns the token of the Authorization header (RFC 6750).

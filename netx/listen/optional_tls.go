@@ -13,7 +13,7 @@ const recordTypeHandshake = 0x16
 
 // OptionalTLS accepts TLS and plain HTTP on one port; the client's first byte decides. TLS is available once the policy
 // has a certificate. So clients that poll over plain HTTP keep working when TLS is set up.
-func (g *Authorizer) OptionalTLS(l net.Listener) net.Listener { return &sniffListener{l, g} }
+func (a *Authorizer) OptionalTLS(l net.Listener) net.Listener { return &sniffListener{l, a} }
 
 type sniffListener struct {
 	net.Listener

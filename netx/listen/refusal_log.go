@@ -27,14 +27,14 @@ func NewRefusalLog(log *slog.Logger) *RefusalLog {
 }
 
 // Log logs or counts a refusal; attrs describe the change.
-func (f *RefusalLog) Log(r *http.Request, refusal *Refusal, attrs ...any) {
-	if !f.limit.Allow() {
-		f.suppressed.Add(1)
+func (l *RefusalLog) Log(r *http.Request, refusal *Refusal, attrs ...any) {
+	if !l.limit.Allow() {
+		l.suppressed.Add(1)
 		return
 	}
 	attrs = append(attrs, "method", r.Method, "peer", Peer(r), "cause", refusal.Text)
-	if n := f.suppressed.Swap(0); n > 0 {
+	if n := l.suppressed.Swap(0); n > 0 {
 		attrs = append(attrs, "not_logged", n)
 	}
-	f.log.Warn("change refused", attrs...)
+	l.log.Warn("change refused", attrs...)
 }
