@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// batchSize is how many messages go to the kernel at once. Each that fails is answered, so that many answers have to fit
-	// into the socket's buffer; beyond a hundred nothing is gained.
+	// batchSize is the number of messages per system call. The responses to failed ones must fit into the socket's
+	// receive buffer; beyond 100 nothing is gained.
 	batchSize = 100
 
-	// tries is how often a put changes between editing and adding before it gives up.
+	// maxAttempts is how often a put switches between add and edit before it gives up.
 	maxAttempts = 4
 )
 
-// attempt is a change on its way to the kernel, which keeps adding and editing apart.
+// attempt is a change on its way to the kernel, which distinguishes add from edit.
 type attempt struct {
 	Change
-	index int  // among the changes that were asked for
-	add   bool // add what is put; otherwise edit it
+	index int  // in the caller's changes
+	add   bool // of a put: add instead of edit
 }
 
-// missing is what the kernel answers to an edit of what is not there.
+// notFoundErrno is the kernel's response to an edit of what does not exist.
 func (a attempt) notFoundErrno() unix.Errno {
 	if a.isServiceChange() {
 		return unix.ESRCH
@@ -32,7 +32,8 @@ func (a attempt) notFoundErrno() unix.Errno {
 	return unix.ENOENT
 }
 
-// inOrder applies the changes, batch by batch, so that the outcome is that of one after the other. It gives the kernel's bare errors.
+// applyInOrder applies the changes in batches, with the same outcome as one by one. It returns the kernel's bare
+// errnos.
 func applyInOrder(ctx context.Context, changes []Change, exchange func([]attempt) []error) []error {
 	errs := make([]error, len(changes))
 	batch := make([]attempt, 0, min(batchSize, len(changes)))
@@ -53,8 +54,9 @@ func applyInOrder(ctx context.Context, changes []Change, exchange func([]attempt
 	return errs
 }
 
-// meets tells whether a change may not be in this batch: a put there may be tried again after what follows it, so nothing that follows may be
-// about the same destination, or be a change to the same service. Going through the batch takes less time than keeping a map of it.
+// conflicts reports whether a change must not join this batch. A put in the batch may be retried after the changes
+// behind it, so none of those may concern the same destination, or change the same service. A linear scan is faster
+// than keeping a map.
 func conflicts(batch []attempt, c *Change) bool {
 	for i := range batch {
 		if b := &batch[i].Change; b.service.Key == c.service.Key && (c.isServiceChange() ||
@@ -65,8 +67,8 @@ func conflicts(batch []attempt, c *Change) bool {
 	return false
 }
 
-// settle sends a batch and once more what has to be added where it was edited, or the other way round. Another program
-// may add or remove in between, so it looks a few times before it gives up.
+// sendBatch sends a batch and retries each put that has to be added instead of edited, or vice versa. Another program
+// may add or remove entries in between, so it retries a few times.
 func sendBatch(batch []attempt, errs []error, exchange func([]attempt) []error) {
 	var last []error
 	for range maxAttempts {
@@ -76,7 +78,7 @@ func sendBatch(batch []attempt, errs []error, exchange func([]attempt) []error) 
 		results := exchange(batch)
 		var retry []attempt
 		last = last[:0]
-		var deferred map[Key]bool // services that come to be only in the next round, and their destinations after them
+		var deferred map[Key]bool // services to be added in the next round; their destinations must follow
 		for i := range batch {
 			if results[i] == nil {
 				continue
@@ -99,11 +101,11 @@ func sendBatch(batch []attempt, errs []error, exchange func([]attempt) []error) 
 		batch = retry
 	}
 	for i, a := range batch {
-		errs[a.index] = fmt.Errorf("another program adds and removes it all the time: %w", last[i])
+		errs[a.index] = fmt.Errorf("another program keeps adding and removing it: %w", last[i])
 	}
 }
 
-// put adds a key to a set, which may be nil.
+// addKey adds a key to a set, which may be nil.
 func addKey(set map[Key]bool, k Key) map[Key]bool {
 	if set == nil {
 		set = map[Key]bool{}

@@ -10,18 +10,19 @@ import (
 )
 
 const (
-	// answerBuffer is the size of the socket's buffer for answers: one of a failed message takes up about a kilobyte there.
+	// receiveBufferSize is the socket's receive buffer: a failed message's response takes up about 1 KiB of it.
 	receiveBufferSize = 1 << 20
 
-	// answerSize is what is read at once: the most that the kernel puts into one part of a list. An answer is far below that, for it does not repeat
-	// the message that it is for.
+	// readSize is the size of one read: the largest part of a dump that the kernel sends. Responses are far smaller,
+	// because they do not repeat the request.
 	readSize = 32 << 10
 )
 
-// errLost says that the kernel's answer to a message went missing.
-var errReplyLost = errors.New("the kernel's answer was lost, so nobody knows whether this was done: read the table again")
+// errReplyLost means that the kernel's response to a message was lost.
+var errReplyLost = errors.New("the kernel's response was lost, so the outcome is unknown: read the table again")
 
-// wire is a socket by which messages go to IPVS, many in one system call, and lists come back. It is not for several goroutines at once.
+// netlinkConn is a socket to IPVS that sends many messages in one system call and reads dumps. It is not safe for
+// concurrent use.
 type netlinkConn struct {
 	fd       int
 	sequence uint32 // of the last message
@@ -29,14 +30,14 @@ type netlinkConn struct {
 	in       []byte
 }
 
-// openWire opens the socket, in the network namespace of the calling thread.
+// dialNetlink opens the socket in the network namespace of the calling thread.
 func dialNetlink() (*netlinkConn, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_GENERIC)
 	if err != nil {
 		return nil, fmt.Errorf("generic netlink: %w", err)
 	}
 	if err := errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1), // an answer need not repeat the message that it is for
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1), // responses need not repeat the request
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBufferSize),
 		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
 	); err != nil {
@@ -47,9 +48,9 @@ func dialNetlink() (*netlinkConn, error) {
 
 func (w *netlinkConn) close() error { return unix.Close(w.fd) }
 
-// exchange sends messages to IPVS in one system call and gives the kernel's answer to each; body writes what the i-th one says. The
-// kernel works through them in order, whatever becomes of one, and answers those that fail; the last one asks for an answer in
-// any case, which ends it. All answers have come when the system call returns.
+// exchange sends count messages to IPVS in one system call and returns the kernel's result for each; body appends the
+// i-th body. The kernel processes them in order, regardless of failures, and responds to those that fail; the last one
+// requests a response in any case, which marks the end. All responses are queued when the system call returns.
 func (w *netlinkConn) exchange(family uint16, count int, body func(b attributes, i int) attributes) []error {
 	errs := make([]error, count)
 	first := w.sequence + 1
@@ -68,7 +69,7 @@ func (w *netlinkConn) exchange(family uint16, count int, body func(b attributes,
 		return errs
 	}
 	if err := w.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
-		i := int(int32(a.Header.Seq - first)) // outside: of an earlier exchange, whose answers were too many
+		i := int(int32(a.Header.Seq - first)) // out of range: from an earlier exchange whose responses overflowed
 		if i < 0 || i >= count || a.Header.Type != unix.NLMSG_ERROR || len(a.Data) < 4 {
 			return false, nil
 		}
@@ -84,8 +85,8 @@ func (w *netlinkConn) exchange(family uint16, count int, body func(b attributes,
 	return errs
 }
 
-// list asks IPVS for a list, as body says, and hands on the body of each of its pieces, which is valid until item returns. The kernel makes up the
-// next part of the list whenever one is read, so none of this waits either.
+// dump requests a dump from IPVS and calls item with the body of each message, valid until item returns. The kernel
+// produces the next part whenever one is read, so this does not block either.
 func (w *netlinkConn) dump(family uint16, body func(attributes) attributes, item func(data []byte) error) error {
 	w.out = w.out[:0]
 	w.appendMessage(family, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, body)
@@ -93,7 +94,7 @@ func (w *netlinkConn) dump(family uint16, body func(attributes) attributes, item
 		return err
 	}
 	sequence := w.sequence
-	var failed error // what is wrong with a piece; the others are read all the same, so that they are not in the way of the next answer
+	var failed error // first error of item; reading goes on so that the rest does not mix with the next response
 	err := w.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
 		ends := a.Header.Type == unix.NLMSG_DONE || a.Header.Type == unix.NLMSG_ERROR
 		switch {
@@ -113,14 +114,14 @@ func (w *netlinkConn) dump(family uint16, body func(attributes) attributes, item
 	return failed
 }
 
-// write adds a message to those that send sends.
+// appendMessage adds a message to the send buffer.
 func (w *netlinkConn) appendMessage(family, flags uint16, body func(attributes) attributes) {
 	start := len(w.out)
 	w.sequence++
-	w.out = append(w.out, 0, 0, 0, 0) // the length, see below
+	w.out = append(w.out, 0, 0, 0, 0) // the length, set below
 	w.out = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(w.out, family), flags)
 	w.out = binary.NativeEndian.AppendUint32(w.out, w.sequence)
-	w.out = append(w.out, 0, 0, 0, 0) // the sender: the kernel knows
+	w.out = append(w.out, 0, 0, 0, 0) // the sender's port ID, which the kernel fills in
 	w.out = body(w.out)
 	binary.NativeEndian.PutUint32(w.out[start:], uint32(len(w.out)-start))
 }
@@ -129,7 +130,7 @@ func (w *netlinkConn) send() error {
 	return unix.Sendto(w.fd, w.out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 }
 
-// receive hands on the messages that wait, until one is the last. Its error is that one's, or that of answers that are lost.
+// receive calls handle with the queued messages until one is the last. It returns that one's error, or errReplyLost.
 func (w *netlinkConn) receive(handle func(a syscall.NetlinkMessage) (last bool, err error)) error {
 	lost := false
 	for {
@@ -138,7 +139,7 @@ func (w *netlinkConn) receive(handle func(a syscall.NetlinkMessage) (last bool, 
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.ENOBUFS):
-			lost = true // what did fit in can still be read
+			lost = true // those that fit can still be read
 			continue
 		case errors.Is(err, unix.EAGAIN):
 			return errReplyLost
@@ -161,7 +162,7 @@ func (w *netlinkConn) receive(handle func(a syscall.NetlinkMessage) (last bool, 
 	}
 }
 
-// errorOf reads the answer to a message: the errno as a negative number, 0 for success (struct nlmsgerr of linux/netlink.h).
+// replyError decodes the response to a message: a negative errno, 0 for success (struct nlmsgerr of linux/netlink.h).
 func replyError(data []byte) error {
 	if code := int32(binary.NativeEndian.Uint32(data)); code != 0 {
 		return unix.Errno(-code)
