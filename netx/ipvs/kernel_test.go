@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-// kernelWith answers the look-up of the family with its number, or an errno, and all else with another errno.
+// kernelWith responds to the family lookup with an ID or errno, and to all else with another errno.
 func kernelWith(t *testing.T, family func() (uint16, int), errno int) *genetlink.Conn {
 	t.Helper()
 	conn := genltest.Dial(func(g genetlink.Message, n netlink.Message) ([]genetlink.Message, error) {
@@ -97,7 +97,7 @@ func TestUnloadedIPVSIsNotMistakenForAMissingDestination(t *testing.T) {
 }
 
 func TestWaitingForTheLockStopsWhenTheContextIsCancelled(t *testing.T) {
-	k := &Kernel{lock: make(chan struct{}, 1)} // its token is taken
+	k := &Kernel{lock: make(chan struct{}, 1)} // the token is taken
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- ApplyOne(ctx, k, DeleteService(Key{Mark: 7, Family: IPv4})) }()
@@ -142,7 +142,7 @@ func TestDestinationsFromOtherProgramsAreDecoded(t *testing.T) {
 	e := netlink.NewAttributeEncoder()
 	e.Nested(attrDest, func(e *netlink.AttributeEncoder) error {
 		e.Bytes(attrDestAddress, netip.MustParseAddr("fd00::1").AsSlice())
-		e.Uint32(attrDestForwarding, 0x103) // NOOUTPUT and the like stand above the three bits
+		e.Uint32(attrDestForwarding, 0x103) // flags such as NOOUTPUT above the lowest three bits
 		e.Uint32(attrDestWeight, 100000)
 		e.Uint32(attrDestActive, 70000)
 		e.Uint32(attrDestInactive, 3)
@@ -150,17 +150,17 @@ func TestDestinationsFromOtherProgramsAreDecoded(t *testing.T) {
 			for a := uint16(attrStatsConns); a <= attrStatsBytesOut; a++ {
 				e.Uint64(a, uint64(a)<<32)
 			}
-			e.Uint64(6, 9) // rates, of no use here
+			e.Uint64(6, 9) // rates, not read
 			return nil
 		})
-		e.Bytes(200, []byte("of a later kernel"))
+		e.Bytes(200, []byte("from a later kernel"))
 		return nil
 	})
 	data, err := e.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Without a family of its own, as before Linux 3.18, it has that of the service.
+	// Without its own family, as before Linux 3.18, it has the service's.
 	got, err := decodeDestination(IPv6, data)
 	want := Destination{Address: netip.MustParseAddr("fd00::1"), Forwarding: Route, Weight: 65535, ActiveConns: 70000, InactiveConns: 3,
 		Stats: Stats{Connections: 1 << 32, PacketsIn: 2 << 32, PacketsOut: 3 << 32, BytesIn: 4 << 32, BytesOut: 5 << 32}}

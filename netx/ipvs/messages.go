@@ -99,7 +99,8 @@ func encode(b attributes, a attempt) attributes {
 
 func (k *Kernel) destinations(key Key) ([]Destination, error) {
 	var ds []Destination
-	err := k.conn.dump(k.family, func(b attributes) attributes { return encodeServiceKey(b.command(cmdGetDest), key) }, func(data []byte) error {
+	request := func(b attributes) attributes { return encodeServiceKey(b.command(cmdGetDest), key) }
+	err := k.conn.dump(k.family, request, func(data []byte) error {
 		d, err := decodeDestination(key.Family, data)
 		ds = append(ds, d)
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// guessed gives the changes with every put marked as new or not.
+// assumeNew returns the changes with AssumeNew set to isNew.
 func assumeNew(changes []ipvs.Change, isNew bool) []ipvs.Change {
 	changes = slices.Clone(changes)
 	for i := range changes {
@@ -31,12 +31,12 @@ func apply(t *testing.T, table ipvs.Table, changes ...ipvs.Change) {
 
 func emptyBatch(t *testing.T, table ipvs.Table) {
 	if errs := table.Apply(t.Context(), nil); len(errs) != 0 {
-		t.Errorf("no change, but errors: %v", errs)
+		t.Errorf("errors without a change: %v", errs)
 	}
 	want(t, table)
 }
 
-// batchInOrder has each change see what those before it did, whatever is guessed.
+// batchInOrder checks that each change sees the effect of the earlier ones, whatever is assumed.
 func batchInOrder(t *testing.T, table ipvs.Table) {
 	a, b := destination("10.0.0.1", 1), destination("10.0.0.2", 2)
 	heavier, wrr := destination("10.0.0.1", 9), service(7, ipvs.IPv4)
@@ -58,7 +58,7 @@ func batchInOrder(t *testing.T, table ipvs.Table) {
 	}
 }
 
-// batchOfEdits has puts that may only edit: of what is there, of what is not, and of what a change before them put there.
+// mustExistChanges puts with MustExist what exists, what does not, and what an earlier change of the batch added.
 func mustExistChanges(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
@@ -75,7 +75,7 @@ func mustExistChanges(t *testing.T, table ipvs.Table) {
 		}
 		errs := table.Apply(t.Context(), changes)
 		if errs[0] != nil || errs[4] != nil {
-			t.Errorf("edits of what is there: %v, %v", errs[0], errs[4])
+			t.Errorf("edits of existing objects: %v, %v", errs[0], errs[4])
 		}
 		wantError(t, errs[1], ipvs.ErrNoDestination, "put destination 10.0.0.2 in mark 7: ")
 		wantError(t, errs[2], ipvs.ErrNoService, "put destination 10.0.0.1 in mark 8: ")
@@ -88,7 +88,7 @@ func mustExistChanges(t *testing.T, table ipvs.Table) {
 	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 9), destination("10.0.0.2", 5)))
 }
 
-// batchWithErrors has errors at the beginning, in the middle and at the end: each is told of its own change, and the others are made.
+// batchWithErrors has errors at the start, middle and end: each belongs to its own change, and the others are made.
 func batchWithErrors(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	bad := destination("10.0.0.9", 1)
@@ -126,7 +126,7 @@ func batchWithErrors(t *testing.T, table ipvs.Table) {
 	}
 }
 
-// batchWithoutService has a service that cannot be put: its destinations fail with it, and those of others do not.
+// batchWithoutService has a service that cannot be put: its destinations fail with it, those of others do not.
 func batchWithoutService(t *testing.T, table ipvs.Table) {
 	unknown := service(8, ipvs.IPv4)
 	unknown.Scheduler = "xyz"
@@ -148,7 +148,7 @@ func batchWithoutService(t *testing.T, table ipvs.Table) {
 	}
 }
 
-// batchOfThousands has more changes than the kernel's answers have room for, and none of them good, wrongly guessed, and right.
+// largeBatch has more changes than the receive buffer holds responses: all failing, wrongly assumed, correctly assumed.
 func largeBatch(t *testing.T, table ipvs.Table) {
 	const many = 2000
 	var puts, wrong []ipvs.Change

@@ -7,7 +7,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// wantDaemons compares all daemons that run.
+// wantDaemons compares all running daemons.
 func wantDaemons(t *testing.T, table ipvs.Table, daemons ...ipvs.Daemon) {
 	t.Helper()
 	got, err := table.Daemons(t.Context())

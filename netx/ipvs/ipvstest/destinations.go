@@ -121,16 +121,16 @@ func invalidDestinations(t *testing.T, table ipvs.Table) {
 	putDestination(t, table, key(7, ipvs.IPv4), old)
 	putDestination(t, table, key(7, ipvs.IPv6), oldSix)
 	for name, change := range map[string]func(*ipvs.Destination){
-		"no address":                   func(d *ipvs.Destination) { d.Address = netip.Addr{} },
-		"local node":                   func(d *ipvs.Destination) { d.Forwarding = 1 },
-		"bypass":                       func(d *ipvs.Destination) { d.Forwarding = 4 },
-		"lower above upper":            func(d *ipvs.Destination) { d.Upper, d.Lower = 3, 5 },
-		"lower without upper":          func(d *ipvs.Destination) { d.Lower = 5 },
-		"upper above the kernel's":     func(d *ipvs.Destination) { d.Upper = 2147483648 },
-		"GUE without port":             func(d *ipvs.Destination) { d.Encap.Type = ipvs.GUE },
-		"GRE with port":                func(d *ipvs.Destination) { d.Encap = ipvs.Encap{Type: ipvs.GRE, Port: 1} },
-		"unknown encapsulation":        func(d *ipvs.Destination) { d.Encap.Type = 3 },
-		"encapsulation without tunnel": func(d *ipvs.Destination) { d.Forwarding, d.Encap.Type = ipvs.Masq, ipvs.GRE },
+		"no address":                     func(d *ipvs.Destination) { d.Address = netip.Addr{} },
+		"local node":                     func(d *ipvs.Destination) { d.Forwarding = 1 },
+		"bypass":                         func(d *ipvs.Destination) { d.Forwarding = 4 },
+		"lower above upper":              func(d *ipvs.Destination) { d.Upper, d.Lower = 3, 5 },
+		"lower without upper":            func(d *ipvs.Destination) { d.Lower = 5 },
+		"upper above the kernel's limit": func(d *ipvs.Destination) { d.Upper = 2147483648 },
+		"GUE without port":               func(d *ipvs.Destination) { d.Encap.Type = ipvs.GUE },
+		"GRE with port":                  func(d *ipvs.Destination) { d.Encap = ipvs.Encap{Type: ipvs.GRE, Port: 1} },
+		"unknown encapsulation":          func(d *ipvs.Destination) { d.Encap.Type = 3 },
+		"encapsulation without tunnel":   func(d *ipvs.Destination) { d.Forwarding, d.Encap.Type = ipvs.Masq, ipvs.GRE },
 	} {
 		d := destination("10.0.0.1", 2)
 		change(&d)
