@@ -21,8 +21,8 @@ import (
 	"github.com/braintree/lb/netx/mark/marktest"
 )
 
-// enterNewNamespace puts the calling goroutine, and the programs that it starts, into a network namespace of its own. Its thread is
-// never unlocked, so it ends with the test and takes the namespace along.
+// enterNewNamespace moves the calling goroutine, and the programs that it starts, into a new network namespace. The
+// thread is never unlocked, so it ends with the test and takes the namespace with it.
 func enterNewNamespace(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -45,7 +45,7 @@ func newKernel(t testing.TB) *mark.Kernel {
 	return k
 }
 
-// run gives what the command prints.
+// run returns the command's output.
 func run(t testing.TB, command ...string) string {
 	t.Helper()
 	out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
@@ -107,7 +107,7 @@ const listing = `table inet lb {
 }
 `
 
-// listed are the rules of listing: one for each map, so that nft's order of elements does not matter.
+// listedRules are the rules of listing: one per map, so that nft's order of elements does not matter.
 func listedRules() []mark.Rule {
 	return slices.DeleteFunc(someRules(), func(r mark.Rule) bool { return r.Protocol == "sctp" })
 }
@@ -129,7 +129,7 @@ func TestNftListsAndRestoresTheTable(t *testing.T) {
 	}
 	must(t, k.Remove(t.Context()))
 	if left := run(t, "nft", "list", "ruleset"); left != "" {
-		t.Fatalf("after Remove there is\n%s", left)
+		t.Fatalf("Remove left\n%s", left)
 	}
 	run(t, "nft", saved)
 	wantRules(t, k, listedRules())
@@ -149,7 +149,7 @@ func wantRules(t testing.TB, k *mark.Kernel, rules []mark.Rule) {
 	}
 	for i := range min(len(got), len(rules)) {
 		if got[i] != rules[i] {
-			t.Fatalf("the kernel has %d rules, wanted %d; the first to differ is %v, wanted %v", len(got), len(rules), got[i], rules[i])
+			t.Fatalf("the kernel has %d rules, wanted %d; the first difference is %v, wanted %v", len(got), len(rules), got[i], rules[i])
 		}
 	}
 	t.Fatalf("the kernel has %d rules, wanted %d", len(got), len(rules))
@@ -168,7 +168,7 @@ func TestSettingTheSameRulesWritesNothing(t *testing.T) {
 	must(t, k.Set(t.Context(), nil))
 	must(t, k.Remove(t.Context()))
 	if left := run(t, "nft", "list", "ruleset"); left != "" {
-		t.Fatalf("no rules on an empty machine made\n%s", left)
+		t.Fatalf("setting no rules on a clean machine created\n%s", left)
 	}
 	before := generation(t, k)
 	must(t, k.Set(t.Context(), someRules()))
@@ -252,7 +252,7 @@ func TestConcurrentChangesByAnotherProgram(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	ctx, stop := context.WithCancel(t.Context())
-	other := newKernel(t) // of the same namespace, and the same table
+	other := newKernel(t) // in the same namespace, on the same table
 	done := make(chan error)
 	go func() {
 		for ctx.Err() == nil {
@@ -279,12 +279,12 @@ func TestTheHandleStaysInTheNamespaceWhereItWasOpened(t *testing.T) {
 	enterNewNamespace(t)
 	must(t, k.Set(t.Context(), someRules()))
 	if here := run(t, "nft", "list", "ruleset"); here != "" {
-		t.Errorf("the rules came to be in the namespace entered later:\n%s", here)
+		t.Errorf("the rules were set in the namespace entered later:\n%s", here)
 	}
 	wantRules(t, k, someRules())
 }
 
-// dropNetAdmin takes CAP_NET_ADMIN from the calling thread for good, the thread ending with the test.
+// dropNetAdmin permanently drops CAP_NET_ADMIN of the calling thread, which ends with the test.
 func dropNetAdmin(t *testing.T) {
 	t.Helper()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -321,7 +321,7 @@ func TestAClosedHandleChangesNothing(t *testing.T) {
 	}
 }
 
-// manyRules are spread over the four maps.
+// manyRules returns n rules, spread over the four maps.
 func manyRules(n int) []mark.Rule {
 	var rules []mark.Rule
 	for i := range n {

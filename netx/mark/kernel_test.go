@@ -20,7 +20,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// drawRule gives any good rule, from so few that two draws often give the same key.
+// drawRule draws a valid rule from so few values that two draws often have the same key.
 func drawRule(t *rapid.T) Rule {
 	return Rule{
 		Address: netip.MustParseAddr(rapid.SampledFrom([]string{
@@ -33,7 +33,7 @@ func drawRule(t *rapid.T) Rule {
 	}
 }
 
-// drawRules gives a set that Set takes.
+// drawRules draws a valid set of rules.
 func drawRules(t *rapid.T, name string) []Rule {
 	rules := rapid.SliceOfN(rapid.Custom(drawRule), 0, 30).Draw(t, name)
 	slices.SortFunc(rules, compareRules)
@@ -55,7 +55,7 @@ func TestEveryRuleBelongsToOneMapAndRoundTrips(t *testing.T) {
 			}
 			key := s.key(r)
 			if len(key) != int(set.KeyType.Bytes) {
-				t.Fatalf("the key of %s has %d bytes, that of map %s %d", r, len(key), s.name, set.KeyType.Bytes)
+				t.Fatalf("the key of %s has %d bytes, the keys of map %s have %d", r, len(key), s.name, set.KeyType.Bytes)
 			}
 			if back, err := s.parseKey(key, r.Mark); err != nil || back != r {
 				t.Fatalf("%s was read back as %s, %v", r, back, err)
@@ -86,7 +86,7 @@ func FuzzParseKey(f *testing.F) {
 	})
 }
 
-// kernelState is what a kernel would have after rules were set, damaged as drawn.
+// kernelState is a kernel's state after rules were set and then damaged as drawn.
 func kernelState(rules []Rule, damage func(what string) bool) state {
 	s := state{present: true, chainValid: !damage("chain"), rulesValid: true}
 	for _, shape := range mapSpecs() {
@@ -104,7 +104,7 @@ func kernelState(rules []Rule, damage func(what string) bool) state {
 	return s
 }
 
-// applied does to a state what a kernel would do, which refuses a second mark for a key and the removal of what is not there.
+// applyPlan does what a kernel would do, which rejects a second mark for a key and the removal of a missing element.
 func applyPlan(s state, p plan) (state, error) {
 	after := state{present: true, chainValid: s.chainValid || p.rebuild, rulesValid: s.rulesValid || p.rewrite || p.rebuild}
 	for i, c := range p.maps {
@@ -117,14 +117,14 @@ func applyPlan(s state, p plan) (state, error) {
 			for _, e := range c.remove {
 				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
 				if !there {
-					return after, fmt.Errorf("%x is removed but not there", e.key)
+					return after, fmt.Errorf("%x is removed but missing", e.key)
 				}
 				f.elements = slices.Delete(slices.Clone(f.elements), at, at+1)
 			}
 			for _, e := range c.add {
 				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
 				if there {
-					return after, fmt.Errorf("%x is added but there", e.key)
+					return after, fmt.Errorf("%x is added but exists", e.key)
 				}
 				f.elements = slices.Insert(slices.Clone(f.elements), at, e)
 			}
@@ -173,8 +173,9 @@ func TestUnchangedElementsAreNotTouched(t *testing.T) {
 			}
 			for _, c := range p.maps {
 				key := element{key: c.spec.key(r)}
-				if _, removed := slices.BinarySearchFunc(c.remove, key, compareElements); c.spec.contains(r) && (removed || c.replace || p.rebuild) {
-					t.Fatalf("%s stays, and is removed", r)
+				_, removed := slices.BinarySearchFunc(c.remove, key, compareElements)
+				if c.spec.contains(r) && (removed || c.replace || p.rebuild) {
+					t.Fatalf("%s is unchanged but removed", r)
 				}
 			}
 		}
@@ -199,22 +200,22 @@ func TestATransactionCarriesItsGenerationAndOneAcknowledgement(t *testing.T) {
 	}
 	sets := 0
 	for i, m := range messages {
-		if answered := m.Header.Flags&netlink.Acknowledge != 0; answered != (i == len(messages)-2) {
-			t.Errorf("message %d of %d: answered is %t", i, len(messages), answered)
+		if requested := m.Header.Flags&netlink.Acknowledge != 0; requested != (i == len(messages)-2) {
+			t.Errorf("message %d of %d: acknowledgement requested is %t", i, len(messages), requested)
 		}
 		if m.Header.Sequence != 0 || m.Header.PID != 0 {
-			t.Errorf("message %d has the recorder's numbers: %v", i, m.Header)
+			t.Errorf("message %d keeps the recorder's sequence number or port ID: %v", i, m.Header)
 		}
 		if m.Header.Type == newSetType {
 			sets++
-			// {0: 2, 1: 1}: keys big endian, marks as the machine has them.
+			// {0: 2, 1: 1}: keys big endian, marks native.
 			if !bytes.HasSuffix(m.Data, []byte{0, 4, 2, 0, 0, 0, 1, 4, 1, 0, 0, 0}) {
 				t.Errorf("a map without the byte order of its marks: %x", m.Data)
 			}
 		}
 	}
 	if sets != len(mapSpecs()) {
-		t.Errorf("%d maps are made, wanted %d", sets, len(mapSpecs()))
+		t.Errorf("%d maps are created, wanted %d", sets, len(mapSpecs()))
 	}
 }
 
@@ -233,8 +234,9 @@ func TestBatchError(t *testing.T) {
 		want    error
 	}{
 		{"acknowledged", []syscall.NetlinkMessage{reply(last, 0)}, nil},
-		{"refused, though the last message is acknowledged", []syscall.NetlinkMessage{reply(5, unix.EEXIST), reply(last, 0)}, unix.EEXIST},
-		{"another program was quicker", []syscall.NetlinkMessage{reply(1, unix.ERESTART)}, errGenerationChanged},
+		{"rejected, although the last message is acknowledged",
+			[]syscall.NetlinkMessage{reply(5, unix.EEXIST), reply(last, 0)}, unix.EEXIST},
+		{"another program was faster", []syscall.NetlinkMessage{reply(1, unix.ERESTART)}, errGenerationChanged},
 		{"no privilege", []syscall.NetlinkMessage{reply(1, unix.EPERM)}, unix.EPERM},
 	} {
 		if got := batchError(c.answers, last); !errors.Is(got, c.want) {
@@ -242,12 +244,12 @@ func TestBatchError(t *testing.T) {
 		}
 	}
 	for name, answers := range map[string][]syscall.NetlinkMessage{
-		"nothing":                       nil,
-		"an answer to something before": {reply(3, 0)},
-		"rubbish":                       {{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR}, Data: []byte{1}}},
+		"nothing":                          nil,
+		"a response to an earlier message": {reply(3, 0)},
+		"rubbish":                          {{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR}, Data: []byte{1}}},
 	} {
 		if batchError(answers, last) == nil {
-			t.Errorf("%s is taken for success", name)
+			t.Errorf("%s counts as success", name)
 		}
 	}
 }
@@ -286,12 +288,13 @@ func TestRuleComparisonIgnoresRegisterNumbering(t *testing.T) {
 			t.Errorf("%s: %s\nis not\n%s", s.name, exprString(ours.Exprs), exprString(kernels.Exprs))
 		}
 		for name, other := range map[string]*nftables.Rule{
-			"another tag":      {UserData: []byte("x"), Exprs: ours.Exprs},
-			"fewer words":      {UserData: ours.UserData, Exprs: ours.Exprs[1:]},
-			"a word more":      {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs), &expr.Counter{})},
-			"another map":      {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs[:len(ours.Exprs)-2]), &expr.Lookup{SetName: "x"}, ours.Exprs[len(ours.Exprs)-1])},
-			"nothing but tag":  {UserData: ours.UserData},
-			"nothing whatever": {},
+			"another comment":      {UserData: []byte("x"), Exprs: ours.Exprs},
+			"a missing expression": {UserData: ours.UserData, Exprs: ours.Exprs[1:]},
+			"an extra expression":  {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs), &expr.Counter{})},
+			"another map": {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs[:len(ours.Exprs)-2]),
+				&expr.Lookup{SetName: "x"}, ours.Exprs[len(ours.Exprs)-1])},
+			"only the comment": {UserData: ours.UserData},
+			"nothing":          {},
 		} {
 			if equalRules(ours, other) {
 				t.Errorf("%s: a rule with %s counts as ours", s.name, name)
@@ -300,7 +303,7 @@ func TestRuleComparisonIgnoresRegisterNumbering(t *testing.T) {
 	}
 }
 
-// asKernel gives a register the name by which the kernel lists it.
+// kernelRegister converts a register to the number with which the kernel lists it.
 func kernelRegister(r uint32) uint32 {
 	if r >= unix.NFT_REG32_00 && (r-unix.NFT_REG32_00)%4 == 0 {
 		return unix.NFT_REG_1 + (r-unix.NFT_REG32_00)/4

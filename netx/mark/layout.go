@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// The layout is the same however many rules there are, none included, so that a packet always costs two look-ups:
+// The layout is the same for any number of rules, even none, so that a packet always costs two lookups:
 //
 //	table inet lb {
 //		map vip4 { type ipv4_addr . inet_proto . inet_service : mark; }
@@ -31,7 +31,7 @@ import (
 //		}
 //	}
 //
-// A rule whose map has no such key ends without effect. Those with the interface come later, so they win.
+// A rule whose map lacks the key has no effect. Those with an interface come later, so they take precedence.
 const (
 	tableName = "lb"
 	chainName = "prerouting"
@@ -54,7 +54,7 @@ func equalChains(a, b *nftables.Chain) bool {
 		reflect.DeepEqual(a.Hooknum, b.Hooknum) && reflect.DeepEqual(a.Priority, b.Priority)
 }
 
-// shape is one of the maps, with its rule.
+// mapSpec describes one of the maps and its rule.
 type mapSpec struct {
 	id          uint32 // within a transaction
 	name        string
@@ -62,7 +62,7 @@ type mapSpec struct {
 	byInterface bool
 }
 
-// shapes lists the maps in the order of their rules.
+// mapSpecs returns the maps in the order of their rules.
 func mapSpecs() []mapSpec {
 	return []mapSpec{
 		{1, "vip4", ipvs.IPv4, false},
@@ -100,14 +100,14 @@ func equalSets(a, b *nftables.Set) bool {
 		!a.Constant && !a.Interval && !a.HasTimeout && !a.Dynamic && a.Size == 0
 }
 
-// setUserData tells nft in which byte order keys (0: 2, big endian) and marks (1: 1, the machine's) are. google/nftables 0.3.0 leaves
-// out the marks, and nft would list 7 as 0x07000000, and restore that.
+// setUserData tells nft the byte order of keys (0: 2, big endian) and marks (1: 1, native). google/nftables 0.3.0 omits
+// that of the marks; nft would then list 7 as 0x07000000, and restore that.
 func setUserData() []byte {
 	data := userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, 2)
 	return userdata.AppendUint32(data, userdata.NFTNL_UDATA_SET_DATABYTEORDER, 1)
 }
 
-// The offsets in bytes of what the maps look at.
+// Offsets in bytes of the fields in the maps' keys.
 const (
 	ipv4Destination = 16
 	ipv6Destination = 24
@@ -120,7 +120,7 @@ func (s mapSpec) rule() *nftables.Rule {
 		protocol, offset, length = unix.NFPROTO_IPV6, ipv6Destination, 16
 	}
 	const first = unix.NFT_REG32_00
-	next := uint32(first) // of the registers, 4 bytes each
+	next := uint32(first) // register, 4 bytes each
 	exprs := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: first},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: first, Data: []byte{protocol}},
@@ -142,7 +142,8 @@ func (s mapSpec) rule() *nftables.Rule {
 	}
 }
 
-// sameRule compares tag and expressions. The kernel gives registers back by other names, hence words.
+// equalRules compares comment and expressions. The kernel returns registers with other numbers, so it compares
+// exprString.
 func equalRules(a, b *nftables.Rule) bool {
 	return string(a.UserData) == string(b.UserData) && exprString(a.Exprs) == exprString(b.Exprs)
 }
@@ -158,7 +159,8 @@ func exprString(exprs []expr.Any) string {
 		case *expr.Payload:
 			fmt.Fprintf(&b, "payload %d %d %d %d %d\n", e.OperationType, canonicalRegister(e.DestRegister), e.Base, e.Offset, e.Len)
 		case *expr.Lookup:
-			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n", canonicalRegister(e.SourceRegister), canonicalRegister(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
+			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n",
+				canonicalRegister(e.SourceRegister), canonicalRegister(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
 		default:
 			fmt.Fprintf(&b, "%T\n", e)
 		}
@@ -166,7 +168,8 @@ func exprString(exprs []expr.Any) string {
 	return b.String()
 }
 
-// register gives the four 16-byte registers (1 to 4) the number of the first of the sixteen 4-byte ones (8 to 23) in it.
+// canonicalRegister converts the number of a 16-byte register (1 to 4) to that of the first 4-byte register (8 to 23)
+// in it.
 func canonicalRegister(r uint32) uint32 {
 	if r >= unix.NFT_REG_1 && r <= unix.NFT_REG_4 {
 		return unix.NFT_REG32_00 + (r-unix.NFT_REG_1)*4
@@ -174,7 +177,7 @@ func canonicalRegister(r uint32) uint32 {
 	return r
 }
 
-// key is what a map is asked for: each field filled up with zeroes to 4 bytes; numbers big endian.
+// key returns a rule's key in the map: each field padded with zeroes to 4 bytes, numbers big endian.
 func (s mapSpec) key(r Rule) []byte {
 	var key []byte
 	if s.byInterface {
@@ -187,7 +190,7 @@ func (s mapSpec) key(r Rule) []byte {
 	return append(binary.BigEndian.AppendUint16(key, r.Port), 0, 0)
 }
 
-// read gives the rule back. A protocol that is none of ours, put by hand, keeps its number for a name.
+// parseKey converts a map entry to a rule. For a protocol other than lb's, added by hand, the name is its number.
 func (s mapSpec) parseKey(key []byte, mark ipvs.Mark) (Rule, error) {
 	r := Rule{Mark: mark}
 	if s.byInterface && len(key) >= unix.IFNAMSIZ {
@@ -199,7 +202,7 @@ func (s mapSpec) parseKey(key []byte, mark ipvs.Mark) (Rule, error) {
 		length = 16
 	}
 	if len(key) != length+8 {
-		return r, errors.New("map " + s.name + " has a key of another length than lb's")
+		return r, errors.New("map " + s.name + " has a key of an unexpected length")
 	}
 	r.Address, _ = netip.AddrFromSlice(key[:length])
 	number := key[length]

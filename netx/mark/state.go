@@ -12,24 +12,24 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// state is what the kernel has of our table.
+// state is the table's state in the kernel.
 type state struct {
-	present    bool // there is a table inet lb
-	chainValid bool // table and chain are as we make them
-	rulesValid bool // so are the chain's rules
+	present    bool // table inet lb exists
+	chainValid bool // table and chain are as lb creates them
+	rulesValid bool // and so are the chain's rules
 	maps       []mapState
 }
 
-// found is one of the maps, in the order of shapes().
+// mapState is the state of one map, in the order of mapSpecs.
 type mapState struct {
-	present   bool // there is something of that name
-	valid     bool // it is a map as we make it
-	ruleValid bool // and its rule stands where it should
+	present   bool // something of that name exists
+	valid     bool // it is a map as lb creates it
+	ruleValid bool // and its rule is in its place
 	elements  []element
 }
 
-// state reads the table. What the library cannot read counts as damaged, for lb makes nothing of the kind; an operation that fails
-// while another program changes nftables is repeated anyway.
+// readState reads the table. What the library cannot parse counts as invalid, since lb creates nothing of that kind. If
+// another program changes nftables meanwhile, the operation is repeated anyway.
 func (k *Kernel) readState() (state, error) {
 	s := state{maps: make([]mapState, len(mapSpecs()))}
 	t, err := k.reader.ListTableOfFamily(tableName, nftables.TableFamilyINet)
@@ -54,7 +54,7 @@ func (k *Kernel) readState() (state, error) {
 	return s, nil
 }
 
-// hooked says whether the chain sees packets where it should.
+// chainValid reports whether the table and chain are as lb creates them.
 func (k *Kernel) chainValid(t *nftables.Table) (bool, error) {
 	chains, err := k.reader.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
@@ -63,11 +63,11 @@ func (k *Kernel) chainValid(t *nftables.Table) (bool, error) {
 	same := slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
 		return c.Table != nil && c.Table.Name == tableName && c.Table.Family == nftables.TableFamilyINet && equalChains(c, chain())
 	})
-	// A table's flags are dormant and owner; ours has none.
+	// The table flags are dormant and owner; lb sets neither.
 	return same && t.Flags == 0, nil
 }
 
-// find reads one map.
+// mapState reads one map.
 func (k *Kernel) mapState(s mapSpec) mapState {
 	invalid := mapState{present: true}
 	want, err := s.set()
@@ -88,8 +88,8 @@ func (k *Kernel) mapState(s mapSpec) mapState {
 	return mapState{present: true, valid: true, elements: elements}
 }
 
-// elements reads what a map holds, sorted. For some milliseconds after a large change the kernel rearranges a map. What it gives
-// meanwhile has some elements twice and may lack as many others, so it is asked again.
+// readElements reads a map's elements, sorted. For some milliseconds after a large change the kernel resizes a map; a
+// dump taken then has duplicates and may lack as many other elements, so it is repeated.
 func (k *Kernel) readElements(set *nftables.Set) ([]element, error) {
 	const maxReads = 20
 	var elements []element
@@ -101,7 +101,7 @@ func (k *Kernel) readElements(set *nftables.Set) ([]element, error) {
 		elements = nil
 		for _, e := range entries {
 			if len(e.Val) != 4 {
-				return nil, errors.New("an element without a mark")
+				return nil, errors.New("a map element has no mark")
 			}
 			elements = append(elements, element{key: e.Key, mark: ipvs.Mark(binary.NativeEndian.Uint32(e.Val))})
 		}
@@ -114,7 +114,7 @@ func (k *Kernel) readElements(set *nftables.Set) ([]element, error) {
 	return elements, nil
 }
 
-// rules gives the rules that take effect, sorted.
+// rules returns the rules that take effect, sorted.
 func (s state) rules() ([]Rule, error) {
 	var rules []Rule
 	for i, shape := range mapSpecs() {
@@ -133,7 +133,7 @@ func (s state) rules() ([]Rule, error) {
 	return rules, nil
 }
 
-// plan compares what is there with the wanted rules, which are normal.
+// plan compares the state with the desired rules, which must be normalized.
 func (s state) plan(rules []Rule) plan {
 	if !s.present && len(rules) == 0 {
 		return plan{}
@@ -156,7 +156,7 @@ func (s state) plan(rules []Rule) plan {
 	return p
 }
 
-// without gives the elements of a that b lacks or has with another mark. Both are sorted.
+// difference returns the elements of a that are missing from b or have another mark there. Both are sorted.
 func difference(a, b []element) []element {
 	var rest []element
 	for _, e := range a {

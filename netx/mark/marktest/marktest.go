@@ -1,4 +1,4 @@
-// Package marktest holds the contract of mark.Table as tests, which every implementation passes.
+// Package marktest is the conformance suite of mark.Table, which every implementation passes.
 package marktest
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// Run puts tables to the test. newTable gives an empty one that nobody else uses.
+// Run runs the suite. newTable returns an empty table for exclusive use.
 func Run(t *testing.T, newTable func(t *testing.T) mark.Table) {
 	for _, c := range []struct {
 		name string
@@ -25,17 +25,17 @@ func Run(t *testing.T, newTable func(t *testing.T) mark.Table) {
 	}{
 		{"an absent table lists nothing and is removed without error", absent},
 		{"every kind of rule is listed as it was set, sorted", everyKindOfRule},
-		{"set takes away what is not wanted any more", replace},
+		{"set removes rules that are no longer wanted", replace},
 		{"a changed mark replaces the old one", changeMark},
-		{"no rules are no rules", empty},
+		{"an empty set lists nothing", empty},
 		{"a rule given twice counts once", duplicateRules},
 		{"an IPv4-mapped address is IPv4", mapped},
 		{"a removed table can be set again", removeAndSet},
-		{"the caller's rules stay the caller's", callerKeepsRules},
-		{"bad rules are refused together and change nothing", invalidRules},
-		{"two marks for the same packets are refused", conflict},
+		{"rules are independent of the caller's slice", callerKeepsRules},
+		{"invalid rules are all reported and change nothing", invalidRules},
+		{"two marks for the same packets are rejected", conflict},
 		{"a cancelled context changes nothing", cancelled},
-		{"several goroutines may use it", concurrent},
+		{"concurrent use is safe", concurrent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newTable(t)) })
 	}
@@ -110,7 +110,9 @@ func replace(t *testing.T, table mark.Table) {
 func changeMark(t *testing.T, table mark.Table) {
 	before := []mark.Rule{rule("10.0.0.1", "tcp", 443, "", 1), rule("10.0.0.1", "tcp", 443, "eth0", 2), rule("fd00::1", "udp", 53, "", 3)}
 	set(t, table, before...)
-	after := []mark.Rule{rule("10.0.0.1", "tcp", 443, "", 2), rule("10.0.0.1", "tcp", 443, "eth0", 1), rule("fd00::1", "udp", 53, "", 70000)}
+	after := []mark.Rule{
+		rule("10.0.0.1", "tcp", 443, "", 2), rule("10.0.0.1", "tcp", 443, "eth0", 1), rule("fd00::1", "udp", 53, "", 70000),
+	}
 	set(t, table, after...)
 	want(t, table, after...)
 }
@@ -179,14 +181,14 @@ func invalidRules(t *testing.T, table mark.Table) {
 	for words, r := range wrong {
 		err := table.Set(t.Context(), []mark.Rule{r})
 		if !errors.Is(err, mark.ErrInvalid) || !strings.HasPrefix(err.Error(), "set marks: ") || !strings.Contains(err.Error(), words) {
-			t.Errorf("%v: %v, wanted words about %s", r, err, words)
+			t.Errorf("%v: %v, wanted it to mention %s", r, err, words)
 		}
 		all = append(all, r)
 	}
 	err := table.Set(t.Context(), all)
 	for words := range wrong {
 		if err == nil || !strings.Contains(err.Error(), words) {
-			t.Errorf("among all that is wrong, nothing about %s: %v", words, err)
+			t.Errorf("the error for all rules does not mention %s: %v", words, err)
 		}
 	}
 	want(t, table, good)
@@ -218,7 +220,7 @@ func concurrent(t *testing.T, table mark.Table) {
 	const workers, rounds = 6, 10
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	// Each sets all its rules at once, so any list is of one worker's.
+	// Each worker sets all its rules at once, so a list never mixes workers.
 	rules := func(w int) []mark.Rule {
 		var rs []mark.Rule
 		for port := range uint16(5) {
