@@ -70,7 +70,7 @@ func TestDoctorExaminesTheTunnel(t *testing.T) {
 		t.Errorf("%v, %s", err, &out)
 	}
 	bad.Device.Kind = "sit"
-	if found := examineTunnel(bad, want); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Why, "of kind sit") {
+	if found := examineTunnel(bad, want); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Why, "type sit") {
 		t.Errorf("%+v", found)
 	}
 }

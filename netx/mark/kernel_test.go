@@ -89,13 +89,13 @@ func FuzzParseKey(f *testing.F) {
 // kernelState is a kernel's state after rules were set and then damaged as drawn.
 func kernelState(rules []Rule, damage func(what string) bool) state {
 	s := state{present: true, chainValid: !damage("chain"), rulesValid: true}
-	for _, shape := range mapSpecs() {
+	for _, spec := range mapSpecs() {
 		f := mapState{present: !damage("map deleted"), ruleValid: !damage("rule deleted")}
 		f.valid = f.present && !damage("map damaged")
 		s.rulesValid = s.rulesValid && f.ruleValid
 		for _, r := range rules {
-			if f.valid && shape.contains(r) {
-				f.elements = append(f.elements, element{shape.key(r), r.Mark})
+			if f.valid && spec.contains(r) {
+				f.elements = append(f.elements, element{spec.key(r), r.Mark})
 			}
 		}
 		slices.SortFunc(f.elements, compareElements)

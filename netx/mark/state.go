@@ -46,9 +46,9 @@ func (k *Kernel) readState() (state, error) {
 	rules, err := k.reader.GetRules(table(), chain())
 	exactly := err == nil && len(rules) == len(mapSpecs())
 	s.rulesValid = exactly
-	for i, shape := range mapSpecs() {
-		s.maps[i] = k.mapState(shape)
-		s.maps[i].ruleValid = exactly && equalRules(rules[i], shape.rule())
+	for i, spec := range mapSpecs() {
+		s.maps[i] = k.mapState(spec)
+		s.maps[i].ruleValid = exactly && equalRules(rules[i], spec.rule())
 		s.rulesValid = s.rulesValid && s.maps[i].ruleValid
 	}
 	return s, nil
@@ -117,12 +117,12 @@ func (k *Kernel) readElements(set *nftables.Set) ([]element, error) {
 // rules returns the rules that take effect, sorted.
 func (s state) rules() ([]Rule, error) {
 	var rules []Rule
-	for i, shape := range mapSpecs() {
+	for i, spec := range mapSpecs() {
 		if !s.chainValid || !s.maps[i].valid || !s.maps[i].ruleValid {
 			continue
 		}
 		for _, e := range s.maps[i].elements {
-			r, err := shape.parseKey(e.key, e.mark)
+			r, err := spec.parseKey(e.key, e.mark)
 			if err != nil {
 				return nil, err
 			}
@@ -139,12 +139,12 @@ func (s state) plan(rules []Rule) plan {
 		return plan{}
 	}
 	p := plan{rebuild: !s.chainValid, rewrite: !s.rulesValid}
-	for i, shape := range mapSpecs() {
-		c := mapChange{spec: shape, replace: !s.maps[i].valid, present: s.maps[i].present}
+	for i, spec := range mapSpecs() {
+		c := mapChange{spec: spec, replace: !s.maps[i].valid, present: s.maps[i].present}
 		var want []element
 		for _, r := range rules {
-			if shape.contains(r) {
-				want = append(want, element{key: shape.key(r), mark: r.Mark})
+			if spec.contains(r) {
+				want = append(want, element{key: spec.key(r), mark: r.Mark})
 			}
 		}
 		slices.SortFunc(want, compareElements)

@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// For is what a machine that has the local addresses should be a real server for, as a node of the clusters: of those that forward by
-// IPIP, all virtual IPs, and the addresses that the balancers tunnel to. Both sorted, each once.
+// DesiredFor returns the desired state of a machine with the local addresses: all virtual IPs of the IPIP clusters of
+// which it is a node, and the addresses that their balancers tunnel to. Both are sorted, without duplicates.
 func DesiredFor(clusters []config.Cluster, local []netip.Addr) Desired {
 	isLocal := map[netip.Addr]bool{}
 	for _, a := range local {
@@ -25,7 +25,7 @@ func DesiredFor(clusters []config.Cluster, local []netip.Addr) Desired {
 		for _, n := range c.Nodes {
 			a := n.Address.Unmap().WithZone("")
 			isNode = isNode || isLocal[a]
-			// The tunnel is IPv4 only, and by loopback no balancer's packet comes: for the size of packets neither counts.
+			// The tunnel is IPv4 only, and no balancer's packets arrive over loopback: neither affects the MSS.
 			if isLocal[a] && a.Is4() && !a.IsLoopback() {
 				desired.Nodes = append(desired.Nodes, a)
 			}
@@ -41,17 +41,17 @@ func DesiredFor(clusters []config.Cluster, local []netip.Addr) Desired {
 	return desired
 }
 
-// sorted sorts the addresses and leaves each in once.
+// sortUnique sorts the addresses and removes duplicates.
 func sortUnique(addrs []netip.Addr) []netip.Addr {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs)
 }
 
-// LocalAddrs asks the kernel for this machine's addresses.
+// LocalAddrs returns this machine's addresses.
 func LocalAddrs() ([]netip.Addr, error) {
 	nets, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, fmt.Errorf("find out this machine's addresses: %w", err)
+		return nil, fmt.Errorf("list this machine's addresses: %w", err)
 	}
 	var addrs []netip.Addr
 	for _, n := range nets {

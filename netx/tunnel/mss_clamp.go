@@ -15,18 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names inside the table, and how many addresses go into one message, which must stay below 64 KiB.
+// Names in the table, and the number of addresses per message, which must stay below 64 KiB.
 const (
 	chainName          = "answers"
 	setName            = "vips"
 	elementsPerMessage = 500
 )
 
-// comment stands before the segment size in what `nft list` shows beside the rule. lb knows its rule again by it: the kernel gives
-// expressions back in a different form than it took them.
+// commentPrefix precedes the MSS in the rule's comment, which `nft list` shows. lb recognises its rule by the comment,
+// because the kernel returns expressions in another form than they were sent.
 const commentPrefix = "lb: room for the tunnel, mss "
 
-// readClamp reads the table: nil when there is none, a zero Clamp when it is not as lb writes it.
+// readClamp reads the table: nil if there is none, a zero MSSClamp if it is not as lb writes it.
 func readClamp() (*MSSClamp, error) {
 	c, err := nftables.New()
 	if err != nil {
@@ -65,7 +65,7 @@ func readClamp() (*MSSClamp, error) {
 	return parseClamp(rules, elements), nil
 }
 
-// clampOf understands what lb wrote.
+// parseClamp reverses writeClamp; a zero MSSClamp if lb did not write the rules.
 func parseClamp(rules []*nftables.Rule, elements []nftables.SetElement) *MSSClamp {
 	if len(rules) != 1 {
 		return &MSSClamp{}
@@ -86,14 +86,14 @@ func parseClamp(rules []*nftables.Rule, elements []nftables.SetElement) *MSSClam
 	return clamp
 }
 
-// writeClamp replaces the whole table in one transaction, whatever is in it.
+// writeClamp replaces the whole table in one transaction, whatever it contains.
 func writeClamp(clamp MSSClamp) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	t := &nftables.Table{Name: table, Family: nftables.TableFamilyINet}
-	c.AddTable(t) // so that there is one to delete
+	c.AddTable(t) // so that there is a table to delete
 	c.DelTable(t)
 	c.AddTable(t)
 	set := &nftables.Set{Table: t, Name: setName, KeyType: nftables.TypeIPAddr}
@@ -123,15 +123,16 @@ func writeClamp(clamp MSSClamp) error {
 	return nil
 }
 
-// clampRule is `ip saddr @vips tcp flags syn tcp option maxseg size set MSS`. The kernel only ever lowers the size.
+// clampRule is `ip saddr @vips tcp flags syn tcp option maxseg size set MSS`. The kernel lowers the MSS but never
+// raises it.
 func clampRule(set *nftables.Set, mss int) []expr.Any {
 	const (
 		register   = unix.NFT_REG_1
-		sourceAt   = 12 // in the IPv4 header
-		flagsAt    = 13 // in the TCP header
+		sourceAt   = 12 // offset in the IPv4 header
+		flagsAt    = 13 // offset in the TCP header
 		syn        = 0x02
 		maxSegment = 2 // kind of the TCP option
-		sizeAt     = 2 // in it
+		sizeAt     = 2 // offset in the option
 	)
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register},
@@ -148,7 +149,7 @@ func clampRule(set *nftables.Set, mss int) []expr.Any {
 	}
 }
 
-// deleteClamp removes the table; no error when there is none.
+// deleteClamp deletes the table; it is no error if there is none.
 func deleteClamp() error {
 	c, err := nftables.New()
 	if err != nil {

@@ -11,32 +11,32 @@ import (
 	"github.com/braintree/lb/netx/recordstore"
 )
 
-// bootIDFile names the run of the kernel; a note of an earlier one says nothing about this one.
+// bootIDFile identifies the boot. Values saved in an earlier boot no longer apply.
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
-// Note is what lb changed and Down must put back.
+// Saved is what lb changed and Down must restore.
 type Saved struct {
-	Boot     string                 `json:"boot"`              // of which run of the kernel this is true
+	Boot     string                 `json:"boot"`              // boot ID
 	DeviceUp bool                   `json:"device_up"`         // lb set tunl0 up
 	Sysctls  map[string]SavedSysctl `json:"sysctls,omitempty"` // by key as in State.Sysctls
 }
 
-// Change is one setting's value before lb and by lb.
+// SavedSysctl is a sysctl's value before lb changed it and the value that lb set.
 type SavedSysctl struct {
 	Before string `json:"was"`
 	Set    string `json:"set"`
 }
 
-// noteFile keeps a note in a folder.
+// savedFile stores Saved in a folder.
 type savedFile struct{ dir string }
 
 func (f savedFile) path() string { return filepath.Join(f.dir, "tunnel.json") }
 
-// read returns the note of this run of the kernel, empty where there is none.
+// read returns what was saved since boot; it is empty if there is none.
 func (f savedFile) read() (Saved, error) {
 	boot, err := os.ReadFile(bootIDFile)
 	if err != nil {
-		return Saved{}, fmt.Errorf("tell this run of the kernel from others: %w", err)
+		return Saved{}, fmt.Errorf("read the boot ID: %w", err)
 	}
 	fresh := Saved{Boot: strings.TrimSpace(string(boot)), Sysctls: map[string]SavedSysctl{}}
 	data, err := os.ReadFile(f.path())
@@ -44,11 +44,12 @@ func (f savedFile) read() (Saved, error) {
 		return fresh, nil
 	}
 	if err != nil {
-		return Saved{}, fmt.Errorf("read what the settings were: %w", err)
+		return Saved{}, fmt.Errorf("read the saved settings: %w", err)
 	}
 	var saved Saved
 	if err := json.Unmarshal(data, &saved); err != nil {
-		return Saved{}, fmt.Errorf("read what the settings were: %s: %w (remove the file: then settings stay as they are when the tunnel is undone)", f.path(), err)
+		return Saved{}, fmt.Errorf("read the saved settings: %s: %w: remove the file; undoing the tunnel then leaves sysctls as they are",
+			f.path(), err)
 	}
 	if saved.Boot != fresh.Boot {
 		return fresh, nil
@@ -59,7 +60,7 @@ func (f savedFile) read() (Saved, error) {
 	return saved, nil
 }
 
-// change rewrites the note. A crash leaves the old one or the new one.
+// update rewrites the file atomically.
 func (f savedFile) update(edit func(*Saved)) error {
 	saved, err := f.read()
 	if err != nil {
@@ -71,10 +72,10 @@ func (f savedFile) update(edit func(*Saved)) error {
 	}
 	data, err := json.MarshalIndent(saved, "", "  ")
 	if err != nil {
-		return fmt.Errorf("write down what the settings were: %w", err)
+		return fmt.Errorf("save the previous settings: %w", err)
 	}
 	if err := f.write(append(data, '\n')); err != nil {
-		return fmt.Errorf("write down what the settings were: %w", err)
+		return fmt.Errorf("save the previous settings: %w", err)
 	}
 	return nil
 }
@@ -86,10 +87,10 @@ func (f savedFile) write(data []byte) error {
 	return recordstore.WriteFileAtomic(f.path(), data, 0o600)
 }
 
-// remove forgets the note; no error when there is none.
+// remove deletes the file; it is no error if there is none.
 func (f savedFile) remove() error {
 	if err := os.Remove(f.path()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("forget what the settings were: %w", err)
+		return fmt.Errorf("delete the saved settings: %w", err)
 	}
 	return nil
 }

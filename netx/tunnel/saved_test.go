@@ -15,7 +15,7 @@ import (
 func TestSavedFileKeepsTheFirstValue(t *testing.T) {
 	f := savedFile{filepath.Join(t.TempDir(), "agent")}
 	if n, err := f.read(); err != nil || n.DeviceUp || len(n.Sysctls) != 0 {
-		t.Fatalf("a note before anything was written: %+v, %v", n, err)
+		t.Fatalf("saved before the first update: %+v, %v", n, err)
 	}
 	if err := f.update(func(n *Saved) { n.Sysctls["all/arp_ignore"] = SavedSysctl{"0", "1"} }); err != nil {
 		t.Fatal(err)
@@ -38,7 +38,8 @@ func TestSavedFileKeepsTheFirstValue(t *testing.T) {
 
 func TestASavedFileFromAnEarlierBootIsIgnored(t *testing.T) {
 	f := savedFile{t.TempDir()}
-	if err := os.WriteFile(f.path(), []byte(`{"boot": "earlier", "device_up": true, "sysctls": {"all/arp_ignore": {"was": "0", "set": "1"}}}`), 0o600); err != nil {
+	earlier := []byte(`{"boot": "earlier", "device_up": true, "sysctls": {"all/arp_ignore": {"was": "0", "set": "1"}}}`)
+	if err := os.WriteFile(f.path(), earlier, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := f.read(); err != nil || n.DeviceUp || len(n.Sysctls) != 0 {
