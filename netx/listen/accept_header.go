@@ -18,7 +18,7 @@ func AcceptQuality(r *http.Request, mediaType string) float64 {
 				continue
 			}
 			q := 1.0
-			if s, given := params["q"]; given {
+			if s, present := params["q"]; present {
 				if q, err = strconv.ParseFloat(s, 64); err != nil || !(q >= 0 && q <= 1) {
 					q = 0
 				}

@@ -31,11 +31,11 @@ func post(remote string, header ...string) *http.Request {
 
 func newTestAuthorizer(t testing.TB, access config.Access) *Authorizer {
 	t.Helper()
-	k, err := testDaemon().LoadPolicy(access)
+	p, err := testDaemon().LoadPolicy(access)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return testDaemon().NewAuthorizer("/run/lb/agent.sock", k)
+	return testDaemon().NewAuthorizer("/run/lb/agent.sock", p)
 }
 
 func TestAuthorizeTCP(t *testing.T) {
@@ -135,14 +135,14 @@ func TestAuthorizeSocket(t *testing.T) {
 }
 
 // serve answers reads on l with "read" and permitted changes with the peer, until the test ends.
-func serve(t *testing.T, l net.Listener, admit AuthorizeFunc) {
+func serve(t *testing.T, l net.Listener, authorize AuthorizeFunc) {
 	t.Helper()
 	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			io.WriteString(w, "read")
 			return
 		}
-		r, refusal := admit(r, "lb ctl force")
+		r, refusal := authorize(r, "lb ctl force")
 		if refusal != nil {
 			http.Error(w, refusal.Text, refusal.Status)
 			return
@@ -262,11 +262,11 @@ func TestANewPolicyAppliesToOpenConnections(t *testing.T) {
 	serve(t, g.OptionalTLS(l), g.AuthorizeTCP)
 	use := func(access config.Access) {
 		t.Helper()
-		k, err := testDaemon().LoadPolicy(access)
+		p, err := testDaemon().LoadPolicy(access)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.SetPolicy(k)
+		g.SetPolicy(p)
 	}
 	plain, secure := newClient(t, ca), newClient(t, ca, ca.client("kim"))
 	change := func(c *http.Client, scheme string, want int) {
@@ -293,19 +293,19 @@ func TestANewPolicyAppliesToOpenConnections(t *testing.T) {
 }
 
 func TestTheControlSocketIdentifiesItsPeer(t *testing.T) {
-	k, err := testDaemon().LoadPolicy(config.Access{ControlGroup: "0"})
+	p, err := testDaemon().LoadPolicy(config.Access{ControlGroup: "0"})
 	if os.Geteuid() != 0 {
-		k, err = &Policy{}, nil // only root can change the group of the socket
+		p, err = &Policy{}, nil // only root can change the group of the socket
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(shortDir(t), "s")
-	l, err := testDaemon().ListenControl(t.Context(), path, k)
+	l, err := testDaemon().ListenControl(t.Context(), path, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := testDaemon().NewAuthorizer(path, k)
+	g := testDaemon().NewAuthorizer(path, p)
 	serve(t, Limit(l, 4), g.AuthorizeSocket)
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)

@@ -33,7 +33,7 @@ func TestControlSocketAccessByUserAndGroup(t *testing.T) {
 		{"a non-member who can connect", 0o666, []uint32{further}, fmt.Sprintf("User %d is not permitted to make changes", user)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k, err := testDaemon().LoadPolicy(config.Access{ControlGroup: fmt.Sprint(group)})
+			p, err := testDaemon().LoadPolicy(config.Access{ControlGroup: fmt.Sprint(group)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +42,7 @@ func TestControlSocketAccessByUserAndGroup(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, "s")
-			l, err := testDaemon().ListenControl(t.Context(), path, k)
+			l, err := testDaemon().ListenControl(t.Context(), path, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +52,7 @@ func TestControlSocketAccessByUserAndGroup(t *testing.T) {
 			if err := os.Chmod(path, tc.mode); err != nil {
 				t.Fatal(err)
 			}
-			serve(t, Limit(l, 4), testDaemon().NewAuthorizer(path, k).AuthorizeSocket)
+			serve(t, Limit(l, 4), testDaemon().NewAuthorizer(path, p).AuthorizeSocket)
 			curl := exec.Command("curl", "-sS", "-X", "POST", "--unix-socket", path, "http://agent/webapp/down")
 			curl.Dir = "/"
 			curl.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: primary, Groups: tc.groups}}
@@ -67,11 +67,11 @@ func TestControlSocketAccessByUserAndGroup(t *testing.T) {
 // TestADaemonInTheControlGroupNeedsNoCapChown runs a daemon as systemd does: with Group= and without CAP_CHOWN.
 func TestADaemonInTheControlGroupNeedsNoCapChown(t *testing.T) {
 	if path := os.Getenv("LISTEN_TEST_SOCKET"); path != "" {
-		k, err := testDaemon().LoadPolicy(config.Access{ControlGroup: "4242"})
+		p, err := testDaemon().LoadPolicy(config.Access{ControlGroup: "4242"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := testDaemon().ListenControl(t.Context(), path, k)
+		l, err := testDaemon().ListenControl(t.Context(), path, p)
 		if err != nil {
 			t.Fatal(err)
 		}

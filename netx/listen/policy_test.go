@@ -54,14 +54,14 @@ func TestReadTokenRequiresAPrivateRegularFile(t *testing.T) {
 }
 
 func TestOnlyTheTokenItselfMatches(t *testing.T) {
-	k, err := testDaemon().LoadPolicy(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
+	p, err := testDaemon().LoadPolicy(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for token, want := range map[string]bool{
 		goodToken: true, "": false, goodToken[:38]: false, goodToken + "x": false, strings.ToUpper(goodToken): false,
 	} {
-		if got := k.tokenMatches(token); got != want {
+		if got := p.tokenMatches(token); got != want {
 			t.Errorf("%q: %v", token, got)
 		}
 	}
@@ -100,9 +100,9 @@ func TestPolicyErrorsNameTheConfigurationKey(t *testing.T) {
 			[]string{"agent.tls.client_ca_file", "no certificate"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k, err := testDaemon().LoadPolicy(tc.access)
-			if (err == nil) != (tc.want == nil) || (k == nil) != (tc.want != nil) {
-				t.Fatalf("%v, %v", k, err)
+			p, err := testDaemon().LoadPolicy(tc.access)
+			if (err == nil) != (tc.want == nil) || (p == nil) != (tc.want != nil) {
+				t.Fatalf("%v, %v", p, err)
 			}
 			for _, w := range tc.want {
 				if !strings.Contains(err.Error(), w) {

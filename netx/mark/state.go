@@ -141,16 +141,16 @@ func (s state) plan(rules []Rule) plan {
 	p := plan{rebuild: !s.chainValid, rewrite: !s.rulesValid}
 	for i, spec := range mapSpecs() {
 		c := mapChange{spec: spec, replace: !s.maps[i].valid, present: s.maps[i].present}
-		var want []element
+		var desired []element
 		for _, r := range rules {
 			if spec.contains(r) {
-				want = append(want, element{key: spec.key(r), mark: r.Mark})
+				desired = append(desired, element{key: spec.key(r), mark: r.Mark})
 			}
 		}
-		slices.SortFunc(want, compareElements)
-		c.remove = difference(s.maps[i].elements, want)
-		c.add = difference(want, s.maps[i].elements)
-		c.desired = want
+		slices.SortFunc(desired, compareElements)
+		c.remove = difference(s.maps[i].elements, desired)
+		c.add = difference(desired, s.maps[i].elements)
+		c.desired = desired
 		p.maps = append(p.maps, c)
 	}
 	return p

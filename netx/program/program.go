@@ -118,8 +118,8 @@ func waitExit(pid int) {
 
 // Message is what the program printed, for logs and operators: stderr, or stdout if stderr is empty.
 func (o Result) Message() string {
-	if said := strings.TrimSpace(o.Stderr); said != "" {
-		return said
+	if text := strings.TrimSpace(o.Stderr); text != "" {
+		return text
 	}
 	return strings.TrimSpace(o.Stdout)
 }

@@ -170,7 +170,7 @@ func PlanDown(current State) []Step {
 	}
 	for _, key := range slices.Sorted(maps.Keys(saved.Sysctls)) {
 		c := saved.Sysctls[key]
-		if value, there := current.Sysctls[key]; there && value == c.Set && c.Before != c.Set {
+		if value, exists := current.Sysctls[key]; exists && value == c.Set && c.Before != c.Set {
 			steps = append(steps, Step{Action: RestoreSysctl, Key: key, Value: c.Before, Current: value})
 		}
 	}

@@ -54,7 +54,7 @@ func descriptions(steps []Step) []string {
 
 func TestPlan(t *testing.T) {
 	node := addrs("10.0.0.1")
-	settled := after(freshState(), must(Plan(freshState(), Desired{addrs("10.9.0.100"), node})))
+	upToDate := after(freshState(), must(Plan(freshState(), Desired{addrs("10.9.0.100"), node})))
 	tests := []struct {
 		name    string
 		current State
@@ -72,7 +72,7 @@ func TestPlan(t *testing.T) {
 			"add 10.9.0.100/32 to tunl0",
 			"add 10.9.0.101/32 to tunl0",
 		}},
-		{"nothing to do", settled, Desired{addrs("10.9.0.100"), node}, nil},
+		{"nothing to do", upToDate, Desired{addrs("10.9.0.100"), node}, nil},
 		{"without tunl0", with(func(s *State) {
 			s.Device.Kind = ""
 			delete(s.Sysctls, "tunl0/rp_filter")
@@ -85,33 +85,33 @@ func TestPlan(t *testing.T) {
 			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1440 bytes",
 			"add 10.9.0.100/32 to tunl0",
 		}},
-		{"another virtual IP", settled, Desired{addrs("10.9.0.101"), node}, []string{
+		{"another virtual IP", upToDate, Desired{addrs("10.9.0.101"), node}, []string{
 			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.101 to 1440 bytes",
 			"add 10.9.0.101/32 to tunl0",
 			"remove 10.9.0.100/32 from tunl0",
 		}},
 		{"unmanaged virtual IPs count and are not touched", with(func(s *State) {
-			*s = settled
+			*s = upToDate
 			s.VIPs = []Address{{addrs("10.9.0.100")[0], false}, {addrs("10.9.0.7")[0], false}}
 		}), Desired{addrs("10.9.0.100"), node}, nil},
-		{"all interfaces count if no node address is given", settled, Desired{VIPs: addrs("10.9.0.100")}, []string{
+		{"all interfaces count if no node address is given", upToDate, Desired{VIPs: addrs("10.9.0.100")}, []string{
 			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1360 bytes",
 		}},
-		{"all interfaces count if none has the node address", settled, Desired{addrs("10.9.0.100"), addrs("10.0.0.9")}, []string{
+		{"all interfaces count if none has the node address", upToDate, Desired{addrs("10.9.0.100"), addrs("10.0.0.9")}, []string{
 			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1360 bytes",
 		}},
 		{"equivalent ARP sysctls stay, leaking ones are changed", with(func(s *State) {
-			*s = settled
+			*s = upToDate
 			s.Sysctls = maps.Clone(s.Sysctls)
 			s.Sysctls["all/arp_ignore"], s.Sysctls["eth0/arp_ignore"] = "2", "3"
 		}), Desired{addrs("10.9.0.100"), node}, []string{"set net/ipv4/conf/eth0/arp_ignore to 1 (is 3)"}},
 		{"an unexpected table", with(func(s *State) {
-			*s = settled
+			*s = upToDate
 			s.Clamp = &MSSClamp{}
 		}), Desired{addrs("10.9.0.100"), node}, []string{
 			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1440 bytes",
 		}},
-		{"no virtual IP left", settled, Desired{}, []string{
+		{"no virtual IP left", upToDate, Desired{}, []string{
 			"remove 10.9.0.100/32 from tunl0",
 			"delete nftables table inet lb_agent",
 			"set tunl0 down",
@@ -121,7 +121,7 @@ func TestPlan(t *testing.T) {
 			"delete the saved settings",
 		}},
 		{"what others changed since Up stays", with(func(s *State) {
-			*s = settled
+			*s = upToDate
 			s.Device.InUse = true
 			s.Sysctls = maps.Clone(s.Sysctls)
 			s.Sysctls["all/arp_ignore"] = "8"

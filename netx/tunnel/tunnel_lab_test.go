@@ -303,7 +303,7 @@ func TestStrictReversePathFilterDropsTunnelledPackets(t *testing.T) {
 func TestTheVirtualIPIsNotAnsweredByARP(t *testing.T) {
 	n := build(t)
 	up(t, n.app, "10.9.0.100")
-	ask := func() {
+	sendPacket := func() {
 		t.Helper()
 		c, err := n.client.Dial(t.Context(), "udp", "10.9.0.100:9")
 		if err != nil {
@@ -315,7 +315,7 @@ func TestTheVirtualIPIsNotAnsweredByARP(t *testing.T) {
 		}
 	}
 	neighbour := func() string { return labtest.Run(t, n.client, "ip", "neigh", "show", "10.9.0.100") }
-	ask()
+	sendPacket()
 	labtest.Eventually(t, patience, "nobody answers the client's ARP requests", func() (bool, string) {
 		return strings.Contains(neighbour(), "FAILED"), neighbour()
 	})
@@ -324,7 +324,7 @@ func TestTheVirtualIPIsNotAnsweredByARP(t *testing.T) {
 		t.Fatal(err)
 	}
 	labtest.Run(t, n.client, "ip", "neigh", "flush", "all")
-	ask()
+	sendPacket()
 	labtest.Eventually(t, patience, "the app answers ARP requests for the virtual IP", func() (bool, string) {
 		return strings.Contains(neighbour(), "lladdr"), neighbour()
 	})

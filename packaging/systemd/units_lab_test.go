@@ -263,30 +263,30 @@ func (m *machine) testSocketActivation(t *testing.T, healthy func() (bool, strin
 	m.systemctl(t, "stop", "lb-agent")
 	m.systemctl(t, "start", "lb-agent.socket", "lb-agent-control.socket")
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: m.host.Dial}}
-	var asked atomic.Int64
+	var polls atomic.Int64
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
 			resp, err := client.Get("http://192.0.2.1:9293/webapp/status")
 			if err != nil {
-				ended <- fmt.Errorf("poll %d: %w", asked.Load()+1, err)
+				ended <- fmt.Errorf("poll %d: %w", polls.Load()+1, err)
 				return
 			}
 			_ = resp.Body.Close()
-			asked.Add(1)
+			polls.Add(1)
 		}
 		ended <- nil
 	}()
 	polled := func(more int64, what string) {
-		goal := asked.Load() + more
+		goal := polls.Load() + more
 		labtest.Eventually(t, patience, what, func() (bool, string) {
 			select {
 			case err := <-ended:
 				t.Fatalf("%v\n%s", err, m.logs(t))
 			default:
 			}
-			return asked.Load() >= goal, m.logs(t)
+			return polls.Load() >= goal, m.logs(t)
 		})
 	}
 	polled(5, "polls are answered")

@@ -54,16 +54,16 @@ func TestServiceUnitsMatchTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for unit, kept := range map[string]struct{ data, control string }{
+	for unit, paths := range map[string]struct{ data, control string }{
 		client.Agent().Unit:    {cfg.Agent.DataDir, cfg.Agent.Control},
 		client.Balancer().Unit: {cfg.Balancer.DataDir, cfg.Balancer.Control},
 	} {
 		s := settings(t, unit+".service")
-		if got := filepath.Join("/var/lib", s["StateDirectory"]); s["ProtectSystem"] != "strict" || got != kept.data {
-			t.Errorf("%s may write to %s, but data_dir is %s", unit, got, kept.data)
+		if got := filepath.Join("/var/lib", s["StateDirectory"]); s["ProtectSystem"] != "strict" || got != paths.data {
+			t.Errorf("%s may write to %s, but data_dir is %s", unit, got, paths.data)
 		}
-		if got := filepath.Join("/run", s["RuntimeDirectory"]); got != filepath.Dir(kept.control) {
-			t.Errorf("%s may create its socket in %s, but control is %s", unit, got, kept.control)
+		if got := filepath.Join("/run", s["RuntimeDirectory"]); got != filepath.Dir(paths.control) {
+			t.Errorf("%s may create its socket in %s, but control is %s", unit, got, paths.control)
 		}
 	}
 	if got := settings(t, "lb-balance.service")["CapabilityBoundingSet"]; got != "CAP_NET_ADMIN" {
