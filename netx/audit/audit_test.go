@@ -54,7 +54,7 @@ func TestEachChangeIsOneLineOfJSON(t *testing.T) {
 	if got := read(t, filepath.Join(dir, FileName)); got != want {
 		t.Errorf("the log contains\n%s\nwant\n%s", got, want)
 	}
-	if err := New(filepath.Join(dir, "gone")).Append(entry("x")); err == nil || !strings.Contains(err.Error(), "free space") {
+	if err := New(filepath.Join(dir, "gone")).Append(entry("x")); err == nil || !strings.Contains(err.Error(), "free disk space") {
 		t.Errorf("Append = %v, want an error that names the fix", err)
 	}
 }
