@@ -46,29 +46,29 @@ func dialNetlink() (*netlinkConn, error) {
 	return &netlinkConn{fd: fd, in: make([]byte, readSize)}, nil
 }
 
-func (w *netlinkConn) close() error { return unix.Close(w.fd) }
+func (c *netlinkConn) close() error { return unix.Close(c.fd) }
 
 // exchange sends count messages to IPVS in one system call and returns the kernel's result for each; body appends the
 // i-th body. The kernel processes them in order, regardless of failures, and responds to those that fail; the last one
 // requests a response in any case, which marks the end. All responses are queued when the system call returns.
-func (w *netlinkConn) exchange(family uint16, count int, body func(b attributes, i int) attributes) []error {
+func (c *netlinkConn) exchange(family uint16, count int, body func(b attributes, i int) attributes) []error {
 	errs := make([]error, count)
-	first := w.sequence + 1
-	w.out = w.out[:0]
+	first := c.sequence + 1
+	c.out = c.out[:0]
 	for i := range count {
 		flags := uint16(unix.NLM_F_REQUEST)
 		if i == count-1 {
 			flags |= unix.NLM_F_ACK
 		}
-		w.appendMessage(family, flags, func(b attributes) attributes { return body(b, i) })
+		c.appendMessage(family, flags, func(b attributes) attributes { return body(b, i) })
 	}
-	if err := w.send(); err != nil {
+	if err := c.send(); err != nil {
 		for i := range errs {
 			errs[i] = err
 		}
 		return errs
 	}
-	if err := w.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
+	if err := c.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
 		i := int(int32(a.Header.Seq - first)) // out of range: from an earlier exchange whose responses overflowed
 		if i < 0 || i >= count || a.Header.Type != unix.NLMSG_ERROR || len(a.Data) < 4 {
 			return false, nil
@@ -87,15 +87,15 @@ func (w *netlinkConn) exchange(family uint16, count int, body func(b attributes,
 
 // dump requests a dump from IPVS and calls item with the body of each message, valid until item returns. The kernel
 // produces the next part whenever one is read, so this does not block either.
-func (w *netlinkConn) dump(family uint16, body func(attributes) attributes, item func(data []byte) error) error {
-	w.out = w.out[:0]
-	w.appendMessage(family, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, body)
-	if err := w.send(); err != nil {
+func (c *netlinkConn) dump(family uint16, body func(attributes) attributes, item func(data []byte) error) error {
+	c.out = c.out[:0]
+	c.appendMessage(family, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, body)
+	if err := c.send(); err != nil {
 		return err
 	}
-	sequence := w.sequence
+	sequence := c.sequence
 	var failed error // first error of item; reading goes on so that the rest does not mix with the next response
-	err := w.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
+	err := c.receive(func(a syscall.NetlinkMessage) (last bool, _ error) {
 		ends := a.Header.Type == unix.NLMSG_DONE || a.Header.Type == unix.NLMSG_ERROR
 		switch {
 		case a.Header.Seq != sequence:
@@ -115,26 +115,26 @@ func (w *netlinkConn) dump(family uint16, body func(attributes) attributes, item
 }
 
 // appendMessage adds a message to the send buffer.
-func (w *netlinkConn) appendMessage(family, flags uint16, body func(attributes) attributes) {
-	start := len(w.out)
-	w.sequence++
-	w.out = append(w.out, 0, 0, 0, 0) // the length, set below
-	w.out = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(w.out, family), flags)
-	w.out = binary.NativeEndian.AppendUint32(w.out, w.sequence)
-	w.out = append(w.out, 0, 0, 0, 0) // the sender's port ID, which the kernel fills in
-	w.out = body(w.out)
-	binary.NativeEndian.PutUint32(w.out[start:], uint32(len(w.out)-start))
+func (c *netlinkConn) appendMessage(family, flags uint16, body func(attributes) attributes) {
+	start := len(c.out)
+	c.sequence++
+	c.out = append(c.out, 0, 0, 0, 0) // the length, set below
+	c.out = binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(c.out, family), flags)
+	c.out = binary.NativeEndian.AppendUint32(c.out, c.sequence)
+	c.out = append(c.out, 0, 0, 0, 0) // the sender's port ID, which the kernel fills in
+	c.out = body(c.out)
+	binary.NativeEndian.PutUint32(c.out[start:], uint32(len(c.out)-start))
 }
 
-func (w *netlinkConn) send() error {
-	return unix.Sendto(w.fd, w.out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+func (c *netlinkConn) send() error {
+	return unix.Sendto(c.fd, c.out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 }
 
 // receive calls handle with the queued messages until one is the last. It returns that one's error, or errReplyLost.
-func (w *netlinkConn) receive(handle func(a syscall.NetlinkMessage) (last bool, err error)) error {
+func (c *netlinkConn) receive(handle func(a syscall.NetlinkMessage) (last bool, err error)) error {
 	lost := false
 	for {
-		n, _, err := unix.Recvfrom(w.fd, w.in, unix.MSG_DONTWAIT)
+		n, _, err := unix.Recvfrom(c.fd, c.in, unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -146,7 +146,7 @@ func (w *netlinkConn) receive(handle func(a syscall.NetlinkMessage) (last bool, 
 		case err != nil:
 			return fmt.Errorf("%w (%w)", errReplyLost, err)
 		}
-		messages, err := syscall.ParseNetlinkMessage(w.in[:n])
+		messages, err := syscall.ParseNetlinkMessage(c.in[:n])
 		if err != nil {
 			return fmt.Errorf("%w (%w)", errReplyLost, err)
 		}

@@ -37,21 +37,21 @@ type Result struct {
 
 // Run runs the program once. It kills the whole process group when ctx ends or the program exits, so no processes stay
 // behind.
-func (p Command) Run(ctx context.Context) Result {
+func (c Command) Run(ctx context.Context) Result {
 	if err := ctx.Err(); err != nil {
-		return Result{Err: p.contextErr(err)}
+		return Result{Err: c.contextErr(err)}
 	}
-	stdout, stderr, err := newOutputs(cmp.Or(p.MaxOutput, defaultMaxOutput))
+	stdout, stderr, err := newOutputs(cmp.Or(c.MaxOutput, defaultMaxOutput))
 	if err != nil {
 		return Result{Err: err}
 	}
 	defer stdout.close()
 	defer stderr.close()
-	cmd := exec.Command(p.Argv[0], p.Argv[1:]...)
+	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.Env, stdout.w, stderr.w
-	if p.Stdin != "" {
-		cmd.Stdin = strings.NewReader(p.Stdin)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.Env, stdout.w, stderr.w
+	if c.Stdin != "" {
+		cmd.Stdin = strings.NewReader(c.Stdin)
 	}
 	cmd.WaitDelay = stdinGrace
 	if err := cmd.Start(); err != nil {
@@ -69,7 +69,7 @@ func (p Command) Run(ctx context.Context) Result {
 	select {
 	case <-exited:
 	case <-ctx.Done():
-		cancelled = fmt.Errorf("killed: %w", p.contextErr(ctx.Err()))
+		cancelled = fmt.Errorf("killed: %w", c.contextErr(ctx.Err()))
 	}
 	// The first process is not reaped yet, so its PID, which is also the group's, cannot have been reused.
 	killErr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
@@ -99,11 +99,11 @@ func resetOOMScore(pid int) error {
 	return os.WriteFile(path, []byte("0"), 0)
 }
 
-func (p Command) contextErr(err error) error {
-	if p.ContextErr == nil {
+func (c Command) contextErr(err error) error {
+	if c.ContextErr == nil {
 		return err
 	}
-	return p.ContextErr(err)
+	return c.ContextErr(err)
 }
 
 // waitExit waits until the process has exited and leaves it unreaped.
@@ -117,9 +117,9 @@ func waitExit(pid int) {
 }
 
 // Message is what the program printed, for logs and operators: stderr, or stdout if stderr is empty.
-func (o Result) Message() string {
-	if text := strings.TrimSpace(o.Stderr); text != "" {
+func (r Result) Message() string {
+	if text := strings.TrimSpace(r.Stderr); text != "" {
 		return text
 	}
-	return strings.TrimSpace(o.Stdout)
+	return strings.TrimSpace(r.Stdout)
 }

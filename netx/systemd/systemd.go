@@ -34,35 +34,35 @@ func New(log *slog.Logger) (*Notifier, error) {
 }
 
 // Ready reports that start-up or a reload is complete. `systemctl status` shows the formatted status.
-func (m *Notifier) Ready(format string, args ...any) {
-	m.notify(daemon.SdNotifyReady + "\nSTATUS=" + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
+func (n *Notifier) Ready(format string, args ...any) {
+	n.notify(daemon.SdNotifyReady + "\nSTATUS=" + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
 }
 
 // Reloading reports that a reload has begun; Ready must follow.
-func (m *Notifier) Reloading() {
-	m.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "STATUS=reloading")
+func (n *Notifier) Reloading() {
+	n.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "STATUS=reloading")
 }
 
 // Stopping reports that the daemon is shutting down on request.
-func (m *Notifier) Stopping() { m.notify(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
+func (n *Notifier) Stopping() { n.notify(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
 
 // KickWatchdog sends a keep-alive. Call it where the daemon's work makes progress, not from an independent timer.
-func (m *Notifier) KickWatchdog() { m.notify(daemon.SdNotifyWatchdog) }
+func (n *Notifier) KickWatchdog() { n.notify(daemon.SdNotifyWatchdog) }
 
 // WatchdogInterval is how often to call KickWatchdog: half the watchdog timeout, as sd_watchdog_enabled(3) recommends.
 // 0 means no watchdog.
-func (m *Notifier) WatchdogInterval() time.Duration {
-	if m == nil {
+func (n *Notifier) WatchdogInterval() time.Duration {
+	if n == nil {
 		return 0
 	}
-	return m.watchdog / 2
+	return n.watchdog / 2
 }
 
-func (m *Notifier) notify(state string) {
-	if m == nil {
+func (n *Notifier) notify(state string) {
+	if n == nil {
 		return
 	}
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		m.log.Warn("cannot notify the service manager", "state", state, "err", err)
+		n.log.Warn("cannot notify the service manager", "state", state, "err", err)
 	}
 }

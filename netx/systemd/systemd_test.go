@@ -41,12 +41,12 @@ func TestNotifications(t *testing.T) {
 	conn := notifySocket(t)
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	m, err := New(slog.New(slog.DiscardHandler))
+	notifier, err := New(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.WatchdogInterval() != 15*time.Second {
-		t.Errorf("watchdog interval %s, want 15s", m.WatchdogInterval())
+	if notifier.WatchdogInterval() != 15*time.Second {
+		t.Errorf("watchdog interval %s, want 15s", notifier.WatchdogInterval())
 	}
 	if os.Getenv("WATCHDOG_USEC")+os.Getenv("WATCHDOG_PID") != "" {
 		t.Error("the commands of checks would inherit the watchdog variables")
@@ -55,16 +55,16 @@ func TestNotifications(t *testing.T) {
 		tell func()
 		want string
 	}{
-		{func() { m.Ready("%d services:\n%s", 3, "x") }, "READY=1\nSTATUS=3 services: x"},
-		{m.Stopping, "STOPPING=1\nSTATUS=stopping"},
-		{m.KickWatchdog, "WATCHDOG=1"},
+		{func() { notifier.Ready("%d services:\n%s", 3, "x") }, "READY=1\nSTATUS=3 services: x"},
+		{notifier.Stopping, "STOPPING=1\nSTATUS=stopping"},
+		{notifier.KickWatchdog, "WATCHDOG=1"},
 	} {
 		tc.tell()
 		if got := receive(t, conn); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)
 		}
 	}
-	m.Reloading()
+	notifier.Reloading()
 	lines := strings.Split(receive(t, conn), "\n")
 	if len(lines) != 3 || lines[0] != "RELOADING=1" || lines[2] != "STATUS=reloading" {
 		t.Fatalf("%q", lines)
