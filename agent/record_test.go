@@ -158,11 +158,11 @@ func TestAChangeThatCannotBeRecordedIsMadeAndTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := b.ask(overSocket, "POST", "/webapp/down", "reason=x&who=kim")
-	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: write to the audit log ") {
+	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: append to the audit log ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
 	r = b.ask(overSocket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
-	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "write to the audit log `) {
+	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "append to the audit log `) {
 		t.Errorf("%d %s", r.StatusCode, body)
 	}
 	if b.log.count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {

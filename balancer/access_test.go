@@ -107,7 +107,7 @@ func TestChangesOverTCPByTheToken(t *testing.T) {
 	change("PUT", first, 200)
 	write("short")
 	reload <- struct{}{}
-	eventually(t, "the refusal", func() bool { return strings.Contains(log.String(), "at least 32 are needed") })
+	eventually(t, "the refusal", func() bool { return strings.Contains(log.String(), "at least 32 are required") })
 	change("PUT", first, 304)
 	write(second)
 	reload <- struct{}{}

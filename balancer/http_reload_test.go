@@ -28,7 +28,7 @@ func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
 		socket, path, says string
 		status             int
 	}{
-		{"", "/reload?force=true", "not taken over TCP", 403},
+		{"", "/reload?force=true", "not accepted over TCP", 403},
 		{cfg.Balancer.Control, "/reload?force=yes", "force must be true", 400},
 		{cfg.Balancer.Control, "/reload", "lb ctl reload --force", 409},
 		{cfg.Balancer.Control, "/reload?force=true", "reloaded", 200},

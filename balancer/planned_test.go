@@ -280,7 +280,7 @@ nodes = [ { address = "127.0.0.1" }, { address = "127.0.0.2" } ]
 		says                       string
 	}{
 		{"now, over TCP", "", "GET", "", 200, "nothing to change"},
-		{"a config over TCP", "", "POST", candidate(web), 403, "not taken over TCP"},
+		{"a config over TCP", "", "POST", candidate(web), 403, "not accepted over TCP"},
 		{"no config", cfg.Balancer.Control, "POST", "", 400, "not a configuration in JSON"},
 		{"no files", cfg.Balancer.Control, "POST", "{}", 400, "no files"},
 		{"a mistake", cfg.Balancer.Control, "POST", candidate("[clusters.web]\nfwmrk = 7"), 200, "/tmp/0.toml:2"},

@@ -146,15 +146,15 @@ func FuzzParseDrain(f *testing.F) {
 	f.Add([]byte(`{"cluster":"web","node":"10.0.0.1","reason":"disks","who":"kim","at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"cluster":"w/e","node":"fd00::1"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := records().Parse(data)
+		got, err := records().Unmarshal(data)
 		if err != nil {
 			return
 		}
-		out, err := records().Format(got)
+		out, err := records().Marshal(got)
 		if err != nil {
 			t.Fatalf("cannot write what was read from %q: %v", data, err)
 		}
-		again, err := records().Parse(out)
+		again, err := records().Unmarshal(out)
 		if err != nil || again.Key() != got.Key() || again.Describe() != got.Describe() {
 			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
 		}

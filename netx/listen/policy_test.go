@@ -13,7 +13,7 @@ import (
 
 const goodToken = "correct-horse-battery-staple-0123456789"
 
-func TestATokenIsReadFromASecretFileOnly(t *testing.T) {
+func TestReadTokenRequiresAPrivateRegularFile(t *testing.T) {
 	dir := t.TempDir()
 	pipe, link := filepath.Join(dir, "pipe"), filepath.Join(dir, "link")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
@@ -23,21 +23,21 @@ func TestATokenIsReadFromASecretFileOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct{ name, path, want string }{
-		{"as it should be", writeFile(t, "token", goodToken+"\n", 0o600), ""},
+		{"a valid token", writeFile(t, "token", goodToken+"\n", 0o600), ""},
 		{"read-only", writeFile(t, "token", goodToken, 0o400), ""},
-		{"by a link", link, ""},
+		{"through a symbolic link", link, ""},
 		{"exactly 32 bytes", writeFile(t, "token", strings.Repeat("x", 32), 0o600), ""},
 		{"group-readable", writeFile(t, "token", goodToken, 0o640), "chmod go= "},
 		{"world-readable", writeFile(t, "token", goodToken, 0o604), "chmod go= "},
 		{"group-writable", writeFile(t, "token", goodToken, 0o620), "chmod go= "},
-		{"31 bytes", writeFile(t, "token", strings.Repeat("x", 31)+"\n", 0o600), "it has 31 bytes, at least 32 are needed: make a new one"},
+		{"31 bytes", writeFile(t, "token", strings.Repeat("x", 31)+"\n", 0o600), "it has 31 bytes, at least 32 are required: generate one"},
 		{"white space only", writeFile(t, "token", strings.Repeat(" \n", 40), 0o600), "it has 0 bytes"},
-		{"two lines", writeFile(t, "token", goodToken+"\n"+goodToken, 0o600), "more than one word"},
-		{"no ASCII", writeFile(t, "token", goodToken+"ü", 0o600), "no printable ASCII"},
-		{"endless", writeFile(t, "token", strings.Repeat("x", maxToken+1), 0o600), "more than 4096 bytes"},
-		{"a pipe", pipe, "no regular file"},
-		{"a folder", dir, "no regular file"},
-		{"none", filepath.Join(dir, "none"), "no such file"},
+		{"two lines", writeFile(t, "token", goodToken+"\n"+goodToken, 0o600), "white space"},
+		{"not ASCII", writeFile(t, "token", goodToken+"ü", 0o600), "not printable ASCII"},
+		{"too long", writeFile(t, "token", strings.Repeat("x", maxTokenSize+1), 0o600), "more than 4096 bytes"},
+		{"a pipe", pipe, "not a regular file"},
+		{"a folder", dir, "not a regular file"},
+		{"missing", filepath.Join(dir, "missing"), "no such file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			token, err := ReadToken(tc.path)
@@ -47,30 +47,30 @@ func TestATokenIsReadFromASecretFileOnly(t *testing.T) {
 			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.path)):
 				t.Errorf("the error is %v, want %q", err, tc.want)
 			case tc.want != "" && strings.Contains(err.Error(), goodToken):
-				t.Errorf("the secret is told: %v", err)
+				t.Errorf("the error reveals the token: %v", err)
 			}
 		})
 	}
 }
 
 func TestOnlyTheTokenItselfMatches(t *testing.T) {
-	k, err := theAgent().LoadPolicy(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
+	p, err := testDaemon().LoadPolicy(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for token, want := range map[string]bool{
 		goodToken: true, "": false, goodToken[:38]: false, goodToken + "x": false, strings.ToUpper(goodToken): false,
 	} {
-		if got := k.matches(token); got != want {
+		if got := p.tokenMatches(token); got != want {
 			t.Errorf("%q: %v", token, got)
 		}
 	}
-	if (&Policy{}).matches("") {
-		t.Error("without a token, none matches")
+	if (&Policy{}).tokenMatches("") {
+		t.Error("an empty token matches a policy without a token")
 	}
 }
 
-func TestKeysThatCannotBeUsedNameTheKeyOfTheConfiguration(t *testing.T) {
+func TestPolicyErrorsNameTheConfigurationKey(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
 	good := ca.server()
 	exposed := writeFile(t, "key.pem", "x", 0o644)
@@ -82,23 +82,27 @@ func TestKeysThatCannotBeUsedNameTheKeyOfTheConfiguration(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		access config.Access
-		want   []string // none: it is fine
+		want   []string // nil: valid
 	}{
 		{"nothing", config.Access{}, nil},
 		{"TLS", config.Access{TLS: good}, nil},
 		{"TLS with clients", with(func(f *config.TLS) { f.ClientCAFile = ca.file() }), nil},
-		{"a group by its number", config.Access{ControlGroup: "0"}, nil},
-		{"no token there", config.Access{TokenFile: "/nonexistent"}, []string{"agent.token_file", "no such file"}},
+		{"a group by its ID", config.Access{ControlGroup: "0"}, nil},
+		{"a missing token file", config.Access{TokenFile: "/nonexistent"}, []string{"agent.token_file", "no such file"}},
 		{"no such group", config.Access{ControlGroup: "no-such-group"}, []string{"agent.control_group", "groupadd"}},
-		{"no certificate there", with(func(f *config.TLS) { f.CertFile = "/nonexistent" }), []string{"agent.tls.cert_file", "no such file"}},
-		{"a key that all may read", with(func(f *config.TLS) { f.KeyFile = exposed }), []string{"agent.tls.key_file", "chmod o= " + exposed}},
-		{"another's key", with(func(f *config.TLS) { f.KeyFile = other.server().KeyFile }), []string{"agent.tls.cert_file", "key_file", "PEM"}},
-		{"a CA file without one", with(func(f *config.TLS) { f.ClientCAFile = good.KeyFile }), []string{"agent.tls.client_ca_file", "no certificate"}},
+		{"a missing certificate file", with(func(f *config.TLS) { f.CertFile = "/nonexistent" }),
+			[]string{"agent.tls.cert_file", "no such file"}},
+		{"a world-readable key", with(func(f *config.TLS) { f.KeyFile = exposed }),
+			[]string{"agent.tls.key_file", "chmod o= " + exposed}},
+		{"the key of another certificate", with(func(f *config.TLS) { f.KeyFile = other.server().KeyFile }),
+			[]string{"agent.tls.cert_file", "key_file", "PEM"}},
+		{"a CA file without a certificate", with(func(f *config.TLS) { f.ClientCAFile = good.KeyFile }),
+			[]string{"agent.tls.client_ca_file", "no certificate"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k, err := theAgent().LoadPolicy(tc.access)
-			if (err == nil) != (tc.want == nil) || (k == nil) != (tc.want != nil) {
-				t.Fatalf("%v, %v", k, err)
+			p, err := testDaemon().LoadPolicy(tc.access)
+			if (err == nil) != (tc.want == nil) || (p == nil) != (tc.want != nil) {
+				t.Fatalf("%v, %v", p, err)
 			}
 			for _, w := range tc.want {
 				if !strings.Contains(err.Error(), w) {

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Role is what a daemon of the kernel's connection synchronisation does, as the kernel numbers it (linux/ip_vs.h).
+// Role is the role of a connection-sync daemon, as the kernel numbers it (linux/ip_vs.h).
 type Role uint8
 
-// The roles. Both can run at once on a host.
+// The roles. One daemon of each may run on a machine.
 const (
-	Master Role = 1 // tells others of the connections here
-	Backup Role = 2 // hears of the others' connections
+	Master Role = 1 // sends this machine's connections
+	Backup Role = 2 // receives other machines' connections
 )
 
-// String gives ipvsadm's word for the role.
+// String returns ipvsadm's name of the role.
 func (r Role) String() string {
 	switch r {
 	case Master:
@@ -31,11 +31,12 @@ func (r Role) String() string {
 	return fmt.Sprintf("role %d", uint8(r))
 }
 
-// Daemon is a thread of the kernel that synchronises connections with other balancers, by multicast to 224.0.0.81, UDP 8848.
+// Daemon is a kernel thread that synchronises connections with other balancers, by multicast to 224.0.0.81, UDP port
+// 8848.
 type Daemon struct {
 	Role      Role
-	Interface string // 1–15 characters
-	ID        uint8  // those with the same one tell each other
+	Interface string // 1 to 15 characters
+	ID        uint8  // sync ID: daemons with the same one synchronise with each other
 }
 
 // String describes the daemon, "backup sync daemon on eth1, id 7".
@@ -43,13 +44,13 @@ func (d Daemon) String() string {
 	return fmt.Sprintf("%s sync daemon on %s, id %d", d.Role, d.Interface, d.ID)
 }
 
-// Errors about daemons.
+// Errors of sync daemons.
 var (
-	ErrNoDaemon = errors.New("no such sync daemon runs")
-	ErrRunning  = errors.New("a sync daemon of that role runs already")
+	ErrNoDaemon = errors.New("no such sync daemon is running")
+	ErrRunning  = errors.New("a sync daemon of that role is already running")
 )
 
-// The numbers of linux/ip_vs.h for daemons.
+// Numbers of linux/ip_vs.h for sync daemons.
 const (
 	cmdNewDaemon = 9
 	cmdDelDaemon = 10
@@ -58,10 +59,10 @@ const (
 	attrDaemon = 3 // in a command
 
 	attrDaemonState     = 1 // 32 bits, a Role
-	attrDaemonInterface = 2 // a string, ended by a zero byte
+	attrDaemonInterface = 2 // zero-terminated
 	attrDaemonID        = 3 // 32 bits
 
-	maxInterfaceName = 15 // IP_VS_IFNAME_MAXLEN without its final zero byte
+	maxInterfaceName = 15 // IP_VS_IFNAME_MAXLEN without the terminating zero byte
 )
 
 const (
@@ -91,25 +92,26 @@ func listError(err error) error {
 	return fmt.Errorf("list the sync daemons: %w", err)
 }
 
-// errMixed is why the kernel refuses to synchronise, and the other way round: its messages have no room for two families.
-func errMixed() error {
-	return fmt.Errorf("%w: a service here has destinations of the other IP version, which connection synchronisation does not know: one of both has to go",
-		ErrInvalid)
+// errMixedFamilies is why the kernel refuses either connection sync or a destination of the other IP version: sync
+// messages have no room for two families.
+func errMixedFamilies() error {
+	return fmt.Errorf("%w: a service has destinations of the other IP version, which connection sync does not support: "+
+		"remove these destinations or turn sync off", ErrInvalid)
 }
 
-func checkRole(r Role) error {
+func validateRole(r Role) error {
 	if r != Master && r != Backup {
 		return fmt.Errorf("%w: %s is neither master (1) nor backup (2)", ErrInvalid, r)
 	}
 	return nil
 }
 
-func checkDaemon(d Daemon) error {
-	if err := checkRole(d.Role); err != nil {
+func validateDaemon(d Daemon) error {
+	if err := validateRole(d.Role); err != nil {
 		return err
 	}
 	if d.Interface == "" || len(d.Interface) > maxInterfaceName || strings.ContainsRune(d.Interface, 0) {
-		return fmt.Errorf("%w: %q is not the name of an interface", ErrInvalid, d.Interface)
+		return fmt.Errorf("%w: %q is not a valid interface name", ErrInvalid, d.Interface)
 	}
 	return nil
 }
@@ -117,19 +119,19 @@ func checkDaemon(d Daemon) error {
 // Daemons implements Table.
 func (k *Kernel) Daemons(ctx context.Context) ([]Daemon, error) {
 	var found []Daemon
-	err := k.do(ctx, func() error {
+	err := k.withLock(ctx, func() error {
 		var err error
 		found, err = k.daemons()
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	})
 	sortDaemons(found)
 	return found, listError(err)
 }
 
-// daemons lists those that run, in the kernel's order.
+// daemons returns the running daemons in the kernel's order.
 func (k *Kernel) daemons() ([]Daemon, error) {
 	var found []Daemon
-	err := k.wire.list(k.family, func(b attributes) attributes { return b.command(cmdGetDaemon) }, func(data []byte) error {
+	err := k.conn.dump(k.family, func(b attributes) attributes { return b.command(cmdGetDaemon) }, func(data []byte) error {
 		d, err := decodeDaemon(data)
 		found = append(found, d)
 		return err
@@ -139,70 +141,71 @@ func (k *Kernel) daemons() ([]Daemon, error) {
 
 // StartDaemon implements Table.
 func (k *Kernel) StartDaemon(ctx context.Context, d Daemon) error {
-	return startError(d, k.do(ctx, func() error {
-		if err := checkDaemon(d); err != nil {
+	return startError(d, k.withLock(ctx, func() error {
+		if err := validateDaemon(d); err != nil {
 			return err
 		}
-		err := k.tell(cmdNewDaemon, d)
+		err := k.sendDaemonCommand(cmdNewDaemon, d)
 		switch {
 		case errors.Is(err, unix.EEXIST):
 			return ErrRunning
 		case errors.Is(err, unix.ENODEV):
-			return fmt.Errorf("%w: there is no interface %s, or it is down (%w)", ErrInvalid, d.Interface, err)
+			return fmt.Errorf("%w: interface %s does not exist or is down (%w)", ErrInvalid, d.Interface, err)
 		case errors.Is(err, unix.EINVAL):
-			return errMixed()
+			return errMixedFamilies()
 		}
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	}))
 }
 
 // StopDaemon implements Table.
 func (k *Kernel) StopDaemon(ctx context.Context, r Role) error {
-	return stopError(r, k.do(ctx, func() error {
-		if err := checkRole(r); err != nil {
+	return stopError(r, k.withLock(ctx, func() error {
+		if err := validateRole(r); err != nil {
 			return err
 		}
-		err := k.tell(cmdDelDaemon, Daemon{Role: r})
+		err := k.sendDaemonCommand(cmdDelDaemon, Daemon{Role: r})
 		switch {
 		case errors.Is(err, unix.ESRCH):
 			return ErrNoDaemon
-		case errors.Is(err, errLost):
-			// Where the daemon's thread has not run yet, stopping it is "interrupted" (EINTR of kthread_stop), which netlink answers with nothing.
+		case errors.Is(err, errReplyLost):
+			// If the daemon's thread has not run yet, stopping it is interrupted (kthread_stop returns EINTR), for
+			// which netlink sends no response.
 			running, failed := k.daemons()
 			if failed == nil && !slices.ContainsFunc(running, func(d Daemon) bool { return d.Role == r }) {
 				return nil
 			}
 		}
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	}))
 }
 
-// tell sends one command about a daemon.
-func (k *Kernel) tell(command uint8, d Daemon) error {
-	return k.wire.exchange(k.family, 1, func(b attributes, _ int) attributes { return encodeDaemon(b.command(command), d) })[0]
+// sendDaemonCommand sends one command for a daemon.
+func (k *Kernel) sendDaemonCommand(command uint8, d Daemon) error {
+	return k.conn.exchange(k.family, 1, func(b attributes, _ int) attributes { return encodeDaemon(b.command(command), d) })[0]
 }
 
 func encodeDaemon(b attributes, d Daemon) attributes {
-	b, at := b.open(attrDaemon)
-	b = b.uint32(attrDaemonState, uint32(d.Role)).text(attrDaemonInterface, d.Interface)
-	return b.uint32(attrDaemonID, uint32(d.ID)).close(at)
+	b, at := b.beginNested(attrDaemon)
+	b = b.uint32(attrDaemonState, uint32(d.Role)).cString(attrDaemonInterface, d.Interface)
+	return b.uint32(attrDaemonID, uint32(d.ID)).endNested(at)
 }
 
 func decodeDaemon(data []byte) (Daemon, error) {
 	var d Daemon
 	var inner error
-	err := each(data, func(kind uint16, value []byte) {
+	err := forEachAttribute(data, func(kind uint16, value []byte) {
 		if kind != attrDaemon {
 			return
 		}
-		inner = each(value, func(kind uint16, value []byte) {
+		inner = forEachAttribute(value, func(kind uint16, value []byte) {
 			switch kind {
 			case attrDaemonState:
-				d.Role = Role(number(value))
+				d.Role = Role(uintValue(value))
 			case attrDaemonInterface:
 				d.Interface = string(bytes.TrimRight(value, "\x00"))
 			case attrDaemonID:
-				d.ID = uint8(number(value))
+				d.ID = uint8(uintValue(value))
 			}
 		})
 	})
@@ -217,19 +220,19 @@ func sortDaemons(ds []Daemon) {
 func (m *Memory) Daemons(ctx context.Context) ([]Daemon, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.note(ctx, Call{Operation: opListDaemons}); err != nil {
+	if err := m.recordCall(ctx, Call{Operation: opListDaemons}); err != nil {
 		return nil, listError(err)
 	}
 	return slices.Clone(m.daemons), nil
 }
 
-// StartDaemon implements Table. Every interface is there.
+// StartDaemon implements Table. Every interface exists.
 func (m *Memory) StartDaemon(ctx context.Context, d Daemon) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.note(ctx, Call{Operation: opStartDaemon})
+	err := m.recordCall(ctx, Call{Operation: opStartDaemon})
 	if err == nil {
-		err = checkDaemon(d)
+		err = validateDaemon(d)
 	}
 	switch {
 	case err != nil:
@@ -238,7 +241,7 @@ func (m *Memory) StartDaemon(ctx context.Context, d Daemon) error {
 	case slices.ContainsFunc(m.services, func(s Service) bool {
 		return slices.ContainsFunc(s.Destinations, func(d Destination) bool { return FamilyOf(d.Address) != s.Family })
 	}):
-		err = errMixed()
+		err = errMixedFamilies()
 	default:
 		m.daemons = append(m.daemons, d)
 		sortDaemons(m.daemons)
@@ -250,9 +253,9 @@ func (m *Memory) StartDaemon(ctx context.Context, d Daemon) error {
 func (m *Memory) StopDaemon(ctx context.Context, r Role) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.note(ctx, Call{Operation: opStopDaemon})
+	err := m.recordCall(ctx, Call{Operation: opStopDaemon})
 	if err == nil {
-		err = checkRole(r)
+		err = validateRole(r)
 	}
 	if err != nil {
 		return stopError(r, err)

@@ -7,39 +7,40 @@ import (
 	"io"
 )
 
-// maxEvent bounds an event that is read, in bytes with all its lines. Those of the daemons are below 4 KiB.
-const maxEvent = 64 << 10
+// maxEventSize limits one event, in bytes over all its lines. The daemons' own events are below 4 KiB.
+const maxEventSize = 64 << 10
 
-// ErrTooLong says that an event goes on beyond 64 KiB.
+// ErrTooLong means that an event exceeds 64 KiB.
 var ErrTooLong = errors.New("an event is longer than 64 KiB")
 
-// Event is one that was read. A comment, such as a heartbeat, is an event without a name and data.
+// Event is one event of a stream. A comment, such as a heartbeat, reads as an event without name and data.
 type Event struct {
 	ID, Name string
-	Data     []byte // valid until the next one is read
+	Data     []byte // valid until the next call of Next
 }
 
-// Reader reads a stream (https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation), in which lines end with
-// LF or CR LF; no daemon of ours ends them with CR alone.
+// Reader parses an event stream. Lines end with LF or CR LF; CR alone, which the specification allows, is not supported
+// because our daemons do not send it. See
+// https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation.
 type Reader struct {
 	in   *bufio.Reader
-	data []byte // of the event that is being read
-	line []byte // that did not fit into the buffer
+	data []byte // of the current event
+	line []byte // a line longer than the bufio buffer
 }
 
-// NewReader reads by a buffer. What is read ahead stays there.
+// NewReader returns a Reader on in. Bytes read ahead stay in its buffer.
 func NewReader(in *bufio.Reader) *Reader { return &Reader{in: in} }
 
-// Next reads up to the blank line that ends an event. The end of what is read is io.ErrUnexpectedEOF.
+// Next reads to the blank line that ends an event. It returns io.ErrUnexpectedEOF at the end of the stream.
 func (r *Reader) Next() (Event, error) {
 	var e Event
 	r.data = r.data[:0]
-	for left := maxEvent; ; {
-		line, err := r.readLine(left)
+	for remaining := maxEventSize; ; {
+		line, err := r.readLine(remaining)
 		if err != nil {
 			return Event{}, err
 		}
-		left -= len(line) + 1
+		remaining -= len(line) + 1
 		if len(line) == 0 {
 			e.Data = bytes.TrimSuffix(r.data, []byte("\n"))
 			return e, nil
@@ -57,7 +58,8 @@ func (r *Reader) Next() (Event, error) {
 	}
 }
 
-// Comments tells how many of these bytes, which begin where an event could, are whole lines that say nothing: comments, such as heartbeats, and blank ones.
+// LeadingComments returns how many bytes at the start of data are whole comment lines, such as heartbeats, or blank
+// lines. data must begin at a line start outside an event.
 func LeadingComments(data []byte) int {
 	n := 0
 	for line := range bytes.Lines(data) {
@@ -69,12 +71,12 @@ func LeadingComments(data []byte) int {
 	return n
 }
 
-// readLine reads a line of at most that many bytes, without its end.
-func (r *Reader) readLine(most int) ([]byte, error) {
+// readLine reads a line of at most limit bytes, including its end, which it strips.
+func (r *Reader) readLine(limit int) ([]byte, error) {
 	r.line = r.line[:0]
 	for {
 		part, err := r.in.ReadSlice('\n')
-		if len(r.line)+len(part) > most {
+		if len(r.line)+len(part) > limit {
 			return nil, ErrTooLong
 		}
 		switch {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestRefusalsDoNotFillTheLog(t *testing.T) {
+func TestRefusalLogIsRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		refusals := NewRefusalLog(slog.New(slog.NewTextHandler(&out, nil)))
@@ -25,7 +25,7 @@ func TestRefusalsDoNotFillTheLog(t *testing.T) {
 		first, last := lines[0], lines[len(lines)-1]
 		if len(lines) != refusalBurst+1 || !strings.Contains(first, `cluster=web method=PUT peer=192.0.2.1:4711 cause="not you"`) ||
 			!strings.Contains(last, fmt.Sprintf("not_logged=%d", 1000-refusalBurst)) {
-			t.Errorf("the log has\n%s", out.String())
+			t.Errorf("the log contains\n%s", out.String())
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// authority signs certificates for a test.
+// authority is a CA for tests.
 type authority struct {
 	t    testing.TB
 	cert *x509.Certificate
@@ -29,14 +29,14 @@ func newAuthority(t testing.TB, name string) *authority {
 	t.Helper()
 	a := &authority{t: t}
 	spec := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	a.cert, a.key = a.sign(spec)
 	return a
 }
 
-// sign makes a certificate and its key; an authority without a certificate signs itself.
+// sign issues a certificate with a new key; an authority without a certificate signs itself.
 func (a *authority) sign(spec *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -58,7 +58,7 @@ func (a *authority) sign(spec *x509.Certificate) (*x509.Certificate, *ecdsa.Priv
 	return cert, key
 }
 
-// issue makes a certificate for a purpose, good until then.
+// issue returns a certificate for a purpose that expires at until.
 func (a *authority) issue(name string, purpose x509.ExtKeyUsage, until time.Time) tls.Certificate {
 	a.t.Helper()
 	cert, key := a.sign(&x509.Certificate{
@@ -78,12 +78,12 @@ func (a *authority) pool() *x509.CertPool {
 	return p
 }
 
-// file writes the authority's certificate.
+// file writes the authority's certificate to a file.
 func (a *authority) file() string {
 	return writeFile(a.t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})), 0o644)
 }
 
-// server writes a server's certificate and key and names them.
+// server writes a server certificate and its key to files.
 func (a *authority) server() config.TLS {
 	a.t.Helper()
 	c := a.issue("app02", x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))
@@ -97,7 +97,7 @@ func (a *authority) server() config.TLS {
 	}
 }
 
-// writeFile puts a file with that mode, whatever the umask, into a folder of its own.
+// writeFile writes a file with exactly that mode, whatever the umask, in a folder of its own.
 func writeFile(t testing.TB, name, content string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

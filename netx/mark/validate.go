@@ -10,13 +10,13 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// ErrInvalid says that a set of rules is none that the kernel can be given.
-var ErrInvalid = errors.New("not a set of marking rules")
+// ErrInvalid means that a set of rules is invalid.
+var ErrInvalid = errors.New("invalid marking rules")
 
-// maxInterface is IFNAMSIZ without its final zero byte.
-const maxInterface = 15
+// maxInterfaceName is IFNAMSIZ without the terminating zero byte.
+const maxInterfaceName = 15
 
-// protocols are those that IPVS balances by port, and their numbers (IANA).
+// protocols lists the protocols that IPVS balances by port, with their IANA numbers.
 var protocols = []struct {
 	name   string
 	number byte
@@ -31,7 +31,7 @@ func protocolNumber(name string) (byte, bool) {
 	return 0, false
 }
 
-// String gives the rule in words: "tcp 204.109.13.7:443 on eth10 → mark 7".
+// String formats the rule: "tcp 204.109.13.7:443 on eth10 → mark 7".
 func (r Rule) String() string {
 	on := ""
 	if r.Interface != "" {
@@ -44,35 +44,37 @@ func (r Rule) String() string {
 	return fmt.Sprintf("%s %s:%d%s → mark %d", r.Protocol, address, r.Port, on, r.Mark)
 }
 
-// normal gives the rules sorted, each once, with plain IPv4 addresses; or says all that is wrong with them.
-func normal(rules []Rule) ([]Rule, error) {
+// normalize returns the rules sorted, without duplicates and with plain IPv4 addresses, or an error that lists all
+// mistakes.
+func normalize(rules []Rule) ([]Rule, error) {
 	rules = slices.Clone(rules)
-	var wrong []error
+	var errs []error
 	for i, r := range rules {
 		rules[i].Address = r.Address.Unmap()
-		if err := r.check(); err != nil {
-			wrong = append(wrong, fmt.Errorf("%w: %s: %w", ErrInvalid, r, err))
+		if err := r.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("%w: %s: %w", ErrInvalid, r, err))
 		}
 	}
-	if len(wrong) > 0 {
-		return nil, errors.Join(wrong...)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
-	slices.SortFunc(rules, compare)
+	slices.SortFunc(rules, compareRules)
 	rules = slices.Compact(rules)
 	for i := 1; i < len(rules); i++ {
 		if compareKeys(rules[i-1], rules[i]) == 0 {
-			wrong = append(wrong, fmt.Errorf("%w: %s, and also mark %d: one of them has to go", ErrInvalid, rules[i-1], rules[i].Mark))
+			errs = append(errs, fmt.Errorf("%w: %s conflicts with mark %d for the same packets: remove one of them",
+				ErrInvalid, rules[i-1], rules[i].Mark))
 		}
 	}
-	return rules, errors.Join(wrong...)
+	return rules, errors.Join(errs...)
 }
 
-func (r Rule) check() error {
+func (r Rule) validate() error {
 	if !r.Address.IsValid() {
 		return errors.New("no address")
 	}
 	if r.Address.Zone() != "" {
-		return errors.New("the address has a zone; name the interface instead")
+		return errors.New("the address has a zone: name the interface instead")
 	}
 	if _, known := protocolNumber(r.Protocol); !known {
 		return fmt.Errorf("protocol %q is not tcp, udp or sctp", r.Protocol)
@@ -83,18 +85,20 @@ func (r Rule) check() error {
 	if r.Mark == ipvs.Mark(0) {
 		return errors.New("marks are 1 to 4294967295")
 	}
-	if len(r.Interface) > maxInterface || strings.ContainsAny(r.Interface, "/: \t\n\v\f\r\x00") || r.Interface == "." || r.Interface == ".." {
-		return fmt.Errorf("%q cannot be an interface: at most %d characters, without space, slash or colon", r.Interface, maxInterface)
+	if len(r.Interface) > maxInterfaceName || strings.ContainsAny(r.Interface, "/: \t\n\v\f\r\x00") ||
+		r.Interface == "." || r.Interface == ".." {
+		return fmt.Errorf("%q is not a valid interface name: use at most %d characters, without space, slash or colon",
+			r.Interface, maxInterfaceName)
 	}
 	return nil
 }
 
-// compareKeys orders by what a packet is recognised by: address, protocol, port, interface.
+// compareKeys orders rules by what they match: address, protocol, port, interface.
 func compareKeys(a, b Rule) int {
 	return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port),
 		cmp.Compare(a.Interface, b.Interface))
 }
 
-func compare(a, b Rule) int {
+func compareRules(a, b Rule) int {
 	return cmp.Or(compareKeys(a, b), cmp.Compare(a.Mark, b.Mark))
 }

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Accepts tells how much the client wants this media type, 0 to 1, as far as it names it: what takes anything gets what the originals gave.
+// AcceptQuality returns the quality (0 to 1) that the Accept header gives to mediaType by name. Wildcards count as 0: a
+// client that accepts anything gets the format of the programs that lb replaces.
 func AcceptQuality(r *http.Request, mediaType string) float64 {
 	best := 0.0
 	for _, accept := range r.Header.Values("Accept") {
@@ -17,7 +18,7 @@ func AcceptQuality(r *http.Request, mediaType string) float64 {
 				continue
 			}
 			q := 1.0
-			if s, given := params["q"]; given {
+			if s, present := params["q"]; present {
 				if q, err = strconv.ParseFloat(s, 64); err != nil || !(q >= 0 && q <= 1) {
 					q = 0
 				}

@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-func TestForTheClustersOfThisNode(t *testing.T) {
+func TestDesiredFor(t *testing.T) {
 	type list = []string
 	cluster := func(f config.Forwarding, vips, nodes list) config.Cluster {
 		c := config.Cluster{Forwarding: f}
@@ -30,24 +30,24 @@ func TestForTheClustersOfThisNode(t *testing.T) {
 		want     Desired
 	}{
 		{"no cluster", nil, Desired{}},
-		{"a node of it", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"10.0.0.2", "10.0.0.1"})},
+		{"a node of the cluster", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"10.0.0.2", "10.0.0.1"})},
 			Desired{addrs("204.109.13.1"), addrs("10.0.0.1")}},
-		{"no node of it", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"10.0.0.2"})}, Desired{}},
-		{"a node of it without tunnel", []config.Cluster{
+		{"not a node of the cluster", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"10.0.0.2"})}, Desired{}},
+		{"a node without tunnel forwarding", []config.Cluster{
 			cluster(config.DR, list{"204.109.13.1"}, list{"10.0.0.1"}), cluster(config.NAT, list{"204.109.13.2"}, list{"10.0.0.1"}),
 		}, Desired{}},
-		{"sorted and each once, over all clusters", []config.Cluster{
+		{"sorted and without duplicates, over all clusters", []config.Cluster{
 			cluster(config.IPIP, list{"204.109.13.8", "204.109.13.7"}, list{"10.8.0.1", "10.0.0.9"}),
 			cluster(config.DR, list{"204.109.13.1"}, list{"10.0.0.1"}),
 			cluster(config.IPIP, list{"204.109.13.7"}, list{"10.8.0.1", "10.0.0.1"}),
 			cluster(config.IPIP, list{"204.109.13.2"}, list{"10.0.0.2"}),
 		}, Desired{addrs("204.109.13.7", "204.109.13.8"), addrs("10.0.0.1", "10.8.0.1")}},
-		{"IPv6 virtual IPs are told, IPv6 nodes take no tunnel", []config.Cluster{
+		{"IPv6 virtual IPs are included, IPv6 nodes are not", []config.Cluster{
 			cluster(config.IPIP, list{"fd09::100", "204.109.13.1"}, list{"fd00::1", "10.0.0.1"}),
 		}, Desired{addrs("204.109.13.1", "fd09::100"), addrs("10.0.0.1")}},
-		{"an address without the zone that it has here", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"fe80::1"})},
+		{"a node address without the local zone", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"fe80::1"})},
 			Desired{VIPs: addrs("204.109.13.1")}},
-		{"loopback, which no interface carries to others", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"127.0.0.1"})},
+		{"a loopback node address", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"127.0.0.1"})},
 			Desired{VIPs: addrs("204.109.13.1")}},
 	}
 	for _, tt := range tests {
@@ -59,25 +59,25 @@ func TestForTheClustersOfThisNode(t *testing.T) {
 	}
 }
 
-// What For makes of a configuration is something that Plan can bring about.
-func TestForIsWhatPlanTakes(t *testing.T) {
+// Plan can set up what DesiredFor returns.
+func TestPlanAcceptsDesiredFor(t *testing.T) {
 	clusters := []config.Cluster{{
 		Forwarding: config.IPIP, VIPs: []config.VIP{{Address: netip.MustParseAddr("204.109.13.1")}},
 		Nodes: []config.Node{{Address: netip.MustParseAddr("fd00::1")}, {Address: netip.MustParseAddr("10.0.0.1")}},
 	}}
-	steps, err := Plan(bare(), DesiredFor(clusters, addrs("10.0.0.1", "10.8.0.1", "fd00::1")))
-	want := "write nftables table inet lb_agent: segments of at most 1440 bytes to 204.109.13.1" // by eth0's size, not by wg0's
-	if err != nil || !slices.Contains(words(steps), want) {
-		t.Errorf("planned %q, %v; want %q", words(steps), err, want)
+	steps, err := Plan(freshState(), DesiredFor(clusters, addrs("10.0.0.1", "10.8.0.1", "fd00::1")))
+	want := "write nftables table inet lb_agent: clamp the MSS of 204.109.13.1 to 1440 bytes" // from the MTU of eth0, not of wg0
+	if err != nil || !slices.Contains(descriptions(steps), want) {
+		t.Errorf("planned %q, %v; want %q", descriptions(steps), err, want)
 	}
 }
 
-func TestLocalAddrsAreThisMachines(t *testing.T) {
+func TestLocalAddrsIncludesLoopback(t *testing.T) {
 	local, err := LocalAddrs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(local, netip.MustParseAddr("127.0.0.1")) {
-		t.Errorf("%v lacks 127.0.0.1", local)
+		t.Errorf("%v does not include 127.0.0.1", local)
 	}
 }

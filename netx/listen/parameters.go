@@ -9,17 +9,18 @@ import (
 
 const urlencoded = "application/x-www-form-urlencoded"
 
-// ParseForm reads parameters from the query and the body: urlencoded, multipart, or without a type, as curl and old clients send
-// them. Rack, under litmus_paper, also takes a semicolon between parameters, which Go refuses.
+// ParseForm parses the parameters of the query and the body: urlencoded, multipart, or without a content type, as sent
+// by curl and old clients. Like Rack, which litmus_paper uses, it also splits parameters at semicolons, which Go
+// rejects.
 func ParseForm(r *http.Request) error {
 	if r.Header.Get("Content-Type") == "" {
 		r.Header.Set("Content-Type", urlencoded)
 	}
 	r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, ";", "&")
 	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	mediaType = strings.ToLower(strings.TrimSpace(mediaType)) // RFC 9110, section 8.3.1: in whichever case
+	mediaType = strings.ToLower(strings.TrimSpace(mediaType)) // case-insensitive (RFC 9110, section 8.3.1)
 	if strings.HasPrefix(mediaType, "multipart/") {
-		// All of a body of at most MaxBody fits in memory, so nothing goes to temporary files.
+		// A body of at most MaxBody fits in memory, so no temporary files are used.
 		return r.ParseMultipartForm(2 * MaxBody)
 	}
 	if mediaType == urlencoded {
@@ -34,8 +35,8 @@ func ParseForm(r *http.Request) error {
 	return r.ParseForm()
 }
 
-// Param is a parameter of a request that ParseForm has read: the body's goes before the query's, and of several the last counts,
-// as in litmus_paper.
+// Param returns a parameter of a request after ParseForm. The body takes precedence over the query, and the last of
+// several values counts, as in litmus_paper.
 func Param(r *http.Request, name string) string {
 	values := r.PostForm[name]
 	if len(values) == 0 {

@@ -15,18 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names inside the table, and how many addresses go into one message, which must stay below 64 KiB.
+// Names in the table, and the number of addresses per message, which must stay below 64 KiB.
 const (
-	chainName = "answers"
-	setName   = "vips"
-	perBatch  = 500
+	chainName          = "answers"
+	setName            = "vips"
+	elementsPerMessage = 500
 )
 
-// comment stands before the segment size in what `nft list` shows beside the rule. lb knows its rule again by it: the kernel gives
-// expressions back in a different form than it took them.
-const comment = "lb: room for the tunnel, mss "
+// commentPrefix precedes the MSS in the rule's comment, which `nft list` shows. lb recognises its rule by the comment,
+// because the kernel returns expressions in another form than they were sent.
+const commentPrefix = "lb: room for the tunnel, mss "
 
-// readClamp reads the table: nil when there is none, a zero Clamp when it is not as lb writes it.
+// readClamp reads the table: nil if there is none, a zero MSSClamp if it is not as lb writes it.
 func readClamp() (*MSSClamp, error) {
 	c, err := nftables.New()
 	if err != nil {
@@ -37,11 +37,11 @@ func readClamp() (*MSSClamp, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read nftables table inet %s: %w", table, privilege(err))
+		return nil, fmt.Errorf("read nftables table inet %s: %w", table, explainErrno(err))
 	}
 	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
-		return nil, fmt.Errorf("list nftables chains: %w", privilege(err))
+		return nil, fmt.Errorf("list nftables chains: %w", explainErrno(err))
 	}
 	chains = slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name != table })
 	if len(chains) != 1 || chains[0].Name != chainName || chains[0].Hooknum == nil || *chains[0].Hooknum != *nftables.ChainHookOutput {
@@ -49,29 +49,29 @@ func readClamp() (*MSSClamp, error) {
 	}
 	rules, err := c.GetRules(t, chains[0])
 	if err != nil {
-		return nil, fmt.Errorf("list the rules of nftables table inet %s: %w", table, privilege(err))
+		return nil, fmt.Errorf("list the rules of nftables table inet %s: %w", table, explainErrno(err))
 	}
 	set, err := c.GetSetByName(t, setName)
 	if errors.Is(err, unix.ENOENT) {
 		return &MSSClamp{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read set %s of nftables table inet %s: %w", setName, table, privilege(err))
+		return nil, fmt.Errorf("read set %s of nftables table inet %s: %w", setName, table, explainErrno(err))
 	}
 	elements, err := c.GetSetElements(set)
 	if err != nil {
-		return nil, fmt.Errorf("list set %s of nftables table inet %s: %w", setName, table, privilege(err))
+		return nil, fmt.Errorf("list set %s of nftables table inet %s: %w", setName, table, explainErrno(err))
 	}
-	return clampOf(rules, elements), nil
+	return parseClamp(rules, elements), nil
 }
 
-// clampOf understands what lb wrote.
-func clampOf(rules []*nftables.Rule, elements []nftables.SetElement) *MSSClamp {
+// parseClamp reverses writeClamp; a zero MSSClamp if lb did not write the rules.
+func parseClamp(rules []*nftables.Rule, elements []nftables.SetElement) *MSSClamp {
 	if len(rules) != 1 {
 		return &MSSClamp{}
 	}
 	text, _ := userdata.GetString(rules[0].UserData, userdata.TypeComment)
-	size, ours := strings.CutPrefix(text, comment)
+	size, ours := strings.CutPrefix(text, commentPrefix)
 	mss, err := strconv.Atoi(size)
 	if !ours || err != nil {
 		return &MSSClamp{}
@@ -86,21 +86,21 @@ func clampOf(rules []*nftables.Rule, elements []nftables.SetElement) *MSSClamp {
 	return clamp
 }
 
-// writeClamp replaces the whole table in one transaction, whatever is in it.
+// writeClamp replaces the whole table in one transaction, whatever it contains.
 func writeClamp(clamp MSSClamp) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	t := &nftables.Table{Name: table, Family: nftables.TableFamilyINet}
-	c.AddTable(t) // so that there is one to delete
+	c.AddTable(t) // so that there is a table to delete
 	c.DelTable(t)
 	c.AddTable(t)
 	set := &nftables.Set{Table: t, Name: setName, KeyType: nftables.TypeIPAddr}
 	if err := c.AddSet(set, nil); err != nil {
 		return fmt.Errorf("build set %s: %w", setName, err)
 	}
-	for chunk := range slices.Chunk(clamp.VIPs, perBatch) {
+	for chunk := range slices.Chunk(clamp.VIPs, elementsPerMessage) {
 		var elements []nftables.SetElement
 		for _, v := range chunk {
 			elements = append(elements, nftables.SetElement{Key: v.AsSlice()})
@@ -115,23 +115,24 @@ func writeClamp(clamp MSSClamp) error {
 	})
 	c.AddRule(&nftables.Rule{
 		Table: t, Chain: chain, Exprs: clampRule(set, clamp.MSS),
-		UserData: userdata.AppendString(nil, userdata.TypeComment, comment+strconv.Itoa(clamp.MSS)),
+		UserData: userdata.AppendString(nil, userdata.TypeComment, commentPrefix+strconv.Itoa(clamp.MSS)),
 	})
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("nftables: %w", privilege(err))
+		return fmt.Errorf("nftables: %w", explainErrno(err))
 	}
 	return nil
 }
 
-// clampRule is `ip saddr @vips tcp flags syn tcp option maxseg size set MSS`. The kernel only ever lowers the size.
+// clampRule is `ip saddr @vips tcp flags syn tcp option maxseg size set MSS`. The kernel lowers the MSS but never
+// raises it.
 func clampRule(set *nftables.Set, mss int) []expr.Any {
 	const (
 		register   = unix.NFT_REG_1
-		sourceAt   = 12 // in the IPv4 header
-		flagsAt    = 13 // in the TCP header
+		sourceAt   = 12 // offset in the IPv4 header
+		flagsAt    = 13 // offset in the TCP header
 		syn        = 0x02
 		maxSegment = 2 // kind of the TCP option
-		sizeAt     = 2 // in it
+		sizeAt     = 2 // offset in the option
 	)
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register},
@@ -148,7 +149,7 @@ func clampRule(set *nftables.Set, mss int) []expr.Any {
 	}
 }
 
-// deleteClamp removes the table; no error when there is none.
+// deleteClamp deletes the table; it is no error if there is none.
 func deleteClamp() error {
 	c, err := nftables.New()
 	if err != nil {
@@ -156,7 +157,7 @@ func deleteClamp() error {
 	}
 	c.DelTable(&nftables.Table{Name: table, Family: nftables.TableFamilyINet})
 	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("nftables: %w", privilege(err))
+		return fmt.Errorf("nftables: %w", explainErrno(err))
 	}
 	return nil
 }

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAcceptedConnectionsLeaveTheDead(t *testing.T) {
-	inheritedFile, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
-	sockets, err := inherit([]*os.File{inheritedFile})
+func TestAcceptedConnectionsInheritTheTimeouts(t *testing.T) {
+	inheritedFile, _ := activationSocket(t, "agent.listen", "tcp", "127.0.0.1:0")
+	sockets, err := socketsFromFiles([]*os.File{inheritedFile})
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, managed := theAgent(), theAgent()
+	own, managed := testDaemon(), testDaemon()
 	managed.Sockets = sockets
 	for name, d := range map[string]Daemon{"bound": own, "from the service manager": managed} {
 		t.Run(name, func(t *testing.T) {
@@ -62,9 +62,9 @@ func TestAcceptedConnectionsLeaveTheDead(t *testing.T) {
 	}
 }
 
-// A client that says nothing is accepted too, a second or so later, so that it takes up a place and meets the bounds.
-func TestTheSilentAreAcceptedAfterThoseWhoSpeak(t *testing.T) {
-	l, err := theAgent().ListenHTTP(t.Context(), "127.0.0.1:0")
+// An idle connection is accepted too, about a second later, so that the limits apply to it.
+func TestIdleConnectionsAreAcceptedAfterThoseWithData(t *testing.T) {
+	l, err := testDaemon().ListenHTTP(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,15 +12,15 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-func TestNoteKeepsWhatWasFirst(t *testing.T) {
-	f := noteFile{filepath.Join(t.TempDir(), "agent")}
+func TestSavedFileKeepsTheFirstValue(t *testing.T) {
+	f := savedFile{filepath.Join(t.TempDir(), "agent")}
 	if n, err := f.read(); err != nil || n.DeviceUp || len(n.Sysctls) != 0 {
-		t.Fatalf("a note before anything was written: %+v, %v", n, err)
+		t.Fatalf("saved before the first update: %+v, %v", n, err)
 	}
-	if err := f.change(func(n *Saved) { n.Sysctls["all/arp_ignore"] = SavedSysctl{"0", "1"} }); err != nil {
+	if err := f.update(func(n *Saved) { n.Sysctls["all/arp_ignore"] = SavedSysctl{"0", "1"} }); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.change(func(n *Saved) { n.DeviceUp = true }); err != nil {
+	if err := f.update(func(n *Saved) { n.DeviceUp = true }); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := f.read(); err != nil || !n.DeviceUp || n.Sysctls["all/arp_ignore"] != (SavedSysctl{"0", "1"}) {
@@ -36,9 +36,10 @@ func TestNoteKeepsWhatWasFirst(t *testing.T) {
 	}
 }
 
-func TestNoteOfAnEarlierBootIsForgotten(t *testing.T) {
-	f := noteFile{t.TempDir()}
-	if err := os.WriteFile(f.path(), []byte(`{"boot": "earlier", "device_up": true, "sysctls": {"all/arp_ignore": {"was": "0", "set": "1"}}}`), 0o600); err != nil {
+func TestASavedFileFromAnEarlierBootIsIgnored(t *testing.T) {
+	f := savedFile{t.TempDir()}
+	earlier := []byte(`{"boot": "earlier", "device_up": true, "sysctls": {"all/arp_ignore": {"was": "0", "set": "1"}}}`)
+	if err := os.WriteFile(f.path(), earlier, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := f.read(); err != nil || n.DeviceUp || len(n.Sysctls) != 0 {
@@ -46,8 +47,8 @@ func TestNoteOfAnEarlierBootIsForgotten(t *testing.T) {
 	}
 }
 
-func TestBrokenNoteSaysHowToMendIt(t *testing.T) {
-	f := noteFile{t.TempDir()}
+func TestABrokenSavedFileErrorNamesTheFix(t *testing.T) {
+	f := savedFile{t.TempDir()}
 	if err := os.WriteFile(f.path(), []byte(`{"boot": `), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -56,14 +57,14 @@ func TestBrokenNoteSaysHowToMendIt(t *testing.T) {
 	}
 }
 
-func TestWhyThereIsNoTunnelDevice(t *testing.T) {
-	if err := whyNoDevice(unix.EOPNOTSUPP); !errors.Is(err, ErrNoIPIP) || !strings.Contains(err.Error(), "modprobe ipip") {
+func TestDeviceErrnosMapToTheirCause(t *testing.T) {
+	if err := explainDeviceErrno(unix.EOPNOTSUPP); !errors.Is(err, ErrNoIPIP) || !strings.Contains(err.Error(), "modprobe ipip") {
 		t.Errorf("got %v", err)
 	}
-	if err := whyNoDevice(unix.EPERM); !errors.Is(err, netx.ErrNoPrivilege) {
+	if err := explainDeviceErrno(unix.EPERM); !errors.Is(err, netx.ErrNoPrivilege) {
 		t.Errorf("got %v", err)
 	}
-	if err := whyNoDevice(nil); err != nil {
+	if err := explainDeviceErrno(nil); err != nil {
 		t.Errorf("got %v", err)
 	}
 }

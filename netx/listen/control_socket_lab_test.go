@@ -14,26 +14,26 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// TestOtherUsersOfTheMachine asks as users that are not root: curl runs as them.
-func TestOtherUsersOfTheMachine(t *testing.T) {
+// TestControlSocketAccessByUserAndGroup runs curl as users other than root.
+func TestControlSocketAccessByUserAndGroup(t *testing.T) {
 	const user, primary, group, further = 54321, 54321, 4242, 4243
-	many := make([]uint32, 200) // more than the first look-up has room for
+	many := make([]uint32, 200) // more than the first buffer holds
 	for i := range many {
 		many[i] = uint32(10000 + i)
 	}
 	for _, tc := range []struct {
 		name   string
-		mode   os.FileMode // of the socket: what keeps them out before the daemon does
+		mode   os.FileMode // of the socket: file permissions apply before the daemon's own check
 		groups []uint32
 		want   string
 	}{
-		{"no member cannot connect", 0o660, nil, "curl: "},
+		{"a non-member cannot connect", 0o660, nil, "curl: "},
 		{"a member", 0o660, []uint32{further, group}, fmt.Sprintf("uid %d (pid ", user)},
 		{"a member of many groups", 0o660, append(many, group), fmt.Sprintf("uid %d (pid ", user)},
-		{"no member, who can connect all the same", 0o666, []uint32{further}, fmt.Sprintf("User %d may change nothing here", user)},
+		{"a non-member who can connect", 0o666, []uint32{further}, fmt.Sprintf("User %d is not permitted to make changes", user)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k, err := theAgent().LoadPolicy(config.Access{ControlGroup: fmt.Sprint(group)})
+			p, err := testDaemon().LoadPolicy(config.Access{ControlGroup: fmt.Sprint(group)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +42,7 @@ func TestOtherUsersOfTheMachine(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, "s")
-			l, err := theAgent().ListenControl(t.Context(), path, k)
+			l, err := testDaemon().ListenControl(t.Context(), path, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,11 +52,11 @@ func TestOtherUsersOfTheMachine(t *testing.T) {
 			if err := os.Chmod(path, tc.mode); err != nil {
 				t.Fatal(err)
 			}
-			serving(t, Limit(l, 4), theAgent().NewAuthorizer(path, k).AuthorizeSocket)
+			serve(t, Limit(l, 4), testDaemon().NewAuthorizer(path, p).AuthorizeSocket)
 			curl := exec.Command("curl", "-sS", "-X", "POST", "--unix-socket", path, "http://agent/webapp/down")
 			curl.Dir = "/"
 			curl.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: primary, Groups: tc.groups}}
-			out, _ := curl.CombinedOutput() // its status says no more than its words
+			out, _ := curl.CombinedOutput() // its exit status adds nothing to its output
 			if !strings.HasPrefix(string(out), tc.want) {
 				t.Errorf("got %q, want %q", out, tc.want)
 			}
@@ -64,14 +64,14 @@ func TestOtherUsersOfTheMachine(t *testing.T) {
 	}
 }
 
-// TestADaemonWithTheGroupNeedsNoRightToGiveTheSocketAway is how both daemons run under systemd: with Group= and without CAP_CHOWN.
-func TestADaemonWithTheGroupNeedsNoRightToGiveTheSocketAway(t *testing.T) {
+// TestADaemonInTheControlGroupNeedsNoCapChown runs a daemon as systemd does: with Group= and without CAP_CHOWN.
+func TestADaemonInTheControlGroupNeedsNoCapChown(t *testing.T) {
 	if path := os.Getenv("LISTEN_TEST_SOCKET"); path != "" {
-		k, err := theAgent().LoadPolicy(config.Access{ControlGroup: "4242"})
+		p, err := testDaemon().LoadPolicy(config.Access{ControlGroup: "4242"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := theAgent().ListenControl(t.Context(), path, k)
+		l, err := testDaemon().ListenControl(t.Context(), path, p)
 		if err != nil {
 			t.Fatal(err)
 		}
