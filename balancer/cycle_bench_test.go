@@ -44,7 +44,7 @@ func BenchmarkTake(b *testing.B) {
 			e := settledEngine(b, nodes/10)
 			n := e.clusters[len(e.clusters)/2].nodes[5]
 			for b.Loop() {
-				e.take(watch.Update{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "health 92"}})
+				e.take(watch.Update{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "agent reported health 92"}})
 			}
 		})
 	}

@@ -165,7 +165,7 @@ func (c *cluster) hear(now time.Time, s *site, r watch.SiteReading) bool {
 		}
 		n.remote.holder, n.remote.location, n.remote.missed = s, m.Location, 0
 		n.cfg.Port = s.cfg.At.Port()
-		detail := fmt.Sprintf("on /fwmark/%d of %s: combined weight %d", c.cfg.Mark, s.cfg.At, m.Health)
+		detail := fmt.Sprintf("%s reported combined weight %d (/fwmark/%d)", s.cfg.At, m.Health, c.cfg.Mark)
 		changed = c.weigh(now, n, &decide.Reading{At: r.At, Answered: true, Health: m.Health, Detail: detail}) || changed
 	}
 	heard := !slices.ContainsFunc(c.sites, func(o *site) bool { return !o.seen })
@@ -188,9 +188,9 @@ func (c *cluster) hear(now time.Time, s *site, r watch.SiteReading) bool {
 // the node is at weight 0 for max_down_ticks looks, and leaves.
 func (c *cluster) miss(now time.Time, n *node, r watch.SiteReading) bool {
 	at := n.remote.holder.cfg.At
-	reading := decide.Reading{At: r.At, Answered: r.Answered, Detail: fmt.Sprintf("on %s: %s", at, r.Detail)}
+	reading := decide.Reading{At: r.At, Answered: r.Answered, Detail: fmt.Sprintf("%s: %s", at, r.Detail)}
 	if r.Answered && r.Detail == "" {
-		reading.Detail = fmt.Sprintf("on /fwmark/%d of %s: not listed", c.cfg.Mark, at)
+		reading.Detail = fmt.Sprintf("%s does not list it (/fwmark/%d)", at, c.cfg.Mark)
 	}
 	changed := c.weigh(now, n, &reading)
 	if n.own.weight > 0 {
