@@ -46,7 +46,8 @@ func TestPlanOutput(t *testing.T) {
 			marks(7), ""},
 		{"an empty table", []ipvs.Service{service(7, "wlc", node("10.0.0.2", 92), node("10.0.0.10", 0), node("10.0.0.9", 3))}, nil,
 			marks(7),
-			"mark 7: add service, scheduler wlc\nmark 7: add node 10.0.0.2 weight 92, tunnel\nmark 7: add node 10.0.0.9 weight 3, tunnel\n" +
+			"mark 7: add service, scheduler wlc\n" +
+				"mark 7: add node 10.0.0.2 weight 92, tunnel\nmark 7: add node 10.0.0.9 weight 3, tunnel\n" +
 				"mark 7: add node 10.0.0.10 weight 0, tunnel\n"},
 		{"weight is added before it is removed",
 			[]ipvs.Service{service(7, "wlc", node("10.0.0.2", 0), node("10.0.0.3", 9), node("10.0.0.5", 1))},
