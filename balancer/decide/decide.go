@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// MaxWeight is the largest weight this package gives: 16 bits.
+// MaxWeight is the largest weight that lb sets (16 bits).
 const MaxWeight = 65535
 
 // Settings are a cluster's configured weight rules.
