@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/plan"
@@ -48,7 +49,7 @@ type node struct {
 	steps    []decide.Step
 	own      alone
 	told     string // the state that events have it in; "" is unknown
-	readings readings
+	readings api.Readings
 	remote   *remote // of one that is another data centre's balancer; nil for those of the config
 
 	watch   *watch.Watcher     // nil before the engine runs

@@ -3,8 +3,6 @@ package balancer
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -13,9 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
-	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
@@ -43,15 +42,6 @@ const (
 	idleCycle = 2 * time.Second
 )
 
-// errStopping is the answer to whatever still waits when the daemon ends.
-var errStopping = errors.New("lb balance is stopping")
-
-// NoClusterError says that the config has no cluster of that name.
-type NoClusterError struct{ Name string }
-
-// Error is what big_brother answers.
-func (e *NoClusterError) Error() string { return fmt.Sprintf("Cluster %s not found", e.Name) }
-
 // engine owns the state of all clusters and is the only one that changes the kernel's tables. One goroutine, run, reads
 // and writes what stands below; the others send it messages.
 type engine struct {
@@ -60,7 +50,7 @@ type engine struct {
 	log        *slog.Logger
 	poller     func(config.Node) watch.Poller
 	sitePoller func(config.Cluster, config.Site) watch.SitePoller
-	events     *event.Log
+	events     *journal.Journal
 	meters     *meters
 	ready      func() // called when what runs at the start is in the kernel
 
@@ -138,7 +128,7 @@ func newEngine(o Options) *engine {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
-	e.events, e.meters = event.Open("", e.log), newMeters()
+	e.events, e.meters = journal.Open("", e.log), newMeters()
 	if e.poller == nil {
 		e.poller = watch.NewHTTPPoller
 	}
@@ -299,7 +289,7 @@ func (e *engine) take(news watch.Update) {
 		return // of a watcher that was stopped meanwhile
 	}
 	e.heard = true
-	of.node.readings.count(news.Reading)
+	count(&of.node.readings, news.Reading)
 	if of.cluster.weigh(time.Now(), of.node, &news.Reading) && of.cluster.running {
 		e.dirty = true
 	}
@@ -347,7 +337,7 @@ func (e *engine) do(ctx context.Context, ask func(ctx context.Context)) error {
 	select {
 	case e.asks <- func(ctx context.Context) { defer close(ran); ask(ctx) }:
 	case <-e.done:
-		return errStopping
+		return api.ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -366,7 +356,7 @@ func (e *engine) find(name string) (*cluster, error) {
 			return c, nil
 		}
 	}
-	return nil, &NoClusterError{name}
+	return nil, &api.NoClusterError{Name: name}
 }
 
 // troubles joins what is wrong into one line; "" when nothing is.

@@ -67,7 +67,7 @@ func (e *engine) edit(ctx context.Context, p plan.Plan) (done plan.Plan) {
 	}
 	changes := p.Changes()
 	for i := range changes {
-		changes[i].Edit = true
+		changes[i].MustExist = true
 	}
 	for i, err := range e.table.Apply(ctx, changes) {
 		if err == nil {

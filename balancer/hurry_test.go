@@ -99,7 +99,7 @@ func TestDriftIsFoundBehindAWeightThatWasSentAtOnce(t *testing.T) {
 				b.boot(webapp("web", 7, 1, 2))
 				b.start("web")
 				b.wait(fresh + time.Millisecond)
-				if err := ipvs.One(t.Context(), b.table, tt.hand); err != nil {
+				if err := ipvs.ApplyOne(t.Context(), b.table, tt.hand); err != nil {
 					t.Fatal(err)
 				}
 				if tt.looked {

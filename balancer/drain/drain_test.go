@@ -160,7 +160,7 @@ func FuzzParseDrain(f *testing.F) {
 		if err != nil || again.Key() != got.Key() || again.Describe() != got.Describe() {
 			t.Fatalf("%q parses as %+v, then as %+v, %v", data, got, again, err)
 		}
-		if name := recordFormat().File(got); strings.ContainsAny(name, "/\x00") {
+		if name := recordFormat().FileName(got); strings.ContainsAny(name, "/\x00") {
 			t.Fatalf("file name %q", name)
 		}
 	})

@@ -16,14 +16,14 @@ type Store struct {
 }
 
 // recordFormat stores a drain in drain.CLUSTER.ADDRESS, with both escaped, so that no name can leave the directory.
-func recordFormat() recordstore.Sort[Key, Drain] {
-	return recordstore.Sort[Key, Drain]{
-		Name: "drain", Setting: "balancer.data_dir", Mend: "drain again with `lb ctl drain`",
+func recordFormat() recordstore.Kind[Key, Drain] {
+	return recordstore.Kind[Key, Drain]{
+		Name: "drain", ConfigKey: "balancer.data_dir", Fix: "drain again with `lb ctl drain`",
 		Key: Drain.Key,
-		File: func(d Drain) string {
+		FileName: func(d Drain) string {
 			return "drain." + url.PathEscape(d.Cluster) + "." + url.PathEscape(d.Node.String())
 		},
-		Check: Drain.validated, Loaded: Drain.withMonotonicExpiry,
+		Validate: Drain.validated, AfterLoad: Drain.withMonotonicExpiry,
 	}
 }
 
@@ -42,7 +42,7 @@ func Read(dir string) ([]Drain, error) {
 }
 
 // NewMemory returns a store in memory only, for previews.
-func NewMemory(drains []Drain) *Store { return &Store{recordstore.Hold(drains, recordFormat())} }
+func NewMemory(drains []Drain) *Store { return &Store{recordstore.NewInMemory(drains, recordFormat())} }
 
 // Put stores a drain, replacing one with the same key. When it returns nil the drain is on disk; on failure nothing has changed.
 func (s *Store) Put(d Drain) error { return s.records.Put(d) }

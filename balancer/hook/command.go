@@ -33,8 +33,8 @@ func (c *command) run(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errPermanent, err)
 	}
-	o := program.Program{Argv: c.cfg.Argv, Env: environment(e), Stdin: string(input) + "\n", Ended: contextCause(ctx)}.Run(ctx)
-	output := sanitize.Line(o.Said(), maxOutput)
+	o := program.Command{Argv: c.cfg.Argv, Env: environment(e), Stdin: string(input) + "\n", ContextErr: contextCause(ctx)}.Run(ctx)
+	output := sanitize.Line(o.Message(), maxOutput)
 	if o.Err != nil {
 		return fmt.Errorf("run %s for event %d: %w: output %q", c.cfg.Argv[0], e.Number, o.Err, output)
 	}

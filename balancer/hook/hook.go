@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/config"
 )
 
@@ -66,7 +67,7 @@ func newWorker(cfg config.Hook, log *slog.Logger) *worker {
 }
 
 // run delivers the events after a number until ctx ends, and then the remaining ones within shutdownTime.
-func (w *worker) run(ctx context.Context, events *event.Log, after uint64) {
+func (w *worker) run(ctx context.Context, events *journal.Journal, after uint64) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(shutdownTime, cancel) })()
@@ -140,7 +141,7 @@ func (w *worker) try(ctx context.Context, send func(context.Context) error) erro
 
 // Set runs the hooks of the config. It is used by one goroutine at a time, except for Counts.
 type Set struct {
-	events  *event.Log
+	events  *journal.Journal
 	log     *slog.Logger
 	running sync.WaitGroup
 
@@ -154,7 +155,7 @@ type runningWorker struct {
 }
 
 // NewSet returns a set without hooks.
-func NewSet(events *event.Log, log *slog.Logger) *Set {
+func NewSet(events *journal.Journal, log *slog.Logger) *Set {
 	return &Set{events: events, log: log, hooks: map[string]runningWorker{}}
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/config"
 )
 
@@ -43,7 +44,7 @@ func (b *syncBuffer) String() string {
 func deliverAll(t *testing.T, events []event.Event, hooks ...config.Hook) (Counts, string) {
 	t.Helper()
 	out := &syncBuffer{}
-	log := event.Open("", slog.New(slog.DiscardHandler))
+	log := journal.Open("", slog.New(slog.DiscardHandler))
 	log.Add(event.Event{Kind: event.Weight, Cluster: "web", Cause: "before the hooks"})
 	s := NewSet(log, slog.New(slog.NewTextHandler(out, nil)))
 	s.Configure(hooks)
@@ -264,7 +265,7 @@ func TestSubscription(t *testing.T) {
 
 // A hook that cannot keep up loses the oldest events.
 func TestLostEventsAreCounted(t *testing.T) {
-	events := event.Open("", slog.New(slog.DiscardHandler))
+	events := journal.Open("", slog.New(slog.DiscardHandler))
 	const inMemory, lost = 4096, 904
 	for range inMemory + lost {
 		events.Add(event.Event{Kind: event.Weight})
@@ -289,7 +290,7 @@ func (hangingSender) send(ctx context.Context, events []event.Event, deliver del
 
 func TestStoppedHookHasAFewSecondsForPendingEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out, events := &syncBuffer{}, event.Open("", slog.New(slog.DiscardHandler))
+		out, events := &syncBuffer{}, journal.Open("", slog.New(slog.DiscardHandler))
 		for range 4 {
 			events.Add(event.Event{Kind: event.Weight})
 		}
@@ -318,7 +319,7 @@ func (c *countingSender) send(_ context.Context, events []event.Event, _ deliver
 // The balancer's stop is the last event, right before the hooks are stopped.
 func TestLastEventIsDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		events, count := event.Open("", slog.New(slog.DiscardHandler)), &countingSender{}
+		events, count := journal.Open("", slog.New(slog.DiscardHandler)), &countingSender{}
 		w := newWorker(config.Hook{Timeout: time.Hour}, slog.New(slog.DiscardHandler))
 		w.sender = count
 		ctx, cancel := context.WithCancel(t.Context())
@@ -351,7 +352,7 @@ func TestLostNagiosResultIsSentAgain(t *testing.T) {
 }
 
 func TestReloadKeepsUnchangedHooks(t *testing.T) {
-	s := NewSet(event.Open("", slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
+	s := NewSet(journal.Open("", slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 	a := config.Hook{Name: "a", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
 	b := config.Hook{Name: "b", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
 	s.Configure([]config.Hook{a, b})

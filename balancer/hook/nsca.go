@@ -75,9 +75,9 @@ func (n *nsca) send(ctx context.Context, events []event.Event, deliver deliverFu
 func (n *nsca) submit(ctx context.Context, cluster string, r result) error {
 	replacer := strings.NewReplacer("{cluster}", cluster)
 	line := fmt.Sprintf("%s\t%s\t%d\t%s\n", replacer.Replace(n.cfg.Host), replacer.Replace(n.cfg.Service), r.code, r.text)
-	o := program.Program{Argv: n.cfg.Argv, Stdin: line, Ended: contextCause(ctx)}.Run(ctx)
+	o := program.Command{Argv: n.cfg.Argv, Stdin: line, ContextErr: contextCause(ctx)}.Run(ctx)
 	if o.Err != nil {
-		return fmt.Errorf("run %s for cluster %s: %w: output %q", n.cfg.Argv[0], cluster, o.Err, sanitize.Line(o.Said(), maxOutput))
+		return fmt.Errorf("run %s for cluster %s: %w: output %q", n.cfg.Argv[0], cluster, o.Err, sanitize.Line(o.Message(), maxOutput))
 	}
 	return nil
 }

@@ -27,9 +27,9 @@ const maxHTML = 1 << 20
 
 // Content is a downpage, loaded from the files in the config.
 type Content struct {
-	body  []byte
-	retry string // Retry-After, in seconds
-	keys  *listen.Keys
+	body   []byte
+	retry  string // Retry-After, in seconds
+	policy *listen.Policy
 }
 
 // Load loads the downpage of a cluster. Its errors name the config key.
@@ -43,7 +43,7 @@ func Load(c config.Cluster) (*Content, error) {
 		}
 	}
 	var err error
-	content.keys, err = listen.Daemon{Name: "lb balance", Section: section}.Keys(config.Access{TLS: c.Downpage.TLS})
+	content.policy, err = listen.Daemon{Name: "lb balance", Section: section}.LoadPolicy(config.Access{TLS: c.Downpage.TLS})
 	return content, err
 }
 

@@ -31,18 +31,18 @@ const (
 // destination of the cluster's IPVS service there with masquerading. So it receives packets to any virtual IP and port of the cluster,
 // and its responses leave with the address that the client used.
 type Server struct {
-	content   atomic.Pointer[Content]
-	guard     *listen.Guard
-	log       *slog.Logger
-	listeners []net.Listener
-	server    *http.Server
+	content    atomic.Pointer[Content]
+	authorizer *listen.Authorizer
+	log        *slog.Logger
+	listeners  []net.Listener
+	server     *http.Server
 }
 
 // Listen binds a port on each of the addresses, even if this machine does not have them: a virtual IP may come later.
 func Listen(ctx context.Context, name string, addresses []netip.Addr, content *Content, log *slog.Logger) (*Server, error) {
 	s := &Server{log: log}
 	s.content.Store(content)
-	s.guard = listen.Daemon{Name: "lb balance", Section: "clusters." + name + ".downpage"}.Guard("", content.keys)
+	s.authorizer = listen.Daemon{Name: "lb balance", Section: "clusters." + name + ".downpage"}.NewAuthorizer("", content.policy)
 	for _, a := range addresses {
 		l, err := (&net.ListenConfig{Control: freebind}).Listen(ctx, "tcp", netip.AddrPortFrom(a, 0).String())
 		if err != nil {
@@ -50,7 +50,7 @@ func Listen(ctx context.Context, name string, addresses []netip.Addr, content *C
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	s.server = listen.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.content.Load().ServeHTTP(w, r) }), log,
+	s.server = listen.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.content.Load().ServeHTTP(w, r) }), log,
 		writeTime, idleTime)
 	s.server.DisableGeneralOptionsHandler = true // it answers OPTIONS * with 200
 	s.server.SetKeepAlivesEnabled(false)
@@ -73,7 +73,7 @@ func freebind(network, _ string, c syscall.RawConn) error {
 // SetContent replaces the content after a reload.
 func (s *Server) SetContent(content *Content) {
 	s.content.Store(content)
-	s.guard.Use(content.keys)
+	s.authorizer.SetPolicy(content.policy)
 }
 
 // Address returns where the server listens for a family; invalid if it does not.
@@ -91,7 +91,7 @@ func (s *Server) Run(ctx context.Context) {
 	var serving sync.WaitGroup
 	for _, l := range s.listeners {
 		serving.Go(func() {
-			if err := s.server.Serve(listen.Limit(s.guard.Secure(l), maxConns)); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.server.Serve(listen.Limit(s.authorizer.OptionalTLS(l), maxConns)); !errors.Is(err, http.ErrServerClosed) {
 				s.log.Error("downpage stopped serving: stop and start the cluster to restore it", "addr", l.Addr().String(), "err", err)
 			}
 		})

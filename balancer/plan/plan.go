@@ -94,7 +94,7 @@ func (p Plan) Changes() []ipvs.Change {
 		case DeleteService:
 			changes[i] = ipvs.DeleteService(o.Key)
 		}
-		changes[i].New = !o.Edit
+		changes[i].AssumeNew = !o.Edit
 	}
 	return changes
 }

@@ -106,7 +106,7 @@ func (p *parking) discardHeartbeats(fd uintptr) (received, pending bool) {
 			return received, false
 		case err != nil || n == 0:
 			return received, true
-		case sse.Comments(p.buffer[:n]) < n:
+		case sse.LeadingComments(p.buffer[:n]) < n:
 			p.conn.unread = p.buffer[:n]
 		}
 		received = true
