@@ -68,7 +68,7 @@ func (p *fakePoller) Poll(ctx context.Context) decide.Reading {
 	case answer == silent || !known:
 		return decide.Reading{At: time.Now(), Detail: "connection refused"}
 	}
-	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("health %d", answer)}
+	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("agent reported health %d", answer)}
 }
 
 func (p *fakePoller) Close() {}

@@ -47,7 +47,7 @@ func BenchmarkTake(b *testing.B) {
 			clusters := e.rec.Model.Clusters()
 			from := e.watchers.nodes[clusters[len(clusters)/2].Nodes()[5]].watcher
 			for b.Loop() {
-				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "health 92"}})
+				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "agent reported health 92"}})
 			}
 		})
 	}

@@ -38,7 +38,7 @@ func TestWeightsFollowHealth(t *testing.T) {
 		b.fleet.set("10.0.0.1", 100)
 		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=100 10.0.0.2=0")
-		b.wantLog("weight 92 → 0", "down by the node's own word", "failed: silent for 2 polls in a row")
+		b.wantLog("weight 92 → 0", "agent reported health 0", "no response for 2 polls (fall = 2)")
 	})
 }
 

@@ -25,7 +25,7 @@ func (b *bench) hear(e *engine, health int, nodes ...string) {
 		for from, of := range e.watchers.ofNode {
 			if address := of.node.Config().Address.String(); slices.Contains(nodes, address) {
 				b.fleet.set(address, health)
-				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("health %d", health)}})
+				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("agent reported health %d", health)}})
 			}
 		}
 	}); err != nil {

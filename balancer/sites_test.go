@@ -39,7 +39,7 @@ func (p *otherPoller) Poll(context.Context) watch.SiteReading {
 	}
 	r := watch.SiteReading{At: time.Now(), Answered: true, Balancers: slices.Clone(list)}
 	if len(list) == 0 {
-		r.Detail = "/fwmark/7 lists nobody: the cluster does not run there"
+		r.Detail = "/fwmark/7 lists no balancer: the cluster is not running there"
 	}
 	return r
 }
@@ -117,7 +117,7 @@ func TestOtherDataCentresTakeTheirShare(t *testing.T) {
 		b.others.tells(1)
 		b.wait(tick)
 		b.want("7 wlc 10.0.0.1=100 10.9.0.1=0 10.9.0.2=0" + relay)
-		b.wantLog("10.9.0.2 weight 60 → 0", "combined weight 33", "lists nobody")
+		b.wantLog("10.9.0.2 weight 60 → 0", "combined weight 33", "lists no balancer")
 	})
 }
 
@@ -142,7 +142,7 @@ func TestASilentSiteHoldsAndThenLeaves(t *testing.T) {
 		b.wait(tick)
 		b.want("7 wlc 10.0.0.1=100 10.9.0.1=0\n10007 wlc 10.0.0.1=100") // its connections go on
 		b.wait(30 * time.Second)
-		if n := b.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" || !strings.Contains(n.Why, "10.2.0.1 left: failed: silent for 2 polls in a row") {
+		if n := b.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" || !strings.Contains(n.Why, "10.2.0.1 left: no response for 2 polls (fall = 2)") {
 			t.Errorf("status %+v", n)
 		}
 		b.wait(time.Minute) // drain_timeout

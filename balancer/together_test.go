@@ -237,7 +237,7 @@ func TestSilenceOfManyIsSuspected(t *testing.T) {
 			b.want(all)
 		}
 		s := b.status("web")
-		if !strings.Contains(s.Notice, "3 of 4 nodes with weight fell silent at once") || s.Nodes[0].State != "held" || s.CombinedWeight != 400 {
+		if !strings.Contains(s.Notice, "3 of 4 nodes stopped responding at once") || s.Nodes[0].State != "held" || s.CombinedWeight != 400 {
 			t.Errorf("notice %q, state %s, combined weight %d", s.Notice, s.Nodes[0].State, s.CombinedWeight)
 		}
 		b.wantLog("cluster in trouble", "lb suspects its own network")
@@ -297,7 +297,7 @@ func TestUpAndDownFiles(t *testing.T) {
 		put("down/wbe", "")
 		b.turn()
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0")
-		if s := b.status("web"); !strings.HasPrefix(s.Notice, "the cluster has a down file: database moves; no node has weight") || s.Nodes[0].Why != "the cluster's down file: database moves" {
+		if s := b.status("web"); !strings.HasPrefix(s.Notice, "the cluster has a down file: database moves; no node has weight") || s.Nodes[0].Why != "cluster down file: database moves" {
 			t.Errorf("notice %q, why %q", s.Notice, s.Nodes[0].Why)
 		}
 		b.wantLog("the cluster has a down file", "database moves", "has the name of no cluster", dir+"/down/wbe")

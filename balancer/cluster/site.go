@@ -200,7 +200,7 @@ func (c *Cluster) observeSite(now time.Time, s *Site, r SiteReading) bool {
 		}
 		n.remote.site, n.remote.location, n.remote.missed = s, m.Location, 0
 		n.cfg.Port = s.cfg.At.Port()
-		detail := fmt.Sprintf("on /fwmark/%d of %s: combined weight %d", c.cfg.Mark, s.cfg.At, m.Health)
+		detail := fmt.Sprintf("%s reported combined weight %d (/fwmark/%d)", s.cfg.At, m.Health, c.cfg.Mark)
 		changed = c.decideNode(now, n, &decide.Reading{At: r.At, Answered: true, Health: m.Health, Detail: detail}) || changed
 	}
 	allSeen := !slices.ContainsFunc(c.sites, func(o *Site) bool { return !o.seen })
@@ -223,9 +223,9 @@ func (c *Cluster) observeSite(now time.Time, s *Site, r SiteReading) bool {
 // weight 0 for max_down_ticks polls before it leaves.
 func (c *Cluster) miss(now time.Time, n *Node, r SiteReading) bool {
 	at := n.remote.site.cfg.At
-	reading := decide.Reading{At: r.At, Answered: r.Answered, Detail: fmt.Sprintf("on %s: %s", at, r.Detail)}
+	reading := decide.Reading{At: r.At, Answered: r.Answered, Detail: fmt.Sprintf("%s: %s", at, r.Detail)}
 	if r.Answered && r.Detail == "" {
-		reading.Detail = fmt.Sprintf("on /fwmark/%d of %s: not listed", c.cfg.Mark, at)
+		reading.Detail = fmt.Sprintf("%s does not list it (/fwmark/%d)", at, c.cfg.Mark)
 	}
 	changed := c.decideNode(now, n, &reading)
 	if n.own.weight > 0 {

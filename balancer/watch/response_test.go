@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/balancer/decide"
 )
 
-// The odd forms are those of compat/bigbro-agent-answers.txt, where big_brother's answers to them are recorded.
-func TestHealthOfAnAnswer(t *testing.T) {
+// The unusual forms come from compat/bigbro-agent-answers.txt, which records how big_brother reads them.
+func TestHealthOfAResponse(t *testing.T) {
 	header := func(value string) http.Header { return http.Header{"X-Health": {value}} }
 	tests := []struct {
 		name   string
@@ -40,14 +40,14 @@ func TestHealthOfAnAnswer(t *testing.T) {
 		{"underscore", 200, header("1_0"), "", 10},
 		{"two underscores", 200, header("1__0"), "", 1},
 		{"leading underscore", 200, header("_10"), "", 0},
-		{"beyond the kernel's weights", 200, header("65536"), "", 65536},
-		{"beyond all measure", 200, header(strings.Repeat("9", 1000)), "", 65536},
-		{"beyond all measure below 0", 200, header("-" + strings.Repeat("9", 1000)), "", 0},
+		{"too large for a weight", 200, header("65536"), "", 65536},
+		{"a thousand digits", 200, header(strings.Repeat("9", 1000)), "", 65536},
+		{"a thousand negative digits", 200, header("-" + strings.Repeat("9", 1000)), "", 0},
 		{"several headers", 200, http.Header{"X-Health": {"5", "6"}}, "", 5},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, detail := health(tt.status, tt.header, []byte(tt.body))
+			got, detail := parseResponse(tt.status, tt.header, []byte(tt.body))
 			if got != tt.want || detail == "" {
 				t.Errorf("health %d (%q), want %d", got, detail, tt.want)
 			}
@@ -55,27 +55,31 @@ func TestHealthOfAnAnswer(t *testing.T) {
 	}
 }
 
-func TestADownAnswerSaysWhy(t *testing.T) {
+func TestDownResponseGivesTheReason(t *testing.T) {
 	for _, tt := range []struct{ name, body, want string }{
-		{"forced", "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\nDependency::HTTP(http://a/): OK\n", "forced: apt upgrades"},
-		{"a ceiling over nothing", "Health: 0\nMeasured Health: 0\nForced Reason: new disks 50\nDependency::HTTP(http://a/): FAIL\n", "Dependency::HTTP(http://a/) fails"},
-		{"forced before a failing dependency", "Health: 0\nForced Reason: apt upgrades\nDependency::HTTP(http://a/): FAIL\n", "forced: apt upgrades"},
-		{"a dependency fails", "Health: 0\nDependency::TCP(a:1): OK\nDependency::HTTP(http://a/): FAIL\nDependency::TCP(b:1): FAIL\n", "Dependency::HTTP(http://a/) fails"},
-		{"nothing said", "Health: 0\nMeasured Health: 0\n", "status 503, which is health 0"},
+		{"forced", "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\nDependency::HTTP(http://a/): OK\n",
+			"agent reported health 0, forced: apt upgrades"},
+		{"a ceiling over a measured 0", "Health: 0\nMeasured Health: 0\nForced Reason: new disks 50\nDependency::HTTP(http://a/): FAIL\n",
+			"agent reported health 0: Dependency::HTTP(http://a/) failed"},
+		{"forced before a failing dependency", "Health: 0\nForced Reason: apt upgrades\nDependency::HTTP(http://a/): FAIL\n",
+			"agent reported health 0, forced: apt upgrades"},
+		{"a dependency fails", "Health: 0\nDependency::TCP(a:1): OK\nDependency::HTTP(http://a/): FAIL\nDependency::TCP(b:1): FAIL\n",
+			"agent reported health 0: Dependency::HTTP(http://a/) failed"},
+		{"no reason", "Health: 0\nMeasured Health: 0\n", "agent returned status 503, counted as health 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var header http.Header // as early agents have it
-			if tt.name == "a ceiling over nothing" {
+			var header http.Header // early agents do not send X-Health-Forced
+			if tt.name == "a ceiling over a measured 0" {
 				header = http.Header{"X-Health-Forced": {"health"}}
 			}
-			if _, detail := health(503, header, []byte(tt.body)); detail != tt.want {
+			if _, detail := parseResponse(503, header, []byte(tt.body)); detail != tt.want {
 				t.Errorf("detail %q, want %q", detail, tt.want)
 			}
 		})
 	}
 }
 
-func FuzzHealth(f *testing.F) {
+func FuzzParseResponse(f *testing.F) {
 	f.Add(200, true, "92", []byte("Health: 10"))
 	f.Add(200, false, "", []byte("x Health: 99999999999999999999 y"))
 	f.Add(503, true, " -1_0", []byte{0xff, 0xfe})
@@ -84,7 +88,7 @@ func FuzzHealth(f *testing.F) {
 		if inHeader {
 			header["X-Health"] = []string{value}
 		}
-		got, detail := health(status, header, body)
+		got, detail := parseResponse(status, header, body)
 		switch {
 		case got < 0 || got > decide.MaxWeight+1:
 			t.Errorf("health %d is out of range", got)
