@@ -140,7 +140,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 		Version: b.options.Version, Log: b.log,
 	})
 	b.checkSettings()
-	stopJournal := startJournal(report.Journal)
+	stopJournal := report.Journal.Start()
 	b.hooks.Configure(b.firstHooks)
 	var failed error
 	var running sync.WaitGroup
@@ -166,17 +166,6 @@ func (b *Balancer) Run(ctx context.Context) error {
 		failed = errors.Join(failed, b.lock.Close())
 	}
 	return failed
-}
-
-// startJournal writes the events to their file until stop is called, which returns when all are written.
-func startJournal(j *journal.Journal) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var writing sync.WaitGroup
-	writing.Go(func() { j.Run(ctx) })
-	return func() {
-		cancel()
-		writing.Wait()
-	}
 }
 
 // listener names the balancer in errors of package listen.

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -31,7 +32,7 @@ const (
 )
 
 // engine owns the model of all clusters and everything that changes with it. One goroutine, run, uses its fields; the others send it orders by do.
-// The exceptions are for readers: orders and done are channels, snapshot is atomic, figures locks itself.
+// The exceptions serve the others: orders and done are channels, planning and snapshot synchronize themselves, and so does figures.
 type engine struct {
 	rec       *reconcile.Reconciler
 	watchers  *watchers
@@ -47,7 +48,7 @@ type engine struct {
 	orders   chan func(ctx context.Context)
 	done     chan struct{} // closed when run has ended
 	snapshot atomic.Pointer[snapshot]
-	figures  *figures
+	figures  *kernel.Figures
 }
 
 // schedule says when the next reconcile is due.
@@ -65,7 +66,7 @@ func newEngine(o Options) *engine {
 	}
 	e := &engine{
 		watchers: newWatchers(o), pages: page.NewSet[*cluster.Cluster](log), waiting: map[*cluster.Cluster][]chan outcome{}, ready: o.Ready,
-		orders: make(chan func(context.Context)), done: make(chan struct{}), figures: newFigures(o),
+		orders: make(chan func(context.Context)), done: make(chan struct{}), figures: kernel.NewFigures(cmp.Or(o.Figures, o.Table)),
 	}
 	report := reconcile.NewReporter(log, journal.Open("", log))
 	e.rec = reconcile.New(cluster.New(&config.Config{}), kernel.New(o.Table, o.Marks), report, inputs{e})

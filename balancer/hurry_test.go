@@ -99,7 +99,7 @@ func TestDriftIsFoundBehindAWeightThatWasSentAtOnce(t *testing.T) {
 				b.fleet.set("10.0.0.2", 40)
 				b.boot(webapp("web", 7, 1, 2))
 				b.start("web")
-				b.wait(fresh + time.Millisecond)
+				b.wait(100*time.Millisecond + time.Millisecond)
 				if err := ipvs.ApplyOne(t.Context(), b.table, tt.hand); err != nil {
 					t.Fatal(err)
 				}
@@ -180,7 +180,7 @@ func TestAFileThatIsSeenBehindAWeightIsNoDrift(t *testing.T) {
 			if err := errors.Join(os.Mkdir(down, 0o755), os.WriteFile(filepath.Join(down, "web"), nil, 0o644)); err != nil {
 				t.Fatal(err)
 			}
-			if b.wait(fresh + time.Millisecond); looked {
+			if b.wait(100*time.Millisecond + time.Millisecond); looked {
 				b.engine.Status(t.Context())
 			}
 			last := b.engine.rec.Report.Journal.Last()

@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"cmp"
 	"context"
 	"net/netip"
 	"time"
@@ -12,12 +11,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-const (
-	// fresh is how old the kernel's figures in a status may be.
-	fresh = 100 * time.Millisecond
-	// statusTime bounds the wait for a status while the kernel keeps the engine busy: after that the latest snapshot serves.
-	statusTime = time.Second
-)
+// statusTime bounds the wait for a status while the kernel keeps the engine busy: after that the latest snapshot serves.
+const statusTime = time.Second
 
 // snapshot is what readers see of the engine. It is never changed.
 type snapshot struct {
@@ -49,7 +44,7 @@ func (e *engine) Status(ctx context.Context) api.Status {
 	defer cancel()
 	_ = e.do(ctx, func(context.Context) { e.publish() }) // otherwise the last snapshot serves
 	s := e.snapshot.Load()
-	return s.status(time.Now(), e.figures.read(ctx, s))
+	return s.status(time.Now(), e.figures.Read(ctx, s.services, s.at))
 }
 
 // status describes the snapshot beside the kernel's figures.
@@ -86,38 +81,4 @@ func watchKey(name string, n *api.NodeStatus) cluster.NodeKey {
 		return cluster.NodeKey{}
 	}
 	return cluster.NodeKey{Cluster: name, Node: address}
-}
-
-// figures reads the kernel's table for readers, apart from the engine. Several goroutines may use it.
-type figures struct {
-	table ipvs.Table
-	turn  chan struct{} // holds a token; who has it may use what follows
-
-	services []ipvs.Service
-	at       time.Time // of services
-}
-
-func newFigures(o Options) *figures {
-	f := &figures{table: cmp.Or(o.Figures, o.Table), turn: make(chan struct{}, 1)}
-	f.turn <- struct{}{}
-	return f
-}
-
-// read returns the kernel's table: the engine's if it is fresh, else one that is read now, or the newest that is known if that fails.
-func (f *figures) read(ctx context.Context, s *snapshot) []ipvs.Service {
-	select {
-	case <-f.turn:
-		defer func() { f.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return s.services
-	}
-	if !s.at.Before(f.at) {
-		f.services, f.at = s.services, s.at
-	}
-	if time.Since(f.at) > fresh {
-		if services, err := f.table.Dump(ctx); err == nil {
-			f.services, f.at = services, time.Now()
-		}
-	}
-	return f.services
 }
