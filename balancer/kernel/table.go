@@ -52,6 +52,9 @@ func (t *Table) At() time.Time { return t.at }
 // Err is the error of the last read; "" if it succeeded.
 func (t *Table) Err() string { return t.readErr }
 
+// Accepted reports whether the kernel rejected nothing in the last Apply.
+func (t *Table) Accepted() bool { return len(t.rejected) == 0 }
+
 // Rejected says what the kernel rejected about these marks in the last Apply; "" for nothing.
 func (t *Table) Rejected(marks []ipvs.Mark) string {
 	var errs []string

@@ -77,7 +77,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 // did since; the read that follows finds that.
 func (r *Reconciler) sendChanged(ctx context.Context, now time.Time) {
 	edits, owned := r.Model.Edits(now, r.Kernel.Table.Services())
-	r.reportTable(r.Kernel.Table.Edit(ctx, edits, owned))
+	if result := r.Kernel.Table.Edit(ctx, edits, owned); len(result.Done) > 0 {
+		r.reportTable(result)
+	}
 }
 
 // makeDesired makes the table the desired one, and reports whether anything changed or failed.
@@ -141,6 +143,9 @@ func (r *Reconciler) reportTable(result kernel.Result) {
 
 // reportRejected reports what the kernel rejects about each cluster, and about marks that are in no configuration any more.
 func (r *Reconciler) reportRejected() {
+	if r.Kernel.Table.Accepted() && len(r.Report.kernelErrors) == 0 {
+		return // nearly always
+	}
 	for _, c := range r.Model.Clusters() {
 		r.Report.KernelError("cluster "+c.Name(), c, r.Kernel.Table.Rejected(c.Marks()))
 	}
