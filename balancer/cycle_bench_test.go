@@ -22,15 +22,13 @@ func BenchmarkCycle(b *testing.B) {
 		for _, changes := range []int{0, 1, nodes} {
 			b.Run(fmt.Sprintf("nodes=%d/changes=%d", nodes, changes), func(b *testing.B) {
 				e := settledEngine(b, nodes/10)
+				var all []nodeRef
+				for _, ref := range e.watchers.ofNode {
+					all = append(all, ref)
+				}
 				for i := 0; b.Loop(); i++ {
-					changed := 0
-					for _, c := range e.rec.Model.Clusters() {
-						for _, n := range c.Nodes() {
-							if changed < changes {
-								c.Observe(time.Now(), n, decide.Reading{At: time.Now(), Answered: true, Health: 50 + i%2})
-								changed++
-							}
-						}
+					for _, ref := range all[:changes] {
+						ref.cluster.Observe(time.Now(), ref.node, decide.Reading{At: time.Now(), Answered: true, Health: 50 + i%2})
 					}
 					e.reconcile(b.Context(), reconcile.Timer)
 				}

@@ -202,7 +202,7 @@ func (c *Cluster) tally() *event.Tally {
 }
 
 // Leaves reports whether a destination of the cluster's services is none of its nodes, so that it stays only for a time.
-func (c *Cluster) Leaves(d ipvs.Destination) bool { return d.Port != 0 || c.node(d.Address) == nil }
+func (c *Cluster) Leaves(d *ipvs.Destination) bool { return d.Port != 0 || c.node(d.Address) == nil }
 
 // Page is where lb serves the cluster's downpage itself; none if it does not.
 func (c *Cluster) Page() []netip.AddrPort { return c.page }

@@ -75,7 +75,7 @@ func (c *Cluster) edits(now time.Time, table []ipvs.Service, owned map[ipvs.Mark
 	}
 	p := plan.Diff(desired, have, owned)
 	if slices.ContainsFunc(p, func(op plan.Op) bool {
-		return op.Kind != plan.PutDestination || !op.Edit || c.Leaves(op.Destination)
+		return op.Kind != plan.PutDestination || !op.Edit || c.Leaves(&op.Destination)
 	}) {
 		return nil
 	}
@@ -90,8 +90,9 @@ func (c *Cluster) keepLeaving(now time.Time, services, table []ipvs.Service) {
 		if !has {
 			continue
 		}
-		for _, d := range table[at].Destinations {
-			if !c.Leaves(d) || c.verdict.Downpage && c.isPage(d) {
+		for j := range table[at].Destinations {
+			d := &table[at].Destinations[j]
+			if !c.Leaves(d) || c.verdict.Downpage && c.isPage(*d) {
 				continue
 			}
 			id := netip.AddrPortFrom(d.Address, d.Port)
@@ -100,7 +101,7 @@ func (c *Cluster) keepLeaving(now time.Time, services, table []ipvs.Service) {
 				since = now
 			}
 			leaving[id] = since
-			if d, stays := plan.Leaving(now, since, c.cfg.DrainTimeout, d); stays {
+			if d, stays := plan.Leaving(now, since, c.cfg.DrainTimeout, *d); stays {
 				services[i].Destinations = append(services[i].Destinations, d)
 			}
 		}

@@ -159,7 +159,7 @@ func (p *Preview) affected(op plan.Op) []api.Affected {
 		a.Cluster = c.Name()
 		if op.Kind == plan.PutDestination {
 			a.Fate = api.Continue
-			if c.Leaves(op.Destination) {
+			if c.Leaves(&op.Destination) {
 				a.Limit = c.Config().DrainTimeout.String()
 			}
 		}
