@@ -1,12 +1,12 @@
 package balancer
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/balancer/cluster"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/reconcile"
 	"github.com/braintree/lb/balancer/watch"
@@ -23,8 +23,10 @@ func BenchmarkCycle(b *testing.B) {
 			b.Run(fmt.Sprintf("nodes=%d/changes=%d", nodes, changes), func(b *testing.B) {
 				e := settledEngine(b, nodes/10)
 				var all []nodeRef
-				for _, ref := range e.watchers.ofNode {
-					all = append(all, ref)
+				for _, c := range e.rec.Model.Clusters() {
+					for _, n := range c.Nodes() {
+						all = append(all, nodeRef{c, n})
+					}
 				}
 				for i := 0; b.Loop(); i++ {
 					for _, ref := range all[:changes] {
@@ -68,24 +70,17 @@ func settledEngine(b *testing.B, clusters int) *engine {
 		b.Fatal(err)
 	}
 	e.configure(cfg)
-	e.watchers.poller = func(config.Node) watch.Poller { return idlePoller{} }
-	e.watchers.follow(b.Context(), e.rec.Model)
-	b.Cleanup(e.watchers.stop)
-	for from, of := range e.watchers.ofNode {
-		e.rec.Model.Run(time.Now(), of.cluster)
-		e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92}})
+	now := time.Now()
+	e.watchers.nodes, e.watchers.ofNode = map[*cluster.Node]watched[*watch.Watcher]{}, map[*watch.Watcher]nodeRef{}
+	for _, c := range e.rec.Model.Clusters() {
+		e.rec.Model.Run(now, c)
+		for _, n := range c.Nodes() {
+			w := watch.New(c.Config(), n.Config(), now, e.watchers.heartbeats) // it does not run
+			e.watchers.nodes[n], e.watchers.ofNode[w] = watched[*watch.Watcher]{watcher: w}, nodeRef{c, n}
+			e.observe(watch.Update{From: w, Reading: decide.Reading{At: now, Answered: true, Health: 92}})
+		}
 	}
 	e.reconcile(b.Context(), reconcile.Startup)
 	e.reconcile(b.Context(), reconcile.Timer)
 	return e
 }
-
-// idlePoller never gets a response.
-type idlePoller struct{}
-
-func (idlePoller) Poll(ctx context.Context) decide.Reading {
-	<-ctx.Done()
-	return decide.Reading{At: time.Now(), Detail: "timeout"}
-}
-
-func (idlePoller) Close() {}
