@@ -20,6 +20,7 @@ import (
 	"github.com/braintree/lb/agent"
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/cmdline"
@@ -46,14 +47,7 @@ type process struct {
 }
 
 func main() {
-	os.Exit(run(process{
-		args:  os.Args,
-		in:    os.Stdin,
-		out:   os.Stdout,
-		err:   os.Stderr,
-		width: terminalWidth(os.Stdout),
-		env:   os.Environ(),
-	}))
+	os.Exit(run(process{args: os.Args, in: os.Stdin, out: os.Stdout, err: os.Stderr, width: terminalWidth(os.Stdout), env: os.Environ()}))
 }
 
 // terminalWidth returns how to ask for the columns of the terminal that f is; nil when it is none.
@@ -163,7 +157,7 @@ func commonFlags() []cli.Flag {
 
 func configFlag() cli.Flag {
 	return &cli.StringFlag{
-		Name: "config", Aliases: []string{"c"}, Value: ctl.DefaultConfig, EnvVars: []string{"LB_CONFIG"},
+		Name: "config", Aliases: []string{"c"}, Value: client.DefaultConfig, EnvVars: []string{"LB_CONFIG"},
 		Usage: "`FILE` that all modes share",
 	}
 }
@@ -199,14 +193,14 @@ Examples:
   lb agent tunnel --undo`,
 		Action: func(c *cli.Context) error {
 			return p.daemon(c, func(ctx context.Context, r running) error {
-				sockets, err := listen.Inherit()
+				sockets, err := listen.InheritSockets()
 				if err != nil {
 					return err
 				}
 				setup := tunnel.New(r.cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
 					Load: r.load, Reload: r.reload, Log: r.log, Version: version(), Manager: r.manager, Sockets: sockets,
-					Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
+					Tunnel: func(ctx context.Context, want tunnel.Desired) error {
 						_, err := setup.Up(ctx, want)
 						return err
 					},
@@ -240,14 +234,19 @@ Examples:
 					return err
 				}
 				defer table.Close()
+				figures, err := openTable() // a handle of its own, so that reading the status never delays a weight
+				if err != nil {
+					return err
+				}
+				defer figures.Close()
 				marks, err := mark.NewKernel()
 				if err != nil {
 					return err
 				}
 				defer marks.Close()
 				o := balancer.Options{
-					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
-					Manager: r.manager, Alone: balancer.Alone,
+					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Figures: figures, Marks: marks, Settings: ipvs.KernelSysctls, Log: r.log, Version: version(),
+					Manager: r.manager, Lock: balancer.Lock,
 				}
 				if c.Bool("dry-run") {
 					return balancer.DryRun(ctx, o, p.out)
@@ -268,7 +267,7 @@ type running struct {
 	load    func() (*config.Config, error)
 	reload  <-chan struct{}
 	log     *slog.Logger
-	manager *systemd.Manager
+	manager *systemd.Notifier
 }
 
 // daemon runs a daemon until a signal ends it.
