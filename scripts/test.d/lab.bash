@@ -11,7 +11,7 @@ session_of() { # FILE
     ./netx/tunnel/* | ./netx/vip/* | ./netx/lab/*_lab_test.go | ./packaging/systemd/*) echo small ;;
     ./netx/lab/e2e/noipvs/*) echo scenarios ;; # sorts last there: it unloads ip_vs
     ./netx/lab/e2e/demo_* | ./netx/lab/e2e/doctor_* | ./netx/lab/e2e/drain_* | ./netx/lab/e2e/events_*) echo scenarios ;;
-    ./netx/lab/e2e/forwarding_* | ./netx/lab/e2e/ocf_* | ./netx/lab/e2e/owner_* | ./netx/lab/e2e/pacemaker_*) echo scenarios ;;
+    ./netx/lab/e2e/forwarding_* | ./netx/lab/e2e/ocf_* | ./netx/lab/e2e/foreign_state_* | ./netx/lab/e2e/pacemaker_*) echo scenarios ;;
     ./netx/lab/e2e/plan_* | ./netx/lab/e2e/readme_* | ./netx/lab/e2e/refusal_*) echo scenarios ;;
     ./netx/lab/failover/*) echo failover ;;
     *) echo timed ;;
