@@ -108,18 +108,18 @@ func TestAReloadWithATokenThatCannotBeUsedChangesNothing(t *testing.T) {
 	other.Agent.TokenFile, other.Agent.ControlGroup = token, "0"
 	b.configure(other, nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.count("reload refused", "agent.token_file", "at least 32") == 1 })
+	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "agent.token_file", "at least 32") == 1 })
 	admitted(first, 201)
 	if r := b.ask(overTCP, "GET", "/new/status", ""); r.StatusCode != 404 {
 		t.Errorf("the rest of the configuration was taken: %d", r.StatusCode)
 	}
 	write(second)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
 	admitted(first, 401)
 	admitted(second, 201)
-	if b.log.count("takes effect when the agent is restarted", "agent.control_group") != 1 || b.log.count("change refused", "peer=192.0.2.1:1234", "token is wrong") != 2 ||
-		b.log.count("msg=forced", "with the token") != 3 {
+	if b.log.Count("takes effect when the agent is restarted", "agent.control_group") != 1 || b.log.Count("change refused", "peer=192.0.2.1:1234", "token is wrong") != 2 ||
+		b.log.Count("msg=forced", "with the token") != 3 {
 		t.Errorf("log:\n%s", b.log)
 	}
 }
@@ -134,7 +134,7 @@ func TestAFolderOfForcesThatEverybodyMayWriteToIsToldOf(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, _ := running(t, cfg)
-		if n := b.log.count("every user of this machine may write", "data_dir="+cfg.Agent.DataDir); n != want {
+		if n := b.log.Count("every user of this machine may write", "data_dir="+cfg.Agent.DataDir); n != want {
 			t.Errorf("mode %s: %d warnings, want %d:\n%s", mode, n, want, b.log)
 		}
 	}

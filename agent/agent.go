@@ -18,6 +18,7 @@ import (
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/fastpath"
 	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/agent/schedule"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
@@ -29,7 +30,7 @@ const (
 	// settleTime bounds how long the first answers, and a reload, wait for the first results of new checks. A load balancer's
 	// poll outlasts it, so a restart of the agent does not show as a failure.
 	settleTime = 2 * time.Second
-	// stopTime bounds each step of stopping: requests under way, then checks.
+	// stopTime bounds how long requests in progress may take once the agent stops.
 	stopTime = 3 * time.Second
 )
 
@@ -74,8 +75,7 @@ type Agent struct {
 	watched atomic.Pointer[time.Time] // when the watch last went round
 	streams streams
 	scrape  *scrape
-	clocks  sync.WaitGroup // of the probes
-	crew    crew           // runs them
+	jobs    *schedule.Scheduler
 
 	settleTime time.Duration // settleTime, but for tests
 }
@@ -90,7 +90,8 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), crew: newCrew(), settleTime: settleTime}
+	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), settleTime: settleTime}
+	a.jobs = schedule.New(o.Log, a.streams.refresh)
 	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {
@@ -174,8 +175,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	checks, stopChecks := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopChecks()
 	first := a.current.Load()
-	a.start(checks, first.probes())
-	settle(ctx, a.settleTime, first.probes())
+	a.jobs.Start(checks, first.jobs())
+	schedule.WaitForResults(ctx, a.settleTime, first.jobs())
 
 	a.streams.begin(a.lookUp)
 	var wg sync.WaitGroup
@@ -216,8 +217,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	shutdown(stopping, changes, reads)
 	wg.Wait()
 	stopChecks()
-	a.await(a.current.Load().probes())
-	a.clocks.Wait()
+	a.jobs.Stop(a.current.Load().jobs())
+	a.jobs.Wait()
 	a.log.Info("agent has stopped")
 	return err
 }

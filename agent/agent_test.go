@@ -1,11 +1,9 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +13,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/schedule"
 
 	"go.uber.org/goleak"
 
@@ -29,43 +30,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	goleak.VerifyTestMain(m)
-}
-
-// logged collects a log for a test to look at.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// count tells how many lines hold all of the texts.
-func (l *logged) count(texts ...string) int {
-	n := 0
-	for line := range strings.Lines(l.String()) {
-		all := true
-		for _, t := range texts {
-			all = all && strings.Contains(line, t)
-		}
-		if all {
-			n++
-		}
-	}
-	return n
-}
-
-func (l *logged) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // patience is how long tests wait for what happens at once on a machine with nothing else to do.
@@ -116,7 +80,7 @@ func webapp(dependency string) config.Service {
 // bench is an agent under test, and what it needs.
 type bench struct {
 	*Agent
-	log    *logged
+	log    *agenttest.Log
 	reload chan struct{}
 
 	mu  sync.Mutex // protects cfg and err
@@ -138,24 +102,24 @@ func (b *bench) load() (*config.Config, error) {
 }
 
 func (b *bench) options() Options {
-	return Options{Load: b.load, Reload: b.reload, Log: b.log.logger(), Version: "1.2.3", Hostname: "app01"}
+	return Options{Load: b.load, Reload: b.reload, Log: b.log.Logger(), Version: "1.2.3", Hostname: "app01"}
 }
 
 // newBench makes an agent that does not serve, with the first results of all checks, for tests that call its handlers.
 func newBench(t testing.TB, cfg *config.Config) *bench {
 	t.Helper()
-	b := &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
+	b := &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
 	a, err := New(t.Context(), b.options())
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Agent = a
 	ctx, cancel := context.WithCancel(context.Background())
-	a.start(ctx, a.current.Load().probes())
-	settle(ctx, patience, a.current.Load().probes())
+	a.jobs.Start(ctx, a.current.Load().jobs())
+	schedule.WaitForResults(ctx, patience, a.current.Load().jobs())
 	t.Cleanup(func() {
 		cancel()
-		a.await(a.current.Load().probes())
+		a.jobs.Stop(a.current.Load().jobs())
 		if err := a.closeListeners(); err != nil {
 			t.Error(err)
 		}
@@ -172,7 +136,7 @@ func running(t testing.TB, cfg *config.Config) (b *bench, stop func() error) {
 // runningWith is running with options of the test's own.
 func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench, stop func() error) {
 	t.Helper()
-	b = &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
+	b = &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
 	ready := make(chan struct{})
 	o := b.options()
 	o.Ready = func() { close(ready) }
@@ -295,7 +259,7 @@ func TestTheAgentServesReadsOverTCPAndChangesOverItsSocket(t *testing.T) {
 	if code, body := get(plain, url+"/webapp/status"); code != 503 || !strings.HasPrefix(body, "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\n") {
 		t.Errorf("forced down: %d %q", code, body)
 	}
-	if n := b.log.count("msg=forced", "service=webapp", "kind=down", `reason="apt upgrades"`, "uid "); n != 1 {
+	if n := b.log.Count("msg=forced", "service=webapp", "kind=down", `reason="apt upgrades"`, "uid "); n != 1 {
 		t.Errorf("%d log lines about the force, want 1:\n%s", n, b.log)
 	}
 	info, err := os.Stat(filepath.Join(dir, "agent.sock"))
@@ -340,7 +304,7 @@ func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
 			dir := shortDir(t)
 			cfg := configIn(dir, webapp("true"))
 			tc.spec(cfg)
-			b := &bench{log: &logged{}, cfg: cfg}
+			b := &bench{log: &agenttest.Log{}, cfg: cfg}
 			_, err := New(t.Context(), b.options())
 			if err == nil {
 				t.Fatal("New succeeded")
@@ -357,7 +321,7 @@ func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
 	}
 	t.Run("a configuration that does not load", func(t *testing.T) {
 		want := errors.New("lb.toml:3: nonsense")
-		b := &bench{log: &logged{}, err: want}
+		b := &bench{log: &agenttest.Log{}, err: want}
 		if _, err := New(t.Context(), b.options()); !errors.Is(err, want) {
 			t.Errorf("New = %v, want %v", err, want)
 		}
@@ -367,7 +331,7 @@ func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
 func TestASecondAgentIsRefusedAndADeadOnesSocketIsReplaced(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	second := &bench{log: &logged{}, cfg: b.cfg}
+	second := &bench{log: &agenttest.Log{}, cfg: b.cfg}
 	if _, err := New(t.Context(), second.options()); err == nil || !strings.Contains(err.Error(), "another agent is running") {
 		t.Errorf("New = %v, want that another agent is running", err)
 	}
@@ -396,7 +360,7 @@ func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
 	if body := bodyOf(t, r); r.StatusCode != 200 {
 		t.Errorf("first answer: %d %q", r.StatusCode, body)
 	}
-	if n := b.log.count("service is down"); n != 0 {
+	if n := b.log.Count("service is down"); n != 0 {
 		t.Errorf("the log says that it was down:\n%s", b.log)
 	}
 }

@@ -200,7 +200,7 @@ func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = newBench(t, configIn(dir, config.Service{Name: "other", Metrics: []config.Check{constant(1)}}))
-	if b.log.count("not in the configuration", "service=webapp") != 1 {
+	if b.log.Count("not in the configuration", "service=webapp") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
 	for _, want := range []int{200, 404} {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+
 	"github.com/braintree/lb/config"
 )
 
@@ -103,7 +105,7 @@ func TestAReloadOpensAndClosesAgentCheckPorts(t *testing.T) {
 	next.Services = []config.Service{webapp("true"), {Name: "zero", AgentCheck: freeAddress(t), Metrics: []config.Check{constant(7)}}}
 	b.configure(&next, nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
 	if got := agentCheck(t, shared, "webapp\n"); got != "ready\tup\t85%\r\n" {
 		t.Errorf("the port that stays: %q", got)
 	}
@@ -124,7 +126,7 @@ func TestAReloadOpensAndClosesAgentCheckPorts(t *testing.T) {
 	b.configure(&third, nil)
 	b.reload <- struct{}{}
 	eventually(t, "the reload is refused", func() bool {
-		return b.log.count("reload refused", taken.Addr().String(), "in use", "agent.agent_check") == 1
+		return b.log.Count("reload refused", taken.Addr().String(), "in use", "agent.agent_check") == 1
 	})
 	if got := agentCheck(t, shared, "zero\n"); got != "ready\tup\t7%\r\n" {
 		t.Errorf("after a reload that was refused: %q", got)
@@ -139,7 +141,7 @@ func TestAnAgentCheckPortThatCannotBeBoundIsAnErrorOfTheStart(t *testing.T) {
 	defer taken.Close()
 	cfg, shared, _ := haproxyConfig(t, shortDir(t), "true")
 	cfg.Services[0].AgentCheck = taken.Addr().String()
-	b := &bench{log: &logged{}, cfg: cfg}
+	b := &bench{log: &agenttest.Log{}, cfg: cfg}
 	if _, err := New(t.Context(), b.options()); err == nil || !strings.Contains(err.Error(), "services.webapp.agent_check") {
 		t.Errorf("New = %v", err)
 	}

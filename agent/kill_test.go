@@ -12,14 +12,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+
 	"github.com/braintree/lb/config"
 )
 
 // runAsProcess is an agent in a process of its own, for tests that kill it.
 func runAsProcess(dir string) {
-	log := &logged{}
+	log := &agenttest.Log{}
 	a, err := New(context.Background(), Options{
-		Load: func() (*config.Config, error) { return configIn(dir, webapp("true")), nil }, Log: log.logger(), Version: "1.2.3",
+		Load: func() (*config.Config, error) { return configIn(dir, webapp("true")), nil }, Log: log.Logger(), Version: "1.2.3",
 		Ready: func() { fmt.Println("ready") },
 	})
 	if err == nil {
@@ -99,7 +101,7 @@ func TestStoppingKillsWhatChecksStarted(t *testing.T) {
 	file := filepath.Join(dir, "pid")
 	hung := depends("script", map[string]any{"command": "echo $$ > " + file + "; sleep 1000"})
 	hung.Timeout = time.Hour
-	b := &bench{log: &logged{}, cfg: configIn(dir, config.Service{Name: "web", Depends: []config.Check{hung}})}
+	b := &bench{log: &agenttest.Log{}, cfg: configIn(dir, config.Service{Name: "web", Depends: []config.Check{hung}})}
 	a, err := New(t.Context(), b.options())
 	if err != nil {
 		t.Fatal(err)

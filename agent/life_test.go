@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+
 	"github.com/braintree/lb/netx/systemd"
 )
 
 // manager is a service manager that a test listens for.
-func manager(t *testing.T, log *logged, watchdog time.Duration) (*systemd.Manager, *net.UnixConn) {
+func manager(t *testing.T, log *agenttest.Log, watchdog time.Duration) (*systemd.Manager, *net.UnixConn) {
 	t.Helper()
 	path := filepath.Join(shortDir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -25,7 +27,7 @@ func manager(t *testing.T, log *logged, watchdog time.Duration) (*systemd.Manage
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(watchdog.Microseconds(), 10))
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	m, err := systemd.New(log.logger())
+	m, err := systemd.New(log.Logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +52,7 @@ func hear(t *testing.T, conn *net.UnixConn, within time.Duration) string {
 }
 
 func TestTheServiceManagerIsToldHowTheAgentDoes(t *testing.T) {
-	log := &logged{}
+	log := &agenttest.Log{}
 	m, conn := manager(t, log, time.Hour)
 	b, stop := runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = m })
 	want := func(text string) {
@@ -74,7 +76,7 @@ func TestTheServiceManagerIsToldHowTheAgentDoes(t *testing.T) {
 }
 
 func TestAnAgentThatWorksGivesSignsOfLife(t *testing.T) {
-	m, conn := manager(t, &logged{}, 50*time.Millisecond)
+	m, conn := manager(t, &agenttest.Log{}, 50*time.Millisecond)
 	runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = m })
 	for beats := 0; beats < 3; {
 		switch got := hear(t, conn, patience); got {
@@ -87,7 +89,7 @@ func TestAnAgentThatWorksGivesSignsOfLife(t *testing.T) {
 }
 
 func TestAnAgentThatHangsGivesNoSignOfLife(t *testing.T) {
-	m, conn := manager(t, &logged{}, time.Hour)
+	m, conn := manager(t, &agenttest.Log{}, time.Hour)
 	b := newBench(t, configIn(shortDir(t), webapp("true"))) // its watch does not go round
 	b.opts.Manager = m
 	now := time.Now()
@@ -98,7 +100,7 @@ func TestAnAgentThatHangsGivesNoSignOfLife(t *testing.T) {
 		t.Errorf("just in time: %q", got)
 	}
 	b.signOfLife(now.Add(time.Millisecond))
-	if got := hear(t, conn, 50*time.Millisecond); got != "" || b.log.count("the agent hangs") != 1 {
+	if got := hear(t, conn, 50*time.Millisecond); got != "" || b.log.Count("the agent hangs") != 1 {
 		t.Errorf("too late: %q, log:\n%s", got, b.log)
 	}
 }

@@ -96,7 +96,7 @@ func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
 	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" || r.Header.Get("X-Health-Forced") != "" {
 		t.Errorf("X-Health %s, forced %q", r.Header.Get("X-Health"), r.Header.Get("X-Health-Forced"))
 	}
-	if b.log.count("a force has ended by itself", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
+	if b.log.Count("a force has ended by itself", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
 	entries := record(t, dir)
@@ -117,7 +117,7 @@ func TestAnAgentThatWasAwayEndsWhatIsOver(t *testing.T) {
 	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
 		t.Errorf("X-Health %s", r.Header.Get("X-Health"))
 	}
-	eventually(t, "the log tells it", func() bool { return b.log.count("a force has ended by itself", "reason=short") == 1 })
+	eventually(t, "the log tells it", func() bool { return b.log.Count("a force has ended by itself", "reason=short") == 1 })
 }
 
 func TestEveryChangeIsInTheAuditLog(t *testing.T) {
@@ -165,7 +165,7 @@ func TestAChangeThatCannotBeRecordedIsMadeAndTold(t *testing.T) {
 	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "write to the audit log `) {
 		t.Errorf("%d %s", r.StatusCode, body)
 	}
-	if b.log.count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {
+	if b.log.Count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/braintree/lb/agent/agenttest"
+
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/tunnel"
 )
@@ -39,8 +41,8 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 	b.configure(configIn(dir, counting("new", dir, "d"), counting("web", dir, "b", "e")), nil)
 	kept := b.current.Load().byName["web"].depends[1]
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
-	if b.log.count("msg=reloaded", "services=2", "checks_new=3", "checks_gone=3") != 1 {
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
+	if b.log.Count("msg=reloaded", "services=2", "checks_new=3", "checks_gone=3") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
 	if got := b.current.Load().byName["web"].depends[0]; got != kept {
@@ -57,7 +59,7 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 		}
 	}
 	// The results were there before the new configuration counted: it was never down.
-	if n := b.log.count("service is down"); n != 0 {
+	if n := b.log.Count("service is down"); n != 0 {
 		t.Errorf("log:\n%s", b.log)
 	}
 }
@@ -68,10 +70,10 @@ func TestABadReloadChangesNothing(t *testing.T) {
 	before := b.current.Load()
 	b.configure(nil, errLoad)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.count("reload refused", "lb.toml:3: nonsense") == 1 })
+	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "lb.toml:3: nonsense") == 1 })
 	b.configure(configIn(dir, config.Service{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the second reload is refused", func() bool { return b.log.count("reload refused", "is no type of metric") == 1 })
+	eventually(t, "the second reload is refused", func() bool { return b.log.Count("reload refused", "is no type of metric") == 1 })
 	if b.current.Load() != before {
 		t.Error("something else is measured now")
 	}
@@ -87,8 +89,8 @@ func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
 	cfg.Agent.Listen, cfg.Agent.TrustLoopback = "127.0.0.1:9999", true
 	b.configure(cfg, nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded", "checks_new=0", "checks_gone=0") == 1 })
-	if b.log.count("restarted", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.count("restarted") != 1 {
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded", "checks_new=0", "checks_gone=0") == 1 })
+	if b.log.Count("restarted", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.Count("restarted") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
 	// It is so until the restart, whatever else is reloaded; and taken back, nothing takes one.
@@ -100,8 +102,8 @@ func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
 		again.Agent.Listen = reload.listen
 		b.configure(&again, nil)
 		b.reload <- struct{}{}
-		eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == i+2 })
-		if n := b.log.count("restarted"); n != reload.warnings {
+		eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == i+2 })
+		if n := b.log.Count("restarted"); n != reload.warnings {
 			t.Errorf("after another reload to %s there are %d warnings, want %d:\n%s", reload.listen, n, reload.warnings, b.log)
 		}
 	}
@@ -130,7 +132,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 		{Name: "direct", Forwarding: config.DR, VIPs: vip("204.109.13.20"), Nodes: node("10.0.0.1")},
 		{Name: "elsewhere", Forwarding: config.IPIP, VIPs: vip("204.109.13.21"), Nodes: node("10.0.0.2")},
 	}
-	b := &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
+	b := &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
 	var calls []string
 	var fail error
 	o := b.options()
@@ -149,7 +151,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- a.Run(ctx) }()
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
@@ -167,7 +169,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.log.count("no node of a cluster with ipip forwarding") != 1 || len(calls) != 3 {
+	if b.log.Count("no node of a cluster with ipip forwarding") != 1 || len(calls) != 3 {
 		t.Errorf("calls %q, log:\n%s", calls, b.log)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
@@ -177,36 +179,12 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	}
 }
 
-func TestACheckIsKeptOnlyWhereNothingOfItsConfigurationChanged(t *testing.T) {
-	cfg := func(change func(*config.Check)) config.Check {
-		c := metric("script", 50, map[string]any{"command": "echo 1"})
-		change(&c)
-		return c
-	}
-	p := newProbe("web", cfg(func(*config.Check) {}), &scripted{}, "app01", 0)
-	if !p.same("web", cfg(func(*config.Check) {})) || p.same("api", cfg(func(*config.Check) {})) {
-		t.Error("it does not stay with its service")
-	}
-	for what, change := range map[string]func(*config.Check){
-		"role":     func(c *config.Check) { c.Role = config.Dependency },
-		"type":     func(c *config.Check) { c.Type = "nagios" },
-		"interval": func(c *config.Check) { c.Interval++ },
-		"timeout":  func(c *config.Check) { c.Timeout++ },
-		"weight":   func(c *config.Check) { c.Weight++ },
-		"options":  func(c *config.Check) { c.Options = metric("script", 50, map[string]any{"command": "echo 2"}).Options },
-	} {
-		if p.same("web", cfg(change)) {
-			t.Errorf("with another %s it is kept", what)
-		}
-	}
-}
-
 func TestAReloadThatLeavesNoServicesIsRefused(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, counting("web", dir, "a")))
 	b.configure(configIn(dir), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.count("reload refused", "has no services, and the agent answers for 1") == 1 })
+	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "has no services, and the agent answers for 1") == 1 })
 	if r := b.ask(overTCP, "GET", "/web/status", ""); r.StatusCode != 200 {
 		t.Errorf("GET /web/status: %d", r.StatusCode)
 	}

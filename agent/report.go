@@ -65,11 +65,11 @@ func (v view) report(now time.Time) ServiceReport {
 		Depends: make([]DependencyReport, len(v.depends)), Metrics: make([]MetricReport, len(v.metrics)),
 	}
 	for i, d := range v.depends {
-		r.Depends[i] = DependencyReport{Type: d.cfg.Type, Display: d.display, OK: d.Well(now), ResultReport: d.report(now)}
+		r.Depends[i] = DependencyReport{Type: d.Config.Type, Display: d.Name, OK: d.Well(now), ResultReport: d.report(now)}
 	}
 	for i, m := range v.metrics {
 		r.Metrics[i] = MetricReport{
-			Type: m.cfg.Type, Display: m.display, OK: m.Well(now), Value: m.Points(now), Weight: m.cfg.Weight,
+			Type: m.Config.Type, Display: m.Name, OK: m.Well(now), Value: m.Points(now), Weight: m.Config.Weight,
 			ResultReport: m.report(now),
 		}
 	}

@@ -114,23 +114,24 @@ func (s *scrape) Collect(to chan<- prometheus.Metric) {
 // collectCheck gives what dependencies and metrics share.
 func (s *scrape) collectCheck(to chan<- prometheus.Metric, l line, now time.Time, check string) {
 	send := func(d *prometheus.Desc, typ prometheus.ValueType, value float64) {
-		to <- prometheus.MustNewConstMetric(d, typ, value, l.service, check)
+		to <- prometheus.MustNewConstMetric(d, typ, value, l.Service, check)
 	}
 	if l.result != nil {
-		send(s.took, prometheus.GaugeValue, l.result.took.Seconds())
+		send(s.took, prometheus.GaugeValue, l.result.Took.Seconds())
 		send(s.age, prometheus.GaugeValue, l.Age(now).Seconds())
 	}
 	send(s.stale, prometheus.GaugeValue, oneIf(l.Stale(now)))
-	send(s.runs, prometheus.CounterValue, float64(l.tally.runs.Load()))
-	send(s.failures, prometheus.CounterValue, float64(l.tally.failures.Load()))
-	send(s.timeouts, prometheus.CounterValue, float64(l.tally.timeouts.Load()))
+	counts := l.Counts()
+	send(s.runs, prometheus.CounterValue, float64(counts.Runs))
+	send(s.failures, prometheus.CounterValue, float64(counts.Failures))
+	send(s.timeouts, prometheus.CounterValue, float64(counts.Timeouts))
 }
 
 // checkNames tells checks of one service that are called the same apart: Prometheus takes no figure twice.
 type checkNames map[string]bool
 
 func (n checkNames) of(l line) string {
-	display := strings.ToValidUTF8(l.display, "\ufffd")
+	display := strings.ToValidUTF8(l.Name, "\ufffd")
 	name := display
 	for i := 2; n[name]; i++ {
 		name = display + " #" + strconv.Itoa(i)

@@ -1,16 +1,12 @@
 package agent
 
 import (
-	"context"
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/config"
 )
 
@@ -88,25 +84,4 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 	if t.Failed() {
 		t.Log(page)
 	}
-}
-
-func TestTimeoutsAreCountedAmongTheFailures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &scripted{run: func(ctx context.Context, n int) check.Result {
-			if n == 1 {
-				return check.Result{Detail: "refused"}
-			}
-			if n == 2 {
-				<-ctx.Done()
-				return check.Result{Detail: "timeout"}
-			}
-			return check.Result{OK: true}
-		}}
-		p, _ := clocked(t, 3*time.Second, time.Second, s)
-		time.Sleep(12 * time.Second)
-		synctest.Wait()
-		if runs, failures, timeouts := p.tally.runs.Load(), p.tally.failures.Load(), p.tally.timeouts.Load(); runs < 4 || failures != 2 || timeouts != 1 {
-			t.Errorf("%d runs, %d failures, %d timeouts; want 4 or 5, 2, 1", runs, failures, timeouts)
-		}
-	})
 }

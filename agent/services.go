@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/schedule"
 	"github.com/braintree/lb/config"
 )
 
@@ -21,15 +22,15 @@ type set struct {
 // service is what is measured for one service, in the order of the configuration, which does not change once it is made.
 type service struct {
 	name    string
-	depends []*probe
-	metrics []*probe
+	depends []*schedule.Job
+	metrics []*schedule.Job
 
 	page atomic.Pointer[statusPage] // the latest; nil before it is asked for
 }
 
-// probes lists all probes of all services.
-func (s *set) probes() []*probe {
-	var all []*probe
+// jobs lists the checks of all services.
+func (s *set) jobs() []*schedule.Job {
+	var all []*schedule.Job
 	for _, svc := range s.services {
 		all = append(append(all, svc.depends...), svc.metrics...)
 	}
@@ -40,15 +41,15 @@ func (s *set) probes() []*probe {
 // their results; new ones are not started.
 func (a *Agent) build(cfg *config.Config, old *set) (*set, error) {
 	s := &set{cfg: cfg, byName: map[string]*service{}}
-	var spare []*probe
+	var spare []*schedule.Job
 	if old != nil {
-		spare = old.probes()
+		spare = old.jobs()
 	}
 	var errs []error
 	for _, c := range cfg.Services {
 		svc := &service{name: c.Name}
 		for i, d := range slices.Concat(c.Depends, c.Metrics) {
-			p, err := a.probeFor(c.Name, d, i, &spare)
+			p, err := a.jobFor(c.Name, d, i, &spare)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("service %s: %w", c.Name, err))
 				continue
@@ -65,19 +66,19 @@ func (a *Agent) build(cfg *config.Config, old *set) (*set, error) {
 	return s, errors.Join(errs...)
 }
 
-// probeFor takes a fitting probe out of spare, or makes one.
-func (a *Agent) probeFor(service string, cfg config.Check, nth int, spare *[]*probe) (*probe, error) {
-	i := slices.IndexFunc(*spare, func(p *probe) bool { return p.same(service, cfg) })
+// jobFor takes a matching job out of spare, or makes one.
+func (a *Agent) jobFor(service string, cfg config.Check, index int, spare *[]*schedule.Job) (*schedule.Job, error) {
+	i := slices.IndexFunc(*spare, func(j *schedule.Job) bool { return j.Matches(service, cfg) })
 	if i >= 0 {
-		p := (*spare)[i]
+		j := (*spare)[i]
 		*spare = slices.Delete(*spare, i, i+1)
-		return p, nil
+		return j, nil
 	}
 	c, err := check.New(cfg, a.host)
 	if err != nil {
 		return nil, err
 	}
-	return newProbe(service, cfg, c, a.opts.Hostname, nth), nil
+	return schedule.NewJob(service, cfg, c, a.opts.Hostname, index), nil
 }
 
 // reload takes a new configuration over, or changes nothing and says why. New checks have their first results before they
@@ -107,14 +108,14 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	if err != nil {
 		return refuse(err)
 	}
-	added, removed := without(next.probes(), old.probes()), without(old.probes(), next.probes())
-	a.start(checks, added)
-	settle(ctx, a.settleTime, added)
+	added, removed := without(next.jobs(), old.jobs()), without(old.jobs(), next.jobs())
+	a.jobs.Start(checks, added)
+	schedule.WaitForResults(ctx, a.settleTime, added)
 	a.current.Store(next)
 	a.guard.Use(keys)
 	ports.Commit()
 	a.streams.refreshAll()
-	a.await(removed)
+	a.jobs.Stop(removed)
 	a.warnOfRestart(cfg.Agent)
 	if err := a.setUpTunnel(ctx, cfg); err != nil {
 		a.log.Error("the tunnel is not set up as configured", "err", err)
@@ -123,13 +124,13 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	return true
 }
 
-// without lists the probes of a that are not in b.
-func without(a, b []*probe) []*probe {
-	in := make(map[*probe]bool, len(b))
-	for _, p := range b {
-		in[p] = true
+// without lists the jobs of a that are not in b.
+func without(a, b []*schedule.Job) []*schedule.Job {
+	in := make(map[*schedule.Job]bool, len(b))
+	for _, j := range b {
+		in[j] = true
 	}
-	return slices.DeleteFunc(slices.Clone(a), func(p *probe) bool { return in[p] })
+	return slices.DeleteFunc(slices.Clone(a), func(j *schedule.Job) bool { return in[j] })
 }
 
 // warnOfRestart names the settings that a reload cannot change, and that are not those of the start.

@@ -44,7 +44,7 @@ func (p *statusPage) holds(now time.Time) bool {
 		return false
 	}
 	for _, l := range p.of.all {
-		if l.latest.Load() != l.result {
+		if l.Latest() != l.result {
 			return false
 		}
 	}

@@ -15,6 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/schedule"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/braintree/lb/agent/check"
@@ -28,7 +31,7 @@ import (
 func TestAPageThatIsKeptIsTrue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		results, rand := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
-		b := newBubble(t, time.Second, &scripted{run: func(ctx context.Context, _ int) check.Result {
+		b := newBubble(t, time.Second, &agenttest.Check{Do: func(ctx context.Context, _ int) check.Result {
 			if results.IntN(8) == 0 {
 				time.Sleep(time.Duration(results.IntN(8)) * time.Second) // it does not heed its timeout
 			}
@@ -159,7 +162,7 @@ func TestThePageShowsTheFiguresOfASocketAsTheyAreNow(t *testing.T) {
 	}}))
 	const name, figures = "Metric::UnixSocketUtilization(weight: 90, maxconn: 10, ", "active: %d, queued: %d, utilization: %d, "
 	for queued := range 3 {
-		b.current.Load().byName["web"].metrics[0].once(t.Context(), b.Agent.log)
+		b.current.Load().byName["web"].metrics[0].RunOnce(t.Context(), b.Agent.log)
 		want := name + fmt.Sprintf(figures, 0, queued, 10*queued) + "path: " + path + "): "
 		if page := bodyOf(t, b.ask(overTCP, "GET", "/web/status", "")); !strings.Contains(page, want) {
 			t.Errorf("the page has no %q:\n%s", want, page)
@@ -178,7 +181,7 @@ func TestThePageShowsTheFiguresOfASocketAsTheyAreNow(t *testing.T) {
 func TestAgesInJSONHaveWholeMilliseconds(t *testing.T) {
 	now := time.Now()
 	for ms := range 3000 {
-		l := line{probe: &probe{}, Reading: score.Reading{At: now.Add(-time.Duration(ms)*time.Millisecond - 499*time.Microsecond)}, result: &result{}}
+		l := line{Job: &schedule.Job{}, Reading: score.Reading{At: now.Add(-time.Duration(ms)*time.Millisecond - 499*time.Microsecond)}, result: &schedule.Result{}}
 		age, err := json.Marshal(l.report(now).Age)
 		if want := strconv.FormatFloat(float64(ms)/1000, 'f', -1, 64); err != nil || string(age) != want {
 			t.Fatalf("an age of %d ms is %s, %v", ms, age, err)
@@ -188,17 +191,20 @@ func TestAgesInJSONHaveWholeMilliseconds(t *testing.T) {
 
 // TestAPageHoldsUntilTheFirstOfItsResultsIsStale, and no nanosecond longer, in whichever order they grow old.
 func TestAPageHoldsUntilTheFirstOfItsResultsIsStale(t *testing.T) {
-	b, now := newBench(t, configIn(shortDir(t), webapp("true"))), time.Now()
-	for _, intervals := range [][]time.Duration{{time.Second, time.Hour}, {time.Hour, time.Second}} {
-		var v view
-		for _, interval := range intervals {
-			l := line{probe: &probe{}, Reading: score.Reading{OK: true, At: now, Interval: interval}, result: &result{}}
-			l.latest.Store(l.result)
-			v.all = append(v.all, l)
+	synctest.Test(t, func(t *testing.T) {
+		b, now := newBubble(t, time.Hour, agenttest.Passing()), time.Now()
+		for _, intervals := range [][]time.Duration{{time.Second, time.Hour}, {time.Hour, time.Second}} {
+			var v view
+			for _, interval := range intervals {
+				j := schedule.NewJob("web", config.Check{Interval: interval, Timeout: interval}, agenttest.Passing(), "app01", 0)
+				j.RunOnce(t.Context(), b.log)
+				v.all = append(v.all, lineOf(j))
+			}
+			p, stale := b.newStatusPage(v, now), now.Add(3*time.Second+1)
+			if !p.holds(stale.Add(-1)) || p.holds(stale) {
+				t.Errorf("intervals %s: just before the first is stale it holds: %v, then: %v; want true, then false",
+					intervals, p.holds(stale.Add(-1)), p.holds(stale))
+			}
 		}
-		p, stale := b.newStatusPage(v, now), now.Add(3*time.Second+1)
-		if !p.holds(stale.Add(-1)) || p.holds(stale) {
-			t.Errorf("intervals %s: just before the first is stale it holds: %v, then: %v; want true, then false", intervals, p.holds(stale.Add(-1)), p.holds(stale))
-		}
-	}
+	})
 }

@@ -18,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/schedule"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/agent/check"
@@ -93,21 +96,21 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
 	ended := make([]atomic.Int64, 2*n+10) // by the number of the run, in nanoseconds
 	epoch := time.Now()
-	s := &scripted{run: func(_ context.Context, run int) check.Result {
+	s := &agenttest.Check{Do: func(_ context.Context, run int) check.Result {
 		if run < len(ended) {
 			ended[run].Store(int64(time.Since(epoch)))
 		}
 		return check.Result{OK: run%2 == 0, Detail: fmt.Sprintf("run %d", run)}
 	}}
-	p := newProbe("webapp", config.Check{Role: config.Dependency, Type: "scripted", Interval: 10 * time.Millisecond, Timeout: 5 * time.Millisecond}, s, "app01", 0)
+	p := schedule.NewJob("webapp", config.Check{Role: config.Dependency, Type: "scripted", Interval: 10 * time.Millisecond, Timeout: 5 * time.Millisecond}, s, "app01", 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer func() {
 		cancel()
-		<-p.done
+		b.jobs.Stop([]*schedule.Job{p})
 	}()
 	old := b.current.Load()
-	b.start(ctx, []*probe{p})
-	svc := &service{name: "webapp", depends: append([]*probe{p}, old.byName["webapp"].depends...), metrics: old.byName["webapp"].metrics}
+	b.jobs.Start(ctx, []*schedule.Job{p})
+	svc := &service{name: "webapp", depends: append([]*schedule.Job{p}, old.byName["webapp"].depends...), metrics: old.byName["webapp"].metrics}
 	b.current.Store(&set{cfg: old.cfg, services: []*service{svc}, byName: map[string]*service{"webapp": svc}})
 	defer crowd(t, b, others)()
 	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")

@@ -37,7 +37,7 @@ func TestStreamsHoldWhileEverythingChanges(t *testing.T) {
 			}
 			b.configure(cfg, nil)
 			b.reload <- struct{}{}
-			eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == i+1 })
+			eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == i+1 })
 		}
 	})
 	for range 8 {

@@ -13,6 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/schedule"
+
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/score"
@@ -55,24 +58,25 @@ type bubble struct {
 	*Agent
 	pipes  *pipes
 	client *http.Client
-	probe  *probe
+	job    *schedule.Job
 }
 
-func newBubble(t *testing.T, interval time.Duration, s *scripted) *bubble {
+func newBubble(t *testing.T, interval time.Duration, s *agenttest.Check) *bubble {
 	t.Helper()
-	b := &bubble{Agent: &Agent{log: (&logged{}).logger(), opts: Options{Hostname: "app01"}}}
+	b := &bubble{Agent: &Agent{log: new(agenttest.Log).Logger(), opts: Options{Hostname: "app01"}}}
+	b.jobs = schedule.New(b.log, b.streams.refresh)
 	cfg := configIn(t.TempDir(), config.Service{Name: "web"})
 	var err error
 	if b.forces, err = b.openForces(cfg); err != nil {
 		t.Fatal(err)
 	}
 	b.scrape = b.newScrape()
-	b.probe = newProbe("web", config.Check{Role: config.Dependency, Type: "scripted", Interval: interval, Timeout: interval / 2}, s, "app01", 0)
-	svc := &service{name: "web", depends: []*probe{b.probe}}
+	b.job = schedule.NewJob("web", config.Check{Role: config.Dependency, Type: "scripted", Interval: interval, Timeout: interval / 2}, s, "app01", 0)
+	svc := &service{name: "web", depends: []*schedule.Job{b.job}}
 	b.current.Store(&set{cfg: cfg, services: []*service{svc}, byName: map[string]*service{"web": svc}})
 	ctx, cancel := context.WithCancel(context.Background())
-	b.start(ctx, []*probe{b.probe})
-	<-b.probe.ran
+	b.jobs.Start(ctx, []*schedule.Job{b.job})
+	schedule.WaitForResults(t.Context(), time.Hour, []*schedule.Job{b.job})
 	b.streams.begin(b.lookUp)
 	b.pipes = &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
 	b.client = &http.Client{Transport: &http.Transport{DialContext: b.pipes.dial, DisableKeepAlives: true}}
@@ -86,7 +90,7 @@ func newBubble(t *testing.T, interval time.Duration, s *scripted) *bubble {
 	})
 	t.Cleanup(func() {
 		cancel()
-		b.await([]*probe{b.probe})
+		b.jobs.Stop([]*schedule.Job{b.job})
 		stopping, stopped := context.WithTimeout(context.Background(), stopTime)
 		defer stopped()
 		shutdown(stopping, server)
@@ -96,14 +100,9 @@ func newBubble(t *testing.T, interval time.Duration, s *scripted) *bubble {
 	return b
 }
 
-// well is a dependency without failures.
-func well() *scripted {
-	return &scripted{run: func(context.Context, int) check.Result { return check.Result{OK: true} }}
-}
-
 func TestAStreamOutlivesTheServersDeadlinesAndHasAHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, time.Hour, well())
+		b := newBubble(t, time.Hour, agenttest.Passing())
 		w := watch(t, b.client, "http://agent/web/watch", "")
 		defer w.close()
 		begun := time.Now()
@@ -131,7 +130,7 @@ func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
 	} {
 		t.Run(asked, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBubble(t, time.Hour, well())
+				b := newBubble(t, time.Hour, agenttest.Passing())
 				r, err := b.client.Get("http://agent/web/watch" + asked)
 				if err != nil {
 					t.Fatal(err)
@@ -155,7 +154,7 @@ func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
 
 func TestAHeartbeatThatIsNoneIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, time.Hour, well())
+		b := newBubble(t, time.Hour, agenttest.Passing())
 		for _, asked := range []string{"99ms", "61s", "2", "-1s", "often", "%00"} {
 			r, err := b.client.Get("http://agent/web/watch?heartbeat=" + asked)
 			if err != nil {
@@ -171,7 +170,7 @@ func TestAHeartbeatThatIsNoneIsRefused(t *testing.T) {
 func TestAResultThatGoesStaleIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		s := &scripted{run: func(_ context.Context, n int) check.Result {
+		s := &agenttest.Check{Do: func(_ context.Context, n int) check.Result {
 			if n == 2 {
 				<-release
 			}
@@ -197,7 +196,7 @@ func TestAResultThatGoesStaleIsAnEvent(t *testing.T) {
 
 func TestAnEqualResultIsNoEventAndKeepsTheServiceFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, time.Second, well())
+		b := newBubble(t, time.Second, agenttest.Passing())
 		w := watch(t, b.client, "http://agent/web/watch", "")
 		defer w.close()
 		w.event()
@@ -214,7 +213,7 @@ func TestAnEqualResultIsNoEventAndKeepsTheServiceFresh(t *testing.T) {
 
 func TestTheExpiryOfAForceIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, time.Hour, well())
+		b := newBubble(t, time.Hour, agenttest.Passing())
 		w := watch(t, b.client, "http://agent/web/watch", "")
 		defer w.close()
 		w.event()
@@ -244,7 +243,7 @@ func TestTheExpiryOfAForceIsAnEvent(t *testing.T) {
 
 func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, time.Hour, well())
+		b := newBubble(t, time.Hour, agenttest.Passing())
 		var health atomic.Int32
 		b.streams.mu.Lock()
 		b.streams.look = func(service string, _ time.Time) (view, bool) {
@@ -285,7 +284,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 
 func TestAReaderThatDoesNotReadAtAllIsCutOffAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBubble(t, time.Hour, well())
+		b := newBubble(t, time.Hour, agenttest.Passing())
 		w := watch(t, b.client, "http://agent/web/watch", "")
 		defer w.close()
 		w.event()

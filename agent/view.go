@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/agent/schedule"
 	"github.com/braintree/lb/agent/score"
 )
 
@@ -21,9 +22,9 @@ type view struct {
 
 // line is what is known about one check.
 type line struct {
-	*probe
+	*schedule.Job
 	score.Reading
-	result *result // nil: it has not run yet
+	result *schedule.Result // nil: it has not run yet
 }
 
 // lookUp is look for a service by its name; false: there is none.
@@ -43,11 +44,11 @@ func (a *Agent) look(s *service, now time.Time) view {
 	var few [16]score.Reading // of more the rest is made
 	readings := few[:0]
 	for i, p := range s.depends {
-		v.depends[i] = p.line()
+		v.depends[i] = lineOf(p)
 		readings = append(readings, v.depends[i].Reading)
 	}
 	for i, p := range s.metrics {
-		v.metrics[i] = p.line()
+		v.metrics[i] = lineOf(p)
 		readings = append(readings, v.metrics[i].Reading)
 	}
 	v.measured = score.Measured(now, readings[:len(s.depends)], readings[len(s.depends):])
@@ -60,9 +61,9 @@ func (a *Agent) look(s *service, now time.Time) view {
 	return v
 }
 
-func (p *probe) line() line {
-	reading, r := p.reading()
-	return line{probe: p, Reading: reading, result: r}
+func lineOf(j *schedule.Job) line {
+	reading, r := j.Reading()
+	return line{Job: j, Reading: reading, result: r}
 }
 
 // shown is the check's line in the status page, with the figures of its latest run where it has some.
@@ -70,7 +71,7 @@ func (l line) shown() string {
 	if l.result != nil && l.result.Shown != "" {
 		return l.result.Shown
 	}
-	return l.display
+	return l.Name
 }
 
 // word is how a dependency stands in the status page.
@@ -87,7 +88,7 @@ func (l line) detail(now time.Time) string {
 	case l.result == nil:
 		return "has not run yet"
 	case l.Stale(now):
-		return fmt.Sprintf("no result for %s (the interval is %s); before that: %s", l.Age(now).Truncate(time.Millisecond), l.cfg.Interval, l.result.Detail)
+		return fmt.Sprintf("no result for %s (the interval is %s); before that: %s", l.Age(now).Truncate(time.Millisecond), l.Config.Interval, l.result.Detail)
 	}
 	return l.result.Detail
 }
@@ -99,12 +100,12 @@ func (v view) cause(now time.Time) string {
 	}
 	for _, d := range v.depends {
 		if !d.Well(now) {
-			return d.display + ": " + d.detail(now)
+			return d.Name + ": " + d.detail(now)
 		}
 	}
 	for _, m := range v.metrics {
 		if !m.Well(now) {
-			return m.display + ": " + m.detail(now)
+			return m.Name + ": " + m.detail(now)
 		}
 	}
 	return "measured"
