@@ -19,6 +19,7 @@ import (
 	"github.com/braintree/lb/agent/fastpath"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/service"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
@@ -60,7 +61,6 @@ type Agent struct {
 	log    *slog.Logger
 	forces *force.Store
 	audit  *audit.Log
-	host   check.Host
 
 	tcp      net.Listener
 	control  net.Listener
@@ -70,12 +70,14 @@ type Agent struct {
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
 
-	started config.Agent              // as configured when it started
-	current atomic.Pointer[set]       // what is measured now; replaced as a whole by a reload
-	watched atomic.Pointer[time.Time] // when the watch last went round
-	streams streams
-	scrape  *scrape
-	jobs    *schedule.Scheduler
+	started  config.Agent // as configured when it started
+	builder  service.Builder
+	services *service.Registry // replaced as a whole by a reload
+	pages    atomic.Pointer[pages]
+	watched  atomic.Pointer[time.Time] // when the watch last went round
+	streams  streams
+	scrape   *scrape
+	jobs     *schedule.Scheduler
 
 	settleTime time.Duration // settleTime, but for tests
 }
@@ -90,14 +92,14 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), settleTime: settleTime}
+	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), builder: service.Builder{Host: o.Host.Shared(), Hostname: o.Hostname}, settleTime: settleTime}
 	a.jobs = schedule.New(o.Log, a.streams.refresh)
 	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {
 		return nil, err
 	}
-	first, err := a.build(cfg, nil)
+	first, err := a.builder.Build(cfg, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +115,8 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if a.forces, err = a.openForces(cfg); err != nil {
 		return nil, err
 	}
+	a.services = service.NewRegistry(first, a.forces)
+	a.pages.Store(newPages(first))
 	if a.tcp, err = a.daemon().TCP(ctx, cfg.Agent.Listen); err != nil {
 		return nil, err
 	}
@@ -125,7 +129,6 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.started = cfg.Agent
-	a.current.Store(first)
 	return a, nil
 }
 
@@ -174,11 +177,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	// The checks outlive the end of ctx by as long as requests are still answered from them.
 	checks, stopChecks := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopChecks()
-	first := a.current.Load()
-	a.jobs.Start(checks, first.jobs())
-	schedule.WaitForResults(ctx, a.settleTime, first.jobs())
+	first := a.services.Current()
+	a.jobs.Start(checks, first.Jobs())
+	schedule.WaitForResults(ctx, a.settleTime, first.Jobs())
 
-	a.streams.begin(a.lookUp)
+	a.streams.begin(a.services.Find)
 	var wg sync.WaitGroup
 	failed := make(chan error, 2)
 	reads, changes := a.newServer(overTCP), a.newServer(overSocket)
@@ -200,11 +203,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.streams.serve(watching) })
 	a.firstPorts.Commit()
 	a.firstPorts = nil
-	a.log.Info("agent is ready", "listen", a.tcp.Addr().String(), "control", a.control.Addr().String(), "services", len(first.services))
+	a.log.Info("agent is ready", "listen", a.tcp.Addr().String(), "control", a.control.Addr().String(), "services", len(first.Services))
 	if a.opts.Ready != nil {
 		a.opts.Ready()
 	}
-	a.opts.Manager.Ready("%d services", len(first.services))
+	a.opts.Manager.Ready("%d services", len(first.Services))
 
 	err := a.attend(ctx, checks, failed)
 
@@ -217,7 +220,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	shutdown(stopping, changes, reads)
 	wg.Wait()
 	stopChecks()
-	a.jobs.Stop(a.current.Load().jobs())
+	a.jobs.Stop(a.services.Current().Jobs())
 	a.jobs.Wait()
 	a.log.Info("agent has stopped")
 	return err

@@ -115,11 +115,11 @@ func newBench(t testing.TB, cfg *config.Config) *bench {
 	}
 	b.Agent = a
 	ctx, cancel := context.WithCancel(context.Background())
-	a.jobs.Start(ctx, a.current.Load().jobs())
-	schedule.WaitForResults(ctx, patience, a.current.Load().jobs())
+	a.jobs.Start(ctx, a.services.Current().Jobs())
+	schedule.WaitForResults(ctx, patience, a.services.Current().Jobs())
 	t.Cleanup(func() {
 		cancel()
-		a.jobs.Stop(a.current.Load().jobs())
+		a.jobs.Stop(a.services.Current().Jobs())
 		if err := a.closeListeners(); err != nil {
 			t.Error(err)
 		}

@@ -30,7 +30,7 @@ func (a *Agent) change(w http.ResponseWriter, r *http.Request, over way, service
 }
 
 func (a *Agent) force(w http.ResponseWriter, r *http.Request, service string, kind score.Kind) {
-	if _, known := a.current.Load().byName[service]; service != "" && !known {
+	if _, known := a.services.Current().ByName[service]; service != "" && !known {
 		answer(w, http.StatusNotFound, notFound)
 		return
 	}

@@ -55,7 +55,7 @@ func (b recorded) depfile(t *testing.T, contents string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.current.Load().byName["webapp"].depends[0].RunOnce(t.Context(), b.Agent.log)
+	b.services.Current().ByName["webapp"].Depends[0].RunOnce(t.Context(), b.Agent.log)
 }
 
 // clear ends all forces.

@@ -173,8 +173,8 @@ func TestFault22HealthIsWithin0And100(t *testing.T) {
 	for _, v := range []string{"/over/status", "/negative/status", "/much/status"} {
 		now := time.Now()
 		name := strings.Split(v, "/")[1]
-		if h := b.look(b.current.Load().byName[name], now); h.health < 0 || h.health > 100 || h.measured < 0 || h.measured > 100 {
-			t.Errorf("%s: health %d, measured %d", name, h.health, h.measured)
+		if h := b.services.View(b.services.Current().ByName[name], now); h.Health < 0 || h.Health > 100 || h.Measured < 0 || h.Measured > 100 {
+			t.Errorf("%s: health %d, measured %d", name, h.Health, h.Measured)
 		}
 	}
 }

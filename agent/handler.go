@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/agent/service"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -70,28 +72,28 @@ func (a *Agent) handler(over way) http.Handler {
 
 func (a *Agent) answerList(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
-	var views []view
-	for _, s := range a.current.Load().services {
-		views = append(views, a.look(s, now))
+	var views []service.View
+	for _, s := range a.services.Current().Services {
+		views = append(views, a.services.View(s, now))
 	}
 	if !wantsJSON(r) {
 		answer(w, http.StatusOK, tableText(a.opts.Version, views))
 		return
 	}
-	report := Report{Version: a.opts.Version, Services: make([]ServiceReport, len(views))}
+	answered := api.Report{Version: a.opts.Version, Services: make([]api.Service, len(views))}
 	for i, v := range views {
-		report.Services[i] = v.report(now)
+		answered.Services[i] = report(v, now)
 	}
-	answerJSON(w, http.StatusOK, report)
+	answerJSON(w, http.StatusOK, answered)
 }
 
 func (a *Agent) answerMetrics(w http.ResponseWriter, name string) {
-	s, ok := a.current.Load().byName[name]
+	s, ok := a.services.Current().ByName[name]
 	if !ok {
 		answer(w, http.StatusNotFound, notFound)
 		return
 	}
-	answer(w, http.StatusOK, a.look(s, time.Now()).metricsText())
+	answer(w, http.StatusOK, metricsText(a.services.View(s, time.Now())))
 }
 
 // wantsJSON tells whether the client asks for JSON by name. What takes anything gets text, as from litmus_paper.

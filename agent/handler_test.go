@@ -183,7 +183,7 @@ func TestTheCauseIsWhatDecidesTheHealth(t *testing.T) {
 				b.ask(overSocket, "POST", tc.target, "")
 			}
 			now := time.Now()
-			if got := b.look(b.current.Load().byName["webapp"], now).cause(now); got != tc.want {
+			if got := b.services.View(b.services.Current().ByName["webapp"], now).Cause(now); got != tc.want {
 				t.Errorf("cause %q, want %q", got, tc.want)
 			}
 		})

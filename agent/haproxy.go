@@ -36,10 +36,10 @@ func agentCheckPorts(cfg *config.Config) []agentcheck.Port {
 
 // agentCheckState is how a service stands, for HAProxy.
 func (a *Agent) agentCheckState(name string) (agentcheck.State, bool) {
-	v, ok := a.lookUp(name, time.Now())
-	s := agentcheck.State{Health: v.health, Measured: v.measured}
-	if v.forced != nil {
-		s.Forced = v.forced.Kind
+	v, ok := a.services.Find(name, time.Now())
+	s := agentcheck.State{Health: v.Health, Measured: v.Measured}
+	if v.Forced != nil {
+		s.Forced = v.Forced.Kind
 	}
 	return s, ok
 }

@@ -20,8 +20,8 @@ func (a *Agent) signsOfLife() (ticks <-chan time.Time, stop func()) {
 // looked at as for an answer, and the watch goes round. Where one of them hangs there is no sign, and the manager starts the
 // agent anew. A check that hangs is no reason: its service has health 0 by then, which a new agent would not mend.
 func (a *Agent) signOfLife(now time.Time) {
-	for _, s := range a.current.Load().services {
-		a.look(s, now)
+	for _, s := range a.services.Current().Services {
+		a.services.View(s, now)
 	}
 	last := a.watched.Load()
 	if last == nil || now.Sub(*last) > watchLate {
@@ -38,7 +38,7 @@ func (a *Agent) reloadAndTell(reload func() bool) {
 	if !reload() {
 		refused = "; the last reload was refused, see the log"
 	}
-	a.opts.Manager.Ready("%d services%s", len(a.current.Load().services), refused)
+	a.opts.Manager.Ready("%d services%s", len(a.services.Current().Services), refused)
 }
 
 // leaveSockets closes the sockets of the service manager that stand for nothing in the configuration.

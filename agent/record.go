@@ -4,18 +4,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/netx/audit"
 )
-
-// ChangeReport is the answer to a change in JSON.
-type ChangeReport struct {
-	Change  audit.Change `json:"change"`            // forced or deleted
-	Service string       `json:"service,omitempty"` // absent: every service
-	ForcedReport
-	AuditError string `json:"audit_error,omitempty"` // the change was made, but is missing from the audit log
-}
 
 // entry is a change of a force as the audit log has it.
 func entry(change audit.Change, f force.Force) audit.Entry {
@@ -46,7 +39,7 @@ func answerChange(w http.ResponseWriter, r *http.Request, change audit.Change, f
 	if change == audit.Deleted {
 		status, text = http.StatusOK, "File deleted"
 	}
-	report := ChangeReport{Change: change, Service: f.Service, ForcedReport: *forcedReport(&f)}
+	report := api.Change{Change: change, Service: f.Service, Force: f.Report()}
 	if change == audit.Forced && !f.Expires.IsZero() {
 		text += "\nIt ends by itself at " + f.Expires.Format(time.RFC3339) + ".\n"
 	}

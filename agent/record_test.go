@@ -188,7 +188,7 @@ func TestChangesAnswerInJSON(t *testing.T) {
 func TestAForceFollowsTheWallClock(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	b.ask(overSocket, "POST", "/webapp/down", "reason=x&for=2h")
-	web, now := b.current.Load().byName["webapp"], time.Now().Round(0)
+	web, now := b.services.Current().ByName["webapp"], time.Now().Round(0)
 	for _, tc := range []struct {
 		name string
 		now  time.Time
@@ -199,13 +199,13 @@ func TestAForceFollowsTheWallClock(t *testing.T) {
 		{"set forward by an hour", now.Add(time.Hour), 0},
 		{"set forward by a day", now.AddDate(0, 0, 1), 85},
 	} {
-		v := b.look(web, tc.now)
-		if tc.want == 0 && (v.forced == nil || v.health != 0) || tc.want > 0 && v.forced != nil {
-			t.Errorf("%s: forced %v, health %d", tc.name, v.forced, v.health)
+		v := b.services.View(web, tc.now)
+		if tc.want == 0 && (v.Forced == nil || v.Health != 0) || tc.want > 0 && v.Forced != nil {
+			t.Errorf("%s: forced %v, health %d", tc.name, v.Forced, v.Health)
 		}
 	}
 	b.endExpired(now.AddDate(0, 0, 1))
-	if v := b.look(web, now); v.forced != nil || v.health != 85 {
-		t.Errorf("set right again: forced %v, health %d", v.forced, v.health)
+	if v := b.services.View(web, now); v.Forced != nil || v.Health != 85 {
+		t.Errorf("set right again: forced %v, health %d", v.Forced, v.Health)
 	}
 }

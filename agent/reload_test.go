@@ -39,13 +39,13 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, counting("web", dir, "a", "b"), counting("old", dir, "c")))
 	b.configure(configIn(dir, counting("new", dir, "d"), counting("web", dir, "b", "e")), nil)
-	kept := b.current.Load().byName["web"].depends[1]
+	kept := b.services.Current().ByName["web"].Depends[1]
 	b.reload <- struct{}{}
 	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
 	if b.log.Count("msg=reloaded", "services=2", "checks_new=3", "checks_gone=3") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
-	if got := b.current.Load().byName["web"].depends[0]; got != kept {
+	if got := b.services.Current().ByName["web"].Depends[0]; got != kept {
 		t.Error("the unchanged check was made anew")
 	}
 	for name, want := range map[string]int{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1} {
@@ -67,14 +67,14 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 func TestABadReloadChangesNothing(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
-	before := b.current.Load()
+	before := b.services.Current()
 	b.configure(nil, errLoad)
 	b.reload <- struct{}{}
 	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "lb.toml:3: nonsense") == 1 })
 	b.configure(configIn(dir, config.Service{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}), nil)
 	b.reload <- struct{}{}
 	eventually(t, "the second reload is refused", func() bool { return b.log.Count("reload refused", "is no type of metric") == 1 })
-	if b.current.Load() != before {
+	if b.services.Current() != before {
 		t.Error("something else is measured now")
 	}
 	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/agent/service"
 )
 
 // maxScrapes bounds how many pages for Prometheus are made at one time; others get 503.
@@ -85,22 +86,22 @@ func (s *scrape) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	for _, svc := range s.agent.current.Load().services {
-		v := s.agent.look(svc, now)
-		gauge(s.health, float64(v.health), v.name)
-		gauge(s.measured, float64(v.measured), v.name)
+	for _, svc := range s.agent.services.Current().Services {
+		v := s.agent.services.View(svc, now)
+		gauge(s.health, float64(v.Health), v.Name)
+		gauge(s.measured, float64(v.Measured), v.Name)
 		for _, kind := range score.Kinds() {
-			gauge(s.forced, oneIf(v.forced != nil && v.forced.Kind == kind), v.name, string(kind))
+			gauge(s.forced, oneIf(v.Forced != nil && v.Forced.Kind == kind), v.Name, string(kind))
 		}
 		names := checkNames{}
-		for _, d := range v.depends {
+		for _, d := range v.Depends {
 			check := names.of(d)
-			gauge(s.dependency, oneIf(d.Well(now)), v.name, check)
+			gauge(s.dependency, oneIf(d.Well(now)), v.Name, check)
 			s.collectCheck(to, d, now, check)
 		}
-		for _, m := range v.metrics {
+		for _, m := range v.Metrics {
 			check := names.of(m)
-			gauge(s.metric, float64(m.Points(now)), v.name, check)
+			gauge(s.metric, float64(m.Points(now)), v.Name, check)
 			s.collectCheck(to, m, now, check)
 		}
 	}
@@ -112,12 +113,12 @@ func (s *scrape) Collect(to chan<- prometheus.Metric) {
 }
 
 // collectCheck gives what dependencies and metrics share.
-func (s *scrape) collectCheck(to chan<- prometheus.Metric, l line, now time.Time, check string) {
+func (s *scrape) collectCheck(to chan<- prometheus.Metric, l service.Check, now time.Time, check string) {
 	send := func(d *prometheus.Desc, typ prometheus.ValueType, value float64) {
 		to <- prometheus.MustNewConstMetric(d, typ, value, l.Service, check)
 	}
-	if l.result != nil {
-		send(s.took, prometheus.GaugeValue, l.result.Took.Seconds())
+	if l.Result != nil {
+		send(s.took, prometheus.GaugeValue, l.Result.Took.Seconds())
 		send(s.age, prometheus.GaugeValue, l.Age(now).Seconds())
 	}
 	send(s.stale, prometheus.GaugeValue, oneIf(l.Stale(now)))
@@ -130,7 +131,7 @@ func (s *scrape) collectCheck(to chan<- prometheus.Metric, l line, now time.Time
 // checkNames tells checks of one service that are called the same apart: Prometheus takes no figure twice.
 type checkNames map[string]bool
 
-func (n checkNames) of(l line) string {
+func (n checkNames) of(l service.Check) string {
 	display := strings.ToValidUTF8(l.Name, "\ufffd")
 	name := display
 	for i := 2; n[name]; i++ {

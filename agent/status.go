@@ -5,58 +5,77 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/braintree/lb/agent/fastpath"
+	"github.com/braintree/lb/agent/service"
 )
 
-// statusPage is the answer to GET /SERVICE/status as text, which is made once for all who ask until something in it changes. It does not
-// change itself.
-type statusPage struct {
-	status  int
-	header  http.Header // all but the date
-	body    []byte
-	quick   *fastpath.Answer   // the same
-	counter prometheus.Counter // of such answers
+// pages has the cached status page of each service of a set, by name. It is immutable.
+type pages map[string]*cachedPage
 
-	of     view      // what it tells
-	forces uint64    // of the forces when it was made, see force.Store
-	stale  time.Time // from when on one more of the results is too old; zero: never
+// cachedPage keeps the latest status page of a service.
+type cachedPage struct {
+	service *service.Service
+	latest  atomic.Pointer[statusPage] // nil before the first request
 }
 
-// statusPage gives the page of a service as it is now.
-func (a *Agent) statusPage(s *service, now time.Time) *statusPage {
-	forces := a.forces.Changes() // before they are looked at, so that a change meanwhile shows later
-	p := s.page.Load()
-	if p == nil || p.forces != forces || !p.holds(now) {
-		p = a.newStatusPage(a.look(s, now), now)
+func newPages(s *service.Set) *pages {
+	p := make(pages, len(s.Services))
+	for _, svc := range s.Services {
+		p[svc.Name] = &cachedPage{service: svc}
+	}
+	return &p
+}
+
+// statusPage is the answer to GET /SERVICE/status as text. It is rendered once and shared until something on it changes. It is
+// immutable.
+type statusPage struct {
+	status  int
+	header  http.Header // without Date
+	body    []byte
+	quick   *fastpath.Answer   // the same answer, for the fast path
+	counter prometheus.Counter // counts answers with this page
+
+	of     service.View // what the page shows
+	forces uint64       // force.Store.Changes when the page was rendered
+	stale  time.Time    // when the next result goes stale; zero: never
+}
+
+// statusPage gives the page of a service as of now.
+func (a *Agent) statusPage(c *cachedPage, now time.Time) *statusPage {
+	forces := a.forces.Changes() // read before the forces, so that a change in between invalidates the new page
+	p := c.latest.Load()
+	if p == nil || p.forces != forces || !p.valid(now) {
+		p = a.newStatusPage(a.services.View(c.service, now), now)
 		p.forces = forces
-		s.page.Store(p)
+		c.latest.Store(p)
 	}
 	return p
 }
 
-// holds tells whether the page is still true, but for forces that were changed.
-func (p *statusPage) holds(now time.Time) bool {
-	if !p.stale.IsZero() && !now.Before(p.stale) || p.of.forced != nil && p.of.forced.Expired(now) {
+// valid reports whether the page is still true, apart from changed forces.
+func (p *statusPage) valid(now time.Time) bool {
+	if !p.stale.IsZero() && !now.Before(p.stale) || p.of.Forced != nil && p.of.Forced.Expired(now) {
 		return false
 	}
-	for _, l := range p.of.all {
-		if l.Latest() != l.result {
+	for _, c := range p.of.Checks {
+		if c.Latest() != c.Result {
 			return false
 		}
 	}
 	return true
 }
 
-func (a *Agent) newStatusPage(v view, now time.Time) *statusPage {
-	p := &statusPage{status: v.status(), header: v.header(), body: v.statusText(now), of: v}
+func (a *Agent) newStatusPage(v service.View, now time.Time) *statusPage {
+	p := &statusPage{status: statusOf(v), header: headerOf(v), body: statusText(v, now), of: v}
 	entity(p.header, plainText, p.body)
 	p.quick = fastpath.NewAnswer(p.status, p.header, p.body)
 	p.counter = a.scrape.requests.of(requestKind{"status", p.status})
-	for _, l := range v.all {
+	for _, l := range v.Checks {
 		if from := l.StaleFrom(); from.After(now) && (p.stale.IsZero() || from.Before(p.stale)) {
 			p.stale = from
 		}
@@ -65,18 +84,18 @@ func (a *Agent) newStatusPage(v view, now time.Time) *statusPage {
 }
 
 // status is the status of an answer about a service.
-func (v view) status() int {
-	if v.health == 0 {
+func statusOf(v service.View) int {
+	if v.Health == 0 {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK
 }
 
 // header has what balancers read of an answer about a service.
-func (v view) header() http.Header {
-	h := http.Header{"X-Health": {strconv.Itoa(v.health)}}
-	if v.forced != nil {
-		h["X-Health-Forced"] = []string{string(v.forced.Kind)}
+func headerOf(v service.View) http.Header {
+	h := http.Header{"X-Health": {strconv.Itoa(v.Health)}}
+	if v.Forced != nil {
+		h["X-Health-Forced"] = []string{string(v.Forced.Kind)}
 	}
 	return h
 }
@@ -87,17 +106,17 @@ func (a *Agent) findPage(path []byte, now time.Time) *fastpath.Answer {
 	if !ok {
 		return nil
 	}
-	s, ok := a.current.Load().byName[string(name)]
+	c, ok := (*a.pages.Load())[string(name)]
 	if !ok {
 		return nil
 	}
-	p := a.statusPage(s, now)
+	p := a.statusPage(c, now)
 	p.counter.Inc()
 	return p.quick
 }
 
 func (a *Agent) answerStatus(w http.ResponseWriter, r *http.Request, name string) {
-	s, ok := a.current.Load().byName[name]
+	c, ok := (*a.pages.Load())[name]
 	if !ok {
 		w.Header().Set("X-Health", "0")
 		answer(w, http.StatusNotFound, notFound)
@@ -105,12 +124,12 @@ func (a *Agent) answerStatus(w http.ResponseWriter, r *http.Request, name string
 	}
 	now := time.Now()
 	if wantsJSON(r) {
-		v := a.look(s, now)
-		maps.Copy(w.Header(), v.header())
-		answerJSON(w, v.status(), v.report(now))
+		v := a.services.View(c.service, now)
+		maps.Copy(w.Header(), headerOf(v))
+		answerJSON(w, statusOf(v), report(v, now))
 		return
 	}
-	p := a.statusPage(s, now)
+	p := a.statusPage(c, now)
 	maps.Copy(w.Header(), p.header)
 	w.WriteHeader(p.status)
 	w.Write(p.body) // a client that went away is not our concern

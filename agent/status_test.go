@@ -17,6 +17,7 @@ import (
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/service"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -37,7 +38,7 @@ func TestAPageThatIsKeptIsTrue(t *testing.T) {
 			}
 			return check.Result{OK: results.IntN(3) > 0}
 		}})
-		service := b.current.Load().services[0]
+		page := (*b.pages.Load())["web"]
 		made, bodies := map[*statusPage]bool{}, map[string]bool{}
 		const steps = 5000
 		for range steps {
@@ -63,7 +64,7 @@ func TestAPageThatIsKeptIsTrue(t *testing.T) {
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 			synctest.Wait()
 			now := time.Now()
-			kept, anew := b.statusPage(service, now), b.newStatusPage(b.look(service, now), now)
+			kept, anew := b.statusPage(page, now), b.newStatusPage(b.services.View(page.service, now), now)
 			if diff := cmp.Diff(string(anew.body), string(kept.body)) + cmp.Diff(anew.header, kept.header); diff != "" || kept.status != anew.status {
 				t.Fatalf("the page is %d, want %d (-want +kept):\n%s", kept.status, anew.status, diff)
 			}
@@ -162,7 +163,7 @@ func TestThePageShowsTheFiguresOfASocketAsTheyAreNow(t *testing.T) {
 	}}))
 	const name, figures = "Metric::UnixSocketUtilization(weight: 90, maxconn: 10, ", "active: %d, queued: %d, utilization: %d, "
 	for queued := range 3 {
-		b.current.Load().byName["web"].metrics[0].RunOnce(t.Context(), b.Agent.log)
+		b.services.Current().ByName["web"].Metrics[0].RunOnce(t.Context(), b.Agent.log)
 		want := name + fmt.Sprintf(figures, 0, queued, 10*queued) + "path: " + path + "): "
 		if page := bodyOf(t, b.ask(overTCP, "GET", "/web/status", "")); !strings.Contains(page, want) {
 			t.Errorf("the page has no %q:\n%s", want, page)
@@ -181,8 +182,11 @@ func TestThePageShowsTheFiguresOfASocketAsTheyAreNow(t *testing.T) {
 func TestAgesInJSONHaveWholeMilliseconds(t *testing.T) {
 	now := time.Now()
 	for ms := range 3000 {
-		l := line{Job: &schedule.Job{}, Reading: score.Reading{At: now.Add(-time.Duration(ms)*time.Millisecond - 499*time.Microsecond)}, result: &schedule.Result{}}
-		age, err := json.Marshal(l.report(now).Age)
+		c := service.Check{
+			Job: &schedule.Job{}, Result: &schedule.Result{},
+			Reading: score.Reading{At: now.Add(-time.Duration(ms)*time.Millisecond - 499*time.Microsecond)},
+		}
+		age, err := json.Marshal(result(c, now).Age)
 		if want := strconv.FormatFloat(float64(ms)/1000, 'f', -1, 64); err != nil || string(age) != want {
 			t.Fatalf("an age of %d ms is %s, %v", ms, age, err)
 		}
@@ -194,16 +198,17 @@ func TestAPageHoldsUntilTheFirstOfItsResultsIsStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, now := newBubble(t, time.Hour, agenttest.Passing()), time.Now()
 		for _, intervals := range [][]time.Duration{{time.Second, time.Hour}, {time.Hour, time.Second}} {
-			var v view
+			var v service.View
 			for _, interval := range intervals {
 				j := schedule.NewJob("web", config.Check{Interval: interval, Timeout: interval}, agenttest.Passing(), "app01", 0)
 				j.RunOnce(t.Context(), b.log)
-				v.all = append(v.all, lineOf(j))
+				reading, r := j.Reading()
+				v.Checks = append(v.Checks, service.Check{Job: j, Reading: reading, Result: r})
 			}
 			p, stale := b.newStatusPage(v, now), now.Add(3*time.Second+1)
-			if !p.holds(stale.Add(-1)) || p.holds(stale) {
+			if !p.valid(stale.Add(-1)) || p.valid(stale) {
 				t.Errorf("intervals %s: just before the first is stale it holds: %v, then: %v; want true, then false",
-					intervals, p.holds(stale.Add(-1)), p.holds(stale))
+					intervals, p.valid(stale.Add(-1)), p.valid(stale))
 			}
 		}
 	})

@@ -15,7 +15,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/agent/service"
 	"github.com/braintree/lb/netx/sse"
 )
 
@@ -41,21 +43,11 @@ var (
 	errSlowReading = errors.New("the client reads too slowly")
 )
 
-// HealthEvent is the data of an event of GET /SERVICE/watch.
-type HealthEvent struct {
-	Service  string        `json:"service"`
-	Health   int           `json:"health"`   // what balancers are told, 0 to 100
-	Measured int           `json:"measured"` // what it would be without a force
-	Forced   *ForcedReport `json:"forced"`   // null: it is not forced
-	Reason   string        `json:"reason"`   // why the health is what it is, in one line; "measured" when nothing is forced or fails
-	At       time.Time     `json:"at"`       // when the agent noticed
-}
-
 // streams tells every open stream what changes about its service, in order. Who changes something calls refresh: nothing is
 // polled. The zero value has no streams, and takes none until it serves.
 type streams struct {
 	mu     sync.Mutex // protects what follows, and puts events in order; never held while a client is written to
-	look   func(service string, now time.Time) (view, bool)
+	look   func(service string, now time.Time) (service.View, bool)
 	run    string // tells event ids of this run of the agent from those of others; "" while it does not serve
 	seq    uint64 // of the latest event, of whatever service
 	topics map[string]*topic
@@ -98,34 +90,16 @@ type stream struct {
 	cause   error         // why; set before ended is closed
 }
 
-func (v view) standing() standing {
-	s := standing{health: v.health, measured: v.measured}
-	if v.forced != nil {
-		s.forced = *v.forced
+func standingOf(v service.View) standing {
+	s := standing{health: v.Health, measured: v.Measured}
+	if v.Forced != nil {
+		s.forced = *v.Forced
 	}
 	return s
 }
 
-// until is when the view may change without a new result or force: when a result goes stale, or the force expires.
-func (v view) until(now time.Time) (at time.Time) {
-	sooner := func(t time.Time) {
-		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
-	}
-	for _, l := range slices.Concat(v.depends, v.metrics) {
-		if l.Well(now) {
-			sooner(l.StaleFrom())
-		}
-	}
-	if v.forced != nil {
-		sooner(v.forced.Expires)
-	}
-	return at
-}
-
 // begin takes streams from here on; serve must follow.
-func (s *streams) begin(look func(service string, now time.Time) (view, bool)) {
+func (s *streams) begin(look func(service string, now time.Time) (service.View, bool)) {
 	run := make([]byte, 4)
 	rand.Read(run) // never fails
 	s.mu.Lock()
@@ -220,25 +194,25 @@ func (s *streams) update(name string, now time.Time) {
 		t = &topic{readers: map[*stream]bool{}}
 		s.topics[name] = t
 	}
-	t.until = v.until(now)
+	t.until = v.ChangesAt(now)
 	if !t.until.IsZero() && (s.armed.IsZero() || t.until.Before(s.armed)) {
 		select {
 		case s.sooner <- struct{}{}:
 		default: // serve has not taken the last one yet
 		}
 	}
-	if len(t.recent) > 0 && t.standing == v.standing() {
+	if len(t.recent) > 0 && t.standing == standingOf(v) {
 		return
 	}
-	t.standing = v.standing()
+	t.standing = standingOf(v)
 	s.publish(t, v, now)
 }
 
 // publish makes the event and hands it to the readers. The caller holds mu.
-func (s *streams) publish(t *topic, v view, now time.Time) {
+func (s *streams) publish(t *topic, v service.View, now time.Time) {
 	s.seq++
 	s.counts.events++
-	e := event{s.seq, v.frame(s.run, s.seq, now)}
+	e := event{s.seq, frame(v, s.run, s.seq, now)}
 	if len(t.recent) == maxRecent {
 		t.recent = slices.Delete(t.recent, 0, 1)
 	}
@@ -254,9 +228,9 @@ func (s *streams) publish(t *topic, v view, now time.Time) {
 }
 
 // frame is the view as an event on the wire.
-func (v view) frame(run string, seq uint64, now time.Time) []byte {
-	data, err := json.Marshal(HealthEvent{
-		Service: v.name, Health: v.health, Measured: v.measured, Forced: forcedReport(v.forced), Reason: v.cause(now), At: now.UTC().Round(0),
+func frame(v service.View, run string, seq uint64, now time.Time) []byte {
+	data, err := json.Marshal(api.HealthEvent{
+		Service: v.Name, Health: v.Health, Measured: v.Measured, Forced: v.ForceReport(), Reason: v.Cause(now), At: now.UTC().Round(0),
 	})
 	if err != nil { // only a time beyond the year 9999 cannot be encoded; a client must not take that for health
 		return sse.Frame("", "error", err.Error())

@@ -20,6 +20,7 @@ import (
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/service"
 
 	"golang.org/x/sys/unix"
 
@@ -108,10 +109,9 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 		cancel()
 		b.jobs.Stop([]*schedule.Job{p})
 	}()
-	old := b.current.Load()
+	old := b.services.Current().ByName["webapp"]
 	b.jobs.Start(ctx, []*schedule.Job{p})
-	svc := &service{name: "webapp", depends: append([]*schedule.Job{p}, old.byName["webapp"].depends...), metrics: old.byName["webapp"].metrics}
-	b.current.Store(&set{cfg: old.cfg, services: []*service{svc}, byName: map[string]*service{"webapp": svc}})
+	b.services.Replace(setOf(&service.Service{Name: "webapp", Depends: append([]*schedule.Job{p}, old.Depends...), Metrics: old.Metrics}))
 	defer crowd(t, b, others)()
 	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
 	defer w.close()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/config"
 )
 
@@ -21,9 +22,9 @@ type sent struct {
 }
 
 // health reads the data of an event.
-func (s sent) health(t testing.TB) HealthEvent {
+func (s sent) health(t testing.TB) api.HealthEvent {
 	t.Helper()
-	var e HealthEvent
+	var e api.HealthEvent
 	if s.name != "health" || json.Unmarshal([]byte(s.data), &e) != nil {
 		t.Fatalf("%+v is no event of health", s)
 	}
@@ -265,7 +266,7 @@ func TestAStreamEndsWhenItsServiceLeavesTheConfiguration(t *testing.T) {
 
 func TestStreamsAreBounded(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
-	b.streams.begin(b.lookUp)
+	b.streams.begin(b.services.Find)
 	defer b.streams.stop()
 	for over, most := range map[way]int{overTCP: maxStreams, overSocket: maxSocketStreams} {
 		var open []*stream

@@ -15,6 +15,7 @@ import (
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/service"
 
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/force"
@@ -61,6 +62,11 @@ type bubble struct {
 	job    *schedule.Job
 }
 
+// setOf makes a set of one service.
+func setOf(s *service.Service) *service.Set {
+	return &service.Set{Services: []*service.Service{s}, ByName: map[string]*service.Service{s.Name: s}}
+}
+
 func newBubble(t *testing.T, interval time.Duration, s *agenttest.Check) *bubble {
 	t.Helper()
 	b := &bubble{Agent: &Agent{log: new(agenttest.Log).Logger(), opts: Options{Hostname: "app01"}}}
@@ -72,12 +78,13 @@ func newBubble(t *testing.T, interval time.Duration, s *agenttest.Check) *bubble
 	}
 	b.scrape = b.newScrape()
 	b.job = schedule.NewJob("web", config.Check{Role: config.Dependency, Type: "scripted", Interval: interval, Timeout: interval / 2}, s, "app01", 0)
-	svc := &service{name: "web", depends: []*schedule.Job{b.job}}
-	b.current.Store(&set{cfg: cfg, services: []*service{svc}, byName: map[string]*service{"web": svc}})
+	set := setOf(&service.Service{Name: "web", Depends: []*schedule.Job{b.job}})
+	b.services = service.NewRegistry(set, b.forces)
+	b.pages.Store(newPages(set))
 	ctx, cancel := context.WithCancel(context.Background())
 	b.jobs.Start(ctx, []*schedule.Job{b.job})
 	schedule.WaitForResults(t.Context(), time.Hour, []*schedule.Job{b.job})
-	b.streams.begin(b.lookUp)
+	b.streams.begin(b.services.Find)
 	b.pipes = &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
 	b.client = &http.Client{Transport: &http.Transport{DialContext: b.pipes.dial, DisableKeepAlives: true}}
 	server := b.newServer(overTCP)
@@ -246,8 +253,8 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 		b := newBubble(t, time.Hour, agenttest.Passing())
 		var health atomic.Int32
 		b.streams.mu.Lock()
-		b.streams.look = func(service string, _ time.Time) (view, bool) {
-			return view{name: service, health: int(health.Load())}, true
+		b.streams.look = func(name string, _ time.Time) (service.View, bool) {
+			return service.View{Name: name, Health: int(health.Load())}, true
 		}
 		b.streams.mu.Unlock()
 		slow, quick := watch(t, b.client, "http://agent/web/watch", ""), watch(t, b.client, "http://agent/web/watch", "")

@@ -7,17 +7,18 @@ import (
 	"time"
 
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/agent/service"
 )
 
 // statusText is the body of GET /SERVICE/status, line by line as litmus_paper 1.6.2 writes it: programs read it.
 // Every balancer asks for it every other second, so it is put together without fmt.
-func (v view) statusText(now time.Time) []byte {
+func statusText(v service.View, now time.Time) []byte {
 	size := len("Health: 100\nMeasured Health: 100\n") // what a force adds is found out as it comes
-	for _, l := range v.depends {
-		size += len(l.shown()) + len(": FAIL\n")
+	for _, l := range v.Depends {
+		size += len(l.Label()) + len(": FAIL\n")
 	}
-	for _, l := range v.metrics {
-		size += len(l.shown()) + len(": 100\n")
+	for _, l := range v.Metrics {
+		size += len(l.Label()) + len(": 100\n")
 	}
 	b := make([]byte, 0, size)
 	line := func(key, value string) {
@@ -26,9 +27,9 @@ func (v view) statusText(now time.Time) []byte {
 		b = append(b, value...)
 		b = append(b, '\n')
 	}
-	line("Health", strconv.Itoa(v.health))
-	line("Measured Health", strconv.Itoa(v.measured))
-	if f := v.forced; f != nil {
+	line("Health", strconv.Itoa(v.Health))
+	line("Measured Health", strconv.Itoa(v.Measured))
+	if f := v.Forced; f != nil {
 		reason := f.Reason
 		if f.Kind == score.Health {
 			reason += " " + strconv.Itoa(f.Value)
@@ -38,24 +39,24 @@ func (v view) statusText(now time.Time) []byte {
 			line("Forced Until", f.Expires.Format(time.RFC3339))
 		}
 	}
-	for _, d := range v.depends {
-		line(d.shown(), d.word(now))
+	for _, d := range v.Depends {
+		line(d.Label(), word(d, now))
 	}
-	for _, m := range v.metrics {
-		line(m.shown(), strconv.Itoa(m.Points(now)))
+	for _, m := range v.Metrics {
+		line(m.Label(), strconv.Itoa(m.Points(now)))
 	}
 	return b
 }
 
 // metricsText is the body of GET /SERVICE/metrics: NAME{service="S"} VALUE MILLISECONDS.
-func (v view) metricsText() string {
+func metricsText(v service.View) string {
 	var b strings.Builder
-	for _, m := range v.metrics {
-		if m.result == nil {
+	for _, m := range v.Metrics {
+		if m.Result == nil {
 			continue
 		}
-		for _, s := range m.result.Samples {
-			fmt.Fprintf(&b, "%s{service=%q} %s %d\n", s.Name, v.name, strconv.FormatFloat(s.Value, 'g', -1, 64), m.At.UnixMilli())
+		for _, s := range m.Result.Samples {
+			fmt.Fprintf(&b, "%s{service=%q} %s %d\n", s.Name, v.Name, strconv.FormatFloat(s.Value, 'g', -1, 64), m.At.UnixMilli())
 		}
 	}
 	return b.String()
@@ -71,10 +72,10 @@ const (
 )
 
 // tableText is the body of GET /: the table that litmusctl list shows.
-func tableText(version string, views []view) string {
+func tableText(version string, views []service.View) string {
 	width := len("Service")
 	for _, v := range views {
-		width = max(width, len(v.name))
+		width = max(width, len(v.Name))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "lb %s\n\n", version)
@@ -83,7 +84,7 @@ func tableText(version string, views []view) string {
 	rule := strings.Repeat("─", 10)
 	fmt.Fprintf(&b, "%s┴%s┴%s┴%s\n", strings.Repeat("─", width+2), rule, rule, strings.Repeat("─", 9))
 	for _, v := range views {
-		fmt.Fprintf(&b, " %-*s   \x1b[0;%d;49m  %3d   \x1b[0m     %3d      %s\n", width, v.name, colour(v.health), v.health, v.measured, v.forcedText())
+		fmt.Fprintf(&b, " %-*s   \x1b[0;%d;49m  %3d   \x1b[0m     %3d      %s\n", width, v.Name, colour(v.Health), v.Health, v.Measured, forcedText(v))
 	}
 	return b.String()
 }
@@ -99,17 +100,25 @@ func colour(health int) int {
 }
 
 // forcedText is the last column of the table.
-func (v view) forcedText() string {
-	if v.forced == nil {
+func forcedText(v service.View) string {
+	if v.Forced == nil {
 		return "No"
 	}
 	text := "Yes,"
-	if v.forced.Kind == score.Health {
-		text += fmt.Sprintf(" Health: %d", v.forced.Value)
+	if v.Forced.Kind == score.Health {
+		text += fmt.Sprintf(" Health: %d", v.Forced.Value)
 	}
-	text += " Reason: " + v.forced.Reason
-	if !v.forced.Expires.IsZero() {
-		text += " Until: " + v.forced.Expires.Format(time.RFC3339)
+	text += " Reason: " + v.Forced.Reason
+	if !v.Forced.Expires.IsZero() {
+		text += " Until: " + v.Forced.Expires.Format(time.RFC3339)
 	}
 	return text
+}
+
+// word is how a dependency stands in the status page.
+func word(d service.Check, now time.Time) string {
+	if d.Well(now) {
+		return "OK"
+	}
+	return "FAIL"
 }

@@ -36,24 +36,24 @@ type glance struct {
 // logChanges compares every service with how it was seen last, logs what changed, and gives how they are now.
 func (a *Agent) logChanges(seen map[string]glance, now time.Time) map[string]glance {
 	next := map[string]glance{}
-	for _, s := range a.current.Load().services {
-		v := a.look(s, now)
-		g := glance{up: v.health > 0}
-		if v.forced != nil {
-			g.forced = string(v.forced.Kind)
+	for _, s := range a.services.Current().Services {
+		v := a.services.View(s, now)
+		g := glance{up: v.Health > 0}
+		if v.Forced != nil {
+			g.forced = string(v.Forced.Kind)
 		}
-		next[s.name] = g
-		before, known := seen[s.name]
+		next[s.Name] = g
+		before, known := seen[s.Name]
 		if known && before == g {
 			continue
 		}
 		switch {
 		case !g.up && (!known || before.up):
-			a.log.Warn("service is down", "service", s.name, "health", v.health, "measured", v.measured, "cause", v.cause(now))
+			a.log.Warn("service is down", "service", s.Name, "health", v.Health, "measured", v.Measured, "cause", v.Cause(now))
 		case g.up && !before.up:
-			a.log.Info("service is up", "service", s.name, "health", v.health, "measured", v.measured, "cause", v.cause(now))
+			a.log.Info("service is up", "service", s.Name, "health", v.Health, "measured", v.Measured, "cause", v.Cause(now))
 		default:
-			a.log.Info("force changed", "service", s.name, "health", v.health, "measured", v.measured, "cause", v.cause(now))
+			a.log.Info("force changed", "service", s.Name, "health", v.Health, "measured", v.Measured, "cause", v.Cause(now))
 		}
 	}
 	return next

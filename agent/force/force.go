@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/netx/recordstore"
 	"github.com/braintree/lb/netx/sanitize"
@@ -96,4 +97,13 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return d, nil
+}
+
+// Report gives the force as in JSON.
+func (f Force) Report() api.Force {
+	r := api.Force{Kind: string(f.Kind), All: f.Service == "", Reason: f.Reason, Who: f.Who, At: f.At, Expires: f.Expires}
+	if f.Kind == score.Health {
+		r.Value = &f.Value
+	}
+	return r
 }

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/braintree/lb/agent"
+	"github.com/braintree/lb/agent/api"
 )
 
 const (
@@ -124,7 +124,7 @@ func (s *survey) ask(client *http.Client) {
 	defer r.Body.Close()
 	data, err := io.ReadAll(r.Body)
 	s.slowest = max(s.slowest, time.Since(begun))
-	var report agent.Report
+	var report api.Report
 	if err != nil || json.Unmarshal(data, &report) != nil {
 		s.mistakes[fmt.Sprintf("answer %s, %v, %d bytes", r.Status, err, len(data))]++
 		return
@@ -147,7 +147,7 @@ func (s *survey) ask(client *http.Client) {
 	}
 }
 
-func (s *survey) take(svc agent.ServiceReport) {
+func (s *survey) take(svc api.Service) {
 	up, known := s.expect[svc.Name]
 	if !known {
 		return // comes and goes
@@ -164,7 +164,7 @@ func (s *survey) take(svc agent.ServiceReport) {
 	if !up {
 		return
 	}
-	age := func(display string, r agent.ResultReport) {
+	age := func(display string, r api.Result) {
 		if r.Age == nil {
 			s.mistakes[display+" has not run"]++
 			return
@@ -174,10 +174,10 @@ func (s *survey) take(svc agent.ServiceReport) {
 		}
 	}
 	for _, d := range svc.Depends {
-		age(d.Display, d.ResultReport)
+		age(d.Display, d.Result)
 	}
 	for _, m := range svc.Metrics {
-		age(m.Display, m.ResultReport)
+		age(m.Display, m.Result)
 		if !m.OK {
 			s.mistakes[fmt.Sprintf("%s: %s: %s", svc.Name, m.Display, m.Detail)]++
 		}

@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/config"
+)
+
+// reload takes a new configuration over, or changes nothing and says why. New checks have their first results before they
+// count, so that a reload does not take a service out. It tells whether the configuration was taken over.
+func (a *Agent) reload(ctx, checks context.Context) bool {
+	refuse := func(err error) bool {
+		a.log.Error("reload refused; the agent goes on as it was", "err", err)
+		return false
+	}
+	old := a.services.Current()
+	cfg, err := a.opts.Load()
+	if err != nil {
+		return refuse(err)
+	}
+	if n := len(old.Services); n > 0 && len(cfg.Services) == 0 {
+		return refuse(fmt.Errorf("the new configuration has no services, and the agent answers for %d, which is hardly meant: balancers would take this machine out; restart the agent if it is", n))
+	}
+	next, err := a.builder.Build(cfg, old)
+	if err != nil {
+		return refuse(err)
+	}
+	keys, err := a.daemon().Keys(cfg.Agent.Access)
+	if err != nil {
+		return refuse(err)
+	}
+	ports, err := a.agentChecks.Prepare(ctx, agentCheckPorts(cfg))
+	if err != nil {
+		return refuse(err)
+	}
+	added, removed := next.JobsNotIn(old), old.JobsNotIn(next)
+	a.jobs.Start(checks, added)
+	schedule.WaitForResults(ctx, a.settleTime, added)
+	a.services.Replace(next)
+	a.pages.Store(newPages(next))
+	a.guard.Use(keys)
+	ports.Commit()
+	a.streams.refreshAll()
+	a.jobs.Stop(removed)
+	a.warnOfRestart(cfg.Agent)
+	if err := a.setUpTunnel(ctx, cfg); err != nil {
+		a.log.Error("the tunnel is not set up as configured", "err", err)
+	}
+	a.log.Info("reloaded", "services", len(next.Services), "checks_new", len(added), "checks_gone", len(removed))
+	return true
+}
+
+// warnOfRestart names the settings that a reload cannot change, and that are not those of the start.
+func (a *Agent) warnOfRestart(now config.Agent) {
+	old := a.started
+	for _, s := range []struct{ key, old, now string }{
+		{"agent.listen", old.Listen, now.Listen},
+		{"agent.control", old.Control, now.Control},
+		{"agent.control_group", old.ControlGroup, now.ControlGroup},
+		{"agent.data_dir", old.DataDir, now.DataDir},
+	} {
+		if s.old != s.now {
+			a.log.Warn("a changed setting takes effect when the agent is restarted", "key", s.key, "running", s.old, "configured", s.now)
+		}
+	}
+}
