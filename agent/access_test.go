@@ -14,20 +14,22 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
 )
 
 // TestASlowClientIsCutOffOnBothListeners is about headers alone: package listen tests the other times.
 func TestASlowClientIsCutOffOnBothListeners(t *testing.T) {
-	for name, over := range map[string]way{"TCP": overTCP, "socket": overSocket} {
+	for name, over := range map[string]server.Transport{"TCP": server.TCP, "socket": server.Socket} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: []config.Check{constant(1)}}))
-				conns, served := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}, make(chan error, 1)
-				s := b.newServer(over)
+				conns, served := agenttest.NewPipes(), make(chan error, 1)
+				s := b.server.HTTP(over)
 				go func() { served <- s.Serve(b.guard.Secure(conns)) }()
-				near, err := conns.dial(t.Context(), "", "")
+				near, err := conns.Dial(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -76,7 +78,7 @@ func TestAHugeClientIsRefusedOnBothListeners(t *testing.T) {
 			<-wrote
 		})
 	}
-	if all := b.forces.All(); len(all) != 0 {
+	if all := b.changes.Store.All(); len(all) != 0 {
 		t.Errorf("kept %v", all)
 	}
 }
@@ -97,7 +99,7 @@ func TestAReloadWithATokenThatCannotBeUsedChangesNothing(t *testing.T) {
 	b, _ := running(t, cfg)
 	admitted := func(token string, want int) {
 		t.Helper()
-		if r := b.ask(overTCP, "POST", "/webapp/up", "reason=x", "Authorization", "Bearer "+token); r.StatusCode != want {
+		if r := b.ask(server.TCP, "POST", "/webapp/up", "reason=x", "Authorization", "Bearer "+token); r.StatusCode != want {
 			t.Errorf("token %.1s…: %d, want %d", token, r.StatusCode, want)
 		}
 	}
@@ -110,7 +112,7 @@ func TestAReloadWithATokenThatCannotBeUsedChangesNothing(t *testing.T) {
 	b.reload <- struct{}{}
 	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "agent.token_file", "at least 32") == 1 })
 	admitted(first, 201)
-	if r := b.ask(overTCP, "GET", "/new/status", ""); r.StatusCode != 404 {
+	if r := b.ask(server.TCP, "GET", "/new/status", ""); r.StatusCode != 404 {
 		t.Errorf("the rest of the configuration was taken: %d", r.StatusCode)
 	}
 	write(second)

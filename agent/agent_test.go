@@ -16,6 +16,7 @@ import (
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/server"
 
 	"go.uber.org/goleak"
 
@@ -146,7 +147,7 @@ func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench
 		t.Fatal(err)
 	}
 	b.Agent = a
-	a.settleTime = patience
+	a.resultsTimeout = patience
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -165,15 +166,15 @@ func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench
 }
 
 // asRoot makes root the sender of a request that comes over the socket.
-func asRoot(r *http.Request, over way) *http.Request {
-	if over != overSocket {
+func asRoot(r *http.Request, over server.Transport) *http.Request {
+	if over != server.Socket {
 		return r
 	}
 	return r.WithContext(listen.WithCredentials(r.Context(), listen.Credentials{UID: 0, PID: 42}))
 }
 
 // ask sends a request to a handler of the agent and gives the answer.
-func (b *bench) ask(over way, method, target, body string, header ...string) *http.Response {
+func (b *bench) ask(over server.Transport, method, target, body string, header ...string) *http.Response {
 	r := asRoot(httptest.NewRequest(method, target, strings.NewReader(body)), over)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -182,7 +183,7 @@ func (b *bench) ask(over way, method, target, body string, header ...string) *ht
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	b.handler(over).ServeHTTP(w, r)
+	b.server.Handler(over).ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -356,7 +357,7 @@ func TestASecondAgentIsRefusedAndADeadOnesSocketIsReplaced(t *testing.T) {
 func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
 	// The dependency takes a moment; no answer before it may say that the service is down.
 	b, _ := running(t, configIn(shortDir(t), webapp("sleep 0.2")))
-	r := b.ask(overTCP, "GET", "/webapp/status", "")
+	r := b.ask(server.TCP, "GET", "/webapp/status", "")
 	if body := bodyOf(t, r); r.StatusCode != 200 {
 		t.Errorf("first answer: %d %q", r.StatusCode, body)
 	}
@@ -367,11 +368,11 @@ func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
 
 func TestMeasuringThisMachine(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: []config.Check{metric("cpu_load", 50, nil), metric("available_memory", 50, nil)}}))
-	r := b.ask(overTCP, "GET", "/web/status", "")
+	r := b.ask(server.TCP, "GET", "/web/status", "")
 	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, "\nMetric::CPULoad(50): ") || !strings.Contains(body, "\nMetric::AvailableMemory(50): ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	if body := bodyOf(t, b.ask(overTCP, "GET", "/web/metrics", "")); !strings.HasPrefix(body, `cpu_load_average{service="web"} `) || strings.Count(body, "\n") != 1 {
+	if body := bodyOf(t, b.ask(server.TCP, "GET", "/web/metrics", "")); !strings.HasPrefix(body, `cpu_load_average{service="web"} `) || strings.Count(body, "\n") != 1 {
 		t.Errorf("metrics: %q", body)
 	}
 	var zero check.Host

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 )
 
@@ -27,7 +28,7 @@ func BenchmarkStatusHandler(b *testing.B) {
 	for _, accept := range []string{"text/plain", "application/json"} {
 		b.Run(accept, func(b *testing.B) {
 			agent := newBench(b, configIn(shortDir(b), fleetService("webapp")))
-			h := agent.handler(overTCP)
+			h := agent.server.Handler(server.TCP)
 			r := httptest.NewRequest("GET", "/webapp/status", nil)
 			r.Header.Set("Accept", accept)
 			w := &discard{header: http.Header{}}
@@ -102,7 +103,7 @@ func BenchmarkScrape(b *testing.B) {
 				list = append(list, fleetService(fmt.Sprintf("web%02d", i)))
 			}
 			agent := newBench(b, configIn(shortDir(b), list...))
-			h := agent.handler(overTCP)
+			h := agent.server.Handler(server.TCP)
 			r := httptest.NewRequest("GET", "/metrics", nil)
 			w := &discard{header: http.Header{}}
 			b.ReportAllocs()

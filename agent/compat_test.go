@@ -63,7 +63,7 @@ func (b recorded) clear(t *testing.T) {
 	t.Helper()
 	for _, service := range []string{"", "webapp"} {
 		for _, kind := range score.Kinds() {
-			if _, _, err := b.forces.Delete(service, kind); err != nil {
+			if _, _, err := b.changes.Store.Delete(service, kind); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
 )
@@ -21,7 +22,7 @@ import (
 // expect asks over TCP for a page and compares its status and X-Health.
 func expect(t *testing.T, b *bench, target string, status int, health string) string {
 	t.Helper()
-	r := b.ask(overTCP, "GET", target, "")
+	r := b.ask(server.TCP, "GET", target, "")
 	body := bodyOf(t, r)
 	if r.StatusCode != status || r.Header.Get("X-Health") != health {
 		t.Errorf("GET %s: %d, X-Health %q; want %d, %q: %s", target, r.StatusCode, r.Header.Get("X-Health"), status, health, body)
@@ -63,14 +64,14 @@ func TestFault14AHealthThatIsNoneForcesNothing(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	for _, form := range []string{"", "reason=x", "health=", "health=webapp", "health=-5", "health=101", "health=4.5", "health=0x10", "health=1e1"} {
 		for _, target := range []string{"/health", "/webapp/health"} {
-			if r := b.ask(overSocket, "POST", target, form); r.StatusCode != 400 || !strings.Contains(bodyOf(t, r), "whole number from 0 to 100") {
+			if r := b.ask(server.Socket, "POST", target, form); r.StatusCode != 400 || !strings.Contains(bodyOf(t, r), "whole number from 0 to 100") {
 				t.Errorf("POST %s with %q: %d", target, form, r.StatusCode)
 			}
 		}
 	}
 	expect(t, b, "/webapp/status", 200, "85")
-	if len(b.forces.All()) != 0 {
-		t.Errorf("kept %v", b.forces.All())
+	if len(b.changes.Store.All()) != 0 {
+		t.Errorf("kept %v", b.changes.Store.All())
 	}
 }
 
@@ -80,7 +81,7 @@ func TestFault17NothingIsWrittenForWhatIsNoService(t *testing.T) {
 	b := newBench(t, configIn(dir, webapp("true")))
 	before := tree(t, dir, "")
 	for _, target := range []string{"/nope/down", "/%2e%2e/down", "/../down", "/..%2fdown", "/..%2f..%2fescape/down", "/global/down", "//down", "/./down", "/webapp%00/down", "/%20/down", "/WEBAPP/down"} {
-		if r := b.ask(overSocket, "POST", target, "reason=x"); r.StatusCode != http.StatusNotFound {
+		if r := b.ask(server.Socket, "POST", target, "reason=x"); r.StatusCode != http.StatusNotFound {
 			t.Errorf("POST %s: %d %s", target, r.StatusCode, bodyOf(t, r))
 		}
 	}
@@ -110,12 +111,12 @@ func TestFault21ABrokenReasonBreaksNothing(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
 	for _, ask := range [][2]string{{"/webapp/down", "reason=%ffbad"}, {"/webapp/health", "reason=%c3%28%ff&health=42"}, {"/up", "reason=%fe&who=%ff"}} {
-		if r := b.ask(overSocket, "POST", ask[0], ask[1]); r.StatusCode != 201 {
+		if r := b.ask(server.Socket, "POST", ask[0], ask[1]); r.StatusCode != 201 {
 			t.Errorf("POST %s: %d", ask[0], r.StatusCode)
 		}
 		for _, target := range []string{"/", "/webapp/status", "/webapp/metrics"} {
 			for _, accept := range []string{"*/*", "application/json"} {
-				r := b.ask(overTCP, "GET", target, "", "Accept", accept)
+				r := b.ask(server.TCP, "GET", target, "", "Accept", accept)
 				if body := bodyOf(t, r); r.StatusCode == 500 || !utf8.ValidString(body) {
 					t.Errorf("after POST %s, GET %s: %d %q", ask[0], target, r.StatusCode, body)
 				}
@@ -146,9 +147,9 @@ func TestFault22AForceCountsForTheNextAnswer(t *testing.T) {
 		return r.Header.Get("X-Health") + r.Header.Get("X-Health-Forced")
 	}
 	for range 20 {
-		b.ask(overSocket, "POST", "/webapp/down", "reason=now")
+		b.ask(server.Socket, "POST", "/webapp/down", "reason=now")
 		forced := status()
-		b.ask(overSocket, "DELETE", "/webapp/down", "")
+		b.ask(server.Socket, "DELETE", "/webapp/down", "")
 		if after := status(); forced != "0down" || after != "85" {
 			t.Fatalf("forced: %q, then %q", forced, after)
 		}
@@ -168,7 +169,7 @@ func TestFault22HealthIsWithin0And100(t *testing.T) {
 	expect(t, b, "/over/status", 200, "100")
 	expect(t, b, "/negative/status", 200, "7")
 	expect(t, b, "/much/status", 200, "100")
-	b.ask(overSocket, "POST", "/health", "health=100&reason=x")
+	b.ask(server.Socket, "POST", "/health", "health=100&reason=x")
 	expect(t, b, "/over/status", 200, "100")
 	for _, v := range []string{"/over/status", "/negative/status", "/much/status"} {
 		now := time.Now()

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/netx/listen"
@@ -31,10 +32,10 @@ func TestJSONSaysWhatTheTextSaysAndWhy(t *testing.T) {
 		},
 		webapp("true"),
 	))
-	b.ask(overSocket, "POST", "/webapp/health", "reason=capacity&health=42&who=kim")
+	b.ask(server.Socket, "POST", "/webapp/health", "reason=capacity&health=42&who=kim")
 	var s strings.Builder
 	for _, target := range []string{"/webapp/status", "/"} {
-		r := b.ask(overTCP, "GET", target, "", "Accept", "text/html;q=0.5, application/json")
+		r := b.ask(server.TCP, "GET", target, "", "Accept", "text/html;q=0.5, application/json")
 		fmt.Fprintf(&s, "> GET %s\n< %s\n< Content-Type: %s\n< X-Health: %s\n%s\n", target, r.Status, r.Header.Get("Content-Type"), r.Header.Get("X-Health"), bodyOf(t, r))
 	}
 	got := regexp.MustCompile(`"age": [0-9.e-]+`).ReplaceAllString(s.String(), `"age": AGE`)
@@ -48,7 +49,7 @@ func TestOnlyWhoAsksForJSONGetsIt(t *testing.T) {
 		"": false, "*/*": false, "text/plain": false, "application/json": true, "application/json; q=0.9, */*": true,
 		"application/json;q=0": false, "application/jsonx": false, ",;,": false,
 	} {
-		r := b.ask(overTCP, "GET", "/webapp/status", "", "Accept", accept)
+		r := b.ask(server.TCP, "GET", "/webapp/status", "", "Accept", accept)
 		if got := json.Valid([]byte(bodyOf(t, r))); got != want {
 			t.Errorf("Accept: %q: JSON is %v, want %v", accept, got, want)
 		}
@@ -84,11 +85,11 @@ func TestWhoMayChangeOverTCP(t *testing.T) {
 				r.Header.Set(tc.header[0], tc.header[1])
 			}
 			w := httptest.NewRecorder()
-			b.handler(overTCP).ServeHTTP(w, r)
+			b.server.Handler(server.TCP).ServeHTTP(w, r)
 			if w.Code != tc.want {
 				t.Errorf("POST: %d %s, want %d", w.Code, w.Body, tc.want)
 			}
-			if _, forced := b.forces.InEffect("webapp", time.Now()); forced != (tc.want == 201) {
+			if _, forced := b.changes.Store.InEffect("webapp", time.Now()); forced != (tc.want == 201) {
 				t.Errorf("forced: %v", forced)
 			}
 			if tc.want == 403 && !strings.Contains(w.Body.String(), "lb ctl force") {
@@ -119,12 +120,12 @@ func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
 				r.Header.Set("Content-Type", tc.contentType)
 			}
 			w := httptest.NewRecorder()
-			b.handler(overSocket).ServeHTTP(w, asRoot(r, overSocket))
-			if f, ok := b.forces.InEffect("webapp", time.Now()); w.Code != 201 || !ok || f.Reason != tc.want || f.Who == "" {
+			b.server.Handler(server.Socket).ServeHTTP(w, asRoot(r, server.Socket))
+			if f, ok := b.changes.Store.InEffect("webapp", time.Now()); w.Code != 201 || !ok || f.Reason != tc.want || f.Who == "" {
 				t.Errorf("%d %s; kept %+v, want the reason %q", w.Code, w.Body, f, tc.want)
 			}
 			for _, target := range []string{"/", "/webapp/status"} {
-				if r := b.ask(overTCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
+				if r := b.ask(server.TCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
 					t.Errorf("GET %s: %d", target, r.StatusCode)
 				}
 			}
@@ -138,18 +139,18 @@ func TestRequestsThatCannotBeReadChangeNothing(t *testing.T) {
 		name, target, body string
 		want               int
 	}{
-		{"body too large", "/webapp/down", "reason=" + strings.Repeat("x", maxBodyBytes), 413},
+		{"body too large", "/webapp/down", "reason=" + strings.Repeat("x", listen.MaxBody), 413},
 		{"broken escape in the body", "/webapp/down", "reason=%zz", 400},
 		{"broken escape in the query", "/webapp/down?reason=%zz", "", 400},
 		{"unknown service", "/nope/down", "reason=x", 404},
 		{"no service", "//down", "reason=x", 404},
 		{"unknown kind", "/webapp/sideways", "reason=x", 404},
 	} {
-		if r := b.ask(overSocket, "POST", tc.target, tc.body); r.StatusCode != tc.want {
+		if r := b.ask(server.Socket, "POST", tc.target, tc.body); r.StatusCode != tc.want {
 			t.Errorf("%s: %d %s, want %d", tc.name, r.StatusCode, bodyOf(t, r), tc.want)
 		}
 	}
-	if all := b.forces.All(); len(all) != 0 {
+	if all := b.changes.Store.All(); len(all) != 0 {
 		t.Errorf("kept %v", all)
 	}
 }
@@ -160,11 +161,11 @@ func TestADiskThatCannotBeWrittenIsTold(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "data"), filepath.Join(dir, "away")); err != nil {
 		t.Fatal(err)
 	}
-	r := b.ask(overSocket, "POST", "/webapp/down", "reason=x")
+	r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x")
 	if body := bodyOf(t, r); r.StatusCode != 500 || !strings.Contains(body, "nothing has changed") || strings.Count(body, "\n") != 1 {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
 		t.Errorf("health %s after a force that failed", r.Header.Get("X-Health"))
 	}
 }
@@ -180,7 +181,7 @@ func TestTheCauseIsWhatDecidesTheHealth(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, configIn(shortDir(t), webapp(tc.dependency)))
 			if tc.target != "" {
-				b.ask(overSocket, "POST", tc.target, "")
+				b.ask(server.Socket, "POST", tc.target, "")
 			}
 			now := time.Now()
 			if got := b.services.View(b.services.Current().ByName["webapp"], now).Cause(now); got != tc.want {
@@ -193,7 +194,7 @@ func TestTheCauseIsWhatDecidesTheHealth(t *testing.T) {
 func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	if r := b.ask(overSocket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
+	if r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
 		t.Fatal(r.Status)
 	}
 	if err := stop(); err != nil {
@@ -204,7 +205,7 @@ func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
 		t.Errorf("log:\n%s", b.log)
 	}
 	for _, want := range []int{200, 404} {
-		if r := b.ask(overSocket, "DELETE", "/webapp/down", ""); r.StatusCode != want {
+		if r := b.ask(server.Socket, "DELETE", "/webapp/down", ""); r.StatusCode != want {
 			t.Errorf("DELETE: %d, want %d", r.StatusCode, want)
 		}
 	}
@@ -212,7 +213,7 @@ func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
 
 func TestListenersHaveBounds(t *testing.T) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
-	s := b.newServer(overTCP)
+	s := b.server.HTTP(server.TCP)
 	for what, d := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
 		if d <= 0 || d > 5*time.Minute {
 			t.Errorf("the %s timeout is %s", what, d)
@@ -272,12 +273,12 @@ func FuzzHandler(f *testing.F) {
 		r.RemoteAddr = "192.0.2.1:4242"
 		r.Header.Set("Content-Type", contentType)
 		r.Header.Set("Accept", accept)
-		for _, over := range []way{overTCP, overSocket} {
-			forces := len(b.forces.All())
+		for _, over := range []server.Transport{server.TCP, server.Socket} {
+			forces := len(b.changes.Store.All())
 			again := r.Clone(t.Context())
 			again.Body = io.NopCloser(strings.NewReader(body))
 			w := httptest.NewRecorder()
-			b.handler(over).ServeHTTP(w, asRoot(again, over))
+			b.server.Handler(over).ServeHTTP(w, asRoot(again, over))
 			switch w.Code {
 			case 200, 201, 400, 403, 404, 413, 503:
 			default:
@@ -286,7 +287,7 @@ func FuzzHandler(f *testing.F) {
 			if !utf8.Valid(w.Body.Bytes()) {
 				t.Errorf("%s %q answers %q", method, target, w.Body)
 			}
-			if over == overTCP && (w.Code == 201 || len(b.forces.All()) != forces) {
+			if over == server.TCP && (w.Code == 201 || len(b.changes.Store.All()) != forces) {
 				t.Errorf("%s %q changed something over TCP", method, target)
 			}
 		}

@@ -25,7 +25,7 @@ func runAsProcess(dir string) {
 		Ready: func() { fmt.Println("ready") },
 	})
 	if err == nil {
-		a.settleTime = patience
+		a.resultsTimeout = patience
 		err = a.Run(context.Background())
 	}
 	fmt.Println("ended:", err, log)

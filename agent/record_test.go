@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/golden"
 )
@@ -43,9 +44,9 @@ func TestAForceMayHaveAnEnd(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before := time.Now()
-			r := b.ask(overSocket, "POST", tc.target, tc.body)
+			r := b.ask(server.Socket, "POST", tc.target, tc.body)
 			body := bodyOf(t, r)
-			f, ok := b.forces.InEffect("webapp", time.Now())
+			f, ok := b.changes.Store.InEffect("webapp", time.Now())
 			if r.StatusCode != 201 || !ok {
 				t.Fatalf("%d %q", r.StatusCode, body)
 			}
@@ -62,24 +63,24 @@ func TestAForceMayHaveAnEnd(t *testing.T) {
 			if want := "File created\nIt ends by itself at " + end + ".\n"; body != want {
 				t.Errorf("answer %q, want %q", body, want)
 			}
-			if body := bodyOf(t, b.ask(overTCP, "GET", "/webapp/status", "")); !strings.Contains(body, "\nForced Until: "+end+"\n") {
+			if body := bodyOf(t, b.ask(server.TCP, "GET", "/webapp/status", "")); !strings.Contains(body, "\nForced Until: "+end+"\n") {
 				t.Errorf("status %q", body)
 			}
-			if body := bodyOf(t, b.ask(overTCP, "GET", "/", "")); !strings.Contains(body, " Until: "+end+"\n") {
+			if body := bodyOf(t, b.ask(server.TCP, "GET", "/", "")); !strings.Contains(body, " Until: "+end+"\n") {
 				t.Errorf("list %q", body)
 			}
-			if body := bodyOf(t, b.ask(overTCP, "GET", "/webapp/status", "", "Accept", "application/json")); !strings.Contains(body, `"expires": "`+f.Expires.Format(time.RFC3339Nano)) {
+			if body := bodyOf(t, b.ask(server.TCP, "GET", "/webapp/status", "", "Accept", "application/json")); !strings.Contains(body, `"expires": "`+f.Expires.Format(time.RFC3339Nano)) {
 				t.Errorf("JSON %s", body)
 			}
 		})
 	}
 	for _, bad := range []string{"soon", "-1h", "0s", "400d"} {
-		r := b.ask(overSocket, "POST", "/webapp/up", "reason=x&for="+bad)
+		r := b.ask(server.Socket, "POST", "/webapp/up", "reason=x&for="+bad)
 		if body := bodyOf(t, r); r.StatusCode != 400 || !strings.Contains(body, "such as 90m, 2h or 3d") {
 			t.Errorf("for=%s: %d %q", bad, r.StatusCode, body)
 		}
 	}
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health-Forced") != "down" {
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health-Forced") != "down" {
 		t.Error("a force that was refused is in effect")
 	}
 }
@@ -87,13 +88,13 @@ func TestAForceMayHaveAnEnd(t *testing.T) {
 func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/health", "reason=busy&health=42&for=2h&who=kim")
+	b.ask(server.Socket, "POST", "/webapp/health", "reason=busy&health=42&for=2h&who=kim")
 	now := time.Now()
 	for _, later := range []time.Duration{time.Hour, 3 * time.Hour, 3 * time.Hour, 4 * time.Hour} {
-		b.endExpired(now.Add(later))
+		b.changes.Expire(now.Add(later))
 	}
 	// The clock is set back to before the end.
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" || r.Header.Get("X-Health-Forced") != "" {
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" || r.Header.Get("X-Health-Forced") != "" {
 		t.Errorf("X-Health %s, forced %q", r.Header.Get("X-Health"), r.Header.Get("X-Health-Forced"))
 	}
 	if b.log.Count("a force has ended by itself", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
@@ -108,13 +109,13 @@ func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
 func TestAnAgentThatWasAwayEndsWhatIsOver(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/down", "reason=short&for=1s")
+	b.ask(server.Socket, "POST", "/webapp/down", "reason=short&for=1s")
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the second is over", func() bool { return b.forces.All()[0].Expired(time.Now()) })
+	eventually(t, "the second is over", func() bool { return b.changes.Store.All()[0].Expired(time.Now()) })
 	b, _ = running(t, configIn(dir, webapp("true")))
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
 		t.Errorf("X-Health %s", r.Header.Get("X-Health"))
 	}
 	eventually(t, "the log tells it", func() bool { return b.log.Count("a force has ended by itself", "reason=short") == 1 })
@@ -123,12 +124,12 @@ func TestAnAgentThatWasAwayEndsWhatIsOver(t *testing.T) {
 func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/down", "reason=two%0Alines&who=kim")
-	b.ask(overSocket, "POST", "/nope/down", "reason=x")
-	b.ask(overTCP, "POST", "/webapp/up", "reason=x")
-	b.ask(overSocket, "DELETE", "/webapp/down?who=ann&reason=done", "")
-	b.ask(overSocket, "DELETE", "/webapp/down?who=ann", "")
-	b.ask(overSocket, "POST", "/health", "health=7")
+	b.ask(server.Socket, "POST", "/webapp/down", "reason=two%0Alines&who=kim")
+	b.ask(server.Socket, "POST", "/nope/down", "reason=x")
+	b.ask(server.TCP, "POST", "/webapp/up", "reason=x")
+	b.ask(server.Socket, "DELETE", "/webapp/down?who=ann&reason=done", "")
+	b.ask(server.Socket, "DELETE", "/webapp/down?who=ann", "")
+	b.ask(server.Socket, "POST", "/health", "health=7")
 	var got strings.Builder
 	for _, e := range record(t, dir) {
 		e.Time, e.Given = time.Time{}, e.Given.Truncate(time.Hour)
@@ -157,11 +158,11 @@ func TestAChangeThatCannotBeRecordedIsMadeAndTold(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "data", audit.FileName), 0o700); err != nil { // as a full disk would: nothing can be written there
 		t.Fatal(err)
 	}
-	r := b.ask(overSocket, "POST", "/webapp/down", "reason=x&who=kim")
+	r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x&who=kim")
 	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: write to the audit log ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	r = b.ask(overSocket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
+	r = b.ask(server.Socket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
 	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "write to the audit log `) {
 		t.Errorf("%d %s", r.StatusCode, body)
 	}
@@ -178,7 +179,7 @@ func TestChangesAnswerInJSON(t *testing.T) {
 		{"DELETE", "/webapp/health?who=ann", ""},
 		{"POST", "/down", "reason=all&who=kim"},
 	} {
-		r := b.ask(overSocket, ask[0], ask[1], ask[2], "Accept", "application/json")
+		r := b.ask(server.Socket, ask[0], ask[1], ask[2], "Accept", "application/json")
 		s.WriteString("> " + ask[0] + " " + ask[1] + "\n< " + r.Status + "\n" + bodyOf(t, r) + "\n")
 	}
 	golden.Compare(t, "testdata/change_json.txt", regexp.MustCompile(`"(at|expires)": "[^"]+"`).ReplaceAllString(s.String(), `"$1": "TIME"`))
@@ -187,7 +188,7 @@ func TestChangesAnswerInJSON(t *testing.T) {
 // A clock that is set forward ends a force at once; one that is set back makes it last longer, but brings nothing back.
 func TestAForceFollowsTheWallClock(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/down", "reason=x&for=2h")
+	b.ask(server.Socket, "POST", "/webapp/down", "reason=x&for=2h")
 	web, now := b.services.Current().ByName["webapp"], time.Now().Round(0)
 	for _, tc := range []struct {
 		name string
@@ -204,7 +205,7 @@ func TestAForceFollowsTheWallClock(t *testing.T) {
 			t.Errorf("%s: forced %v, health %d", tc.name, v.Forced, v.Health)
 		}
 	}
-	b.endExpired(now.AddDate(0, 0, 1))
+	b.changes.Expire(now.AddDate(0, 0, 1))
 	if v := b.services.View(web, now); v.Forced != nil || v.Health != 85 {
 		t.Errorf("set right again: forced %v, health %d", v.Forced, v.Health)
 	}

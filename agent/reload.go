@@ -8,8 +8,18 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// reload takes a new configuration over, or changes nothing and says why. New checks have their first results before they
-// count, so that a reload does not take a service out. It tells whether the configuration was taken over.
+// reloadAndNotify reloads and reports it to the service manager.
+func (a *Agent) reloadAndNotify(reload func() bool) {
+	a.opts.Manager.Reloading()
+	refused := ""
+	if !reload() {
+		refused = "; the last reload was refused, see the log"
+	}
+	a.opts.Manager.Ready("%d services%s", len(a.services.Current().Services), refused)
+}
+
+// reload puts a new configuration into effect, or changes nothing and logs why; it returns whether it did. Everything that can fail
+// comes first. New checks get their first results before they count, so that a reload does not take a service down.
 func (a *Agent) reload(ctx, checks context.Context) bool {
 	refuse := func(err error) bool {
 		a.log.Error("reload refused; the agent goes on as it was", "err", err)
@@ -37,12 +47,12 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	}
 	added, removed := next.JobsNotIn(old), old.JobsNotIn(next)
 	a.jobs.Start(checks, added)
-	schedule.WaitForResults(ctx, a.settleTime, added)
+	schedule.WaitForResults(ctx, a.resultsTimeout, added)
 	a.services.Replace(next)
-	a.pages.Store(newPages(next))
+	a.server.Use(next)
 	a.guard.Use(keys)
 	ports.Commit()
-	a.streams.refreshAll()
+	a.streams.RefreshAll()
 	a.jobs.Stop(removed)
 	a.warnOfRestart(cfg.Agent)
 	if err := a.setUpTunnel(ctx, cfg); err != nil {
@@ -52,7 +62,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	return true
 }
 
-// warnOfRestart names the settings that a reload cannot change, and that are not those of the start.
+// warnOfRestart names the changed settings that a reload cannot put into effect.
 func (a *Agent) warnOfRestart(now config.Agent) {
 	old := a.started
 	for _, s := range []struct{ key, old, now string }{

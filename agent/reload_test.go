@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/server"
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/tunnel"
@@ -54,7 +55,7 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 		}
 	}
 	for target, want := range map[string]int{"/web/status": 200, "/new/status": 200, "/old/status": 404} {
-		if r := b.ask(overTCP, "GET", target, ""); r.StatusCode != want {
+		if r := b.ask(server.TCP, "GET", target, ""); r.StatusCode != want {
 			t.Errorf("GET %s: %d, want %d", target, r.StatusCode, want)
 		}
 	}
@@ -77,7 +78,7 @@ func TestABadReloadChangesNothing(t *testing.T) {
 	if b.services.Current() != before {
 		t.Error("something else is measured now")
 	}
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
 		t.Errorf("status %d", r.StatusCode)
 	}
 }
@@ -107,7 +108,7 @@ func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
 			t.Errorf("after another reload to %s there are %d warnings, want %d:\n%s", reload.listen, n, reload.warnings, b.log)
 		}
 	}
-	r := b.ask(overTCP, "POST", "/webapp/down", "reason=x")
+	r := b.ask(server.TCP, "POST", "/webapp/down", "reason=x")
 	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest asks from 192.0.2.1
 		t.Errorf("trust_loopback was not taken over: %d %q", r.StatusCode, body)
 	}
@@ -185,7 +186,9 @@ func TestAReloadThatLeavesNoServicesIsRefused(t *testing.T) {
 	b.configure(configIn(dir), nil)
 	b.reload <- struct{}{}
 	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "has no services, and the agent answers for 1") == 1 })
-	if r := b.ask(overTCP, "GET", "/web/status", ""); r.StatusCode != 200 {
+	if r := b.ask(server.TCP, "GET", "/web/status", ""); r.StatusCode != 200 {
 		t.Errorf("GET /web/status: %d", r.StatusCode)
 	}
 }
+
+var errLoad = errors.New("lb.toml:3: nonsense")

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 )
 
@@ -20,13 +22,13 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 		Metrics: []config.Check{metric("script", 40, map[string]any{"command": "echo junk"})},
 	}
 	b, _ := running(t, configIn(shortDir(t), failing, webapp("true"), config.Service{Name: "empty"}))
-	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event()
-	b.ask(overSocket, "POST", "/webapp/health?health=42", "")
-	b.ask(overTCP, "GET", "/failing/status", "")
-	b.ask(overTCP, "GET", "/nope", "")
-	r := b.ask(overTCP, "GET", "/metrics", "")
+	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent()
+	b.ask(server.Socket, "POST", "/webapp/health?health=42", "")
+	b.ask(server.TCP, "GET", "/failing/status", "")
+	b.ask(server.TCP, "GET", "/nope", "")
+	r := b.ask(server.TCP, "GET", "/metrics", "")
 	page := bodyOf(t, r)
 	if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
 		t.Errorf("%s %v", r.Status, r.Header)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/agent/service"
 
 	"golang.org/x/sys/unix"
@@ -54,9 +55,9 @@ func forceToEvent(t testing.TB, n, others int) (fromEffect, fromRequest latencie
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
 	defer crowd(t, b, others)()
-	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event()
+	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "agent.sock"))
 	}}
@@ -74,18 +75,18 @@ func forceToEvent(t testing.TB, n, others int) (fromEffect, fromRequest latencie
 		answer.Body.Close()
 	}
 	for i := range n {
-		if err := b.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 50, At: time.Now()}); err != nil {
+		if err := b.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 50, At: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		b.forceChanged("webapp")
-		w.event()
+		b.publish("webapp")
+		w.NextEvent()
 		fromEffect = append(fromEffect, time.Since(begun))
 
 		begun = time.Now()
 		var posting sync.WaitGroup
 		posting.Go(func() { post(fmt.Sprintf("health=%d", 50+i%50)) })
-		w.event()
+		w.NextEvent()
 		fromRequest = append(fromRequest, time.Since(begun))
 		posting.Wait()
 	}
@@ -113,13 +114,13 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 	b.jobs.Start(ctx, []*schedule.Job{p})
 	b.services.Replace(setOf(&service.Service{Name: "webapp", Depends: append([]*schedule.Job{p}, old.Depends...), Metrics: old.Metrics}))
 	defer crowd(t, b, others)()
-	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event() // of a run that ended before
+	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent() // of a run that ended before
 	for {
-		e := w.event()
+		e := w.NextEvent()
 		now := time.Since(epoch)
-		h := e.health(t)
+		h := e.Health(t)
 		if h.Health > 0 {
 			continue
 		}
@@ -229,7 +230,7 @@ func TestAnEventIsSentBeforeItsForceIsLogged(t *testing.T) {
 	event()
 	log.conn.Store(c.(*net.TCPConn))
 	for n := range forces {
-		b.ask(overSocket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
+		b.ask(server.Socket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
 		event()
 	}
 	if early, total := log.early.Load(), log.total.Load(); total != forces || early < forces*4/5 {
@@ -270,15 +271,15 @@ func BenchmarkStreams(b *testing.B) {
 	conns := open(b, agent, streams)
 	after := memory()
 	defer drain(conns)()
-	w := watch(b, plainClient(b), "http://"+agent.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event()
+	w := agenttest.Watch(b, plainClient(b), "http://"+agent.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent()
 	for i := 0; b.Loop(); i++ {
-		if err := agent.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 2, At: time.Now()}); err != nil {
+		if err := agent.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 2, At: time.Now()}); err != nil {
 			b.Fatal(err)
 		}
-		agent.forceChanged("webapp")
-		w.event()
+		agent.publish("webapp")
+		w.NextEvent()
 	}
 	b.ReportMetric(float64(after-before)/streams, "B/stream")
 }

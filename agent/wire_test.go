@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/golden"
 )
@@ -13,7 +14,7 @@ import (
 // transcript writes a request and its answer as the recorded transcripts of litmus_paper do.
 func transcript(t *testing.T, b *bench, method, target, body string) string {
 	t.Helper()
-	r := b.ask(overSocket, method, target, body)
+	r := b.ask(server.Socket, method, target, body)
 	var s strings.Builder
 	fmt.Fprintf(&s, "> %s %s\n", method, target)
 	if body != "" {
@@ -114,13 +115,13 @@ func TestPrecedenceOfForces(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	do := func(method, target, body string) {
 		t.Helper()
-		if r := b.ask(overSocket, method, target, body); r.StatusCode >= 300 {
+		if r := b.ask(server.Socket, method, target, body); r.StatusCode >= 300 {
 			t.Fatalf("%s %s: %d %s", method, target, r.StatusCode, bodyOf(t, r))
 		}
 	}
 	expect := func(when, health, forced, reason string) {
 		t.Helper()
-		r := b.ask(overTCP, "GET", "/webapp/status", "")
+		r := b.ask(server.TCP, "GET", "/webapp/status", "")
 		if got := r.Header.Get("X-Health"); got != health || r.Header.Get("X-Health-Forced") != forced || !strings.Contains(bodyOf(t, r), "Forced Reason: "+reason+"\n") {
 			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because of %q", when, got, r.Header.Get("X-Health-Forced"), health, forced, reason)
 		}

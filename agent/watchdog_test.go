@@ -93,13 +93,13 @@ func TestAnAgentThatHangsGivesNoSignOfLife(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true"))) // its watch does not go round
 	b.opts.Manager = m
 	now := time.Now()
-	round := now.Add(-watchLate)
-	b.watched.Store(&round)
-	b.signOfLife(now)
+	round := now.Add(-monitorTimeout)
+	b.monitored.Store(&round)
+	b.notifyWatchdog(now)
 	if got := hear(t, conn, patience); got != "WATCHDOG=1" {
 		t.Errorf("just in time: %q", got)
 	}
-	b.signOfLife(now.Add(time.Millisecond))
+	b.notifyWatchdog(now.Add(time.Millisecond))
 	if got := hear(t, conn, 50*time.Millisecond); got != "" || b.log.Count("the agent hangs") != 1 {
 		t.Errorf("too late: %q, log:\n%s", got, b.log)
 	}

@@ -1,4 +1,4 @@
-package agent
+package server
 
 import (
 	"bytes"
@@ -23,9 +23,9 @@ type cachedPage struct {
 	latest  atomic.Pointer[statusPage] // nil before the first request
 }
 
-func newPages(s *service.Set) *pages {
-	p := make(pages, len(s.Services))
-	for _, svc := range s.Services {
+func newPages(set *service.Set) *pages {
+	p := make(pages, len(set.Services))
+	for _, svc := range set.Services {
 		p[svc.Name] = &cachedPage{service: svc}
 	}
 	return &p
@@ -46,11 +46,11 @@ type statusPage struct {
 }
 
 // statusPage gives the page of a service as of now.
-func (a *Agent) statusPage(c *cachedPage, now time.Time) *statusPage {
-	forces := a.forces.Changes() // read before the forces, so that a change in between invalidates the new page
+func (s *Server) statusPage(c *cachedPage, now time.Time) *statusPage {
+	forces := s.opts.Changes.Store.Changes() // read before the forces, so that a change in between invalidates the new page
 	p := c.latest.Load()
 	if p == nil || p.forces != forces || !p.valid(now) {
-		p = a.newStatusPage(a.services.View(c.service, now), now)
+		p = s.newStatusPage(s.opts.Services.View(c.service, now), now)
 		p.forces = forces
 		c.latest.Store(p)
 	}
@@ -70,11 +70,11 @@ func (p *statusPage) valid(now time.Time) bool {
 	return true
 }
 
-func (a *Agent) newStatusPage(v service.View, now time.Time) *statusPage {
+func (s *Server) newStatusPage(v service.View, now time.Time) *statusPage {
 	p := &statusPage{status: statusOf(v), header: headerOf(v), body: statusText(v, now), of: v}
-	entity(p.header, plainText, p.body)
+	setEntity(p.header, plainText, p.body)
 	p.quick = fastpath.NewAnswer(p.status, p.header, p.body)
-	p.counter = a.scrape.requests.of(requestKind{"status", p.status})
+	p.counter = s.metrics.requests.of(requestKind{"status", p.status})
 	for _, l := range v.Checks {
 		if from := l.StaleFrom(); from.After(now) && (p.stale.IsZero() || from.Before(p.stale)) {
 			p.stale = from
@@ -100,23 +100,23 @@ func headerOf(v service.View) http.Header {
 	return h
 }
 
-// findPage is fastpath.Find: it knows the status of every service whose name needs no escaping.
-func (a *Agent) findPage(path []byte, now time.Time) *fastpath.Answer {
+// FindPage is fastpath.Find: it knows the status of every service whose name needs no escaping.
+func (s *Server) FindPage(path []byte, now time.Time) *fastpath.Answer {
 	name, ok := bytes.CutSuffix(path[1:], []byte("/status"))
 	if !ok {
 		return nil
 	}
-	c, ok := (*a.pages.Load())[string(name)]
+	c, ok := (*s.pages.Load())[string(name)]
 	if !ok {
 		return nil
 	}
-	p := a.statusPage(c, now)
+	p := s.statusPage(c, now)
 	p.counter.Inc()
 	return p.quick
 }
 
-func (a *Agent) answerStatus(w http.ResponseWriter, r *http.Request, name string) {
-	c, ok := (*a.pages.Load())[name]
+func (s *Server) answerStatus(w http.ResponseWriter, r *http.Request, name string) {
+	c, ok := (*s.pages.Load())[name]
 	if !ok {
 		w.Header().Set("X-Health", "0")
 		answer(w, http.StatusNotFound, notFound)
@@ -124,13 +124,13 @@ func (a *Agent) answerStatus(w http.ResponseWriter, r *http.Request, name string
 	}
 	now := time.Now()
 	if wantsJSON(r) {
-		v := a.services.View(c.service, now)
+		v := s.opts.Services.View(c.service, now)
 		maps.Copy(w.Header(), headerOf(v))
 		answerJSON(w, statusOf(v), report(v, now))
 		return
 	}
-	p := a.statusPage(c, now)
+	p := s.statusPage(c, now)
 	maps.Copy(w.Header(), p.header)
 	w.WriteHeader(p.status)
-	w.Write(p.body) // a client that went away is not our concern
+	w.Write(p.body) // a failed write means that the client is gone
 }

@@ -5,22 +5,14 @@ import (
 
 	"github.com/braintree/lb/agent/agentcheck"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/listen"
 )
-
-// daemon is the agent as it listens, with the sockets that it was given.
-func (a *Agent) daemon() listen.Daemon {
-	d := listener()
-	d.Sockets = a.opts.Sockets
-	return d
-}
 
 // newAgentChecks makes the server for HAProxy's agent checks, without ports.
 func (a *Agent) newAgentChecks() *agentcheck.Server {
 	return agentcheck.New(agentcheck.Options{Listen: a.daemon().Port, Look: a.agentCheckState, Log: a.log})
 }
 
-// agentCheckPorts lists the ports that a configuration has for HAProxy's agent checks.
+// agentCheckPorts lists the configured ports for HAProxy's agent checks.
 func agentCheckPorts(cfg *config.Config) []agentcheck.Port {
 	var ports []agentcheck.Port
 	if cfg.Agent.AgentCheck != "" {
@@ -34,7 +26,7 @@ func agentCheckPorts(cfg *config.Config) []agentcheck.Port {
 	return ports
 }
 
-// agentCheckState is how a service stands, for HAProxy.
+// agentCheckState is the state of a service as HAProxy gets it.
 func (a *Agent) agentCheckState(name string) (agentcheck.State, bool) {
 	v, ok := a.services.Find(name, time.Now())
 	s := agentcheck.State{Health: v.Health, Measured: v.Measured}
