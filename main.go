@@ -20,6 +20,7 @@ import (
 	"github.com/braintree/lb/agent"
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/cmdline"
@@ -163,7 +164,7 @@ func commonFlags() []cli.Flag {
 
 func configFlag() cli.Flag {
 	return &cli.StringFlag{
-		Name: "config", Aliases: []string{"c"}, Value: ctl.DefaultConfig, EnvVars: []string{"LB_CONFIG"},
+		Name: "config", Aliases: []string{"c"}, Value: client.DefaultConfig, EnvVars: []string{"LB_CONFIG"},
 		Usage: "`FILE` that all modes share",
 	}
 }
@@ -199,14 +200,14 @@ Examples:
   lb agent tunnel --undo`,
 		Action: func(c *cli.Context) error {
 			return p.daemon(c, func(ctx context.Context, r running) error {
-				sockets, err := listen.Inherit()
+				sockets, err := listen.InheritSockets()
 				if err != nil {
 					return err
 				}
 				setup := tunnel.New(r.cfg.Agent.TunnelDir(), r.log)
 				a, err := agent.New(ctx, agent.Options{
 					Load: r.load, Reload: r.reload, Log: r.log, Version: version(), Manager: r.manager, Sockets: sockets,
-					Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
+					Tunnel: func(ctx context.Context, want tunnel.Desired) error {
 						_, err := setup.Up(ctx, want)
 						return err
 					},
@@ -246,7 +247,7 @@ Examples:
 				}
 				defer marks.Close()
 				o := balancer.Options{
-					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: r.log, Version: version(),
+					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSysctls, Log: r.log, Version: version(),
 					Manager: r.manager, Alone: balancer.Alone,
 				}
 				if c.Bool("dry-run") {
@@ -268,7 +269,7 @@ type running struct {
 	load    func() (*config.Config, error)
 	reload  <-chan struct{}
 	log     *slog.Logger
-	manager *systemd.Manager
+	manager *systemd.Notifier
 }
 
 // daemon runs a daemon until a signal ends it.

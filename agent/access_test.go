@@ -28,7 +28,7 @@ func TestASlowClientIsCutOffOnBothListeners(t *testing.T) {
 				b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: []config.Check{constant(1)}}))
 				conns, served := agenttest.NewPipes(), make(chan error, 1)
 				s := b.server.HTTP(over)
-				go func() { served <- s.Serve(b.guard.Secure(conns)) }()
+				go func() { served <- s.Serve(b.guard.OptionalTLS(conns)) }()
 				near, err := conns.Dial(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)

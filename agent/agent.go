@@ -41,13 +41,13 @@ type Options struct {
 	Log     *slog.Logger
 	Version string // shown on the first line of GET /
 
-	Ready   func()           // called once, when the agent answers requests; nil: nothing
-	Manager *systemd.Manager // the service manager; nil: none
-	Sockets *listen.Sockets  // sockets that the service manager opened; nil: none
+	Ready   func()            // called once, when the agent answers requests; nil: nothing
+	Manager *systemd.Notifier // the service manager; nil: none
+	Sockets *listen.Sockets   // sockets that the service manager opened; nil: none
 
 	// Tunnel sets this machine up as a real server, at start and after a reload, if agent.tunnel is enabled. It must be
 	// idempotent. nil: agent.tunnel is refused.
-	Tunnel     func(ctx context.Context, want tunnel.Wanted) error
+	Tunnel     func(ctx context.Context, want tunnel.Desired) error
 	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: reads them from the kernel
 
 	Host     check.Host // where checks find the kernel's files; zero: this machine's
@@ -62,7 +62,7 @@ type Agent struct {
 
 	tcp     net.Listener
 	control net.Listener
-	guard   *listen.Guard // decides who may change something
+	guard   *listen.Authorizer // decides who may change something
 
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
@@ -113,7 +113,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.tcp, err = a.daemon().TCP(ctx, cfg.Agent.Listen); err != nil {
+	if a.tcp, err = a.daemon().ListenHTTP(ctx, cfg.Agent.Listen); err != nil {
 		return nil, err
 	}
 	a.wire(cfg.Agent, set, store)

@@ -170,7 +170,7 @@ func asRoot(r *http.Request, over server.Transport) *http.Request {
 	if over != server.Socket {
 		return r
 	}
-	return r.WithContext(listen.WithCredentials(r.Context(), listen.Credentials{UID: 0, PID: 42}))
+	return r.WithContext(listen.WithPeerCredentials(r.Context(), listen.PeerCredentials{UID: 0, PID: 42}))
 }
 
 // ask sends a request to a handler of the agent and gives the answer.

@@ -14,20 +14,20 @@ func (a *Agent) daemon() listen.Daemon {
 
 // bindControl binds the control socket, and loads the keys of those who may make changes.
 func (a *Agent) bindControl(ctx context.Context, cfg config.Agent) error {
-	keys, err := a.daemon().Keys(cfg.Access)
+	keys, err := a.daemon().LoadPolicy(cfg.Access)
 	if err != nil {
 		return err
 	}
-	if a.control, err = a.daemon().Control(ctx, cfg.Control, keys); err != nil {
+	if a.control, err = a.daemon().ListenControl(ctx, cfg.Control, keys); err != nil {
 		return err
 	}
-	a.guard = a.daemon().Guard(a.control.Addr().String(), keys)
+	a.guard = a.daemon().NewAuthorizer(a.control.Addr().String(), keys)
 	return nil
 }
 
 // closeUnusedSockets closes the service manager's sockets that the configuration has no use for.
 func (a *Agent) closeUnusedSockets() {
-	for _, key := range a.opts.Sockets.Left() {
+	for _, key := range a.opts.Sockets.Unclaimed() {
 		a.log.Warn("a socket from the service manager is not used: its FileDescriptorName= is no key of the configuration that has an address", "name", key)
 	}
 	if err := a.opts.Sockets.Close(); err != nil {

@@ -101,7 +101,7 @@ func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
 		t.Errorf("log:\n%s", b.log)
 	}
 	entries := record(t, dir)
-	if len(entries) != 2 || entries[1].Change != audit.Expired || *entries[1].Value != 42 || entries[1].Who != "kim" || entries[1].Peer != "" || !entries[1].Given.Equal(entries[0].Time) {
+	if len(entries) != 2 || entries[1].Change != audit.Expired || *entries[1].Value != 42 || entries[1].Who != "kim" || entries[1].Peer != "" || !entries[1].SetAt.Equal(entries[0].Time) {
 		t.Errorf("audit log: %+v", entries)
 	}
 }
@@ -132,9 +132,9 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 	b.ask(server.Socket, "POST", "/health", "health=7")
 	var got strings.Builder
 	for _, e := range record(t, dir) {
-		e.Time, e.Given = time.Time{}, e.Given.Truncate(time.Hour)
-		if !e.Given.IsZero() {
-			e.Given = time.Time{}.Add(1)
+		e.Time, e.SetAt = time.Time{}, e.SetAt.Truncate(time.Hour)
+		if !e.SetAt.IsZero() {
+			e.SetAt = time.Time{}.Add(1)
 		}
 		line, err := json.Marshal(e)
 		if err != nil {

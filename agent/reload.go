@@ -37,7 +37,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	if err != nil {
 		return refuse(err)
 	}
-	keys, err := a.daemon().Keys(cfg.Agent.Access)
+	keys, err := a.daemon().LoadPolicy(cfg.Agent.Access)
 	if err != nil {
 		return refuse(err)
 	}
@@ -50,7 +50,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	schedule.WaitForResults(ctx, a.resultsTimeout, added)
 	a.services.Replace(next)
 	a.server.Use(next)
-	a.guard.Use(keys)
+	a.guard.SetPolicy(keys)
 	ports.Commit()
 	a.streams.RefreshAll()
 	a.jobs.Stop(removed)

@@ -30,7 +30,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	reads, changes := a.server.HTTP(server.TCP), a.server.HTTP(server.Socket)
 	fast := fastpath.New(listen.Limit(a.tcp, server.MaxReaders), a.server.FindPage, reads)
 	wg.Go(fast.Serve)
-	wg.Go(func() { serve(reads, a.guard.Secure(fast), failed) })
+	wg.Go(func() { serve(reads, a.guard.OptionalTLS(fast), failed) })
 	wg.Go(func() { serve(changes, listen.Limit(a.control, server.MaxChangers), failed) })
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()

@@ -8,7 +8,7 @@ const monitorTimeout = 10 * monitorInterval
 
 // watchdogTicker ticks as often as the service manager's watchdog wants to be notified; ticks is nil if there is none.
 func (a *Agent) watchdogTicker() (ticks <-chan time.Time, stop func()) {
-	every := a.opts.Manager.Beat()
+	every := a.opts.Manager.WatchdogInterval()
 	if every == 0 {
 		return nil, func() {}
 	}
@@ -28,5 +28,5 @@ func (a *Agent) notifyWatchdog(now time.Time) {
 		a.log.Error("the agent hangs: no sign of life is given to the service manager, which will start it anew")
 		return
 	}
-	a.opts.Manager.Alive()
+	a.opts.Manager.KickWatchdog()
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/hook"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -37,11 +38,11 @@ type Options struct {
 	Reload    <-chan struct{}                // asks for a reload; nil for none
 	Table     ipvs.Table                     // stays the caller's to close
 	Marks     mark.Table
-	Settings  ipvs.Settings                  // looked at at the start, and when the config needs others; "" is not at all
+	Settings  ipvs.SysctlDir                 // looked at at the start, and when the config needs others; "" is not at all
 	Log       *slog.Logger                   // nil is silence
 	Version   string                         // of lb, for GET /
 	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
-	Manager   *systemd.Manager               // is told how the balancer does; nil is nobody
+	Manager   *systemd.Notifier              // is told how the balancer does; nil is nobody
 	NewPoller func(config.Node) watch.Poller // nil is watch.NewHTTPPoller
 
 	NewSitePoller func(config.Cluster, config.Site) watch.SitePoller // nil is watch.NewSitePoller
@@ -55,12 +56,12 @@ type Balancer struct {
 	options Options
 	log     *slog.Logger
 	cfg     config.Balancer
-	use     ipvs.Use // of the config that is in force
+	use     ipvs.Features // of the config that is in force
 	engine  *engine
 	tcp     net.Listener
 	control net.Listener
-	guard   *listen.Guard // who may change something
-	place   io.Closer     // that of the one balancer; nil where nobody looked
+	guard   *listen.Authorizer // who may change something
+	place   io.Closer          // that of the one balancer; nil where nobody looked
 
 	orders     chan reloadOrder
 	hooks      *hook.Set
@@ -81,13 +82,13 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, fmt.Errorf("read the kernel's marking rules: %w", err)
 	}
 	o.Ready = tellReady(o)
-	b := &Balancer{options: o, cfg: cfg.Balancer, use: KernelUse(cfg), engine: newEngine(o), orders: make(chan reloadOrder)}
+	b := &Balancer{options: o, cfg: cfg.Balancer, use: ipvs.Features(cfg.KernelUse()), engine: newEngine(o), orders: make(chan reloadOrder)}
 	b.log = b.engine.log
-	keys, err := listener().Keys(cfg.Balancer.Access)
+	keys, err := listener().LoadPolicy(cfg.Balancer.Access)
 	if err != nil {
 		return nil, err
 	}
-	if b.control, err = listener().Control(ctx, cfg.Balancer.Control, keys); err != nil {
+	if b.control, err = listener().ListenControl(ctx, cfg.Balancer.Control, keys); err != nil {
 		return nil, err
 	}
 	if o.Alone != nil {
@@ -95,7 +96,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 			return nil, errors.Join(err, b.giveBack())
 		}
 	}
-	if b.tcp, err = listener().TCP(ctx, cfg.Balancer.Listen); err != nil {
+	if b.tcp, err = listener().ListenHTTP(ctx, cfg.Balancer.Listen); err != nil {
 		return nil, errors.Join(err, b.giveBack())
 	}
 	if b.engine.pages, err = loadPages(cfg.Clusters); err != nil {
@@ -104,8 +105,8 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	if err := b.engine.openDrains(cfg.Balancer.DataDir); err != nil {
 		return nil, errors.Join(err, b.giveBack())
 	}
-	b.guard = listener().Guard(cfg.Balancer.Control, keys)
-	b.engine.events = event.Open(cfg.Balancer.DataDir, b.log)
+	b.guard = listener().NewAuthorizer(cfg.Balancer.Control, keys)
+	b.engine.events = journal.Open(cfg.Balancer.DataDir, b.log)
 	b.hooks, b.firstHooks = hook.NewSet(b.engine.events, b.log), cfg.Hooks
 	b.engine.configure(cfg)
 	return b, nil
@@ -131,9 +132,9 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, refusals: listen.NewRefusals(b.log), events: b.engine.events, serving: ctx, reload: b.askReload, plan: b.plan}
+	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, refusals: listen.NewRefusalLog(b.log), events: b.engine.events, serving: ctx, reload: b.askReload, plan: b.plan}
 	reads, changes := h, h
-	reads.admit, changes.admit = b.guard.TCP, b.guard.Socket
+	reads.admit, changes.admit = b.guard.AuthorizeTCP, b.guard.AuthorizeSocket
 	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)
 	h.metrics = b.engine.metricsPage(b.options.Version, func() int { return len(reads.streams) + len(changes.streams) }, b.hooks.Counts)
 	reads.metrics, changes.metrics = h.metrics, h.metrics
@@ -141,11 +142,11 @@ func (b *Balancer) Run(ctx context.Context) error {
 
 	b.checkSettings()
 	stopRecord := b.record()
-	b.hooks.Use(b.firstHooks)
+	b.hooks.Configure(b.firstHooks)
 	failed := make([]error, len(servers))
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })
-	for i, l := range []net.Listener{b.guard.Secure(b.tcp), b.control} {
+	for i, l := range []net.Listener{b.guard.OptionalTLS(b.tcp), b.control} {
 		running.Go(func() {
 			if err := servers[i].Serve(listen.Limit(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
 				failed[i] = fmt.Errorf("serve on %s: %w", l.Addr(), err)

@@ -106,7 +106,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	return &bench{
 		t: t, fleet: &fleet{answer: map[netip.Addr]int{}, polls: map[netip.Addr]int{}},
-		others: &others{lists: map[netip.Addr][]watch.Member{}},
+		others: &others{lists: map[netip.Addr][]watch.RemoteBalancer{}},
 		table:  ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{}, dir: t.TempDir(),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/plan"
@@ -23,9 +24,9 @@ type cluster struct {
 	sites       []*site // in the config's order
 	running     bool
 	pool        decide.Pool
-	group       decide.Group
-	verdict     decide.Verdict
-	file        decide.File                  // what an operator says about all nodes by a file
+	group       decide.ClusterState
+	verdict     decide.Outcome
+	file        decide.Override              // what an operator says about all nodes by a file
 	plight      plight                       // as last logged
 	stale       bool                         // a node was decided anew since the nodes were last settled together
 	members     []decide.Member              // room for settle, kept between calls
@@ -48,7 +49,7 @@ type node struct {
 	steps    []decide.Step
 	own      alone
 	told     string // the state that events have it in; "" is unknown
-	readings readings
+	readings api.Readings
 	remote   *remote // of one that is another data centre's balancer; nil for those of the config
 
 	watch   *watch.Watcher     // nil before the engine runs
@@ -77,7 +78,7 @@ type outcome struct {
 
 // known tells whether every node has been asked at least once.
 func (c *cluster) known() bool {
-	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return !n.state.Seen })
+	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return !n.state.HasReading })
 }
 
 // why is the sentence that explains the node's weight.
@@ -99,7 +100,7 @@ func (c *cluster) node(a netip.Addr) *node {
 // its first reading, one that is new to the kernel joins at 0.
 func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 	c.running = true
-	c.pool, c.group = decide.Pool{}, decide.Group{}
+	c.pool, c.group = decide.Pool{}, decide.ClusterState{}
 	c.expect(table)
 	weights := map[netip.Addr]int{}
 	for _, s := range table {
@@ -108,12 +109,12 @@ func (c *cluster) adopt(now time.Time, table []ipvs.Service) {
 				weights[d.Address] = int(d.Weight)
 			}
 			if s.Mark == c.mark() && d.Weight > 0 && !c.isPage(d) {
-				c.pool = decide.Settled(now, c.settings())
+				c.pool = decide.WarmPool(now, c.settings())
 			}
 		}
 	}
 	for _, n := range c.nodes {
-		last, seen := n.state.Last, n.state.Seen
+		last, seen := n.state.LastReading, n.state.HasReading
 		n.state = decide.Join(now)
 		if w, ok := weights[n.cfg.Address]; ok {
 			n.state = decide.Adopt(w)
@@ -173,7 +174,7 @@ func (c *cluster) keepLeavers(now time.Time, services, table []ipvs.Service) {
 				since = now
 			}
 			left[id] = since
-			if d, stays := plan.Drain(now, since, c.cfg.DrainTimeout, d); stays {
+			if d, stays := plan.Leaving(now, since, c.cfg.DrainTimeout, d); stays {
 				services[i].Destinations = append(services[i].Destinations, d)
 			}
 		}

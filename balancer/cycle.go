@@ -42,7 +42,7 @@ func (e *engine) cycle(ctx context.Context) {
 		c.pass(now)
 	}
 	wanted, owned := e.wanted(now)
-	p := plan.Make(wanted, e.actual, owned)
+	p := plan.Diff(wanted, e.actual, owned)
 	done, failed := Apply(ctx, e.table, p)
 	at := time.Now()
 	// Nobody's connections wait for what follows.
@@ -148,7 +148,7 @@ func (e *engine) drift(owned map[ipvs.Mark]bool) map[plan.Object]bool {
 	if !e.hasLeft {
 		return objects
 	}
-	for _, op := range plan.Make(e.left, e.actual, owned) {
+	for _, op := range plan.Diff(e.left, e.actual, owned) {
 		objects[op.Object()] = true
 	}
 	return objects

@@ -44,7 +44,7 @@ func BenchmarkTake(b *testing.B) {
 			e := settledEngine(b, nodes/10)
 			n := e.clusters[len(e.clusters)/2].nodes[5]
 			for b.Loop() {
-				e.take(watch.News{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "health 92"}})
+				e.take(watch.Update{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "health 92"}})
 			}
 		})
 	}
@@ -73,7 +73,7 @@ func settledEngine(b *testing.B, clusters int) *engine {
 		for _, n := range c.nodes {
 			n.watch = watch.New(c.cfg, n.cfg, time.Now(), e.leases)
 			e.watched[n.watch] = place{c, n}
-			e.take(watch.News{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92}})
+			e.take(watch.Update{From: n.watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92}})
 		}
 	}
 	e.cycle(b.Context())

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -45,9 +46,9 @@ func (c *cluster) lastResort(family ipvs.Family) []ipvs.Destination {
 }
 
 // addPage adds what the kernel says about the server of last resort, which is no node.
-func (s *ClusterStatus) addPage(c *cluster, d ipvs.Destination) {
+func addPage(s *api.ClusterStatus, c *cluster, d ipvs.Destination) {
 	if s.Downpage == nil {
-		s.Downpage = &NodeStatus{Address: d.Address.String(), State: "leaving", Why: c.pageCause(), Steps: []decide.Step{}}
+		s.Downpage = &api.NodeStatus{Address: d.Address.String(), State: "leaving", Why: c.pageCause(), Steps: []decide.Step{}}
 		if c.verdict.Downpage {
 			s.Downpage.State, s.Downpage.Weight = "up", 1
 		}

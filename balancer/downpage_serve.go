@@ -49,7 +49,7 @@ func (e *engine) servePages(ctx context.Context) {
 		case c.served != nil:
 			if c.served.content != content {
 				c.served.content = content
-				c.served.server.Use(content)
+				c.served.server.SetContent(content)
 			}
 			continue
 		}

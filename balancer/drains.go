@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/event"
@@ -17,59 +17,9 @@ import (
 	"github.com/braintree/lb/netx/audit"
 )
 
-// DrainOrder is a drain that is asked for, or the end of one.
-type DrainOrder struct {
-	Cluster string // "" is every cluster that has the node
-	Node    netip.Addr
-	Reason  string
-	Who     string        // as the client says
-	Peer    string        // as the kernel says
-	For     time.Duration // after which it ends by itself; 0 is never
-	Force   bool          // also where it leaves a cluster fewer healthy nodes than its min_healthy
-}
-
-// NoNodeError says that a cluster, or all of them, has no node of that address.
-type NoNodeError struct {
-	Cluster string // "" is all of them
-	Node    netip.Addr
-	Nodes   []string // what there is
-}
-
-// Error says what there is.
-func (e *NoNodeError) Error() string {
-	if e.Cluster == "" {
-		return fmt.Sprintf("no cluster has a node %s; the nodes are %s", e.Node, strings.Join(e.Nodes, ", "))
-	}
-	return fmt.Sprintf("cluster %s has no node %s; its nodes are %s", e.Cluster, e.Node, strings.Join(e.Nodes, ", "))
-}
-
-// NotDrainedError says that there is no drain to end.
-type NotDrainedError struct{ DrainOrder }
-
-// Error names the node.
-func (e *NotDrainedError) Error() string {
-	if e.Cluster == "" {
-		return e.Node.String() + " is drained in no cluster"
-	}
-	return fmt.Sprintf("%s is not drained in cluster %s", e.Node, e.Cluster)
-}
-
-// TooFewError says that a drain would leave a cluster too few healthy nodes.
-type TooFewError struct {
-	Cluster     string
-	Node        netip.Addr
-	Left, Least int
-}
-
-// Error says what to do about it.
-func (e *TooFewError) Error() string {
-	return fmt.Sprintf("without %s cluster %s has %d healthy nodes, and its min_healthy is %d: let another one in first, or insist with --force (force=true)",
-		e.Node, e.Cluster, e.Left, e.Least)
-}
-
 // Drain puts a node to weight 0 until the drain is taken back or ends by itself, and returns what is drained when the kernel has been
 // told. The drain is on the disk by then. Of several clusters all are drained or, with an error, none.
-func (e *engine) Drain(ctx context.Context, o DrainOrder) ([]drain.Drain, error) {
+func (e *engine) Drain(ctx context.Context, o api.DrainOrder) ([]drain.Drain, error) {
 	e.draining.Lock()
 	defer e.draining.Unlock()
 	var names []string
@@ -95,19 +45,19 @@ func (e *engine) Drain(ctx context.Context, o DrainOrder) ([]drain.Drain, error)
 	}
 	for _, d := range replaced {
 		if !d.Expired(now) {
-			e.tellDrain(event.DrainEnded, "the drain before ends", d, d.Words())
+			e.tellDrain(event.DrainEnded, "the drain before ends", d, d.Describe())
 		}
 	}
 	var unrecorded []error
 	for _, d := range done {
-		e.tellDrain(event.DrainBegun, "node drained", d, d.Words(), slog.String("peer", o.Peer), slog.Bool("force", o.Force))
+		e.tellDrain(event.DrainBegun, "node drained", d, d.Describe(), slog.String("peer", o.Peer), slog.Bool("force", o.Force))
 		unrecorded = append(unrecorded, e.record(audit.Drained, d, o))
 	}
-	return done, errors.Join(e.do(ctx, e.cycle), notRecorded(unrecorded))
+	return done, errors.Join(e.do(ctx, e.cycle), api.Unrecorded(unrecorded))
 }
 
 // judgeDrain runs in the owner. It names the clusters in which the node is to be drained.
-func (e *engine) judgeDrain(o DrainOrder) ([]string, error) {
+func (e *engine) judgeDrain(o api.DrainOrder) ([]string, error) {
 	in := e.clusters
 	if o.Cluster != "" {
 		c, err := e.find(o.Cluster)
@@ -128,12 +78,12 @@ func (e *engine) judgeDrain(o DrainOrder) ([]string, error) {
 		}
 		names = append(names, c.cfg.Name)
 		if left := e.healthyWithout(c, n); !o.Force && left < c.cfg.MinHealthy && e.countsOn(c, n) {
-			errs = append(errs, &TooFewError{c.cfg.Name, o.Node, left, c.cfg.MinHealthy})
+			errs = append(errs, &api.TooFewError{Cluster: c.cfg.Name, Node: o.Node, Left: left, Least: c.cfg.MinHealthy})
 		}
 	}
 	if len(names) == 0 {
 		slices.Sort(nodes)
-		return nil, &NoNodeError{o.Cluster, o.Node, slices.Compact(nodes)}
+		return nil, &api.NoNodeError{Cluster: o.Cluster, Node: o.Node, Nodes: slices.Compact(nodes)}
 	}
 	return names, errors.Join(errs...)
 }
@@ -160,7 +110,7 @@ func (e *engine) isDrained(c *cluster, n *node) bool {
 }
 
 // Undrain ends the drains of a node, also of one that is in no config, and returns them when the kernel has been told.
-func (e *engine) Undrain(ctx context.Context, o DrainOrder) ([]drain.Drain, error) {
+func (e *engine) Undrain(ctx context.Context, o api.DrainOrder) ([]drain.Drain, error) {
 	e.draining.Lock()
 	defer e.draining.Unlock()
 	now := time.Now()
@@ -181,9 +131,9 @@ func (e *engine) Undrain(ctx context.Context, o DrainOrder) ([]drain.Drain, erro
 		}
 	}
 	if len(done) > 0 {
-		return done, errors.Join(e.do(ctx, e.cycle), notRecorded(unrecorded))
+		return done, errors.Join(e.do(ctx, e.cycle), api.Unrecorded(unrecorded))
 	}
-	err := error(&NotDrainedError{o})
+	err := error(&api.NotDrainedError{DrainOrder: o})
 	busy := e.do(ctx, func(context.Context) {
 		o.Force = true
 		if _, unknown := e.judgeDrain(o); unknown != nil {
@@ -193,25 +143,9 @@ func (e *engine) Undrain(ctx context.Context, o DrainOrder) ([]drain.Drain, erro
 	return nil, errors.Join(busy, err)
 }
 
-// UnrecordedError says that a change was made, but is missing from the record.
-type UnrecordedError struct{ Err error }
-
-// Error says so.
-func (e *UnrecordedError) Error() string { return "the change is made, but: " + e.Err.Error() }
-
-// Unwrap gives the cause.
-func (e *UnrecordedError) Unwrap() error { return e.Err }
-
-func notRecorded(errs []error) error {
-	if err := errors.Join(errs...); err != nil {
-		return &UnrecordedError{err}
-	}
-	return nil
-}
-
 // record writes a change to the audit log. One that cannot be recorded is made all the same: a node that must go out of rotation
 // goes out also when the disk is full.
-func (e *engine) record(change audit.Change, d drain.Drain, o DrainOrder) error {
+func (e *engine) record(change audit.Change, d drain.Drain, o api.DrainOrder) error {
 	entry := audit.Entry{
 		Time: time.Now(), Change: change, Cluster: d.Cluster, Node: d.Node.String(), Kind: "drain", Reason: o.Reason, Who: o.Who, Peer: o.Peer,
 	}
@@ -219,11 +153,11 @@ func (e *engine) record(change audit.Change, d drain.Drain, o DrainOrder) error 
 		entry.Expires = d.Expires.UTC()
 	}
 	if change != audit.Drained {
-		entry.Given = d.At.UTC()
+		entry.SetAt = d.At.UTC()
 	}
 	err := e.audit.Append(entry)
 	if err != nil {
-		e.log.Error("a change is missing from the audit log", "cluster", d.Cluster, "node", d.Node, "cause", d.Words(), "err", err)
+		e.log.Error("a change is missing from the audit log", "cluster", d.Cluster, "node", d.Node, "cause", d.Describe(), "err", err)
 	}
 	return err
 }
@@ -239,7 +173,7 @@ func (e *engine) applyDrains(now time.Time) {
 		}
 		over[d.Key()] = d.Expires
 		if !e.over[d.Key()].Equal(d.Expires) { // else its file is still there
-			e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Words())
+			e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Describe())
 		}
 	}
 	if e.over = over; len(over) > 0 && e.ending.CompareAndSwap(false, true) {
@@ -249,7 +183,7 @@ func (e *engine) applyDrains(now time.Time) {
 		for _, n := range c.nodes {
 			n.order, n.drain = drained[drain.Key{Cluster: c.cfg.Name, Node: n.cfg.Address}], ""
 			if n.order != nil {
-				n.drain = n.order.Words()
+				n.drain = n.order.Describe()
 			}
 		}
 	}
@@ -260,7 +194,7 @@ func (e *engine) endDrains() {
 	defer e.ending.Store(false)
 	ended, err := e.drains.Expire(time.Now())
 	for _, d := range ended {
-		_ = e.record(audit.Expired, d, DrainOrder{Reason: d.Reason, Who: d.Who}) // what fails is logged; there is nobody to tell
+		_ = e.record(audit.Expired, d, api.DrainOrder{Reason: d.Reason, Who: d.Who}) // what fails is logged; there is nobody to tell
 	}
 	if err != nil {
 		e.log.Error("a drain has ended, but its file is still there", "err", err)

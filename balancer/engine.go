@@ -3,8 +3,6 @@ package balancer
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -13,9 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
-	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
@@ -43,15 +42,6 @@ const (
 	idleCycle = 2 * time.Second
 )
 
-// errStopping is the answer to whatever still waits when the daemon ends.
-var errStopping = errors.New("lb balance is stopping")
-
-// NoClusterError says that the config has no cluster of that name.
-type NoClusterError struct{ Name string }
-
-// Error is what big_brother answers.
-func (e *NoClusterError) Error() string { return fmt.Sprintf("Cluster %s not found", e.Name) }
-
 // engine owns the state of all clusters and is the only one that changes the kernel's tables. One goroutine, run, reads
 // and writes what stands below; the others send it messages.
 type engine struct {
@@ -60,19 +50,19 @@ type engine struct {
 	log        *slog.Logger
 	poller     func(config.Node) watch.Poller
 	sitePoller func(config.Cluster, config.Site) watch.SitePoller
-	events     *event.Log
+	events     *journal.Journal
 	meters     *meters
 	ready      func() // called when what runs at the start is in the kernel
 
-	news      chan watch.News
-	siteNews  chan watch.SiteNews
+	news      chan watch.Update
+	siteNews  chan watch.SiteUpdate
 	asks      chan func(ctx context.Context) // run by the owner, one at a time
 	done      chan struct{}                  // closed when run has ended
 	planning  sync.Mutex                     // held while somebody plans: one at a time is enough work
 	rehearses bool                           // it is a copy that only shows what a change does: it watches nobody and serves no page
 	watchers  sync.WaitGroup
-	leases    *watch.Leases        // of their streams
-	view      atomic.Pointer[view] // the latest, for those who read while the owner is busy
+	leases    *watch.HeartbeatMonitor // of their streams
+	view      atomic.Pointer[view]    // the latest, for those who read while the owner is busy
 
 	pages    map[string]*page.Content // of lb's own, by cluster
 	drains   *drain.Store             // what operators drain; nil in a dry run
@@ -132,13 +122,13 @@ type retirement struct {
 func newEngine(o Options) *engine {
 	e := &engine{
 		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
-		news: make(chan watch.News, 256), siteNews: make(chan watch.SiteNews), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
-		retired: map[ipvs.Mark]retirement{}, leases: watch.NewLeases(), overrides: overrides{strays: map[string]bool{}},
+		news: make(chan watch.Update, 256), siteNews: make(chan watch.SiteUpdate), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
+		retired: map[ipvs.Mark]retirement{}, leases: watch.NewHeartbeatMonitor(), overrides: overrides{strays: map[string]bool{}},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
-	e.events, e.meters = event.Open("", e.log), newMeters()
+	e.events, e.meters = journal.Open("", e.log), newMeters()
 	if e.poller == nil {
 		e.poller = watch.NewHTTPPoller
 	}
@@ -269,7 +259,7 @@ func (e *engine) sayReady() {
 
 // due is when the next thing has to be done.
 func (e *engine) due() time.Time {
-	due := watch.Moment(e.lastCycle.Add(e.interval()), e.interval()) // with the leases, in one wake-up
+	due := watch.AlignDown(e.lastCycle.Add(e.interval()), e.interval()) // with the leases, in one wake-up
 	if hurry := e.lastHurry.Add(breath); e.dirty && hurry.Before(due) {
 		due = hurry // the first change after a quiet time waits for nothing
 	}
@@ -293,13 +283,13 @@ func (e *engine) interval() time.Duration {
 }
 
 // take takes a reading in.
-func (e *engine) take(news watch.News) {
+func (e *engine) take(news watch.Update) {
 	of, ours := e.watched[news.From]
 	if !ours {
 		return // of a watcher that was stopped meanwhile
 	}
 	e.heard = true
-	of.node.readings.count(news.Reading)
+	count(&of.node.readings, news.Reading)
 	if of.cluster.weigh(time.Now(), of.node, &news.Reading) && of.cluster.running {
 		e.dirty = true
 	}
@@ -318,7 +308,7 @@ func (e *engine) watch(ctx context.Context) {
 			if n.remote != nil {
 				continue
 			}
-			if n.watch != nil && n.watch.Same(c.cfg, n.cfg) {
+			if n.watch != nil && n.watch.Matches(c.cfg, n.cfg) {
 				e.watched[n.watch] = place{c, n}
 				continue
 			}
@@ -347,7 +337,7 @@ func (e *engine) do(ctx context.Context, ask func(ctx context.Context)) error {
 	select {
 	case e.asks <- func(ctx context.Context) { defer close(ran); ask(ctx) }:
 	case <-e.done:
-		return errStopping
+		return api.ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -366,7 +356,7 @@ func (e *engine) find(name string) (*cluster, error) {
 			return c, nil
 		}
 	}
-	return nil, &NoClusterError{name}
+	return nil, &api.NoClusterError{Name: name}
 }
 
 // troubles joins what is wrong into one line; "" when nothing is.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/netx/ipvs"
@@ -58,7 +59,7 @@ func TestStartAndStop(t *testing.T) {
 		if changed, err := b.engine.Stop(t.Context(), "web", "test"); changed || err != nil {
 			t.Errorf("second stop: changed %v, %v; want neither", changed, err)
 		}
-		var unknown *NoClusterError
+		var unknown *api.NoClusterError
 		if _, err := b.engine.Start(t.Context(), "nope", "test"); !errors.As(err, &unknown) {
 			t.Errorf("start of an unknown cluster: %v", err)
 		}
@@ -185,15 +186,15 @@ func TestDriftIsRepairedAndReported(t *testing.T) {
 		log  string
 	}{
 		{"a weight", func(ctx context.Context, b *bench) error {
-			return ipvs.One(ctx, b.table, ipvs.PutDestination(key, ipvs.Destination{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}))
+			return ipvs.ApplyOne(ctx, b.table, ipvs.PutDestination(key, ipvs.Destination{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}))
 		}, "mark 7: node 10.0.0.1 weight 5 → 92"},
 		{"a node", func(ctx context.Context, b *bench) error {
-			return ipvs.One(ctx, b.table, ipvs.DeleteDestination(key, addr("10.0.0.1"), 0))
+			return ipvs.ApplyOne(ctx, b.table, ipvs.DeleteDestination(key, addr("10.0.0.1"), 0))
 		},
 			"mark 7: add node 10.0.0.1 weight 92, tunnel"},
-		{"the service", func(ctx context.Context, b *bench) error { return ipvs.One(ctx, b.table, ipvs.DeleteService(key)) }, "mark 7: add service, scheduler wlc"},
+		{"the service", func(ctx context.Context, b *bench) error { return ipvs.ApplyOne(ctx, b.table, ipvs.DeleteService(key)) }, "mark 7: add service, scheduler wlc"},
 		{"the scheduler", func(ctx context.Context, b *bench) error {
-			return ipvs.One(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}))
+			return ipvs.ApplyOne(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}))
 		}, "mark 7: service scheduler rr → wlc"},
 		{"the marking rules", func(ctx context.Context, b *bench) error { return b.marks.Remove(ctx) }, "mark 7: add tcp 204.109.13.7:7 on eth10"},
 		{"a marking rule more", func(ctx context.Context, b *bench) error {
@@ -242,7 +243,7 @@ func TestWhatWasAskedComesBeforeDriftIsRepaired(t *testing.T) {
 		stopped := make(chan error, 1)
 		go func() { _, err := b.engine.Stop(context.Background(), "web", "test"); stopped <- err }()
 		b.wait(10 * time.Second) // a cycle is long due
-		if err := ipvs.One(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+		if err := ipvs.ApplyOne(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
 		before := len(b.table.Calls())
@@ -269,7 +270,7 @@ func TestWhatWasAskedOfAStoppedProcessComesBeforeDriftIsRepaired(t *testing.T) {
 		b.start("web")
 		wake := b.hang()
 		b.wait(10 * time.Second)
-		if err := ipvs.One(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+		if err := ipvs.ApplyOne(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
 		before := len(b.table.Calls())
@@ -295,7 +296,7 @@ func TestAStoppedProcessRepairsSoonAfterItGoesOn(t *testing.T) {
 		b.start("web")
 		wake := b.hang()
 		b.wait(10 * time.Second)
-		if err := ipvs.One(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+		if err := ipvs.ApplyOne(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
 		wake()
@@ -479,7 +480,7 @@ func TestTheFirstChangeAfterAQuietTimeWaitsForNothing(t *testing.T) {
 		b.start("web")
 		b.wait(time.Minute)
 		tell := func(node, health int) {
-			b.engine.news <- watch.News{From: b.engine.clusters[0].nodes[node].watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
+			b.engine.news <- watch.Update{From: b.engine.clusters[0].nodes[node].watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
 		// Right behind a cycle of the clock's, which is no reason to wait.

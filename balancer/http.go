@@ -10,14 +10,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
 )
 
 // clusters is what the handler needs of the engine.
 type clusters interface {
-	Status(ctx context.Context) Status
+	Status(ctx context.Context) api.Status
 	Start(ctx context.Context, name, who string) (changed bool, err error)
 	Stop(ctx context.Context, name, who string) (changed bool, err error)
 }
@@ -27,14 +28,14 @@ type handler struct {
 	clusters clusters
 	drains   drains
 	version  string
-	refusals *listen.Refusals
-	admit    listen.Admit // who may change something
+	refusals *listen.RefusalLog
+	admit    listen.AuthorizeFunc // who may change something
 	metrics  http.Handler
-	events   *event.Log
+	events   *journal.Journal
 	streams  chan struct{}   // has room for as many streams as there may be
 	serving  context.Context // ends the streams
 	reload   func(context.Context, reloadOrder) error
-	plan     func(context.Context, []config.File) (Planned, error)
+	plan     func(context.Context, []config.File) (api.Plan, error)
 }
 
 // ServeHTTP answers one request. Paths and methods that big_brother does not know are 404, as there.
@@ -92,20 +93,20 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.detail(w, r, name)
 	default:
 		if _, known := h.find(r, name); !known {
-			text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
+			text(w, http.StatusNotFound, (&api.NoClusterError{Name: name}).Error())
 			return
 		}
 		text(w, http.StatusNotFound, "Not Found")
 	}
 }
 
-func (h handler) find(r *http.Request, name string) (ClusterStatus, bool) {
+func (h handler) find(r *http.Request, name string) (api.ClusterStatus, bool) {
 	for _, c := range h.clusters.Status(r.Context()).Clusters {
 		if c.Name == name {
 			return c, true
 		}
 	}
-	return ClusterStatus{}, false
+	return api.ClusterStatus{}, false
 }
 
 // list answers GET /: the clusters that run, and those that do not.
@@ -141,7 +142,7 @@ func (h handler) status(w http.ResponseWriter, r *http.Request, name string) {
 	c, known := h.find(r, name)
 	switch {
 	case !known:
-		text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
+		text(w, http.StatusNotFound, (&api.NoClusterError{Name: name}).Error())
 	case wantsJSON(r):
 		answerJSON(w, c)
 	default:
@@ -153,7 +154,7 @@ func (h handler) status(w http.ResponseWriter, r *http.Request, name string) {
 func (h handler) detail(w http.ResponseWriter, r *http.Request, name string) {
 	c, known := h.find(r, name)
 	if !known {
-		text(w, http.StatusNotFound, (&NoClusterError{name}).Error())
+		text(w, http.StatusNotFound, (&api.NoClusterError{Name: name}).Error())
 		return
 	}
 	var nodes []string
@@ -182,8 +183,8 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	r, refusal := h.admit(r, "lb ctl cluster "+verb+" "+name)
 	if refusal != nil {
-		h.refusals.Add(r, refusal, "cluster", name, "change", verb)
-		refusal.Header(w.Header())
+		h.refusals.Log(r, refusal, "cluster", name, "change", verb)
+		refusal.SetHeader(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return
 	}
@@ -205,11 +206,11 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	_ = deadlines.SetReadDeadline(time.Now().Add(changeTime))
 	_ = deadlines.SetWriteDeadline(time.Now().Add(changeTime + answerTime))
 	changed, err := do(ctx, name, listen.Peer(r))
-	var unknown *NoClusterError
+	var unknown *api.NoClusterError
 	switch {
 	case errors.As(err, &unknown):
 		text(w, http.StatusNotFound, err.Error())
-	case errors.Is(err, errStopping):
+	case errors.Is(err, api.ErrStopping):
 		text(w, http.StatusServiceUnavailable, err.Error()+"\n")
 	case err != nil:
 		text(w, http.StatusInternalServerError, err.Error()+"\n")
@@ -220,7 +221,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-func wantsJSON(r *http.Request) bool { return listen.Accepts(r, "application/json") > 0 }
+func wantsJSON(r *http.Request) bool { return listen.AcceptQuality(r, "application/json") > 0 }
 
 func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

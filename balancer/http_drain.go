@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
@@ -19,37 +19,13 @@ import (
 
 // drains is what the handler needs of the engine to drain nodes.
 type drains interface {
-	Drain(ctx context.Context, o DrainOrder) ([]drain.Drain, error)
-	Undrain(ctx context.Context, o DrainOrder) ([]drain.Drain, error)
-	Drains(ctx context.Context) []DrainReport
+	Drain(ctx context.Context, o api.DrainOrder) ([]drain.Drain, error)
+	Undrain(ctx context.Context, o api.DrainOrder) ([]drain.Drain, error)
+	Drains(ctx context.Context) []api.DrainReport
 }
 
-// DrainStatus is an operator's drain, of a node of the config, in JSON.
-type DrainStatus struct {
-	Reason  string    `json:"reason"`
-	Who     string    `json:"who"`
-	At      time.Time `json:"at"`
-	Expires time.Time `json:"expires,omitzero"` // absent: it stays until it is taken back
-}
-
-// DrainReport is a drain as GET /drains lists it in JSON.
-type DrainReport struct {
-	Cluster string `json:"cluster"`
-	Node    string `json:"node"`
-	DrainStatus
-	Stale       bool `json:"stale,omitempty"`    // the cluster is not in the config, or has no such node: it counts when that comes back
-	ActiveConns int  `json:"active_connections"` // in the kernel, now
-}
-
-// DrainChange is the answer to a drain or its end in JSON.
-type DrainChange struct {
-	Change     audit.Change  `json:"change"` // drained or undrained
-	Drains     []DrainReport `json:"drains"`
-	AuditError string        `json:"audit_error,omitempty"` // the change was made, but is missing from the audit log
-}
-
-func drainStatus(d drain.Drain) *DrainStatus {
-	s := &DrainStatus{Reason: d.Reason, Who: d.Who, At: d.At.UTC(), Expires: d.Expires}
+func drainStatus(d drain.Drain) *api.DrainStatus {
+	s := &api.DrainStatus{Reason: d.Reason, Who: d.Who, At: d.At.UTC(), Expires: d.Expires}
 	if !d.Expires.IsZero() {
 		s.Expires = d.Expires.UTC()
 	}
@@ -57,17 +33,17 @@ func drainStatus(d drain.Drain) *DrainStatus {
 }
 
 // Drains lists all drains, by cluster and address.
-func (e *engine) Drains(ctx context.Context) []DrainReport {
+func (e *engine) Drains(ctx context.Context) []api.DrainReport {
 	return reports(e.Status(ctx), e.drains.All())
 }
 
 // reports joins drains with what is known about their nodes.
-func reports(s Status, all []drain.Drain) []DrainReport {
-	list := make([]DrainReport, 0, len(all))
+func reports(s api.Status, all []drain.Drain) []api.DrainReport {
+	list := make([]api.DrainReport, 0, len(all))
 	for _, d := range all {
-		r := DrainReport{Cluster: d.Cluster, Node: d.Node.String(), DrainStatus: *drainStatus(d), Stale: true}
+		r := api.DrainReport{Cluster: d.Cluster, Node: d.Node.String(), DrainStatus: *drainStatus(d), Stale: true}
 		for _, c := range s.Clusters {
-			i := slices.IndexFunc(c.Nodes, func(n NodeStatus) bool { return n.Address == r.Node && n.State != "leaving" })
+			i := slices.IndexFunc(c.Nodes, func(n api.NodeStatus) bool { return n.Address == r.Node && n.State != "leaving" })
 			if c.Name == d.Cluster && i >= 0 {
 				r.Stale, r.ActiveConns = false, c.Nodes[i].ActiveConns
 			}
@@ -90,8 +66,8 @@ func (h handler) drained(w http.ResponseWriter, r *http.Request, cluster, addres
 	}
 	r, refusal := h.admit(r, "lb ctl "+verb)
 	if refusal != nil {
-		h.refusals.Add(r, refusal, "cluster", cluster, "node", sanitize.Line(address, 50), "change", verb)
-		refusal.Header(w.Header())
+		h.refusals.Log(r, refusal, "cluster", cluster, "node", sanitize.Line(address, 50), "change", verb)
+		refusal.SetHeader(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return
 	}
@@ -103,12 +79,12 @@ func (h handler) drained(w http.ResponseWriter, r *http.Request, cluster, addres
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime/2)
 	defer cancel()
 	done, err := do(ctx, o)
-	unrecorded := (*UnrecordedError)(nil)
+	unrecorded := (*api.UnrecordedError)(nil)
 	if err != nil && !errors.As(err, &unrecorded) {
 		text(w, drainFailure(err), strings.ReplaceAll(err.Error(), "\n", "; ")+"\n")
 		return
 	}
-	answer := DrainChange{Change: change, Drains: reports(h.clusters.Status(r.Context()), done)}
+	answer := api.DrainChange{Change: change, Drains: reports(h.clusters.Status(r.Context()), done)}
 	if unrecorded != nil {
 		answer.AuditError = unrecorded.Err.Error()
 	}
@@ -119,29 +95,9 @@ func (h handler) drained(w http.ResponseWriter, r *http.Request, cluster, addres
 	text(w, http.StatusOK, answer.String())
 }
 
-// String tells it to people, a line for each cluster.
-func (c DrainChange) String() string {
-	var b strings.Builder
-	for _, d := range c.Drains {
-		b.WriteString(d.Node + " is ")
-		if c.Change == audit.Undrained {
-			b.WriteString("no longer ")
-		}
-		b.WriteString("drained in " + d.Cluster)
-		if c.Change == audit.Drained && !d.Expires.IsZero() {
-			b.WriteString(", until " + d.Expires.Format(time.RFC3339))
-		}
-		b.WriteByte('\n')
-	}
-	if c.AuditError != "" {
-		b.WriteString("The change is made, but: " + c.AuditError + "\n")
-	}
-	return b.String()
-}
-
 // drainOrder reads what is asked for. An error comes with its status.
-func drainOrder(r *http.Request, cluster, address string) (DrainOrder, int, error) {
-	o := DrainOrder{Cluster: cluster, Peer: listen.Peer(r)}
+func drainOrder(r *http.Request, cluster, address string) (api.DrainOrder, int, error) {
+	o := api.DrainOrder{Cluster: cluster, Peer: listen.Peer(r)}
 	var err error
 	if o.Node, err = netip.ParseAddr(address); err != nil {
 		return o, http.StatusBadRequest, errors.New(strconv.Quote(sanitize.Line(address, 50)) + " is not the address of a node, such as 10.0.0.1")
@@ -170,10 +126,10 @@ func drainOrder(r *http.Request, cluster, address string) (DrainOrder, int, erro
 // drainFailure is the status for what went wrong.
 func drainFailure(err error) int {
 	var (
-		noCluster  *NoClusterError
-		noNode     *NoNodeError
-		notDrained *NotDrainedError
-		tooFew     *TooFewError
+		noCluster  *api.NoClusterError
+		noNode     *api.NoNodeError
+		notDrained *api.NotDrainedError
+		tooFew     *api.TooFewError
 	)
 	switch {
 	case errors.As(err, &noCluster), errors.As(err, &noNode), errors.As(err, &notDrained):
@@ -182,7 +138,7 @@ func drainFailure(err error) int {
 		return http.StatusConflict
 	case errors.Is(err, drain.ErrInvalid):
 		return http.StatusBadRequest
-	case errors.Is(err, errStopping):
+	case errors.Is(err, api.ErrStopping):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

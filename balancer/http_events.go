@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/sse"
@@ -21,21 +22,13 @@ const (
 	maxEvents = 1000
 )
 
-// EventList is the answer of GET /events.
-type EventList struct {
-	Events []event.Event `json:"events"` // oldest first
-	Last   uint64        `json:"last"`   // number up to which all were looked at: go on from here
-	Missed uint64        `json:"missed"` // events after since that are not in memory any more
-	More   bool          `json:"more"`   // there are newer ones than Last
-}
-
 // eventsPage answers GET /events: as a list, or as a stream to those who ask for one.
 func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		text(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	streams := listen.Accepts(r, "text/event-stream") > 0
+	streams := listen.AcceptQuality(r, "text/event-stream") > 0
 	asked := r.URL.Query().Get("since")
 	if id := r.Header.Get("Last-Event-ID"); streams && id != "" {
 		asked = id
@@ -60,10 +53,10 @@ func (h handler) eventsPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // eventsAfter gives the next events, of one cluster or, with "", all.
-func (h handler) eventsAfter(since uint64, cluster string) EventList {
+func (h handler) eventsAfter(since uint64, cluster string) api.EventList {
 	last := h.events.Last() // before what is looked at: an event that comes in between is not passed over
 	events, missed := h.events.Since(since)
-	l := EventList{Events: []event.Event{}, Last: last, Missed: missed}
+	l := api.EventList{Events: []event.Event{}, Last: last, Missed: missed}
 	if len(events) > maxEvents {
 		events, l.More = events[:maxEvents], true
 	}
@@ -80,7 +73,7 @@ func (h handler) eventsAfter(since uint64, cluster string) EventList {
 
 // stream sends the events after a number as they come, until the client goes away, reads too slowly, or the balancer ends.
 func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
-	pace, err := sse.Pace(r)
+	pace, err := sse.HeartbeatInterval(r)
 	if err != nil {
 		text(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -89,7 +82,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	case h.streams <- struct{}{}:
 		defer func() { <-h.streams }()
 	default:
-		sse.RetryLater(w.Header())
+		sse.SetRetryAfter(w.Header())
 		text(w, http.StatusServiceUnavailable, "too many streams are open: ask for GET /events without text/event-stream, or try again later\n")
 		return
 	}
@@ -104,7 +97,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(h.serving, cancel)()
-	if _, err := to.Write(sse.First(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // where to go on from, before there is an event
+	if _, err := to.Write(sse.Preamble(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // where to go on from, before there is an event
 		return
 	}
 	for ctx.Err() == nil {
@@ -114,7 +107,7 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 		}
 	}
 	if h.serving.Err() != nil {
-		_, _ = to.Write(sse.Frame("", "end", errStopping.Error())) // who has gone as well needs no reason
+		_, _ = to.Write(sse.Frame("", "end", api.ErrStopping.Error())) // who has gone as well needs no reason
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/sse"
 )
@@ -84,7 +86,7 @@ func TestEventsTellWhatHappens(t *testing.T) {
 }
 
 func TestEventsPage(t *testing.T) {
-	events := event.Open("", slog.New(slog.DiscardHandler))
+	events := journal.Open("", slog.New(slog.DiscardHandler))
 	const total = 1500
 	for n := range total {
 		events.Add(event.Event{Kind: event.Weight, Cluster: []string{"web", "db"}[n%2], Text: "x"})
@@ -106,7 +108,7 @@ func TestEventsPage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest("GET", "/events"+tt.query, nil))
-			var l EventList
+			var l api.EventList
 			if w.Code != tt.status || tt.status == 200 && json.Unmarshal(w.Body.Bytes(), &l) != nil {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
@@ -123,7 +125,7 @@ func TestEventsPage(t *testing.T) {
 // Who pages through the events while new ones come gets each of them.
 func TestNoEventFallsBetweenTwoPages(t *testing.T) {
 	const total = 200_000
-	events := event.Open("", slog.New(slog.DiscardHandler))
+	events := journal.Open("", slog.New(slog.DiscardHandler))
 	h := handler{events: events}
 	go func() {
 		for range total {
@@ -206,7 +208,7 @@ func TestEventsStream(t *testing.T) {
 	for got := ""; got != " end"; {
 		got = read(t, one) // the stream ends before the daemon does
 	}
-	again := event.Open(cfg.Balancer.DataDir, b.log)
+	again := journal.Open(cfg.Balancer.DataDir, b.log)
 	events, _ := again.Since(0)
 	if n := len(events); n == 0 || events[n-1].Kind != event.BalancerStopped {
 		t.Errorf("the file ends with %+v", events)
@@ -242,7 +244,7 @@ func TestASlowReaderOfEventsIsCutOff(t *testing.T) {
 		}
 		synctest.Wait()
 		b.engine.events.Add(event.Event{Kind: event.Weight})
-		time.Sleep(2 * sse.WriteTime)
+		time.Sleep(2 * sse.WriteTimeout)
 		n, err := 0, error(nil)
 		for buf := make([]byte, 4096); err == nil; {
 			var m int

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -17,12 +18,12 @@ var statusPage = template.Must(template.New("page").Parse(statusPageText))
 
 // wantsPage tells whether a browser asks: it wants HTML rather than JSON, and names it.
 func wantsPage(r *http.Request) bool {
-	html := listen.Accepts(r, "text/html")
-	return html > 0 && html >= listen.Accepts(r, "application/json") && html >= listen.Accepts(r, "text/plain")
+	html := listen.AcceptQuality(r, "text/html")
+	return html > 0 && html >= listen.AcceptQuality(r, "application/json") && html >= listen.AcceptQuality(r, "text/plain")
 }
 
 // answerPage answers with the page. It holds no script, and may load nothing.
-func answerPage(w http.ResponseWriter, s Status) {
+func answerPage(w http.ResponseWriter, s api.Status) {
 	var body bytes.Buffer
 	if err := statusPage.Execute(&body, s); err != nil {
 		text(w, http.StatusInternalServerError, err.Error()+"\n")

@@ -6,30 +6,32 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/braintree/lb/balancer/api"
 )
 
 // told answers with a status.
 type told struct {
 	clusters
-	status Status
+	status api.Status
 }
 
 // Status implements clusters.
-func (s told) Status(context.Context) Status { return s.status }
+func (s told) Status(context.Context) api.Status { return s.status }
 
 func TestThePageIsForPeople(t *testing.T) {
 	health, weight := 92, 60
 	const evil = `<script>alert("x")</script>`
-	s := Status{Version: evil, Clusters: []ClusterStatus{{
+	s := api.Status{Version: evil, Clusters: []api.ClusterStatus{{
 		Name: evil, Mark: 7, Scheduler: "wlc", Running: true, CombinedWeight: 60, LastError: evil,
-		Nodes: []NodeStatus{
+		Nodes: []api.NodeStatus{
 			{Address: "10.0.0.1", Health: &health, Weight: 60, KernelWeight: &weight, State: "up", Why: evil, ActiveConns: 3},
 			{Address: "10.0.0.2", State: "unknown", Why: "no answer yet"},
 		},
 	}, {
 		Name: "idle", Mark: 8, Notice: "no node has weight: the downpage answers",
-		Nodes:    []NodeStatus{{Address: "10.1.0.9", Site: "sfo", State: "down"}},
-		Downpage: &NodeStatus{Address: "169.254.254.254", Weight: 1, State: "up", Why: "all are down"},
+		Nodes:    []api.NodeStatus{{Address: "10.1.0.9", Site: "sfo", State: "down"}},
+		Downpage: &api.NodeStatus{Address: "169.254.254.254", Weight: 1, State: "up", Why: "all are down"},
 	}}}
 	w := httptest.NewRecorder()
 	answerPage(w, s)

@@ -3,6 +3,7 @@ package balancer
 import (
 	"context"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -40,10 +41,10 @@ func (s *scrape) Collect(to chan<- prometheus.Metric) {
 		f.gauge(s.running, oneIf(c.Running))
 		f.gauge(s.combined, float64(c.CombinedWeight))
 		f.gauge(s.trouble, oneIf(c.LastError != ""))
-		f.gauge(s.rules, float64(c.configured))
+		f.gauge(s.rules, float64(c.Configured()))
 		seen := map[string]bool{}
-		for i, n := range c.Nodes {
-			s.collectNode(figures{to, []string{c.Name, nodeName(seen, n)}}, n, i < c.configured)
+		for _, n := range c.Nodes {
+			s.collectNode(figures{to, []string{c.Name, nodeName(seen, n)}}, n, n.State != api.StateLeaving)
 		}
 	}
 	f := figures{to: to}
@@ -60,13 +61,13 @@ func (s *scrape) Collect(to chan<- prometheus.Metric) {
 }
 
 // collectNode gives the figures of one node; of one that is not in the config only what the kernel has.
-func (s *scrape) collectNode(f figures, n NodeStatus, configured bool) {
+func (s *scrape) collectNode(f figures, n api.NodeStatus, configured bool) {
 	f.gauge(s.state, 1, n.State)
 	if configured {
 		f.gauge(s.weight, float64(n.Weight))
-		for outcome, name := range []string{readUp: "up", readDown: "down", readSilent: "silent"} {
-			f.counter(s.read, n.readings[outcome], name)
-		}
+		f.counter(s.read, n.Readings.Up, "up")
+		f.counter(s.read, n.Readings.Down, "down")
+		f.counter(s.read, n.Readings.Silent, "silent")
 	}
 	if n.Health != nil {
 		f.gauge(s.health, float64(*n.Health))

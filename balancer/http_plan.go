@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/sanitize"
@@ -14,12 +15,6 @@ import (
 
 // maxPlanBody bounds a config that is to be planned: room for twenty thousand nodes.
 const maxPlanBody = 4 << 20
-
-// Candidate is the body of POST /plan in JSON: a config, as files. It goes over the wire, rather than the path of a file, for the daemon may not
-// read what the operator may, and has another working directory.
-type Candidate struct {
-	Files []config.File `json:"files"` // the main one, then what it includes
-}
 
 // mostBody is how much of a request's body is read.
 func mostBody(r *http.Request) int64 {
@@ -30,16 +25,16 @@ func mostBody(r *http.Request) int64 {
 }
 
 // plan tells what a reload with these files would change; without files, what the next cycle would.
-func (b *Balancer) plan(ctx context.Context, files []config.File) (Planned, error) {
+func (b *Balancer) plan(ctx context.Context, files []config.File) (api.Plan, error) {
 	if files == nil {
 		return b.engine.Plan(ctx, nil)
 	}
 	cfg, err := config.LoadFiles(files, b.options.Checks)
 	if err == nil {
-		_, err = listener().Keys(cfg.Balancer.Access)
+		_, err = listener().LoadPolicy(cfg.Balancer.Access)
 	}
 	if err != nil {
-		return refused(err), nil
+		return api.RefusedPlan(err), nil
 	}
 	p, err := b.engine.Plan(ctx, cfg)
 	if lasting(cfg.Balancer) != lasting(b.cfg) {
@@ -57,8 +52,8 @@ func (h handler) planPage(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		admitted, refusal := h.admit(r, "lb ctl plan --config FILE")
 		if refusal != nil {
-			h.refusals.Add(r, refusal, "change", "plan")
-			refusal.Header(w.Header())
+			h.refusals.Log(r, refusal, "change", "plan")
+			refusal.SetHeader(w.Header())
 			text(w, refusal.Status, refusal.Text+"\n")
 			return
 		}
@@ -78,7 +73,7 @@ func (h handler) planPage(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeTime + answerTime)) // a connection that knows no deadlines has none to prolong
 	switch p, err := h.plan(ctx, files); {
-	case errors.Is(err, errStopping):
+	case errors.Is(err, api.ErrStopping):
 		text(w, http.StatusServiceUnavailable, err.Error()+"\n")
 	case err != nil:
 		text(w, http.StatusInternalServerError, err.Error()+"\n")
@@ -91,7 +86,7 @@ func (h handler) planPage(w http.ResponseWriter, r *http.Request) {
 
 // readCandidate reads the body of POST /plan. An error comes with its status.
 func readCandidate(r *http.Request) ([]config.File, int, error) {
-	var c Candidate
+	var c api.Candidate
 	err := json.NewDecoder(r.Body).Decode(&c)
 	if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
 		return nil, http.StatusRequestEntityTooLarge, errors.New("the configuration is larger than 4 MiB")

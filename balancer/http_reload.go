@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -29,7 +30,7 @@ func (b *Balancer) askReload(ctx context.Context, o reloadOrder) error {
 	case err := <-o.answer:
 		return err
 	case <-b.engine.done:
-		return errStopping
+		return api.ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -39,8 +40,8 @@ func (b *Balancer) askReload(ctx context.Context, o reloadOrder) error {
 func (h handler) changeConfig(w http.ResponseWriter, r *http.Request) {
 	r, refusal := h.admit(r, "lb ctl reload")
 	if refusal != nil {
-		h.refusals.Add(r, refusal, "change", "reload")
-		refusal.Header(w.Header())
+		h.refusals.Log(r, refusal, "change", "reload")
+		refusal.SetHeader(w.Header())
 		text(w, refusal.Status, refusal.Text+"\n")
 		return
 	}
@@ -55,7 +56,7 @@ func (h handler) changeConfig(w http.ResponseWriter, r *http.Request) {
 	_ = deadlines.SetReadDeadline(time.Now().Add(changeTime))
 	_ = deadlines.SetWriteDeadline(time.Now().Add(changeTime + answerTime))
 	switch err := h.reload(ctx, reloadOrder{force: force != "", who: listen.Peer(r)}); {
-	case errors.Is(err, errStopping):
+	case errors.Is(err, api.ErrStopping):
 		text(w, http.StatusServiceUnavailable, err.Error()+"\n")
 	case err != nil:
 		text(w, http.StatusConflict, strings.ReplaceAll(err.Error(), "\n", "; ")+"\n")

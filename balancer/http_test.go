@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/netx/ipvs"
@@ -43,7 +44,7 @@ func admitAll(r *http.Request, _ string) (*http.Request, *listen.Refusal) { retu
 
 func (b *bench) handler() handler {
 	return handler{
-		clusters: b.engine, drains: b.engine, version: "1.2.3", refusals: listen.NewRefusals(slog.New(slog.DiscardHandler)), admit: admitAll,
+		clusters: b.engine, drains: b.engine, version: "1.2.3", refusals: listen.NewRefusalLog(slog.New(slog.DiscardHandler)), admit: admitAll,
 		events: b.engine.events, metrics: b.engine.metricsPage("1.2.3", func() int { return 0 }, func() map[string]hook.Counts { return map[string]hook.Counts{"page": {Delivered: 3, Lost: 1}} }), streams: make(chan struct{}, 2), serving: b.t.Context(),
 	}
 }
@@ -151,13 +152,13 @@ func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"}
 // fakeClusters has one cluster, web.
 type fakeClusters struct{ started, stopped int }
 
-func (f *fakeClusters) Status(context.Context) Status {
-	return Status{Clusters: []ClusterStatus{{Name: "web", Nodes: []NodeStatus{{Address: "10.0.0.1"}}}}}
+func (f *fakeClusters) Status(context.Context) api.Status {
+	return api.Status{Clusters: []api.ClusterStatus{{Name: "web", Nodes: []api.NodeStatus{{Address: "10.0.0.1"}}}}}
 }
 
 func (f *fakeClusters) Start(_ context.Context, name, _ string) (bool, error) {
 	if name != "web" {
-		return false, &NoClusterError{name}
+		return false, &api.NoClusterError{Name: name}
 	}
 	f.started++
 	return true, nil
@@ -165,7 +166,7 @@ func (f *fakeClusters) Start(_ context.Context, name, _ string) (bool, error) {
 
 func (f *fakeClusters) Stop(_ context.Context, name, _ string) (bool, error) {
 	if name != "web" {
-		return false, &NoClusterError{name}
+		return false, &api.NoClusterError{Name: name}
 	}
 	f.stopped++
 	return false, nil
@@ -191,7 +192,7 @@ func FuzzHandler(f *testing.F) {
 		r.RemoteAddr = netip.AddrPortFrom(netip.IPv6Loopback(), 1).String()
 		fake := &fakeClusters{}
 		w := httptest.NewRecorder()
-		handler{clusters: fake, refusals: listen.NewRefusals(slog.New(slog.DiscardHandler)), admit: admitAll}.ServeHTTP(w, r)
+		handler{clusters: fake, refusals: listen.NewRefusalLog(slog.New(slog.DiscardHandler)), admit: admitAll}.ServeHTTP(w, r)
 		switch {
 		case fake.started > 0 && (method != "PUT" || w.Code != 200), fake.stopped > 0 && (method != "DELETE" || w.Code != 304):
 			t.Errorf("%s %q: %d starts, %d stops, status %d", method, target, fake.started, fake.stopped, w.Code)

@@ -51,7 +51,7 @@ func (c *cluster) edits(now time.Time, table []ipvs.Service, owned map[ipvs.Mark
 			have = append(have, table[at])
 		}
 	}
-	p := plan.Make(wanted, have, owned)
+	p := plan.Diff(wanted, have, owned)
 	if slices.ContainsFunc(p, func(op plan.Op) bool {
 		return op.Kind != plan.PutDestination || !op.Edit || op.Destination.Port != 0 || c.node(op.Destination.Address) == nil
 	}) {
@@ -67,7 +67,7 @@ func (e *engine) edit(ctx context.Context, p plan.Plan) (done plan.Plan) {
 	}
 	changes := p.Changes()
 	for i := range changes {
-		changes[i].Edit = true
+		changes[i].MustExist = true
 	}
 	for i, err := range e.table.Apply(ctx, changes) {
 		if err == nil {

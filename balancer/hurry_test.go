@@ -25,7 +25,7 @@ func (b *bench) hear(e *engine, health int, nodes ...string) {
 		for from, of := range e.watched {
 			if address := of.node.cfg.Address.String(); slices.Contains(nodes, address) {
 				b.fleet.set(address, health)
-				e.take(watch.News{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("health %d", health)}})
+				e.take(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("health %d", health)}})
 			}
 		}
 	}); err != nil {
@@ -99,7 +99,7 @@ func TestDriftIsFoundBehindAWeightThatWasSentAtOnce(t *testing.T) {
 				b.boot(webapp("web", 7, 1, 2))
 				b.start("web")
 				b.wait(fresh + time.Millisecond)
-				if err := ipvs.One(t.Context(), b.table, tt.hand); err != nil {
+				if err := ipvs.ApplyOne(t.Context(), b.table, tt.hand); err != nil {
 					t.Fatal(err)
 				}
 				if tt.looked {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -173,7 +174,7 @@ func (e *engine) abandonStarts() {
 			continue
 		}
 		for _, answer := range c.start.waiting {
-			answer <- outcome{err: errStopping}
+			answer <- outcome{err: api.ErrStopping}
 		}
 	}
 }

@@ -22,8 +22,8 @@ const (
 func listener() listen.Daemon { return listen.Daemon{Name: "lb balance", Section: "balancer"} }
 
 func newServer(h handler, log *slog.Logger) *http.Server {
-	return listen.Server(h, log, answerTime, keepAlive)
+	return listen.NewServer(h, log, answerTime, keepAlive)
 }
 
 // Alone holds the place of the one balancer of this network namespace; see listen.Daemon.
-func Alone(ctx context.Context) (io.Closer, error) { return listener().Alone(ctx) }
+func Alone(ctx context.Context) (io.Closer, error) { return listener().LockInstance(ctx) }

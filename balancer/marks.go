@@ -35,7 +35,7 @@ func (e *engine) setMarks(ctx context.Context) bool {
 	if err == nil {
 		drift = map[string]bool{}
 		if e.hasMarked {
-			for _, op := range plan.Marks(e.marked, actual) {
+			for _, op := range plan.DiffMarks(e.marked, actual) {
 				drift[op.String()] = true
 			}
 		}
@@ -52,7 +52,7 @@ func (e *engine) setMarks(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	for _, op := range plan.Marks(wanted, actual) {
+	for _, op := range plan.DiffMarks(wanted, actual) {
 		ev, level := event.Now(event.MarksChanged, "marking rules changed"), slog.LevelInfo
 		if drift[op.String()] {
 			ev, level = event.Now(event.DriftRepaired, "drift repaired: somebody else changed the marking rules"), slog.LevelWarn

@@ -10,10 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/balancer/plan"
-	"github.com/braintree/lb/netx/ipvs"
 )
 
 // maxScrapes bounds how many pages for Prometheus are made at one time; others get 503.
@@ -66,27 +66,6 @@ func operationNames() map[operation]string {
 }
 
 func (o operation) label() string { return operationNames()[o] }
-
-// outcomes of readings, as they are counted for each node.
-const (
-	readUp     = iota // a health above 0
-	readDown          // health 0, by the node's own word
-	readSilent        // no usable answer
-)
-
-// readings counts them.
-type readings [3]uint64
-
-func (r *readings) count(reading decide.Reading) {
-	switch {
-	case !reading.Answered:
-		r[readSilent]++
-	case reading.Health > 0:
-		r[readUp]++
-	default:
-		r[readDown]++
-	}
-}
 
 // scrape is GET /metrics. Its figures are those of the status when it is asked.
 type scrape struct {
@@ -141,7 +120,7 @@ func (e *engine) metricsPage(version string, openStreams func() int, hooks func(
 }
 
 // nodeName tells nodes of one cluster that have the same address apart: Prometheus takes no figure twice.
-func nodeName(seen map[string]bool, n NodeStatus) string {
+func nodeName(seen map[string]bool, n api.NodeStatus) string {
 	name := n.Address
 	if seen[name] {
 		name += " port " + strconv.Itoa(int(n.Port))
@@ -158,9 +137,21 @@ func oneIf(b bool) float64 {
 }
 
 // add sums up.
-func add(a, b ipvs.Stats) ipvs.Stats {
-	return ipvs.Stats{
+func add(a, b api.Traffic) api.Traffic {
+	return api.Traffic{
 		Connections: a.Connections + b.Connections, PacketsIn: a.PacketsIn + b.PacketsIn, PacketsOut: a.PacketsOut + b.PacketsOut,
 		BytesIn: a.BytesIn + b.BytesIn, BytesOut: a.BytesOut + b.BytesOut,
+	}
+}
+
+// count counts a reading.
+func count(r *api.Readings, reading decide.Reading) {
+	switch {
+	case !reading.Answered:
+		r.Silent++
+	case reading.Health > 0:
+		r.Up++
+	default:
+		r.Down++
 	}
 }

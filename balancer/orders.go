@@ -33,7 +33,7 @@ func (e *engine) readFiles() {
 	e.overrides.trouble = trouble
 	for _, c := range e.clusters {
 		file, there := files[c.cfg.Name]
-		hidden := !there || c.file.Kind == decide.UpFile && file.Kind == decide.DownFile
+		hidden := !there || c.file.Kind == decide.OverrideUp && file.Kind == decide.OverrideDown
 		if hidden && err != nil {
 			continue
 		}
@@ -58,9 +58,9 @@ func (e *engine) readFiles() {
 }
 
 // sayFile tells that a cluster's file has come, gone or changed.
-func (e *engine) sayFile(c *cluster, f decide.File) {
+func (e *engine) sayFile(c *cluster, f decide.Override) {
 	ev := c.about(event.FileAppeared, "the cluster has "+aFile(f)+" file: it counts in the place of its nodes' health")
-	if f.Kind == decide.NoFile {
+	if f.Kind == decide.NoOverride {
 		ev = c.about(event.FileGone, "the cluster's "+fileWord(c.file)+" file is gone: its nodes' own health counts again")
 	}
 	ev.Cause, ev.Old, ev.New = f.Reason, fileName(c.file), fileName(f)
@@ -68,23 +68,23 @@ func (e *engine) sayFile(c *cluster, f decide.File) {
 }
 
 // fileName is the kind of a file in the word of an event; "" is none.
-func fileName(f decide.File) string {
-	if f.Kind == decide.NoFile {
+func fileName(f decide.Override) string {
+	if f.Kind == decide.NoOverride {
 		return ""
 	}
 	return fileWord(f)
 }
 
-func fileWord(f decide.File) string {
-	if f.Kind == decide.UpFile {
+func fileWord(f decide.Override) string {
+	if f.Kind == decide.OverrideUp {
 		return "up"
 	}
 	return "down"
 }
 
 // aFile names the kind of a file with its article.
-func aFile(f decide.File) string {
-	if f.Kind == decide.UpFile {
+func aFile(f decide.Override) string {
+	if f.Kind == decide.OverrideUp {
 		return "an up"
 	}
 	return "a down"
@@ -93,7 +93,7 @@ func aFile(f decide.File) string {
 // notice is what is out of the ordinary about the cluster as a whole.
 func (c *cluster) notice() string {
 	file := ""
-	if c.file.Kind != decide.NoFile {
+	if c.file.Kind != decide.NoOverride {
 		file = strings.TrimSuffix("the cluster has "+aFile(c.file)+" file: "+c.file.Reason, ": ")
 	}
 	if !c.running {
@@ -105,7 +105,7 @@ func (c *cluster) notice() string {
 // sayPlight tells when a running cluster has got into a state that is out of the ordinary, and when it is out of it again. at is when the kernel had what
 // follows from that.
 func (e *engine) sayPlight(at time.Time, c *cluster) {
-	now := plight{c.running && c.verdict.AllDown, c.running && !c.group.Suspect.IsZero()}
+	now := plight{c.running && c.verdict.AllDown, c.running && !c.group.SuspectSince.IsZero()}
 	was := c.plight
 	c.plight = now
 	if now == was || now == (plight{}) && !c.running {

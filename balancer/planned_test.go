@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -19,7 +20,7 @@ import (
 )
 
 // planOf is the plan of a reload with these clusters; with none, that of the next cycle. It is made sure that nothing changes.
-func (b *bench) planOf(cfg *config.Config) Planned {
+func (b *bench) planOf(cfg *config.Config) api.Plan {
 	b.t.Helper()
 	calls, writes, kernel, events := len(b.table.Calls()), b.marks.Writes(), b.kernel(), b.engine.events.Last()
 	p, err := b.engine.Plan(b.t.Context(), cfg)
@@ -54,7 +55,7 @@ func TestAPlanIsWhatTheReloadDoes(t *testing.T) {
 	}{
 		{"the same", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2)}, "nothing to change\n"},
 		{"a node leaves", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1)}, `mark 7: node 10.0.0.2 weight 40 → 0
-connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they go on for 1m0s at most
+connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they continue for up to 1m0s
 `},
 		{"an idle node leaves", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 2)}, `mark 7: remove node 10.0.0.1
 connections: web, mark 7, node 10.0.0.1: none
@@ -64,18 +65,18 @@ note: cluster web, node 10.0.0.9: its weight follows its first answer
 `},
 		{"a cluster leaves", []config.Cluster{webapp("web", 7, 1, 2)}, `mark 8: remove tcp 204.109.13.7:8 on eth10
 mark 8: remove service
-connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break off
+connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
 		{"all leave", nil, `a reload would be refused: the new config leaves out 2 of the 2 clusters that run (api, web), which is hardly meant: if it is, force it with ` +
 			"`lb ctl reload --force`, or stop each of them first with `lb ctl cluster stop NAME`" + `
-forced, it would do:
+with --force it would do:
 mark 7: remove tcp 204.109.13.7:7 on eth10
 mark 8: remove tcp 204.109.13.7:8 on eth10
 mark 7: remove service
 mark 8: remove service
 connections: web, mark 7, node 10.0.0.1: none
-connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they break off
-connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break off
+connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they break
+connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
 		{"a cluster joins", []config.Cluster{webapp("api", 8, 3), auto(webapp("new", 9, 1)), webapp("off", 10, 1), webapp("web", 7, 1, 2)}, `mark 9: add service, scheduler wlc
 mark 9: add node 10.0.0.1 weight 0, tunnel
@@ -89,7 +90,7 @@ mark 11: add node 10.0.0.3 weight 70, tunnel
 mark 8: remove tcp 204.109.13.7:8 on eth10
 mark 11: add tcp 204.109.13.7:11 on eth10
 mark 8: remove service
-connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break off
+connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
 		{"another name and scheduler", []config.Cluster{scheduler(webapp("rest", 8, 3)), webapp("web", 7, 1, 2)}, `mark 8: service scheduler wlc → rr
 `},
@@ -150,17 +151,17 @@ func (b *bench) since(table []ipvs.Service, rules []mark.Rule) []string {
 		all[s.Mark] = true
 	}
 	words := []string{}
-	for _, op := range plan.Make(services, table, all) {
+	for _, op := range plan.Diff(services, table, all) {
 		words = append(words, op.String())
 	}
-	for _, op := range plan.Marks(now, rules) {
+	for _, op := range plan.DiffMarks(now, rules) {
 		words = append(words, op.String())
 	}
 	slices.Sort(words)
 	return words
 }
 
-func sorted(changes []PlannedChange) []string {
+func sorted(changes []api.PlanChange) []string {
 	words := []string{}
 	for _, c := range changes {
 		words = append(words, c.Change)
@@ -258,7 +259,7 @@ func TestAPlanOverHTTP(t *testing.T) {
 	b, _ := daemon(t, o)
 	<-ready
 	candidate := func(texts ...string) string {
-		c := Candidate{}
+		c := api.Candidate{}
 		for i, text := range texts {
 			c.Files = append(c.Files, config.File{Name: fmt.Sprintf("/tmp/%d.toml", i), Text: text})
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -47,7 +48,7 @@ func (e *engine) rehearse(ctx context.Context, drains []drain.Drain) (*rehearsal
 		return nil, fmt.Errorf("copy the kernel's tables: %w", err)
 	}
 	c := newEngine(Options{Table: table, Marks: marks, NewPoller: e.poller, NewSitePoller: e.sitePoller})
-	c.rehearses, c.drains = true, drain.Hold(drains)
+	c.rehearses, c.drains = true, drain.NewMemory(drains)
 	c.ending.Store(true) // no drain that is over is taken away or recorded
 	c.pages, c.overrides = e.pages, overrides{dir: e.overrides.dir, strays: maps.Clone(e.overrides.strays)}
 	c.location, c.relayAddress = e.location, e.relayAddress
@@ -110,28 +111,28 @@ func (r *rehearsal) launch(ctx context.Context) []*cluster {
 }
 
 // Plan tells what the engine would change in the kernel now or, with a config, what a reload with that would change. It changes nothing.
-func (e *engine) Plan(ctx context.Context, cfg *config.Config) (Planned, error) {
+func (e *engine) Plan(ctx context.Context, cfg *config.Config) (api.Plan, error) {
 	e.planning.Lock()
 	defer e.planning.Unlock()
 	var r *rehearsal
 	var err error
 	if busy := e.do(ctx, func(ctx context.Context) { r, err = e.rehearse(ctx, e.drains.All()) }); busy != nil {
-		return Planned{}, busy
+		return api.Plan{}, busy
 	}
 	if err != nil {
-		return Planned{}, err
+		return api.Plan{}, err
 	}
 	if cfg == nil {
 		r.cycle(ctx)
 		return r.planned(ctx)
 	}
 	if r.pages, err = loadPages(cfg.Clusters); err != nil {
-		return refused(err), nil
+		return api.RefusedPlan(err), nil
 	}
 	_, gone, _ := r.match(cfg.Clusters)
 	guarded := r.guard(gone)
 	if err := r.reload(ctx, cfg, true); err != nil {
-		return refused(err), nil
+		return api.RefusedPlan(err), nil
 	}
 	begun := r.launch(ctx)
 	p, err := r.planned(ctx)

@@ -25,7 +25,7 @@ func service(c config.Cluster, family ipvs.Family) ipvs.Service {
 			s.Prefix = c.PersistenceNetmaskV6
 		}
 	}
-	return s.Plain()
+	return s.Canonical()
 }
 
 // destination is a node in a cluster's service.

@@ -1,23 +1,8 @@
 package balancer
 
 import (
-	"slices"
-
-	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
-
-// KernelUse is what a config uses of the kernel's load balancer.
-func KernelUse(cfg *config.Config) ipvs.Use {
-	anyCluster := func(is func(config.Cluster) bool) bool { return slices.ContainsFunc(cfg.Clusters, is) }
-	return ipvs.Use{
-		Persistence: anyCluster(func(c config.Cluster) bool { return c.Persistence > 0 }),
-		Masq: anyCluster(func(c config.Cluster) bool {
-			return c.Forwarding == config.NAT || c.AllDown == config.ToPage && c.Downpage.Page
-		}),
-		Sync: cfg.Balancer.Sync.Interface != "",
-	}
-}
 
 // checkSettings makes the kernel's settings those that lb's promises rest on, where the config asks for it, and otherwise
 // says which are not. None of them is worth not starting for.
@@ -25,7 +10,7 @@ func (b *Balancer) checkSettings() {
 	if b.options.Settings == "" {
 		return
 	}
-	for _, s := range ipvs.SafeSettings(b.use) {
+	for _, s := range ipvs.RecommendedSysctls(b.use) {
 		value, err := b.options.Settings.Get(s.Name)
 		switch {
 		case err != nil:

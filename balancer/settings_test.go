@@ -36,8 +36,8 @@ func TestSettingsAreSetOnlyWhereAsked(t *testing.T) {
 			}
 			var log bytes.Buffer
 			b := &Balancer{
-				use:     ipvs.Use{Masq: true},
-				options: Options{Settings: ipvs.Settings(filepath.Dir(file))},
+				use:     ipvs.Features{Masq: true},
+				options: Options{Settings: ipvs.SysctlDir(filepath.Dir(file))},
 				log:     slog.New(slog.NewTextHandler(&log, nil)),
 				cfg:     config.Balancer{SetSysctls: c.asked},
 			}
@@ -66,7 +66,7 @@ func TestSettingsFollowWhatIsUsed(t *testing.T) {
 		{"sync", config.Config{Balancer: config.Balancer{Sync: config.Sync{Interface: "eth1"}}}, "expire_nodest_conn=1 conntrack=0 backup_only=0"},
 	} {
 		var got []string
-		for _, s := range ipvs.SafeSettings(KernelUse(&c.cfg)) {
+		for _, s := range ipvs.RecommendedSysctls(ipvs.Features(c.cfg.KernelUse())) {
 			got = append(got, s.Name+"="+s.Value)
 		}
 		if strings.Join(got, " ") != c.want {
@@ -121,7 +121,7 @@ func TestAClusterThatMasqueradesLeavesConnectionTrackingAlone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if masq := KernelUse(&config.Config{Clusters: []config.Cluster{tt.cluster}}).Masq; masq != tt.masq {
+			if masq := (&config.Config{Clusters: []config.Cluster{tt.cluster}}).KernelUse().Masq; masq != tt.masq {
 				t.Errorf("masquerades: %t", masq)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -23,7 +24,7 @@ func tellReady(o Options) func() {
 // its cycles. When that hangs there is none, and the manager starts lb balance anew, which leaves the kernel as it is. A kernel that
 // refuses is no reason: it is asked again in the next cycle.
 func (b *Balancer) signs(ctx context.Context) {
-	every := b.options.Manager.Beat()
+	every := b.options.Manager.WatchdogInterval()
 	if every == 0 {
 		return
 	}
@@ -35,7 +36,7 @@ func (b *Balancer) signs(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if b.engine.do(ctx, func(context.Context) { b.options.Manager.Alive() }) != nil {
+		if b.engine.do(ctx, func(context.Context) { b.options.Manager.KickWatchdog() }) != nil {
 			return // the balancer ends
 		}
 	}
@@ -48,9 +49,9 @@ const restartWords = "[balancer] has changed in what takes effect when lb balanc
 func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	b.options.Manager.Reloading()
 	cfg, err := b.options.Load()
-	var keys *listen.Keys
+	var keys *listen.Policy
 	if err == nil {
-		keys, err = listener().Keys(cfg.Balancer.Access)
+		keys, err = listener().LoadPolicy(cfg.Balancer.Access)
 	}
 	if err == nil {
 		err = b.engine.replace(ctx, cfg, o.force)
@@ -65,12 +66,12 @@ func (b *Balancer) reload(ctx context.Context, o reloadOrder) error {
 	}
 	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
 	b.engine.meters.reloads.WithLabelValues("done").Inc()
-	b.guard.Use(keys)
-	b.hooks.Use(cfg.Hooks)
+	b.guard.SetPolicy(keys)
+	b.hooks.Configure(cfg.Hooks)
 	if lasting(cfg.Balancer) != lasting(b.cfg) {
 		b.log.Warn("reload: " + restartWords)
 	}
-	if u := KernelUse(cfg); u != b.use {
+	if u := ipvs.Features(cfg.KernelUse()); u != b.use {
 		b.use = u
 		b.checkSettings()
 	}

@@ -21,7 +21,7 @@ import (
 const patient = 30 * time.Second
 
 // manager is a service manager that a test listens for; told gives what it is told next, "" when that is nothing within the time.
-func manager(t *testing.T, watchdog time.Duration) (m *systemd.Manager, told func(within time.Duration) string) {
+func manager(t *testing.T, watchdog time.Duration) (m *systemd.Notifier, told func(within time.Duration) string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb") // a short path, for a socket
 	if err != nil {

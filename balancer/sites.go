@@ -25,11 +25,11 @@ const lastPriority = math.MaxInt
 // site is another data centre's balancer that a cluster asks what it has.
 type site struct {
 	cfg     config.Site
-	seen    bool           // it has been asked
-	members []watch.Member // what it listed at the last look, and is taken; none when it was silent
-	state   string         // what was logged about it last
+	seen    bool                   // it has been asked
+	members []watch.RemoteBalancer // what it listed at the last look, and is taken; none when it was silent
+	state   string                 // what was logged about it last
 
-	watch   *watch.Site        // nil before the engine runs
+	watch   *watch.SiteWatcher // nil before the engine runs
 	unwatch context.CancelFunc // ends it
 }
 
@@ -55,11 +55,11 @@ func (n *node) place() string {
 
 // remoteSettings are those for nodes that are balancers: their weight is that of many nodes, each of which is ramped up and capped there.
 func (c *cluster) remoteSettings() decide.Settings {
-	return decide.Settings{Rise: c.cfg.Rise, Fall: c.cfg.Fall, Settle: c.settings().Settle}
+	return decide.Settings{Rise: c.cfg.Rise, Fall: c.cfg.Fall, WarmUp: c.settings().WarmUp}
 }
 
 func (s *site) lists(a netip.Addr) bool {
-	return slices.ContainsFunc(s.members, func(m watch.Member) bool { return m.Address == a })
+	return slices.ContainsFunc(s.members, func(m watch.RemoteBalancer) bool { return m.Address == a })
 }
 
 // setSites makes the cluster's sites these; those that it has already stay, and so do the nodes that they list.
@@ -121,7 +121,7 @@ func (c *cluster) addRemote(n *node) {
 }
 
 // admit sorts out what a site lists: in gets packets, out says what does not, and why.
-func (e *engine) admit(c *cluster, members []watch.Member) (in []watch.Member, out []string) {
+func (e *engine) admit(c *cluster, members []watch.RemoteBalancer) (in []watch.RemoteBalancer, out []string) {
 	families := c.families()
 	for _, m := range members {
 		why := ""
@@ -151,9 +151,9 @@ func (e *engine) admit(c *cluster, members []watch.Member) (in []watch.Member, o
 
 // hear takes in what a site told, or that it was silent. It tells whether that changed a node's own weight, or which nodes there are.
 func (c *cluster) hear(now time.Time, s *site, r watch.SiteReading) bool {
-	s.seen, s.members = true, r.Members
+	s.seen, s.members = true, r.Balancers
 	changed := false
-	for _, m := range r.Members {
+	for _, m := range r.Balancers {
 		n := c.node(m.Address)
 		switch {
 		case n == nil:
@@ -210,7 +210,7 @@ func (c *cluster) miss(now time.Time, n *node, r watch.SiteReading) bool {
 }
 
 // takeSite takes in what a watcher of another data centre's balancer has found out.
-func (e *engine) takeSite(news watch.SiteNews) {
+func (e *engine) takeSite(news watch.SiteUpdate) {
 	for _, c := range e.clusters {
 		for _, s := range c.sites {
 			if s.watch == news.From && e.hear(time.Now(), c, s, news.Reading) && c.running {
@@ -222,10 +222,10 @@ func (e *engine) takeSite(news watch.SiteNews) {
 
 // hear has a cluster take in what a site told, and logs what is new about the site.
 func (e *engine) hear(now time.Time, c *cluster, s *site, r watch.SiteReading) bool {
-	told := len(r.Members)
+	told := len(r.Balancers)
 	var out []string
-	r.Members, out = e.admit(c, r.Members)
-	if told > 0 && len(r.Members) == 0 {
+	r.Balancers, out = e.admit(c, r.Balancers)
+	if told > 0 && len(r.Balancers) == 0 {
 		r.Detail = strings.Join(out, "; ")
 	}
 	state := strings.Join(out, "; ")
@@ -280,13 +280,13 @@ func (e *engine) saySite(c *cluster, s *site, r watch.SiteReading, state string)
 // watchSites starts and stops watchers so that every site of the cluster has its own.
 func (e *engine) watchSites(ctx context.Context, c *cluster) {
 	for _, s := range c.sites {
-		if s.watch != nil && s.watch.Same(c.cfg, s.cfg) {
+		if s.watch != nil && s.watch.Matches(c.cfg, s.cfg) {
 			continue
 		}
 		if s.unwatch != nil {
 			s.unwatch()
 		}
-		s.watch = watch.NewSite(c.cfg, s.cfg)
+		s.watch = watch.NewSiteWatcher(c.cfg, s.cfg)
 		var watched context.Context
 		watched, s.unwatch = context.WithCancel(ctx)
 		w, p := s.watch, e.sitePoller(c.cfg, s.cfg)

@@ -20,7 +20,7 @@ import (
 // others are the balancers of other data centres in a test: what each lists, by its address; nil is silence.
 type others struct {
 	mu    sync.Mutex // protects lists
-	lists map[netip.Addr][]watch.Member
+	lists map[netip.Addr][]watch.RemoteBalancer
 }
 
 func (o *others) poller(_ config.Cluster, s config.Site) watch.SitePoller { return &otherPoller{o, s} }
@@ -37,7 +37,7 @@ func (p *otherPoller) Poll(context.Context) watch.SiteReading {
 	if list == nil {
 		return watch.SiteReading{At: time.Now(), Detail: "connection refused"}
 	}
-	r := watch.SiteReading{At: time.Now(), Answered: true, Members: slices.Clone(list)}
+	r := watch.SiteReading{At: time.Now(), Answered: true, Balancers: slices.Clone(list)}
 	if len(list) == 0 {
 		r.Detail = "/fwmark/7 lists nobody: the cluster does not run there"
 	}
@@ -50,7 +50,7 @@ func (p *otherPoller) Close() {}
 func (o *others) tells(n int, members ...string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	list := []watch.Member{}
+	list := []watch.RemoteBalancer{}
 	for _, m := range members {
 		if m == "silent" {
 			list = nil
@@ -62,7 +62,7 @@ func (o *others) tells(n int, members ...string) {
 		if err != nil {
 			panic(err)
 		}
-		list = append(list, watch.Member{Address: addr(address), Health: h, Location: location})
+		list = append(list, watch.RemoteBalancer{Address: addr(address), Health: h, Location: location})
 	}
 	o.lists[addr(fmt.Sprintf("10.2.0.%d", n))] = list
 }

@@ -28,7 +28,7 @@ func (c *cluster) tally() *event.Tally {
 	t := &event.Tally{Running: c.running, All: len(c.nodes)}
 	for _, n := range c.nodes {
 		t.Weight += n.weight
-		if word := n.state.Word(); n.own.weight > 0 || word != "down" && word != "unknown" {
+		if word := n.state.Name(); n.own.weight > 0 || word != "down" && word != "unknown" {
 			t.Up++
 		}
 	}
@@ -48,7 +48,7 @@ func (e *engine) tellOutcome(at time.Time, clusters []*cluster) {
 // tellState tells when a node has come to be in another state. The log has what follows from that in the kernel, so it has this only
 // where everything is wanted.
 func (e *engine) tellState(at time.Time, c *cluster, n *node) {
-	was, is := n.told, n.state.Word()
+	was, is := n.told, n.state.Name()
 	if was == "" {
 		was = "unknown"
 	}
@@ -85,7 +85,7 @@ func (e *engine) changed(op plan.Op) (event.Event, slog.Level) {
 	}
 	ofNode := op.Kind == plan.PutDestination || op.Kind == plan.DeleteDestination
 	if ofNode {
-		ev.Node = plan.Name(op.Destination)
+		ev.Node = plan.NodeName(op.Destination)
 		if op.Edit || op.Kind == plan.DeleteDestination {
 			ev.Old = fmt.Sprint(op.Old.Weight)
 		}
@@ -102,7 +102,7 @@ func (e *engine) changed(op plan.Op) (event.Event, slog.Level) {
 	case !ofNode:
 	case n != nil:
 		ev.Cause = n.why()
-		if n.state.Word() == "ramping" && op.Edit {
+		if n.state.Name() == "ramping" && op.Edit {
 			level = slog.LevelDebug // one line a cycle would say nothing new
 		}
 	case c.isPage(op.Destination):

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -27,7 +28,7 @@ func passive(nodes ...int) config.Cluster {
 func (b *bench) turn() { b.wait(6*time.Second + breath) }
 
 // status is the cluster as the engine describes it.
-func (b *bench) status(name string) ClusterStatus {
+func (b *bench) status(name string) api.ClusterStatus {
 	b.t.Helper()
 	for _, c := range b.engine.Status(b.t.Context()).Clusters {
 		if c.Name == name {
@@ -35,7 +36,7 @@ func (b *bench) status(name string) ClusterStatus {
 		}
 	}
 	b.t.Fatalf("no cluster %s", name)
-	return ClusterStatus{}
+	return api.ClusterStatus{}
 }
 
 // What big_brother does wrong here: it starts on the wrong node, edits nodes that are not in the table, leaks the relay service,

@@ -13,7 +13,7 @@ func (c *cluster) settings() decide.Settings {
 		Rise: c.cfg.Rise, Fall: c.cfg.Fall, RampUp: c.cfg.RampUpTime, MaxWeight: c.cfg.MaxWeight,
 		DeadBand: c.cfg.DeadBand, Slew: c.cfg.Slew,
 		// Every node is asked once an interval: who is well when the first one gets weight has answered often enough by then.
-		Settle: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
+		WarmUp: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
 	}
 	if c.cfg.Mode == config.ActivePassive {
 		set.RampUp = 0 // there is no other node to carry the traffic meanwhile
@@ -44,7 +44,7 @@ func allDown(a config.AllDown) decide.AllDown {
 	case config.AllIn:
 		return decide.AllIn
 	}
-	return decide.Nothing
+	return decide.RefuseAll
 }
 
 // desperate tells whether nodes have weight though none of them is well, so that nobody else should count on them.
@@ -57,7 +57,7 @@ func (c *cluster) input(n *node) decide.Input {
 	if n.remote != nil {
 		return decide.Input{Settings: c.remoteSettings(), Pool: c.pool, Drain: n.drain}
 	}
-	in := decide.Input{Settings: c.settings(), Pool: c.pool, File: c.file, Drain: n.drain}
+	in := decide.Input{Settings: c.settings(), Pool: c.pool, Override: c.file, Drain: n.drain}
 	if n.cfg.MaxWeight > 0 && (in.Settings.MaxWeight == 0 || n.cfg.MaxWeight < in.Settings.MaxWeight) {
 		in.Settings.MaxWeight = n.cfg.MaxWeight
 	}
@@ -70,7 +70,7 @@ func (c *cluster) weigh(now time.Time, n *node, r *decide.Reading) bool {
 	before, in := n.own.weight, c.input(n)
 	n.own.in = in
 	in.Reading = r
-	n.state, n.own.weight, n.own.steps = decide.Next(now, in, n.state)
+	n.state, n.own.weight, n.own.steps = decide.Node(now, in, n.state)
 	c.stale = true
 	return n.own.weight != before
 }
@@ -82,7 +82,7 @@ func (c *cluster) pass(now time.Time) {
 			c.weigh(now, n, nil)
 		}
 	}
-	if c.stale || !c.group.Suspect.IsZero() {
+	if c.stale || !c.group.SuspectSince.IsZero() {
 		c.settle(now)
 	}
 }
@@ -95,7 +95,7 @@ func (c *cluster) settle(now time.Time) {
 			Address: n.cfg.Address, Priority: n.cfg.Priority, Weight: n.own.weight, Steps: n.own.steps, State: &n.state,
 		})
 	}
-	c.group, c.verdict = decide.Settle(now, c.policy(), c.group, c.members)
+	c.group, c.verdict = decide.Cluster(now, c.policy(), c.group, c.members)
 	for i, n := range c.nodes {
 		n.weight, n.steps = c.members[i].Weight, c.members[i].Steps
 	}

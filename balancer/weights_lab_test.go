@@ -44,13 +44,13 @@ func TestAThousandWeightsBesideTheLibrary(t *testing.T) {
 		return services
 	}
 	have := weighed(1)
-	if _, failed := Apply(t.Context(), b.table, plan.Make(have, nil, owned)); len(failed) > 0 {
+	if _, failed := Apply(t.Context(), b.table, plan.Diff(have, nil, owned)); len(failed) > 0 {
 		t.Fatal(failed[0].Err)
 	}
 	var ours, theirs []time.Duration
 	for round := range rounds {
 		want := weighed(2*round + 2)
-		p := plan.Make(want, have, owned)
+		p := plan.Diff(want, have, owned)
 		start := time.Now()
 		done, failed := Apply(t.Context(), b.table, p)
 		ours = append(ours, time.Since(start))
@@ -76,7 +76,7 @@ func TestAThousandWeightsBesideTheLibrary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := plan.Make(have, got, owned); len(left) > 0 {
+	if left := plan.Diff(have, got, owned); len(left) > 0 {
 		t.Errorf("the library's last round is not in the kernel: %s", left[0])
 	}
 	per := func(d time.Duration) string { return fmt.Sprintf("%.1f µs", float64(d.Nanoseconds())/1000/nodes) }

@@ -15,6 +15,9 @@ import (
 // report its mistakes, and the unknown keys, with all others.
 type CheckValidator func(c Check) error
 
+// Loader reads the configuration at path as Load does, with the options of its checks validated.
+type Loader func(path string) (*Config, error)
+
 // Load reads the configuration at path with all that it includes. With checks nil, the options of checks are not
 // judged. The error is Mistakes: all of them, of all files, at once; then there is no Config.
 func Load(path string, checks CheckValidator) (*Config, error) {

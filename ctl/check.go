@@ -12,6 +12,7 @@ import (
 
 	"github.com/braintree/lb/agent/check"
 	"github.com/braintree/lb/agent/checkrun"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 )
@@ -47,11 +48,11 @@ Examples:
 }
 
 // checkOnce runs the checks of a service and prints what they find. The error is nil when the service would be up, ErrDown when
-// it would be down, and a *RefusedError when there is no such service.
+// it would be down, and a *client.RefusedError when there is no such service.
 func (con Console) checkOnce(ctx context.Context, cfg *config.Config, name string, asJSON bool) error {
 	service, ok := cfg.Service(name)
 	if !ok {
-		return notFound("%s", noService(cfg, name))
+		return client.NotFound("%s", noService(cfg, name))
 	}
 	show := con.showResult
 	if asJSON {

@@ -5,8 +5,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -18,7 +18,7 @@ type Console struct {
 	Err    io.Writer
 	Plain  bool // Out is no terminal
 	Getenv func(string) string
-	Load   Load // of check-config
+	Load   config.Loader // of check-config
 	// OpenTable opens the kernel's load-balancing table, for pacemaker status.
 	OpenTable func() (ipvs.Table, error)
 	Checks    config.CheckValidator // of import

@@ -8,12 +8,9 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Load reads a configuration, as config.Load does, and judges the options of its checks too.
-type Load func(path string) (*config.Config, error)
-
 // CheckConfig reads the configuration at path and says what it holds. Mistakes are the error, all of them; what is allowed but
 // hardly meant goes to notes.
-func CheckConfig(out, notes io.Writer, load Load, path string) error {
+func CheckConfig(out, notes io.Writer, load config.Loader, path string) error {
 	cfg, err := load(path)
 	if err != nil {
 		return err

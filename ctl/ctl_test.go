@@ -11,8 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/braintree/lb/ctl/client"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/balancer/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -113,15 +112,15 @@ func TestStatus(t *testing.T) {
 		"down":          {service: "down", out: "Health: 0\n", err: ErrDown.Error()},
 		"down, json":    {service: "down", look: Look{JSON: true}, out: "{\n  \"health\": 0\n}\n", err: ErrDown.Error()},
 		"unknown":       {service: "nope", out: "NOT FOUND\n", err: "this agent has no service \"nope\": `lb ctl list` shows those it has", refused: true},
-		"agent fails":   {service: "broken", err: "lb agent answers 500: oh no; look at `journalctl -u lb-agent`"},
-		"agent forbids": {service: "private", err: "lb agent refuses: not for you", refused: true},
+		"agent fails":   {service: "broken", err: "lb agent answered 500: oh no; look at `journalctl -u lb-agent`"},
+		"agent forbids": {service: "private", err: "lb agent refused: not for you", refused: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			err := Status(t.Context(), &out, c, tt.service, tt.look)
 			wantError(t, err, tt.err)
-			var refused *RefusedError
+			var refused *client.RefusedError
 			if errors.As(err, &refused) != tt.refused {
 				t.Errorf("refused: %v, want %v", !tt.refused, tt.refused)
 			}
@@ -136,8 +135,8 @@ func TestStatusOfNoNameIsNotAsked(t *testing.T) {
 	d := &daemon{}
 	c := d.ask(t, client.Agent())
 	for _, name := range []string{"", "..", ".", "a/b", "we app", "../test/error", "webapp?x"} {
-		var usage *cmdline.UsageError
-		if err := Status(t.Context(), &bytes.Buffer{}, c, name, Look{}); !errors.As(err, &usage) {
+		var invalid *client.NameError
+		if err := Status(t.Context(), &bytes.Buffer{}, c, name, Look{}); !errors.As(err, &invalid) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -149,7 +148,7 @@ func TestStatusOfNoNameIsNotAsked(t *testing.T) {
 func TestJSONFromSomethingElse(t *testing.T) {
 	d := &daemon{answers: map[string]answer{"GET /": {200, "<html>\n", ""}}}
 	err := List(t.Context(), &bytes.Buffer{}, d.ask(t, client.Agent()), Look{JSON: true})
-	wantError(t, err, `the answer "<html>" is not JSON: is it lb agent that listens there?`)
+	wantError(t, err, `the answer "<html>" is not JSON: does lb agent listen there?`)
 }
 
 func TestCluster(t *testing.T) {
@@ -182,13 +181,13 @@ NODE       HEALTH  WEIGHT  KERNEL  ACTIVE  INACTIVE  STATE    WHY
 10.0.0.10  -       0       -       0       0         unknown  no answer yet
 `},
 		"status without nodes":    {do: func(out *bytes.Buffer) error { return ClusterStatus(ctx, out, c, "empty", Look{}) }, want: "empty: stopped, mark 8, rr, combined weight 0\nno nodes\n"},
-		"status of none":          {do: func(out *bytes.Buffer) error { return ClusterStatus(ctx, out, c, "nope", Look{}) }, err: "this balancer has no cluster \"nope\": `lb ctl cluster list` shows those it has"},
-		"status of none, json":    {do: func(out *bytes.Buffer) error { return ClusterStatus(ctx, out, c, "nope", Look{JSON: true}) }, err: "this balancer has no cluster \"nope\": `lb ctl cluster list` shows those it has"},
+		"status of none":          {do: func(out *bytes.Buffer) error { return ClusterStatus(ctx, out, c, "nope", Look{}) }, err: "this balancer has no cluster \"nope\": `lb ctl cluster list` shows its clusters"},
+		"status of none, json":    {do: func(out *bytes.Buffer) error { return ClusterStatus(ctx, out, c, "nope", Look{JSON: true}) }, err: "this balancer has no cluster \"nope\": `lb ctl cluster list` shows its clusters"},
 		"start what runs":         {do: func(out *bytes.Buffer) error { return ClusterSwitch(ctx, out, c, "web", true) }, want: "web already runs\n"},
 		"stop what runs":          {do: func(out *bytes.Buffer) error { return ClusterSwitch(ctx, out, c, "web", false) }, want: "web stopped\n"},
 		"start what is stopped":   {do: func(out *bytes.Buffer) error { return ClusterSwitch(ctx, out, c, "empty", true) }, want: "empty started\n"},
 		"stop what is stopped":    {do: func(out *bytes.Buffer) error { return ClusterSwitch(ctx, out, c, "empty", false) }, want: "empty does not run\n"},
-		"start with kernel error": {do: func(out *bytes.Buffer) error { return ClusterSwitch(ctx, out, c, "bad", true) }, err: "lb balance answers 500: put service mark 9: permission denied; look at `journalctl -u lb-balance`"},
+		"start with kernel error": {do: func(out *bytes.Buffer) error { return ClusterSwitch(ctx, out, c, "bad", true) }, err: "lb balance answered 500: put service mark 9: permission denied; look at `journalctl -u lb-balance`"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/balancer"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/netx/ipvs"
@@ -68,7 +67,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]Examined, error) {
 		return nil, err
 	}
 	var found []Examined
-	want := tunnel.For(cfg.Clusters, local)
+	want := tunnel.DesiredFor(cfg.Clusters, local)
 	isNode := len(want.VIPs) > 0
 	if isNode {
 		current, err := tunnel.New(cfg.Agent.TunnelDir(), slog.New(slog.DiscardHandler)).State(ctx)
@@ -78,15 +77,15 @@ func examine(ctx context.Context, cfg *config.Config) ([]Examined, error) {
 		found = append(found, examineTunnel(current, want)...)
 	}
 	if _, err := os.Stat(cfg.Balancer.Control); !isNode || err == nil {
-		return append(found, examineIPVS(ipvs.KernelSettings, balancer.KernelUse(cfg))...), nil
+		return append(found, examineIPVS(ipvs.KernelSysctls, ipvs.Features(cfg.KernelUse()))...), nil
 	}
 	return found, nil
 }
 
 // examineIPVS compares the kernel's settings with those that the configuration needs.
-func examineIPVS(settings ipvs.Settings, use ipvs.Use) []Examined {
+func examineIPVS(settings ipvs.SysctlDir, use ipvs.Features) []Examined {
 	var found []Examined
-	for _, s := range ipvs.SafeSettings(use) {
+	for _, s := range ipvs.RecommendedSysctls(use) {
 		name := "net.ipv4.vs." + s.Name
 		value, err := settings.Get(s.Name)
 		switch {
@@ -105,7 +104,7 @@ func examineIPVS(settings ipvs.Settings, use ipvs.Use) []Examined {
 }
 
 // examineTunnel tells what the tunnel's set-up lacks.
-func examineTunnel(current tunnel.State, want tunnel.Wanted) []Examined {
+func examineTunnel(current tunnel.State, want tunnel.Desired) []Examined {
 	const why = "packets that balancers tunnel here are lost, or their answers do not reach clients"
 	steps, err := tunnel.Plan(current, want)
 	var found []Examined

@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,10 +12,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/braintree/lb/balancer"
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ctl/cmdline"
 )
+
+// drainLimit bounds a drain or resume. The balancer answers within a quarter of that.
+const drainLimit = time.Minute
 
 // drainPoll is the time between two looks at the connections that a drained node still has.
 const drainPoll = time.Second
@@ -38,7 +40,7 @@ func ParseDrain(verb string, args []string, host string) (Drain, error) {
 	switch {
 	case host == "" && len(args) == 2:
 		d.Cluster, address = args[0], args[1]
-		if err := checkName("cluster", d.Cluster); err != nil {
+		if err := client.CheckName("cluster", d.Cluster); err != nil {
 			return d, err
 		}
 	case host != "" && len(args) > 0:
@@ -68,7 +70,7 @@ func (d Drain) path() string {
 }
 
 // Do has the balancer drain the node, prints what it answers, and returns what is drained.
-func (d Drain) Do(ctx context.Context, out io.Writer, c *client.Client) ([]balancer.DrainReport, error) {
+func (d Drain) Do(ctx context.Context, out io.Writer, c *client.Client) ([]api.DrainReport, error) {
 	form := url.Values{"reason": {CleanReason(d.Reason)}, "who": {d.Who}}
 	if d.For != "" {
 		form.Set("for", d.For)
@@ -86,21 +88,21 @@ func (d Drain) Undo(ctx context.Context, out io.Writer, c *client.Client) error 
 	return err
 }
 
-func (d Drain) change(ctx context.Context, out io.Writer, c *client.Client, q client.Question) ([]balancer.DrainReport, error) {
-	q.Limit = startLimit
+func (d Drain) change(ctx context.Context, out io.Writer, c *client.Client, q client.Question) ([]api.DrainReport, error) {
+	q.Limit = drainLimit
 	a, err := c.Ask(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	if a.Status == http.StatusNotFound {
-		return nil, notFound("%s: `lb ctl cluster list` shows the clusters, `lb ctl drains` what is drained", a.Line())
+		return nil, client.NotFound("%s: `lb ctl cluster list` shows the clusters, `lb ctl drains` what is drained", a.Line())
 	}
-	if err := judge(a, client.Balancer()); err != nil {
+	if err := a.Err(client.Balancer()); err != nil {
 		return nil, err
 	}
-	var change balancer.DrainChange
-	if err := json.Unmarshal(a.Body, &change); err != nil {
-		return nil, notJSON(client.Balancer(), a)
+	var change api.DrainChange
+	if err := a.Decode(client.Balancer(), &change); err != nil {
+		return nil, err
 	}
 	_, err = io.WriteString(out, change.String())
 	return change.Drains, err
@@ -112,15 +114,15 @@ func Drains(ctx context.Context, out io.Writer, c *client.Client, look Look) err
 	if err != nil {
 		return err
 	}
-	if err := judge(a, client.Balancer()); err != nil {
+	if err := a.Err(client.Balancer()); err != nil {
 		return err
 	}
 	if look.JSON {
 		return printJSON(out, a, client.Balancer())
 	}
-	var all []balancer.DrainReport
-	if err := json.Unmarshal(a.Body, &all); err != nil {
-		return notJSON(client.Balancer(), a)
+	var all []api.DrainReport
+	if err := a.Decode(client.Balancer(), &all); err != nil {
+		return err
 	}
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(out, "nothing is drained")
@@ -156,7 +158,7 @@ func (e *StillConnectedError) Error() string {
 
 // Await waits until the kernel has no active connection any more to what is drained, and says on progress what is left whenever
 // that changes.
-func Await(ctx context.Context, progress io.Writer, c *client.Client, drained []balancer.DrainReport, wait time.Duration) error {
+func Await(ctx context.Context, progress io.Writer, c *client.Client, drained []api.DrainReport, wait time.Duration) error {
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
 	tick := time.NewTicker(drainPoll)
@@ -189,10 +191,10 @@ func Await(ctx context.Context, progress io.Writer, c *client.Client, drained []
 }
 
 // connections says how many active connections the kernel still has to what is drained; "" when none.
-func connections(ctx context.Context, c *client.Client, drained []balancer.DrainReport) (string, error) {
+func connections(ctx context.Context, c *client.Client, drained []api.DrainReport) (string, error) {
 	var left []string
 	for _, d := range drained {
-		state, err := AskCluster(ctx, c, d.Cluster)
+		state, err := c.Cluster(ctx, d.Cluster)
 		if err != nil {
 			return "", err
 		}

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/braintree/lb/balancer"
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 )
 
 func TestParseDrain(t *testing.T) {
@@ -28,7 +28,7 @@ func TestParseDrain(t *testing.T) {
 		{"no node", "web", "", "", "which node? lb ctl drain CLUSTER NODE, or lb ctl drain --host NODE for every cluster that has it"},
 		{"both", "web", "10.0.0.1", "", `--host means every cluster that has the node: leave "web" out, or write lb ctl drain CLUSTER NODE`},
 		{"a name", "web app01", "", "", `"app01" is not the address of a node: write it as the configuration does, such as 10.0.0.1`},
-		{"a path", "../web 10.0.0.1", "", "", `"../web" can be no cluster: names have letters, digits and any of _ : . -`},
+		{"a path", "../web 10.0.0.1", "", "", `"../web" cannot be the name of a cluster: names consist of letters, digits and any of _ : . -`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d, err := ParseDrain("drain", strings.Fields(tt.args), tt.host)
@@ -57,7 +57,7 @@ func TestDrainAsksTheBalancer(t *testing.T) {
 		t.Errorf("%v, %v", reports, err)
 	}
 	_, err := of("10.0.0.2").Do(t.Context(), &out, c)
-	wantError(t, err, "lb balance refuses: without 10.0.0.2 cluster web has 0 healthy nodes")
+	wantError(t, err, "lb balance refused: without 10.0.0.2 cluster web has 0 healthy nodes")
 	_, err = of("10.0.0.9").Do(t.Context(), &out, c)
 	wantError(t, err, "cluster web has no node 10.0.0.9; its nodes are 10.0.0.1, 10.0.0.2: `lb ctl cluster list` shows the clusters, `lb ctl drains` what is drained")
 	if err := of("10.0.0.1").Undo(t.Context(), &out, c); err != nil {
@@ -119,7 +119,7 @@ func TestAwaitTellsWhatIsLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 			var progress bytes.Buffer
-			err = Await(t.Context(), &progress, c, []balancer.DrainReport{{Cluster: "web", Node: "10.0.0.1"}}, tt.wait)
+			err = Await(t.Context(), &progress, c, []api.DrainReport{{Cluster: "web", Node: "10.0.0.1"}}, tt.wait)
 			wantError(t, err, tt.err)
 			if progress.String() != tt.progress {
 				t.Errorf("said %q, want %q", progress.String(), tt.progress)

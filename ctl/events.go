@@ -12,9 +12,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/balancer/event"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/netx/sse"
 )
@@ -82,14 +82,14 @@ func Events(ctx context.Context, out io.Writer, c *client.Client, q EventsQuery,
 	for {
 		a, err := c.Ask(ctx, client.Question{Path: q.path(), JSON: true})
 		if err == nil {
-			err = judge(a, client.Balancer())
+			err = a.Err(client.Balancer())
 		}
 		if err != nil {
 			return err
 		}
-		var list balancer.EventList
-		if err := json.Unmarshal(a.Body, &list); err != nil {
-			return notJSON(client.Balancer(), a)
+		var list api.EventList
+		if err := a.Decode(client.Balancer(), &list); err != nil {
+			return err
 		}
 		if list.Missed > 0 && q.Since != nil && *q.Since > 0 {
 			if err := writeMissed(out, list.Missed, look); err != nil {
@@ -120,7 +120,7 @@ func FollowEvents(ctx context.Context, out io.Writer, c *client.Client, q Events
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			return judge(a, client.Balancer())
+			return a.Err(client.Balancer())
 		case !began || !client.Again(err):
 			return err
 		}

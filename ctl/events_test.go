@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/balancer/event"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/netx/sse"
 )
 
@@ -45,11 +45,11 @@ func serving(t *testing.T, h http.HandlerFunc) *client.Client {
 func TestEventsAreListedPartByPart(t *testing.T) {
 	all := happened()
 	c := serving(t, func(w http.ResponseWriter, r *http.Request) {
-		l := balancer.EventList{Events: all[:2], Last: 8, More: true, Missed: 3}
+		l := api.EventList{Events: all[:2], Last: 8, More: true, Missed: 3}
 		switch r.URL.RawQuery {
 		case "cluster=web&since=3":
 		case "cluster=web&since=8":
-			l = balancer.EventList{Events: all[2:], Last: 9}
+			l = api.EventList{Events: all[2:], Last: 9}
 		default:
 			t.Errorf("asked for %s", r.URL.RawQuery)
 		}
@@ -76,7 +76,7 @@ func TestEventsAreFollowedOverARestart(t *testing.T) {
 	defer cancel()
 	streams := 0
 	c := serving(t, func(w http.ResponseWriter, r *http.Request) {
-		s, err := sse.Begin(w, sse.UsualPace)
+		s, err := sse.Begin(w, sse.DefaultHeartbeat)
 		if err != nil {
 			t.Error(err)
 			return
@@ -84,7 +84,7 @@ func TestEventsAreFollowedOverARestart(t *testing.T) {
 		streams++
 		switch {
 		case streams == 1 && r.URL.RawQuery == "":
-			_, _ = s.Write(sse.First([]byte("id: 6\n\n")))
+			_, _ = s.Write(sse.Preamble([]byte("id: 6\n\n")))
 			_, _ = s.Write(sse.Frame("", "end", "lb balance is stopping"))
 		case streams == 2 && r.URL.RawQuery == "since=6":
 			_, _ = s.Write(append(sse.Frame("", "missed", "2"), append(frame(all[0]), frame(all[1])...)...))

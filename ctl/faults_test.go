@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/client"
 )
 
 // There `litmusctl force health webapp` takes the service for the number and forces every service to 0, and

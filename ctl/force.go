@@ -14,7 +14,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ctl/cmdline"
 )
 
@@ -54,7 +54,7 @@ func ParseForce(args []string, del bool) (Force, error) {
 	}
 	if len(args) == 1 {
 		f.Service = args[0]
-		return f, checkName("service", f.Service)
+		return f, client.CheckName("service", f.Service)
 	}
 	return f, nil
 }
@@ -152,7 +152,7 @@ func (f Force) Do(ctx context.Context, out io.Writer, c *client.Client) error {
 		}
 		return f.missing()
 	}
-	if err := judge(a, client.Agent()); err != nil {
+	if err := a.Err(client.Agent()); err != nil {
 		return err
 	}
 	if err := print(out, a); err != nil {
@@ -167,7 +167,7 @@ func (f Force) Do(ctx context.Context, out io.Writer, c *client.Client) error {
 // missing says which of the two things was not found.
 func (f Force) missing() error {
 	if !f.Delete {
-		return notFound("this agent has no service %q: `lb ctl list` shows those it has", f.Service)
+		return client.NotFound("this agent has no service %q: `lb ctl list` shows those it has", f.Service)
 	}
 	whole := "this agent as a whole"
 	if f.Service != "" {
@@ -177,5 +177,5 @@ func (f Force) missing() error {
 	if f.Kind == "health" {
 		state = "forced to a health"
 	}
-	return notFound("nothing to delete: %s is not %s: `lb ctl list` shows what is forced", whole, state)
+	return client.NotFound("nothing to delete: %s is not %s: `lb ctl list` shows what is forced", whole, state)
 }

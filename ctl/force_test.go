@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ctl/cmdline"
 )
 
@@ -53,14 +53,14 @@ func TestParseForceRefuses(t *testing.T) {
 		"negative number":            {"health -5 webapp", false, "health -5 is not between 0 and 100"},
 		"fraction":                   {"health 0.5 webapp", false, `health needs a number from 0 to 100 before the service, not "0.5": lb ctl force health N [SERVICE]`},
 		"reason without quotes":      {"down webapp upgrades", false, `too many words from "upgrades" on: a reason of several words is quoted, as in -r "apt upgrades"`},
-		"service that can be no one": {"down ../down", false, `"../down" can be no service: names have letters, digits and any of _ : . -`},
+		"service that can be no one": {"down ../down", false, `"../down" cannot be the name of a service: names consist of letters, digits and any of _ : . -`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParseForce(strings.Fields(tt.args), tt.del)
 			wantError(t, err, tt.want)
 			var usage *cmdline.UsageError
-			if !errors.As(err, &usage) {
+			if !errors.As(err, &usage) && !errors.As(err, new(*client.NameError)) {
 				t.Errorf("%T is no usage error", err)
 			}
 		})
@@ -119,7 +119,7 @@ func TestForceSpeaksToTheAgent(t *testing.T) {
 			Force{Kind: "down", Service: "nope", Reason: "x"},
 			"POST /nope/down reason=x&who=", "NOT FOUND\n", "this agent has no service \"nope\": `lb ctl list` shows those it has",
 		},
-		"refused": {Force{Kind: "down", Service: "down", Reason: "x"}, "POST /down/down reason=x&who=", "", "lb agent refuses: a reason is needed"},
+		"refused": {Force{Kind: "down", Service: "down", Reason: "x"}, "POST /down/down reason=x&who=", "", "lb agent refused: a reason is needed"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

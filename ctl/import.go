@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/ctl/importer"
 )
@@ -139,7 +140,7 @@ func writeImported(out io.Writer, text, path string, force bool) error {
 	// Passwords in URLs come along: not for everyone.
 	f, err := os.OpenFile(path, mode, 0o640)
 	if errors.Is(err, fs.ErrExist) {
-		return &RefusedError{Text: path + " is there already: name another file, or write over it with --force"}
+		return &client.RefusedError{Text: path + " is there already: name another file, or write over it with --force"}
 	}
 	if err != nil {
 		return fmt.Errorf("write the result: %w", err)

@@ -8,29 +8,20 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/urfave/cli/v2"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/config/salvage"
-	"github.com/braintree/lb/ctl/client"
-)
-
-// DefaultConfig is the configuration that is read when none is named.
-const DefaultConfig = "/etc/lb/lb.toml"
-
-// Where the daemons listen when the configuration does not say.
-const (
-	DefaultAgentControl    = "/run/lb/agent.sock"
-	DefaultBalancerControl = "/run/lb/balancer.sock"
 )
 
 // agent returns a client of the agent that the flags or the configuration name.
 func (con Console) agent(c *cli.Context) (*client.Client, error) {
-	return con.dial(c, client.Agent(), c.String("agent"), DefaultAgentControl,
+	return con.dial(c, client.Agent(), c.String("agent"), client.DefaultAgentControl,
 		func(f salvage.Found) string { return f.AgentControl })
 }
 
 // balancer returns a client of the balancer that the flags or the configuration name.
 func (con Console) balancer(c *cli.Context) (*client.Client, error) {
-	return con.dial(c, client.Balancer(), c.String("balancer"), DefaultBalancerControl,
+	return con.dial(c, client.Balancer(), c.String("balancer"), client.DefaultBalancerControl,
 		func(f salvage.Found) string { return f.BalancerControl })
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 	"github.com/braintree/lb/ocf/pacemaker"
@@ -44,11 +45,11 @@ Examples:
 func (con Console) printPacemaker(cfg *config.Config, form string, names []string) error {
 	for _, name := range names {
 		if _, ok := cfg.Cluster(name); !ok {
-			return notFound("%s", noCluster(cfg, name))
+			return client.NotFound("%s", noCluster(cfg, name))
 		}
 	}
 	if len(cfg.Clusters) == 0 {
-		return notFound("%s", noCluster(cfg, "NAME"))
+		return client.NotFound("%s", noCluster(cfg, "NAME"))
 	}
 	at, err := place(cfg)
 	if err != nil {
@@ -83,10 +84,10 @@ func place(cfg *config.Config) (pacemaker.Place, error) {
 		return pacemaker.Place{}, fmt.Errorf("find the folder of %s: %w", cfg.Path, err)
 	}
 	at := pacemaker.Place{Config: path, Control: cfg.Balancer.Control}
-	if path == DefaultConfig {
+	if path == client.DefaultConfig {
 		at.Config = ""
 	}
-	if at.Control == DefaultBalancerControl {
+	if at.Control == client.DefaultBalancerControl {
 		at.Control = ""
 	}
 	return at, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ocf/consistency"
 )
 
@@ -42,7 +43,7 @@ Examples:
 			report := consistency.Compare(views, c.Args().Slice())
 			for _, name := range c.Args().Slice() {
 				if !slices.ContainsFunc(report.Clusters, func(c consistency.Cluster) bool { return c.Name == name }) {
-					return notFound("neither %s nor lb balance nor Pacemaker has a cluster %q: `lb ctl pacemaker status` shows all", views.Config.Path, name)
+					return client.NotFound("neither %s nor lb balance nor Pacemaker has a cluster %q: `lb ctl pacemaker status` shows all", views.Config.Path, name)
 				}
 			}
 			return printReport(con.Out, report, c.Bool("json"))

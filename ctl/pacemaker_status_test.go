@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab/labtest"
 	"github.com/braintree/lb/netx/mark"
@@ -88,7 +88,7 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := consistency.Views{Machine: "load01", Config: consistency.Config{Path: DefaultConfig, Clusters: cfg.Clusters}}
+	v := consistency.Views{Machine: "load01", Config: consistency.Config{Path: client.DefaultConfig, Clusters: cfg.Clusters}}
 	if v.Pacemaker.Status, err = crm.ParseStatus(status); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestThePageShowsWhatPacemakerStatusPrints(t *testing.T) {
 			r.On = r.On[:2]
 		}
 	}
-	v.Daemon.Trouble = (&client.UnreachableError{Daemon: client.Balancer(), Address: DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
+	v.Daemon.Trouble = (&client.UnreachableError{Daemon: client.Balancer(), Address: client.DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
 	v.Kernel = consistency.Kernel{
 		Services: []ipvs.Service{
 			{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}, {Weight: 0}}},
@@ -140,16 +140,16 @@ func TestPacemakerStatusAsJSONHasAll(t *testing.T) {
 func TestWhyAToolIsSilent(t *testing.T) {
 	refused := &crm.Refusal{Code: 5, Text: "Permission denied"}
 	tests := map[string]struct {
-		said program.Outcome
+		said program.Result
 		err  error
 		code string
 		says string
 	}{
-		"not installed": {program.Outcome{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"), "pacemaker-not-installed", "there is no crm_mon in PATH"},
-		"it hangs":      {program.Outcome{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "no answer within 30s"},
-		"not running":   {program.Outcome{Err: errors.New("exit status 102")}, &crm.Refusal{Code: crm.NotConnected, Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
-		"refused":       {program.Outcome{Err: errors.New("exit status 5")}, refused, "pacemaker-silent", "crm_mon tells nothing: Permission denied"},
-		"rubbish":       {program.Outcome{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent", "crm_mon tells nothing: EOF; it says Segmentation fault core dumped"},
+		"not installed": {program.Result{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"), "pacemaker-not-installed", "there is no crm_mon in PATH"},
+		"it hangs":      {program.Result{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "no answer within 30s"},
+		"not running":   {program.Result{Err: errors.New("exit status 102")}, &crm.Refusal{Code: crm.NotConnected, Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
+		"refused":       {program.Result{Err: errors.New("exit status 5")}, refused, "pacemaker-silent", "crm_mon tells nothing: Permission denied"},
+		"rubbish":       {program.Result{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent", "crm_mon tells nothing: EOF; it says Segmentation fault core dumped"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
 )
@@ -75,7 +76,7 @@ func TestPacemakerRefuses(t *testing.T) {
 }
 
 func TestPacemakerNamesNoDefaults(t *testing.T) {
-	at, err := place(&config.Config{Path: DefaultConfig, Balancer: config.Balancer{Control: DefaultBalancerControl}})
+	at, err := place(&config.Config{Path: client.DefaultConfig, Balancer: config.Balancer{Control: client.DefaultBalancerControl}})
 	if err != nil || at.Config != "" || at.Control != "" {
 		t.Errorf("%+v, %v", at, err)
 	}

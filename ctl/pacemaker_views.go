@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,10 +15,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/config/salvage"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/program"
@@ -75,13 +74,13 @@ func daemonView(ctx context.Context, b *client.Client) consistency.Daemon {
 	var v consistency.Daemon
 	a, err := b.Ask(ctx, client.Question{Path: "/", JSON: true, Limit: daemonLimit})
 	if err == nil {
-		err = judge(a, client.Balancer())
+		err = a.Err(client.Balancer())
 	}
-	if err == nil && json.Unmarshal(a.Body, &v.Status) != nil {
-		err = notJSON(client.Balancer(), a)
+	if err == nil {
+		err = a.Decode(client.Balancer(), &v.Status)
 	}
 	if err != nil {
-		return consistency.Daemon{Trouble: err.Error(), Status: balancer.Status{}}
+		return consistency.Daemon{Trouble: err.Error(), Status: api.Status{}}
 	}
 	return v
 }
@@ -150,14 +149,14 @@ func pacemakerView(ctx context.Context) consistency.Pacemaker {
 }
 
 // tool runs one of Pacemaker's.
-func tool(ctx context.Context, name string, args ...string) program.Outcome {
+func tool(ctx context.Context, name string, args ...string) program.Result {
 	ctx, cancel := context.WithTimeout(ctx, toolLimit)
 	defer cancel()
-	return program.Program{Argv: append([]string{name}, args...), Keep: toolOutput}.Run(ctx)
+	return program.Command{Argv: append([]string{name}, args...), MaxOutput: toolOutput}.Run(ctx)
 }
 
 // silence says why a tool told nothing.
-func silence(name string, said program.Outcome, err error) *consistency.Finding {
+func silence(name string, said program.Result, err error) *consistency.Finding {
 	f := consistency.Finding{Level: consistency.Trouble}
 	var refusal *crm.Refusal
 	switch {
@@ -172,7 +171,7 @@ func silence(name string, said program.Outcome, err error) *consistency.Finding 
 		f.Do = "`systemctl start corosync pacemaker`; if they do not stay up, `journalctl -u corosync -u pacemaker` tells why"
 	default:
 		f.Code, f.Says = "pacemaker-silent", fmt.Sprintf("%s tells nothing: %v", name, err)
-		if words := said.Said(); words != "" && refusal == nil {
+		if words := said.Message(); words != "" && refusal == nil {
 			f.Says += "; it says " + sanitize.Line(words, 200)
 		}
 		f.Do = "`systemctl status corosync pacemaker`"

@@ -10,9 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/cmdline"
 )
 
@@ -67,21 +67,21 @@ func (con Console) candidate(path string) ([]byte, error) {
 	if _, err := config.LoadFiles(files, con.Checks); err != nil {
 		return nil, err
 	}
-	return json.Marshal(balancer.Candidate{Files: files})
+	return json.Marshal(api.Candidate{Files: files})
 }
 
-// Plan prints the answer to a question for a plan. A reload that would be refused is a *RefusedError, after the plan is printed.
+// Plan prints the answer to a question for a plan. A reload that would be refused is a *client.RefusedError, after the plan is printed.
 func Plan(ctx context.Context, out io.Writer, c *client.Client, q client.Question, look Look) error {
 	a, err := c.Ask(ctx, q)
 	if err == nil {
-		err = judge(a, client.Balancer())
+		err = a.Err(client.Balancer())
 	}
 	if err != nil {
 		return err
 	}
-	var p balancer.Planned
-	if err := json.Unmarshal(a.Body, &p); err != nil {
-		return notJSON(client.Balancer(), a)
+	var p api.Plan
+	if err := a.Decode(client.Balancer(), &p); err != nil {
+		return err
 	}
 	if look.JSON {
 		err = printJSON(out, a, client.Balancer())
@@ -89,7 +89,7 @@ func Plan(ctx context.Context, out io.Writer, c *client.Client, q client.Questio
 		_, err = io.WriteString(out, p.String())
 	}
 	if err == nil && p.Refused != "" {
-		err = &RefusedError{Text: client.Balancer().Name + " would refuse a reload with that file"}
+		err = &client.RefusedError{Text: client.Balancer().Name + " would refuse a reload with that file"}
 	}
 	return err
 }

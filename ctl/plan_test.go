@@ -9,28 +9,28 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/client"
 )
 
 func TestPlanIsPrinted(t *testing.T) {
-	change := balancer.PlannedChange{Kind: "weight", Change: "mark 7: node 10.0.0.2 weight 92 → 0", Mark: 7}
-	touched := balancer.Touched{Cluster: "web", Mark: 7, Node: "10.0.0.2", ActiveConns: 12, InactiveConns: 3, Fate: balancer.GoOn}
-	const lines = "mark 7: node 10.0.0.2 weight 92 → 0\nconnections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they go on\n"
+	change := api.PlanChange{Kind: "weight", Change: "mark 7: node 10.0.0.2 weight 92 → 0", Mark: 7}
+	touched := api.Affected{Cluster: "web", Mark: 7, Node: "10.0.0.2", ActiveConns: 12, InactiveConns: 3, Fate: api.Continue}
+	const lines = "mark 7: node 10.0.0.2 weight 92 → 0\nconnections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they continue\n"
 	for _, tt := range []struct {
 		name    string
-		answer  balancer.Planned
+		answer  api.Plan
 		look    Look
 		want    string
 		refused bool
 	}{
-		{"nothing", balancer.Planned{}, Look{}, "nothing to change\n", false},
-		{"a change", balancer.Planned{Changes: []balancer.PlannedChange{change}, Connections: []balancer.Touched{touched}}, Look{}, lines, false},
-		{"what the guard refuses", balancer.Planned{Refused: "too much", Forcible: true, Changes: []balancer.PlannedChange{change}}, Look{},
-			"a reload would be refused: too much\nforced, it would do:\nmark 7: node 10.0.0.2 weight 92 → 0\n", true},
-		{"what cannot be forced", balancer.Planned{Refused: "no certificate"}, Look{}, "a reload would be refused: no certificate\n", true},
-		{"JSON", balancer.Planned{Refused: "no certificate"}, Look{JSON: true},
+		{"nothing", api.Plan{}, Look{}, "nothing to change\n", false},
+		{"a change", api.Plan{Changes: []api.PlanChange{change}, Connections: []api.Affected{touched}}, Look{}, lines, false},
+		{"what the guard refuses", api.Plan{Refused: "too much", Forcible: true, Changes: []api.PlanChange{change}}, Look{},
+			"a reload would be refused: too much\nwith --force it would do:\nmark 7: node 10.0.0.2 weight 92 → 0\n", true},
+		{"what cannot be forced", api.Plan{Refused: "no certificate"}, Look{}, "a reload would be refused: no certificate\n", true},
+		{"JSON", api.Plan{Refused: "no certificate"}, Look{JSON: true},
 			"{\n  \"refused\": \"no certificate\",\n  \"forcible\": false,\n  \"changes\": null,\n  \"connections\": null,\n  \"notes\": null\n}\n", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestPlanIsPrinted(t *testing.T) {
 			if out.String() != tt.want {
 				t.Errorf("printed %q, want %q", out.String(), tt.want)
 			}
-			if refused := (*RefusedError)(nil); errors.As(err, &refused) != tt.refused || !tt.refused && err != nil {
+			if refused := (*client.RefusedError)(nil); errors.As(err, &refused) != tt.refused || !tt.refused && err != nil {
 				t.Errorf("error %v, want refused: %t", err, tt.refused)
 			}
 		})
@@ -62,7 +62,7 @@ func TestACandidateIsAllOfItsFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c balancer.Candidate
+	var c api.Candidate
 	if err := json.Unmarshal(body, &c); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ctl/cmdline"
 )
 
@@ -39,7 +39,7 @@ Examples:
 	}
 }
 
-// Reload asks for a reload and prints the answer. One that is refused is a *RefusedError.
+// Reload asks for a reload and prints the answer. One that is refused is a *client.RefusedError.
 func Reload(ctx context.Context, out io.Writer, c *client.Client, force bool) error {
 	q := client.Question{Method: http.MethodPost, Path: "/reload", Limit: reloadLimit}
 	if force {
@@ -47,7 +47,7 @@ func Reload(ctx context.Context, out io.Writer, c *client.Client, force bool) er
 	}
 	a, err := c.Ask(ctx, q)
 	if err == nil {
-		err = judge(a, client.Balancer())
+		err = a.Err(client.Balancer())
 	}
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"regexp"
 
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/client"
 )
 
 // Look says how to show what a daemon answers.
@@ -24,7 +24,7 @@ func List(ctx context.Context, out io.Writer, c *client.Client, look Look) error
 	if err != nil {
 		return err
 	}
-	if err := judge(a, client.Agent()); err != nil {
+	if err := a.Err(client.Agent()); err != nil {
 		return err
 	}
 	if look.JSON {
@@ -37,9 +37,9 @@ func List(ctx context.Context, out io.Writer, c *client.Client, look Look) error
 }
 
 // Status prints the health of one service as the agent serves it. The error is nil when the service is up, ErrDown when it is
-// down, and a *RefusedError when the agent does not know it.
+// down, and a *client.RefusedError when the agent does not know it.
 func Status(ctx context.Context, out io.Writer, c *client.Client, service string, look Look) error {
-	if err := checkName("service", service); err != nil {
+	if err := client.CheckName("service", service); err != nil {
 		return err
 	}
 	a, err := c.Ask(ctx, client.Question{Path: "/" + service + "/status", JSON: look.JSON})
@@ -60,7 +60,7 @@ func Status(ctx context.Context, out io.Writer, c *client.Client, service string
 	case http.StatusServiceUnavailable:
 		return ErrDown
 	case http.StatusNotFound:
-		return notFound("this agent has no service %q: `lb ctl list` shows those it has", service)
+		return client.NotFound("this agent has no service %q: `lb ctl list` shows those it has", service)
 	}
-	return judge(a, client.Agent())
+	return a.Err(client.Agent())
 }

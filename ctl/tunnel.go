@@ -37,7 +37,7 @@ Examples:
 				return err
 			}
 			setup := tunnel.New(cfg.Agent.TunnelDir(), slog.New(slog.DiscardHandler)) // the steps are printed
-			want := tunnel.For(cfg.Clusters, local)
+			want := tunnel.DesiredFor(cfg.Clusters, local)
 			if len(want.VIPs) == 0 && !c.Bool("undo") {
 				return fmt.Errorf("this machine (%v) is no node of a cluster with ipip forwarding in %s: nothing to set up", local, cfg.Path)
 			}
@@ -48,12 +48,12 @@ Examples:
 
 // TunnelSetup makes this machine a real server behind IPIP, and undoes that. It returns the steps that it did.
 type TunnelSetup interface {
-	Up(ctx context.Context, want tunnel.Wanted) ([]tunnel.Step, error)
+	Up(ctx context.Context, want tunnel.Desired) ([]tunnel.Step, error)
 	Down(ctx context.Context) ([]tunnel.Step, error)
 }
 
 // Tunnel sets this machine up for the virtual IPs of the clusters that it is a node of, or undoes that, and prints each step.
-func Tunnel(ctx context.Context, out io.Writer, setup TunnelSetup, want tunnel.Wanted, undo bool) error {
+func Tunnel(ctx context.Context, out io.Writer, setup TunnelSetup, want tunnel.Desired, undo bool) error {
 	do, none := func(ctx context.Context) ([]tunnel.Step, error) { return setup.Up(ctx, want) }, "all is set up already"
 	if undo {
 		do, none = setup.Down, "nothing is set up"

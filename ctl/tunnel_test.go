@@ -18,7 +18,7 @@ type setup struct {
 	down  bool
 }
 
-func (s *setup) Up(_ context.Context, want tunnel.Wanted) ([]tunnel.Step, error) {
+func (s *setup) Up(_ context.Context, want tunnel.Desired) ([]tunnel.Step, error) {
 	s.up = want.VIPs
 	return s.steps, s.err
 }
@@ -47,7 +47,7 @@ func TestTunnelPrintsItsSteps(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			err := Tunnel(t.Context(), &out, &tt.setup, tunnel.Wanted{VIPs: []netip.Addr{vip}}, tt.undo)
+			err := Tunnel(t.Context(), &out, &tt.setup, tunnel.Desired{VIPs: []netip.Addr{vip}}, tt.undo)
 			wantError(t, err, tt.err)
 			if out.String() != tt.out {
 				t.Errorf("printed %q, want %q", out.String(), tt.out)

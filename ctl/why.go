@@ -8,8 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/braintree/lb/balancer"
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ctl/cmdline"
 )
 
@@ -47,7 +47,7 @@ func Why(ctx context.Context, out io.Writer, c *client.Client, cluster, node str
 		}
 		node = address.String() // as the balancer writes it
 	}
-	state, err := AskCluster(ctx, c, cluster)
+	state, err := c.Cluster(ctx, cluster)
 	if err != nil {
 		return err
 	}
@@ -65,13 +65,13 @@ func Why(ctx context.Context, out io.Writer, c *client.Client, cluster, node str
 		}
 	}
 	if !found {
-		return &RefusedError{Text: fmt.Sprintf("cluster %s has no node %q: `lb ctl cluster status %s` shows those it has", cluster, node, cluster), NotFound: true}
+		return &client.RefusedError{Text: fmt.Sprintf("cluster %s has no node %q: `lb ctl cluster status %s` shows those it has", cluster, node, cluster), NotFound: true}
 	}
 	return nil
 }
 
 // writeTogether prints what goes for all nodes of a cluster.
-func writeTogether(out io.Writer, s balancer.ClusterStatus) {
+func writeTogether(out io.Writer, s api.ClusterStatus) {
 	fmt.Fprintf(out, "%s: mode %s, all_down %s", s.Name, s.Mode, s.AllDown)
 	if s.Notice != "" {
 		fmt.Fprintf(out, "; %s", s.Notice)
@@ -79,7 +79,7 @@ func writeTogether(out io.Writer, s balancer.ClusterStatus) {
 	fmt.Fprintln(out)
 }
 
-func writeWhy(out io.Writer, s balancer.ClusterStatus, n balancer.NodeStatus) error {
+func writeWhy(out io.Writer, s api.ClusterStatus, n api.NodeStatus) error {
 	fmt.Fprintf(out, "%s, node %s: %s, weight %d", s.Name, n.Name(), n.State, n.Weight)
 	if n.Watched != "" {
 		fmt.Fprintf(out, ", watched by %s", n.Watched)

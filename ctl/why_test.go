@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/braintree/lb/ctl/client"
+	"github.com/braintree/lb/balancer/client"
 )
 
 func TestWhy(t *testing.T) {

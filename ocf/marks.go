@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config/salvage"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/recordstore"
@@ -70,7 +70,7 @@ type record struct {
 }
 
 // recordOf is the record of a cluster that runs.
-func recordOf(state balancer.ClusterStatus) record {
+func recordOf(state api.ClusterStatus) record {
 	return record{mark: state.Mark, relay: state.RelayMark}
 }
 
@@ -116,5 +116,5 @@ func (r resource) write(rec record) error {
 	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
 		return err
 	}
-	return recordstore.Replace(r.stateFile(), []byte(rec.String()), 0o600)
+	return recordstore.WriteFileAtomic(r.stateFile(), []byte(rec.String()), 0o600)
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/braintree/lb/ctl"
+	"github.com/braintree/lb/balancer/client"
 )
 
 // description is what ra-api-1.dtd and metadata.rng ask of an agent's meta-data. The lab has ocf-tester judge it with xmllint.
@@ -54,7 +54,7 @@ func TestMetadataDescribesTheAgent(t *testing.T) {
 		if !strings.Contains(usage, "OCF_RESKEY_"+p.Name+" ") {
 			t.Errorf("usage does not name %s", p.Name)
 		}
-		if p.Name == "config" && p.Content.Default != ctl.DefaultConfig {
+		if p.Name == "config" && p.Content.Default != client.DefaultConfig {
 			t.Errorf("default of config is %s", p.Content.Default)
 		}
 	}

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config/salvage"
-	"github.com/braintree/lb/ctl"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -62,7 +61,7 @@ func (r resource) look(ctx context.Context, c *client.Client, found salvage.Foun
 }
 
 // lastError quotes what the daemon says went wrong.
-func lastError(state balancer.ClusterStatus) string {
+func lastError(state api.ClusterStatus) string {
 	if state.LastError == "" {
 		return ""
 	}
@@ -122,7 +121,7 @@ func (r resource) startDaemonSide(ctx context.Context, c *client.Client) error {
 	patient, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()
 	for {
-		_, err := ctl.SetCluster(asking, c, r.cluster, true)
+		_, err := c.SetCluster(asking, r.cluster, true)
 		var unreachable *client.UnreachableError
 		if err == nil || !errors.As(err, &unreachable) || errors.Is(err, context.DeadlineExceeded) || !r.wait(patient) {
 			return err
@@ -131,7 +130,7 @@ func (r resource) startDaemonSide(ctx context.Context, c *client.Client) error {
 }
 
 // progress returns what the daemon says and the kernel's destinations for it; an error as long as there is no service.
-func (r resource) progress(ctx context.Context, c *client.Client, table ipvs.Table) (balancer.ClusterStatus, []ipvs.Destination, error) {
+func (r resource) progress(ctx context.Context, c *client.Client, table ipvs.Table) (api.ClusterStatus, []ipvs.Destination, error) {
 	state, err := r.ask(ctx, c)
 	if err != nil {
 		return state, nil, err
@@ -154,7 +153,7 @@ func (r resource) progress(ctx context.Context, c *client.Client, table ipvs.Tab
 }
 
 // settled tells whether every node's health is known and the kernel has the weight that follows from it.
-func settled(state balancer.ClusterStatus, kernel []ipvs.Destination) bool {
+func settled(state api.ClusterStatus, kernel []ipvs.Destination) bool {
 	weights := map[string]int{}
 	for _, d := range kernel {
 		weights[d.Address.String()] = int(d.Weight)
@@ -170,7 +169,7 @@ func settled(state balancer.ClusterStatus, kernel []ipvs.Destination) bool {
 
 // started records the mark and warns where the service stands without weights: to fail would move the cluster from machine to
 // machine while its nodes are down everywhere.
-func (r resource) started(state balancer.ClusterStatus, kernel []ipvs.Destination) int {
+func (r resource) started(state api.ClusterStatus, kernel []ipvs.Destination) int {
 	r.keep(recordOf(state))
 	if !slices.ContainsFunc(kernel, func(d ipvs.Destination) bool { return d.Weight > 0 }) {
 		r.say("warning: %s runs, but none of its %d nodes has a weight: `lb ctl cluster status %s` shows why", r.cluster, len(state.Nodes), r.cluster)

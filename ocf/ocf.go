@@ -15,10 +15,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/config/salvage"
-	"github.com/braintree/lb/ctl"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -38,7 +38,7 @@ const (
 // Machine is what the actions act on.
 type Machine struct {
 	OpenTable func() (ipvs.Table, error) // the kernel's
-	LoadFile  ctl.Load                   // of the configuration, strict
+	LoadFile  config.Loader              // of the configuration, strict
 	// StateDir keeps one small file for each cluster that was started: the mark that it has in the kernel, and whether it was
 	// stopped since. It is the last way to know when daemon and configuration are gone. It should be empty after a boot, as the kernel's table is, and
 	// outlive the daemon, so it is not the folder of the sockets, which systemd removes with the daemon.
@@ -50,7 +50,7 @@ type Machine struct {
 }
 
 // ThisMachine is the one that we run on.
-func ThisMachine(open func() (ipvs.Table, error), load ctl.Load) Machine {
+func ThisMachine(open func() (ipvs.Table, error), load config.Loader) Machine {
 	return Machine{
 		OpenTable: open,
 		LoadFile:  load,
@@ -122,7 +122,7 @@ func (r *resource) parameters(env []string) int {
 	r.config = values["OCF_RESKEY_config"]
 	r.address = values["OCF_RESKEY_control"]
 	if r.config == "" {
-		r.config = ctl.DefaultConfig
+		r.config = client.DefaultConfig
 	}
 	if r.cluster == "" {
 		r.say("the parameter cluster is missing: name a cluster of %s", r.config)
@@ -167,16 +167,16 @@ func (r resource) daemon(found salvage.Found) (*client.Client, error) {
 		address = found.BalancerControl
 	}
 	if address == "" {
-		address = ctl.DefaultBalancerControl
+		address = client.DefaultBalancerControl
 	}
 	return client.New(client.Balancer(), address)
 }
 
 // ask asks lb balance for the state of the cluster.
-func (r resource) ask(ctx context.Context, c *client.Client) (balancer.ClusterStatus, error) {
+func (r resource) ask(ctx context.Context, c *client.Client) (api.ClusterStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.AskLimit)
 	defer cancel()
-	return ctl.AskCluster(ctx, c, r.cluster)
+	return c.Cluster(ctx, r.cluster)
 }
 
 // services returns the kernel's services that have one of the marks. A kernel without IPVS has none.

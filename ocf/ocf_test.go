@@ -18,7 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/ipvs"
@@ -80,28 +80,28 @@ func (b *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case b.lazy:
 	case want:
 		b.running = true
-		_ = ipvs.One(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"}))
-		_ = ipvs.One(ctx, b.table, ipvs.PutDestination(key, node(0)))
+		_ = ipvs.ApplyOne(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"}))
+		_ = ipvs.ApplyOne(ctx, b.table, ipvs.PutDestination(key, node(0)))
 	default:
 		b.running = false
-		_ = ipvs.One(ctx, b.table, ipvs.DeleteService(key))
+		_ = ipvs.ApplyOne(ctx, b.table, ipvs.DeleteService(key))
 	}
 }
 
 // state answers with what it decided; the readings come after some questions.
-func (b *fakeDaemon) state(r *http.Request) balancer.ClusterStatus {
-	s := balancer.ClusterStatus{Name: "webapp", Mark: 7, RelayMark: b.relay, Scheduler: "wlc", Running: b.running}
-	n := balancer.NodeStatus{Address: "10.0.0.1", State: "unknown"}
+func (b *fakeDaemon) state(r *http.Request) api.ClusterStatus {
+	s := api.ClusterStatus{Name: "webapp", Mark: 7, RelayMark: b.relay, Scheduler: "wlc", Running: b.running}
+	n := api.NodeStatus{Address: "10.0.0.1", State: "unknown"}
 	if b.delay--; b.delay < 0 {
 		n.State, n.Weight = "up", b.health
 		if b.health == 0 {
 			n.State = "down"
 		}
 		if b.running {
-			_ = ipvs.One(r.Context(), b.table, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health)))
+			_ = ipvs.ApplyOne(r.Context(), b.table, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health)))
 		}
 	}
-	s.Nodes = []balancer.NodeStatus{n}
+	s.Nodes = []api.NodeStatus{n}
 	return s
 }
 

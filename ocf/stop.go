@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config/salvage"
-	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -38,15 +38,15 @@ func (r resource) stop(ctx context.Context) int {
 
 // stopDaemonSide has the daemon stop the cluster and returns what it knows about it, such as its marks; nothing when it knows nothing.
 // The error is nil when the daemon answered that it does not run the cluster any more.
-func (r resource) stopDaemonSide(ctx context.Context, found salvage.Found) (balancer.ClusterStatus, error) {
+func (r resource) stopDaemonSide(ctx context.Context, found salvage.Found) (api.ClusterStatus, error) {
 	c, err := r.daemon(found)
 	if err != nil {
-		return balancer.ClusterStatus{}, err
+		return api.ClusterStatus{}, err
 	}
 	asking, cancel := context.WithTimeout(ctx, r.AskLimit)
 	defer cancel()
-	if _, err := ctl.SetCluster(asking, c, r.cluster, false); err != nil {
-		return balancer.ClusterStatus{}, err
+	if _, err := c.SetCluster(asking, r.cluster, false); err != nil {
+		return api.ClusterStatus{}, err
 	}
 	state, err := r.ask(ctx, c)
 	if err != nil {
@@ -69,7 +69,7 @@ func (r resource) remove(ctx context.Context, table ipvs.Table, marks []ipvs.Mar
 		return err
 	}
 	for _, s := range left {
-		if err := ipvs.One(ctx, table, ipvs.DeleteService(s.Key)); err != nil && !errors.Is(err, ipvs.ErrNoService) {
+		if err := ipvs.ApplyOne(ctx, table, ipvs.DeleteService(s.Key)); err != nil && !errors.Is(err, ipvs.ErrNoService) {
 			return err
 		}
 		r.say("took %s of %s out of the kernel without lb balance%s", s.Key, r.cluster, because(daemonErr))
@@ -91,7 +91,7 @@ func because(err error) string {
 // stopUnknown stops a cluster of which nothing tells the mark: neither configuration nor daemon nor the record of a start. It
 // does not run here then, unless the kernel balances marks that nothing explains.
 func (r resource) stopUnknown(ctx context.Context, table ipvs.Table, found salvage.Found, daemonErr error) int {
-	var refused *ctl.RefusedError
+	var refused *client.RefusedError
 	if daemonErr == nil || errors.As(daemonErr, &refused) && refused.NotFound {
 		return success
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 )
 
 func TestBalancerCluster(t *testing.T) {
@@ -78,7 +78,7 @@ func TestBalancerCluster(t *testing.T) {
 
 func TestLbsOwnBalancerIsUnderstood(t *testing.T) {
 	for _, running := range []bool{true, false} {
-		body, err := json.Marshal(balancer.ClusterStatus{Name: "web", Running: running, CombinedWeight: 57})
+		body, err := json.Marshal(api.ClusterStatus{Name: "web", Running: running, CombinedWeight: 57})
 		if err != nil {
 			t.Fatal(err)
 		}

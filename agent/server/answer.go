@@ -9,7 +9,7 @@ import (
 )
 
 // wantsJSON reports whether the client names JSON in Accept. A client that accepts anything gets text, as from litmus_paper.
-func wantsJSON(r *http.Request) bool { return listen.Accepts(r, "application/json") > 0 }
+func wantsJSON(r *http.Request) bool { return listen.AcceptQuality(r, "application/json") > 0 }
 
 func answer(w http.ResponseWriter, status int, body string) {
 	send(w, status, plainText, []byte(body))

@@ -21,8 +21,8 @@ import (
 func (s *Server) change(w http.ResponseWriter, r *http.Request, over Transport, service string, kind score.Kind) {
 	r, refusal := s.admit(over)(r, "lb ctl force")
 	if refusal != nil {
-		s.refusals.Add(r, refusal, "service", service, "kind", kind)
-		refusal.Header(w.Header())
+		s.refusals.Log(r, refusal, "service", service, "kind", kind)
+		refusal.SetHeader(w.Header())
 		answer(w, refusal.Status, refusal.Text+"\n")
 		return
 	}

@@ -41,7 +41,7 @@ type Options struct {
 	Services *service.Registry
 	Streams  *stream.Hub
 	Changes  *force.Changes
-	Guard    *listen.Guard // decides who may change something
+	Guard    *listen.Authorizer // decides who may change something
 	Log      *slog.Logger
 	Version  string // shown on the first line of GET /
 }
@@ -49,7 +49,7 @@ type Options struct {
 // Server answers requests from the latest results. Any goroutine may use it.
 type Server struct {
 	opts     Options
-	refusals *listen.Refusals
+	refusals *listen.RefusalLog
 	metrics  *metrics
 	quotas   [2]stream.Quota // by Transport
 	pages    atomic.Pointer[pages]
@@ -57,7 +57,7 @@ type Server struct {
 
 // New makes a server for the current services.
 func New(o Options) *Server {
-	s := &Server{opts: o, refusals: listen.NewRefusals(o.Log)}
+	s := &Server{opts: o, refusals: listen.NewRefusalLog(o.Log)}
 	s.quotas[TCP].Max, s.quotas[Socket].Max = maxStreams, maxSocketStreams
 	s.metrics = newMetrics(o)
 	s.Use(o.Services.Current())
@@ -69,13 +69,13 @@ func (s *Server) Use(set *service.Set) { s.pages.Store(newPages(set)) }
 
 // HTTP makes the net/http server of a transport.
 func (s *Server) HTTP(over Transport) *http.Server {
-	return listen.Server(s.Handler(over), s.opts.Log, writeTimeout, idleTimeout)
+	return listen.NewServer(s.Handler(over), s.opts.Log, writeTimeout, idleTimeout)
 }
 
 // admit decides about changes over a transport.
-func (s *Server) admit(over Transport) listen.Admit {
+func (s *Server) admit(over Transport) listen.AuthorizeFunc {
 	if over == Socket {
-		return s.opts.Guard.Socket
+		return s.opts.Guard.AuthorizeSocket
 	}
-	return s.opts.Guard.TCP
+	return s.opts.Guard.AuthorizeTCP
 }

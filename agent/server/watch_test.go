@@ -33,7 +33,7 @@ func TestAStreamOutlivesTheServersDeadlinesAndHasAHeartbeat(t *testing.T) {
 			if !more {
 				t.Fatalf("the stream ended after %s", time.Since(begun))
 			}
-			if at := time.Since(begun); s != (agenttest.Event{Comment: "heartbeat"}) || at != time.Duration(n)*sse.UsualPace {
+			if at := time.Since(begun); s != (agenttest.Event{Comment: "heartbeat"}) || at != time.Duration(n)*sse.DefaultHeartbeat {
 				t.Fatalf("at %s came %+v, want heartbeat %d", at, s, n)
 			}
 		}
@@ -45,7 +45,7 @@ func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
 		header string
 		every  time.Duration
 	}{
-		"":                 {"1", sse.UsualPace},
+		"":                 {"1", sse.DefaultHeartbeat},
 		"?heartbeat=100ms": {"0.1", 100 * time.Millisecond},
 		"?heartbeat=2.5s":  {"2.5", 2500 * time.Millisecond},
 		"?heartbeat=1m":    {"60", time.Minute},
@@ -212,7 +212,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 			t.Errorf("%d streams open, %d cut off; want 1 and 1", n.Open, n.Slow)
 		}
 		// Its handler is still in the write that nobody reads, which has its deadline.
-		time.Sleep(sse.WriteTime)
+		time.Sleep(sse.WriteTimeout)
 		synctest.Wait()
 		var got int
 		for {
@@ -221,7 +221,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 			}
 			got++
 		}
-		if got > maxLag || time.Since(begun) > sse.WriteTime {
+		if got > maxLag || time.Since(begun) > sse.WriteTimeout {
 			t.Errorf("the slow reader got %d events in %s", got, time.Since(begun))
 		}
 	})
@@ -236,7 +236,7 @@ func TestAReaderThatDoesNotReadAtAllIsCutOffAtItsDeadline(t *testing.T) {
 		begun := time.Now()
 		for b.opts.Streams.Counts().Open > 0 {
 			// The client's transport takes in 4096 bytes that nobody reads before it stops.
-			if most := 4096/time.Duration(len(sse.Heartbeat))*sse.UsualPace + sse.WriteTime; time.Since(begun) > most {
+			if most := 4096/time.Duration(len(sse.Heartbeat))*sse.DefaultHeartbeat + sse.WriteTimeout; time.Since(begun) > most {
 				t.Fatalf("the stream is open after %s", time.Since(begun))
 			}
 			time.Sleep(time.Second)

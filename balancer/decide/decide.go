@@ -15,7 +15,7 @@ type Settings struct {
 	Fall      int           // polls without a usable answer in a row before a node is failed; below 1 is 1
 	RampUp    time.Duration // from 1 to the full weight; 0 is at once
 	MaxWeight int           // cap on the weight; 0 is none
-	Settle    time.Duration // how long after a pool's first weight its other nodes still count as coming up together
+	WarmUp    time.Duration // how long after a pool's first weight its other nodes still count as coming up together
 	DeadBand  int           // points of health below which a change is not followed; 0 or 1 follows every one
 	Slew      int           // points a second by which a weight follows its health at most; 0 is at once
 }
@@ -29,19 +29,19 @@ type Reading struct {
 	Detail   string // where the health comes from, or why there is none, in a few words
 }
 
-// FileKind tells a cluster's up file from its down file.
-type FileKind uint8
+// OverrideKind tells a cluster's up file from its down file.
+type OverrideKind uint8
 
 // The kinds of files with which an operator overrules what the nodes of a cluster answer.
 const (
-	NoFile FileKind = iota
-	UpFile
-	DownFile
+	NoOverride OverrideKind = iota
+	OverrideUp
+	OverrideDown
 )
 
-// File is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
-type File struct {
-	Kind   FileKind
+// Override is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
+type Override struct {
+	Kind   OverrideKind
 	Reason string // its first words; "" when it is empty
 }
 
@@ -49,7 +49,7 @@ type File struct {
 type Input struct {
 	Settings Settings
 	Pool     Pool
-	File     File
+	Override Override
 	Drain    string   // who drains the node and why, such as "by kim: new disks"; "" is nobody
 	Reading  *Reading // nil when only time has passed
 }
@@ -67,33 +67,33 @@ const (
 // State is what has to be remembered about a node from one decision to the next. The zero State is a node that is
 // there from the start of its cluster.
 type State struct {
-	Phase   Phase
-	Last    Reading   // the newest one
-	Seen    bool      // Last is set
-	Health  int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
-	Good    int       // answers above 0 in a row
-	Misses  int       // polls without a usable answer in a row
-	Adopted bool      // taken over from the kernel's table, no reading yet
-	Ramp    time.Time // when its ramp-up began; zero: it does not ramp
-	Ramped  int       // what the ramp-up gave last
-	Carried time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
-	Drained bool      // an operator drains it
-	Told    bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
-	Weight  int       // what Next gave last
-	Silent  time.Time // when it was failed for its silence while it had weight; zero: it was not
-	Before  int       // the weight that it had then
-	Damping Damping
-	Joint   Joint
+	Phase        Phase
+	LastReading  Reading   // the newest one
+	HasReading   bool      // Last is set
+	Health       int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
+	Successes    int       // answers above 0 in a row
+	Misses       int       // polls without a usable answer in a row
+	Adopted      bool      // taken over from the kernel's table, no reading yet
+	RampStart    time.Time // when its ramp-up began; zero: it does not ramp
+	RampWeight   int       // what the ramp-up gave last
+	LastInPool   time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
+	Drained      bool      // an operator drains it
+	ByOperator   bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
+	Weight       int       // what Next gave last
+	FailedAt     time.Time // when it was failed for its silence while it had weight; zero: it was not
+	FailedWeight int       // the weight that it had then
+	Damping      Damping
+	InCluster    InCluster
 }
 
 // Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
 func Adopt(weight int) State {
-	return State{Adopted: true, Health: weight, Ramped: weight, Weight: weight, Damping: Damping{Out: weight}, Joint: Joint{Last: weight}}
+	return State{Adopted: true, Health: weight, RampWeight: weight, Weight: weight, Damping: Damping{Out: weight}, InCluster: InCluster{LastWeight: weight}}
 }
 
 // Join is the state of a node that joins a cluster which already runs.
 func Join(now time.Time) State {
-	return State{Carried: now}
+	return State{LastInPool: now}
 }
 
 // Step is one stage of a decision.
@@ -120,8 +120,8 @@ const (
 	StageAllDown  = "all down"
 )
 
-// Next decides a node's weight, 0–65535, as far as the other nodes do not matter.
-func Next(now time.Time, in Input, st State) (State, int, []Step) {
+// Node decides a node's weight, 0–65535, as far as the other nodes do not matter.
+func Node(now time.Time, in Input, st State) (State, int, []Step) {
 	set := in.Settings.sane()
 	steps := make([]Step, 0, 6)
 	add := func(s Step) int {
@@ -136,9 +136,9 @@ func Next(now time.Time, in Input, st State) (State, int, []Step) {
 	st = st.undrain(now, set, in.Pool, in.Drain)
 	own := riseFallStage(set, st, health)
 	counted := own.Out
-	ramps := !st.Ramp.IsZero()
+	ramps := !st.RampStart.IsZero()
 	st, step = rampStage(now, set, in.Pool, st, counted)
-	if in.File.Kind == NoFile {
+	if in.Override.Kind == NoOverride {
 		add(own)
 		weight := add(step)
 		if set.DeadBand > 1 || set.Slew > 0 {
@@ -148,8 +148,8 @@ func Next(now time.Time, in Input, st State) (State, int, []Step) {
 			st.Damping = Damping{}
 		}
 	} else {
-		counted = add(fileStage(in.File, health))
-		st.Ramp, st.Ramped, st.Damping = time.Time{}, own.Out, Damping{}
+		counted = add(fileStage(in.Override, health))
+		st.RampStart, st.RampWeight, st.Damping = time.Time{}, own.Out, Damping{}
 	}
 	add(capStage(set, steps[len(steps)-1].Out))
 	weight := add(floorStage(steps[len(steps)-1].Out, counted))
@@ -161,21 +161,21 @@ func Next(now time.Time, in Input, st State) (State, int, []Step) {
 
 // keep remembers the outcome of a decision.
 func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
-	st.Told = in.Drain != "" || in.File.Kind == DownFile || in.File.Kind == NoFile && st.Last.Forced && st.Last.Answered && st.Last.Health <= 0
-	if in.Drain != "" || in.File.Kind != NoFile {
-		st.Silent, st.Before = time.Time{}, 0
+	st.ByOperator = in.Drain != "" || in.Override.Kind == OverrideDown || in.Override.Kind == NoOverride && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
+	if in.Drain != "" || in.Override.Kind != NoOverride {
+		st.FailedAt, st.FailedWeight = time.Time{}, 0
 	}
 	st.Weight = weight
-	st.Before, st.Joint.Last = capped(set, st.Before), capped(set, st.Joint.Last)
+	st.FailedWeight, st.InCluster.LastWeight = capped(set, st.FailedWeight), capped(set, st.InCluster.LastWeight)
 	if weight > 0 {
-		st.Carried = now
+		st.LastInPool = now
 	}
 	return st
 }
 
 // Steady tells whether the weight stays as it is until something else than time changes.
 func (st State) Steady() bool {
-	return st.Ramp.IsZero() && !st.Damping.Moving
+	return st.RampStart.IsZero() && !st.Damping.Moving
 }
 
 // Why picks the sentence that explains the weight best: that of the last stage which changed something, else what is known about the node.
@@ -207,20 +207,20 @@ func (s Settings) sane() Settings {
 // readingStage takes the reading in and gives the health that is known.
 func readingStage(st State, r *Reading) (State, Step) {
 	if r != nil {
-		st.Last, st.Seen = *r, true
+		st.LastReading, st.HasReading = *r, true
 	}
 	step := Step{Name: StageReading, In: st.Health, Out: st.Health}
 	switch {
-	case !st.Seen && st.Adopted:
+	case !st.HasReading && st.Adopted:
 		step.Reason = fmt.Sprintf("no reading yet, the kernel's table has %d", st.Health)
-	case !st.Seen:
+	case !st.HasReading:
 		step.Reason = "no reading yet"
-	case !st.Last.Answered:
-		step.Reason = "no usable answer: " + st.Last.Detail
+	case !st.LastReading.Answered:
+		step.Reason = "no usable answer: " + st.LastReading.Detail
 	default:
-		step.In = st.Last.Health
+		step.In = st.LastReading.Health
 		step.Out = min(max(step.In, 0), MaxWeight)
-		step.Reason = "the node answered " + st.Last.Detail
+		step.Reason = "the node answered " + st.LastReading.Detail
 		if step.In != step.Out {
 			step.Reason += fmt.Sprintf("; a weight is 0 to %d", MaxWeight)
 		}
@@ -230,9 +230,9 @@ func readingStage(st State, r *Reading) (State, Step) {
 
 // fileStage gives the health that a cluster's up or down file puts in the place of every answer, as big_brother does. No poll is
 // counted for it and nothing ramps: it counts at once, and so does its end.
-func fileStage(f File, health int) Step {
+func fileStage(f Override, health int) Step {
 	step := Step{Name: StageFile, In: health, Reason: "the cluster's down file"}
-	if f.Kind == UpFile {
+	if f.Kind == OverrideUp {
 		step.Out, step.Reason = upHealth, "the cluster's up file"
 	}
 	if f.Reason != "" {
@@ -265,19 +265,19 @@ func riseFallReason(set Settings, st State) string {
 	case st.Phase == Unknown:
 		return "not known yet: no weight before the first answer"
 	case st.Misses >= set.Fall:
-		return fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.Last.Detail)
-	case st.Good > 0:
-		return fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Good, set.Rise)
+		return fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.LastReading.Detail)
+	case st.Successes > 0:
+		return fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Successes, set.Rise)
 	case st.Misses > 0:
-		return "down, and silent now: " + st.Last.Detail
+		return "down, and silent now: " + st.LastReading.Detail
 	}
-	return "down by the node's own word: " + st.Last.Detail
+	return "down by the node's own word: " + st.LastReading.Detail
 }
 
 // count counts the reading that has just come in as a silent, a zero or a good poll.
 func (st State) count(now time.Time, set Settings, pool Pool, health int) State {
 	switch {
-	case !st.Last.Answered:
+	case !st.LastReading.Answered:
 		return st.silent(now, set)
 	case health == 0:
 		return st.zero()
@@ -287,13 +287,13 @@ func (st State) count(now time.Time, set Settings, pool Pool, health int) State 
 
 // silent takes in a poll without a usable answer.
 func (st State) silent(now time.Time, set Settings) State {
-	st.Good = 0
+	st.Successes = 0
 	st.Misses++
 	if st.Misses < set.Fall {
 		return st
 	}
 	if st.Weight > 0 && (st.Phase == Up || st.Adopted) {
-		st.Silent, st.Before = now, st.Weight
+		st.FailedAt, st.FailedWeight = now, st.Weight
 	}
 	st.Phase, st.Health, st.Adopted = Down, 0, false
 	return st
@@ -301,35 +301,35 @@ func (st State) silent(now time.Time, set Settings) State {
 
 // zero takes in an answer of 0.
 func (st State) zero() State {
-	st.Good, st.Misses, st.Health = 0, 0, 0
+	st.Successes, st.Misses, st.Health = 0, 0, 0
 	st.Phase, st.Adopted = Down, false
-	st.Silent, st.Before = time.Time{}, 0
+	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	return st
 }
 
 // good takes in an answer above 0.
 func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	st.Misses, st.Health = 0, health
-	st.Good = min(st.Good+1, set.Rise)
+	st.Successes = min(st.Successes+1, set.Rise)
 	switch {
 	case st.Phase == Up:
 		return st
-	case st.Phase == Down && st.Good < set.Rise:
+	case st.Phase == Down && st.Successes < set.Rise:
 		return st
 	}
 	adopted := st.Adopted
-	st.Phase, st.Adopted, st.Ramp = Up, false, time.Time{}
-	st.Silent, st.Before = time.Time{}, 0
+	st.Phase, st.Adopted, st.RampStart = Up, false, time.Time{}
+	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:
-	case st.Joint.Held: // it had its weight all the time
-	case adopted && st.Ramped > 0:
+	case st.InCluster.Held: // it had its weight all the time
+	case adopted && st.RampWeight > 0:
 		// Carry on where the last run of lb left off: as old as its weight says.
-		if st.Ramped < capped(set, health) {
-			st.Ramp = now.Add(-share(set.RampUp, st.Ramped, health))
+		if st.RampWeight < capped(set, health) {
+			st.RampStart = now.Add(-share(set.RampUp, st.RampWeight, health))
 		}
 	case pool.protects(now, set, st):
-		st.Ramp, st.Ramped = now, 0
+		st.RampStart, st.RampWeight = now, 0
 	}
 	return st
 }
@@ -358,20 +358,20 @@ func capped(set Settings, weight int) int {
 	return weight
 }
 
-// Word names the state as operators read it: unknown, drained, down, held, passive, ramping or up.
-func (st State) Word() string {
+// Name names the state as operators read it: unknown, drained, down, held, passive, ramping or up.
+func (st State) Name() string {
 	switch {
 	case st.Drained:
 		return "drained"
-	case st.Joint.Held:
+	case st.InCluster.Held:
 		return "held"
 	case st.Phase == Unknown:
 		return "unknown"
 	case st.Phase == Down:
 		return "down"
-	case st.Joint.Passive:
+	case st.InCluster.Passive:
 		return "passive"
-	case !st.Ramp.IsZero():
+	case !st.RampStart.IsZero():
 		return "ramping"
 	}
 	return "up"

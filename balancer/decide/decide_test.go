@@ -37,8 +37,8 @@ func TestFloor(t *testing.T) {
 }
 
 func TestNodeThroughTime(t *testing.T) {
-	set := Settings{Rise: 1, Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
-	busy := Settled(start, set)
+	set := Settings{Rise: 1, Fall: 2, RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
+	busy := WarmPool(start, set)
 	tests := []struct {
 		name  string
 		set   func(*Settings)
@@ -95,7 +95,7 @@ func TestNodeThroughTime(t *testing.T) {
 
 // next decides about a node of which no operator has said anything.
 func next(now time.Time, set Settings, pool Pool, st State, r *Reading) (State, int, []Step) {
-	return Next(now, Input{Settings: set, Pool: pool, Reading: r}, st)
+	return Node(now, Input{Settings: set, Pool: pool, Reading: r}, st)
 }
 
 func reading(now time.Time, answer int) *Reading {
@@ -109,7 +109,7 @@ func reading(now time.Time, answer int) *Reading {
 }
 
 func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
-	set := Settings{Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	set := Settings{Fall: 2, RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	var pool Pool
 	var first, second, late State
@@ -143,22 +143,22 @@ func TestPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
 	if a != 100 || b != 90 {
 		t.Errorf("the whole pool came back: weights %d and %d, want 100 and 90", a, b)
 	}
-	if late.Word() != "ramping" {
-		t.Errorf("late node is %s, want ramping", late.Word())
+	if late.Name() != "ramping" {
+		t.Errorf("late node is %s, want ramping", late.Name())
 	}
 }
 
 // What was taken over from the kernel at 0 comes up together, too, when a pool has only just got its first weight.
 func TestATakenOverPoolThatComesUpTogetherDoesNotRamp(t *testing.T) {
-	set := Settings{RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	set := Settings{RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	young := Pool{Since: start}
 	now := start.Add(time.Second)
-	if st, weight, _ := next(now, set, young, Adopt(0), reading(now, 100)); weight != 100 || st.Word() != "up" {
-		t.Errorf("weight %d, %s; want 100, up", weight, st.Word())
+	if st, weight, _ := next(now, set, young, Adopt(0), reading(now, 100)); weight != 100 || st.Name() != "up" {
+		t.Errorf("weight %d, %s; want 100, up", weight, st.Name())
 	}
 	set.MaxWeight = 30
-	if st, weight, _ := next(now, set, Settled(now, set), Adopt(30), reading(now, 100)); weight != 30 || st.Word() != "up" {
-		t.Errorf("taken over at its cap: weight %d, %s; want 30, up", weight, st.Word())
+	if st, weight, _ := next(now, set, WarmPool(now, set), Adopt(30), reading(now, 100)); weight != 30 || st.Name() != "up" {
+		t.Errorf("taken over at its cap: weight %d, %s; want 30, up", weight, st.Name())
 	}
 }
 
@@ -169,13 +169,13 @@ func TestATakenOverNodeThatFallsSilentIsRemembered(t *testing.T) {
 		now := start.Add(time.Duration(s) * time.Second)
 		st, _, _ = next(now, set, Pool{}, st, reading(now, silent))
 	}
-	if st.Weight != 0 || st.Before != 60 || !st.Silent.Equal(start.Add(time.Second)) {
-		t.Errorf("weight %d, %d before, silent since %s; want 0, 60, and the second poll", st.Weight, st.Before, st.Silent)
+	if st.Weight != 0 || st.FailedWeight != 60 || !st.FailedAt.Equal(start.Add(time.Second)) {
+		t.Errorf("weight %d, %d before, silent since %s; want 0, 60, and the second poll", st.Weight, st.FailedWeight, st.FailedAt)
 	}
 }
 
 func TestStandbyDoesNotRamp(t *testing.T) {
-	set := Settings{Fall: 2, RampUp: 100 * time.Second, Settle: 4 * time.Second}
+	set := Settings{Fall: 2, RampUp: 100 * time.Second, WarmUp: 4 * time.Second}
 	var st State
 	var w int
 	stopped := Pool{}
@@ -184,16 +184,16 @@ func TestStandbyDoesNotRamp(t *testing.T) {
 		st, w, _ = next(now, set, stopped, st, reading(now, answer))
 		stopped = stopped.Next(now, false, w)
 	}
-	if w != 100 || st.Word() != "up" {
-		t.Errorf("weight %d (%s), want 100 (up)", w, st.Word())
+	if w != 100 || st.Name() != "up" {
+		t.Errorf("weight %d (%s), want 100 (up)", w, st.Name())
 	}
 }
 
 func TestStepsSayWhy(t *testing.T) {
-	set := Settings{Rise: 1, Fall: 2, RampUp: 120 * time.Second, MaxWeight: 90, Settle: time.Second}
-	st, _, _ := next(start, set, Settled(start, set), Join(start), reading(start, 92))
+	set := Settings{Rise: 1, Fall: 2, RampUp: 120 * time.Second, MaxWeight: 90, WarmUp: time.Second}
+	st, _, _ := next(start, set, WarmPool(start, set), Join(start), reading(start, 92))
 	now := start.Add(30 * time.Second)
-	_, _, got := next(now, set, Settled(start, set), st, reading(now, 92))
+	_, _, got := next(now, set, WarmPool(start, set), st, reading(now, 92))
 	want := []Step{
 		{StageReading, 92, 92, "the node answered health"},
 		{StageRiseFall, 92, 92, "up"},

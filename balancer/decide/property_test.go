@@ -13,7 +13,7 @@ func drawSettings(t *rapid.T) Settings {
 		Fall:      rapid.IntRange(1, 4).Draw(t, "fall"),
 		RampUp:    time.Duration(rapid.IntRange(0, 300_000).Draw(t, "ramp ms")) * time.Millisecond,
 		MaxWeight: rapid.SampledFrom([]int{0, 0, 1, 30, 100, 65535}).Draw(t, "max_weight"),
-		Settle:    time.Duration(rapid.IntRange(0, 10_000).Draw(t, "settle ms")) * time.Millisecond,
+		WarmUp:    time.Duration(rapid.IntRange(0, 10_000).Draw(t, "settle ms")) * time.Millisecond,
 	}
 }
 
@@ -38,7 +38,7 @@ func TestPropertyOfEveryWeight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set, st, pool := drawSettings(t), drawState(t), Pool{}
 		if rapid.Bool().Draw(t, "busy") {
-			pool = Settled(start, set)
+			pool = WarmPool(start, set)
 		}
 		now, good, misses := start, 0, 0
 		first, last := true, st.Health
@@ -70,7 +70,7 @@ func TestPropertyOfEveryWeight(t *testing.T) {
 				t.Fatalf("silent for %d polls and still at %d", misses, w)
 			case r != nil && !r.Answered && misses < set.Fall && w != min(last, capOf(set)):
 				t.Fatalf("silent for %d polls of %d: weight %d, want %d to hold", misses, set.Fall, w, last)
-			case before.Word() == "ramping" && st.Word() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
+			case before.Name() == "ramping" && st.Name() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
 				t.Fatalf("the ramp fell from %d to %d at a health of %d", last, w, r.Health)
 			case first && r != nil && before.Adopted && before.Health > 0 && pool != (Pool{}) && set.RampUp > 0 && w > before.Health:
 				t.Fatalf("adopted at %d, first reading gives %d", before.Health, w)
@@ -103,7 +103,7 @@ func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
 		set := drawSettings(t)
 		set.MaxWeight, set.RampUp = 0, set.RampUp+time.Millisecond
 		health := rapid.IntRange(1, MaxWeight).Draw(t, "health")
-		pool, st, last := Settled(start, set), Join(start), 0
+		pool, st, last := WarmPool(start, set), Join(start), 0
 		var w int
 		st, w, _ = next(start, set, pool, st, reading(start, health))
 		if w != 1 {
@@ -134,10 +134,10 @@ func TestPropertyRestartKeepsTheRamp(t *testing.T) {
 		set.RampUp += time.Second
 		health := rapid.IntRange(1, 100).Draw(t, "health")
 		now := start
-		st, _, _ := next(now, set, Settled(now, set), Join(now), reading(now, health))
+		st, _, _ := next(now, set, WarmPool(now, set), Join(now), reading(now, health))
 		now = now.Add(time.Duration(rapid.Int64Range(0, int64(set.RampUp)*2).Draw(t, "age")))
-		_, w, _ := next(now, set, Settled(now, set), st, reading(now, health))
-		_, again, _ := next(now, set, Settled(now, set), Adopt(w), reading(now, health))
+		_, w, _ := next(now, set, WarmPool(now, set), st, reading(now, health))
+		_, again, _ := next(now, set, WarmPool(now, set), Adopt(w), reading(now, health))
 		if again != w {
 			t.Fatalf("weight %d before the restart, %d after it", w, again)
 		}

@@ -11,7 +11,7 @@ type Pool struct {
 	Since time.Time // from when on the cluster has had a weight above 0 without a gap; zero: it has none, or does not run
 }
 
-// Next is the pool after a cycle in which the weights of its nodes add up to total.
+// Node is the pool after a cycle in which the weights of its nodes add up to total.
 func (p Pool) Next(now time.Time, running bool, total int) Pool {
 	switch {
 	case !running || total <= 0:
@@ -22,9 +22,9 @@ func (p Pool) Next(now time.Time, running bool, total int) Pool {
 	return p
 }
 
-// Settled is a pool that carries traffic for so long that whoever joins it now ramps up.
-func Settled(now time.Time, set Settings) Pool {
-	return Pool{Since: now.Add(-set.Settle)}
+// WarmPool is a pool that carries traffic for so long that whoever joins it now ramps up.
+func WarmPool(now time.Time, set Settings) Pool {
+	return Pool{Since: now.Add(-set.WarmUp)}
 }
 
 // protects tells whether others carry the traffic while this node ramps up. In a pool that has just got its first
@@ -33,17 +33,17 @@ func (p Pool) protects(now time.Time, set Settings, st State) bool {
 	switch {
 	case p.Since.IsZero():
 		return false
-	case now.Sub(p.Since) >= set.Settle:
+	case now.Sub(p.Since) >= set.WarmUp:
 		return true
 	}
 	// Younger than Settle: only who has been in this pool before, or joined it later, ramps.
-	return !st.Carried.IsZero() && !st.Carried.Before(p.Since)
+	return !st.LastInPool.IsZero() && !st.LastInPool.Before(p.Since)
 }
 
 // undrain takes in whether an operator drains the node. One that is let in again comes back like any other: it ramps up.
 func (st State) undrain(now time.Time, set Settings, pool Pool, drain string) State {
 	if st.Drained && drain == "" && st.Phase == Up && set.RampUp > 0 && pool.protects(now, set, st) {
-		st.Ramp, st.Ramped = now, 0
+		st.RampStart, st.RampWeight = now, 0
 	}
 	st.Drained = drain != ""
 	return st
@@ -53,31 +53,31 @@ func (st State) undrain(now time.Time, set Settings, pool Pool, drain string) St
 func rampStage(now time.Time, set Settings, pool Pool, st State, health int) (State, Step) {
 	step := Step{Name: StageRampUp, In: health, Out: health, Reason: "does not ramp"}
 	if health == 0 {
-		st.Ramp, st.Ramped = time.Time{}, 0
+		st.RampStart, st.RampWeight = time.Time{}, 0
 		step.Reason = "nothing to ramp"
 		return st, step
 	}
-	if st.Ramp.IsZero() {
-		st.Ramped = health
+	if st.RampStart.IsZero() {
+		st.RampWeight = health
 		return st, step
 	}
-	age := max(now.Sub(st.Ramp), 0)
+	age := max(now.Sub(st.RampStart), 0)
 	switch {
 	case st.Misses > 0:
-		step.Out = min(health, max(st.Ramped, 1))
+		step.Out = min(health, max(st.RampWeight, 1))
 		step.Reason = fmt.Sprintf("ramping, but silent: it stays at %d", step.Out)
 	case pool.Since.IsZero():
-		st.Ramp = time.Time{}
+		st.RampStart = time.Time{}
 		step.Reason = "no other node carries weight: it need not ramp"
 	case age >= set.RampUp:
-		st.Ramp = time.Time{}
+		st.RampStart = time.Time{}
 		step.Reason = fmt.Sprintf("ramp-up of %s done", set.RampUp)
 	default:
 		ramped := max(1, scale(health, age, set.RampUp))
-		step.Out = min(health, max(st.Ramped, ramped))
+		step.Out = min(health, max(st.RampWeight, ramped))
 		step.Reason = fmt.Sprintf("%s of %s ramp-up: %d of %d", age.Truncate(100*time.Millisecond), set.RampUp, step.Out, health)
 	}
-	st.Ramped = step.Out
+	st.RampWeight = step.Out
 	return st, step
 }
 

@@ -95,7 +95,7 @@ func (c *crowd) weights() string {
 // held tells whether a node has a weight that it does not answer for.
 func (c *crowd) held() bool {
 	for _, m := range c.members {
-		if m.State.Joint.Held {
+		if m.State.InCluster.Held {
 			return true
 		}
 	}
@@ -114,7 +114,7 @@ func TestSuspicionEndsWithItsRule(t *testing.T) {
 	}
 	c.policy.Suspect = SuspectRule{}
 	c.decide(start.Add(2*time.Second), make([]*Reading, 2))
-	if c.weights() != "0 0" || c.held() || c.group != (Group{}) {
+	if c.weights() != "0 0" || c.held() || c.group != (ClusterState{}) {
 		t.Errorf("weights %s, held %t, %+v; want nothing held and nothing remembered", c.weights(), c.held(), c.group)
 	}
 }
@@ -122,10 +122,10 @@ func TestSuspicionEndsWithItsRule(t *testing.T) {
 // Whoever was given an explanation keeps it as it was.
 func TestSettleLeavesEarlierExplanationsAlone(t *testing.T) {
 	shared := append(make([]Step, 0, 6), Step{Name: StageReading})
-	st := State{Joint: Joint{Last: 7}}
+	st := State{InCluster: InCluster{LastWeight: 7}}
 	explain := func(policy AllDown) []Step {
 		members := []Member{{Steps: shared, State: &st}}
-		Settle(start, Policy{AllDown: policy}, Group{}, members)
+		Cluster(start, Policy{AllDown: policy}, ClusterState{}, members)
 		return members[0].Steps
 	}
 	first := explain(AllIn)

@@ -46,8 +46,8 @@ func (d Drain) Key() Key { return Key{d.Cluster, d.Node} }
 // Expired tells that the drain has ended by itself.
 func (d Drain) Expired(now time.Time) bool { return !d.Expires.IsZero() && !now.Before(d.Expires) }
 
-// Words say who drains the node, why and until when: "by kim: new disks, until 2026-11-25T22:00:00Z".
-func (d Drain) Words() string {
+// Describe say who drains the node, why and until when: "by kim: new disks, until 2026-11-25T22:00:00Z".
+func (d Drain) Describe() string {
 	words := "by " + d.Who
 	if d.Reason != "" {
 		words += ": " + d.Reason
@@ -60,7 +60,7 @@ func (d Drain) Words() string {
 
 // ParseDuration reads for how long a drain is given: a duration such as 90m or 1h30m, or whole days such as 3d.
 func ParseDuration(s string) (time.Duration, error) {
-	d, err := recordstore.ParseSpan(s)
+	d, err := recordstore.ParseDuration(s)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

@@ -56,8 +56,8 @@ func TestDrainsAreThereAfterAReopen(t *testing.T) {
 			t.Errorf("after a reopen (-want +got):\n%s", diff)
 		}
 		d, ok := s.Get(Key{"web", node("10.0.0.2")}, time.Now())
-		if !ok || d.Words() != "by kim: new disks, until "+now.Add(time.Hour).UTC().Format(time.RFC3339) {
-			t.Errorf("%t, %q", ok, d.Words())
+		if !ok || d.Describe() != "by kim: new disks, until "+now.Add(time.Hour).UTC().Format(time.RFC3339) {
+			t.Errorf("%t, %q", ok, d.Describe())
 		}
 		time.Sleep(40*time.Minute - 1)
 		if ended, err := s.Expire(time.Now()); len(ended) != 0 || err != nil {
@@ -155,10 +155,10 @@ func FuzzParseDrain(f *testing.F) {
 			t.Fatalf("cannot write what was read from %q: %v", data, err)
 		}
 		again, err := records().Parse(out)
-		if err != nil || again.Key() != got.Key() || again.Words() != got.Words() {
+		if err != nil || again.Key() != got.Key() || again.Describe() != got.Describe() {
 			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
 		}
-		if name := records().File(got); strings.ContainsAny(name, "/\x00") {
+		if name := records().FileName(got); strings.ContainsAny(name, "/\x00") {
 			t.Fatalf("file name %q", name)
 		}
 	})

@@ -16,14 +16,14 @@ type Store struct {
 }
 
 // records says how drains are kept: in drain.CLUSTER.ADDRESS, with both escaped, so that no name can leave the folder.
-func records() recordstore.Sort[Key, Drain] {
-	return recordstore.Sort[Key, Drain]{
-		Name: "drain", Setting: "balancer.data_dir", Mend: "drain again with `lb ctl drain`",
+func records() recordstore.Kind[Key, Drain] {
+	return recordstore.Kind[Key, Drain]{
+		Name: "drain", ConfigKey: "balancer.data_dir", Fix: "drain again with `lb ctl drain`",
 		Key: Drain.Key,
-		File: func(d Drain) string {
+		FileName: func(d Drain) string {
 			return "drain." + url.PathEscape(d.Cluster) + "." + url.PathEscape(d.Node.String())
 		},
-		Check: Drain.checked, Loaded: Drain.resume,
+		Validate: Drain.checked, AfterLoad: Drain.resume,
 	}
 }
 
@@ -41,8 +41,8 @@ func Read(dir string) ([]Drain, error) {
 	return sorted(all), err
 }
 
-// Hold makes a set of drains that is in memory alone, to try out what a change does.
-func Hold(drains []Drain) *Store { return &Store{recordstore.Hold(drains, records())} }
+// NewMemory makes a set of drains that is in memory alone, to try out what a change does.
+func NewMemory(drains []Drain) *Store { return &Store{recordstore.NewInMemory(drains, records())} }
 
 // Put keeps a drain; one of the same node in the same cluster is replaced. When it returns nil the drain is on disk. When it
 // fails nothing has changed.

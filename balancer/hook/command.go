@@ -33,8 +33,8 @@ func (c *command) run(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUseless, err)
 	}
-	o := program.Program{Argv: c.cfg.Argv, Env: environment(e), Stdin: string(input) + "\n", Ended: ended(ctx)}.Run(ctx)
-	said := sanitize.Line(o.Said(), maxSaid)
+	o := program.Command{Argv: c.cfg.Argv, Env: environment(e), Stdin: string(input) + "\n", ContextErr: ended(ctx)}.Run(ctx)
+	said := sanitize.Line(o.Message(), maxSaid)
 	if o.Err != nil {
 		return fmt.Errorf("run %s for event %d: %w: it printed %q", c.cfg.Argv[0], e.Number, o.Err, said)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/config"
 )
 
@@ -66,7 +67,7 @@ func newHook(cfg config.Hook, log *slog.Logger) *Hook {
 }
 
 // run hands on the events after a number until ctx ends, and then what is left, as far as leaveTime goes.
-func (h *Hook) run(ctx context.Context, events *event.Log, after uint64) {
+func (h *Hook) run(ctx context.Context, events *journal.Journal, after uint64) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(leaveTime, cancel) })()
@@ -139,7 +140,7 @@ func (h *Hook) try(ctx context.Context, send func(context.Context) error) error 
 
 // Set is all hooks of the config. It is used by one goroutine at a time, but for Counts.
 type Set struct {
-	events  *event.Log
+	events  *journal.Journal
 	log     *slog.Logger
 	running sync.WaitGroup
 
@@ -153,12 +154,12 @@ type started struct {
 }
 
 // NewSet makes a set without hooks.
-func NewSet(events *event.Log, log *slog.Logger) *Set {
+func NewSet(events *journal.Journal, log *slog.Logger) *Set {
 	return &Set{events: events, log: log, hooks: map[string]started{}}
 }
 
-// Use makes the hooks those of a config: one that is as it was goes on, another begins with the events from now on.
-func (s *Set) Use(hooks []config.Hook) {
+// Configure makes the hooks those of a config: one that is as it was goes on, another begins with the events from now on.
+func (s *Set) Configure(hooks []config.Hook) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := map[string]started{}
@@ -182,7 +183,7 @@ func (s *Set) Use(hooks []config.Hook) {
 
 // Stop ends all hooks, which hand on what is left within a few seconds.
 func (s *Set) Stop() {
-	s.Use(nil)
+	s.Configure(nil)
 	s.running.Wait()
 }
 

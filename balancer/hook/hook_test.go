@@ -18,22 +18,23 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/config"
 )
 
-// journal is a log that several goroutines may write and read.
-type journal struct {
+// logBuffer is a log that several goroutines may write and read.
+type logBuffer struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (j *journal) Write(p []byte) (int, error) {
+func (j *logBuffer) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.Write(p)
 }
 
-func (j *journal) String() string {
+func (j *logBuffer) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.String()
@@ -42,11 +43,11 @@ func (j *journal) String() string {
 // hooked adds events while the hooks run, and gives the log once they have ended.
 func hooked(t *testing.T, events []event.Event, hooks ...config.Hook) (Counts, string) {
 	t.Helper()
-	j := &journal{}
-	log := event.Open("", slog.New(slog.DiscardHandler))
+	j := &logBuffer{}
+	log := journal.Open("", slog.New(slog.DiscardHandler))
 	log.Add(event.Event{Kind: event.Weight, Cluster: "web", Cause: "before the hooks"})
 	s := NewSet(log, slog.New(slog.NewTextHandler(j, nil)))
-	s.Use(hooks)
+	s.Configure(hooks)
 	h := s.hooks[hooks[0].Name]
 	for _, e := range events {
 		log.Add(e)
@@ -259,7 +260,7 @@ func TestWhichEventsAHookWants(t *testing.T) {
 
 // A hook that could not keep up has lost the oldest events, and says how many.
 func TestLostEventsAreCounted(t *testing.T) {
-	events := event.Open("", slog.New(slog.DiscardHandler))
+	events := journal.Open("", slog.New(slog.DiscardHandler))
 	const inMemory, lost = 4096, 904
 	for range inMemory + lost {
 		events.Add(event.Event{Kind: event.Weight})
@@ -284,7 +285,7 @@ func (stuck) take(ctx context.Context, events []event.Event, deliver deliver) {
 
 func TestAHookThatHasToEndHasAFewSecondsForWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		said, events := &journal{}, event.Open("", slog.New(slog.DiscardHandler))
+		said, events := &logBuffer{}, journal.Open("", slog.New(slog.DiscardHandler))
 		for range 4 {
 			events.Add(event.Event{Kind: event.Weight})
 		}
@@ -311,7 +312,7 @@ func (c *taken) take(_ context.Context, events []event.Event, _ deliver) { c.eve
 // The balancer's own end is the last event, and comes just before the hooks have to end.
 func TestTheLastEventIsHandedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		events, count := event.Open("", slog.New(slog.DiscardHandler)), &taken{}
+		events, count := journal.Open("", slog.New(slog.DiscardHandler)), &taken{}
 		h := newHook(config.Hook{Timeout: time.Hour}, slog.New(slog.DiscardHandler))
 		h.sender = count
 		ctx, cancel := context.WithCancel(t.Context())
@@ -343,14 +344,14 @@ func TestAVerdictThatWasLostIsSentAgain(t *testing.T) {
 }
 
 func TestAReloadKeepsTheHooksThatStay(t *testing.T) {
-	s := NewSet(event.Open("", slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
+	s := NewSet(journal.Open("", slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 	a := config.Hook{Name: "a", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
 	b := config.Hook{Name: "b", Type: config.Exec, Argv: []string{"true"}, Timeout: time.Second}
-	s.Use([]config.Hook{a, b})
+	s.Configure([]config.Hook{a, b})
 	first := s.hooks["a"].Hook
 	b.Timeout = 2 * time.Second
 	second := s.hooks["b"].Hook
-	s.Use([]config.Hook{a, b})
+	s.Configure([]config.Hook{a, b})
 	if s.hooks["a"].Hook != first || s.hooks["b"].Hook == second {
 		t.Error("a was begun anew, or b was not")
 	}

@@ -74,9 +74,9 @@ func (n *nsca) take(ctx context.Context, events []event.Event, deliver deliver) 
 func (n *nsca) send(ctx context.Context, cluster string, r result) error {
 	fill := strings.NewReplacer("{cluster}", cluster)
 	line := fmt.Sprintf("%s\t%s\t%d\t%s\n", fill.Replace(n.cfg.Host), fill.Replace(n.cfg.Service), r.code, r.text)
-	o := program.Program{Argv: n.cfg.Argv, Stdin: line, Ended: ended(ctx)}.Run(ctx)
+	o := program.Command{Argv: n.cfg.Argv, Stdin: line, ContextErr: ended(ctx)}.Run(ctx)
 	if o.Err != nil {
-		return fmt.Errorf("run %s for cluster %s: %w: it printed %q", n.cfg.Argv[0], cluster, o.Err, sanitize.Line(o.Said(), maxSaid))
+		return fmt.Errorf("run %s for cluster %s: %w: it printed %q", n.cfg.Argv[0], cluster, o.Err, sanitize.Line(o.Message(), maxSaid))
 	}
 	return nil
 }

@@ -24,13 +24,13 @@ const (
 // Read gives the files in the folders up and down of dir by the name that they have, which is that of a cluster. Of a name that is in
 // both, up wins. A folder that is not there has no files. What a file holds is its reason; whether it can be read does not matter.
 // An error means that not everything could be seen: what was is no proof then that there is no more.
-func Read(dir string) (map[string]decide.File, error) {
-	files := map[string]decide.File{}
+func Read(dir string) (map[string]decide.Override, error) {
+	files := map[string]decide.Override{}
 	var errs []error
 	for _, folder := range []struct {
 		name string
-		kind decide.FileKind
-	}{{"down", decide.DownFile}, {"up", decide.UpFile}} {
+		kind decide.OverrideKind
+	}{{"down", decide.OverrideDown}, {"up", decide.OverrideUp}} {
 		path := filepath.Join(dir, folder.name)
 		entries, err := os.ReadDir(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -38,7 +38,7 @@ func Read(dir string) (map[string]decide.File, error) {
 		}
 		for _, e := range entries {
 			if reason, there := reason(filepath.Join(path, e.Name())); there {
-				files[e.Name()] = decide.File{Kind: folder.kind, Reason: reason}
+				files[e.Name()] = decide.Override{Kind: folder.kind, Reason: reason}
 			}
 		}
 	}

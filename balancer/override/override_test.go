@@ -45,11 +45,11 @@ func TestRead(t *testing.T) {
 	if len(long) > reasonLength || !strings.HasSuffix(long, "…") {
 		t.Errorf("a long reason becomes %q", long)
 	}
-	want := map[string]decide.File{
-		"web":  {Kind: decide.DownFile},
-		"both": {Kind: decide.UpFile, Reason: "up wins"},
-		"rude": {Kind: decide.UpFile, Reason: "two lines [2J\ufffd"},
-		"fifo": {Kind: decide.DownFile},
+	want := map[string]decide.Override{
+		"web":  {Kind: decide.OverrideDown},
+		"both": {Kind: decide.OverrideUp, Reason: "up wins"},
+		"rude": {Kind: decide.OverrideUp, Reason: "two lines [2J\ufffd"},
+		"fifo": {Kind: decide.OverrideDown},
 	}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
@@ -68,7 +68,7 @@ func TestReadSaysWhatItCannotSee(t *testing.T) {
 	put(t, dir+"/down/web", "reason")
 	put(t, dir+"/up", "a file in the place of the folder")
 	files, err := Read(dir)
-	if err == nil || !strings.Contains(err.Error(), "read the up files of clusters") || files["web"].Kind != decide.DownFile {
+	if err == nil || !strings.Contains(err.Error(), "read the up files of clusters") || files["web"].Kind != decide.OverrideDown {
 		t.Errorf("got %v, %v; want the down file, and an error about the folder up", files, err)
 	}
 }

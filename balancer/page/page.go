@@ -29,7 +29,7 @@ const maxHTML = 1 << 20
 type Content struct {
 	body  []byte
 	retry string // seconds
-	keys  *listen.Keys
+	keys  *listen.Policy
 }
 
 // Load reads the page of a cluster. What cannot be used is an error that names the key.
@@ -43,7 +43,7 @@ func Load(c config.Cluster) (*Content, error) {
 		}
 	}
 	var err error
-	content.keys, err = listen.Daemon{Name: "lb balance", Section: section}.Keys(config.Access{TLS: c.Downpage.TLS})
+	content.keys, err = listen.Daemon{Name: "lb balance", Section: section}.LoadPolicy(config.Access{TLS: c.Downpage.TLS})
 	return content, err
 }
 

@@ -176,7 +176,7 @@ func TestOwnPageCertificateAndReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Use(content)
+	s.SetContent(content)
 	if body := plain(); body != string(builtIn) {
 		t.Errorf("after a reload: %q", body)
 	}

@@ -32,7 +32,7 @@ const (
 // IP and port of the cluster so come to it, and its answers leave with the address that the client asked.
 type Server struct {
 	content   atomic.Pointer[Content]
-	guard     *listen.Guard
+	guard     *listen.Authorizer
 	log       *slog.Logger
 	listeners []net.Listener
 	server    *http.Server
@@ -42,7 +42,7 @@ type Server struct {
 func Listen(ctx context.Context, name string, addresses []netip.Addr, content *Content, log *slog.Logger) (*Server, error) {
 	s := &Server{log: log}
 	s.content.Store(content)
-	s.guard = listen.Daemon{Name: "lb balance", Section: "clusters." + name + ".downpage"}.Guard("", content.keys)
+	s.guard = listen.Daemon{Name: "lb balance", Section: "clusters." + name + ".downpage"}.NewAuthorizer("", content.keys)
 	for _, a := range addresses {
 		l, err := (&net.ListenConfig{Control: freebind}).Listen(ctx, "tcp", netip.AddrPortFrom(a, 0).String())
 		if err != nil {
@@ -50,7 +50,7 @@ func Listen(ctx context.Context, name string, addresses []netip.Addr, content *C
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	s.server = listen.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.content.Load().ServeHTTP(w, r) }), log, writeTime, idleTime)
+	s.server = listen.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.content.Load().ServeHTTP(w, r) }), log, writeTime, idleTime)
 	s.server.DisableGeneralOptionsHandler = true // OPTIONS * would get 200
 	s.server.SetKeepAlivesEnabled(false)
 	return s, nil
@@ -69,10 +69,10 @@ func freebind(network, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// Use puts the content of a reload in the place of that before.
-func (s *Server) Use(content *Content) {
+// SetContent puts the content of a reload in the place of that before.
+func (s *Server) SetContent(content *Content) {
 	s.content.Store(content)
-	s.guard.Use(content.keys)
+	s.guard.SetPolicy(content.keys)
 }
 
 // Address is where packets of a family are to go; invalid when the page has none of it.
@@ -90,7 +90,7 @@ func (s *Server) Run(ctx context.Context) {
 	var serving sync.WaitGroup
 	for _, l := range s.listeners {
 		serving.Go(func() {
-			if err := s.server.Serve(listen.Limit(s.guard.Secure(l), maxConns)); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.server.Serve(listen.Limit(s.guard.OptionalTLS(l), maxConns)); !errors.Is(err, http.ErrServerClosed) {
 				s.log.Error("the downpage is not served any more: stop the cluster and start it again", "addr", l.Addr().String(), "err", err)
 			}
 		})

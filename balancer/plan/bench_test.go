@@ -20,7 +20,7 @@ func BenchmarkMake(b *testing.B) {
 			want := map[string]int{"empty": nodes + nodes/10, "weights": nodes, "nothing": 0}[name]
 			b.Run(fmt.Sprintf("nodes=%d/%s", nodes, name), func(b *testing.B) {
 				for b.Loop() {
-					if p := plan.Make(wanted, actual, owned); len(p) != want {
+					if p := plan.Diff(wanted, actual, owned); len(p) != want {
 						b.Fatalf("%d operations, want %d", len(p), want)
 					}
 				}

@@ -32,8 +32,8 @@ func (o MarkOp) String() string {
 	return fmt.Sprintf("mark %d → %d: %s", o.Old, o.New, where)
 }
 
-// Marks lists what turns the actual marking rules into the wanted ones.
-func Marks(wanted, actual []mark.Rule) []MarkOp {
+// DiffMarks lists what turns the actual marking rules into the wanted ones.
+func DiffMarks(wanted, actual []mark.Rule) []MarkOp {
 	old := map[mark.Rule]ipvs.Mark{}
 	for _, r := range actual {
 		old[place(r)] = r.Mark

@@ -61,11 +61,11 @@ func (o Op) String() string {
 		return fmt.Sprintf("%s: add service, %s", o.Key, describeService(o.Service))
 	case PutDestination:
 		if o.Edit {
-			return fmt.Sprintf("%s: node %s %s", o.Key, Name(o.Destination), destinationChange(o.Old, o.Destination))
+			return fmt.Sprintf("%s: node %s %s", o.Key, NodeName(o.Destination), destinationChange(o.Old, o.Destination))
 		}
-		return fmt.Sprintf("%s: add node %s weight %d, %s", o.Key, Name(o.Destination), o.Destination.Weight, o.Destination.Forwarding)
+		return fmt.Sprintf("%s: add node %s weight %d, %s", o.Key, NodeName(o.Destination), o.Destination.Weight, o.Destination.Forwarding)
 	case DeleteDestination:
-		return fmt.Sprintf("%s: remove node %s", o.Key, Name(o.Destination))
+		return fmt.Sprintf("%s: remove node %s", o.Key, NodeName(o.Destination))
 	}
 	return fmt.Sprintf("%s: remove service", o.Key)
 }
@@ -94,23 +94,23 @@ func (p Plan) Changes() []ipvs.Change {
 		case DeleteService:
 			changes[i] = ipvs.DeleteService(o.Key)
 		}
-		changes[i].New = !o.Edit
+		changes[i].AssumeNew = !o.Edit
 	}
 	return changes
 }
 
-// Name names a destination as operators read it: its address, and its port where it has one.
-func Name(d ipvs.Destination) string {
+// NodeName names a destination as operators read it: its address, and its port where it has one.
+func NodeName(d ipvs.Destination) string {
 	if d.Port == 0 {
 		return d.Address.Unmap().String()
 	}
 	return id(d).String()
 }
 
-// Make lists what turns the actual table into the wanted one. It touches services of owned marks only; an owned mark
+// Diff lists what turns the actual table into the wanted one. It touches services of owned marks only; an owned mark
 // without a wanted service goes. Services and nodes that exist are edited in place, never taken out and put back. Within a mark
 // what adds weight comes before what takes it away, and services go last of all, so that no step leaves less than before or after.
-func Make(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
+func Diff(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
 	have := make(map[ipvs.Key]int, len(actual)) // where it is
 	for i := range actual {
 		have[actual[i].Key] = i
@@ -185,9 +185,9 @@ func (p pair) appendOps(ops Plan) Plan {
 	return ops
 }
 
-// Drain says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
+// Leaving says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
 // weight 0 and stays until it has no connection any more, or for the limit.
-func Drain(now, since time.Time, limit time.Duration, d ipvs.Destination) (ipvs.Destination, bool) {
+func Leaving(now, since time.Time, limit time.Duration, d ipvs.Destination) (ipvs.Destination, bool) {
 	idle := d.Weight == 0 && d.ActiveConns == 0 && d.InactiveConns == 0
 	if idle || d.Weight == 0 && now.Sub(since) >= limit {
 		return ipvs.Destination{}, false

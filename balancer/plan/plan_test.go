@@ -64,7 +64,7 @@ func TestPlanInTheFieldsWords(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, Make(tt.wanted, tt.actual, tt.owned).String()); diff != "" {
+			if diff := cmp.Diff(tt.want, Diff(tt.wanted, tt.actual, tt.owned).String()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -91,7 +91,7 @@ func TestDrainKeepsConnections(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := node("10.0.0.1", tt.weight)
 			d.ActiveConns, d.InactiveConns = tt.active, tt.inactive
-			got, stays := Drain(since.Add(tt.age), since, time.Minute, d)
+			got, stays := Leaving(since.Add(tt.age), since, time.Minute, d)
 			if stays != tt.stays || got.Weight != 0 {
 				t.Errorf("stays %v at weight %d, want %v at 0", stays, got.Weight, tt.stays)
 			}
@@ -106,7 +106,7 @@ func TestMarksInTheFieldsWords(t *testing.T) {
 	eth := rule(443, 7)
 	eth.Interface = "eth10"
 	got := ""
-	for _, o := range Marks([]mark.Rule{eth, rule(80, 8), rule(22, 2)}, []mark.Rule{rule(80, 7), rule(25, 3), rule(22, 2)}) {
+	for _, o := range DiffMarks([]mark.Rule{eth, rule(80, 8), rule(22, 2)}, []mark.Rule{rule(80, 7), rule(25, 3), rule(22, 2)}) {
 		got += o.String() + "\n"
 	}
 	want := "mark 3: remove tcp 204.109.13.7:25\nmark 7: add tcp 204.109.13.7:443 on eth10\nmark 7 → 8: tcp 204.109.13.7:80\n"

@@ -39,7 +39,7 @@ func TestPropertyPlanOnTheKernel(t *testing.T) {
 			r.Fatal(err)
 		}
 		for _, s := range left {
-			if err := ipvs.One(t.Context(), table, ipvs.DeleteService(s.Key)); err != nil {
+			if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteService(s.Key)); err != nil {
 				r.Fatal(err)
 			}
 		}

@@ -34,7 +34,7 @@ func TestPropertyMarksNameEveryDifference(t *testing.T) {
 		for _, r := range actual {
 			state[r.Port] = r.Mark
 		}
-		ops := plan.Marks(wanted, actual)
+		ops := plan.DiffMarks(wanted, actual)
 		for _, o := range ops {
 			if o.Old == o.New || state[o.Rule.Port] != o.Old {
 				t.Fatalf("%s: the rule has mark %d", o, state[o.Rule.Port])

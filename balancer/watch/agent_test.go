@@ -80,12 +80,12 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	address, stop := serveAgent(t, dir, "127.0.0.1:0")
 	at := netip.MustParseAddrPort(address.String())
 	node := config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
-	leases := NewLeases()
+	leases := NewHeartbeatMonitor()
 	w := New(config.Cluster{
 		Name: "web", CheckInterval: 500 * time.Millisecond, CheckTimeout: 400 * time.Millisecond, Rise: 1, Fall: 2, Watch: config.WatchAuto,
 	}, node, time.Now(), leases)
 	ctx, cancel := context.WithCancel(t.Context())
-	out := make(chan News)
+	out := make(chan Update)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
@@ -106,7 +106,7 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	}
 	byStream := func(health int) func(r decide.Reading) bool {
 		return func(r decide.Reading) bool {
-			return w.Streams() && r.Answered && r.Health == health && !strings.HasPrefix(r.Detail, "X-Health")
+			return w.Streaming() && r.Answered && r.Health == health && !strings.HasPrefix(r.Detail, "X-Health")
 		}
 	}
 	await("the stream's first event", byStream(92))

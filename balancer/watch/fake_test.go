@@ -164,11 +164,11 @@ func play(t *testing.T, p *peer, c config.Cluster, f func(s *scene)) {
 		p.begun, p.streams = time.Now(), map[net.Conn]chan string{}
 		c.Name, c.CheckInterval, c.CheckTimeout = "web", 2*time.Second, time.Second
 		node := config.Node{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/web/status"}
-		s := &scene{peer: p, t: t, watcher: New(c, node, time.Now(), NewLeases())}
+		s := &scene{peer: p, t: t, watcher: New(c, node, time.Now(), NewHeartbeatMonitor())}
 		poller := NewHTTPPoller(node)
 		poller.(*httpPoller).dial = p.dial
 		ctx, cancel := context.WithCancel(t.Context())
-		out := make(chan News)
+		out := make(chan Update)
 		var running sync.WaitGroup
 		running.Go(func() { s.watcher.Run(ctx, poller, out) })
 		running.Go(func() {
@@ -210,7 +210,7 @@ func (s *scene) readings() []decide.Reading {
 func (s *scene) settle() {
 	s.t.Helper()
 	s.after(5 * time.Second)
-	if !s.watcher.Streams() {
+	if !s.watcher.Streaming() {
 		s.t.Fatal("no stream is open")
 	}
 	s.readings()

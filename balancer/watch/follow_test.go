@@ -30,7 +30,7 @@ func TestAStreamTellsChangesAtOnceAndNothingElse(t *testing.T) {
 		if got := s.readings(); len(got) != 0 {
 			t.Errorf("an hour without changes gave %v", got)
 		}
-		if age := time.Since(s.watcher.Heard()); age > 2*time.Second {
+		if age := time.Since(s.watcher.LastSeen()); age > 2*time.Second {
 			t.Errorf("the last sign of life is %s old", age)
 		}
 		for _, health := range []int{40, 0, 0, 100} {
@@ -57,8 +57,8 @@ func TestADeadNodeIsNoticedNoLaterThanByPolling(t *testing.T) {
 				c.Watch = how
 				play(t, &peer{mode: "up", health: 92}, c, func(s *scene) {
 					s.after(20 * time.Second)
-					if s.watcher.Streams() != (how == config.WatchAuto) {
-						t.Fatalf("streams: %v", s.watcher.Streams())
+					if s.watcher.Streaming() != (how == config.WatchAuto) {
+						t.Fatalf("streams: %v", s.watcher.Streaming())
 					}
 					s.readings()
 					died := time.Now()
@@ -99,7 +99,7 @@ func TestHeartbeatsThatStayAwayAreNoSilenceWhereAPollIsAnswered(t *testing.T) {
 		}
 		s.set(func(p *peer) { p.mute = false })
 		s.after(time.Minute)
-		if !s.watcher.Streams() {
+		if !s.watcher.Streaming() {
 			t.Error("no stream though they beat again")
 		}
 	})
@@ -146,7 +146,7 @@ func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {
 			play(t, &peer{mode: "up", health: 92, refusal: tt.refusal, beat: tt.beat}, auto(1, 2), func(s *scene) {
 				s.after(10 * time.Minute)
 				polls, streams := s.counts()
-				if polls < 300 || polls > 302 || streams < 20 || streams > 60 || s.watcher.Streams() {
+				if polls < 300 || polls > 302 || streams < 20 || streams > 60 || s.watcher.Streaming() {
 					t.Errorf("%d polls, want one each 2 s; %d tries of the stream, want one each 15 to 30 s, some twice", polls, streams)
 				}
 				for _, r := range s.readings() {
@@ -156,7 +156,7 @@ func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {
 				}
 				s.set(func(p *peer) { p.refusal, p.beat = "", "" })
 				s.after(40 * time.Second)
-				if !s.watcher.Streams() {
+				if !s.watcher.Streaming() {
 					t.Error("an agent that got streams is not followed")
 				}
 			})
@@ -186,8 +186,8 @@ func TestAStreamThatDoesNotOpenInTimeIsTriedSoonAndThenLessOften(t *testing.T) {
 		s.after(5 * time.Second)
 		s.set(func(p *peer) { p.slow = false })
 		s.after(8 * time.Second)
-		if _, streams := s.counts(); !s.watcher.Streams() || streams < 2 {
-			t.Errorf("tried %d times in 13 s, streams: %v", streams, s.watcher.Streams())
+		if _, streams := s.counts(); !s.watcher.Streaming() || streams < 2 {
+			t.Errorf("tried %d times in 13 s, streams: %v", streams, s.watcher.Streaming())
 		}
 	})
 }
@@ -214,8 +214,8 @@ func TestAStreamThatEndsIsPolledAtOnceAndTriedAgain(t *testing.T) {
 		}
 		s.set(func(p *peer) { p.mode = "up" })
 		s.after(4 * time.Second)
-		if polls, _ := s.counts(); !s.watcher.Streams() || polls-before > 2 {
-			t.Errorf("after the agent came back: streams %v, %d polls", s.watcher.Streams(), polls-before)
+		if polls, _ := s.counts(); !s.watcher.Streaming() || polls-before > 2 {
+			t.Errorf("after the agent came back: streams %v, %d polls", s.watcher.Streaming(), polls-before)
 		}
 		// One that always dies is tried less and less often.
 		_, first := s.counts()

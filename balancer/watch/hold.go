@@ -24,7 +24,7 @@ type holding struct {
 	conn   *bounded
 	raw    syscall.RawConn // of conn
 	lease  time.Duration
-	leases *Leases
+	leases *HeartbeatMonitor
 	heard  func(at time.Time) // is told of signs of life
 
 	// mu protects what follows, and what lies in conn.ahead while on is true: the stream's goroutine and that of Leases read from the socket then. Only the
@@ -40,7 +40,7 @@ type holding struct {
 }
 
 // newHolding is for a connection whose heartbeats can be held back; nil where it is no socket.
-func newHolding(c *bounded, lease time.Duration, leases *Leases, heard func(at time.Time)) *holding {
+func newHolding(c *bounded, lease time.Duration, leases *HeartbeatMonitor, heard func(at time.Time)) *holding {
 	socket, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return nil
@@ -100,7 +100,7 @@ func (h *holding) take(fd uintptr) (came, more bool) {
 			return came, false
 		case err != nil || n == 0:
 			return came, true
-		case sse.Comments(h.room[:n]) < n:
+		case sse.LeadingComments(h.room[:n]) < n:
 			h.conn.ahead = h.room[:n]
 		}
 		came = true
@@ -159,10 +159,10 @@ func (h *holding) moment(now, heard time.Time) time.Time {
 	if shared := h.shared(heard); shared.After(now) {
 		return shared
 	}
-	return Moment(heard.Add(h.lease), h.lease/leaseSteps)
+	return AlignDown(heard.Add(h.lease), h.lease/leaseSteps)
 }
 
-func (h *holding) shared(heard time.Time) time.Time { return Moment(heard.Add(h.lease), h.lease/2) }
+func (h *holding) shared(heard time.Time) time.Time { return AlignDown(heard.Add(h.lease), h.lease/2) }
 
 // shortest is how long a lease is at least.
 func shortest(lease time.Duration) time.Duration { return lease - lease/leaseSteps }

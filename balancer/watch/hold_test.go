@@ -51,7 +51,7 @@ func lent(t *testing.T, lease time.Duration, send func(there net.Conn)) (*Stream
 	ahead := &bounded{Conn: here, left: math.MaxInt}
 	s := newStream(ahead, bufio.NewReaderSize(ahead, bufferSize), "web", lease)
 	heard := make(chan time.Time, 1000)
-	leases := NewLeases()
+	leases := NewHeartbeatMonitor()
 	ctx, end := context.WithCancel(context.Background())
 	var looking sync.WaitGroup
 	looking.Go(func() { leases.Run(ctx) })

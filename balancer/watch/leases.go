@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Leases looks after the streams whose heartbeats the kernel holds back: one goroutine sees whether some have come, at moments that all streams share,
+// HeartbeatMonitor looks after the streams whose heartbeats the kernel holds back: one goroutine sees whether some have come, at moments that all streams share,
 // every half lease, so that any number of them costs one wake-up then. A stream's own goroutine sleeps until its lease is over.
-type Leases struct {
+type HeartbeatMonitor struct {
 	sooner chan struct{} // gets a value when something is due before Run expects it
 
 	mu   sync.Mutex // protects what follows
@@ -16,13 +16,13 @@ type Leases struct {
 	next time.Time // the first of due; zero: there is none
 }
 
-// NewLeases returns one that looks after nothing yet.
-func NewLeases() *Leases {
-	return &Leases{sooner: make(chan struct{}, 1), due: map[*holding]time.Time{}}
+// NewHeartbeatMonitor returns one that looks after nothing yet.
+func NewHeartbeatMonitor() *HeartbeatMonitor {
+	return &HeartbeatMonitor{sooner: make(chan struct{}, 1), due: map[*holding]time.Time{}}
 }
 
 // Run looks after streams until ctx ends.
-func (l *Leases) Run(ctx context.Context) {
+func (l *HeartbeatMonitor) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var ripe []*holding
@@ -46,7 +46,7 @@ func (l *Leases) Run(ctx context.Context) {
 }
 
 // ripe appends those that are due.
-func (l *Leases) ripe(to []*holding) []*holding {
+func (l *HeartbeatMonitor) ripe(to []*holding) []*holding {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -59,7 +59,7 @@ func (l *Leases) ripe(to []*holding) []*holding {
 }
 
 // again has a stream that was checked checked again then; the zero time is never.
-func (l *Leases) again(h *holding, at time.Time) {
+func (l *HeartbeatMonitor) again(h *holding, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch _, still := l.due[h]; {
@@ -71,7 +71,7 @@ func (l *Leases) again(h *holding, at time.Time) {
 }
 
 // first finds out what is due first.
-func (l *Leases) first() time.Time {
+func (l *HeartbeatMonitor) first() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.next = time.Time{}
@@ -84,7 +84,7 @@ func (l *Leases) first() time.Time {
 }
 
 // add has a stream looked after that was heard of just now. One that is so already is checked too early rather than too late.
-func (l *Leases) add(h *holding) {
+func (l *HeartbeatMonitor) add(h *holding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, there := l.due[h]; there {
@@ -104,14 +104,14 @@ func (l *Leases) add(h *holding) {
 }
 
 // drop has a stream looked after no longer.
-func (l *Leases) drop(h *holding) {
+func (l *HeartbeatMonitor) drop(h *holding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.due, h)
 }
 
-// Moment is the last moment by the clock, not after t, that is a multiple of step. What is to happen once in a while happens then, so that all of it costs
+// AlignDown is the last moment by the clock, not after t, that is a multiple of step. What is to happen once in a while happens then, so that all of it costs
 // one wake-up.
-func Moment(t time.Time, step time.Duration) time.Time {
+func AlignDown(t time.Time, step time.Duration) time.Time {
 	return t.Add(-time.Duration(t.UnixNano() % int64(step)))
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Site watches a cluster on a balancer of another data centre, on its own clock.
-type Site struct {
+// SiteWatcher watches a cluster on a balancer of another data centre, on its own clock.
+type SiteWatcher struct {
 	cluster  string
 	site     config.Site
 	interval time.Duration
@@ -21,15 +21,15 @@ type Site struct {
 
 // SiteReading is what one look at another data centre's balancer gave.
 type SiteReading struct {
-	At       time.Time
-	Answered bool     // it said what it has, were it nothing; false: it was silent, or not to be understood
-	Members  []Member // sorted by address, each once; none unless Answered
-	Detail   string   // why there are none; "" with members
+	At        time.Time
+	Answered  bool             // it said what it has, were it nothing; false: it was silent, or not to be understood
+	Balancers []RemoteBalancer // sorted by address, each once; none unless Answered
+	Detail    string           // why there are none; "" with members
 }
 
-// SiteNews is what a Site sends.
-type SiteNews struct {
-	From    *Site
+// SiteUpdate is what a Site sends.
+type SiteUpdate struct {
+	From    *SiteWatcher
 	Reading SiteReading
 }
 
@@ -41,16 +41,18 @@ type SitePoller interface {
 	Close()
 }
 
-// NewSite returns a watcher of a cluster on a site. It does nothing before Run.
-func NewSite(c config.Cluster, s config.Site) *Site {
-	return &Site{cluster: c.Name, site: s, interval: c.CheckInterval, timeout: c.CheckTimeout}
+// NewSiteWatcher returns a watcher of a cluster on a site. It does nothing before Run.
+func NewSiteWatcher(c config.Cluster, s config.Site) *SiteWatcher {
+	return &SiteWatcher{cluster: c.Name, site: s, interval: c.CheckInterval, timeout: c.CheckTimeout}
 }
 
-// Same tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
-func (s *Site) Same(c config.Cluster, site config.Site) bool { return *s == *NewSite(c, site) }
+// Matches tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
+func (s *SiteWatcher) Matches(c config.Cluster, site config.Site) bool {
+	return *s == *NewSiteWatcher(c, site)
+}
 
 // Run polls at once, then at the site's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.
-func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteNews) {
+func (s *SiteWatcher) Run(ctx context.Context, p SitePoller, out chan<- SiteUpdate) {
 	defer p.Close()
 	every(ctx, s.phase(), s.interval, func() bool {
 		poll, cancel := context.WithTimeout(ctx, s.timeout)
@@ -60,7 +62,7 @@ func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteNews) {
 			return false // the poll was broken off: it says nothing about the site
 		}
 		select {
-		case out <- SiteNews{s, r}:
+		case out <- SiteUpdate{s, r}:
 			return true
 		case <-ctx.Done():
 			return false
@@ -68,7 +70,7 @@ func (s *Site) Run(ctx context.Context, p SitePoller, out chan<- SiteNews) {
 	})
 }
 
-func (s *Site) phase() time.Duration {
+func (s *SiteWatcher) phase() time.Duration {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %s", s.cluster, s.site.At)
 	return time.Duration(h.Sum64() % uint64(s.interval))
@@ -112,7 +114,7 @@ func NewSitePoller(c config.Cluster, s config.Site) SitePoller {
 func (p *sitePoller) Poll(ctx context.Context) SiteReading {
 	cluster, none, err := p.get(ctx, p.cluster)
 	if err == nil && none == "" {
-		var relay []Member
+		var relay []RemoteBalancer
 		if relay, none, err = p.get(ctx, p.relay); err == nil && none == "" {
 			if cluster = onBoth(cluster, relay); len(cluster) == 0 {
 				none = fmt.Sprintf("no balancer is both on %s and on %s", p.cluster, p.relay)
@@ -124,13 +126,13 @@ func (p *sitePoller) Poll(ctx context.Context) SiteReading {
 	case err != nil:
 		r.Detail = err.Error()
 	case none == "":
-		r.Members = cluster
+		r.Balancers = cluster
 	}
 	return r
 }
 
 // get fetches and reads one page. Without an error, none says why it lists nobody; "" when it does.
-func (p *sitePoller) get(ctx context.Context, path string) (members []Member, none string, err error) {
+func (p *sitePoller) get(ctx context.Context, path string) (members []RemoteBalancer, none string, err error) {
 	begun := time.Now()
 	resp, err := p.http.ask(ctx, p.http.request(path+" HTTP/1.1", "Accept: application/json"))
 	if err != nil {

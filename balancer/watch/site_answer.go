@@ -21,8 +21,8 @@ const (
 	locationLength = 40
 )
 
-// Member is a cluster of another data centre as its balancer tells it.
-type Member struct {
+// RemoteBalancer is a cluster of another data centre as its balancer tells it.
+type RemoteBalancer struct {
 	Address  netip.Addr // that packets are to be sent to
 	Health   int        // combined weight of its own nodes, 0–65536; 65536 stands for all that is beyond a weight
 	Location string     // the data centre; "" is not told
@@ -38,7 +38,7 @@ type siteEntry struct {
 // parseSite reads a page: a JSON list, as big_brother's interpol and lb itself answer it. A page with anything odd in it is an error as a
 // whole: half of what somebody says who is confused is worth nothing. Members are sorted by address, each once; of two with
 // one address the lower health counts.
-func parseSite(body []byte) ([]Member, error) {
+func parseSite(body []byte) ([]RemoteBalancer, error) {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); !bytes.HasPrefix(trimmed, []byte("[")) {
 		return nil, fmt.Errorf("it is no JSON list but %s", sanitize.Line(fmt.Sprintf("%.30q", trimmed), 60))
 	}
@@ -49,7 +49,7 @@ func parseSite(body []byte) ([]Member, error) {
 	if len(entries) > mostMembers {
 		return nil, fmt.Errorf("it lists %d balancers, more than %d", len(entries), mostMembers)
 	}
-	members := make([]Member, 0, len(entries))
+	members := make([]RemoteBalancer, 0, len(entries))
 	for i, e := range entries {
 		m, err := e.member()
 		if err != nil {
@@ -57,14 +57,14 @@ func parseSite(body []byte) ([]Member, error) {
 		}
 		members = append(members, m)
 	}
-	slices.SortFunc(members, func(a, b Member) int {
+	slices.SortFunc(members, func(a, b RemoteBalancer) int {
 		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Health, b.Health), cmp.Compare(a.Location, b.Location))
 	})
-	return slices.CompactFunc(members, func(a, b Member) bool { return a.Address == b.Address }), nil
+	return slices.CompactFunc(members, func(a, b RemoteBalancer) bool { return a.Address == b.Address }), nil
 }
 
-func (e siteEntry) member() (Member, error) {
-	var m Member
+func (e siteEntry) member() (RemoteBalancer, error) {
+	var m RemoteBalancer
 	switch {
 	case e.Address == nil:
 		return m, errors.New("lb_ip_address is missing")
@@ -88,10 +88,10 @@ func (e siteEntry) member() (Member, error) {
 // onBoth are the members of the two pages: who is on the page of the cluster's mark has it, who is on that of its relay takes packets from
 // other data centres. Both tell the weight, and the lower one counts: a balancer that counts in what it sends elsewhere does
 // so on the first page only.
-func onBoth(cluster, relay []Member) []Member {
-	var members []Member
+func onBoth(cluster, relay []RemoteBalancer) []RemoteBalancer {
+	var members []RemoteBalancer
 	for _, m := range cluster {
-		at, takes := slices.BinarySearchFunc(relay, m.Address, func(r Member, a netip.Addr) int { return r.Address.Compare(a) })
+		at, takes := slices.BinarySearchFunc(relay, m.Address, func(r RemoteBalancer, a netip.Addr) int { return r.Address.Compare(a) })
 		if takes {
 			m.Health = min(m.Health, relay[at].Health)
 			members = append(members, m)

@@ -128,7 +128,7 @@ func TestASiteIsAskedForBothPages(t *testing.T) {
 			server := httptest.NewServer(tt.pages)
 			defer server.Close()
 			r := pollSite(t, server.Listener.Addr(), 10*time.Second)
-			if r.Answered != tt.answered || fmt.Sprint(r.Members) != tt.members || !strings.Contains(r.Detail, tt.detail) ||
+			if r.Answered != tt.answered || fmt.Sprint(r.Balancers) != tt.members || !strings.Contains(r.Detail, tt.detail) ||
 				(r.Detail == "") != (tt.detail == "") || r.At.IsZero() {
 				t.Errorf("got %+v", r)
 			}
@@ -171,7 +171,7 @@ func TestASiteIsWatchedOnItsOwnClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}
 		at := config.Site{At: netip.MustParseAddrPort("10.2.0.5:9292")}
-		s, p, out := NewSite(c, at), &countingSite{}, make(chan SiteNews, 100)
+		s, p, out := NewSiteWatcher(c, at), &countingSite{}, make(chan SiteUpdate, 100)
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { s.Run(ctx, p, out) })
@@ -181,7 +181,7 @@ func TestASiteIsWatchedOnItsOwnClock(t *testing.T) {
 		if len(out) != 11 && len(out) != 12 || p.polls != len(out) || p.closed != 1 {
 			t.Errorf("%d polls, %d readings in 20 s, closed %d times", p.polls, len(out), p.closed)
 		}
-		if c.CheckTimeout = 500 * time.Millisecond; !s.Same(config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}, at) || s.Same(c, at) {
+		if c.CheckTimeout = 500 * time.Millisecond; !s.Matches(config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}, at) || s.Matches(c, at) {
 			t.Error("it does not know what it watches")
 		}
 	})

@@ -146,7 +146,7 @@ func (s *Stream) Next() (r decide.Reading, news bool, err error) {
 }
 
 // Lend has leases look after the stream while heartbeats are held back, and tell of signs of life then, from another goroutine.
-func (s *Stream) Lend(leases *Leases, heard func(at time.Time)) {
+func (s *Stream) Lend(leases *HeartbeatMonitor, heard func(at time.Time)) {
 	s.held = newHolding(s.conn, s.lease, leases, heard)
 }
 

@@ -28,7 +28,7 @@ const (
 type Watcher struct {
 	target
 	begun  time.Time // phases count from there
-	leases *Leases
+	leases *HeartbeatMonitor
 	stream atomic.Bool  // it follows a stream
 	heard  atomic.Int64 // the stream's latest sign of life, in nanoseconds after begun; 0 is none
 }
@@ -43,14 +43,14 @@ type target struct {
 	watch      config.Watching
 }
 
-// News is what a Watcher sends.
-type News struct {
+// Update is what a Watcher sends.
+type Update struct {
 	From    *Watcher
 	Reading decide.Reading
 }
 
 // New returns a watcher of a cluster's node. It does nothing before Run. Watchers that begin at one moment, and have the same leases, share their wake-ups.
-func New(c config.Cluster, n config.Node, begun time.Time, leases *Leases) *Watcher {
+func New(c config.Cluster, n config.Node, begun time.Time, leases *HeartbeatMonitor) *Watcher {
 	return &Watcher{target: targetOf(c, n), begun: begun, leases: leases}
 }
 
@@ -60,14 +60,14 @@ func targetOf(c config.Cluster, n config.Node) target {
 	}
 }
 
-// Same tells whether w watches exactly what is wanted of it, so that it and its connection can stay.
-func (w *Watcher) Same(c config.Cluster, n config.Node) bool { return w.target == targetOf(c, n) }
+// Matches tells whether w watches exactly what is wanted of it, so that it and its connection can stay.
+func (w *Watcher) Matches(c config.Cluster, n config.Node) bool { return w.target == targetOf(c, n) }
 
-// Streams tells whether a stream is open; else the node is polled.
-func (w *Watcher) Streams() bool { return w.stream.Load() }
+// Streaming tells whether a stream is open; else the node is polled.
+func (w *Watcher) Streaming() bool { return w.stream.Load() }
 
-// Heard is when a stream last gave a sign of life, which says that the reading before it still holds; zero: it never did.
-func (w *Watcher) Heard() time.Time {
+// LastSeen is when a stream last gave a sign of life, which says that the reading before it still holds; zero: it never did.
+func (w *Watcher) LastSeen() time.Time {
 	if after := w.heard.Load(); after > 0 {
 		return w.begun.Add(time.Duration(after))
 	}
@@ -78,7 +78,7 @@ func (w *Watcher) hear(at time.Time) { w.heard.Store(int64(at.Sub(w.begun))) }
 
 // Run watches until ctx ends, and closes the poller then. It polls at once, then at the node's own phase of every interval, two polls never
 // at once, and opens the node's stream once a poll was answered, if there is one: as long as that lives, nothing is polled.
-func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- News) {
+func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- Update) {
 	defer p.Close()
 	r := run{Watcher: w, poller: p, out: out, told: told{rise: w.rise, interval: w.interval}}
 	if w.watch == config.WatchAuto {
@@ -114,7 +114,7 @@ type run struct {
 	*Watcher
 	poller Poller
 	opener Opener // the same; nil when no stream is to be tried
-	out    chan<- News
+	out    chan<- Update
 	told   told
 
 	tryStream time.Time     // not before
@@ -142,7 +142,7 @@ func (r *run) poll(ctx context.Context) bool {
 
 func (r *run) send(ctx context.Context, reading decide.Reading) {
 	select {
-	case r.out <- News{r.Watcher, reading}:
+	case r.out <- Update{r.Watcher, reading}:
 	case <-ctx.Done():
 	}
 }

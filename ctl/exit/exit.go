@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
 	"github.com/braintree/lb/ctl/cmdline"
@@ -45,7 +46,8 @@ func Status(err error) int {
 	var (
 		code     Code
 		usage    *cmdline.UsageError
-		refused  *ctl.RefusedError
+		refused  *client.RefusedError
+		name     *client.NameError
 		mistakes config.Mistakes
 	)
 	switch {
@@ -53,7 +55,7 @@ func Status(err error) int {
 		return Done
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, &usage), errors.As(err, &refused):
+	case errors.As(err, &usage), errors.As(err, &name), errors.As(err, &refused):
 		return Refused
 	case errors.As(err, &mistakes):
 		return Mistakes

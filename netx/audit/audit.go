@@ -49,7 +49,7 @@ type Entry struct {
 	Reason  string    `json:"reason"`            // of the change; of what expired: its own
 	Who     string    `json:"who"`               // as the client says; of what expired: who gave it
 	Peer    string    `json:"peer,omitempty"`    // as the kernel says: "uid 0 (pid 42)", or the address; "" when it ended by itself
-	Given   time.Time `json:"given,omitzero"`    // taken back or expired: when it was given
+	SetAt   time.Time `json:"given,omitzero"`    // taken back or expired: when it was given
 	Expires time.Time `json:"expires,omitzero"`  // when it ends, or was to end, by itself
 }
 

@@ -29,8 +29,8 @@ func TestEveryChangeIsOneLineOfJSON(t *testing.T) {
 	value := 42
 	for _, e := range []Entry{
 		entry("two\nlines\x1b[31m and \xff"),
-		{Time: at().Add(time.Minute), Change: Deleted, Kind: "health", Value: &value, Reason: "", Who: "ann", Peer: "10.0.0.1:4242", Given: at()},
-		{Time: at().Add(time.Hour), Change: Expired, Service: "web", Kind: "down", Reason: "x", Who: "kim", Given: at(), Expires: at().Add(time.Hour)},
+		{Time: at().Add(time.Minute), Change: Deleted, Kind: "health", Value: &value, Reason: "", Who: "ann", Peer: "10.0.0.1:4242", SetAt: at()},
+		{Time: at().Add(time.Hour), Change: Expired, Service: "web", Kind: "down", Reason: "x", Who: "kim", SetAt: at(), Expires: at().Add(time.Hour)},
 	} {
 		if err := l.Append(e); err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ func inOrder(ctx context.Context, changes []Change, exchange func([]attempt) []e
 			settle(batch, errs, exchange)
 			batch = batch[:0]
 		}
-		batch = append(batch, attempt{Change: c, at: i, add: c.New && !c.Edit})
+		batch = append(batch, attempt{Change: c, at: i, add: c.AssumeNew && !c.MustExist})
 	}
 	settle(batch, errs, exchange)
 	return errs
@@ -82,7 +82,7 @@ func settle(batch []attempt, errs []error, exchange func([]attempt) []error) {
 				continue
 			}
 			a := batch[i]
-			puts := !a.Edit && (a.verb == opPutService || a.verb == opPutDestination)
+			puts := !a.MustExist && (a.verb == opPutService || a.verb == opPutDestination)
 			switch err := answers[i]; {
 			case puts && !a.add && errors.Is(err, a.missing()), puts && a.add && errors.Is(err, unix.EEXIST):
 				a.add = !a.add

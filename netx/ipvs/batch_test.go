@@ -53,7 +53,7 @@ func drawChange(t *rapid.T) Change {
 		DeleteDestination(key, address, 0),
 		DeleteService(key),
 	}).Draw(t, "change")
-	c.New, c.Edit = rapid.Bool().Draw(t, "new"), rapid.Bool().Draw(t, "edit")
+	c.AssumeNew, c.MustExist = rapid.Bool().Draw(t, "new"), rapid.Bool().Draw(t, "edit")
 	return c
 }
 
@@ -64,7 +64,7 @@ func TestPropertyBatchesActAsOneAfterTheOther(t *testing.T) {
 		alone, kernel := NewMemory(), &strict{Memory: NewMemory()}
 		var want []error
 		for _, c := range changes {
-			want = append(want, One(context.Background(), alone, c))
+			want = append(want, ApplyOne(context.Background(), alone, c))
 		}
 		for i, err := range inOrder(context.Background(), changes, kernel.exchange) {
 			switch {
@@ -91,7 +91,7 @@ func TestAGoodGuessTakesOneRoundForAHundredChanges(t *testing.T) {
 		changes = append(changes, PutDestination(key, Destination{Address: netip.AddrFrom4([4]byte{10, 0, 1, byte(n)}), Forwarding: Tunnel}))
 	}
 	for i := range changes {
-		changes[i].New = true
+		changes[i].AssumeNew = true
 	}
 	for _, err := range inOrder(t.Context(), changes, kernel.exchange) {
 		if err != nil {

@@ -9,9 +9,9 @@ import (
 type Change struct {
 	// New says that what is put is not thought to be there yet. A wrong guess, either way, costs messages to the kernel and
 	// changes nothing else.
-	New bool
+	AssumeNew bool
 	// Edit says that what is put has to be there: where it is not, ErrNoDestination or ErrNoService is the outcome, and nothing is added.
-	Edit bool
+	MustExist bool
 
 	verb        string // one of the operations
 	service     Service
@@ -42,7 +42,7 @@ func DeleteDestination(k Key, address netip.Addr, port uint16) Change {
 }
 
 // One applies a single change.
-func One(ctx context.Context, t Table, c Change) error { return t.Apply(ctx, []Change{c})[0] }
+func ApplyOne(ctx context.Context, t Table, c Change) error { return t.Apply(ctx, []Change{c})[0] }
 
 // ofService tells whether the change is to a service and not to a destination.
 func (c *Change) ofService() bool { return c.verb == opPutService || c.verb == opDeleteService }

@@ -69,7 +69,7 @@ type Service struct {
 }
 
 // Plain gives the service as it will be read back: a prefix as long as the address is none.
-func (s Service) Plain() Service {
+func (s Service) Canonical() Service {
 	if s.Prefix == wholePrefix(s.Family) {
 		s.Prefix = 0
 	}

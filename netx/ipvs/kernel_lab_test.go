@@ -91,21 +91,21 @@ func TestIpvsadmSeesWhatWasPut(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	seven, eight := ipvs.Key{Mark: 7, Family: ipvs.IPv4}, ipvs.Key{Mark: 8, Family: ipvs.IPv6}
-	must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: seven, Scheduler: "wlc"})))
-	must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: seven, Scheduler: "wlc"})))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{
 		Key: eight, Scheduler: "mh", Flags: ipvs.Persistent | ipvs.SchedFallback | ipvs.SchedPort, Timeout: 90 * time.Second,
 	})))
 	wantSaved(t, "-A -f 7 -s wlc", "-A -f 8 -6 -s mh -p 90 -b mh-fallback,mh-port")
 
 	for i, f := range []ipvs.Forwarding{ipvs.Masq, ipvs.Tunnel, ipvs.Route} {
-		must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(seven, ipvs.Destination{
+		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(seven, ipvs.Destination{
 			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), Forwarding: f, Weight: ipvs.Weight(i),
 		})))
 	}
-	must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(eight, ipvs.Destination{
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(eight, ipvs.Destination{
 		Address: netip.MustParseAddr("fd00::1"), Forwarding: ipvs.Tunnel, Weight: 65535, Upper: 10, Lower: 5,
 	})))
-	must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(seven, ipvs.Destination{
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(seven, ipvs.Destination{
 		Address: netip.MustParseAddr("10.0.0.2"), Forwarding: ipvs.Tunnel, Weight: 92,
 	})))
 	wantSaved(t,
@@ -158,7 +158,7 @@ func TestWhatIpvsadmPutIsSeen(t *testing.T) {
 
 	// A new weight keeps the tunnel that the destination was read with.
 	gue.Weight = 4
-	must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(s.Key, gue)))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(s.Key, gue)))
 	if saved := ipvsadm(t, "-Sn"); !strings.Contains(saved, "-a -f 7 -r 10.0.0.1:0 -i -w 4 --tun-type gue --tun-port 6080") {
 		t.Errorf("ipvsadm says\n%s", saved)
 	}
@@ -186,14 +186,14 @@ func TestServicesChosenByAddressStayByteForByte(t *testing.T) {
 	}
 	for _, key := range []ipvs.Key{{Mark: 7, Family: ipvs.IPv4}, {Mark: 7, Family: ipvs.IPv6}} {
 		d := ipvs.Destination{Address: netip.MustParseAddr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}
-		must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"})))
-		must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(key, d)))
-		must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wrr"})))
-		must(t, ipvs.One(t.Context(), k, ipvs.DeleteDestination(key, d.Address, 0)))
-		must(t, ipvs.One(t.Context(), k, ipvs.DeleteService(key)))
+		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"})))
+		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(key, d)))
+		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wrr"})))
+		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.DeleteDestination(key, d.Address, 0)))
+		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.DeleteService(key)))
 	}
 	// What would name them, were a mark of 0 let through.
-	if err := ipvs.One(t.Context(), k, ipvs.DeleteService(ipvs.Key{Family: ipvs.IPv4})); !errors.Is(err, ipvs.ErrInvalid) {
+	if err := ipvs.ApplyOne(t.Context(), k, ipvs.DeleteService(ipvs.Key{Family: ipvs.IPv4})); !errors.Is(err, ipvs.ErrInvalid) {
 		t.Errorf("delete mark 0: %v", err)
 	}
 	if after := ipvsadm(t, "-Sn"); after != before {
@@ -213,8 +213,8 @@ func TestEditsKeepConnectionsAndTheirCounts(t *testing.T) {
 		"add rule ip client output ip daddr 10.1.1.1 meta mark set 7")
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	d := ipvs.Destination{Address: netip.MustParseAddr("10.2.2.2"), Forwarding: ipvs.Masq, Weight: 1}
-	must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"})))
-	must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(key, d)))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"})))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(key, d)))
 
 	listener, err := net.Listen("tcp", "10.2.2.2:8080")
 	must(t, err)
@@ -235,8 +235,8 @@ func TestEditsKeepConnectionsAndTheirCounts(t *testing.T) {
 		t.Fatalf("%d active connections, wanted 1", active)
 	}
 	d.Weight = 0
-	must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(key, d)))
-	must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wrr"})))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(key, d)))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wrr"})))
 	if active, weight := counted(); active != 1 || weight != 0 {
 		t.Fatalf("after the edit %d active connections with weight %d, wanted 1 with 0", active, weight)
 	}
@@ -255,8 +255,8 @@ func TestTheHandleBelongsToTheNamespaceItWasOpenedIn(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	enterNewNamespace(t)
-	must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"})))
-	must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, ipvs.Destination{
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"})))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, ipvs.Destination{
 		Address: netip.MustParseAddr("10.0.0.1"), Forwarding: ipvs.Tunnel,
 	})))
 	if here := ipvsadm(t, "-Sn"); here != "" {
@@ -286,8 +286,8 @@ func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
 	k := newKernel(t)
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	d := ipvs.Destination{Address: netip.MustParseAddr("10.0.0.1"), Forwarding: ipvs.Tunnel}
-	must(t, ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"})))
-	must(t, ipvs.One(t.Context(), k, ipvs.PutDestination(key, d)))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"})))
+	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(key, d)))
 
 	dropNetAdmin(t)
 	if _, err := ipvs.NewKernel(); !errors.Is(err, netx.ErrNoPrivilege) || errors.Is(err, netx.ErrNoIPVS) {
@@ -296,11 +296,11 @@ func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
 	_, dumpErr := k.Dump(t.Context())
 	for name, err := range map[string]error{
 		"dump":               dumpErr,
-		"put service":        ipvs.One(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"})),
-		"delete service":     ipvs.One(t.Context(), k, ipvs.DeleteService(key)),
-		"delete missing":     ipvs.One(t.Context(), k, ipvs.DeleteService(ipvs.Key{Mark: 8, Family: ipvs.IPv4})),
-		"put destination":    ipvs.One(t.Context(), k, ipvs.PutDestination(key, d)),
-		"delete destination": ipvs.One(t.Context(), k, ipvs.DeleteDestination(key, d.Address, 0)),
+		"put service":        ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"})),
+		"delete service":     ipvs.ApplyOne(t.Context(), k, ipvs.DeleteService(key)),
+		"delete missing":     ipvs.ApplyOne(t.Context(), k, ipvs.DeleteService(ipvs.Key{Mark: 8, Family: ipvs.IPv4})),
+		"put destination":    ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(key, d)),
+		"delete destination": ipvs.ApplyOne(t.Context(), k, ipvs.DeleteDestination(key, d.Address, 0)),
 	} {
 		if !errors.Is(err, netx.ErrNoPrivilege) || errors.Is(err, ipvs.ErrNoService) || errors.Is(err, ipvs.ErrNoDestination) {
 			t.Errorf("%s: %v", name, err)

@@ -100,7 +100,7 @@ func TestWaitingForTheHandleEndsWithTheContext(t *testing.T) {
 	k := &Kernel{turn: make(chan struct{}, 1)} // its token is taken
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- One(ctx, k, DeleteService(Key{Mark: 7, Family: IPv4})) }()
+	go func() { done <- ApplyOne(ctx, k, DeleteService(Key{Mark: 7, Family: IPv4})) }()
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)

@@ -126,7 +126,7 @@ func (m *Memory) change(c Change) error {
 	k := c.service.Key
 	s := m.service(k)
 	switch {
-	case c.verb == opPutService && (s != nil || !c.Edit):
+	case c.verb == opPutService && (s != nil || !c.MustExist):
 		return m.putService(c.service, s)
 	case s == nil:
 		return ErrNoService
@@ -134,7 +134,7 @@ func (m *Memory) change(c Change) error {
 		m.services = slices.DeleteFunc(m.services, func(s Service) bool { return s.Key == k })
 		return nil
 	case c.verb == opPutDestination:
-		return m.putDestination(s, c.destination, c.Edit)
+		return m.putDestination(s, c.destination, c.MustExist)
 	}
 	address, port := c.destination.Address, c.destination.Port
 	if _, err := m.destination(k, address, port); err != nil {
@@ -149,7 +149,7 @@ func (m *Memory) putService(s Service, old *Service) error {
 	if !slices.Contains(schedulers(), s.Scheduler) {
 		return noScheduler(s.Scheduler)
 	}
-	s = s.Plain()
+	s = s.Canonical()
 	if old != nil {
 		s.Destinations = old.Destinations
 	}

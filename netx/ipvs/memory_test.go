@@ -26,7 +26,7 @@ func TestSeedAndSetConnsAreSeenByDumpAndSurviveEdits(t *testing.T) {
 	if err := m.SetConns(k, a, 0, 3, 4); err != nil {
 		t.Fatal(err)
 	}
-	if err := ipvs.One(t.Context(), m, ipvs.PutDestination(k, ipvs.Destination{Address: a, Weight: 6})); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), m, ipvs.PutDestination(k, ipvs.Destination{Address: a, Weight: 6})); err != nil {
 		t.Fatal(err)
 	}
 	dump, err := m.Dump(t.Context())
@@ -47,10 +47,10 @@ func TestFailCallFailsThatCallAndChangesNothing(t *testing.T) {
 	broken := errors.New("broken")
 	s := ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"}
 	m.FailCall(2, broken)
-	if err := ipvs.One(t.Context(), m, ipvs.PutService(s)); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), m, ipvs.PutService(s)); err != nil {
 		t.Fatal(err)
 	}
-	err := ipvs.One(t.Context(), m, ipvs.DeleteService(s.Key))
+	err := ipvs.ApplyOne(t.Context(), m, ipvs.DeleteService(s.Key))
 	if !errors.Is(err, broken) || err.Error() != "delete service mark 7: broken" {
 		t.Fatalf("second call: %v", err)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Accepts tells how much the client wants this media type, 0 to 1, as far as it names it: what takes anything gets what the originals gave.
-func Accepts(r *http.Request, mediaType string) float64 {
+func AcceptQuality(r *http.Request, mediaType string) float64 {
 	best := 0.0
 	for _, accept := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {

@@ -22,7 +22,7 @@ func TestAccepts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)
 			r.Header["Accept"] = tt.accept
-			if got := Accepts(r, "application/json"); got != tt.want {
+			if got := AcceptQuality(r, "application/json"); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})

@@ -13,7 +13,7 @@ import (
 // kernel. What it returns holds the place until it is closed or the process ends, however that ends.
 //
 // The place is an abstract Unix socket (unix(7)): every network namespace has its own, and no file is left behind.
-func (d Daemon) Alone(ctx context.Context) (io.Closer, error) {
+func (d Daemon) LockInstance(ctx context.Context) (io.Closer, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", "@"+d.Name)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -7,17 +7,17 @@ import (
 
 func TestOnlyOneDaemonOfANameHasThePlace(t *testing.T) {
 	d := Daemon{Name: "lb test of " + t.TempDir(), Section: "balancer"}
-	first, err := d.Alone(t.Context())
+	first, err := d.LockInstance(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Alone(t.Context()); err == nil || !strings.Contains(err.Error(), "another "+d.Name+" runs in this network namespace") {
+	if _, err := d.LockInstance(t.Context()); err == nil || !strings.Contains(err.Error(), "another "+d.Name+" runs in this network namespace") {
 		t.Errorf("a second one: %v", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	next, err := d.Alone(t.Context())
+	next, err := d.LockInstance(t.Context())
 	if err != nil {
 		t.Fatalf("after the first one's end: %v", err)
 	}

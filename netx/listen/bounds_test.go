@@ -102,9 +102,9 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 					conns := make(pipes)
 					var l net.Listener = conns
 					if kind == "TCP" {
-						l = guardOf(t, config.Access{TLS: files}).Secure(l)
+						l = guardOf(t, config.Access{TLS: files}).OptionalTLS(l)
 					}
-					s := Server(http.HandlerFunc(greedy), slog.New(slog.DiscardHandler), testWrite, testIdle)
+					s := NewServer(http.HandlerFunc(greedy), slog.New(slog.DiscardHandler), testWrite, testIdle)
 					served := make(chan error, 1)
 					go func() { served <- s.Serve(Limit(l, 1)) }()
 					near, far := net.Pipe()
@@ -141,15 +141,15 @@ func (c *closing) Close() error {
 func TestHugeClientsAreRefused(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	path := filepath.Join(shortDir(t), "s")
-	control, err := theAgent().Control(t.Context(), path, &Keys{})
+	control, err := theAgent().ListenControl(t.Context(), path, &Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tcp, address := bindTCP(t)
-	s := Server(http.HandlerFunc(greedy), slog.New(slog.DiscardHandler), testWrite, testIdle)
+	s := NewServer(http.HandlerFunc(greedy), slog.New(slog.DiscardHandler), testWrite, testIdle)
 	served := make(chan error, 2)
 	go func() { served <- s.Serve(Limit(control, 8)) }()
-	go func() { served <- s.Serve(Limit(guardOf(t, config.Access{TLS: ca.server()}).Secure(tcp), 8)) }()
+	go func() { served <- s.Serve(Limit(guardOf(t, config.Access{TLS: ca.server()}).OptionalTLS(tcp), 8)) }()
 	defer func() {
 		s.Close()
 		<-served

@@ -18,7 +18,7 @@ func TestAcceptedConnectionsLeaveTheDead(t *testing.T) {
 	managed.Sockets = sockets
 	for name, d := range map[string]Daemon{"bound": own, "from the service manager": managed} {
 		t.Run(name, func(t *testing.T) {
-			l, err := d.TCP(t.Context(), "127.0.0.1:0")
+			l, err := d.ListenHTTP(t.Context(), "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func TestAcceptedConnectionsLeaveTheDead(t *testing.T) {
 
 // A client that says nothing is accepted too, a second or so later, so that it takes up a place and meets the bounds.
 func TestTheSilentAreAcceptedAfterThoseWhoSpeak(t *testing.T) {
-	l, err := theAgent().TCP(t.Context(), "127.0.0.1:0")
+	l, err := theAgent().ListenHTTP(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

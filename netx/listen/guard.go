@@ -17,24 +17,24 @@ import (
 const nameLength = 100
 
 // Guard decides who may change something. It may be used by several goroutines.
-type Guard struct {
+type Authorizer struct {
 	daemon   Daemon
 	socket   string // path of the control socket, to name it
-	keys     atomic.Pointer[Keys]
+	keys     atomic.Pointer[Policy]
 	group    uint32 // of the control socket, as it was bound
 	hasGroup bool
 }
 
 // Guard makes the guard of a daemon whose control socket is bound with the same keys.
-func (d Daemon) Guard(socket string, k *Keys) *Guard {
-	g := &Guard{daemon: d, socket: socket, group: k.group, hasGroup: k.hasGroup}
+func (d Daemon) NewAuthorizer(socket string, k *Policy) *Authorizer {
+	g := &Authorizer{daemon: d, socket: socket, group: k.group, hasGroup: k.hasGroup}
 	g.keys.Store(k)
 	return g
 }
 
 // Use puts the keys of a reload in the place of those before, but for the group of the control socket. It holds for connections
 // that are open, too.
-func (g *Guard) Use(k *Keys) { g.keys.Store(k) }
+func (g *Authorizer) SetPolicy(k *Policy) { g.keys.Store(k) }
 
 // Refusal says why a change was not taken, and what to do about it.
 type Refusal struct {
@@ -43,7 +43,7 @@ type Refusal struct {
 }
 
 // Header sets what goes with the status. The connection ends, so that nobody waits for a body that nobody wants.
-func (f *Refusal) Header(h http.Header) {
+func (f *Refusal) SetHeader(h http.Header) {
 	h.Set("Connection", "close")
 	if f.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="lb"`)
@@ -52,11 +52,11 @@ func (f *Refusal) Header(h http.Header) {
 
 // Admit decides about a change. The request that it returns is the same, with what it was admitted by for Peer. The command,
 // such as "lb ctl force", is what makes the change on the machine itself.
-type Admit func(r *http.Request, command string) (*http.Request, *Refusal)
+type AuthorizeFunc func(r *http.Request, command string) (*http.Request, *Refusal)
 
 // Socket admits changes over the control socket: of root, of the daemon's own user, and of members of the control group.
-func (g *Guard) Socket(r *http.Request, command string) (*http.Request, *Refusal) {
-	cred, ok := r.Context().Value(credentialsKey{}).(Credentials)
+func (g *Authorizer) AuthorizeSocket(r *http.Request, command string) (*http.Request, *Refusal) {
+	cred, ok := r.Context().Value(credentialsKey{}).(PeerCredentials)
 	switch {
 	case !ok:
 		return r, forbidden("The kernel does not tell who asks, so no change is taken. Use `%s` on the machine itself.", command)
@@ -70,7 +70,7 @@ func (g *Guard) Socket(r *http.Request, command string) (*http.Request, *Refusal
 }
 
 // TCP admits changes over TCP: by client certificate, by token, or from this machine itself where trust_loopback is set.
-func (g *Guard) TCP(r *http.Request, command string) (*http.Request, *Refusal) {
+func (g *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Request, *Refusal) {
 	k := g.keys.Load()
 	if FromWebPage(r) {
 		return r, forbidden("Changes are not taken from web pages. Use `%s`.", command)
@@ -96,7 +96,7 @@ func (g *Guard) TCP(r *http.Request, command string) (*http.Request, *Refusal) {
 }
 
 // judge says why a token is not good; nil when it is.
-func (g *Guard) judge(k *Keys, r *http.Request, token, command string) *Refusal {
+func (g *Authorizer) judge(k *Policy, r *http.Request, token, command string) *Refusal {
 	switch {
 	case !k.hasToken:
 		return forbidden("No token is taken here. Set %s.token_file on that machine and reload, or use `%s` there.", g.daemon.Section, command)
@@ -111,7 +111,7 @@ func (g *Guard) judge(k *Keys, r *http.Request, token, command string) *Refusal 
 }
 
 // nothing is the refusal of a client that showed nothing to be known by.
-func (g *Guard) nothing(k *Keys, command string) *Refusal {
+func (g *Authorizer) nothing(k *Policy, command string) *Refusal {
 	flag := " --" + g.daemon.Section + " HOST:PORT"
 	var by []string
 	if k.hasToken && k.tls != nil {
@@ -141,7 +141,7 @@ func bearer(r *http.Request) (string, bool) {
 
 // certificate names the client by its certificate; "" when it shows none, or none counts. The error says why it is not good. The CAs
 // are those of now, not those of when the connection began.
-func (k *Keys) certificate(r *http.Request, now time.Time) (string, error) {
+func (k *Policy) certificate(r *http.Request, now time.Time) (string, error) {
 	state := secureState(r)
 	if k.clients == nil || state == nil || len(state.PeerCertificates) == 0 {
 		return "", nil

@@ -29,13 +29,13 @@ func post(remote string, header ...string) *http.Request {
 	return r
 }
 
-func guardOf(t testing.TB, access config.Access) *Guard {
+func guardOf(t testing.TB, access config.Access) *Authorizer {
 	t.Helper()
-	k, err := theAgent().Keys(access)
+	k, err := theAgent().LoadPolicy(access)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return theAgent().Guard("/run/lb/agent.sock", k)
+	return theAgent().NewAuthorizer("/run/lb/agent.sock", k)
 }
 
 func TestWhoMayChangeSomethingOverTCP(t *testing.T) {
@@ -75,7 +75,7 @@ func TestWhoMayChangeSomethingOverTCP(t *testing.T) {
 		{"no certificate", clients, post(there), 401, "--cert-file FILE"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r, refusal := guardOf(t, tc.access).TCP(tc.request, "lb ctl force")
+			r, refusal := guardOf(t, tc.access).AuthorizeTCP(tc.request, "lb ctl force")
 			if tc.status == 0 {
 				if refusal != nil || !strings.Contains(Peer(r), tc.want) {
 					t.Errorf("%+v, peer %q", refusal, Peer(r))
@@ -89,7 +89,7 @@ func TestWhoMayChangeSomethingOverTCP(t *testing.T) {
 				t.Errorf("the text is %q", refusal.Text)
 			}
 			h := http.Header{}
-			refusal.Header(h)
+			refusal.SetHeader(h)
 			if challenged := h.Get("WWW-Authenticate") != ""; challenged != (tc.status == 401) {
 				t.Errorf("status %d with %v", tc.status, h)
 			}
@@ -102,21 +102,21 @@ func TestWhoMayChangeSomethingOverTheSocket(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		group string
-		cred  Credentials
+		cred  PeerCredentials
 		want  string // "": admitted
 	}{
-		{"root", "", Credentials{UID: 0, GID: 1}, ""},
-		{"the daemon's own user", "", Credentials{UID: own, GID: 1}, ""},
-		{"anybody else", "", Credentials{UID: 54321, GID: 100}, "set agent.control_group"},
-		{"anybody in the group 0", "", Credentials{UID: 54321, GID: 0, Groups: []uint32{0}}, "set agent.control_group"},
-		{"a member by first group", "4242", Credentials{UID: 54321, GID: 4242}, ""},
-		{"a member by further group", "4242", Credentials{UID: 54321, GID: 100, Groups: []uint32{27, 4242}}, ""},
-		{"no member", "4242", Credentials{UID: 54321, GID: 100, Groups: []uint32{27, 4243}}, "group of agent.control_group"},
+		{"root", "", PeerCredentials{UID: 0, GID: 1}, ""},
+		{"the daemon's own user", "", PeerCredentials{UID: own, GID: 1}, ""},
+		{"anybody else", "", PeerCredentials{UID: 54321, GID: 100}, "set agent.control_group"},
+		{"anybody in the group 0", "", PeerCredentials{UID: 54321, GID: 0, Groups: []uint32{0}}, "set agent.control_group"},
+		{"a member by first group", "4242", PeerCredentials{UID: 54321, GID: 4242}, ""},
+		{"a member by further group", "4242", PeerCredentials{UID: 54321, GID: 100, Groups: []uint32{27, 4242}}, ""},
+		{"no member", "4242", PeerCredentials{UID: 54321, GID: 100, Groups: []uint32{27, 4243}}, "group of agent.control_group"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := post("@")
-			r = r.WithContext(WithCredentials(r.Context(), tc.cred))
-			r, refusal := guardOf(t, config.Access{ControlGroup: tc.group}).Socket(r, "lb ctl force")
+			r = r.WithContext(WithPeerCredentials(r.Context(), tc.cred))
+			r, refusal := guardOf(t, config.Access{ControlGroup: tc.group}).AuthorizeSocket(r, "lb ctl force")
 			switch {
 			case tc.want == "" && (refusal != nil || !strings.HasPrefix(Peer(r), "uid ")):
 				t.Errorf("%+v, peer %q", refusal, Peer(r))
@@ -125,15 +125,15 @@ func TestWhoMayChangeSomethingOverTheSocket(t *testing.T) {
 			}
 		})
 	}
-	if _, refusal := guardOf(t, config.Access{TrustLoopback: true}).Socket(post("127.0.0.1:1"), "lb ctl force"); refusal == nil || refusal.Status != 403 {
+	if _, refusal := guardOf(t, config.Access{TrustLoopback: true}).AuthorizeSocket(post("127.0.0.1:1"), "lb ctl force"); refusal == nil || refusal.Status != 403 {
 		t.Errorf("a request without credentials: %+v", refusal)
 	}
 }
 
 // serving answers on l until the test ends: reads by "read", changes by who was admitted.
-func serving(t *testing.T, l net.Listener, admit Admit) {
+func serving(t *testing.T, l net.Listener, admit AuthorizeFunc) {
 	t.Helper()
-	s := Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			io.WriteString(w, "read")
 			return
@@ -205,7 +205,7 @@ func TestOnePortSpeaksTLSAndPlainHTTP(t *testing.T) {
 	access.TLS.ClientCAFile = ca.file()
 	g := guardOf(t, access)
 	l, address := bindTCP(t)
-	serving(t, Limit(g.Secure(l), 16), g.TCP)
+	serving(t, Limit(g.OptionalTLS(l), 16), g.AuthorizeTCP)
 	past := time.Now().Add(-time.Hour)
 	for _, tc := range []struct {
 		name   string
@@ -252,14 +252,14 @@ func TestReloadedKeysCountAtOnceAlsoForOpenConnections(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
 	g := guardOf(t, config.Access{})
 	l, address := bindTCP(t)
-	serving(t, g.Secure(l), g.TCP)
+	serving(t, g.OptionalTLS(l), g.AuthorizeTCP)
 	use := func(access config.Access) {
 		t.Helper()
-		k, err := theAgent().Keys(access)
+		k, err := theAgent().LoadPolicy(access)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.Use(k)
+		g.SetPolicy(k)
 	}
 	plain, secure := over(t, ca), over(t, ca, ca.client("kim"))
 	change := func(c *http.Client, scheme string, want int) {
@@ -286,20 +286,20 @@ func TestReloadedKeysCountAtOnceAlsoForOpenConnections(t *testing.T) {
 }
 
 func TestTheControlSocketKnowsItsPeer(t *testing.T) {
-	k, err := theAgent().Keys(config.Access{ControlGroup: "0"})
+	k, err := theAgent().LoadPolicy(config.Access{ControlGroup: "0"})
 	if os.Geteuid() != 0 {
-		k, err = &Keys{}, nil // only root can give the socket away
+		k, err = &Policy{}, nil // only root can give the socket away
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(shortDir(t), "s")
-	l, err := theAgent().Control(t.Context(), path, k)
+	l, err := theAgent().ListenControl(t.Context(), path, k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := theAgent().Guard(path, k)
-	serving(t, Limit(l, 4), g.Socket)
+	g := theAgent().NewAuthorizer(path, k)
+	serving(t, Limit(l, 4), g.AuthorizeSocket)
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}}

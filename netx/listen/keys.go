@@ -25,7 +25,7 @@ const (
 )
 
 // Keys are what clients are known by, as read from the files and names of the configuration.
-type Keys struct {
+type Policy struct {
 	loopback bool              // trust_loopback
 	token    [sha256.Size]byte // of the token
 	hasToken bool
@@ -36,8 +36,8 @@ type Keys struct {
 }
 
 // Keys reads what the configuration names. What cannot be used is an error that names the key.
-func (d Daemon) Keys(a config.Access) (*Keys, error) {
-	k := &Keys{loopback: a.TrustLoopback}
+func (d Daemon) LoadPolicy(a config.Access) (*Policy, error) {
+	k := &Policy{loopback: a.TrustLoopback}
 	if a.TokenFile != "" {
 		token, err := ReadToken(a.TokenFile)
 		if err != nil {
@@ -62,7 +62,7 @@ func (d Daemon) Keys(a config.Access) (*Keys, error) {
 
 // readTLS reads the certificates. Those of clients are asked for in the handshake, which proves that the client has the key, and judged
 // when it wants to change something: so a bad one does not keep anybody from reading, and a refusal says why.
-func (k *Keys) readTLS(section string, files config.TLS) error {
+func (k *Policy) readTLS(section string, files config.TLS) error {
 	cert, err := readFile(files.CertFile, maxPEM, 0)
 	if err != nil {
 		return fmt.Errorf("%scert_file: %w", section, err)
@@ -92,7 +92,7 @@ func (k *Keys) readTLS(section string, files config.TLS) error {
 }
 
 // matches compares a token in a time that does not tell how much of it is right.
-func (k *Keys) matches(token string) bool {
+func (k *Policy) matches(token string) bool {
 	given := sha256.Sum256([]byte(token))
 	return k.hasToken && subtle.ConstantTimeCompare(given[:], k.token[:]) == 1
 }

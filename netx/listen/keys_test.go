@@ -54,7 +54,7 @@ func TestATokenIsReadFromASecretFileOnly(t *testing.T) {
 }
 
 func TestOnlyTheTokenItselfMatches(t *testing.T) {
-	k, err := theAgent().Keys(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
+	k, err := theAgent().LoadPolicy(config.Access{TokenFile: writeFile(t, "token", goodToken+"\n", 0o600)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestOnlyTheTokenItselfMatches(t *testing.T) {
 			t.Errorf("%q: %v", token, got)
 		}
 	}
-	if (&Keys{}).matches("") {
+	if (&Policy{}).matches("") {
 		t.Error("without a token, none matches")
 	}
 }
@@ -96,7 +96,7 @@ func TestKeysThatCannotBeUsedNameTheKeyOfTheConfiguration(t *testing.T) {
 		{"a CA file without one", with(func(f *config.TLS) { f.ClientCAFile = good.KeyFile }), []string{"agent.tls.client_ca_file", "no certificate"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k, err := theAgent().Keys(tc.access)
+			k, err := theAgent().LoadPolicy(tc.access)
 			if (err == nil) != (tc.want == nil) || (k == nil) != (tc.want != nil) {
 				t.Fatalf("%v, %v", k, err)
 			}

@@ -32,8 +32,8 @@ type Daemon struct {
 }
 
 // TCP binds the address for reads over HTTP.
-func (d Daemon) TCP(ctx context.Context, address string) (net.Listener, error) {
-	l, err := d.Port(ctx, d.Section+".listen", address)
+func (d Daemon) ListenHTTP(ctx context.Context, address string) (net.Listener, error) {
+	l, err := d.ListenTCP(ctx, d.Section+".listen", address)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (d Daemon) TCP(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // Port binds a TCP address that the configuration has at key.
-func (d Daemon) Port(ctx context.Context, key, address string) (net.Listener, error) {
+func (d Daemon) ListenTCP(ctx context.Context, key, address string) (net.Listener, error) {
 	l, err := inherited[*net.TCPListener](d.Sockets, key, "TCP")
 	if l == nil && err == nil {
 		l, err = bind(ctx, key, address)
@@ -73,7 +73,7 @@ func bind(ctx context.Context, key, address string) (net.Listener, error) {
 
 // Control binds the Unix socket for changes, as the control group's where the keys have one. What a dead daemon left there is
 // replaced.
-func (d Daemon) Control(ctx context.Context, path string, k *Keys) (net.Listener, error) {
+func (d Daemon) ListenControl(ctx context.Context, path string, k *Policy) (net.Listener, error) {
 	key := d.Section + ".control"
 	if l, err := inherited[*net.UnixListener](d.Sockets, key, "Unix"); l != nil || err != nil {
 		return l, err
@@ -131,7 +131,7 @@ func (d Daemon) hold(ctx context.Context, dir string) (*os.File, error) {
 
 // open lets owner and group of the control socket connect. The group is changed only where it has to be: the daemon may have it as its
 // own, and lack the right to change it.
-func (d Daemon) open(path string, k *Keys) error {
+func (d Daemon) open(path string, k *Policy) error {
 	var stat unix.Stat_t
 	if err := unix.Stat(path, &stat); err != nil {
 		return fmt.Errorf("look at the control socket %s: %w", path, err)

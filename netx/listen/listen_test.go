@@ -42,13 +42,13 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := theAgent().Control(t.Context(), live, &Keys{})
+	l, err := theAgent().ListenControl(t.Context(), live, &Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	tcp := func(address string) (net.Listener, error) { return theAgent().TCP(t.Context(), address) }
-	control := func(path string) (net.Listener, error) { return theAgent().Control(t.Context(), path, &Keys{}) }
+	tcp := func(address string) (net.Listener, error) { return theAgent().ListenHTTP(t.Context(), address) }
+	control := func(path string) (net.Listener, error) { return theAgent().ListenControl(t.Context(), path, &Policy{}) }
 	for _, tc := range []struct {
 		name    string
 		bind    func(string) (net.Listener, error)
@@ -88,7 +88,7 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(shortDir(t), "run", "s")
 	for range 2 {
-		l, err := theAgent().Control(t.Context(), path, &Keys{})
+		l, err := theAgent().ListenControl(t.Context(), path, &Policy{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
 		var starting sync.WaitGroup
 		for range 8 {
 			starting.Go(func() {
-				l, err := theAgent().Control(t.Context(), path, &Keys{})
+				l, err := theAgent().ListenControl(t.Context(), path, &Policy{})
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {

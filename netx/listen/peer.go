@@ -14,14 +14,16 @@ import (
 )
 
 // Credentials say which process is at the other end of a Unix socket, as it was when it connected.
-type Credentials struct {
+type PeerCredentials struct {
 	UID, GID uint32
 	PID      int32
 	Groups   []uint32 // the further ones
 }
 
 // member tells whether the process was in a group.
-func (c Credentials) member(gid uint32) bool { return c.GID == gid || slices.Contains(c.Groups, gid) }
+func (c PeerCredentials) member(gid uint32) bool {
+	return c.GID == gid || slices.Contains(c.Groups, gid)
+}
 
 // The keys of what a request's context keeps about who sent it.
 type (
@@ -32,7 +34,7 @@ type (
 
 // WithCredentials is a request's context that says that it came over the control socket from that process. Server does it for
 // its own connections.
-func WithCredentials(ctx context.Context, c Credentials) context.Context {
+func WithPeerCredentials(ctx context.Context, c PeerCredentials) context.Context {
 	return context.WithValue(ctx, credentialsKey{}, c)
 }
 
@@ -53,27 +55,27 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 		return ctx
 	}
 	if cred, err := credentials(uc); err == nil { // who cannot be known is not trusted
-		return WithCredentials(ctx, cred)
+		return WithPeerCredentials(ctx, cred)
 	}
 	return ctx
 }
 
-func credentials(c *net.UnixConn) (Credentials, error) {
+func credentials(c *net.UnixConn) (PeerCredentials, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return Credentials{}, err
+		return PeerCredentials{}, err
 	}
-	var cred Credentials
+	var cred PeerCredentials
 	controlErr := raw.Control(func(fd uintptr) {
 		var u *unix.Ucred
 		if u, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil {
 			return
 		}
-		cred = Credentials{UID: u.Uid, GID: u.Gid, PID: u.Pid}
+		cred = PeerCredentials{UID: u.Uid, GID: u.Gid, PID: u.Pid}
 		cred.Groups, err = peerGroups(fd)
 	})
 	if controlErr != nil {
-		return Credentials{}, controlErr
+		return PeerCredentials{}, controlErr
 	}
 	return cred, err
 }
@@ -101,7 +103,7 @@ func Peer(r *http.Request) string {
 	if identity, ok := r.Context().Value(identityKey{}).(string); ok {
 		return identity
 	}
-	if cred, ok := r.Context().Value(credentialsKey{}).(Credentials); ok {
+	if cred, ok := r.Context().Value(credentialsKey{}).(PeerCredentials); ok {
 		return fmt.Sprintf("uid %d (pid %d)", cred.UID, cred.PID)
 	}
 	return r.RemoteAddr

@@ -15,19 +15,19 @@ const (
 )
 
 // Refusals logs changes that were not taken, and how many of them it did not log. It may be used by several goroutines.
-type Refusals struct {
+type RefusalLog struct {
 	log     *slog.Logger
 	limit   *rate.Limiter
 	skipped atomic.Int64 // since the last that was logged
 }
 
 // NewRefusals logs to log.
-func NewRefusals(log *slog.Logger) *Refusals {
-	return &Refusals{log: log, limit: rate.NewLimiter(refusalRate, refusalBurst)}
+func NewRefusalLog(log *slog.Logger) *RefusalLog {
+	return &RefusalLog{log: log, limit: rate.NewLimiter(refusalRate, refusalBurst)}
 }
 
 // Add logs or counts a refusal; attrs say what the change was about.
-func (f *Refusals) Add(r *http.Request, refusal *Refusal, attrs ...any) {
+func (f *RefusalLog) Log(r *http.Request, refusal *Refusal, attrs ...any) {
 	if !f.limit.Allow() {
 		f.skipped.Add(1)
 		return

@@ -14,13 +14,13 @@ import (
 func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		refusals := NewRefusals(slog.New(slog.NewTextHandler(&out, nil)))
+		refusals := NewRefusalLog(slog.New(slog.NewTextHandler(&out, nil)))
 		r := &http.Request{Method: http.MethodPut, RemoteAddr: "192.0.2.1:4711"}
 		for range 1000 {
-			refusals.Add(r, &Refusal{Status: http.StatusForbidden, Text: "not you"}, "cluster", "web")
+			refusals.Log(r, &Refusal{Status: http.StatusForbidden, Text: "not you"}, "cluster", "web")
 		}
 		time.Sleep(time.Second)
-		refusals.Add(r, &Refusal{Status: http.StatusForbidden, Text: "nor you"})
+		refusals.Log(r, &Refusal{Status: http.StatusForbidden, Text: "nor you"})
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 		first, last := lines[0], lines[len(lines)-1]
 		if len(lines) != refusalBurst+1 || !strings.Contains(first, `cluster=web method=PUT peer=192.0.2.1:4711 cause="not you"`) ||

@@ -13,11 +13,11 @@ const handshakeRecord = 0x16
 
 // Secure lets the clients of l speak TLS, once there are certificates for it, or plain HTTP, as they begin. So whoever polls goes
 // on as before when TLS is set up.
-func (g *Guard) Secure(l net.Listener) net.Listener { return &secured{l, g} }
+func (g *Authorizer) OptionalTLS(l net.Listener) net.Listener { return &secured{l, g} }
 
 type secured struct {
 	net.Listener
-	guard *Guard
+	guard *Authorizer
 }
 
 func (l *secured) Accept() (net.Conn, error) {
@@ -31,7 +31,7 @@ func (l *secured) Accept() (net.Conn, error) {
 // securedConn is TLS or not, which its first byte says. It is read by one goroutine at a time, the server's.
 type securedConn struct {
 	net.Conn // as it comes from the network; deadlines are its own
-	guard    *Guard
+	guard    *Authorizer
 	begun    bool                     // the first byte was read
 	secure   atomic.Pointer[tls.Conn] // nil: plain, or not begun
 }

@@ -17,7 +17,7 @@ const (
 
 // Server makes a server with all bounds. write is how long an answer may take from the end of the request's headers on, idle
 // how long a connection is kept between requests.
-func Server(h http.Handler, log *slog.Logger, write, idle time.Duration) *http.Server {
+func NewServer(h http.Handler, log *slog.Logger, write, idle time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: readHeaderTime,

@@ -33,7 +33,7 @@ func TestOtherUsersOfTheMachine(t *testing.T) {
 		{"no member, who can connect all the same", 0o666, []uint32{further}, fmt.Sprintf("User %d may change nothing here", user)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			k, err := theAgent().Keys(config.Access{ControlGroup: fmt.Sprint(group)})
+			k, err := theAgent().LoadPolicy(config.Access{ControlGroup: fmt.Sprint(group)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +42,7 @@ func TestOtherUsersOfTheMachine(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, "s")
-			l, err := theAgent().Control(t.Context(), path, k)
+			l, err := theAgent().ListenControl(t.Context(), path, k)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +52,7 @@ func TestOtherUsersOfTheMachine(t *testing.T) {
 			if err := os.Chmod(path, tc.mode); err != nil {
 				t.Fatal(err)
 			}
-			serving(t, Limit(l, 4), theAgent().Guard(path, k).Socket)
+			serving(t, Limit(l, 4), theAgent().NewAuthorizer(path, k).AuthorizeSocket)
 			curl := exec.Command("curl", "-sS", "-X", "POST", "--unix-socket", path, "http://agent/webapp/down")
 			curl.Dir = "/"
 			curl.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: primary, Groups: tc.groups}}
@@ -67,11 +67,11 @@ func TestOtherUsersOfTheMachine(t *testing.T) {
 // TestADaemonWithTheGroupNeedsNoRightToGiveTheSocketAway is how both daemons run under systemd: with Group= and without CAP_CHOWN.
 func TestADaemonWithTheGroupNeedsNoRightToGiveTheSocketAway(t *testing.T) {
 	if path := os.Getenv("LISTEN_TEST_SOCKET"); path != "" {
-		k, err := theAgent().Keys(config.Access{ControlGroup: "4242"})
+		k, err := theAgent().LoadPolicy(config.Access{ControlGroup: "4242"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := theAgent().Control(t.Context(), path, k)
+		l, err := theAgent().ListenControl(t.Context(), path, k)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ type Sockets struct {
 }
 
 // Inherit takes the sockets over; nil when there are none. It is to be called once.
-func Inherit() (*Sockets, error) { return inherit(activation.Files(true)) }
+func InheritSockets() (*Sockets, error) { return inherit(activation.Files(true)) }
 
 func inherit(files []*os.File) (*Sockets, error) {
 	if len(files) == 0 {
@@ -58,7 +58,7 @@ func inherited[L net.Listener](s *Sockets, key, kind string) (net.Listener, erro
 }
 
 // Left lists the keys whose sockets nobody took, sorted.
-func (s *Sockets) Left() []string {
+func (s *Sockets) Unclaimed() []string {
 	if s == nil {
 		return nil
 	}
@@ -68,7 +68,7 @@ func (s *Sockets) Left() []string {
 // Close closes the sockets that nobody took.
 func (s *Sockets) Close() error {
 	var errs []error
-	for _, key := range s.Left() {
+	for _, key := range s.Unclaimed() {
 		errs = append(errs, s.byKey[key].Close())
 		delete(s.byKey, key)
 	}

@@ -46,15 +46,15 @@ func TestSocketsOfTheServiceManagerStandForTheirKeys(t *testing.T) {
 	}
 	d := theAgent()
 	d.Sockets = sockets
-	reads, err := d.TCP(t.Context(), "192.0.2.1:1") // which could not be bound
+	reads, err := d.ListenHTTP(t.Context(), "192.0.2.1:1") // which could not be bound
 	if err != nil {
 		t.Fatal(err)
 	}
-	changes, err := d.Control(t.Context(), "/nonexistent/agent.sock", &Keys{})
+	changes, err := d.ListenControl(t.Context(), "/nonexistent/agent.sock", &Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := sockets.Left(); !slices.Equal(left, []string{"lb-agent.socket"}) {
+	if left := sockets.Unclaimed(); !slices.Equal(left, []string{"lb-agent.socket"}) {
 		t.Errorf("left: %q", left)
 	}
 	if err := sockets.Close(); err != nil {
@@ -84,7 +84,7 @@ func TestSocketsOfTheServiceManagerStandForTheirKeys(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the manager's socket was removed: %v", err)
 	}
-	other, err := d.Port(t.Context(), "agent.listen", "127.0.0.1:0") // a second time there is none left
+	other, err := d.ListenTCP(t.Context(), "agent.listen", "127.0.0.1:0") // a second time there is none left
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestASocketOfTheWrongKindIsRefused(t *testing.T) {
 	d := theAgent()
 	d.Sockets = sockets
 	path := filepath.Join(shortDir(t), "agent.sock")
-	if l, err := d.Control(t.Context(), path, &Keys{}); err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
+	if l, err := d.ListenControl(t.Context(), path, &Policy{}); err == nil || l != nil || !strings.Contains(err.Error(), "agent.control") || !strings.Contains(err.Error(), "Unix") {
 		t.Errorf("a TCP socket for changes: %v, %v", l, err)
 	}
 	one, _ := fromManager(t, "agent.listen", "tcp", "127.0.0.1:0")
@@ -116,7 +116,7 @@ func TestASocketOfTheWrongKindIsRefused(t *testing.T) {
 	if s, err := inherit([]*os.File{file}); err == nil || s != nil || !strings.Contains(err.Error(), "ListenStream=") {
 		t.Errorf("no socket: %v, %v", s, err)
 	}
-	if s, err := inherit(nil); s != nil || err != nil || s.Left() != nil || s.Close() != nil {
+	if s, err := inherit(nil); s != nil || err != nil || s.Unclaimed() != nil || s.Close() != nil {
 		t.Errorf("none: %v, %v", s, err)
 	}
 }

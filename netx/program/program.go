@@ -21,28 +21,28 @@ import (
 const stdinGrace = 200 * time.Millisecond
 
 // Program is what to run. No shell is in between, unless it is the program.
-type Program struct {
-	Argv  []string
-	Env   []string // nil is that of lb
-	Stdin string
-	Ended func(error) error // words the end of the context; nil leaves it as it is
-	Keep  int               // bytes kept of each of stdout and stderr, the rest is read and dropped; 0 is 64 KiB
+type Command struct {
+	Argv       []string
+	Env        []string // nil is that of lb
+	Stdin      string
+	ContextErr func(error) error // words the end of the context; nil leaves it as it is
+	MaxOutput  int               // bytes kept of each of stdout and stderr, the rest is read and dropped; 0 is 64 KiB
 }
 
 // Outcome is how it ended.
-type Outcome struct {
+type Result struct {
 	Stdout, Stderr string
 	Err            error // nil: it ended by itself with exit status 0
 }
 
 // Run runs the program once. Its process group is killed whole when ctx ends or the program does: it leaves no processes behind.
-func (p Program) Run(ctx context.Context) Outcome {
+func (p Command) Run(ctx context.Context) Result {
 	if err := ctx.Err(); err != nil {
-		return Outcome{Err: p.ended(err)}
+		return Result{Err: p.ended(err)}
 	}
-	stdout, stderr, err := newOutputs(cmp.Or(p.Keep, maxOutput))
+	stdout, stderr, err := newOutputs(cmp.Or(p.MaxOutput, maxOutput))
 	if err != nil {
-		return Outcome{Err: err}
+		return Result{Err: err}
 	}
 	defer stdout.close()
 	defer stderr.close()
@@ -54,7 +54,7 @@ func (p Program) Run(ctx context.Context) Outcome {
 	}
 	cmd.WaitDelay = stdinGrace
 	if err := cmd.Start(); err != nil {
-		return Outcome{Err: err}
+		return Result{Err: err}
 	}
 	_ = expose(cmd.Process.Pid) // the program runs all the same
 	stdout.begin()
@@ -84,7 +84,7 @@ func (p Program) Run(ctx context.Context) Outcome {
 	case errors.Is(err, exec.ErrWaitDelay):
 		err = nil // it ended well; somebody outside its group still holds its input
 	}
-	return Outcome{Stdout: stdout.kept.String(), Stderr: stderr.kept.String(), Err: err}
+	return Result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String(), Err: err}
 }
 
 // expose takes the protection from a process that lb itself may have against the kernel's killer when memory runs out, see
@@ -98,11 +98,11 @@ func expose(pid int) error {
 	return os.WriteFile(path, []byte("0"), 0)
 }
 
-func (p Program) ended(err error) error {
-	if p.Ended == nil {
+func (p Command) ended(err error) error {
+	if p.ContextErr == nil {
 		return err
 	}
-	return p.Ended(err)
+	return p.ContextErr(err)
 }
 
 // awaitExit waits until the process has ended, and leaves it to be reaped.
@@ -116,7 +116,7 @@ func awaitExit(pid int) {
 }
 
 // Said is what a program said, for the log and the operator: stderr, or stdout when that is empty.
-func (o Outcome) Said() string {
+func (o Result) Message() string {
 	if said := strings.TrimSpace(o.Stderr); said != "" {
 		return said
 	}

@@ -25,7 +25,7 @@ func TestAProgramIsNotProtectedWhenMemoryRunsOut(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	o := Program{Argv: []string{"/bin/sh", "-c", `while read -r score </proc/$$/oom_score_adj && [ "$score" != 0 ]; do :; done`}}.Run(ctx)
+	o := Command{Argv: []string{"/bin/sh", "-c", `while read -r score </proc/$$/oom_score_adj && [ "$score" != 0 ]; do :; done`}}.Run(ctx)
 	if o.Err != nil {
 		t.Errorf("its score stays: %+v", o)
 	}

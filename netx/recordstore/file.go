@@ -21,7 +21,7 @@ const (
 )
 
 // Parse reads the contents of a record's file.
-func (s Sort[K, V]) Parse(data []byte) (V, error) {
+func (s Kind[K, V]) Parse(data []byte) (V, error) {
 	var v, none V
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -31,11 +31,11 @@ func (s Sort[K, V]) Parse(data []byte) (V, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return none, fmt.Errorf("something follows the %s", s.Name)
 	}
-	return s.Check(v)
+	return s.Validate(v)
 }
 
 // Format is the inverse of Parse.
-func (s Sort[K, V]) Format(v V) ([]byte, error) {
+func (s Kind[K, V]) Format(v V) ([]byte, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return nil, err
@@ -43,14 +43,14 @@ func (s Sort[K, V]) Format(v V) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-func (s Sort[K, V]) fileName(v V) string { return s.File(v) + suffix }
+func (s Kind[K, V]) fileName(v V) string { return s.FileName(v) + suffix }
 
 // read reads one record and checks that its file is the one that a change of this record would write.
-func (s Sort[K, V]) read(dir, name string) (V, error) {
+func (s Kind[K, V]) read(dir, name string) (V, error) {
 	var none V
 	path := filepath.Join(dir, name)
 	fail := func(err error) (V, error) {
-		return none, fmt.Errorf("the %s in %s is ignored: %w: %s, or delete the file", s.Name, path, err, s.Mend)
+		return none, fmt.Errorf("the %s in %s is ignored: %w: %s, or delete the file", s.Name, path, err, s.Fix)
 	}
 	// Anything but a plain file could block the start for ever (a pipe) or be something else's (a device).
 	info, err := os.Stat(path)
@@ -76,7 +76,7 @@ func (s Sort[K, V]) read(dir, name string) (V, error) {
 
 // write replaces the record's file in one step that survives a crash: a reader, and a start after a crash, sees the old or
 // the new contents and never a part. before is what its file has now; nil: there is none.
-func (s Sort[K, V]) write(dir string, v V, before *V) error {
+func (s Kind[K, V]) write(dir string, v V, before *V) error {
 	data, err := s.Format(v)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (s Sort[K, V]) write(dir string, v V, before *V) error {
 }
 
 // restore undoes the change of a record's file.
-func (s Sort[K, V]) restore(path string, before *V) error {
+func (s Kind[K, V]) restore(path string, before *V) error {
 	if before == nil {
 		return os.Remove(path)
 	}
@@ -105,7 +105,7 @@ func (s Sort[K, V]) restore(path string, before *V) error {
 }
 
 // remove deletes the record's file for good; one that is gone already is fine.
-func (s Sort[K, V]) remove(dir string, v V) error {
+func (s Kind[K, V]) remove(dir string, v V) error {
 	path := filepath.Join(dir, s.fileName(v))
 	if err := ignoreMissing(os.Remove(path)); err != nil {
 		return err
@@ -117,11 +117,11 @@ func (s Sort[K, V]) remove(dir string, v V) error {
 }
 
 // replace replaces a record's file.
-func replace(path string, data []byte) error { return Replace(path, data, 0o640) }
+func replace(path string, data []byte) error { return WriteFileAtomic(path, data, 0o640) }
 
 // Replace puts a complete, synced file in the place of the one at path, if there is one: whoever reads sees the old contents or the new ones. Its folder
 // has to be there.
-func Replace(path string, data []byte, mode fs.FileMode) (err error) {
+func WriteFileAtomic(path string, data []byte, mode fs.FileMode) (err error) {
 	tmp, err := openPlain(filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return err

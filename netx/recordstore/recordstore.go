@@ -18,19 +18,19 @@ import (
 )
 
 // Sort says what kind of records a folder holds. V is kept as JSON.
-type Sort[K comparable, V any] struct {
-	Name    string             // of one record, in errors: "force"
-	Setting string             // of the configuration, that names the folder: "agent.data_dir"
-	Mend    string             // what to do about a record whose file cannot be used: "force again with `lb ctl force`"
-	Key     func(V) K          // there is one record for each
-	File    func(V) string     // the name of its file, without suffix, another one for each key
-	Check   func(V) (V, error) // refuses what cannot be, and gives the record as it is kept
-	Loaded  func(V) V          // what becomes of a record that was read from its file; nil is nothing
+type Kind[K comparable, V any] struct {
+	Name      string             // of one record, in errors: "force"
+	ConfigKey string             // of the configuration, that names the folder: "agent.data_dir"
+	Fix       string             // what to do about a record whose file cannot be used: "force again with `lb ctl force`"
+	Key       func(V) K          // there is one record for each
+	FileName  func(V) string     // the name of its file, without suffix, another one for each key
+	Validate  func(V) (V, error) // refuses what cannot be, and gives the record as it is kept
+	AfterLoad func(V) V          // what becomes of a record that was read from its file; nil is nothing
 }
 
 // Store is the set of records in a folder. All methods may be called from several goroutines.
 type Store[K comparable, V any] struct {
-	sort Sort[K, V]
+	sort Kind[K, V]
 	dir  string // "" is none: the set is in memory alone
 
 	write sync.Mutex // held for a whole change, file and map, so that changes happen one after the other
@@ -43,9 +43,9 @@ type Store[K comparable, V any] struct {
 
 // Open reads the folder, which it makes when it is missing. A file that cannot be used is left where it is, reported in
 // bad, and does not keep the others from being read.
-func Open[K comparable, V any](dir string, sort Sort[K, V]) (s *Store[K, V], bad []error, err error) {
+func Open[K comparable, V any](dir string, sort Kind[K, V]) (s *Store[K, V], bad []error, err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, nil, fmt.Errorf("make the folder for %ss: %w: make it writable for lb, or set %s to another", sort.Name, err, sort.Setting)
+		return nil, nil, fmt.Errorf("make the folder for %ss: %w: make it writable for lb, or set %s to another", sort.Name, err, sort.ConfigKey)
 	}
 	s = &Store[K, V]{sort: sort, dir: dir, records: map[K]V{}}
 	left, bad, err := s.load()
@@ -59,7 +59,7 @@ func Open[K comparable, V any](dir string, sort Sort[K, V]) (s *Store[K, V], bad
 }
 
 // Read gives what Open would, and touches nothing: the folder may be another process's, or missing.
-func Read[K comparable, V any](dir string, sort Sort[K, V]) (records []V, bad []error, err error) {
+func Read[K comparable, V any](dir string, sort Kind[K, V]) (records []V, bad []error, err error) {
 	s := &Store[K, V]{sort: sort, dir: dir, records: map[K]V{}}
 	_, bad, err = s.load()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,7 +69,7 @@ func Read[K comparable, V any](dir string, sort Sort[K, V]) (records []V, bad []
 }
 
 // Hold makes a set that is in no folder: it begins with these records, and what becomes of them is forgotten with it.
-func Hold[K comparable, V any](records []V, sort Sort[K, V]) *Store[K, V] {
+func NewInMemory[K comparable, V any](records []V, sort Kind[K, V]) *Store[K, V] {
 	s := &Store[K, V]{sort: sort, records: map[K]V{}}
 	for _, v := range records {
 		s.records[sort.Key(v)] = v
@@ -81,7 +81,7 @@ func Hold[K comparable, V any](records []V, sort Sort[K, V]) *Store[K, V] {
 func (s *Store[K, V]) load() (half []string, bad []error, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the folder of %ss: %w: make it readable for lb, or set %s to another", s.sort.Name, err, s.sort.Setting)
+		return nil, nil, fmt.Errorf("read the folder of %ss: %w: make it readable for lb, or set %s to another", s.sort.Name, err, s.sort.ConfigKey)
 	}
 	for _, e := range entries {
 		name := e.Name()
@@ -97,8 +97,8 @@ func (s *Store[K, V]) load() (half []string, bad []error, err error) {
 			bad = append(bad, err)
 			continue
 		}
-		if s.sort.Loaded != nil {
-			v = s.sort.Loaded(v)
+		if s.sort.AfterLoad != nil {
+			v = s.sort.AfterLoad(v)
 		}
 		s.records[s.sort.Key(v)] = v
 	}
@@ -107,7 +107,7 @@ func (s *Store[K, V]) load() (half []string, bad []error, err error) {
 
 // Put keeps a record; one with the same key is replaced. When it returns nil the record is on disk. When it fails nothing has changed.
 func (s *Store[K, V]) Put(v V) error {
-	v, err := s.sort.Check(v)
+	v, err := s.sort.Validate(v)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (s *Store[K, V]) any(over func(V) bool) bool {
 }
 
 // Changes counts the records that were put, deleted and expired since Open: as long as it stays the same, so do the records.
-func (s *Store[K, V]) Changes() uint64 { return s.changes.Load() }
+func (s *Store[K, V]) Revision() uint64 { return s.changes.Load() }
 
 // Get gives the record of a key, where there is one.
 func (s *Store[K, V]) Get(k K) (V, bool) {
@@ -209,7 +209,7 @@ func (s *Store[K, V]) Get(k K) (V, bool) {
 }
 
 // Look calls f with what gives the record of a key, all as of one moment. f must not be long, for changes wait for it.
-func (s *Store[K, V]) Look(f func(get func(K) (V, bool))) {
+func (s *Store[K, V]) View(f func(get func(K) (V, bool))) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if len(s.records) > 0 {
@@ -232,7 +232,7 @@ func (s *Store[K, V]) All() []V {
 const maxSpan = 366 * 24 * time.Hour
 
 // ParseSpan reads for how long an order is given: a duration such as 90m or 1h30m, or whole days such as 3d.
-func ParseSpan(s string) (time.Duration, error) {
+func ParseDuration(s string) (time.Duration, error) {
 	fail := func() (time.Duration, error) {
 		return 0, fmt.Errorf("for must be a time from 1s to 366d, such as 90m, 2h or 3d, not %q", sanitize.Line(s, 40))
 	}

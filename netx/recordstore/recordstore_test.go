@@ -20,12 +20,12 @@ type order struct {
 
 var errNegative = errors.New("n is negative")
 
-func orders() Sort[string, order] {
-	return Sort[string, order]{
-		Name: "order", Setting: "test.data_dir", Mend: "give it again",
-		Key:  func(o order) string { return o.Name },
-		File: func(o order) string { return "order." + o.Name },
-		Check: func(o order) (order, error) {
+func orders() Kind[string, order] {
+	return Kind[string, order]{
+		Name: "order", ConfigKey: "test.data_dir", Fix: "give it again",
+		Key:      func(o order) string { return o.Name },
+		FileName: func(o order) string { return "order." + o.Name },
+		Validate: func(o order) (order, error) {
 			if o.N < 0 {
 				return o, errNegative
 			}
@@ -87,11 +87,11 @@ func TestWhatIsKeptIsThereAfterAReopen(t *testing.T) {
 
 func TestLookSeesOneMoment(t *testing.T) {
 	s := open(t, t.TempDir())
-	s.Look(func(func(string) (order, bool)) { t.Error("there is nothing to look at") })
+	s.View(func(func(string) (order, bool)) { t.Error("there is nothing to look at") })
 	if err := s.Put(order{"a", 1}); err != nil {
 		t.Fatal(err)
 	}
-	s.Look(func(get func(string) (order, bool)) {
+	s.View(func(get func(string) (order, bool)) {
 		a, ok := get("a")
 		_, other := get("b")
 		if !ok || a.N != 1 || other {

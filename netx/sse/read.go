@@ -58,7 +58,7 @@ func (r *Reader) Next() (Event, error) {
 }
 
 // Comments tells how many of these bytes, which begin where an event could, are whole lines that say nothing: comments, such as heartbeats, and blank ones.
-func Comments(data []byte) int {
+func LeadingComments(data []byte) int {
 	n := 0
 	for line := range bytes.Lines(data) {
 		if line[len(line)-1] != '\n' || line[0] != ':' && len(bytes.TrimRight(line, "\r\n")) > 0 {

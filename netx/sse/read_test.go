@@ -16,7 +16,7 @@ func reader(text string, size int) *Reader {
 }
 
 func TestReaderReadsWhatIsWritten(t *testing.T) {
-	r := reader(string(First([]byte(Heartbeat)))+string(Frame("7", "weight", `{"a":1}`)), 64)
+	r := reader(string(Preamble([]byte(Heartbeat)))+string(Frame("7", "weight", `{"a":1}`)), 64)
 	for _, want := range []Event{{}, {ID: "7", Name: "weight", Data: []byte(`{"a":1}`)}} {
 		got, err := r.Next()
 		if err != nil || got.ID != want.ID || got.Name != want.Name || string(got.Data) != string(want.Data) {
@@ -67,7 +67,7 @@ func TestCommentsAreKnownWithoutReading(t *testing.T) {
 		"": 0, Heartbeat: len(Heartbeat), Heartbeat + Heartbeat: 2 * len(Heartbeat), ":\r\n\r\n": 5, "\n": 1, // whole
 		": heart": 0, Heartbeat + ":": len(Heartbeat), "data: 1\n\n": 0, Heartbeat + "id": len(Heartbeat), ":\n\nid: 1\n\n": 3, "\r": 0, // and what is not
 	} {
-		if got := Comments([]byte(text)); got != want {
+		if got := LeadingComments([]byte(text)); got != want {
 			t.Errorf("%q: %d bytes, want %d", text, got, want)
 		}
 	}
@@ -109,7 +109,7 @@ func FuzzReader(f *testing.F) {
 	f.Add("retry: 1\n: heartbeat\n\n")
 	f.Add("id: 1\nevent: x\ndata: {}\r\n\n" + strings.Repeat("x", 70_000))
 	f.Fuzz(func(t *testing.T, text string) {
-		if n := Comments([]byte(text)); n > 0 {
+		if n := LeadingComments([]byte(text)); n > 0 {
 			r := NewReader(bufio.NewReaderSize(strings.NewReader(text[:n]), 16))
 			for e, err := r.Next(); err == nil; e, err = r.Next() {
 				if e.Name+e.ID+string(e.Data) != "" {

@@ -11,16 +11,16 @@ import (
 const (
 	// UsualPace is how often a stream without events shows that the daemon lives, unless the client asks for another between the
 	// two others. Clients may take it for a lease: after three of them without a byte the daemon, or the way to it, is gone.
-	UsualPace    = time.Second
-	quickestPace = 100 * time.Millisecond // ten a second cost a daemon less than ten polls do
-	slowestPace  = time.Minute            // routers on the way forget connections that are quiet for longer
+	DefaultHeartbeat = time.Second
+	quickestPace     = 100 * time.Millisecond // ten a second cost a daemon less than ten polls do
+	slowestPace      = time.Minute            // routers on the way forget connections that are quiet for longer
 
 	// Heartbeat is what it then sends: a comment.
 	Heartbeat = ": heartbeat\n\n"
 	// WriteTime is how long a client may take to make room for what is sent at once.
-	WriteTime = 5 * time.Second
+	WriteTimeout = 5 * time.Second
 	// RetryTime is when clients come back after the end of a stream, or after a refusal.
-	RetryTime = time.Second
+	RetryDelay = time.Second
 )
 
 // Stream is one that has begun. It is used by one goroutine.
@@ -30,10 +30,10 @@ type Stream struct {
 }
 
 // Pace reads the time between two heartbeats that a client asks for; without heartbeat in the query it is the usual.
-func Pace(r *http.Request) (time.Duration, error) {
+func HeartbeatInterval(r *http.Request) (time.Duration, error) {
 	asked := r.URL.Query().Get("heartbeat")
 	if asked == "" {
-		return UsualPace, nil
+		return DefaultHeartbeat, nil
 	}
 	pace, err := time.ParseDuration(asked)
 	if err != nil || pace < quickestPace || pace > slowestPace {
@@ -47,7 +47,7 @@ func Pace(r *http.Request) (time.Duration, error) {
 // its own. An error means that nothing was written.
 func Begin(w http.ResponseWriter, pace time.Duration) (*Stream, error) {
 	s := &Stream{w, http.NewResponseController(w)}
-	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTime)); err != nil {
+	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
 		return nil, fmt.Errorf("stream without a deadline: %w", err)
 	}
 	h := w.Header()
@@ -62,7 +62,7 @@ func Begin(w http.ResponseWriter, pace time.Duration) (*Stream, error) {
 
 // Write sends what it is given, at once. An error is the end of the stream: the client has gone, or does not make room in time.
 func (s *Stream) Write(data []byte) (int, error) {
-	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTime)); err != nil {
+	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
 		return 0, err
 	}
 	n, err := s.w.Write(data)
@@ -73,8 +73,8 @@ func (s *Stream) Write(data []byte) (int, error) {
 }
 
 // First is what a stream begins with: when to come back, and then its first events.
-func First(frames []byte) []byte {
-	return append(fmt.Appendf(nil, "retry: %d\n", RetryTime.Milliseconds()), frames...)
+func Preamble(frames []byte) []byte {
+	return append(fmt.Appendf(nil, "retry: %d\n", RetryDelay.Milliseconds()), frames...)
 }
 
 // Frame is an event with an id; "" is none. The data must be one line.
@@ -86,4 +86,4 @@ func Frame(id, name, data string) []byte {
 }
 
 // RetryLater sets the header of a refusal, so that the client comes back.
-func RetryLater(h http.Header) { h.Set("Retry-After", strconv.Itoa(int(RetryTime.Seconds()))) }
+func SetRetryAfter(h http.Header) { h.Set("Retry-After", strconv.Itoa(int(RetryDelay.Seconds()))) }

@@ -12,7 +12,7 @@ import (
 )
 
 // Manager is the service manager that started this process. A nil Manager is none: then nobody is told.
-type Manager struct {
+type Notifier struct {
 	log      *slog.Logger
 	watchdog time.Duration // without a sign of life for that long, the process is killed; 0 is never
 }
@@ -20,7 +20,7 @@ type Manager struct {
 // New finds the service manager in the environment; nil when there is none. What it says about the watchdog is taken out of
 // the environment, for it is not meant for the processes of checks. NOTIFY_SOCKET stays there, where the unit's NotifyAccess=main
 // lets nobody else use it.
-func New(log *slog.Logger) (*Manager, error) {
+func New(log *slog.Logger) (*Notifier, error) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return nil, nil
 	}
@@ -28,35 +28,35 @@ func New(log *slog.Logger) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the watchdog's time from the environment: %w", err)
 	}
-	return &Manager{log: log, watchdog: watchdog}, nil
+	return &Notifier{log: log, watchdog: watchdog}, nil
 }
 
 // Ready says that the daemon works, or that it has done with a reload. The status is shown by `systemctl status`.
-func (m *Manager) Ready(format string, args ...any) {
+func (m *Notifier) Ready(format string, args ...any) {
 	m.tell(daemon.SdNotifyReady + "\nSTATUS=" + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
 }
 
 // Reloading says that a reload has begun; Ready has to follow.
-func (m *Manager) Reloading() {
+func (m *Notifier) Reloading() {
 	m.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "STATUS=reloading")
 }
 
 // Stopping says that the daemon is about to end because it was asked to.
-func (m *Manager) Stopping() { m.tell(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
+func (m *Notifier) Stopping() { m.tell(daemon.SdNotifyStopping + "\nSTATUS=stopping") }
 
 // Alive is a sign of life. It is for who knows that the daemon does its work, not for a clock of its own.
-func (m *Manager) Alive() { m.tell(daemon.SdNotifyWatchdog) }
+func (m *Notifier) KickWatchdog() { m.tell(daemon.SdNotifyWatchdog) }
 
 // Beat is how often a sign of life should come: twice within the time that the manager waits, as sd_watchdog_enabled(3)
 // recommends. 0: nobody waits.
-func (m *Manager) Beat() time.Duration {
+func (m *Notifier) WatchdogInterval() time.Duration {
 	if m == nil {
 		return 0
 	}
 	return m.watchdog / 2
 }
 
-func (m *Manager) tell(state string) {
+func (m *Notifier) tell(state string) {
 	if m == nil {
 		return
 	}

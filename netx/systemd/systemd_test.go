@@ -45,8 +45,8 @@ func TestTheManagerIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Beat() != 15*time.Second {
-		t.Errorf("a beat every %s, want 15s", m.Beat())
+	if m.WatchdogInterval() != 15*time.Second {
+		t.Errorf("a beat every %s, want 15s", m.WatchdogInterval())
 	}
 	if os.Getenv("WATCHDOG_USEC")+os.Getenv("WATCHDOG_PID") != "" {
 		t.Error("checks would inherit the watchdog")
@@ -57,7 +57,7 @@ func TestTheManagerIsTold(t *testing.T) {
 	}{
 		{func() { m.Ready("%d services:\n%s", 3, "x") }, "READY=1\nSTATUS=3 services: x"},
 		{m.Stopping, "STOPPING=1\nSTATUS=stopping"},
-		{m.Alive, "WATCHDOG=1"},
+		{m.KickWatchdog, "WATCHDOG=1"},
 	} {
 		tc.tell()
 		if got := hear(t, conn); got != tc.want {
@@ -84,9 +84,9 @@ func TestWithoutAManagerNobodyIsTold(t *testing.T) {
 	m.Ready("x")
 	m.Reloading()
 	m.Stopping()
-	m.Alive()
-	if m.Beat() != 0 {
-		t.Errorf("a beat every %s", m.Beat())
+	m.KickWatchdog()
+	if m.WatchdogInterval() != 0 {
+		t.Errorf("a beat every %s", m.WatchdogInterval())
 	}
 }
 
@@ -95,8 +95,8 @@ func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", "1")
 	m, err := New(slog.New(slog.DiscardHandler))
-	if err != nil || m.Beat() != 0 {
-		t.Errorf("%v, a beat every %s", err, m.Beat())
+	if err != nil || m.WatchdogInterval() != 0 {
+		t.Errorf("%v, a beat every %s", err, m.WatchdogInterval())
 	}
 }
 

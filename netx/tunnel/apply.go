@@ -23,12 +23,12 @@ func (s *Setup) do(step Step) error {
 		if err := writeSysctl(step.Key, step.Value); err != nil {
 			return err
 		}
-		return s.note.change(func(n *Note) { delete(n.Sysctls, step.Key) })
+		return s.note.change(func(n *Saved) { delete(n.Sysctls, step.Key) })
 	case CreateDevice:
 		return createDevice()
 	case DeviceUp:
 		// Written down first: a crash between the two may only have Down do too much of what lb did.
-		if err := s.note.change(func(n *Note) { n.DeviceUp = true }); err != nil {
+		if err := s.note.change(func(n *Saved) { n.DeviceUp = true }); err != nil {
 			return err
 		}
 		return setDevice(netlink.LinkSetUp)
@@ -42,7 +42,7 @@ func (s *Setup) do(step Step) error {
 		return changeVIP(netlink.AddrReplace, step.VIP)
 	case RemoveVIP:
 		return changeVIP(netlink.AddrDel, step.VIP)
-	case Forget:
+	case DeleteSaved:
 		return s.note.remove()
 	}
 	return errors.New("this program cannot do that")
@@ -54,9 +54,9 @@ func (s *Setup) setSysctl(key, value string) error {
 	if err != nil {
 		return fmt.Errorf("read a kernel setting: %w", err)
 	}
-	err = s.note.change(func(n *Note) {
+	err = s.note.change(func(n *Saved) {
 		if _, known := n.Sysctls[key]; !known {
-			n.Sysctls[key] = Change{Was: strings.TrimSpace(string(was)), Set: value}
+			n.Sysctls[key] = SavedSysctl{Before: strings.TrimSpace(string(was)), Set: value}
 		}
 	})
 	if err != nil {

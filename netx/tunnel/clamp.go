@@ -27,7 +27,7 @@ const (
 const comment = "lb: room for the tunnel, mss "
 
 // readClamp reads the table: nil when there is none, a zero Clamp when it is not as lb writes it.
-func readClamp() (*Clamp, error) {
+func readClamp() (*MSSClamp, error) {
 	c, err := nftables.New()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
@@ -45,7 +45,7 @@ func readClamp() (*Clamp, error) {
 	}
 	chains = slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name != table })
 	if len(chains) != 1 || chains[0].Name != chainName || chains[0].Hooknum == nil || *chains[0].Hooknum != *nftables.ChainHookOutput {
-		return &Clamp{}, nil
+		return &MSSClamp{}, nil
 	}
 	rules, err := c.GetRules(t, chains[0])
 	if err != nil {
@@ -53,7 +53,7 @@ func readClamp() (*Clamp, error) {
 	}
 	set, err := c.GetSetByName(t, setName)
 	if errors.Is(err, unix.ENOENT) {
-		return &Clamp{}, nil
+		return &MSSClamp{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read set %s of nftables table inet %s: %w", setName, table, privilege(err))
@@ -66,17 +66,17 @@ func readClamp() (*Clamp, error) {
 }
 
 // clampOf understands what lb wrote.
-func clampOf(rules []*nftables.Rule, elements []nftables.SetElement) *Clamp {
+func clampOf(rules []*nftables.Rule, elements []nftables.SetElement) *MSSClamp {
 	if len(rules) != 1 {
-		return &Clamp{}
+		return &MSSClamp{}
 	}
 	text, _ := userdata.GetString(rules[0].UserData, userdata.TypeComment)
 	size, ours := strings.CutPrefix(text, comment)
 	mss, err := strconv.Atoi(size)
 	if !ours || err != nil {
-		return &Clamp{}
+		return &MSSClamp{}
 	}
-	clamp := &Clamp{MSS: mss}
+	clamp := &MSSClamp{MSS: mss}
 	for _, e := range elements {
 		if a, ok := netip.AddrFromSlice(e.Key); ok {
 			clamp.VIPs = append(clamp.VIPs, a)
@@ -87,7 +87,7 @@ func clampOf(rules []*nftables.Rule, elements []nftables.SetElement) *Clamp {
 }
 
 // writeClamp replaces the whole table in one transaction, whatever is in it.
-func writeClamp(clamp Clamp) error {
+func writeClamp(clamp MSSClamp) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)

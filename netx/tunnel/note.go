@@ -15,16 +15,16 @@ import (
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
 // Note is what lb changed and Down must put back.
-type Note struct {
-	Boot     string            `json:"boot"`              // of which run of the kernel this is true
-	DeviceUp bool              `json:"device_up"`         // lb set tunl0 up
-	Sysctls  map[string]Change `json:"sysctls,omitempty"` // by key as in State.Sysctls
+type Saved struct {
+	Boot     string                 `json:"boot"`              // of which run of the kernel this is true
+	DeviceUp bool                   `json:"device_up"`         // lb set tunl0 up
+	Sysctls  map[string]SavedSysctl `json:"sysctls,omitempty"` // by key as in State.Sysctls
 }
 
 // Change is one setting's value before lb and by lb.
-type Change struct {
-	Was string `json:"was"`
-	Set string `json:"set"`
+type SavedSysctl struct {
+	Before string `json:"was"`
+	Set    string `json:"set"`
 }
 
 // noteFile keeps a note in a folder.
@@ -33,34 +33,34 @@ type noteFile struct{ dir string }
 func (f noteFile) path() string { return filepath.Join(f.dir, "tunnel.json") }
 
 // read returns the note of this run of the kernel, empty where there is none.
-func (f noteFile) read() (Note, error) {
+func (f noteFile) read() (Saved, error) {
 	boot, err := os.ReadFile(bootIDFile)
 	if err != nil {
-		return Note{}, fmt.Errorf("tell this run of the kernel from others: %w", err)
+		return Saved{}, fmt.Errorf("tell this run of the kernel from others: %w", err)
 	}
-	fresh := Note{Boot: strings.TrimSpace(string(boot)), Sysctls: map[string]Change{}}
+	fresh := Saved{Boot: strings.TrimSpace(string(boot)), Sysctls: map[string]SavedSysctl{}}
 	data, err := os.ReadFile(f.path())
 	if errors.Is(err, os.ErrNotExist) {
 		return fresh, nil
 	}
 	if err != nil {
-		return Note{}, fmt.Errorf("read what the settings were: %w", err)
+		return Saved{}, fmt.Errorf("read what the settings were: %w", err)
 	}
-	var n Note
+	var n Saved
 	if err := json.Unmarshal(data, &n); err != nil {
-		return Note{}, fmt.Errorf("read what the settings were: %s: %w (remove the file: then settings stay as they are when the tunnel is undone)", f.path(), err)
+		return Saved{}, fmt.Errorf("read what the settings were: %s: %w (remove the file: then settings stay as they are when the tunnel is undone)", f.path(), err)
 	}
 	if n.Boot != fresh.Boot {
 		return fresh, nil
 	}
 	if n.Sysctls == nil {
-		n.Sysctls = map[string]Change{}
+		n.Sysctls = map[string]SavedSysctl{}
 	}
 	return n, nil
 }
 
 // change rewrites the note. A crash leaves the old one or the new one.
-func (f noteFile) change(edit func(*Note)) error {
+func (f noteFile) change(edit func(*Saved)) error {
 	n, err := f.read()
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (f noteFile) replace(data []byte) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return err
 	}
-	return recordstore.Replace(f.path(), data, 0o600)
+	return recordstore.WriteFileAtomic(f.path(), data, 0o600)
 }
 
 // remove forgets the note; no error when there is none.

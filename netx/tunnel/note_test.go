@@ -17,13 +17,13 @@ func TestNoteKeepsWhatWasFirst(t *testing.T) {
 	if n, err := f.read(); err != nil || n.DeviceUp || len(n.Sysctls) != 0 {
 		t.Fatalf("a note before anything was written: %+v, %v", n, err)
 	}
-	if err := f.change(func(n *Note) { n.Sysctls["all/arp_ignore"] = Change{"0", "1"} }); err != nil {
+	if err := f.change(func(n *Saved) { n.Sysctls["all/arp_ignore"] = SavedSysctl{"0", "1"} }); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.change(func(n *Note) { n.DeviceUp = true }); err != nil {
+	if err := f.change(func(n *Saved) { n.DeviceUp = true }); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := f.read(); err != nil || !n.DeviceUp || n.Sysctls["all/arp_ignore"] != (Change{"0", "1"}) {
+	if n, err := f.read(); err != nil || !n.DeviceUp || n.Sysctls["all/arp_ignore"] != (SavedSysctl{"0", "1"}) {
 		t.Errorf("read %+v, %v", n, err)
 	}
 	if files, err := os.ReadDir(f.dir); err != nil || len(files) != 1 {

@@ -16,21 +16,21 @@ type State struct {
 	VIPs    []Address         // IPv4 /32 on tunl0
 	Links   []Link            // the other interfaces, those that are up and have addresses
 	Sysctls map[string]string // arp_ignore, arp_announce, rp_filter: "all/arp_ignore" and the like to their values
-	Clamp   *Clamp            // what the table says; nil when there is none; zero when it is not as lb writes it
-	Note    Note              // what lb changed since the machine started
+	Clamp   *MSSClamp         // what the table says; nil when there is none; zero when it is not as lb writes it
+	Saved   Saved             // what lb changed since the machine started
 }
 
 // Device is tunl0.
 type Device struct {
-	Kind string // "ipip" when all is well; "" when there is none
-	Up   bool
-	Used bool // it has addresses that are not lb's
+	Kind  string // "ipip" when all is well; "" when there is none
+	Up    bool
+	InUse bool // it has addresses that are not lb's
 }
 
 // Address is one on tunl0.
 type Address struct {
-	Addr netip.Addr
-	Ours bool // lb put it there
+	Addr    netip.Addr
+	Managed bool // lb put it there
 }
 
 // Link is an interface that balancers' packets may come by.
@@ -50,7 +50,7 @@ const (
 
 // Plan lists the steps from the current state to the wanted one, in the order in which they are safe: settings first, virtual IPs
 // last. None when all is as wanted. An error names what no step can bring; the steps are good all the same.
-func Plan(current State, want Wanted) ([]Step, error) {
+func Plan(current State, want Desired) ([]Step, error) {
 	vips, missing := split(want.VIPs)
 	if len(vips) == 0 {
 		return PlanDown(current), missing
@@ -69,13 +69,13 @@ func Plan(current State, want Wanted) ([]Step, error) {
 	}
 	steps = append(steps, arpSteps(current.Sysctls)...)
 	if key := device + "/rp_filter"; current.Sysctls[key] != "2" {
-		steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "2", Was: current.Sysctls[key]})
+		steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "2", Current: current.Sysctls[key]})
 	}
 	if !current.Device.Up {
 		steps = append(steps, Step{Action: DeviceUp})
 	}
 	if c := current.Clamp; c == nil || c.MSS != mss || !slices.Equal(c.VIPs, vips) {
-		steps = append(steps, Step{Action: WriteClamp, Clamp: Clamp{VIPs: vips, MSS: mss}})
+		steps = append(steps, Step{Action: WriteClamp, Clamp: MSSClamp{VIPs: vips, MSS: mss}})
 	}
 	for _, v := range vips {
 		if !slices.ContainsFunc(current.VIPs, func(a Address) bool { return a.Addr == v }) {
@@ -95,11 +95,11 @@ func arpSteps(sysctls map[string]string) []Step {
 		switch {
 		case key == "all/arp_announce":
 			if value != "2" {
-				steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "2", Was: value})
+				steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "2", Current: value})
 			}
 		case !strings.HasSuffix(key, "/arp_ignore"):
 		case key == "all/arp_ignore" && !silent(value), value != "0" && !silent(value):
-			steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "1", Was: value})
+			steps = append(steps, Step{Action: SetSysctl, Key: key, Value: "1", Current: value})
 		}
 	}
 	return steps
@@ -149,7 +149,7 @@ func split(all []netip.Addr) ([]netip.Addr, error) {
 func removals(have []Address, want []netip.Addr) []Step {
 	var steps []Step
 	for _, a := range slices.SortedFunc(slices.Values(have), func(a, b Address) int { return a.Addr.Compare(b.Addr) }) {
-		if a.Ours && !slices.Contains(want, a.Addr) {
+		if a.Managed && !slices.Contains(want, a.Addr) {
 			steps = append(steps, Step{Action: RemoveVIP, VIP: a.Addr})
 		}
 	}
@@ -162,18 +162,18 @@ func PlanDown(current State) []Step {
 	if current.Clamp != nil {
 		steps = append(steps, Step{Action: DeleteClamp})
 	}
-	note := current.Note
-	if note.DeviceUp && current.Device.Up && !current.Device.Used {
+	note := current.Saved
+	if note.DeviceUp && current.Device.Up && !current.Device.InUse {
 		steps = append(steps, Step{Action: DeviceDown})
 	}
 	for _, key := range slices.Sorted(maps.Keys(note.Sysctls)) {
 		c := note.Sysctls[key]
-		if value, there := current.Sysctls[key]; there && value == c.Set && c.Was != c.Set {
-			steps = append(steps, Step{Action: RestoreSysctl, Key: key, Value: c.Was, Was: value})
+		if value, there := current.Sysctls[key]; there && value == c.Set && c.Before != c.Set {
+			steps = append(steps, Step{Action: RestoreSysctl, Key: key, Value: c.Before, Current: value})
 		}
 	}
 	if note.DeviceUp || len(note.Sysctls) > 0 {
-		steps = append(steps, Step{Action: Forget})
+		steps = append(steps, Step{Action: DeleteSaved})
 	}
 	return steps
 }

@@ -32,7 +32,7 @@ func bare() State {
 			"eth0/arp_ignore": "0", "eth0/arp_announce": "0", "eth0/rp_filter": "1",
 			"tunl0/arp_ignore": "0", "tunl0/arp_announce": "0", "tunl0/rp_filter": "0",
 		},
-		Note: Note{Sysctls: map[string]Change{}},
+		Saved: Saved{Sysctls: map[string]SavedSysctl{}},
 	}
 }
 
@@ -54,14 +54,14 @@ func words(steps []Step) []string {
 
 func TestPlan(t *testing.T) {
 	node := addrs("10.0.0.1")
-	settled := after(bare(), must(Plan(bare(), Wanted{addrs("10.9.0.100"), node})))
+	settled := after(bare(), must(Plan(bare(), Desired{addrs("10.9.0.100"), node})))
 	tests := []struct {
 		name    string
 		current State
-		want    Wanted
+		want    Desired
 		steps   []string
 	}{
-		{"from nothing, settings first and virtual IPs last", bare(), Wanted{addrs("10.9.0.101", "10.9.0.100", "::ffff:10.9.0.101"), node}, []string{
+		{"from nothing, settings first and virtual IPs last", bare(), Desired{addrs("10.9.0.101", "10.9.0.100", "::ffff:10.9.0.101"), node}, []string{
 			"set net/ipv4/conf/all/arp_announce to 2 (is 0)",
 			"set net/ipv4/conf/all/arp_ignore to 1 (is 0)",
 			"set net/ipv4/conf/tunl0/rp_filter to 2 (is 0)",
@@ -70,8 +70,8 @@ func TestPlan(t *testing.T) {
 			"add 10.9.0.100/32 to tunl0",
 			"add 10.9.0.101/32 to tunl0",
 		}},
-		{"nothing to do", settled, Wanted{addrs("10.9.0.100"), node}, nil},
-		{"without tunl0", with(func(s *State) { s.Device.Kind = ""; delete(s.Sysctls, "tunl0/rp_filter") }), Wanted{addrs("10.9.0.100"), node}, []string{
+		{"nothing to do", settled, Desired{addrs("10.9.0.100"), node}, nil},
+		{"without tunl0", with(func(s *State) { s.Device.Kind = ""; delete(s.Sysctls, "tunl0/rp_filter") }), Desired{addrs("10.9.0.100"), node}, []string{
 			"create tunl0, loading the kernel's ipip module",
 			"set net/ipv4/conf/all/arp_announce to 2 (is 0)",
 			"set net/ipv4/conf/all/arp_ignore to 1 (is 0)",
@@ -80,7 +80,7 @@ func TestPlan(t *testing.T) {
 			"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.100",
 			"add 10.9.0.100/32 to tunl0",
 		}},
-		{"another virtual IP", settled, Wanted{addrs("10.9.0.101"), node}, []string{
+		{"another virtual IP", settled, Desired{addrs("10.9.0.101"), node}, []string{
 			"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.101",
 			"add 10.9.0.101/32 to tunl0",
 			"remove 10.9.0.100/32 from tunl0",
@@ -88,22 +88,22 @@ func TestPlan(t *testing.T) {
 		{"somebody else's virtual IPs are taken as they are and left alone", with(func(s *State) {
 			*s = settled
 			s.VIPs = []Address{{addrs("10.9.0.100")[0], false}, {addrs("10.9.0.7")[0], false}}
-		}), Wanted{addrs("10.9.0.100"), node}, nil},
-		{"every interface counts where no node address is given", settled, Wanted{VIPs: addrs("10.9.0.100")}, []string{
+		}), Desired{addrs("10.9.0.100"), node}, nil},
+		{"every interface counts where no node address is given", settled, Desired{VIPs: addrs("10.9.0.100")}, []string{
 			"write nftables table inet lb_agent: segments of at most 1360 bytes to 10.9.0.100",
 		}},
-		{"every interface counts where a node address is on none of them", settled, Wanted{addrs("10.9.0.100"), addrs("10.0.0.9")}, []string{
+		{"every interface counts where a node address is on none of them", settled, Desired{addrs("10.9.0.100"), addrs("10.0.0.9")}, []string{
 			"write nftables table inet lb_agent: segments of at most 1360 bytes to 10.9.0.100",
 		}},
 		{"ARP settings that are as good stay, those that leak do not", with(func(s *State) {
 			*s = settled
 			s.Sysctls = maps.Clone(s.Sysctls)
 			s.Sysctls["all/arp_ignore"], s.Sysctls["eth0/arp_ignore"] = "2", "3"
-		}), Wanted{addrs("10.9.0.100"), node}, []string{"set net/ipv4/conf/eth0/arp_ignore to 1 (is 3)"}},
-		{"a table that is not as lb writes it", with(func(s *State) { *s = settled; s.Clamp = &Clamp{} }), Wanted{addrs("10.9.0.100"), node}, []string{
+		}), Desired{addrs("10.9.0.100"), node}, []string{"set net/ipv4/conf/eth0/arp_ignore to 1 (is 3)"}},
+		{"a table that is not as lb writes it", with(func(s *State) { *s = settled; s.Clamp = &MSSClamp{} }), Desired{addrs("10.9.0.100"), node}, []string{
 			"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.100",
 		}},
-		{"no virtual IP any more", settled, Wanted{}, []string{
+		{"no virtual IP any more", settled, Desired{}, []string{
 			"remove 10.9.0.100/32 from tunl0",
 			"delete nftables table inet lb_agent",
 			"set tunl0 down",
@@ -114,17 +114,17 @@ func TestPlan(t *testing.T) {
 		}},
 		{"what others changed since stays", with(func(s *State) {
 			*s = settled
-			s.Device.Used = true
+			s.Device.InUse = true
 			s.Sysctls = maps.Clone(s.Sysctls)
 			s.Sysctls["all/arp_ignore"] = "8"
-		}), Wanted{}, []string{
+		}), Desired{}, []string{
 			"remove 10.9.0.100/32 from tunl0",
 			"delete nftables table inet lb_agent",
 			"set net/ipv4/conf/all/arp_announce back to 0 (is 2)",
 			"set net/ipv4/conf/tunl0/rp_filter back to 0 (is 2)",
 			"forget what the settings were",
 		}},
-		{"nothing wanted, nothing there", bare(), Wanted{}, nil},
+		{"nothing wanted, nothing there", bare(), Desired{}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -143,15 +143,15 @@ func TestPlanSaysWhatItCannotBring(t *testing.T) {
 	tests := []struct {
 		name    string
 		current State
-		want    Wanted
+		want    Desired
 		error   string
 		steps   int
 	}{
-		{"an IPv6 virtual IP beside another", bare(), Wanted{VIPs: addrs("fd09::100", "10.9.0.100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 6},
-		{"only IPv6", bare(), Wanted{VIPs: addrs("fd09::100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 0},
-		{"tunl0 is something else", with(func(s *State) { s.Device.Kind = "dummy" }), Wanted{VIPs: addrs("10.9.0.100")}, "interface tunl0 is of kind dummy, not ipip", 0},
-		{"no network", with(func(s *State) { s.Links = nil }), Wanted{VIPs: addrs("10.9.0.100")}, "no interface but loopback and tunnel is up", 0},
-		{"tiny packets", with(func(s *State) { s.Links[0].MTU = 60 }), Wanted{VIPs: addrs("10.9.0.100")}, "interface eth0 carries packets of 60 bytes only", 0},
+		{"an IPv6 virtual IP beside another", bare(), Desired{VIPs: addrs("fd09::100", "10.9.0.100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 6},
+		{"only IPv6", bare(), Desired{VIPs: addrs("fd09::100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 0},
+		{"tunl0 is something else", with(func(s *State) { s.Device.Kind = "dummy" }), Desired{VIPs: addrs("10.9.0.100")}, "interface tunl0 is of kind dummy, not ipip", 0},
+		{"no network", with(func(s *State) { s.Links = nil }), Desired{VIPs: addrs("10.9.0.100")}, "no interface but loopback and tunnel is up", 0},
+		{"tiny packets", with(func(s *State) { s.Links[0].MTU = 60 }), Desired{VIPs: addrs("10.9.0.100")}, "interface eth0 carries packets of 60 bytes only", 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestPlanSaysWhatItCannotBring(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Plan(bare(), Wanted{VIPs: addrs("fd09::100")}); !errors.Is(err, ErrIPv6) {
+	if _, err := Plan(bare(), Desired{VIPs: addrs("fd09::100")}); !errors.Is(err, ErrIPv6) {
 		t.Errorf("%v is not ErrIPv6", err)
 	}
 }
@@ -178,22 +178,22 @@ func must(steps []Step, err error) []Step {
 
 // after is the machine that the steps leave behind, by the book.
 func after(s State, steps []Step) State {
-	s.Sysctls, s.Note.Sysctls, s.VIPs = maps.Clone(s.Sysctls), maps.Clone(s.Note.Sysctls), slices.Clone(s.VIPs)
+	s.Sysctls, s.Saved.Sysctls, s.VIPs = maps.Clone(s.Sysctls), maps.Clone(s.Saved.Sysctls), slices.Clone(s.VIPs)
 	for _, step := range steps {
 		switch step.Action {
 		case SetSysctl:
-			if _, known := s.Note.Sysctls[step.Key]; !known {
-				s.Note.Sysctls[step.Key] = Change{s.Sysctls[step.Key], step.Value}
+			if _, known := s.Saved.Sysctls[step.Key]; !known {
+				s.Saved.Sysctls[step.Key] = SavedSysctl{s.Sysctls[step.Key], step.Value}
 			}
 			s.Sysctls[step.Key] = step.Value
 		case RestoreSysctl:
 			s.Sysctls[step.Key] = step.Value
-			delete(s.Note.Sysctls, step.Key)
+			delete(s.Saved.Sysctls, step.Key)
 		case CreateDevice:
 			s.Device.Kind = "ipip"
 			s.Sysctls["tunl0/rp_filter"] = "0"
 		case DeviceUp:
-			s.Device.Up, s.Note.DeviceUp = true, true
+			s.Device.Up, s.Saved.DeviceUp = true, true
 		case DeviceDown:
 			s.Device.Up = false
 		case WriteClamp:
@@ -204,8 +204,8 @@ func after(s State, steps []Step) State {
 			s.VIPs = append(s.VIPs, Address{step.VIP, true})
 		case RemoveVIP:
 			s.VIPs = slices.DeleteFunc(s.VIPs, func(a Address) bool { return a.Addr == step.VIP })
-		case Forget:
-			s.Note = Note{Sysctls: map[string]Change{}}
+		case DeleteSaved:
+			s.Saved = Saved{Sysctls: map[string]SavedSysctl{}}
 		}
 	}
 	return s
@@ -223,7 +223,7 @@ func TestSecondPlanIsEmptyAndDownRestores(t *testing.T) {
 		start.Device.Up = rapid.Bool().Draw(t, "up")
 		now := start
 		for range rapid.IntRange(1, 4).Draw(t, "changes") {
-			want := Wanted{VIPs: rapid.SliceOfN(address, 1, 5).Draw(t, "vips")}
+			want := Desired{VIPs: rapid.SliceOfN(address, 1, 5).Draw(t, "vips")}
 			now = after(now, must(Plan(now, want)))
 			if again := must(Plan(now, want)); len(again) != 0 {
 				t.Fatalf("a second plan is %q", words(again))

@@ -30,7 +30,7 @@ func (s *Setup) State(ctx context.Context) (State, error) {
 	if st.Sysctls, err = readSysctls(); err != nil {
 		return State{}, err
 	}
-	if st.Note, err = s.note.read(); err != nil {
+	if st.Saved, err = s.note.read(); err != nil {
 		return State{}, err
 	}
 	if st.Clamp, err = readClamp(); err != nil {
@@ -63,9 +63,9 @@ func (st *State) addLink(l netlink.Link) error {
 			addr, ok := netip.AddrFromSlice(a.IP.To4())
 			ones, _ := a.Mask.Size()
 			ours := ok && ones == 32 && a.Label == label
-			st.Device.Used = st.Device.Used || !ours
+			st.Device.InUse = st.Device.InUse || !ours
 			if ok && ones == 32 {
-				st.VIPs = append(st.VIPs, Address{Addr: addr, Ours: ours})
+				st.VIPs = append(st.VIPs, Address{Addr: addr, Managed: ours})
 			}
 		}
 		return nil

@@ -20,21 +20,21 @@ const (
 	DeleteClamp
 	AddVIP
 	RemoveVIP
-	Forget // what is left in the note
+	DeleteSaved // what is left in the note
 )
 
 // Step is one change to the machine. Fields that its action does not name are zero.
 type Step struct {
-	Action Action
-	Key    string     // of a kernel setting, below /proc/sys/net/ipv4/conf
-	Value  string     // that it shall have
-	Was    string     // that it has; "" where its interface does not exist yet
-	Clamp  Clamp      // of WriteClamp
-	VIP    netip.Addr // of AddVIP and RemoveVIP
+	Action  Action
+	Key     string     // of a kernel setting, below /proc/sys/net/ipv4/conf
+	Value   string     // that it shall have
+	Current string     // that it has; "" where its interface does not exist yet
+	Clamp   MSSClamp   // of WriteClamp
+	VIP     netip.Addr // of AddVIP and RemoveVIP
 }
 
 // Clamp is the segment size (MSS, bytes) that answers from the virtual IPs offer at most.
-type Clamp struct {
+type MSSClamp struct {
 	VIPs []netip.Addr // sorted
 	MSS  int
 }
@@ -64,15 +64,15 @@ func (s Step) String() string {
 		return fmt.Sprintf("add %s/32 to %s", s.VIP, device)
 	case RemoveVIP:
 		return fmt.Sprintf("remove %s/32 from %s", s.VIP, device)
-	case Forget:
+	case DeleteSaved:
 		return "forget what the settings were"
 	}
 	return fmt.Sprintf("unknown action %d", s.Action)
 }
 
 func (s Step) was() string {
-	if s.Was == "" {
+	if s.Current == "" {
 		return ""
 	}
-	return " (is " + s.Was + ")"
+	return " (is " + s.Current + ")"
 }

@@ -46,7 +46,7 @@ var (
 )
 
 // Wanted is what the machine should be a real server for.
-type Wanted struct {
+type Desired struct {
 	VIPs  []netip.Addr // in any order, doubled or not
 	Nodes []netip.Addr // this machine's addresses that balancers tunnel to; none stands for all it has
 }
@@ -64,7 +64,7 @@ func New(stateDir string, log *slog.Logger) *Setup {
 
 // Up sets up what is wanted and missing, takes away what lb set up and is no longer wanted, and returns the steps that it
 // did: none when all was well. An error names what is missing still; the rest is set up. No virtual IP wanted is Down.
-func (s *Setup) Up(ctx context.Context, want Wanted) ([]Step, error) {
+func (s *Setup) Up(ctx context.Context, want Desired) ([]Step, error) {
 	current, err := s.State(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("set up the tunnel: %w", err)

@@ -61,7 +61,7 @@ func (n network) tunnelTo(t *testing.T, vip string) {
 // up runs Up on the host and returns its steps in words.
 func up(t *testing.T, h *lab.Host, vips ...string) []string {
 	t.Helper()
-	var want tunnel.Wanted
+	var want tunnel.Desired
 	for _, v := range vips {
 		want.VIPs = append(want.VIPs, netip.MustParseAddr(v))
 	}
@@ -374,7 +374,7 @@ func TestAFailureNamesWhatIsLeftUndone(t *testing.T) {
 	labtest.Run(t, app, "mkdir", stateDir)
 	labtest.Run(t, app, "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", stateDir)
 	err := app.Do(func() error {
-		_, err := tunnel.New(stateDir, labtest.Log(t)).Up(t.Context(), tunnel.Wanted{
+		_, err := tunnel.New(stateDir, labtest.Log(t)).Up(t.Context(), tunnel.Desired{
 			VIPs: []netip.Addr{netip.MustParseAddr("10.9.0.100"), netip.MustParseAddr("fd09::100")},
 		})
 		return err

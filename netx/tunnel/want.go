@@ -11,12 +11,12 @@ import (
 
 // For is what a machine that has the local addresses should be a real server for, as a node of the clusters: of those that forward by
 // IPIP, all virtual IPs, and the addresses that the balancers tunnel to. Both sorted, each once.
-func For(clusters []config.Cluster, local []netip.Addr) Wanted {
+func DesiredFor(clusters []config.Cluster, local []netip.Addr) Desired {
 	mine := map[netip.Addr]bool{}
 	for _, a := range local {
 		mine[a.Unmap().WithZone("")] = true
 	}
-	var want Wanted
+	var want Desired
 	for _, c := range clusters {
 		if c.Forwarding != config.IPIP {
 			continue

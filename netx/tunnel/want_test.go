@@ -27,32 +27,32 @@ func TestForTheClustersOfThisNode(t *testing.T) {
 	tests := []struct {
 		name     string
 		clusters []config.Cluster
-		want     Wanted
+		want     Desired
 	}{
-		{"no cluster", nil, Wanted{}},
+		{"no cluster", nil, Desired{}},
 		{"a node of it", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"10.0.0.2", "10.0.0.1"})},
-			Wanted{addrs("204.109.13.1"), addrs("10.0.0.1")}},
-		{"no node of it", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"10.0.0.2"})}, Wanted{}},
+			Desired{addrs("204.109.13.1"), addrs("10.0.0.1")}},
+		{"no node of it", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"10.0.0.2"})}, Desired{}},
 		{"a node of it without tunnel", []config.Cluster{
 			cluster(config.DR, list{"204.109.13.1"}, list{"10.0.0.1"}), cluster(config.NAT, list{"204.109.13.2"}, list{"10.0.0.1"}),
-		}, Wanted{}},
+		}, Desired{}},
 		{"sorted and each once, over all clusters", []config.Cluster{
 			cluster(config.IPIP, list{"204.109.13.8", "204.109.13.7"}, list{"10.8.0.1", "10.0.0.9"}),
 			cluster(config.DR, list{"204.109.13.1"}, list{"10.0.0.1"}),
 			cluster(config.IPIP, list{"204.109.13.7"}, list{"10.8.0.1", "10.0.0.1"}),
 			cluster(config.IPIP, list{"204.109.13.2"}, list{"10.0.0.2"}),
-		}, Wanted{addrs("204.109.13.7", "204.109.13.8"), addrs("10.0.0.1", "10.8.0.1")}},
+		}, Desired{addrs("204.109.13.7", "204.109.13.8"), addrs("10.0.0.1", "10.8.0.1")}},
 		{"IPv6 virtual IPs are told, IPv6 nodes take no tunnel", []config.Cluster{
 			cluster(config.IPIP, list{"fd09::100", "204.109.13.1"}, list{"fd00::1", "10.0.0.1"}),
-		}, Wanted{addrs("204.109.13.1", "fd09::100"), addrs("10.0.0.1")}},
+		}, Desired{addrs("204.109.13.1", "fd09::100"), addrs("10.0.0.1")}},
 		{"an address without the zone that it has here", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"fe80::1"})},
-			Wanted{VIPs: addrs("204.109.13.1")}},
+			Desired{VIPs: addrs("204.109.13.1")}},
 		{"loopback, which no interface carries to others", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"127.0.0.1"})},
-			Wanted{VIPs: addrs("204.109.13.1")}},
+			Desired{VIPs: addrs("204.109.13.1")}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if d := cmp.Diff(tt.want, For(tt.clusters, local), cmpopts.EquateComparable(netip.Addr{})); d != "" {
+			if d := cmp.Diff(tt.want, DesiredFor(tt.clusters, local), cmpopts.EquateComparable(netip.Addr{})); d != "" {
 				t.Error(d)
 			}
 		})
@@ -65,7 +65,7 @@ func TestForIsWhatPlanTakes(t *testing.T) {
 		Forwarding: config.IPIP, VIPs: []config.VIP{{Address: netip.MustParseAddr("204.109.13.1")}},
 		Nodes: []config.Node{{Address: netip.MustParseAddr("fd00::1")}, {Address: netip.MustParseAddr("10.0.0.1")}},
 	}}
-	steps, err := Plan(bare(), For(clusters, addrs("10.0.0.1", "10.8.0.1", "fd00::1")))
+	steps, err := Plan(bare(), DesiredFor(clusters, addrs("10.0.0.1", "10.8.0.1", "fd00::1")))
 	want := "write nftables table inet lb_agent: segments of at most 1440 bytes to 204.109.13.1" // by eth0's size, not by wg0's
 	if err != nil || !slices.Contains(words(steps), want) {
 		t.Errorf("planned %q, %v; want %q", words(steps), err, want)

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
@@ -19,7 +19,7 @@ type facts struct {
 	config   *config.Cluster // nil: not in lb.toml, or that cannot be read
 	resource crm.Resource    // empty: not in Pacemaker, or that does not answer
 	where    Where
-	state    balancer.ClusterStatus // empty unless daemon is running or stopped
+	state    api.ClusterStatus // empty unless daemon is running or stopped
 	daemon   string
 	kernel   Forwarding
 }

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
@@ -39,7 +39,7 @@ type Pacemaker struct {
 // Daemon is what lb balance says.
 type Daemon struct {
 	Trouble string // why it says nothing, and what to do; "": it answered
-	Status  balancer.Status
+	Status  api.Status
 }
 
 // Kernel is what the kernel has.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
@@ -41,8 +41,8 @@ func pacemaker(t testing.TB, state, told string) Pacemaker {
 	return Pacemaker{Status: status, Told: configuration}
 }
 
-func state(name string, mark uint32, running bool) balancer.ClusterStatus {
-	return balancer.ClusterStatus{Name: name, Mark: mark, Running: running}
+func state(name string, mark uint32, running bool) api.ClusterStatus {
+	return api.ClusterStatus{Name: name, Mark: mark, Running: running}
 }
 
 // service is one with destinations of these weights.
@@ -65,7 +65,7 @@ func good(t testing.TB) Views {
 		Machine:   "load01",
 		Config:    Config{Path: "lb.toml", Clusters: cfg.Clusters, Marks: map[string]uint32{"mail": 8, "webapp": 7}},
 		Pacemaker: pacemaker(t, "running", "running"),
-		Daemon:    Daemon{Status: balancer.Status{Clusters: []balancer.ClusterStatus{state("mail", 8, true), state("webapp", 7, true)}}},
+		Daemon:    Daemon{Status: api.Status{Clusters: []api.ClusterStatus{state("mail", 8, true), state("webapp", 7, true)}}},
 		Kernel: Kernel{
 			Services: []ipvs.Service{service(7, 100, 0), service(8, 100)},
 			Rules: []mark.Rule{

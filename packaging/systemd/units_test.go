@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/client"
 	"github.com/braintree/lb/ctl/exit"
 )
 

@@ -20,10 +20,10 @@ func MakesTheWantedTable(t *rapid.T, table ipvs.Table) {
 	owned := map[ipvs.Mark]bool{1: true, 2: true, 3: true}
 	wanted := drawServices(t, "wanted", 1, 2, 3)
 	ours, foreign := drawServices(t, "ours", 1, 2, 3), drawServices(t, "foreign", 4, 5)
-	apply(t, table, plan.Make(slices.Concat(ours, foreign), nil, map[ipvs.Mark]bool{1: true, 2: true, 3: true, 4: true, 5: true}))
+	apply(t, table, plan.Diff(slices.Concat(ours, foreign), nil, map[ipvs.Mark]bool{1: true, 2: true, 3: true, 4: true, 5: true}))
 	actual := dump(t, table)
 
-	p := plan.Make(wanted, actual, owned)
+	p := plan.Diff(wanted, actual, owned)
 	for i, o := range p {
 		if !owned[o.Key.Mark] {
 			t.Fatalf("the plan touches %s:\n%s", o.Key, p)
@@ -40,7 +40,7 @@ func MakesTheWantedTable(t *rapid.T, table ipvs.Table) {
 	if diff := cmp.Diff(plainly(dump(t, expected)), plainly(got), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Fatalf("%s\nplan:\n%s", diff, p)
 	}
-	if again := plan.Make(wanted, got, owned); len(again) > 0 {
+	if again := plan.Diff(wanted, got, owned); len(again) > 0 {
 		t.Fatalf("a second plan is not empty:\n%s", again)
 	}
 }

@@ -15,7 +15,7 @@ import (
 func guessed(changes []ipvs.Change, isNew bool) []ipvs.Change {
 	changes = slices.Clone(changes)
 	for i := range changes {
-		changes[i].New = isNew
+		changes[i].AssumeNew = isNew
 	}
 	return changes
 }
@@ -71,7 +71,7 @@ func batchOfEdits(t *testing.T, table ipvs.Table) {
 			ipvs.PutService(service(7, ipvs.IPv4)),
 		}, isNew)
 		for i := range changes {
-			changes[i].Edit = true
+			changes[i].MustExist = true
 		}
 		errs := table.Apply(t.Context(), changes)
 		if errs[0] != nil || errs[4] != nil {
@@ -83,7 +83,7 @@ func batchOfEdits(t *testing.T, table ipvs.Table) {
 		want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 9)))
 	}
 	edit := ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 5))
-	edit.Edit = true
+	edit.MustExist = true
 	apply(t, table, ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 2)), edit)
 	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 9), destination("10.0.0.2", 5)))
 }

@@ -64,7 +64,7 @@ func sameAddressOtherPort(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), b, a, destination("10.0.0.1", 3))
 	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 3), a, b))
-	if err := ipvs.One(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), a.Address, 443)); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), a.Address, 443)); err != nil {
 		t.Fatal(err)
 	}
 	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 3), b))
@@ -79,10 +79,10 @@ func mixedFamilies(t *testing.T, table ipvs.Table) {
 	for _, f := range []ipvs.Forwarding{ipvs.Masq, ipvs.Route} {
 		d := destination("fd00::2", 1)
 		d.Forwarding = f
-		wantError(t, ipvs.One(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv4), d)), ipvs.ErrInvalid,
+		wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv4), d)), ipvs.ErrInvalid,
 			"put destination fd00::2 in mark 7: ")
 	}
-	if err := ipvs.One(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), six.Address, 0)); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), six.Address, 0)); err != nil {
 		t.Fatal(err)
 	}
 	want(t, table, with(service(7, ipvs.IPv4), four), with(service(7, ipvs.IPv6), four))
@@ -96,7 +96,7 @@ func mappedAddress(t *testing.T, table ipvs.Table) {
 	plain := d
 	plain.Address = netip.MustParseAddr("10.0.0.1")
 	want(t, table, with(service(7, ipvs.IPv4), plain))
-	if err := ipvs.One(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), d.Address, 0)); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), d.Address, 0)); err != nil {
 		t.Fatal(err)
 	}
 	want(t, table, service(7, ipvs.IPv4))
@@ -106,7 +106,7 @@ func deleteDestination(t *testing.T, table ipvs.Table) {
 	a, b := destination("10.0.0.1", 1), destination("10.0.0.2", 2)
 	putService(t, table, service(7, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), a, b)
-	if err := ipvs.One(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), a.Address, 0)); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), a.Address, 0)); err != nil {
 		t.Fatal(err)
 	}
 	want(t, table, with(service(7, ipvs.IPv4), b))
@@ -134,16 +134,16 @@ func badDestinations(t *testing.T, table ipvs.Table) {
 	} {
 		d := destination("10.0.0.1", 2)
 		change(&d)
-		err := ipvs.One(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv4), d))
+		err := ipvs.ApplyOne(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv4), d))
 		t.Logf("%s: %v", name, err)
 		wantError(t, err, ipvs.ErrInvalid, "put destination ")
 	}
 	for _, address := range []string{"0.0.0.0", "224.0.0.1", "255.255.255.255"} {
-		wantError(t, ipvs.One(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv4), destination(address, 1))), ipvs.ErrInvalid,
+		wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv4), destination(address, 1))), ipvs.ErrInvalid,
 			"put destination "+address+" in mark 7: ")
 	}
 	for _, address := range []string{"::", "ff02::1", "fe80::1", "fd00::1%eth0"} {
-		wantError(t, ipvs.One(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv6), destination(address, 1))), ipvs.ErrInvalid,
+		wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv6), destination(address, 1))), ipvs.ErrInvalid,
 			"put destination "+address+" in mark 7 (IPv6): ")
 	}
 	want(t, table, with(service(7, ipvs.IPv4), old), with(service(7, ipvs.IPv6), oldSix))

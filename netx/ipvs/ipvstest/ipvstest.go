@@ -89,7 +89,7 @@ func with(s ipvs.Service, ds ...ipvs.Destination) ipvs.Service {
 func putService(t *testing.T, table ipvs.Table, services ...ipvs.Service) {
 	t.Helper()
 	for _, s := range services {
-		if err := ipvs.One(t.Context(), table, ipvs.PutService(s)); err != nil {
+		if err := ipvs.ApplyOne(t.Context(), table, ipvs.PutService(s)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -98,7 +98,7 @@ func putService(t *testing.T, table ipvs.Table, services ...ipvs.Service) {
 func putDestination(t *testing.T, table ipvs.Table, k ipvs.Key, ds ...ipvs.Destination) {
 	t.Helper()
 	for _, d := range ds {
-		if err := ipvs.One(t.Context(), table, ipvs.PutDestination(k, d)); err != nil {
+		if err := ipvs.ApplyOne(t.Context(), table, ipvs.PutDestination(k, d)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,11 +149,11 @@ func cancelled(t *testing.T, table ipvs.Table) {
 	cancel()
 	_, err := table.Dump(ctx)
 	wantError(t, err, context.Canceled, "dump the load-balancing table: ")
-	wantError(t, ipvs.One(ctx, table, ipvs.PutService(service(8, ipvs.IPv4))), context.Canceled, "put service mark 8: ")
-	wantError(t, ipvs.One(ctx, table, ipvs.DeleteService(key(7, ipvs.IPv4))), context.Canceled, "delete service mark 7: ")
-	wantError(t, ipvs.One(ctx, table, ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 1))), context.Canceled,
+	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutService(service(8, ipvs.IPv4))), context.Canceled, "put service mark 8: ")
+	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteService(key(7, ipvs.IPv4))), context.Canceled, "delete service mark 7: ")
+	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 1))), context.Canceled,
 		"put destination 10.0.0.2 in mark 7: ")
-	wantError(t, ipvs.One(ctx, table, ipvs.DeleteDestination(key(7, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0)), context.Canceled,
+	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteDestination(key(7, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0)), context.Canceled,
 		"delete destination 10.0.0.1 in mark 7: ")
 	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
 }
@@ -179,12 +179,12 @@ func concurrent(t *testing.T, table ipvs.Table) {
 
 // work makes a service's only destination go through the weights, and reads each back.
 func work(ctx context.Context, table ipvs.Table, k ipvs.Key, rounds int) error {
-	if err := ipvs.One(ctx, table, ipvs.PutService(service(k.Mark, k.Family))); err != nil {
+	if err := ipvs.ApplyOne(ctx, table, ipvs.PutService(service(k.Mark, k.Family))); err != nil {
 		return err
 	}
 	for i := range rounds {
 		d := destination("10.0.0.1", ipvs.Weight(i+1))
-		if err := ipvs.One(ctx, table, ipvs.PutDestination(k, d)); err != nil {
+		if err := ipvs.ApplyOne(ctx, table, ipvs.PutDestination(k, d)); err != nil {
 			return err
 		}
 		dump, err := table.Dump(ctx)
@@ -210,5 +210,5 @@ func closed(t *testing.T, table ipvs.Table) {
 	}
 	_, err := table.Dump(t.Context())
 	wantError(t, err, net.ErrClosed, "dump the load-balancing table: ")
-	wantError(t, ipvs.One(t.Context(), table, ipvs.PutService(service(7, ipvs.IPv4))), net.ErrClosed, "put service mark 7: ")
+	wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.PutService(service(7, ipvs.IPv4))), net.ErrClosed, "put service mark 7: ")
 }

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/braintree/lb/balancer"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/netx/lab/talk"
 )
 
@@ -128,7 +128,7 @@ func (p *play) look(ctx context.Context) error {
 }
 
 // status asks the balancer what it says of the cluster's nodes.
-func (p *play) status(ctx context.Context) (map[string]balancer.NodeStatus, error) {
+func (p *play) status(ctx context.Context) (map[string]api.NodeStatus, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://balancer/cluster/webapp", nil)
 	if err != nil {
 		return nil, err
@@ -139,11 +139,11 @@ func (p *play) status(ctx context.Context) (map[string]balancer.NodeStatus, erro
 		return nil, err
 	}
 	defer answer.Body.Close()
-	var cluster balancer.ClusterStatus
+	var cluster api.ClusterStatus
 	if err := json.NewDecoder(answer.Body).Decode(&cluster); err != nil {
 		return nil, fmt.Errorf("read the balancer's answer: %w", err)
 	}
-	nodes := map[string]balancer.NodeStatus{}
+	nodes := map[string]api.NodeStatus{}
 	for _, n := range cluster.Nodes {
 		nodes[n.Address] = n
 	}

@@ -39,7 +39,7 @@ func TestWhatIsPlannedIsWhatTheReloadDoes(t *testing.T) {
 	if after := inKernel(t, s); after != before {
 		t.Fatalf("planning changed the kernel from\n%s\nto\n%s", before, after)
 	}
-	if want := "connections: webapp, mark 7, node 10.0.0.3: 1 active, 0 inactive; they go on for 5m0s at most\n"; !strings.HasSuffix(plan, want) {
+	if want := "connections: webapp, mark 7, node 10.0.0.3: 1 active, 0 inactive; they continue for up to 5m0s\n"; !strings.HasSuffix(plan, want) {
 		t.Errorf("no %q at the end of the plan:\n%s", want, plan)
 	}
 	planned := slices.DeleteFunc(strings.Split(strings.TrimSpace(plan), "\n"), func(line string) bool { return strings.HasPrefix(line, "connections: ") })

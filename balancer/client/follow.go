@@ -12,7 +12,7 @@ import (
 )
 
 // silence is how long a stream may be without a byte: three of its heartbeats, and time for a slow way.
-const silence = 3*sse.UsualPace + 2*time.Second
+const silence = 3*sse.DefaultHeartbeat + 2*time.Second
 
 // Follow reads a stream of events and gives each to take, until ctx ends, the stream does, or take fails. An answer that is no stream is
 // given back, without an error. The end that a daemon announces is an *EndedError, one that it does not an *UnreachableError.

@@ -31,6 +31,15 @@ func Agent() Daemon { return Daemon{Name: "lb agent", Unit: "lb-agent"} }
 // Balancer is the daemon of a load balancer.
 func Balancer() Daemon { return Daemon{Name: "lb balance", Unit: "lb-balance"} }
 
+// DefaultConfig is the configuration file that lb reads unless another one is named.
+const DefaultConfig = "/etc/lb/lb.toml"
+
+// The control sockets of the daemons unless the configuration names others.
+const (
+	DefaultAgentControl    = "/run/lb/agent.sock"
+	DefaultBalancerControl = "/run/lb/balancer.sock"
+)
+
 const (
 	// askTimeout bounds one question, connecting included, unless the question or the context say otherwise.
 	askTimeout = 10 * time.Second

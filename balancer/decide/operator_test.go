@@ -7,43 +7,43 @@ import (
 
 func TestDrain(t *testing.T) {
 	set := Settings{Fall: 2, RampUp: 100 * time.Second}
-	busy := Settled(start, set)
+	busy := WarmPool(start, set)
 	in := Input{Settings: set, Pool: busy, Reading: reading(start, 80)}
-	st, w, _ := Next(start, in, State{Phase: Up, Carried: start})
+	st, w, _ := Node(start, in, State{Phase: Up, LastInPool: start})
 	if w != 80 {
 		t.Fatalf("weight %d before the drain, want 80", w)
 	}
 	in.Drain = "by kim: kernel upgrade"
-	st, w, steps := Next(start.Add(time.Second), in, st)
+	st, w, steps := Node(start.Add(time.Second), in, st)
 	last := steps[len(steps)-1]
-	if w != 0 || last != (Step{StageDrain, 80, 0, "drained by kim: kernel upgrade"}) || Why(steps) != last.Reason || st.Word() != "drained" {
-		t.Errorf("drained: weight %d, %s, last step %+v", w, st.Word(), last)
+	if w != 0 || last != (Step{StageDrain, 80, 0, "drained by kim: kernel upgrade"}) || Why(steps) != last.Reason || st.Name() != "drained" {
+		t.Errorf("drained: weight %d, %s, last step %+v", w, st.Name(), last)
 	}
-	st, w, _ = Next(start.Add(time.Hour), in, st)
+	st, w, _ = Node(start.Add(time.Hour), in, st)
 	if w != 0 {
 		t.Errorf("weight %d after an hour of it", w)
 	}
 	in.Drain, in.Reading = "", nil
-	st, w, _ = Next(start.Add(time.Hour), in, st)
-	_, half, _ := Next(start.Add(time.Hour+50*time.Second), in, st)
-	if w != 1 || half != 40 || st.Word() != "ramping" {
-		t.Errorf("let in again: weight %d (%s), 50 s later %d; want 1 (ramping) and 40", w, st.Word(), half)
+	st, w, _ = Node(start.Add(time.Hour), in, st)
+	_, half, _ := Node(start.Add(time.Hour+50*time.Second), in, st)
+	if w != 1 || half != 40 || st.Name() != "ramping" {
+		t.Errorf("let in again: weight %d (%s), 50 s later %d; want 1 (ramping) and 40", w, st.Name(), half)
 	}
 	in.Pool = Pool{} // no other node carries weight
-	if _, w, _ = Next(start.Add(time.Hour), in, st); w != 80 {
+	if _, w, _ = Node(start.Add(time.Hour), in, st); w != 80 {
 		t.Errorf("let in again where no other node carries weight: %d, want 80", w)
 	}
 }
 
 func TestFilesOverruleTheNodes(t *testing.T) {
 	set := Settings{Rise: 3, Fall: 2, RampUp: 100 * time.Second, MaxWeight: 90}
-	busy := Settled(start, set)
-	up := File{Kind: UpFile, Reason: "agents are being upgraded"}
-	down := File{Kind: DownFile}
+	busy := WarmPool(start, set)
+	up := Override{Kind: OverrideUp, Reason: "agents are being upgraded"}
+	down := Override{Kind: OverrideDown}
 	tests := []struct {
 		name   string
 		answer int
-		file   File
+		file   Override
 		drain  string
 		want   int // with the file
 		after  int // without it again
@@ -59,8 +59,8 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			st, _, _ := next(start, set, Pool{}, State{}, reading(start, 70))
-			in := Input{Settings: set, Pool: busy, File: tt.file, Drain: tt.drain, Reading: reading(start, tt.answer)}
-			st, w, steps := Next(start, in, st)
+			in := Input{Settings: set, Pool: busy, Override: tt.file, Drain: tt.drain, Reading: reading(start, tt.answer)}
+			st, w, steps := Node(start, in, st)
 			if w != tt.want {
 				t.Errorf("weight %d, want %d\n%+v", w, tt.want, steps)
 			}
@@ -70,8 +70,8 @@ func TestFilesOverruleTheNodes(t *testing.T) {
 			if why := Why(steps); tt.why != why && tt.answer != 0 {
 				t.Errorf("why: %q, want %q", why, tt.why)
 			}
-			in.File, in.Reading = File{}, nil
-			if _, w, steps = Next(start, in, st); w != tt.after {
+			in.Override, in.Reading = Override{}, nil
+			if _, w, steps = Node(start, in, st); w != tt.after {
 				t.Errorf("without the file %d, want %d\n%+v", w, tt.after, steps)
 			}
 		})
@@ -86,7 +86,7 @@ func TestCalmThatEndsIsForgotten(t *testing.T) {
 	at := func(s int, set Settings, health int) int {
 		now = now.Add(time.Duration(s) * time.Second)
 		var weight int
-		st, weight, _ = Next(now, Input{Settings: set, Reading: &Reading{At: now, Answered: true, Health: health}}, st)
+		st, weight, _ = Node(now, Input{Settings: set, Reading: &Reading{At: now, Answered: true, Health: health}}, st)
 		return weight
 	}
 	for _, step := range []struct {
@@ -113,14 +113,14 @@ func TestTheEndOfAFileCountsAtOnce(t *testing.T) {
 	calm := Settings{Slew: 1}
 	st, _, _ := next(start, calm, Pool{}, State{}, reading(start, 50))
 	now := start.Add(time.Second)
-	st, _, _ = Next(now, Input{Settings: calm, File: File{Kind: UpFile}, Reading: reading(now, 90)}, st)
+	st, _, _ = Node(now, Input{Settings: calm, Override: Override{Kind: OverrideUp}, Reading: reading(now, 90)}, st)
 	if _, weight, _ := next(now, calm, Pool{}, st, nil); weight != 90 {
 		t.Errorf("with slew: weight %d, want 90", weight)
 	}
 
 	ramps := Settings{RampUp: 100 * time.Second}
-	busy := Settled(start, ramps)
-	st, _, _ = Next(start, Input{Settings: ramps, Pool: busy, File: File{Kind: UpFile}}, Adopt(60))
+	busy := WarmPool(start, ramps)
+	st, _, _ = Node(start, Input{Settings: ramps, Pool: busy, Override: Override{Kind: OverrideUp}}, Adopt(60))
 	if _, weight, _ := next(now, ramps, busy, st, reading(now, 60)); weight != 60 {
 		t.Errorf("taken over while there was a file: weight %d, want 60", weight)
 	}

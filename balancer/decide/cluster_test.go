@@ -12,8 +12,8 @@ import (
 // crowd is a cluster in a test: its nodes' states, their inputs, and what is remembered about them together.
 type crowd struct {
 	policy  Policy
-	group   Group
-	verdict Verdict
+	group   ClusterState
+	verdict Outcome
 	pool    Pool
 	states  []State
 	inputs  []Input
@@ -26,13 +26,13 @@ func (c *crowd) decide(now time.Time, readings []*Reading) {
 	for i := range c.states {
 		in := c.inputs[i]
 		in.Pool, in.Reading = c.pool, readings[i]
-		st, w, steps := Next(now, in, c.states[i])
+		st, w, steps := Node(now, in, c.states[i])
 		c.states[i] = st
 		c.members = append(c.members, Member{
 			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(len(c.states) - i)}), Priority: i % 2, Weight: w, Steps: steps, State: &c.states[i],
 		})
 	}
-	c.group, c.verdict = Settle(now, c.policy, c.group, c.members)
+	c.group, c.verdict = Cluster(now, c.policy, c.group, c.members)
 	c.pool = c.pool.Next(now, true, c.verdict.Total)
 }
 
@@ -62,7 +62,7 @@ func (c *crowd) check() string {
 	for i, m := range c.members {
 		limit, last := capOf(c.inputs[i].Settings), m.Steps[len(m.Steps)-1]
 		counts := m.State.Phase == Up && m.State.Misses == 0
-		named := last.Name == StageMode || last.Name == StageDrain || c.inputs[i].File.Kind == DownFile
+		named := last.Name == StageMode || last.Name == StageDrain || c.inputs[i].Override.Kind == OverrideDown
 		switch {
 		case m.Weight < 0 || m.Weight > limit:
 			return fmt.Sprintf("node %d: weight %d, its cap is %d", i, m.Weight, limit)
@@ -70,7 +70,7 @@ func (c *crowd) check() string {
 			return fmt.Sprintf("node %d: weight %d, the explanation ends in %+v", i, m.Weight, last)
 		case counts && m.Weight == 0 && !named:
 			return fmt.Sprintf("node %d is healthy and at 0 without a stage that says so: %+v", i, m.Steps)
-		case m.State.Told && m.Weight > 0:
+		case m.State.ByOperator && m.Weight > 0:
 			return fmt.Sprintf("node %d was taken out by an operator and has weight: %+v", i, m.Steps)
 		}
 		for j, s := range m.Steps {
@@ -101,10 +101,10 @@ func TestPropertyOfEveryCluster(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(t, "cycles") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 20_000).Draw(t, "ms")) * time.Millisecond)
 			readings := make([]*Reading, len(c.states))
-			file := File{Kind: rapid.SampledFrom([]FileKind{NoFile, NoFile, NoFile, NoFile, UpFile, DownFile}).Draw(t, "file")}
+			file := Override{Kind: rapid.SampledFrom([]OverrideKind{NoOverride, NoOverride, NoOverride, NoOverride, OverrideUp, OverrideDown}).Draw(t, "file")}
 			for i := range readings {
 				readings[i] = drawReading(t, now)
-				c.inputs[i].File = file
+				c.inputs[i].Override = file
 				c.inputs[i].Drain = rapid.SampledFrom([]string{"", "", "", "", "disk"}).Draw(t, "drain")
 			}
 			c.decide(now, readings)
@@ -156,7 +156,7 @@ func BenchmarkNext(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() { // one round of readings of 10 000 nodes
 		for i := range states {
-			states[i], _, _ = Next(start, in, states[i])
+			states[i], _, _ = Node(start, in, states[i])
 		}
 	}
 }
@@ -170,6 +170,6 @@ func BenchmarkSettle(b *testing.B) {
 	c.decide(start, readings)
 	b.ReportAllocs()
 	for b.Loop() {
-		c.group, c.verdict = Settle(start, c.policy, c.group, c.members)
+		c.group, c.verdict = Cluster(start, c.policy, c.group, c.members)
 	}
 }

@@ -12,10 +12,10 @@ type AllDown uint8
 
 // The policies for a cluster without weight.
 const (
-	Nothing  AllDown = iota // all nodes stay at 0: the kernel refuses new connections
-	Downpage                // a server of last resort answers
-	HoldLast                // those that went last keep their weights
-	AllIn                   // every node gets the same weight, whatever it answers
+	RefuseAll AllDown = iota // all nodes stay at 0: the kernel refuses new connections
+	Downpage                 // a server of last resort answers
+	HoldLast                 // those that went last keep their weights
+	AllIn                    // every node gets the same weight, whatever it answers
 )
 
 // Policy is what a cluster's configuration says about its nodes together.
@@ -32,18 +32,18 @@ type SuspectRule struct {
 	Limit  time.Duration // after that the silence is believed
 }
 
-// Joint is what is remembered about a node for the stages that look at all nodes of its cluster.
-type Joint struct {
-	Last    int  // its weight when the cluster last had any
-	Held    bool // silent, and its weight is held
-	Passive bool // healthy, and another node is the active one
+// InCluster is what is remembered about a node for the stages that look at all nodes of its cluster.
+type InCluster struct {
+	LastWeight int  // its weight when the cluster last had any
+	Held       bool // silent, and its weight is held
+	Passive    bool // healthy, and another node is the active one
 }
 
-// Group is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
-type Group struct {
-	Suspect  time.Time // since when the balancer suspects itself; zero: it does not
-	Easing   time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
-	Believed time.Time // silence that began before is believed
+// ClusterState is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
+type ClusterState struct {
+	SuspectSince    time.Time // since when the balancer suspects itself; zero: it does not
+	RecoveringSince time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
+	BelievedBefore  time.Time // silence that began before is believed
 }
 
 // Member is a node of a cluster, as Settle takes it.
@@ -55,20 +55,20 @@ type Member struct {
 	State    *State // its Joint is brought up to date
 }
 
-// Verdict is what Settle says about the cluster as a whole.
-type Verdict struct {
+// Outcome is what Settle says about the cluster as a whole.
+type Outcome struct {
 	Total    int    // weight of the nodes that are well or taken to be; 0 when all are down, whatever the policy gives them
 	AllDown  bool   // no node has weight but by the policy
 	Downpage bool   // the server of last resort is in
 	Notice   string // what is out of the ordinary, in a sentence; "" is nothing
 }
 
-// Settle decides about the nodes of a cluster together: suspicion, mode, and what happens when no node is left. It changes members
+// Cluster decides about the nodes of a cluster together: suspicion, mode, and what happens when no node is left. It changes members
 // in place. The Steps it was given stay as they are.
-func Settle(now time.Time, p Policy, g Group, members []Member) (Group, Verdict) {
-	var v Verdict
+func Cluster(now time.Time, p Policy, g ClusterState, members []Member) (ClusterState, Outcome) {
+	var v Outcome
 	for _, m := range members {
-		m.State.Joint.Passive = false
+		m.State.InCluster.Passive = false
 	}
 	g, v.Notice = suspect(now, p.Suspect, g, members)
 	if p.Passive {
@@ -79,7 +79,7 @@ func Settle(now time.Time, p Policy, g Group, members []Member) (Group, Verdict)
 	}
 	if v.Total > 0 {
 		for _, m := range members {
-			m.State.Joint.Last = m.Weight
+			m.State.InCluster.LastWeight = m.Weight
 		}
 		return g, v
 	}
@@ -103,15 +103,15 @@ type census struct {
 }
 
 // fell tells whether the node's silence began recently enough to be the balancer's own.
-func (g Group) fell(now time.Time, rule SuspectRule, st *State) bool {
-	since := g.Suspect
+func (g ClusterState) fell(now time.Time, rule SuspectRule, st *State) bool {
+	since := g.SuspectSince
 	if since.IsZero() {
 		since = now
 	}
-	return !st.Silent.IsZero() && st.Silent.After(g.Believed) && !st.Silent.Before(since.Add(-rule.Window))
+	return !st.FailedAt.IsZero() && st.FailedAt.After(g.BelievedBefore) && !st.FailedAt.Before(since.Add(-rule.Window))
 }
 
-func (g Group) count(now time.Time, rule SuspectRule, members []Member) census {
+func (g ClusterState) count(now time.Time, rule SuspectRule, members []Member) census {
 	var c census
 	for _, m := range members {
 		switch {
@@ -130,33 +130,33 @@ func (g Group) count(now time.Time, rule SuspectRule, members []Member) census {
 }
 
 // suspect holds the weights of nodes that fell silent when too many did so at once.
-func suspect(now time.Time, rule SuspectRule, g Group, members []Member) (Group, string) {
+func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) (ClusterState, string) {
 	if rule.Share == 0 {
-		return Group{}, release(members)
+		return ClusterState{}, release(members)
 	}
 	c := g.count(now, rule, members)
 	many := c.silent > 1 && c.silent*100 > rule.Share*c.carrying
-	on := !g.Suspect.IsZero()
+	on := !g.SuspectSince.IsZero()
 	switch {
 	case !on && (!many || c.fallen == 0):
 		return g, release(members)
 	case !on:
-		g.Suspect = now
+		g.SuspectSince = now
 	case many:
-		g.Easing = time.Time{}
-	case g.Easing.IsZero():
-		g.Easing = now
+		g.RecoveringSince = time.Time{}
+	case g.RecoveringSince.IsZero():
+		g.RecoveringSince = now
 	}
-	if c.fallen == 0 || now.Sub(g.Suspect) >= rule.Limit || !g.Easing.IsZero() && now.Sub(g.Easing) >= rule.Window {
-		return Group{Believed: now}, release(members)
+	if c.fallen == 0 || now.Sub(g.SuspectSince) >= rule.Limit || !g.RecoveringSince.IsZero() && now.Sub(g.RecoveringSince) >= rule.Window {
+		return ClusterState{BelievedBefore: now}, release(members)
 	}
 	notice := fmt.Sprintf("%d of %d nodes with weight fell silent at once (suspect_share = %d): lb suspects its own network and holds their weights for %s at most",
 		c.silent, c.carrying, rule.Share, rule.Limit)
 	for i := range members {
 		m := &members[i]
-		m.State.Joint.Held = m.Weight == 0 && g.fell(now, rule, m.State)
-		if m.State.Joint.Held {
-			m.step(StageSuspect, m.State.Before, notice)
+		m.State.InCluster.Held = m.Weight == 0 && g.fell(now, rule, m.State)
+		if m.State.InCluster.Held {
+			m.step(StageSuspect, m.State.FailedWeight, notice)
 		}
 	}
 	return g, notice
@@ -165,7 +165,7 @@ func suspect(now time.Time, rule SuspectRule, g Group, members []Member) (Group,
 // release ends what suspicion held.
 func release(members []Member) string {
 	for _, m := range members {
-		m.State.Joint.Held = false
+		m.State.InCluster.Held = false
 	}
 	return ""
 }
@@ -199,7 +199,7 @@ func elect(members []Member) {
 		case m == best:
 			m.step(StageMode, m.Weight, "active: the first of the healthy nodes by priority, then address")
 		case m.Weight > 0:
-			m.State.Joint.Passive = true
+			m.State.InCluster.Passive = true
 			m.step(StageMode, 0, active)
 		}
 	}
@@ -220,11 +220,11 @@ func rescue(p Policy, members []Member) string {
 
 // hold leaves the nodes that went last at the weights that they had, in an active/passive cluster the first of them.
 func hold(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.Told && m.State.Joint.Last > 0 }
+	fit := func(m Member) bool { return !m.State.ByOperator && m.State.InCluster.LastWeight > 0 }
 	best, held := first(members, fit), 0
 	for i := range members {
 		if m := &members[i]; fit(*m) && (m == best || !p.Passive) {
-			m.step(StageAllDown, m.State.Joint.Last, "no node has weight: the last to go keeps its own (all_down = hold)")
+			m.step(StageAllDown, m.State.InCluster.LastWeight, "no node has weight: the last to go keeps its own (all_down = hold)")
 			held++
 		}
 	}
@@ -236,7 +236,7 @@ func hold(p Policy, members []Member) string {
 
 // allIn gives every node that no operator has taken out the weight 1, in an active/passive cluster the first of them.
 func allIn(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.Told }
+	fit := func(m Member) bool { return !m.State.ByOperator }
 	best := first(members, fit)
 	if best == nil {
 		return "no node has weight, and operators have taken all of them out: new connections are refused"
