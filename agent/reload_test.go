@@ -74,7 +74,7 @@ func TestABadReloadChangesNothing(t *testing.T) {
 	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "lb.toml:3: nonsense") == 1 })
 	b.configure(configIn(dir, config.Service{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the second reload is refused", func() bool { return b.log.Count("reload refused", "is no type of metric") == 1 })
+	eventually(t, "the second reload is refused", func() bool { return b.log.Count("reload refused", "is not a metric type") == 1 })
 	if b.services.Current() != before {
 		t.Error("something else is measured now")
 	}
