@@ -298,7 +298,7 @@ func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
 		{"data_dir that cannot be", func(c *config.Config) { c.Agent.DataDir = file + "/x" }, []string{file, "agent.data_dir"}},
 		{"unknown check", func(c *config.Config) {
 			c.Services = []config.Service{{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}}
-		}, []string{"service web", "is no type"}},
+		}, []string{"service web", "is not a metric type"}},
 		{"a tunnel that cannot be", func(c *config.Config) { c.Agent.Tunnel.Enabled = true }, []string{"agent.tunnel"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -109,7 +109,7 @@ func (j *Job) RunOnce(ctx context.Context, log *slog.Logger) {
 	now := time.Now()
 	old, before := j.Reading()
 	j.latest.Store(&Result{Result: r, At: now, Took: now.Sub(started)})
-	if reading, _ := j.Reading(); before == nil || old.Well(now) != reading.Well(now) || old.Value != reading.Value {
+	if reading, _ := j.Reading(); before == nil || old.Passing(now) != reading.Passing(now) || old.Value != reading.Value {
 		j.changed(j.Service)
 	}
 	switch {

@@ -108,7 +108,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		labels := checkLabels{}
 		for _, d := range v.Depends {
 			label := labels.unique(d.Name)
-			gauge(c.dependency, oneIf(d.Well(now)), v.Name, label)
+			gauge(c.dependency, oneIf(d.Passing(now)), v.Name, label)
 			c.collectCheck(to, d, now, label)
 		}
 		for _, m := range v.Metrics {

@@ -14,11 +14,11 @@ func report(v service.View, now time.Time) api.Service {
 		Depends: make([]api.Dependency, len(v.Depends)), Metrics: make([]api.Metric, len(v.Metrics)),
 	}
 	for i, d := range v.Depends {
-		r.Depends[i] = api.Dependency{Type: d.Config.Type, Display: d.Name, OK: d.Well(now), Result: result(d, now)}
+		r.Depends[i] = api.Dependency{Type: d.Config.Type, Display: d.Name, OK: d.Passing(now), Result: result(d, now)}
 	}
 	for i, m := range v.Metrics {
 		r.Metrics[i] = api.Metric{
-			Type: m.Config.Type, Display: m.Name, OK: m.Well(now), Value: m.Points(now), Weight: m.Config.Weight, Result: result(m, now),
+			Type: m.Config.Type, Display: m.Name, OK: m.Passing(now), Value: m.Points(now), Weight: m.Config.Weight, Result: result(m, now),
 		}
 	}
 	return r

@@ -117,7 +117,7 @@ func forcedText(v service.View) string {
 
 // word is how a dependency stands in the status page.
 func word(d service.Check, now time.Time) string {
-	if d.Well(now) {
+	if d.Passing(now) {
 		return "OK"
 	}
 	return "FAIL"

@@ -59,7 +59,7 @@ func (v View) Cause(now time.Time) string {
 		return fmt.Sprintf("forced %s by %s: %s", v.Forced.Kind, v.Forced.Who, v.Forced.Reason)
 	}
 	for _, c := range v.Checks {
-		if !c.Well(now) {
+		if !c.Passing(now) {
 			return c.Name + ": " + c.Detail(now)
 		}
 	}
@@ -74,7 +74,7 @@ func (v View) ChangesAt(now time.Time) (at time.Time) {
 		}
 	}
 	for _, c := range v.Checks {
-		if c.Well(now) {
+		if c.Passing(now) {
 			earliest(c.StaleFrom())
 		}
 	}
