@@ -9,7 +9,7 @@ import (
 
 // newAgentChecks makes the server for HAProxy's agent checks, without ports.
 func (a *Agent) newAgentChecks() *agentcheck.Server {
-	return agentcheck.New(agentcheck.Options{Listen: a.daemon().ListenTCP, Look: a.agentCheckState, Log: a.log})
+	return agentcheck.New(agentcheck.Options{Listen: a.daemon().ListenTCP, Find: a.agentCheckState, Log: a.log})
 }
 
 // agentCheckPorts lists the configured ports for HAProxy's agent checks.

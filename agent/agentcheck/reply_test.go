@@ -9,15 +9,15 @@ import (
 	"github.com/braintree/lb/agent/score"
 )
 
-// The lines are those of the recorded litmus-agent-check, but for what it gets wrong: ready and up at a health of 0 or less.
-func TestWords(t *testing.T) {
+// The replies are recorded from litmus-agent-check, except where it is wrong: it reports ready and up at a health of 0 or less.
+func TestReply(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		state State
 		want  string
 	}{
 		{"up", State{85, 85, ""}, "ready\tup\t85%\r\n"},
-		{"the least", State{1, 1, ""}, "ready\tup\t1%\r\n"},
+		{"the minimum", State{1, 1, ""}, "ready\tup\t1%\r\n"},
 		{"measured above 100", State{150, 150, ""}, "ready\tup\t100%\r\n"},
 		{"measured 0", State{0, 0, ""}, "down\t0%\r\n"},
 		{"forced down", State{0, 85, score.Down}, "drain\t0%\r\n"},
@@ -30,14 +30,14 @@ func TestWords(t *testing.T) {
 		{"forced health 42, dependency failing", State{0, 0, score.Health}, "down\t0%\r\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := tc.state.Words(); got != tc.want {
+			if got := tc.state.Reply(); got != tc.want {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
 	}
 }
 
-// The forms are those of the transcript.
+// The formats are from the transcript.
 func TestANameEndsWithLFOrCRLFOrTheStream(t *testing.T) {
 	for sent, want := range map[string]string{
 		"webapp\n":                       "webapp",
@@ -85,30 +85,30 @@ func TestANameEndsWithLFOrCRLFOrTheStream(t *testing.T) {
 	}
 }
 
-// FuzzName sends anything. What comes back is one line of HAProxy's words, and a name is asked for only when it can be one.
+// FuzzName sends any bytes. The answer is always one valid line, and only valid names are looked up.
 func FuzzName(f *testing.F) {
 	for _, sent := range []string{"webapp\n", "webapp\r\n", "webapp", "\n", "../etc/passwd\n", "GET / HTTP/1.0\r\n\r\n", "\xff\xfe\n", strings.Repeat("a", 300)} {
 		f.Add([]byte(sent))
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		asked := ""
-		s := New(Options{Look: func(service string) (State, bool) {
-			asked = service
+		found := ""
+		s := New(Options{Find: func(service string) (State, bool) {
+			found = service
 			return State{Health: 85, Measured: 85}, service == "webapp"
 		}})
 		answer, err := s.answer(bytes.NewReader(sent), "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if asked != "" && (!names.MatchString(asked) || !bytes.HasPrefix(sent, []byte(asked))) {
-			t.Errorf("%q was asked for by %q", asked, sent)
+		if found != "" && (!names.MatchString(found) || !bytes.HasPrefix(sent, []byte(found))) {
+			t.Errorf("%q was looked up for %q", found, sent)
 		}
 		word, reason, _ := strings.Cut(strings.TrimSuffix(answer, "\r\n"), " #")
 		switch {
-		case asked == "webapp" && answer == "ready\tup\t85%\r\n":
-		case asked != "webapp" && word == "fail" && reason != "" && len(answer) < 400:
+		case found == "webapp" && answer == "ready\tup\t85%\r\n":
+		case found != "webapp" && word == "fail" && reason != "" && len(answer) < 400:
 		default:
-			t.Errorf("%q was answered %q", sent, answer)
+			t.Errorf("the answer to %q is %q", sent, answer)
 		}
 		if strings.Count(answer, "\n") != 1 || !strings.HasSuffix(answer, "\r\n") {
 			t.Errorf("%q is not one line", answer)
