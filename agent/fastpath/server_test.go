@@ -23,7 +23,7 @@ const (
 	testIdle  = time.Minute
 )
 
-// page is what the server of the tests, and so the fast path, knows.
+// page is a page of the test server.
 type page struct {
 	status int
 	header http.Header
@@ -46,7 +46,7 @@ func pages() map[string]page {
 	return made
 }
 
-// handler gives the pages, JSON where it is asked for, and of anything else what it was asked.
+// handler serves the pages, as JSON on request, and describes any other request.
 func handler(w http.ResponseWriter, r *http.Request) {
 	p, known := pages()[r.URL.Path]
 	if !known || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
@@ -66,7 +66,7 @@ func handler(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, p.body)
 }
 
-// find is the same for the fast path.
+// find finds the pages for the fast path.
 func find() Find {
 	known := map[string]*Answer{}
 	for path, p := range pages() {
@@ -75,7 +75,7 @@ func find() Find {
 	return func(path []byte, _ time.Time) *Answer { return known[string(path)] }
 }
 
-// pipes listens for the connections that are put into it.
+// pipes is a listener for connections inside a bubble.
 type pipes struct {
 	dialed chan net.Conn
 	closed chan struct{}
@@ -94,11 +94,11 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// rig is a server, with a fast path or without one, in a bubble of testing/synctest.
+// rig is a server with or without a fast path, in a bubble of testing/synctest.
 type rig struct {
 	t      *testing.T
 	pipes  *pipes
-	quick  *Listener // nil: there is none
+	fast   *Listener // nil: none
 	server *http.Server
 	wg     sync.WaitGroup
 }
@@ -108,9 +108,9 @@ func newRig(t *testing.T, find Find) *rig {
 	s.server = listen.NewServer(http.HandlerFunc(handler), slog.New(slog.DiscardHandler), testWrite, testIdle)
 	var l net.Listener = s.pipes
 	if find != nil {
-		s.quick = New(l, find, s.server)
-		l = s.quick
-		s.wg.Go(s.quick.Serve)
+		s.fast = New(l, find, s.server)
+		l = s.fast
+		s.wg.Go(s.fast.Serve)
 	}
 	s.wg.Go(func() {
 		if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -120,12 +120,12 @@ func newRig(t *testing.T, find Find) *rig {
 	return s
 }
 
-// stop ends the rig; the bubble fails when anything of it is left.
+// stop stops the server. The bubble fails if a goroutine is left.
 func (s *rig) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if s.quick != nil {
-		s.quick.Shutdown(ctx)
+	if s.fast != nil {
+		s.fast.Shutdown(ctx)
 	}
 	if s.server.Shutdown(ctx) != nil {
 		s.server.Close()
@@ -139,14 +139,14 @@ func (s *rig) dial() net.Conn {
 	return near
 }
 
-// talk is what came of a connection.
-type talk struct {
+// conversation is what a client receives on a connection.
+type conversation struct {
 	answers string        // all bytes
 	took    time.Duration // until the server closed it
 }
 
-// converse sends the pieces one after the other, each after its pause, and reads until the server closes the connection.
-func (s *rig) converse(pieces []string, pause time.Duration) talk {
+// converse sends the pieces, each after a pause, and reads until the server closes the connection.
+func (s *rig) converse(pieces []string, pause time.Duration) conversation {
 	c, begun := s.dial(), time.Now()
 	sent := make(chan struct{})
 	go func() {
@@ -163,13 +163,13 @@ func (s *rig) converse(pieces []string, pause time.Duration) talk {
 	took := time.Since(begun)
 	c.Close()
 	<-sent
-	return talk{got.String(), took}
+	return conversation{got.String(), took}
 }
 
-// both has the same said to a server without the fast path, and to one with it, each at the same time of its own clock.
-func both(t *testing.T, pieces []string, pause time.Duration) (plain, quick talk) {
+// both sends the same pieces to a server without and to one with the fast path, at the same time by the clock of each bubble.
+func both(t *testing.T, pieces []string, pause time.Duration) (plain, fast conversation) {
 	t.Helper()
-	for find, to := range map[*Find]*talk{nil: &plain, ptr(find()): &quick} {
+	for find, to := range map[*Find]*conversation{nil: &plain, ptr(find()): &fast} {
 		synctest.Test(t, func(t *testing.T) {
 			var f Find
 			if find != nil {
@@ -180,7 +180,7 @@ func both(t *testing.T, pieces []string, pause time.Duration) (plain, quick talk
 			*to = s.converse(pieces, pause)
 		})
 	}
-	return plain, quick
+	return plain, fast
 }
 
 func ptr[T any](v T) *T { return &v }
