@@ -162,14 +162,15 @@ func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
 		return nil, err
 	}
 	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 {
-		a.log.Warn("every user of this machine may write into agent.data_dir, and so force services: chmod o-w it, or name a folder of its own", "data_dir", dir)
+		a.log.Warn("agent.data_dir is world-writable, so every user of this machine can force services: run chmod o-w on it, or configure another folder",
+			"data_dir", dir)
 	}
 	for _, b := range bad {
-		a.log.Warn("a forced state cannot be used", "err", b)
+		a.log.Warn("force cannot be used", "err", b)
 	}
 	for _, f := range store.All() {
 		if _, ok := cfg.Service(f.Service); f.Service != "" && !ok {
-			a.log.Warn("a forced state is kept for a service that is not in the configuration", "service", f.Service, "kind", f.Kind, "reason", f.Reason)
+			a.log.Warn("force on a service that is not in the configuration", "service", f.Service, "kind", f.Kind, "reason", f.Reason)
 		}
 	}
 	return store, nil

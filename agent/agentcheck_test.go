@@ -11,19 +11,17 @@ import (
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/server"
-
 	"github.com/braintree/lb/config"
 )
 
-// freeAddress is an address that nobody listens on, or will: one of loopback's own network, which nothing picks for itself, with a port
-// below those that the kernel gives out.
+// freeAddress is an unused address: a random one in 127.0.0.0/8, with a port below the kernel's ephemeral ports.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	n := rand.Uint32()
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(1 + n%254), byte(n >> 8), byte(1 + n>>16%254)}), 9300).String()
 }
 
-// agentCheck asks as HAProxy does.
+// agentCheck polls an agent-check port as HAProxy does.
 func agentCheck(t *testing.T, address, send string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -44,7 +42,7 @@ func agentCheck(t *testing.T, address, send string) string {
 	return string(got)
 }
 
-// haproxyConfig has the services of the recorded litmus-agent-check: webapp of 85 with the dependency that a test wants, and zero.
+// haproxyConfig has the services of the recorded litmus-agent-check session: webapp with health 85 and the given dependency, and zero.
 func haproxyConfig(t *testing.T, dir, dependency string) (cfg *config.Config, shared, own string) {
 	t.Helper()
 	web := webapp(dependency)
@@ -54,13 +52,13 @@ func haproxyConfig(t *testing.T, dir, dependency string) (cfg *config.Config, sh
 	return cfg, cfg.Agent.AgentCheck, web.AgentCheck
 }
 
-// TestAgentChecksFollowTheForces goes through the recorded session of litmus-agent-check 1.6.2. Where it is wrong (a service that is
-// not to get traffic is ready and up; a word that HAProxy does not know), the line says what is told instead.
+// TestAgentChecksFollowTheForces replays the recorded session of litmus-agent-check 1.6.2. The answers differ where it is wrong: it reports
+// services with health 0 as ready and up, and uses words that HAProxy does not know.
 func TestAgentChecksFollowTheForces(t *testing.T) {
 	const up, down, drain, full = "ready\tup\t85%\r\n", "down\t0%\r\n", "drain\t0%\r\n", "ready\tup\t100%\r\n"
 	for _, tc := range []struct {
 		dependency string
-		forces     [][2]string // path and form, in this order
+		forces     [][2]string // path and form
 		want       string
 	}{
 		{"true", nil, up},
@@ -68,8 +66,8 @@ func TestAgentChecksFollowTheForces(t *testing.T) {
 		{"false", [][2]string{{"/webapp/down", "reason=maint"}}, drain},
 		{"false", [][2]string{{"/webapp/up", "reason=up"}}, full},
 		{"true", [][2]string{{"/webapp/health", "reason=cap&health=42"}}, "ready\tup\t42%\r\n"},
-		{"true", [][2]string{{"/webapp/health", "reason=cap&health=0"}}, drain},  // fault 16: ready up 0%
-		{"false", [][2]string{{"/webapp/health", "reason=cap&health=42"}}, down}, // fault 16: ready up 0%
+		{"true", [][2]string{{"/webapp/health", "reason=cap&health=0"}}, drain},  // fault 16: litmus reports ready up 0%
+		{"false", [][2]string{{"/webapp/health", "reason=cap&health=42"}}, down}, // fault 16: litmus reports ready up 0%
 		{"true", [][2]string{{"/down", "reason=g"}, {"/webapp/up", "reason=u"}}, drain},
 		{"true", [][2]string{{"/up", "reason=g"}}, full},
 	} {
@@ -90,7 +88,7 @@ func TestAgentChecksFollowTheForces(t *testing.T) {
 					t.Errorf("%q, want %q", got, tc.want)
 				}
 			}
-			// litmus-agent-check says failed#NOT_FOUND, which HAProxy ignores: the server would keep its weight.
+			// litmus-agent-check answers failed#NOT_FOUND, which HAProxy ignores, so that the server keeps its weight.
 			if got := agentCheck(t, shared, "nope\n"); got != "fail #this agent has no service nope\r\n" {
 				t.Errorf("an unknown service: %q", got)
 			}
@@ -114,7 +112,7 @@ func TestAReloadOpensAndClosesAgentCheckPorts(t *testing.T) {
 		t.Errorf("the new port: %q", got)
 	}
 	if _, err := net.Dial("tcp", own); err == nil {
-		t.Error("the port that left is still open")
+		t.Error("the removed port is still open")
 	}
 
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -130,11 +128,11 @@ func TestAReloadOpensAndClosesAgentCheckPorts(t *testing.T) {
 		return b.log.Count("reload refused", taken.Addr().String(), "in use", "agent.agent_check") == 1
 	})
 	if got := agentCheck(t, shared, "zero\n"); got != "ready\tup\t7%\r\n" {
-		t.Errorf("after a reload that was refused: %q", got)
+		t.Errorf("after the refused reload: %q", got)
 	}
 }
 
-func TestAnAgentCheckPortThatCannotBeBoundIsAnErrorOfTheStart(t *testing.T) {
+func TestAnAgentCheckPortThatCannotBeBoundFailsTheStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 
 // Figures: go test -run '^$' -bench . -benchmem ./agent
 
-// fleetService is a service of four checks, like those that the goals of the project count with.
+// fleetService is a typical service with four checks.
 func fleetService(name string) config.Service {
 	return config.Service{
 		Name:    name,
@@ -43,7 +43,7 @@ func BenchmarkStatusHandler(b *testing.B) {
 	}
 }
 
-// discard is a writer of answers that costs nothing.
+// discard is a response writer without cost.
 type discard struct {
 	header http.Header
 	status int
@@ -53,7 +53,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 
-// BenchmarkStatusConnection asks over one connection that is kept, and one for each request.
+// BenchmarkStatusConnection sends requests on one connection, and on a new connection each.
 func BenchmarkStatusConnection(b *testing.B) {
 	agent, _ := running(b, configIn(shortDir(b), fleetService("webapp")))
 	request := []byte("GET /webapp/status HTTP/1.1\r\nHost: app01\r\n\r\n")

@@ -23,7 +23,7 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-func TestJSONSaysWhatTheTextSaysAndWhy(t *testing.T) {
+func TestJSONHasTheContentsOfTheTextAndTheReasons(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t),
 		config.Service{
 			Name:    "failing",
@@ -43,7 +43,7 @@ func TestJSONSaysWhatTheTextSaysAndWhy(t *testing.T) {
 	golden.Compare(t, "testdata/json.txt", got)
 }
 
-func TestOnlyWhoAsksForJSONGetsIt(t *testing.T) {
+func TestJSONIsSentOnlyOnRequest(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	for accept, want := range map[string]bool{
 		"": false, "*/*": false, "text/plain": false, "application/json": true, "application/json; q=0.9, */*": true,
@@ -70,10 +70,10 @@ func TestWhoMayChangeOverTCP(t *testing.T) {
 		{"IPv6 loopback", true, "[::1]:4242", [2]string{}, 201},
 		{"mapped loopback", true, "[::ffff:127.0.0.1]:4242", [2]string{}, 201},
 		{"another machine", true, "10.0.0.1:4242", [2]string{}, 403},
-		{"another machine that says it is this one", true, "10.0.0.1:4242", [2]string{"X-Forwarded-For", "127.0.0.1"}, 403},
+		{"another machine that claims to be this one", true, "10.0.0.1:4242", [2]string{"X-Forwarded-For", "127.0.0.1"}, 403},
 		{"a web page of another site", true, "127.0.0.1:4242", [2]string{"Origin", "http://evil.example"}, 403},
-		{"a web page of another site, by a new browser", true, "127.0.0.1:4242", [2]string{"Sec-Fetch-Site", "cross-site"}, 403},
-		{"an address that is none", true, "@", [2]string{}, 403},
+		{"a web page of another site, in a recent browser", true, "127.0.0.1:4242", [2]string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"an invalid address", true, "@", [2]string{}, 403},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := configIn(shortDir(t), webapp("true"))
@@ -93,13 +93,13 @@ func TestWhoMayChangeOverTCP(t *testing.T) {
 				t.Errorf("forced: %v", forced)
 			}
 			if tc.want == 403 && !strings.Contains(w.Body.String(), "lb ctl force") {
-				t.Errorf("no mend in %q", w.Body)
+				t.Errorf("no fix in %q", w.Body)
 			}
 		})
 	}
 }
 
-func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
+func TestForceParametersAreReadInAllCommonEncodings(t *testing.T) {
 	for _, tc := range []struct {
 		name, target, body, contentType, want string
 	}{
@@ -107,11 +107,11 @@ func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
 		{"query", "/webapp/down?reason=a%20b", "", "", "a b"},
 		{"body without a type", "/webapp/down", "reason=notype", "", "notype"},
 		{"multipart", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "multipart/form-data; boundary=XX", "multi part"},
-		{"multipart, its type in capitals", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "Multipart/Form-Data; boundary=XX", "multi part"},
-		{"urlencoded, its type in capitals", "/webapp/down", "health=5;reason=a+b", "Application/X-WWW-Form-URLEncoded ; charset=utf-8", "a b"},
+		{"multipart, type in upper case", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "Multipart/Form-Data; boundary=XX", "multi part"},
+		{"urlencoded, type in upper case", "/webapp/down", "health=5;reason=a+b", "Application/X-WWW-Form-URLEncoded ; charset=utf-8", "a b"},
 		{"JSON is not read", "/webapp/down", `{"reason":"json"}`, "application/json", ""},
 		{"invalid UTF-8 and terminal escapes", "/webapp/down", "reason=%ffbad%1b[31m%0anext", "application/x-www-form-urlencoded", "\ufffdbad [31m next"},
-		{"the longest", "/webapp/down", "reason=" + strings.Repeat("x", 10000), "application/x-www-form-urlencoded", strings.Repeat("x", 497) + "…"},
+		{"a long reason", "/webapp/down", "reason=" + strings.Repeat("x", 10000), "application/x-www-form-urlencoded", strings.Repeat("x", 497) + "…"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, configIn(shortDir(t), webapp("true")))
@@ -122,7 +122,7 @@ func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
 			w := httptest.NewRecorder()
 			b.server.Handler(server.Socket).ServeHTTP(w, asRoot(r, server.Socket))
 			if f, ok := b.changes.Store.InEffect("webapp", time.Now()); w.Code != 201 || !ok || f.Reason != tc.want || f.Who == "" {
-				t.Errorf("%d %s; kept %+v, want the reason %q", w.Code, w.Body, f, tc.want)
+				t.Errorf("%d %s; stored %+v, want the reason %q", w.Code, w.Body, f, tc.want)
 			}
 			for _, target := range []string{"/", "/webapp/status"} {
 				if r := b.ask(server.TCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
@@ -133,7 +133,7 @@ func TestForceParametersComeInEveryFormThatClientsUse(t *testing.T) {
 	}
 }
 
-func TestRequestsThatCannotBeReadChangeNothing(t *testing.T) {
+func TestInvalidRequestsChangeNothing(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	for _, tc := range []struct {
 		name, target, body string
@@ -151,11 +151,11 @@ func TestRequestsThatCannotBeReadChangeNothing(t *testing.T) {
 		}
 	}
 	if all := b.changes.Store.All(); len(all) != 0 {
-		t.Errorf("kept %v", all)
+		t.Errorf("stored %v", all)
 	}
 }
 
-func TestADiskThatCannotBeWrittenIsTold(t *testing.T) {
+func TestAFailedWriteIsReported(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
 	if err := os.Rename(filepath.Join(dir, "data"), filepath.Join(dir, "away")); err != nil {
@@ -166,16 +166,16 @@ func TestADiskThatCannotBeWrittenIsTold(t *testing.T) {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
 	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
-		t.Errorf("health %s after a force that failed", r.Header.Get("X-Health"))
+		t.Errorf("health %s after a failed force", r.Header.Get("X-Health"))
 	}
 }
 
-func TestTheCauseIsWhatDecidesTheHealth(t *testing.T) {
+func TestTheCauseSaysWhatDeterminesTheHealth(t *testing.T) {
 	for _, tc := range []struct{ name, dependency, target, want string }{
 		{"measured", "true", "", "measured"},
 		{"failing", "exit 3", "", "Dependency::Script(exit 3): exit status 3: it printed nothing"},
 		{"forced down while failing", "exit 3", "/webapp/down?reason=x&who=kim", "forced down by kim: x"},
-		{"a ceiling that counts", "true", "/webapp/health?health=42&reason=x&who=kim", "forced health by kim: x"},
+		{"a ceiling in effect", "true", "/webapp/health?health=42&reason=x&who=kim", "forced health by kim: x"},
 		{"a ceiling above what is measured", "exit 3", "/webapp/health?health=42&who=kim", "Dependency::Script(exit 3): exit status 3: it printed nothing"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestTheCauseIsWhatDecidesTheHealth(t *testing.T) {
 	}
 }
 
-func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
+func TestAForceOnARemovedServiceCanBeEnded(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
 	if r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
@@ -211,7 +211,7 @@ func TestAForceOfAServiceThatLeftTheConfigurationCanBeEnded(t *testing.T) {
 	}
 }
 
-func TestListenersHaveBounds(t *testing.T) {
+func TestListenersHaveLimits(t *testing.T) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
 	s := b.server.HTTP(server.TCP)
 	for what, d := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
@@ -231,7 +231,7 @@ func TestListenersHaveBounds(t *testing.T) {
 	}
 }
 
-// tree lists every file below dir with its contents, except below skip.
+// tree lists the files below dir, except below skip.
 func tree(t testing.TB, dir, skip string) string {
 	t.Helper()
 	var s strings.Builder
@@ -267,7 +267,7 @@ func FuzzHandler(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, body, contentType, accept string) {
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://agent"+target, strings.NewReader(body))
 		if err != nil {
-			return // no request that a server could get
+			return // not a request that a server can receive
 		}
 		r.RequestURI = r.URL.RequestURI()
 		r.RemoteAddr = "192.0.2.1:4242"

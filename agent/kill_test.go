@@ -13,11 +13,10 @@ import (
 	"time"
 
 	"github.com/braintree/lb/agent/agenttest"
-
 	"github.com/braintree/lb/config"
 )
 
-// runAsProcess is an agent in a process of its own, for tests that kill it.
+// runAsProcess runs an agent in a separate process, for tests that kill it.
 func runAsProcess(dir string) {
 	log := &agenttest.Log{}
 	a, err := New(context.Background(), Options{
@@ -31,7 +30,7 @@ func runAsProcess(dir string) {
 	fmt.Println("ended:", err, log)
 }
 
-// startProcess starts an agent in a process of its own and waits until it answers.
+// startProcess starts an agent in a separate process and waits until it is ready.
 func startProcess(t *testing.T, dir string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -45,7 +44,7 @@ func startProcess(t *testing.T, dir string) *exec.Cmd {
 	}
 	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		cmd.Process.Kill()
-		t.Fatalf("the agent said %q", line)
+		t.Fatalf("the agent printed %q", line)
 	}
 	return cmd
 }
@@ -66,7 +65,7 @@ func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait() // it was killed, and says so
+		cmd.Wait() // returns an error: it was killed
 	}
 
 	first := startProcess(t, dir)
@@ -78,7 +77,7 @@ func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
 	before := status()
 	kill(first)
 
-	second := startProcess(t, dir) // over the socket that the dead one left
+	second := startProcess(t, dir) // replaces the stale socket
 	defer kill(second)
 	if after := status(); after != before || !strings.HasPrefix(after, "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\n") {
 		t.Errorf("before the kill:\n%s\nafter it:\n%s", before, after)
@@ -96,7 +95,7 @@ func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
 	}
 }
 
-func TestStoppingKillsWhatChecksStarted(t *testing.T) {
+func TestStoppingKillsProcessesOfChecks(t *testing.T) {
 	dir := shortDir(t)
 	file := filepath.Join(dir, "pid")
 	hung := depends("script", map[string]any{"command": "echo $$ > " + file + "; sleep 1000"})
@@ -120,6 +119,6 @@ func TestStoppingKillsWhatChecksStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat("/proc/" + pid); err == nil {
-		t.Errorf("process %s of a check is left behind", pid)
+		t.Errorf("process %s of a check is still running", pid)
 	}
 }

@@ -28,9 +28,9 @@ func (a *Agent) bindControl(ctx context.Context, cfg config.Agent) error {
 // closeUnusedSockets closes the service manager's sockets that the configuration has no use for.
 func (a *Agent) closeUnusedSockets() {
 	for _, key := range a.opts.Sockets.Unclaimed() {
-		a.log.Warn("a socket from the service manager is not used: its FileDescriptorName= is no key of the configuration that has an address", "name", key)
+		a.log.Warn("unused socket from the service manager: its FileDescriptorName= is not the key of a configured address", "name", key)
 	}
 	if err := a.opts.Sockets.Close(); err != nil {
-		a.log.Warn("a socket from the service manager does not close", "err", err)
+		a.log.Warn("cannot close a socket from the service manager", "err", err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/braintree/lb/agent/server"
 )
 
-// TestPromtoolAcceptsThePage asks Prometheus's own tool about a page that has every figure.
-func TestPromtoolAcceptsThePage(t *testing.T) {
+// Prometheus's own tool checks a page with every metric.
+func TestPromtoolAcceptsTheMetrics(t *testing.T) {
 	failing := fleetService("failing")
 	failing.Depends[0] = depends("script", map[string]any{"command": `exit 3 # "quoted"`})
 	b, _ := running(t, configIn(shortDir(t), failing, webapp("true")))

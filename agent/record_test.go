@@ -14,8 +14,8 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// record reads the audit log of an agent whose files are in dir.
-func record(t *testing.T, dir string) (entries []audit.Entry) {
+// auditLog reads the audit log of an agent with its files in dir.
+func auditLog(t *testing.T, dir string) (entries []audit.Entry) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "data", audit.FileName))
 	if err != nil {
@@ -31,7 +31,7 @@ func record(t *testing.T, dir string) (entries []audit.Entry) {
 	return entries
 }
 
-func TestAForceMayHaveAnEnd(t *testing.T) {
+func TestAForceMayExpire(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	for _, tc := range []struct {
 		name, target, body string
@@ -52,13 +52,13 @@ func TestAForceMayHaveAnEnd(t *testing.T) {
 			}
 			if tc.want == 0 {
 				if body != "File created" || !f.Expires.IsZero() {
-					t.Errorf("answer %q, ends at %s", body, f.Expires)
+					t.Errorf("answer %q, expires at %s", body, f.Expires)
 				}
 				return
 			}
 			end := f.Expires.Format(time.RFC3339)
 			if d := f.Expires.Sub(before) - tc.want; d < -time.Second || d > patience {
-				t.Errorf("it ends %s later than wanted", d)
+				t.Errorf("it expires %s too late", d)
 			}
 			if want := "File created\nIt ends by itself at " + end + ".\n"; body != want {
 				t.Errorf("answer %q, want %q", body, want)
@@ -81,11 +81,11 @@ func TestAForceMayHaveAnEnd(t *testing.T) {
 		}
 	}
 	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health-Forced") != "down" {
-		t.Error("a force that was refused is in effect")
+		t.Error("a refused force is in effect")
 	}
 }
 
-func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
+func TestAForceExpiresOnceAndStaysExpired(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
 	b.ask(server.Socket, "POST", "/webapp/health", "reason=busy&health=42&for=2h&who=kim")
@@ -93,32 +93,32 @@ func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
 	for _, later := range []time.Duration{time.Hour, 3 * time.Hour, 3 * time.Hour, 4 * time.Hour} {
 		b.changes.Expire(now.Add(later))
 	}
-	// The clock is set back to before the end.
+	// The clock is set back to before the expiry.
 	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" || r.Header.Get("X-Health-Forced") != "" {
 		t.Errorf("X-Health %s, forced %q", r.Header.Get("X-Health"), r.Header.Get("X-Health-Forced"))
 	}
-	if b.log.Count("a force has ended by itself", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
+	if b.log.Count("force expired", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
-	entries := record(t, dir)
+	entries := auditLog(t, dir)
 	if len(entries) != 2 || entries[1].Change != audit.Expired || *entries[1].Value != 42 || entries[1].Who != "kim" || entries[1].Peer != "" || !entries[1].SetAt.Equal(entries[0].Time) {
 		t.Errorf("audit log: %+v", entries)
 	}
 }
 
-func TestAnAgentThatWasAwayEndsWhatIsOver(t *testing.T) {
+func TestForcesExpireWhileTheAgentIsStopped(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
 	b.ask(server.Socket, "POST", "/webapp/down", "reason=short&for=1s")
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the second is over", func() bool { return b.changes.Store.All()[0].Expired(time.Now()) })
+	eventually(t, "the force has expired", func() bool { return b.changes.Store.All()[0].Expired(time.Now()) })
 	b, _ = running(t, configIn(dir, webapp("true")))
 	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
 		t.Errorf("X-Health %s", r.Header.Get("X-Health"))
 	}
-	eventually(t, "the log tells it", func() bool { return b.log.Count("a force has ended by itself", "reason=short") == 1 })
+	eventually(t, "the expiry is logged", func() bool { return b.log.Count("force expired", "reason=short") == 1 })
 }
 
 func TestEveryChangeIsInTheAuditLog(t *testing.T) {
@@ -131,7 +131,7 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 	b.ask(server.Socket, "DELETE", "/webapp/down?who=ann", "")
 	b.ask(server.Socket, "POST", "/health", "health=7")
 	var got strings.Builder
-	for _, e := range record(t, dir) {
+	for _, e := range auditLog(t, dir) {
 		e.Time, e.SetAt = time.Time{}, e.SetAt.Truncate(time.Hour)
 		if !e.SetAt.IsZero() {
 			e.SetAt = time.Time{}.Add(1)
@@ -142,7 +142,7 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 		}
 		got.Write(append(line, '\n'))
 	}
-	// httptest asks from 192.0.2.1
+	// httptest sends from 192.0.2.1
 	const want = `{"time":"0001-01-01T00:00:00Z","change":"forced","service":"webapp","kind":"down","reason":"two lines","who":"kim","peer":"uid 0 (pid 42)"}
 {"time":"0001-01-01T00:00:00Z","change":"deleted","service":"webapp","kind":"down","reason":"done","who":"ann","peer":"uid 0 (pid 42)","given":"0001-01-01T00:00:00.000000001Z"}
 {"time":"0001-01-01T00:00:00Z","change":"forced","kind":"health","value":7,"reason":"","who":"uid 0 (pid 42)","peer":"uid 0 (pid 42)"}
@@ -152,14 +152,14 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 	}
 }
 
-func TestAChangeThatCannotBeRecordedIsMadeAndTold(t *testing.T) {
+func TestAChangeThatCannotBeRecordedIsMadeAndReported(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
-	if err := os.MkdirAll(filepath.Join(dir, "data", audit.FileName), 0o700); err != nil { // as a full disk would: nothing can be written there
+	if err := os.MkdirAll(filepath.Join(dir, "data", audit.FileName), 0o700); err != nil { // nothing can be written there, as on a full disk
 		t.Fatal(err)
 	}
 	r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x&who=kim")
-	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: write to the audit log ") {
+	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change was made, but: write to the audit log ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
 	r = b.ask(server.Socket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
@@ -185,7 +185,7 @@ func TestChangesAnswerInJSON(t *testing.T) {
 	golden.Compare(t, "testdata/change_json.txt", regexp.MustCompile(`"(at|expires)": "[^"]+"`).ReplaceAllString(s.String(), `"$1": "TIME"`))
 }
 
-// A clock that is set forward ends a force at once; one that is set back makes it last longer, but brings nothing back.
+// A clock set forward ends a force at once. A clock set back makes it last longer, but does not bring it back once it has expired.
 func TestAForceFollowsTheWallClock(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	b.ask(server.Socket, "POST", "/webapp/down", "reason=x&for=2h")
@@ -195,7 +195,7 @@ func TestAForceFollowsTheWallClock(t *testing.T) {
 		now  time.Time
 		want int
 	}{
-		{"as given", now, 0},
+		{"unchanged", now, 0},
 		{"set back by a year", now.AddDate(-1, 0, 0), 0},
 		{"set forward by an hour", now.Add(time.Hour), 0},
 		{"set forward by a day", now.AddDate(0, 0, 1), 85},
@@ -207,6 +207,6 @@ func TestAForceFollowsTheWallClock(t *testing.T) {
 	}
 	b.changes.Expire(now.AddDate(0, 0, 1))
 	if v := b.services.View(web, now); v.Forced != nil || v.Health != 85 {
-		t.Errorf("set right again: forced %v, health %d", v.Forced, v.Health)
+		t.Errorf("corrected: forced %v, health %d", v.Forced, v.Health)
 	}
 }

@@ -22,7 +22,7 @@ func (a *Agent) reloadAndNotify(reload func() bool) {
 // comes first. New checks get their first results before they count, so that a reload does not take a service down.
 func (a *Agent) reload(ctx, checks context.Context) bool {
 	refuse := func(err error) bool {
-		a.log.Error("reload refused; the agent goes on as it was", "err", err)
+		a.log.Error("reload refused, nothing has changed", "err", err)
 		return false
 	}
 	old := a.services.Current()
@@ -31,7 +31,8 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 		return refuse(err)
 	}
 	if n := len(old.Services); n > 0 && len(cfg.Services) == 0 {
-		return refuse(fmt.Errorf("the new configuration has no services, and the agent answers for %d, which is hardly meant: balancers would take this machine out; restart the agent if it is", n))
+		return refuse(fmt.Errorf("the new configuration has no services, the current one has %d: "+
+			"the file may be truncated; if all services should go, restart the agent", n))
 	}
 	next, err := a.builder.Build(cfg, old)
 	if err != nil {
@@ -56,9 +57,9 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	a.jobs.Stop(removed)
 	a.warnOfRestart(cfg.Agent)
 	if err := a.setUpTunnel(ctx, cfg); err != nil {
-		a.log.Error("the tunnel is not set up as configured", "err", err)
+		a.log.Error("cannot set up the tunnel", "err", err)
 	}
-	a.log.Info("reloaded", "services", len(next.Services), "checks_new", len(added), "checks_gone", len(removed))
+	a.log.Info("reloaded", "services", len(next.Services), "checks_added", len(added), "checks_removed", len(removed))
 	return true
 }
 
@@ -72,7 +73,7 @@ func (a *Agent) warnOfRestart(now config.Agent) {
 		{"agent.data_dir", old.DataDir, now.DataDir},
 	} {
 		if s.old != s.now {
-			a.log.Warn("a changed setting takes effect when the agent is restarted", "key", s.key, "running", s.old, "configured", s.now)
+			a.log.Warn("changed setting takes effect after a restart", "key", s.key, "running", s.old, "configured", s.now)
 		}
 	}
 }

@@ -13,12 +13,11 @@ import (
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/server"
-
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/tunnel"
 )
 
-// counting is a service whose dependency writes a line at every run.
+// counting is a service whose dependencies each append a line to a file at every run.
 func counting(name, dir string, dependencies ...string) config.Service {
 	s := config.Service{Name: name, Metrics: []config.Check{constant(100)}}
 	for _, d := range dependencies {
@@ -43,11 +42,11 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 	kept := b.services.Current().ByName["web"].Depends[1]
 	b.reload <- struct{}{}
 	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
-	if b.log.Count("msg=reloaded", "services=2", "checks_new=3", "checks_gone=3") != 1 {
+	if b.log.Count("msg=reloaded", "services=2", "checks_added=3", "checks_removed=3") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
 	if got := b.services.Current().ByName["web"].Depends[0]; got != kept {
-		t.Error("the unchanged check was made anew")
+		t.Error("the unchanged check was replaced")
 	}
 	for name, want := range map[string]int{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1} {
 		if got := runs(t, dir, name); got != want {
@@ -59,13 +58,13 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 			t.Errorf("GET %s: %d, want %d", target, r.StatusCode, want)
 		}
 	}
-	// The results were there before the new configuration counted: it was never down.
+	// The new checks had results before they counted, so the service was never down.
 	if n := b.log.Count("service is down"); n != 0 {
 		t.Errorf("log:\n%s", b.log)
 	}
 }
 
-func TestABadReloadChangesNothing(t *testing.T) {
+func TestAnInvalidReloadChangesNothing(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
 	before := b.services.Current()
@@ -76,25 +75,25 @@ func TestABadReloadChangesNothing(t *testing.T) {
 	b.reload <- struct{}{}
 	eventually(t, "the second reload is refused", func() bool { return b.log.Count("reload refused", "is not a metric type") == 1 })
 	if b.services.Current() != before {
-		t.Error("something else is measured now")
+		t.Error("the services have changed")
 	}
 	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
 		t.Errorf("status %d", r.StatusCode)
 	}
 }
 
-func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
+func TestAReloadNamesSettingsThatNeedARestart(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
 	cfg := configIn(dir, webapp("true"))
 	cfg.Agent.Listen, cfg.Agent.TrustLoopback = "127.0.0.1:9999", true
 	b.configure(cfg, nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded", "checks_new=0", "checks_gone=0") == 1 })
-	if b.log.Count("restarted", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.Count("restarted") != 1 {
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded", "checks_added=0", "checks_removed=0") == 1 })
+	if b.log.Count("after a restart", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.Count("after a restart") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
-	// It is so until the restart, whatever else is reloaded; and taken back, nothing takes one.
+	// Every reload warns until the setting is as at the start again.
 	for i, reload := range []struct {
 		listen   string
 		warnings int // so far
@@ -104,13 +103,13 @@ func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
 		b.configure(&again, nil)
 		b.reload <- struct{}{}
 		eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == i+2 })
-		if n := b.log.Count("restarted"); n != reload.warnings {
+		if n := b.log.Count("after a restart"); n != reload.warnings {
 			t.Errorf("after another reload to %s there are %d warnings, want %d:\n%s", reload.listen, n, reload.warnings, b.log)
 		}
 	}
 	r := b.ask(server.TCP, "POST", "/webapp/down", "reason=x")
-	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest asks from 192.0.2.1
-		t.Errorf("trust_loopback was not taken over: %d %q", r.StatusCode, body)
+	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest sends from 192.0.2.1
+		t.Errorf("trust_loopback is not in effect: %d %q", r.StatusCode, body)
 	}
 }
 
@@ -170,7 +169,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.log.Count("no node of a cluster with ipip forwarding") != 1 || len(calls) != 3 {
+	if b.log.Count("not a node of any cluster with ipip forwarding") != 1 || len(calls) != 3 {
 		t.Errorf("calls %q, log:\n%s", calls, b.log)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
@@ -185,7 +184,7 @@ func TestAReloadThatLeavesNoServicesIsRefused(t *testing.T) {
 	b, _ := running(t, configIn(dir, counting("web", dir, "a")))
 	b.configure(configIn(dir), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "has no services, and the agent answers for 1") == 1 })
+	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "has no services, the current one has 1") == 1 })
 	if r := b.ask(server.TCP, "GET", "/web/status", ""); r.StatusCode != 200 {
 		t.Errorf("GET /web/status: %d", r.StatusCode)
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-func TestPrometheusGetsWhatIsKnown(t *testing.T) {
+func TestMetricsForPrometheus(t *testing.T) {
 	failing := config.Service{
 		Name: "failing",
 		Depends: []config.Check{
 			depends("script", map[string]any{"command": `exit 3 # "quoted"`}),
-			depends("script", map[string]any{"command": "true"}), depends("script", map[string]any{"command": "true"}), // the same twice
+			depends("script", map[string]any{"command": "true"}), depends("script", map[string]any{"command": "true"}), // identical
 		},
 		Metrics: []config.Check{metric("script", 40, map[string]any{"command": "echo junk"})},
 	}
@@ -43,7 +43,7 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 			series[line[:at]] = strings.TrimSpace(line[at:])
 		}
 	}
-	for name, want := range map[string]string{ // "": whatever it is
+	for name, want := range map[string]string{ // "": any value
 		`lb_agent_build_info{goversion="` + runtime.Version() + `",version="1.2.3"}`: "1",
 
 		`lb_agent_health{service="webapp"}`:                "42",

@@ -18,11 +18,11 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// aDate is what differs between two answers.
-var aDate = regexp.MustCompile(`\r\nDate: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT\r\n`)
+// dateHeader differs between two responses.
+var dateHeader = regexp.MustCompile(`\r\nDate: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT\r\n`)
 
-// bytesOf gives an answer as it came, without its date.
-func bytesOf(t *testing.T, b *bench, request string) string {
+// rawResponse sends a request and returns the response without its date.
+func rawResponse(t *testing.T, b *bench, request string) string {
 	t.Helper()
 	c := dial(t, b)
 	defer c.Close()
@@ -32,35 +32,35 @@ func bytesOf(t *testing.T, b *bench, request string) string {
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := io.ReadAll(c)
-	if err != nil || !aDate.Match(answer) {
-		t.Fatalf("%q: %v", answer, err)
+	response, err := io.ReadAll(c)
+	if err != nil || !dateHeader.Match(response) {
+		t.Fatalf("%q: %v", response, err)
 	}
-	return aDate.ReplaceAllString(string(answer), "\r\n")
+	return dateHeader.ReplaceAllString(string(response), "\r\n")
 }
 
-func TestTheFastPathAnswersAsNetHTTPDoes(t *testing.T) {
+func TestTheFastPathAnswersLikeNetHTTP(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, append(transcribed("/bin/true"), config.Service{Name: "with space", Metrics: []config.Check{constant(7)}},
 		config.Service{Name: "a.b-c_d~E", Metrics: []config.Check{constant(7)}})...))
-	same := func(path string, quickly bool) {
+	same := func(path string, onFastPath bool) {
 		t.Helper()
 		for _, request := range []string{
 			"GET " + path + " HTTP/1.1\r\nHost: app01\r\nConnection: close\r\n",
 			"GET " + path + " HTTP/1.0\r\nUser-Agent: x\r\n",
 		} {
 			before := b.answered(t)
-			quick := bytesOf(t, b, request+"\r\n")
+			fast := rawResponse(t, b, request+"\r\n")
 			if got := b.answered(t) - before; got != 1 {
 				t.Errorf("%s: %d answers were counted", path, got)
 			}
-			slow := bytesOf(t, b, request+"X-Unknown: this is for net/http\r\n\r\n")
-			if diff := cmp.Diff(slow, quick); diff != "" {
+			slow := rawResponse(t, b, request+"X-Unknown: this is for net/http\r\n\r\n")
+			if diff := cmp.Diff(slow, fast); diff != "" {
 				t.Errorf("%q (-net/http +fast path):\n%s", request, diff)
 			}
 		}
-		if got := b.server.FindPage([]byte(path), time.Now()) != nil; got != quickly {
-			t.Errorf("%s is answered by the fast path: %v", path, got)
+		if got := b.server.FindPage([]byte(path), time.Now()) != nil; got != onFastPath {
+			t.Errorf("%s is on the fast path: %v", path, got)
 		}
 	}
 	for _, path := range []string{"/webapp/status", "/zero/status", "/empty/status", "/dependencies/status", "/a.b-c_d~E/status"} {
@@ -78,7 +78,7 @@ func TestTheFastPathAnswersAsNetHTTPDoes(t *testing.T) {
 	}
 }
 
-// answered is how many answers were counted, but for those to this question.
+// answered reads the number of counted answers, without those of GET /metrics.
 func (b *bench) answered(t *testing.T) int {
 	t.Helper()
 	n := 0
@@ -90,9 +90,9 @@ func (b *bench) answered(t *testing.T) int {
 	return n
 }
 
-// TestThePageShowsTheFiguresOfASocketAsTheyAreNow: litmus_paper's line has them, and programs read it. What logs and Prometheus call the check stays the
-// same, or each figure would begin a new series.
-func TestThePageShowsTheFiguresOfASocketAsTheyAreNow(t *testing.T) {
+// Programs read the figures in litmus_paper's line. The name of the check in logs and metrics must not have them, because each change would
+// start a new series.
+func TestTheStatusPageShowsTheCurrentFiguresOfASocket(t *testing.T) {
 	dir := shortDir(t)
 	path := filepath.Join(dir, "web.sock")
 	l, err := net.Listen("unix", path)

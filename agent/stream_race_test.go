@@ -16,9 +16,9 @@ import (
 	"github.com/braintree/lb/netx/sse"
 )
 
-// Streams come and go while forces change and the service leaves and returns: events stay in order, the last one is the truth, and
-// nothing is left over.
-func TestStreamsHoldWhileEverythingChanges(t *testing.T) {
+// Streams open and close while forces change and the service is removed and added: events stay in order, the last one is correct, and no
+// stream is left.
+func TestStreamsStayConsistentWhileEverythingChanges(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
 	done, clients := make(chan struct{}), plainClient(t)
@@ -63,7 +63,7 @@ func TestStreamsHoldWhileEverythingChanges(t *testing.T) {
 	b.publish("webapp")
 	s, first, err := b.streams.Subscribe("webapp", "", &stream.Quota{Max: 1})
 	if err != nil || !strings.Contains(string(first), `"health":81,`) {
-		t.Errorf("at last: %q, %v", first, err)
+		t.Errorf("in the end: %q, %v", first, err)
 	} else {
 		b.streams.Unsubscribe(s)
 	}
@@ -84,13 +84,13 @@ func readInOrder(t *testing.T, b *bench, c *http.Client) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusNotFound {
-		return // the service is away
+		return // the service is removed
 	}
 	events := sse.NewReader(bufio.NewReader(response.Body))
 	last := -1
 	for range 5 {
 		e, err := events.Next()
-		if err != nil || e.Name != "health" { // the service left, or the next event is long in coming
+		if err != nil || e.Name != "health" { // the service was removed, or no event came in time
 			return
 		}
 		_, number, _ := strings.Cut(e.ID, "-")

@@ -19,7 +19,7 @@ func plainClient(t testing.TB) *http.Client {
 	return c
 }
 
-func TestAStreamGivesTheHealthAtOnceAndEveryChange(t *testing.T) {
+func TestAStreamSendsTheCurrentHealthAndEveryChange(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true"), config.Service{Name: "other", Metrics: []config.Check{constant(7)}}))
 	clients := map[string]*agenttest.Watcher{
@@ -27,7 +27,7 @@ func TestAStreamGivesTheHealthAtOnceAndEveryChange(t *testing.T) {
 		"over the socket": agenttest.Watch(t, client(filepath.Join(dir, "agent.sock")), "http://agent/webapp/watch", ""),
 	}
 	for _, step := range []struct {
-		method, target, want string // want: health, measured, kind and reason of the force, cause; "": no event
+		method, target, want string // want: health, measured, the force and the cause; "" is no event
 	}{
 		{"", "", `85 85 <nil> "measured"`},
 		{"POST", "/webapp/down?reason=apt+upgrades&who=kim", `0 85 down "apt upgrades" false "forced down by kim: apt upgrades"`},
@@ -61,7 +61,7 @@ func TestAStreamGivesTheHealthAtOnceAndEveryChange(t *testing.T) {
 	for _, w := range clients {
 		w.Close()
 	}
-	eventually(t, "both streams are gone", func() bool { return b.streams.Counts().Open == 0 })
+	eventually(t, "both streams are closed", func() bool { return b.streams.Counts().Open == 0 })
 }
 
 func TestAStreamResumesByEventID(t *testing.T) {
@@ -77,7 +77,7 @@ func TestAStreamResumesByEventID(t *testing.T) {
 		t.Helper()
 		w := agenttest.Watch(t, plainClient(t), url, lastID)
 		defer w.Close()
-		// The end of what is sent first is marked by an event that is sent after it.
+		// This event marks the end of what the stream sends first.
 		force(99)
 		for {
 			e := w.NextEvent()
@@ -101,7 +101,7 @@ func TestAStreamResumesByEventID(t *testing.T) {
 	}
 	w.Close()
 	if fmt.Sprint(all) != "[99 2 3 4]" {
-		t.Errorf("missed were %v, want [99 2 3 4]", all)
+		t.Errorf("missed %v, want [99 2 3 4]", all)
 	}
 	force(5)
 	run, _, _ := strings.Cut(first, "-")
@@ -109,9 +109,9 @@ func TestAStreamResumesByEventID(t *testing.T) {
 		{"no id", ""},
 		{"nothing missed", ""},
 		{"another run of the agent", "00000000-1"},
-		{"no id of ours", "abc"},
-		{"an id still to come", run + "-18446744073709551615"},
-		{"a number too large", run + "-18446744073709551616"},
+		{"not an id", "abc"},
+		{"a future id", run + "-18446744073709551615"},
+		{"a number out of range", run + "-18446744073709551616"},
 		{"older than what is kept", run + "-0"},
 	} {
 		force(5)
@@ -121,18 +121,18 @@ func TestAStreamResumesByEventID(t *testing.T) {
 			w.Close()
 		}
 		if _, healths := resume(tc.id); fmt.Sprint(healths) != "[5]" {
-			t.Errorf("%s: first came %v, want the present, [5]", tc.name, healths)
+			t.Errorf("%s: first %v, want the current health, [5]", tc.name, healths)
 		}
 	}
 	for range 32 + 1 {
 		force(6)
 	}
 	if _, healths := resume(first); fmt.Sprint(healths) != "[6]" {
-		t.Errorf("after more events than are kept: %v, want the present, [6]", healths)
+		t.Errorf("after more events than are kept: %v, want the current health, [6]", healths)
 	}
 }
 
-func TestStreamsEndAtShutdownAndSayWhy(t *testing.T) {
+func TestStreamsEndAtShutdownWithAReason(t *testing.T) {
 	b, stop := running(t, configIn(shortDir(t), webapp("true")))
 	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
 	defer w.Close()
@@ -142,20 +142,20 @@ func TestStreamsEndAtShutdownAndSayWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if took := time.Since(begun); took >= stopTimeout {
-		t.Errorf("the stream held up the end of the agent for %s", took)
+		t.Errorf("the stream delayed the stop of the agent by %s", took)
 	}
 	if e := w.NextEvent(); e != (agenttest.Event{Name: "end", Data: "the agent is stopping"}) {
 		t.Errorf("the last event is %+v", e)
 	}
 	if s, more := w.Next(); more {
-		t.Errorf("after the end came %+v", s)
+		t.Errorf("received %+v after the end", s)
 	}
 	if r := b.ask(server.TCP, "GET", "/webapp/watch", ""); r.StatusCode != 503 || r.Header.Get("Retry-After") != "1" {
 		t.Errorf("a stream after the end: %s", r.Status)
 	}
 }
 
-func TestAStreamEndsWhenItsServiceLeavesTheConfiguration(t *testing.T) {
+func TestAStreamEndsIfItsServiceIsRemoved(t *testing.T) {
 	dir := shortDir(t)
 	other := config.Service{Name: "other", Metrics: []config.Check{constant(7)}}
 	b, _ := running(t, configIn(dir, webapp("true"), other))
@@ -169,17 +169,17 @@ func TestAStreamEndsWhenItsServiceLeavesTheConfiguration(t *testing.T) {
 	b.configure(configIn(dir, other), nil)
 	b.reload <- struct{}{}
 	if e := leaves.NextEvent(); e != (agenttest.Event{Name: "end", Data: "the service was removed from the configuration"}) {
-		t.Errorf("the service that left: %+v", e)
+		t.Errorf("the removed service: %+v", e)
 	}
 	if e := stays.NextEvent().Health(t); e.Health != 8 {
-		t.Errorf("the service whose checks changed: %+v", e)
+		t.Errorf("the changed service: %+v", e)
 	}
 	if r := b.ask(server.TCP, "GET", "/webapp/watch", ""); r.StatusCode != 404 {
-		t.Errorf("a stream of the service that left: %s", r.Status)
+		t.Errorf("a stream of the removed service: %s", r.Status)
 	}
 }
 
-func TestHEADOfAStreamGivesItsHeadersOnly(t *testing.T) {
+func TestHEADOfAStreamSendsHeadersOnly(t *testing.T) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
 	r, err := plainClient(t).Head("http://" + b.Addr().String() + "/webapp/watch")
 	if err != nil {
@@ -188,5 +188,5 @@ func TestHEADOfAStreamGivesItsHeadersOnly(t *testing.T) {
 	if r.StatusCode != 200 || r.Header.Get("Content-Type") != "text/event-stream" || bodyOf(t, r) != "" {
 		t.Errorf("%s %v", r.Status, r.Header)
 	}
-	eventually(t, "the stream is gone", func() bool { return b.streams.Counts().Open == 0 })
+	eventually(t, "the stream is closed", func() bool { return b.streams.Counts().Open == 0 })
 }

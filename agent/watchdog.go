@@ -25,7 +25,7 @@ func (a *Agent) notifyWatchdog(now time.Time) {
 	}
 	last := a.monitored.Load()
 	if last == nil || now.Sub(*last) > monitorTimeout {
-		a.log.Error("the agent hangs: no sign of life is given to the service manager, which will start it anew")
+		a.log.Error("the agent hangs: not notifying the watchdog, so the service manager will restart the agent")
 		return
 	}
 	a.opts.Manager.KickWatchdog()

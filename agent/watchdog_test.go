@@ -11,11 +11,10 @@ import (
 	"time"
 
 	"github.com/braintree/lb/agent/agenttest"
-
 	"github.com/braintree/lb/netx/systemd"
 )
 
-// manager is a service manager that a test listens for.
+// manager is a fake of the service manager. It returns the notifier and the socket that receives the notifications.
 func manager(t *testing.T, log *agenttest.Log, watchdog time.Duration) (*systemd.Notifier, *net.UnixConn) {
 	t.Helper()
 	path := filepath.Join(shortDir(t), "notify")
@@ -34,8 +33,8 @@ func manager(t *testing.T, log *agenttest.Log, watchdog time.Duration) (*systemd
 	return m, conn
 }
 
-// hear gives the next thing that the manager is told; "" when there is none within the time.
-func hear(t *testing.T, conn *net.UnixConn, within time.Duration) string {
+// receive returns the next notification, "" if there is none within the time.
+func receive(t *testing.T, conn *net.UnixConn, within time.Duration) string {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		t.Fatal(err)
@@ -51,13 +50,13 @@ func hear(t *testing.T, conn *net.UnixConn, within time.Duration) string {
 	return string(buf[:n])
 }
 
-func TestTheServiceManagerIsToldHowTheAgentDoes(t *testing.T) {
+func TestTheServiceManagerIsNotified(t *testing.T) {
 	log := &agenttest.Log{}
 	m, conn := manager(t, log, time.Hour)
 	b, stop := runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = m })
 	want := func(text string) {
 		t.Helper()
-		if got := hear(t, conn, patience); !strings.HasPrefix(got, text) {
+		if got := receive(t, conn, patience); !strings.HasPrefix(got, text) {
 			t.Errorf("%q, want %q", got, text)
 		}
 	}
@@ -75,32 +74,32 @@ func TestTheServiceManagerIsToldHowTheAgentDoes(t *testing.T) {
 	want("STOPPING=1\n")
 }
 
-func TestAnAgentThatWorksGivesSignsOfLife(t *testing.T) {
+func TestTheWatchdogIsNotified(t *testing.T) {
 	m, conn := manager(t, &agenttest.Log{}, 50*time.Millisecond)
 	runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = m })
-	for beats := 0; beats < 3; {
-		switch got := hear(t, conn, patience); got {
+	for kicks := 0; kicks < 3; {
+		switch got := receive(t, conn, patience); got {
 		case "":
-			t.Fatal("no sign of life")
+			t.Fatal("no notification")
 		case "WATCHDOG=1":
-			beats++
+			kicks++
 		}
 	}
 }
 
-func TestAnAgentThatHangsGivesNoSignOfLife(t *testing.T) {
+func TestTheWatchdogIsNotNotifiedIfTheMonitorHangs(t *testing.T) {
 	m, conn := manager(t, &agenttest.Log{}, time.Hour)
-	b := newBench(t, configIn(shortDir(t), webapp("true"))) // its watch does not go round
+	b := newBench(t, configIn(shortDir(t), webapp("true"))) // its monitor does not run
 	b.opts.Manager = m
 	now := time.Now()
 	round := now.Add(-monitorTimeout)
 	b.monitored.Store(&round)
 	b.notifyWatchdog(now)
-	if got := hear(t, conn, patience); got != "WATCHDOG=1" {
+	if got := receive(t, conn, patience); got != "WATCHDOG=1" {
 		t.Errorf("just in time: %q", got)
 	}
 	b.notifyWatchdog(now.Add(time.Millisecond))
-	if got := hear(t, conn, 50*time.Millisecond); got != "" || b.log.Count("the agent hangs") != 1 {
+	if got := receive(t, conn, 50*time.Millisecond); got != "" || b.log.Count("the agent hangs") != 1 {
 		t.Errorf("too late: %q, log:\n%s", got, b.log)
 	}
 }

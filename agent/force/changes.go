@@ -68,12 +68,12 @@ func (c *Changes) Expire(now time.Time) {
 	expired, err := c.Store.Expire(now)
 	for _, f := range expired {
 		c.Changed(f.Service) // the streams' timers miss a clock that was set forward
-		c.Log.Info("a force has ended by itself", "service", f.Service, "kind", f.Kind, "reason", f.Reason, "who", f.Who,
-			"given", f.At, "expires", f.Expires)
+		c.Log.Info("force expired", "service", f.Service, "kind", f.Kind, "reason", f.Reason, "who", f.Who,
+			"set_at", f.At, "expires", f.Expires)
 		_ = c.record(entry(audit.Expired, f)) // logged; nobody waits for an answer
 	}
 	if err != nil {
-		c.Log.Error("a force has ended, but its file is still there", "err", err)
+		c.Log.Error("cannot remove the file of an expired force", "err", err)
 	}
 }
 
@@ -96,7 +96,7 @@ func entry(change audit.Change, f Force) audit.Entry {
 func (c *Changes) record(e audit.Entry) error {
 	err := c.Audit.Append(e)
 	if err != nil {
-		c.Log.Error("a change is missing from the audit log", "change", e.Change, "service", e.Service, "kind", e.Kind,
+		c.Log.Error("change missing from the audit log", "change", e.Change, "service", e.Service, "kind", e.Kind,
 			"reason", e.Reason, "who", e.Who, "peer", e.Peer, "err", err)
 	}
 	return err

@@ -115,9 +115,9 @@ func (j *Job) RunOnce(ctx context.Context, log *slog.Logger) {
 	switch {
 	case before == nil && r.OK, before != nil && before.OK == r.OK:
 	case r.OK:
-		log.Info("check is well again", "service", j.Service, "check", j.Name, "cause", r.Detail)
+		log.Info("check recovered", "service", j.Service, "check", j.Name, "cause", r.Detail)
 	default:
-		log.Warn("check fails", "service", j.Service, "check", j.Name, "cause", r.Detail)
+		log.Warn("check failed", "service", j.Service, "check", j.Name, "cause", r.Detail)
 	}
 }
 

@@ -78,7 +78,7 @@ func TestChangesOfACheckAreLoggedOnce(t *testing.T) {
 		_, log := startJob(t, 3*time.Second, time.Second, c)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		failed, recovered := log.Count("check fails", "service=web", `cause="run 4"`), log.Count("check is well again", `cause="run 8"`)
+		failed, recovered := log.Count("check failed", "service=web", `cause="run 4"`), log.Count("check recovered", `cause="run 8"`)
 		if failed != 1 || recovered != 1 || log.Count("") != 2 {
 			t.Errorf("the log should have one line for each of two changes:\n%s", log)
 		}

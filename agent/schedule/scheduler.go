@@ -51,7 +51,7 @@ func (s *Scheduler) Stop(jobs []*Job) {
 		select {
 		case <-j.done:
 		case <-timer.C:
-			s.log.Error("a check does not end; it is left behind", "service", j.Service, "check", j.Name)
+			s.log.Error("check did not stop in time, leaving it behind", "service", j.Service, "check", j.Name)
 			return
 		}
 	}

@@ -18,7 +18,7 @@ func answer(w http.ResponseWriter, status int, body string) {
 func answerJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil { // no report has values that cannot be encoded today; a later one with a NaN must not look healthy
-		answer(w, http.StatusInternalServerError, "encode the answer: "+err.Error()+"\n")
+		answer(w, http.StatusInternalServerError, "encode the response: "+err.Error()+"\n")
 		return
 	}
 	send(w, status, inJSON, append(body, '\n'))

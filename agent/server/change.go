@@ -119,7 +119,7 @@ func answerChange(w http.ResponseWriter, r *http.Request, change audit.Change, f
 	}
 	if auditErr != nil {
 		result.AuditError = auditErr.Error()
-		text += "\nThe change is made, but: " + auditErr.Error() + ".\n"
+		text += "\nThe change was made, but: " + auditErr.Error() + ".\n"
 	}
 	if wantsJSON(r) {
 		answerJSON(w, status, result)
@@ -134,7 +134,7 @@ func (s *Server) answerFailure(w http.ResponseWriter, err error) {
 	if errors.Is(err, force.ErrInvalid) {
 		status = http.StatusBadRequest
 	} else {
-		s.opts.Log.Error("a change failed", "err", err)
+		s.opts.Log.Error("change failed", "err", err)
 	}
 	answer(w, status, sanitize.Line(err.Error(), 1000)+"\n")
 }

@@ -14,15 +14,15 @@ const (
 	notFound = "NOT FOUND"
 
 	unknownPath = notFound + `
-lb agent answers
+lb agent serves
   GET /                      all services
   GET /SERVICE/status        one service
-  GET /SERVICE/watch         the same as a stream of events
-  GET /SERVICE/metrics       its figures
-  GET /metrics               all figures, for Prometheus
+  GET /SERVICE/watch         one service as a stream of events
+  GET /SERVICE/metrics       raw values of its checks
+  GET /metrics               metrics for Prometheus
 and on its control socket
   POST, DELETE /SERVICE/down|up|health
-  POST, DELETE /down|up|health             of all services
+  POST, DELETE /down|up|health             every service
 `
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/braintree/lb/agent/service"
 )
 
-// report gives a view as in JSON.
+// report converts a view to JSON.
 func report(v service.View, now time.Time) api.Service {
 	r := api.Service{
 		Name: v.Name, Health: v.Health, Measured: v.Measured, Forced: v.ForceReport(),
@@ -24,10 +24,11 @@ func report(v service.View, now time.Time) api.Service {
 	return r
 }
 
+// result converts the latest result of a check to JSON.
 func result(c service.Check, now time.Time) api.Result {
 	r := api.Result{Detail: c.Detail(now), Stale: c.Stale(now)}
 	if c.Result != nil {
-		age := float64(c.Age(now).Round(time.Millisecond).Milliseconds()) / 1000 // Seconds would give 1.2570000000000001 for 1.257
+		age := float64(c.Age(now).Round(time.Millisecond).Milliseconds()) / 1000 // Seconds() would be 1.2570000000000001 for 1.257
 		r.Age = &age
 	}
 	return r

@@ -75,15 +75,15 @@ func (s *Server) newStatusPage(v service.View, now time.Time) *statusPage {
 	setEntity(p.header, plainText, p.body)
 	p.quick = fastpath.NewAnswer(p.status, p.header, p.body)
 	p.counter = s.metrics.requests.of(requestKind{"status", p.status})
-	for _, l := range v.Checks {
-		if from := l.StaleFrom(); from.After(now) && (p.stale.IsZero() || from.Before(p.stale)) {
+	for _, c := range v.Checks {
+		if from := c.StaleFrom(); from.After(now) && (p.stale.IsZero() || from.Before(p.stale)) {
 			p.stale = from
 		}
 	}
 	return p
 }
 
-// status is the status of an answer about a service.
+// statusOf is the HTTP status of an answer about a service.
 func statusOf(v service.View) int {
 	if v.Health == 0 {
 		return http.StatusServiceUnavailable
@@ -91,7 +91,7 @@ func statusOf(v service.View) int {
 	return http.StatusOK
 }
 
-// header has what balancers read of an answer about a service.
+// headerOf has the header fields that balancers read.
 func headerOf(v service.View) http.Header {
 	h := http.Header{"X-Health": {strconv.Itoa(v.Health)}}
 	if v.Forced != nil {
@@ -100,7 +100,7 @@ func headerOf(v service.View) http.Header {
 	return h
 }
 
-// FindPage is fastpath.Find: it knows the status of every service whose name needs no escaping.
+// FindPage is fastpath.Find. It finds the status page of every service whose name needs no escaping.
 func (s *Server) FindPage(path []byte, now time.Time) *fastpath.Answer {
 	name, ok := bytes.CutSuffix(path[1:], []byte("/status"))
 	if !ok {

@@ -10,15 +10,15 @@ import (
 	"github.com/braintree/lb/agent/service"
 )
 
-// statusText is the body of GET /SERVICE/status, line by line as litmus_paper 1.6.2 writes it: programs read it.
-// Every balancer asks for it every other second, so it is put together without fmt.
+// statusText is the body of GET /SERVICE/status. Programs read it, so each line is as in litmus_paper 1.6.2. Balancers poll it every other
+// second, so it is built without fmt.
 func statusText(v service.View, now time.Time) []byte {
-	size := len("Health: 100\nMeasured Health: 100\n") // what a force adds is found out as it comes
-	for _, l := range v.Depends {
-		size += len(l.Label()) + len(": FAIL\n")
+	size := len("Health: 100\nMeasured Health: 100\n") // lines about a force make it grow
+	for _, d := range v.Depends {
+		size += len(d.Label()) + len(": FAIL\n")
 	}
-	for _, l := range v.Metrics {
-		size += len(l.Label()) + len(": 100\n")
+	for _, m := range v.Metrics {
+		size += len(m.Label()) + len(": 100\n")
 	}
 	b := make([]byte, 0, size)
 	line := func(key, value string) {
@@ -35,12 +35,12 @@ func statusText(v service.View, now time.Time) []byte {
 			reason += " " + strconv.Itoa(f.Value)
 		}
 		line("Forced Reason", reason)
-		if !f.Expires.IsZero() { // litmus_paper has no such forces, so nobody can be surprised by the line
+		if !f.Expires.IsZero() { // an addition to litmus_paper, which has no expiring forces
 			line("Forced Until", f.Expires.Format(time.RFC3339))
 		}
 	}
 	for _, d := range v.Depends {
-		line(d.Label(), word(d, now))
+		line(d.Label(), okOrFail(d, now))
 	}
 	for _, m := range v.Metrics {
 		line(m.Label(), strconv.Itoa(m.Points(now)))
@@ -62,16 +62,16 @@ func metricsText(v service.View) string {
 	return b.String()
 }
 
-// The terminal's colours, as litmus_paper's table has them.
+// Terminal colours of litmus_paper's table.
 const (
 	red    = 31
 	green  = 32
 	yellow = 33
 
-	greenFrom = 80 // health from here on is shown in green
+	greenFrom = 80 // minimum health shown in green
 )
 
-// tableText is the body of GET /: the table that litmusctl list shows.
+// tableText is the body of GET /, the table of litmusctl list.
 func tableText(version string, views []service.View) string {
 	width := len("Service")
 	for _, v := range views {
@@ -99,7 +99,7 @@ func colour(health int) int {
 	return green
 }
 
-// forcedText is the last column of the table.
+// forcedText is the column Forced?.
 func forcedText(v service.View) string {
 	if v.Forced == nil {
 		return "No"
@@ -115,8 +115,8 @@ func forcedText(v service.View) string {
 	return text
 }
 
-// word is how a dependency stands in the status page.
-func word(d service.Check, now time.Time) string {
+// okOrFail is the state of a dependency on the status page.
+func okOrFail(d service.Check, now time.Time) string {
 	if d.Passing(now) {
 		return "OK"
 	}

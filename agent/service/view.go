@@ -48,7 +48,7 @@ func (c Check) Detail(now time.Time) string {
 		return "has not run yet"
 	case c.Stale(now):
 		age := c.Age(now).Truncate(time.Millisecond)
-		return fmt.Sprintf("no result for %s (the interval is %s); before that: %s", age, c.Config.Interval, c.Result.Detail)
+		return fmt.Sprintf("no result for %s (interval %s); previously: %s", age, c.Config.Interval, c.Result.Detail)
 	}
 	return c.Result.Detail
 }
