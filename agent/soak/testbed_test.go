@@ -18,17 +18,17 @@ import (
 
 const (
 	goodInterval = 2 * time.Second
-	badInterval  = 3 * time.Second // all of them together leave the processor free most of the time
+	badInterval  = 3 * time.Second // long enough that all of them together leave the processor mostly idle
 )
 
-// service is one of the configuration. All dependencies of a good one are well; of a bad one none ever is.
+// service is a configured service. All dependencies of a good service pass, and none of a bad one.
 type service struct {
-	name    string
-	good    bool
-	depends []string // as TOML has them, without interval and timeout
-	metrics []string
-	every   time.Duration
-	most    time.Duration // the timeout
+	name     string
+	good     bool
+	depends  []string // in TOML, without interval and timeout
+	metrics  []string
+	interval time.Duration
+	timeout  time.Duration
 }
 
 func (s service) write(b *strings.Builder) {
@@ -39,7 +39,7 @@ func (s service) write(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "%s = [\n", key)
 		for _, c := range checks {
-			fmt.Fprintf(b, "  { %s, interval = %q, timeout = %q },\n", c, s.every, s.most)
+			fmt.Fprintf(b, "  { %s, interval = %q, timeout = %q },\n", c, s.interval, s.timeout)
 		}
 		b.WriteString("]\n")
 	}
@@ -47,15 +47,15 @@ func (s service) write(b *strings.Builder) {
 	list("metrics", s.metrics)
 }
 
-// world is all that the checks look at: peers on loopback, files, and the services that are made of them.
-type world struct {
+// testbed is the environment of the checks: servers on loopback, files, and the services that check them.
+type testbed struct {
 	list  []service
 	peers []*peer
 }
 
-func newWorld(t *testing.T) *world {
+func newTestbed(t *testing.T) *testbed {
 	t.Helper()
-	w := &world{}
+	b := &testbed{}
 	dir := t.TempDir()
 	file := func(name, data string) string {
 		path := filepath.Join(dir, name)
@@ -68,18 +68,18 @@ func newWorld(t *testing.T) *world {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ok := w.peer(t, func(c net.Conn) {
+	ok := b.peer(t, func(c net.Conn) {
 		c.Read(make([]byte, 4096))
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nOK\n")
 	})
-	banner := w.peer(t, func(c net.Conn) { io.WriteString(c, "220 ready\r\n") })
+	banner := b.peer(t, func(c net.Conn) { io.WriteString(c, "220 ready\r\n") })
 	good := service{
-		good: true, every: goodInterval, most: goodInterval - 100*time.Millisecond,
+		good: true, interval: goodInterval, timeout: goodInterval - 100*time.Millisecond,
 		depends: []string{
 			`type = "http", url = "http://` + ok + `/", content = "OK"`,
 			`type = "tcp", address = "` + banner + `", expect = "220"`,
 			`type = "script", command = "exit 0"`,
-			`type = "script", command = "head -c 3000000 /dev/zero; echo well >&2"`,
+			`type = "script", command = "head -c 3000000 /dev/zero; echo fine >&2"`,
 			`type = "file_contents", path = "` + file("state", "OK\n") + `", pattern = "^OK"`,
 		},
 		metrics: []string{
@@ -89,31 +89,31 @@ func newWorld(t *testing.T) *world {
 	}
 	for i := range 4 {
 		good.name = fmt.Sprintf("good%d", i)
-		w.list = append(w.list, good)
+		b.list = append(b.list, good)
 	}
-	w.addBad("commands", scripts())
-	w.addBad("peers", w.badPeers(t))
-	w.addBad("files", []string{
+	b.addBad("commands", scripts())
+	b.addBad("peers", b.badPeers(t))
+	b.addBad("files", []string{
 		`type = "file_contents", path = "` + pipe + `", pattern = "x"`,
 		`type = "file_contents", path = "` + dir + `", pattern = "x"`,
 		`type = "file_contents", path = "` + dir + `/nothing", pattern = "x"`,
 		`type = "file_contents", path = "` + file("long", strings.Repeat("zero ", 1<<20)) + `", pattern = "^x"`,
 		`type = "file_contents", path = "/dev/zero", pattern = "^x"`,
 	})
-	return w
+	return b
 }
 
-// addBad adds one service per check, so that each shows by itself that it fails.
-func (w *world) addBad(kind string, depends []string) {
+// addBad adds a service for each check, so that each failure shows on its own.
+func (b *testbed) addBad(kind string, depends []string) {
 	for i, d := range depends {
-		w.list = append(w.list, service{
+		b.list = append(b.list, service{
 			name: fmt.Sprintf("bad_%s%02d", kind, i), depends: []string{d}, metrics: []string{`type = "constant", weight = 100`},
-			every: badInterval, most: 300 * time.Millisecond,
+			interval: badInterval, timeout: 300 * time.Millisecond,
 		})
 	}
 }
 
-// scripts are commands that no check should have.
+// scripts are misbehaving commands.
 func scripts() []string {
 	var depends []string
 	for _, command := range []string{
@@ -127,8 +127,8 @@ func scripts() []string {
 		"for i in 1 2 3 4 5; do sleep 1000 & done; wait",
 		"exec >&- 2>&-; sleep 1000",
 		"kill -STOP $$",
-		// These leave the group, so nobody can tell them from what the command wanted to stay. They hold its output, and end by
-		// themselves.
+		// These leave the process group, so they cannot be told from processes that should outlive the command. They keep its output open,
+		// and end on their own.
 		"setsid sleep 1.5 & exit 1",
 		"setsid sh -c 'sleep 1.5 & sleep 1.5' & sleep 1000",
 	} {
@@ -137,30 +137,30 @@ func scripts() []string {
 	return append(depends, `type = "script", argv = ["/etc/hostname"]`, `type = "nagios", command = "sleep 1000 & yes | head -c 1000000; exit 2"`)
 }
 
-// badPeers are servers that hang, refuse, reset, answer slowly, or answer what they should not.
-func (w *world) badPeers(t *testing.T) []string {
+// badPeers are servers that hang, refuse, reset, respond slowly, or send garbage.
+func (b *testbed) badPeers(t *testing.T) []string {
 	t.Helper()
-	gone := loopback(t)
-	refusing := gone.Addr().String()
-	gone.Close()
+	closed := loopback(t)
+	refusing := closed.Addr().String()
+	closed.Close()
 	addresses := []string{
 		refusing,
-		w.peer(t, func(c net.Conn) { io.Copy(io.Discard, c) }), // never answers
-		w.peer(t, func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) }),
-		w.peer(t, func(c net.Conn) { c.Read(make([]byte, 1)); c.(*net.TCPConn).SetLinger(0) }),
-		w.peer(t, func(c net.Conn) { drip(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n") }),
-		w.peer(t, func(c net.Conn) { c.Read(make([]byte, 4096)); flood(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n") }),
-		w.peer(t, func(c net.Conn) { c.Read(make([]byte, 4096)); flood(c, "HTTP/1.1 200 OK\r\nX: ") }),
-		w.peer(t, func(c net.Conn) { c.Read(make([]byte, 4096)); flood(c, "") }),
-		w.peer(t, func(c net.Conn) {
+		b.peer(t, func(c net.Conn) { io.Copy(io.Discard, c) }), // never responds
+		b.peer(t, func(c net.Conn) { c.(*net.TCPConn).SetLinger(0) }),
+		b.peer(t, func(c net.Conn) { c.Read(make([]byte, 1)); c.(*net.TCPConn).SetLinger(0) }),
+		b.peer(t, func(c net.Conn) { drip(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n") }),
+		b.peer(t, func(c net.Conn) { c.Read(make([]byte, 4096)); flood(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n") }),
+		b.peer(t, func(c net.Conn) { c.Read(make([]byte, 4096)); flood(c, "HTTP/1.1 200 OK\r\nX: ") }),
+		b.peer(t, func(c net.Conn) { c.Read(make([]byte, 4096)); flood(c, "") }),
+		b.peer(t, func(c net.Conn) {
 			c.Read(make([]byte, 4096))
 			io.WriteString(c, "HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n")
 		}),
-		w.peer(t, func(c net.Conn) {
+		b.peer(t, func(c net.Conn) {
 			c.Read(make([]byte, 4096))
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
 		}),
-		w.peer(t, func(net.Conn) {}), // closes at once
+		b.peer(t, func(net.Conn) {}), // closes at once
 	}
 	var depends []string
 	for _, a := range addresses {
@@ -171,7 +171,7 @@ func (w *world) badPeers(t *testing.T) []string {
 	return depends
 }
 
-// drip sends a byte at a time, slowly, for as long as somebody reads.
+// drip sends one byte at a time, slowly, while the client reads.
 func drip(c net.Conn, text string) {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
@@ -183,21 +183,21 @@ func drip(c net.Conn, text string) {
 	}
 }
 
-// flood sends megabytes without an end.
+// flood sends 25 MiB.
 func flood(c net.Conn, first string) {
 	io.WriteString(c, first)
-	much := make([]byte, 1<<16)
-	for i := range much {
-		much[i] = 'z'
+	chunk := make([]byte, 1<<16)
+	for i := range chunk {
+		chunk[i] = 'z'
 	}
-	for range 400 { // 25 MiB
-		if _, err := c.Write(much); err != nil {
+	for range 400 {
+		if _, err := c.Write(chunk); err != nil {
 			return
 		}
 	}
 }
 
-// peer is a server on loopback with a behaviour for each connection.
+// peer is a server on loopback. It calls a function for each connection.
 type peer struct {
 	l     net.Listener
 	mu    sync.Mutex // protects conns
@@ -205,21 +205,21 @@ type peer struct {
 	wg    sync.WaitGroup
 }
 
-func (w *world) peer(t *testing.T, behave func(net.Conn)) (address string) {
+func (b *testbed) peer(t *testing.T, behave func(net.Conn)) (address string) {
 	t.Helper()
 	p := &peer{l: loopback(t), conns: map[net.Conn]bool{}}
-	w.peers = append(w.peers, p)
+	b.peers = append(b.peers, p)
 	p.wg.Go(func() {
 		for {
 			c, err := p.l.Accept()
 			if err != nil {
-				return // it was closed
+				return // closed
 			}
 			p.mu.Lock()
 			p.conns[c] = true
 			p.mu.Unlock()
 			p.wg.Go(func() {
-				// A check that leaves its connection open must be found out, and not be waited for.
+				// A check that leaves its connection open must show up as a leak instead of blocking the test.
 				_ = c.SetDeadline(time.Now().Add(time.Minute))
 				behave(c)
 				c.Close()
@@ -232,9 +232,9 @@ func (w *world) peer(t *testing.T, behave func(net.Conn)) (address string) {
 	return p.l.Addr().String()
 }
 
-// close ends all peers.
-func (w *world) close() {
-	for _, p := range w.peers {
+// close stops all peers.
+func (b *testbed) close() {
+	for _, p := range b.peers {
 		p.l.Close()
 		p.mu.Lock()
 		for c := range p.conns {

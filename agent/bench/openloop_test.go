@@ -17,11 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// delays are how long answers took, from the moment when the request was due: one that had to wait for a connection counts from
-// when it should have been sent.
+// delays are times from when a request was due to its answer. They include waiting for a free connection.
 type delays []time.Duration // sorted
 
-// at gives the delay that a share of all answers did not exceed.
+// at is the quantile of a share from 0 to 1.
 func (d delays) at(share float64) time.Duration { return d[min(len(d)-1, int(share*float64(len(d))))] }
 
 func (d delays) String() string {
@@ -29,23 +28,23 @@ func (d delays) String() string {
 		d.at(0.9).Round(time.Microsecond), d.at(0.99).Round(time.Microsecond), d.at(0.999).Round(time.Microsecond), len(d), d[len(d)-1].Round(time.Microsecond))
 }
 
-// answer is one that came.
+// answer is a received answer.
 type answer struct {
-	due, at time.Time // of the request, and of its end
+	due, at time.Time // when the request was due and when the answer was complete
 }
 
-// window is some time at a steady rate.
+// window is a period of constant load.
 type window struct {
 	answers []answer
-	away    []absence // of the server's core and of the generator's
+	steals  []steal // of the server's core and of the generator's
 }
 
-// delaysOf are those of all answers, or of those alone that no absence of a core had to do with.
+// delaysOf lists the delays of all answers, or only of those not disturbed by a steal.
 func delaysOf(windows []window, undisturbed bool) delays {
 	var all delays
 	for _, w := range windows {
 		for _, a := range w.answers {
-			if !undisturbed || !disturbed(a.due, a.at, w.away) {
+			if !undisturbed || !disturbed(a.due, a.at, w.steals) {
 				all = append(all, a.at.Sub(a.due))
 			}
 		}
@@ -57,21 +56,21 @@ func delaysOf(windows []window, undisturbed bool) delays {
 // line is one connection.
 type line struct {
 	fd   int
-	due  time.Time // of the request that it waits for; zero: it is free
+	due  time.Time // when the current request was due; zero: idle
 	got  []byte
-	want int // bytes of the whole answer; 0 until its header is there
+	want int // size of the whole answer in bytes; 0 until its header is complete
 }
 
-// pace sends requests at a steady rate, whether or not answers come, over a few connections that stay open. It never sleeps, so that
-// it measures the server and not how well timers wake it up. An urgent one goes before all other work on the machine, like the server then,
-// and tells when a core was away meanwhile.
-func pace(t *testing.T, s *target, perSecond float64, urgent bool) (w window) {
+// openLoop sends requests at a constant rate, whether or not answers arrive, over a few persistent connections. It does not sleep, so that
+// the precision of timers does not matter. If urgent, it has a higher priority than all other work on the machine, like the server, and
+// records steals.
+func openLoop(t *testing.T, s *target, perSecond float64, urgent bool) (w window) {
 	t.Helper()
 	if urgent {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2)) // the generator and the lookout never wait for one another
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2)) // the generator and watchCore must not wait for each other
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
-		stop := keepLookout(t, serveCore)
-		defer func() { w.away = append(w.away, stop()...) }()
+		stop := watchCore(t, serveCore)
+		defer func() { w.steals = append(w.steals, stop()...) }()
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if err := schedule(0, urgentPriority); err != nil {
@@ -87,15 +86,15 @@ func pace(t *testing.T, s *target, perSecond float64, urgent bool) (w window) {
 	request := []byte("GET /" + s.path() + " HTTP/1.1\r\nHost: " + s.address + "\r\n\r\n")
 	step := time.Duration(float64(time.Second) / perSecond)
 	begun := time.Now()
-	last, next, end := begun, begun, begun.Add(paceTime)
+	last, next, end := begun, begun, begun.Add(loadTime)
 	buf := make([]byte, 1<<16)
 	for waiting := 0; next.Before(end) || waiting > 0; {
 		now := time.Now()
-		if now.After(end.Add(startTime)) {
+		if now.After(end.Add(startTimeout)) {
 			t.Fatalf("%s: %d answers are missing", s.name, waiting)
 		}
-		if urgent && now.Sub(last) > 2*glance {
-			w.away = append(w.away, absence{last, now})
+		if urgent && now.Sub(last) > 2*watchInterval {
+			w.steals = append(w.steals, steal{last, now})
 		}
 		last = now
 		for _, l := range lines {
@@ -110,11 +109,11 @@ func pace(t *testing.T, s *target, perSecond float64, urgent bool) (w window) {
 				waiting++
 				continue
 			}
-			whole, err := l.read(buf)
+			complete, err := l.read(buf)
 			if err != nil {
 				t.Fatalf("%s: %v", s.name, err)
 			}
-			if whole {
+			if complete {
 				w.answers = append(w.answers, answer{l.due, time.Now()})
 				l.due = time.Time{}
 				waiting--
@@ -124,7 +123,7 @@ func pace(t *testing.T, s *target, perSecond float64, urgent bool) (w window) {
 	return w
 }
 
-// path is what stands behind the server's address in its URL.
+// path is the path of the URL, without its first slash.
 func (s *target) path() string { return s.url[len("http://"+s.address+"/"):] }
 
 func dial(t *testing.T, address string) *line {
@@ -149,8 +148,8 @@ func dial(t *testing.T, address string) *line {
 	return &line{fd: fd}
 }
 
-// read takes what has come, and tells whether the answer is whole.
-func (l *line) read(buf []byte) (whole bool, err error) {
+// read reads what has arrived, and reports whether the answer is complete.
+func (l *line) read(buf []byte) (complete bool, err error) {
 	n, err := unix.Read(l.fd, buf)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
@@ -158,7 +157,7 @@ func (l *line) read(buf []byte) (whole bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("read: %w", err)
 	case n == 0:
-		return false, errors.New("it closed the connection")
+		return false, errors.New("the server closed the connection")
 	}
 	l.got = append(l.got, buf[:n]...)
 	if l.want == 0 {
@@ -173,10 +172,10 @@ func (l *line) read(buf []byte) (whole bool, err error) {
 	return true, nil
 }
 
-// lengthOf reads the length of a whole answer from its header; 0 while the header is not whole.
+// lengthOf reads the size of an answer from its header, 0 if the header is incomplete.
 func lengthOf(answer []byte) (int, error) {
-	header, _, whole := bytes.Cut(answer, []byte("\r\n\r\n"))
-	if !whole {
+	header, _, complete := bytes.Cut(answer, []byte("\r\n\r\n"))
+	if !complete {
 		return 0, nil
 	}
 	if !bytes.HasPrefix(header, []byte("HTTP/1.1 200 ")) {
