@@ -8,6 +8,7 @@ import (
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 	"github.com/braintree/lb/netx/ipvs"
 )
 
@@ -147,7 +148,7 @@ func (con Console) runForce(c *cli.Context) error {
 	f.Who = Who(con.Getenv)
 	f.Reason, f.For = c.String("reason"), c.String("for")
 	if f.Delete && f.For != "" {
-		return cmdline.Usagef("--for says how long a force is to last; with -d it ends now")
+		return usage.Errorf("--for says how long a force is to last; with -d it ends now")
 	}
 	given := con.Litmusctl && c.IsSet("reason")
 	if !f.Delete && !given && CleanReason(f.Reason) == "" {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/client"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 )
 
 // drainLimit bounds a drain or resume. The balancer answers within a quarter of that.
@@ -44,9 +44,9 @@ func ParseDrain(verb string, args []string, host string) (Drain, error) {
 			return d, err
 		}
 	case host != "" && len(args) > 0:
-		return d, cmdline.Usagef("--host means every cluster that has the node: leave %q out, or write lb ctl %s CLUSTER NODE", strings.Join(args, " "), verb)
+		return d, usage.Errorf("--host means every cluster that has the node: leave %q out, or write lb ctl %s CLUSTER NODE", strings.Join(args, " "), verb)
 	case host == "":
-		return d, cmdline.Usagef("which node? lb ctl %s CLUSTER NODE, or lb ctl %s --host NODE for every cluster that has it", verb, verb)
+		return d, usage.Errorf("which node? lb ctl %s CLUSTER NODE, or lb ctl %s --host NODE for every cluster that has it", verb, verb)
 	}
 	var err error
 	d.Node, err = parseNode(address)
@@ -57,7 +57,7 @@ func ParseDrain(verb string, args []string, host string) (Drain, error) {
 func parseNode(address string) (netip.Addr, error) {
 	node, err := netip.ParseAddr(address)
 	if err != nil {
-		return node, cmdline.Usagef("%q is not the address of a node: write it as the configuration does, such as 10.0.0.1", address)
+		return node, usage.Errorf("%q is not the address of a node: write it as the configuration does, such as 10.0.0.1", address)
 	}
 	return node, nil
 }

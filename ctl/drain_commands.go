@@ -4,6 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 )
 
 func hostFlag() cli.Flag {
@@ -47,7 +48,7 @@ func (con Console) runDrain(c *cli.Context) error {
 		return err
 	}
 	if c.IsSet("wait") && c.Duration("wait") <= 0 {
-		return cmdline.Usagef("--wait needs a time above 0, such as 5m")
+		return usage.Errorf("--wait needs a time above 0, such as 5m")
 	}
 	b, err := con.balancer(c)
 	if err != nil {

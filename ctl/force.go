@@ -15,7 +15,7 @@ import (
 	"unicode"
 
 	"github.com/braintree/lb/balancer/client"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 )
 
 // Force is a health that an operator sets, or takes back.
@@ -36,7 +36,7 @@ const forceUsage = "lb ctl force down|up|health N [SERVICE] [-r REASON] [--for T
 func ParseForce(args []string, del bool) (Force, error) {
 	f := Force{Delete: del}
 	if len(args) == 0 {
-		return f, cmdline.Usagef("what should be forced? %s", forceUsage)
+		return f, usage.Errorf("what should be forced? %s", forceUsage)
 	}
 	f.Kind, args = args[0], args[1:]
 	switch f.Kind {
@@ -47,10 +47,10 @@ func ParseForce(args []string, del bool) (Force, error) {
 			return f, err
 		}
 	default:
-		return f, cmdline.Usagef("cannot force %q: %s", f.Kind, forceUsage)
+		return f, usage.Errorf("cannot force %q: %s", f.Kind, forceUsage)
 	}
 	if len(args) > 1 {
-		return f, cmdline.Usagef("too many words from %q on: a reason of several words is quoted, as in -r \"apt upgrades\"", args[1])
+		return f, usage.Errorf("too many words from %q on: a reason of several words is quoted, as in -r \"apt upgrades\"", args[1])
 	}
 	if len(args) == 1 {
 		f.Service = args[0]
@@ -65,16 +65,16 @@ func healthArgument(args []string, del bool) (int, []string, error) {
 		if del {
 			return 0, nil, nil
 		}
-		return 0, nil, cmdline.Usagef("health needs a number from 0 to 100: lb ctl force health N [SERVICE]")
+		return 0, nil, usage.Errorf("health needs a number from 0 to 100: lb ctl force health N [SERVICE]")
 	}
 	n, err := strconv.Atoi(args[0])
 	switch {
 	case err != nil && del:
 		return 0, args, nil
 	case err != nil:
-		return 0, nil, cmdline.Usagef("health needs a number from 0 to 100 before the service, not %q: lb ctl force health N [SERVICE]", args[0])
+		return 0, nil, usage.Errorf("health needs a number from 0 to 100 before the service, not %q: lb ctl force health N [SERVICE]", args[0])
 	case n < 0 || n > 100:
-		return 0, nil, cmdline.Usagef("health %d is not between 0 and 100", n)
+		return 0, nil, usage.Errorf("health %d is not between 0 and 100", n)
 	}
 	return n, args[1:], nil
 }
@@ -92,7 +92,7 @@ func AskReason(in io.Reader, out io.Writer, done string) (string, error) {
 		if !strings.HasSuffix(line, "\n") {
 			_, _ = io.WriteString(out, "\n") // end the line of the question
 		}
-		return "", &cmdline.UsageError{Text: "nothing was " + done + ": a reason is needed, as in -r \"apt upgrades\"", Option: true}
+		return "", &usage.Error{Text: "nothing was " + done + ": a reason is needed, as in -r \"apt upgrades\"", Option: true}
 	}
 	return line, nil
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/balancer/client"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 )
 
 func TestParseForce(t *testing.T) {
@@ -59,8 +59,8 @@ func TestParseForceRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParseForce(strings.Fields(tt.args), tt.del)
 			wantError(t, err, tt.want)
-			var usage *cmdline.UsageError
-			if !errors.As(err, &usage) && !errors.As(err, new(*client.NameError)) {
+			var usageErr *usage.Error
+			if !errors.As(err, &usageErr) && !errors.As(err, new(*client.NameError)) {
 				t.Errorf("%T is no usage error", err)
 			}
 		})

@@ -9,7 +9,7 @@ import (
 
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 	"github.com/braintree/lb/ocf/pacemaker"
 )
 
@@ -70,7 +70,7 @@ func (con Console) printPacemaker(cfg *config.Config, form string, names []strin
 			return err
 		}
 	default:
-		return cmdline.Usagef("--as %s: write crm, pcs or xml", form)
+		return usage.Errorf("--as %s: write crm, pcs or xml", form)
 	}
 	con.warnAutostart(cfg.Clusters, groups)
 	_, err = con.Out.Write(text)

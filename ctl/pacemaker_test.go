@@ -10,7 +10,7 @@ import (
 
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 )
 
 const twoClusters = `[clusters.web]
@@ -69,8 +69,8 @@ func TestPacemakerRefuses(t *testing.T) {
 	wantError(t, con.printPacemaker(cfg, "crm", []string{"web", "wbe"}), `/etc/lb/lb.toml has no cluster "wbe": it has mail, web`)
 	wantError(t, con.printPacemaker(&config.Config{Path: "lb.toml"}, "crm", nil), "lb.toml has no clusters: add [clusters.NAME] to it")
 	err := con.printPacemaker(cfg, "yaml", nil)
-	var usage *cmdline.UsageError
-	if !errors.As(err, &usage) {
+	var usageErr *usage.Error
+	if !errors.As(err, &usageErr) {
 		t.Errorf("--as yaml: %v, want wrong usage", err)
 	}
 }

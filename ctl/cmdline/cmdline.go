@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/braintree/lb/ctl/usage"
 )
 
 // Command is a node of the command tree: what Arrange needs to know of it.
@@ -25,25 +27,6 @@ type Command struct {
 type Flag struct {
 	Names      []string // without dashes
 	TakesValue bool     // false for a switch
-}
-
-// UsageError says that the command line itself is wrong. Its text is one line, for the person who typed it.
-type UsageError struct {
-	Text   string
-	Option bool // an option is wrong or missing, not an argument
-}
-
-// Error returns the text.
-func (e *UsageError) Error() string { return e.Text }
-
-// Usagef makes a UsageError.
-func Usagef(format string, args ...any) error {
-	return &UsageError{Text: fmt.Sprintf(format, args...)}
-}
-
-// optionf makes a UsageError about an option.
-func optionf(format string, args ...any) error {
-	return &UsageError{Text: fmt.Sprintf(format, args...), Option: true}
 }
 
 // negative tells a negative number, which is an argument, from a flag.
@@ -65,7 +48,7 @@ type given struct {
 
 // Arrange returns args (without the program's name) in the order: the program's flags, command, its flags, subcommand, its flags,
 // `--`, arguments. With `-h`, `--help` or the word `help` in a command's place, only the path and `--help` are left. It returns a
-// *UsageError for an unknown command or flag, with the nearest name, and for a flag that lacks its value. It changes nothing else:
+// *usage.Error for an unknown command or flag, with the nearest name, and for a flag that lacks its value. It changes nothing else:
 // what the arguments mean is for the command to say.
 func Arrange(program Command, args []string) ([]string, error) {
 	a := arrangement{path: []Command{program}}
@@ -115,7 +98,7 @@ func (a *arrangement) argument(word string) error {
 		a.args = append(a.args, word)
 		return nil
 	}
-	return Usagef("no command %q%s", word, a.advise(word, commandNames(cur)))
+	return usage.Errorf("no command %q%s", word, a.advise(word, commandNames(cur)))
 }
 
 // flag takes the flag at the start of args and returns how many words it used.
@@ -139,17 +122,17 @@ func (a *arrangement) flag(args []string) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, optionf("no flag %q%s", strings.SplitN(word, "=", 2)[0], a.advise(name, a.flagNames()))
+	return 0, usage.OptionErrorf("no flag %q%s", strings.SplitN(word, "=", 2)[0], a.advise(name, a.flagNames()))
 }
 
 // flagWithValue takes a flag whose value is the next word.
 func (a *arrangement) flagWithValue(name string, args []string) (int, error) {
 	if len(args) < 2 {
-		return 0, optionf("flag %s needs a value", args[0])
+		return 0, usage.OptionErrorf("flag %s needs a value", args[0])
 	}
 	next := strings.TrimLeft(args[1], "-")
 	if _, known := a.find(next); known && args[1] != next {
-		return 0, optionf("flag %s needs a value; a value that begins with a dash is written %s=%s", args[0], dashed(name), args[1])
+		return 0, usage.OptionErrorf("flag %s needs a value; a value that begins with a dash is written %s=%s", args[0], dashed(name), args[1])
 	}
 	a.flags = append(a.flags, given{name, args[:2]})
 	return 2, nil
@@ -199,7 +182,7 @@ func (a *arrangement) words() ([]string, error) {
 			if a.help {
 				continue
 			}
-			return nil, optionf("no flag %q%s", g.words[0], a.advise(g.name, a.flagNames()))
+			return nil, usage.OptionErrorf("no flag %q%s", g.words[0], a.advise(g.name, a.flagNames()))
 		}
 		behind[level] = append(behind[level], g.words...)
 	}

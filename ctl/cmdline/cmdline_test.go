@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/braintree/lb/ctl/usage"
 )
 
 // program is a tree with a flag of every kind at every depth.
@@ -105,8 +107,8 @@ func TestArrangeRefuses(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got, err := Arrange(program(), strings.Fields(tt.line))
-			var usage *UsageError
-			if !errors.As(err, &usage) {
+			var usageErr *usage.Error
+			if !errors.As(err, &usageErr) {
 				t.Fatalf("got %q, %v, want a usage error", got, err)
 			}
 			if err.Error() != tt.want {

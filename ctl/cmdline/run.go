@@ -4,16 +4,18 @@ import (
 	"context"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/braintree/lb/ctl/usage"
 )
 
-// Run runs a command line (without the program's name): flags may stand anywhere, and whatever is wrong with it is a *UsageError. It
+// Run runs a command line (without the program's name): flags may stand anywhere, and whatever is wrong with it is a *usage.Error. It
 // never ends the process.
 func Run(ctx context.Context, app *cli.App, words []string) error {
 	words, err := Arrange(Tree(app), words)
 	if err != nil {
 		return err
 	}
-	refuse := func(_ *cli.Context, err error, _ bool) error { return optionf("%v", err) }
+	refuse := func(_ *cli.Context, err error, _ bool) error { return usage.OptionErrorf("%v", err) }
 	app.HideVersion = true
 	app.HideHelpCommand = true // Arrange makes a flag of the word
 	app.ExitErrHandler = func(*cli.Context, error) {}
@@ -37,9 +39,9 @@ func every(commands []*cli.Command, do func(*cli.Command)) {
 func Arguments(c *cli.Context, least, most int, missing string) error {
 	switch {
 	case c.NArg() < least:
-		return Usagef("%s", missing)
+		return usage.Errorf("%s", missing)
 	case c.NArg() > most:
-		return Usagef("%q is one word too many: see `%s --help`", c.Args().Get(most), c.Command.HelpName)
+		return usage.Errorf("%q is one word too many: see `%s --help`", c.Args().Get(most), c.Command.HelpName)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"syscall"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 )
 
 // Until calls run with a context that ends at the first SIGTERM or SIGINT, and with a channel that gets a value after a SIGHUP. The
@@ -66,11 +66,11 @@ func Spare(clusters []config.Cluster) {
 	}
 }
 
-// Log returns a logger to w. Level is debug, info, warn or error; format is text or json. Anything else is a *cmdline.UsageError.
+// Log returns a logger to w. Level is debug, info, warn or error; format is text or json. Anything else is a *usage.Error.
 func Log(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, cmdline.Usagef("--log-level %q: it is debug, info, warn or error", level)
+		return nil, usage.Errorf("--log-level %q: it is debug, info, warn or error", level)
 	}
 	options := &slog.HandlerOptions{Level: l}
 	switch format {
@@ -79,5 +79,5 @@ func Log(w io.Writer, level, format string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, cmdline.Usagef("--log-format %q: it is text or json", format)
+	return nil, usage.Errorf("--log-format %q: it is text or json", format)
 }

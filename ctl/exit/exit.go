@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/tunnel"
@@ -45,7 +45,7 @@ func (c Code) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
 func Status(err error) int {
 	var (
 		code     Code
-		usage    *cmdline.UsageError
+		usageErr *usage.Error
 		refused  *client.RefusedError
 		name     *client.NameError
 		mistakes config.Mistakes
@@ -55,7 +55,7 @@ func Status(err error) int {
 		return Done
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, &usage), errors.As(err, &name), errors.As(err, &refused):
+	case errors.As(err, &usageErr), errors.As(err, &name), errors.As(err, &refused):
 		return Refused
 	case errors.As(err, &mistakes):
 		return Mistakes
@@ -70,11 +70,11 @@ func Status(err error) int {
 // OfLitmusctl maps an error, or nil, to the status that litmus_paper's own litmusctl has: 2 for what the agent refuses, also
 // where that is seen before it is asked, and 1 for whatever else goes wrong.
 func OfLitmusctl(err error) int {
-	usage := (*cmdline.UsageError)(nil)
+	usageErr := (*usage.Error)(nil)
 	switch status := Status(err); {
 	case status == Done:
 		return Done
-	case status == Refused && !(errors.As(err, &usage) && usage.Option):
+	case status == Refused && !(errors.As(err, &usageErr) && usageErr.Option):
 		return Refused
 	}
 	return Failed

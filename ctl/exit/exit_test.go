@@ -10,7 +10,7 @@ import (
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/tunnel"
@@ -27,7 +27,7 @@ func TestStatusAndReport(t *testing.T) {
 		"nothing":       {nil, 0, ""},
 		"any error":     {errors.New("no luck"), 1, "lb: no luck\n"},
 		"service down":  {ctl.ErrDown, 1, ""},
-		"wrong usage":   {cmdline.Usagef("no flag %q", "-x"), 2, "lb: no flag \"-x\"\n"},
+		"wrong usage":   {usage.Errorf("no flag %q", "-x"), 2, "lb: no flag \"-x\"\n"},
 		"refused":       {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2, "lb: force: no\n"},
 		"no IPVS":       {fmt.Errorf("open: %w", netx.ErrNoIPVS), 69, "lb: open: " + netx.ErrNoIPVS.Error() + "\n"},
 		"no nftables":   {fmt.Errorf("open: %w", mark.ErrNoNftables), 69, "lb: open: " + mark.ErrNoNftables.Error() + "\n"},
@@ -64,8 +64,8 @@ func TestLitmusctlHasTheOriginalsStatuses(t *testing.T) {
 		"nothing":            {nil, 0},
 		"any error":          {errors.New("no luck"), 1},
 		"service down":       {ctl.ErrDown, 1},
-		"wrong argument":     {cmdline.Usagef("cannot force %q", "sideways"), 2},
-		"wrong option":       {&cmdline.UsageError{Text: "no flag", Option: true}, 1},
+		"wrong argument":     {usage.Errorf("cannot force %q", "sideways"), 2},
+		"wrong option":       {&usage.Error{Text: "no flag", Option: true}, 1},
 		"refused":            {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2},
 		"configuration":      {config.Mistakes{{Problem: "is wrong"}}, 1},
 		"status of a kernel": {fmt.Errorf("open: %w", netx.ErrNoIPVS), 1},
