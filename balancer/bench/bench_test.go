@@ -74,7 +74,7 @@ func balance(port uint16, clusters int, how config.Watching) error {
 		}
 		cfg.Clusters = append(cfg.Clusters, cluster)
 	}
-	daemon.Spare(cfg.Clusters) // as lb balance does
+	daemon.TuneRuntime(cfg.Clusters) // as lb balance does
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {

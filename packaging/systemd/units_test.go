@@ -37,7 +37,8 @@ func TestServicesAreInStepWithTheProgram(t *testing.T) {
 			for key, want := range map[string]string{
 				"Type": "notify", "NotifyAccess": "main", "ExecStart": "/usr/bin/lb " + command, "ExecReload": "/bin/kill -HUP $MAINPID",
 				// Not exit.Refused: programs in Go that panic, or that the watchdog aborts, end with 2.
-				"RestartPreventExitStatus": fmt.Sprint(exit.NoKernel, exit.NoPrivilege, exit.Mistakes), "StartLimitIntervalSec": "0", "KillMode": "mixed",
+				"RestartPreventExitStatus": fmt.Sprint(exit.Unavailable, exit.NoPermission, exit.InvalidConfig),
+				"StartLimitIntervalSec":    "0", "KillMode": "mixed",
 				"RuntimeDirectory": "lb", "RuntimeDirectoryPreserve": "yes", // the other daemon's socket is there, too
 			} {
 				if s[key] != want {
