@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func TestPositions(t *testing.T) {
+func TestLineNumbers(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string
 		want map[string]int
@@ -21,7 +21,7 @@ func TestPositions(t *testing.T) {
 		"keys and tables": {
 			"# comment\na = 1 # [x]\n\n[b.c]\r\n  d = \"]\" \n", map[string]int{"a": 2, "b": 4, "b.c": 4, "b.c.d": 5},
 		},
-		"a table that was implied": {
+		"an implied table": {
 			"[a.b]\n[a]\n", map[string]int{"a": 2, "a.b": 1},
 		},
 		"dotted and quoted keys": {
@@ -48,7 +48,7 @@ func TestPositions(t *testing.T) {
 		"a byte order mark": {"\ufeffa = 1", map[string]int{"a": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _, err := positions(c.text)
+			got, _, err := lineNumbers(c.text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,24 +57,24 @@ func TestPositions(t *testing.T) {
 			}
 			var tree map[string]any
 			if _, err := toml.Decode(c.text, &tree); err != nil {
-				t.Errorf("the decoder refuses it: %v", err)
+				t.Errorf("the toml package rejects it: %v", err)
 			}
 		})
 	}
 }
 
-func TestPositionsRefusesDeepNesting(t *testing.T) {
+func TestLineNumbersRejectDeepNesting(t *testing.T) {
 	for name, text := range map[string]string{
 		"arrays": "a = " + strings.Repeat("[", 1_000_000), "tables": "a = " + strings.Repeat("{a=", 1_000_000),
 		"keys": strings.Repeat("a.", 1_000_000) + "a = 1", "header": "[" + strings.Repeat("a.", 1_000_000) + "a]",
 	} {
-		if _, line, err := positions("\n" + text); !errors.Is(err, errNesting) || line != 2 {
+		if _, line, err := lineNumbers("\n" + text); !errors.Is(err, errNesting) || line != 2 {
 			t.Errorf("%s: line %d: %v", name, line, err)
 		}
 	}
 }
 
-// paths lists the path of each key and array element of a tree.
+// paths lists the paths of all keys and array elements of a tree.
 func paths(path string, v any) []string {
 	var out []string
 	switch v := v.(type) {
@@ -90,7 +90,7 @@ func paths(path string, v any) []string {
 	return out
 }
 
-// seed adds all fixtures, the example, and some crooked texts.
+// seed adds all fixtures, the example, and some malformed texts.
 func seed(f *testing.F) {
 	f.Add(Example)
 	for _, pattern := range []string{"testdata/*/*.toml", "testdata/*/*/*.toml", "testdata/*/*/*/*.toml"} {
@@ -114,11 +114,11 @@ func seed(f *testing.F) {
 	}
 }
 
-// FuzzPositions: of each document that the decoder accepts, every key and element has a line, and nothing else has.
-func FuzzPositions(f *testing.F) {
+// FuzzLineNumbers checks that every key and element of a valid document has a line, and nothing else.
+func FuzzLineNumbers(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		lines, _, err := positions(text)
+		lines, _, err := lineNumbers(text)
 		for path, line := range lines {
 			if line < 1 || line > strings.Count(text, "\n")+1 {
 				t.Errorf("%s is in line %d", path, line)
@@ -131,7 +131,7 @@ func FuzzPositions(f *testing.F) {
 		if _, err := toml.Decode(text, &tree); err != nil {
 			return
 		}
-		want := paths("", plain(tree))
+		want := paths("", normalize(tree))
 		slices.Sort(want)
 		got := make([]string, 0, len(lines))
 		for path := range lines {
@@ -144,7 +144,7 @@ func FuzzPositions(f *testing.F) {
 	})
 }
 
-// FuzzLoad: any text gives a configuration or mistakes with a place and a fix on one line each.
+// FuzzLoad checks that any text gives a configuration, or errors of one line each with a location and a fix.
 func FuzzLoad(f *testing.F) {
 	seed(f)
 	path := filepath.Join(f.TempDir(), "lb.toml")
@@ -152,7 +152,7 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := Load(path, options)
+		cfg, err := Load(path, validate)
 		if (cfg == nil) == (err == nil) {
 			t.Fatalf("%v and %v", cfg, err)
 		}

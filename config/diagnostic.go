@@ -11,17 +11,17 @@ import (
 	"unicode"
 )
 
-// Mistake is one thing that is wrong in a configuration, with its place and its mend.
+// Mistake is one error or warning about a configuration, with its location and a fix.
 type Mistake struct {
-	File    string // as given to Load, or as reached by an include; "" when there is no file
-	Line    int    // from 1; 0 when it concerns the whole file
-	Key     string // such as clusters.webapp.vips[0].address, counted from 0; "" when it concerns the whole file
-	Value   string // as TOML; "" when the key is missing
+	File    string // as passed to Load, or as included; "": no file
+	Line    int    // from 1; 0: the whole file
+	Key     string // such as clusters.webapp.vips[0].address, with indices from 0; "": the whole file
+	Value   string // as TOML; "": the key is missing
 	Problem string
 	Fix     string
 }
 
-// String is the mistake on one line: place, key, value, problem, fix.
+// String returns one line: location, key, value, problem, fix.
 func (m Mistake) String() string {
 	var parts []string
 	switch {
@@ -44,7 +44,7 @@ func (m Mistake) String() string {
 	return strings.Map(printable, strings.Join(parts, ": "))
 }
 
-// printable makes a space of what could break a line or a terminal.
+// printable replaces characters that could break the line or the terminal by a space.
 func printable(r rune) rune {
 	if unicode.IsPrint(r) {
 		return r
@@ -52,10 +52,10 @@ func printable(r rune) rune {
 	return ' '
 }
 
-// Mistakes is all that is wrong in a configuration, sorted by file and line.
+// Mistakes are all errors of a configuration, sorted by file and line.
 type Mistakes []Mistake
 
-// Error gives one line for each mistake.
+// Error returns one line for each.
 func (ms Mistakes) Error() string {
 	lines := make([]string, len(ms))
 	for i, m := range ms {
@@ -64,7 +64,7 @@ func (ms Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted returns the mistakes by file, line and key, each once.
+// sorted returns them by file, line and key, without duplicates.
 func (ms Mistakes) sorted() Mistakes {
 	out := slices.Clone(ms)
 	slices.SortStableFunc(out, func(a, b Mistake) int {
@@ -74,38 +74,38 @@ func (ms Mistakes) sorted() Mistakes {
 	return slices.Compact(out)
 }
 
-// report collects mistakes while tables are walked. Of each key only the first mistake is kept: what follows
-// from it (a port that is no number is out of range, too) would only distract.
+// report collects errors while tables are read. It keeps the first error of each key: others are usually consequences, such as a port that is not a
+// number and therefore out of range.
 type report struct {
 	mistakes Mistakes
-	faulty   map[string]bool // by file and key
+	failed   map[string]bool // by file and key
 }
 
-func newReport() *report { return &report{faulty: map[string]bool{}} }
+func newReport() *report { return &report{failed: map[string]bool{}} }
 
 func (r *report) add(m Mistake) {
 	id := m.File + "\x00" + m.Key
-	if m.Key != "" && r.faulty[id] {
+	if m.Key != "" && r.failed[id] {
 		return
 	}
-	r.faulty[id] = true
+	r.failed[id] = true
 	r.mistakes = append(r.mistakes, m)
 }
 
-// literalMax is how many characters of a value are shown: enough to recognise it, and the mistake stays one line.
-const literalMax = 60
+// maxLiteral is how many characters of a value an error shows: enough to recognise it.
+const maxLiteral = 60
 
-// passwordInURL finds the password of a URL, which must not end up in a log.
+// passwordInURL matches the password in a URL, which must not appear in a log.
 var passwordInURL = regexp.MustCompile(`(://[^/@:\s]*:)[^/@\s]*@`)
 
-// HidePasswords gives s without the passwords of URLs in it.
+// HidePasswords replaces the passwords of URLs in s by "…".
 func HidePasswords(s string) string { return passwordInURL.ReplaceAllString(s, "${1}…@") }
 
-// literal shows a decoded value as it could stand in the file.
+// literal formats a decoded value as TOML, shortened to maxLiteral.
 func literal(v any) string {
 	s := literalOf(v)
-	if r := []rune(s); len(r) > literalMax {
-		return string(r[:literalMax]) + "…"
+	if r := []rune(s); len(r) > maxLiteral {
+		return string(r[:maxLiteral]) + "…"
 	}
 	return s
 }
@@ -117,7 +117,7 @@ func literalOf(v any) string {
 	case string:
 		return strconv.Quote(HidePasswords(v))
 	case time.Time:
-		switch v.Location().String() { // how the decoder tells TOML's kinds of time apart
+		switch v.Location().String() { // the toml package's mark of a local date or time
 		case "date-local":
 			return v.Format(time.DateOnly)
 		case "time-local":
@@ -126,15 +126,15 @@ func literalOf(v any) string {
 		return v.Format(time.RFC3339)
 	case float64:
 		s := strconv.FormatFloat(v, 'g', -1, 64)
-		if strings.ContainsAny(s, ".eIN") { // -Inf and NaN, too
+		if strings.ContainsAny(s, ".eIN") { // also -Inf and NaN
 			return s
 		}
 		return s + ".0"
 	case map[string]any:
 		return "{…}"
 	case []any:
-		if len(v) > literalMax {
-			v = v[:literalMax]
+		if len(v) > maxLiteral {
+			v = v[:maxLiteral]
 		}
 		parts := make([]string, len(v))
 		for i, e := range v {

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-func full() Section {
+func someOptions() Section {
 	return NewSection(map[string]any{
 		"url": "http://localhost/", "count": 3, "share": 0.5, "strict": true, "every": "2s", "age": time.Minute,
 		"hosts": []string{"a", "b"}, "headers": map[string]string{"Host": "x"},
 	})
 }
 
-func TestSectionGivesWhatIsThere(t *testing.T) {
-	s := full()
+func TestOptionsReturnTheirValues(t *testing.T) {
+	s := someOptions()
 	if got := s.String("url", "none"); got != "http://localhost/" {
 		t.Errorf("url is %q", got)
 	}
@@ -47,50 +47,50 @@ func TestSectionGivesWhatIsThere(t *testing.T) {
 		t.Errorf("headers is %q", got)
 	}
 	if err := s.Err(); err != nil {
-		t.Errorf("mistakes: %v", err)
+		t.Errorf("errors: %v", err)
 	}
 }
 
-func TestSectionGivesDefaultsWithoutMistakes(t *testing.T) {
+func TestAbsentOptionsReturnTheDefaults(t *testing.T) {
 	for name, s := range map[string]Section{"empty": NewSection(nil), "zero": {}} {
 		if s.String("a", "x") != "x" || s.Int("b", 7, 1, 5) != 7 || s.Float("c", 1.5) != 1.5 || !s.Bool("d", true) ||
 			s.Duration("e", time.Second) != time.Second || s.Strings("f") != nil || s.StringMap("g") != nil || s.Has("a") {
-			t.Errorf("%s: a default is not given back", name)
+			t.Errorf("%s: not the default", name)
 		}
 		if err := s.Err(); err != nil {
-			t.Errorf("%s: mistakes: %v", name, err)
+			t.Errorf("%s: errors: %v", name, err)
 		}
 	}
 }
 
-func TestSectionReportsEachMistakeOnce(t *testing.T) {
+func TestOptionsReportEachErrorOnce(t *testing.T) {
 	s := NewSection(map[string]any{
 		"url": 5, "count": 9, "share": "half", "strict": "yes", "every": 2, "late": "-2s", "hosts": []any{"a", 1},
 		"ratio": math.NaN(), "headers": map[string]any{"Host": true}, "colour": "red", "coutn": 1,
 	})
-	for range 2 { // asking again must change nothing
+	for range 2 { // reading again must change nothing
 		if s.String("url", "") == "" {
-			s.Mistake("url", "is missing", "a consequence of the wrong type, not to be told")
+			s.Mistake("url", "is missing", "a consequence of the wrong type, not to be reported")
 		}
 		if s.Int("count", 1, 1, 5) != 1 || s.Float("share", 1) != 1 || s.Float("ratio", 1) != 1 || s.Bool("strict", false) || s.Duration("every", time.Second) != time.Second ||
 			s.Duration("late", time.Second) != time.Second || len(s.Strings("hosts")) != 1 || len(s.StringMap("headers")) != 0 {
-			t.Error("a wrong value does not give the default")
+			t.Error("a wrong value does not return the default")
 		}
 		s.Mistake("path", "is missing", "write one")
 	}
 	want := strings.Join([]string{
 		`colour = "red": is an unknown key: remove it; known here: count, every, headers, hosts, late, ratio, share, strict, url`,
-		`count = 9: must be 1 to 5: write a number in that range`,
+		`count = 9: must be 1 to 5: use a number in that range`,
 		`coutn = 1: is an unknown key: did you mean count?`,
-		`every = 2: has no unit: write "2s" for seconds, "2ms" for milliseconds`,
-		`headers.Host = true: must be a string, is true or false: write it in quotes`,
-		`hosts[1] = 1: must be a string, is a whole number: write it in quotes`,
-		`late = "-2s": is negative: write a duration of 0s or more`,
+		`every = 2: has no unit: use "2s" for seconds, "2ms" for milliseconds`,
+		`headers.Host = true: must be a string, not a boolean: write it in quotes`,
+		`hosts[1] = 1: must be a string, not a whole number: write it in quotes`,
+		`late = "-2s": is negative: use a duration of 0s or more`,
 		`path: is missing: write one`,
-		`ratio = NaN: must be a finite number: write one such as 0.5`,
-		`share = "half": must be a number, is a string: write it without quotes`,
-		`strict = "yes": must be true or false, is a string: write it without quotes`,
-		`url = 5: must be a string, is a whole number: write it in quotes: url = "…"`,
+		`ratio = NaN: must be a finite number: use a number such as 0.5`,
+		`share = "half": must be a number, not a string: write it without quotes`,
+		`strict = "yes": must be true or false, not a string: write it without quotes`,
+		`url = 5: must be a string, not a whole number: write it in quotes: url = "…"`,
 	}, "\n")
 	for range 2 {
 		err := s.Err()
@@ -103,7 +103,7 @@ func TestSectionReportsEachMistakeOnce(t *testing.T) {
 	}
 }
 
-func TestSectionOfAWrongTypeBlamesTheTypeAlone(t *testing.T) {
+func TestAWrongTypeIsTheOnlyError(t *testing.T) {
 	s := NewSection(map[string]any{"type": "htpp", "url": "x"})
 	s.Mistake("type", "is not a check", "write http")
 	if err := s.Err(); err == nil || err.Error() != `type = "htpp": is not a check: write http` {
@@ -111,7 +111,7 @@ func TestSectionOfAWrongTypeBlamesTheTypeAlone(t *testing.T) {
 	}
 }
 
-func TestSectionHasConsumesNothing(t *testing.T) {
+func TestHasConsumesNothing(t *testing.T) {
 	s := NewSection(map[string]any{"url": "x"})
 	if !s.Has("url") || s.Has("uri") {
 		t.Error("Has is wrong")
@@ -121,21 +121,21 @@ func TestSectionHasConsumesNothing(t *testing.T) {
 	}
 }
 
-func TestSectionsAreEqualByTheirValues(t *testing.T) {
-	a, b := full(), full()
-	a.String("url", "") // what was asked for does not count
+func TestOptionsAreEqualByValue(t *testing.T) {
+	a, b := someOptions(), someOptions()
+	a.String("url", "") // reading does not count
 	if !a.Equal(b) || !NewSection(nil).Equal(Section{}) {
-		t.Error("equal sections differ")
+		t.Error("equal options differ")
 	}
 	if a.Equal(NewSection(map[string]any{"url": "http://localhost/"})) || a.Equal(Section{}) {
-		t.Error("different sections are equal")
+		t.Error("different options are equal")
 	}
 }
 
-func TestMistakeInTheZeroSectionPanics(t *testing.T) {
+func TestAnErrorInZeroOptionsPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("the mistake is lost in silence")
+			t.Error("the error is lost")
 		}
 	}()
 	Section{}.Mistake("url", "is missing", "write one")

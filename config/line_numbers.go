@@ -8,17 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// nestingMax bounds how deep tables and arrays may stand in each other: far above any use, far below what could
-// exhaust the stack.
-const nestingMax = 64
+// maxNesting bounds the depth of tables and arrays: far above any use, far below what could exhaust the stack.
+const maxNesting = 64
 
-// errNesting says that a file nests deeper than nestingMax.
-var errNesting = errors.New("tables or arrays nested too deep")
+// errNesting reports a file with a depth above maxNesting.
+var errNesting = errors.New("has tables or arrays nested too deeply")
 
-// bareKey is a key that needs no quotes.
+// bareKey matches a key that needs no quotes.
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// joinKey is the path of a key in the table at path. Quotes keep it unambiguous: "a.b" and "a[0]" can be keys.
+// joinKey returns the path of a key in the table at path. Quotes keep it unambiguous: "a.b" and "a[0]" are possible keys.
 func joinKey(path, key string) string {
 	if !bareKey.MatchString(key) {
 		key = strconv.Quote(key)
@@ -29,16 +28,15 @@ func joinKey(path, key string) string {
 	return path + "." + key
 }
 
-// joinIndex is the path of an element of the array at path, counted from 0.
+// joinIndex returns the path of an element of the array at path. i counts from 0.
 func joinIndex(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
-// positions maps the path of each key and array element of a TOML 1.1 document to its line, from 1.
+// lineNumbers maps the path of each key and array element of a TOML 1.1 document to its line, from 1.
 //
-// The decoder tells no positions, so this scanner finds them. It reads only as much of the syntax as it needs to
-// follow keys: whether the document is right, the decoder has to say. In a document that is wrong it stops
-// somewhere; it always ends, and errNesting with the line is its only error.
-func positions(text string) (lines map[string]int, line int, err error) {
-	s := &scanner{text: withoutMark(text), line: 1, lines: map[string]int{}, last: map[string]int{}}
+// The toml package gives no positions of keys, so this scanner finds them. It parses only enough of the syntax to follow keys and leaves validation to the
+// toml package. In an invalid document it stops somewhere. Its only error is errNesting, with the line.
+func lineNumbers(text string) (lines map[string]int, line int, err error) {
+	s := &scanner{text: trimByteOrderMark(text), line: 1, lines: map[string]int{}, last: map[string]int{}}
 	s.document()
 	if s.tooDeep {
 		return s.lines, s.line, errNesting
@@ -46,8 +44,8 @@ func positions(text string) (lines map[string]int, line int, err error) {
 	return s.lines, 0, nil
 }
 
-// withoutMark takes the byte order marks away that the decoder takes away.
-func withoutMark(text string) string {
+// trimByteOrderMark removes the byte order marks that the toml package removes.
+func trimByteOrderMark(text string) string {
 	for _, mark := range []string{"\xff\xfe", "\xfe\xff", "\xef\xbb\xbf"} {
 		if rest, ok := strings.CutPrefix(text, mark); ok {
 			return rest
@@ -56,22 +54,22 @@ func withoutMark(text string) string {
 	return text
 }
 
-// scanner is a position in a document. Its methods that read something return false when they cannot.
+// scanner is a position in a document. Its reading methods return false on a syntax error.
 type scanner struct {
 	text    string
 	pos     int // of the next byte
 	line    int // of that byte
-	depth   int // of the value that is being read
+	depth   int // of the current value
 	tooDeep bool
 	lines   map[string]int
-	last    map[string]int // for each array of tables, the index of its last element
+	last    map[string]int // index of the last element of each array of tables
 }
 
-// document reads statements: a table's header, or a key with its value.
+// document reads table headers and key-value pairs.
 func (s *scanner) document() {
 	table := ""
 	for {
-		s.blank(true)
+		s.skipBlank(true)
 		if s.pos >= len(s.text) {
 			return
 		}
@@ -84,20 +82,20 @@ func (s *scanner) document() {
 		if !ok {
 			return
 		}
-		s.blank(false)
+		s.skipBlank(false)
 		if s.pos < len(s.text) && s.text[s.pos] != '\n' {
 			return
 		}
 	}
 }
 
-// header reads [a.b] or [[a.b]] and returns the path of the table that it opens.
+// header reads [a.b] or [[a.b]] and returns the path of its table.
 func (s *scanner) header() (string, bool) {
 	line := s.line
 	s.pos++
-	array := s.take('[')
+	array := s.consume('[')
 	keys, ok := s.dottedKey()
-	if !ok || !s.take(']') || array && !s.take(']') {
+	if !ok || !s.consume(']') || array && !s.consume(']') {
 		return "", false
 	}
 	path := ""
@@ -106,13 +104,13 @@ func (s *scanner) header() (string, bool) {
 		if i == len(keys)-1 {
 			break
 		}
-		s.mark(path, line)
+		s.setLine(path, line)
 		if n, isArray := s.last[path]; isArray {
 			path = joinIndex(path, n)
 		}
 	}
 	if array {
-		s.mark(path, line)
+		s.setLine(path, line)
 		n, again := s.last[path]
 		if again {
 			n++
@@ -120,7 +118,7 @@ func (s *scanner) header() (string, bool) {
 		s.last[path] = n
 		path = joinIndex(path, n)
 	}
-	s.lines[path] = line // a table that was only implied so far has its line here
+	s.lines[path] = line // overrides the line of a table that was only implied before
 	return path, true
 }
 
@@ -128,39 +126,39 @@ func (s *scanner) header() (string, bool) {
 func (s *scanner) keyValue(path string) bool {
 	line := s.line
 	keys, ok := s.dottedKey()
-	if !ok || !s.take('=') {
+	if !ok || !s.consume('=') {
 		return false
 	}
 	for _, key := range keys {
 		path = joinKey(path, key)
-		s.mark(path, line)
+		s.setLine(path, line)
 	}
 	return s.value(path)
 }
 
-// mark notes the line of path unless it is known.
-func (s *scanner) mark(path string, line int) {
+// setLine records the line of path unless it is known.
+func (s *scanner) setLine(path string, line int) {
 	if _, ok := s.lines[path]; !ok {
 		s.lines[path] = line
 	}
 }
 
-// dottedKey reads a.'b'."c" and the blanks around it.
+// dottedKey reads a.'b'."c" and the spaces around it.
 func (s *scanner) dottedKey() ([]string, bool) {
 	var keys []string
 	for {
-		s.blank(false)
+		s.skipBlank(false)
 		key, ok := s.key()
 		if !ok {
 			return nil, false
 		}
 		keys = append(keys, key)
-		if len(keys) > nestingMax {
+		if len(keys) > maxNesting {
 			s.tooDeep = true
 			return nil, false
 		}
-		s.blank(false)
-		if !s.take('.') {
+		s.skipBlank(false)
+		if !s.consume('.') {
 			return keys, true
 		}
 	}
@@ -190,9 +188,9 @@ func isBare(c byte) bool {
 	return c == '_' || c == '-' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
-// value reads any value; path is the path of its key.
+// value reads a value; path is the path of its key.
 func (s *scanner) value(path string) bool {
-	s.blank(false)
+	s.skipBlank(false)
 	if s.pos >= len(s.text) {
 		return false
 	}
@@ -200,7 +198,7 @@ func (s *scanner) value(path string) bool {
 	case '"', '\'':
 		return s.str()
 	case '[', '{':
-		if s.depth >= nestingMax {
+		if s.depth >= maxNesting {
 			s.tooDeep = true
 			return false
 		}
@@ -221,40 +219,40 @@ func (s *scanner) value(path string) bool {
 func (s *scanner) array(path string) bool {
 	s.pos++
 	for i := 0; ; i++ {
-		s.blank(true)
-		if s.take(']') {
+		s.skipBlank(true)
+		if s.consume(']') {
 			return true
 		}
 		element := joinIndex(path, i)
-		s.mark(element, s.line)
+		s.setLine(element, s.line)
 		start := s.pos
 		if !s.value(element) {
 			return false
 		}
-		s.blank(true)
-		if !s.take(',') {
-			return s.take(']')
+		s.skipBlank(true)
+		if !s.consume(',') {
+			return s.consume(']')
 		}
 		if s.pos == start+1 {
-			return false // a comma alone
+			return false // a lone comma
 		}
 	}
 }
 
-// inlineTable reads {key = value, key = value}, over several lines, too, as TOML 1.1 allows.
+// inlineTable reads {key = value, key = value}. TOML 1.1 allows newlines in it.
 func (s *scanner) inlineTable(path string) bool {
 	s.pos++
 	for {
-		s.blank(true)
-		if s.take('}') {
+		s.skipBlank(true)
+		if s.consume('}') {
 			return true
 		}
 		if !s.keyValue(path) {
 			return false
 		}
-		s.blank(true)
-		if !s.take(',') {
-			return s.take('}')
+		s.skipBlank(true)
+		if !s.consume(',') {
+			return s.consume('}')
 		}
 	}
 }
@@ -280,7 +278,7 @@ func (s *scanner) str() bool {
 	return false
 }
 
-// multilineStr reads a string between three quotes; up to two more quotes before the end belong to the string.
+// multilineStr reads a string between triple quotes. Up to two more quotes before the end belong to the string.
 func (s *scanner) multilineStr(quote string) bool {
 	for s.pos += 3; s.pos < len(s.text); s.pos++ {
 		switch c := s.text[s.pos]; {
@@ -292,7 +290,7 @@ func (s *scanner) multilineStr(quote string) bool {
 			}
 		case strings.HasPrefix(s.text[s.pos:], quote+quote+quote):
 			s.pos += 3
-			for n := 0; n < 2 && s.take(quote[0]); n++ {
+			for n := 0; n < 2 && s.consume(quote[0]); n++ {
 			}
 			return true
 		}
@@ -301,8 +299,8 @@ func (s *scanner) multilineStr(quote string) bool {
 	return false
 }
 
-// blank skips spaces and comments, and line ends as well where newlines is set.
-func (s *scanner) blank(newlines bool) {
+// skipBlank skips spaces and comments, and newlines if newlines is true.
+func (s *scanner) skipBlank(newlines bool) {
 	for s.pos < len(s.text) {
 		switch c := s.text[s.pos]; {
 		case c == ' ' || c == '\t' || c == '\r':
@@ -320,8 +318,8 @@ func (s *scanner) blank(newlines bool) {
 	}
 }
 
-// take skips c if it is next.
-func (s *scanner) take(c byte) bool {
+// consume skips c if it is next.
+func (s *scanner) consume(c byte) bool {
 	if s.pos < len(s.text) && s.text[s.pos] == c {
 		s.pos++
 		return true
@@ -329,7 +327,7 @@ func (s *scanner) take(c byte) bool {
 	return false
 }
 
-// unescape resolves the escapes of a basic string. What is no escape stays as it is.
+// unescape resolves the escapes of a basic string. Anything else stays as it is.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

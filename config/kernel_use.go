@@ -2,10 +2,10 @@ package config
 
 import "slices"
 
-// KernelUse says which features of the kernel's load balancer a configuration uses.
+// KernelUse says which features of IPVS a configuration uses.
 type KernelUse struct {
 	Persistence bool // a cluster has persistence
-	Masq        bool // packets to a node are translated (NAT), or lb serves a downpage itself
+	Masq        bool // a cluster has forwarding = "nat", or lb serves a downpage itself
 	Sync        bool // connections are synchronized between balancers
 }
 
