@@ -232,7 +232,7 @@ func lasting(b config.Balancer) config.Balancer {
 func (b *Balancer) refuse(err error) {
 	const text = "reload refused: everything goes on with the config as it was"
 	words := []string{err.Error()}
-	if mistakes := (config.Mistakes)(nil); errors.As(err, &mistakes) {
+	if mistakes := (config.Diagnostics)(nil); errors.As(err, &mistakes) {
 		words = nil
 		for _, m := range mistakes {
 			words = append(words, m.String())

@@ -33,7 +33,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		MinHealthy:   int(d.integer("min_healthy", defaultMinHealthy, 0, maxStreak)),
 		Autostart:    d.boolean("autostart", defaultAutostart),
 		Prefer:       l.prefer(d),
-		Watch:        Watching(d.str("watch", string(defaultWatch))),
+		Watch:        WatchMode(d.str("watch", string(defaultWatch))),
 		Weights:      l.weights(d),
 	}
 	c.CheckInterval, c.CheckTimeout = intervalAndTimeout(d, "check_interval", "check_timeout", defaultCheckInterval, defaultCheckTimeoutFor)
@@ -47,7 +47,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	if !slices.Contains([]Forwarding{IPIP, DR, NAT}, c.Forwarding) {
 		d.invalid("forwarding", "is not a forwarding method", "use ipip, dr or nat")
 	}
-	if !slices.Contains([]Watching{WatchAuto, WatchPoll}, c.Watch) {
+	if !slices.Contains([]WatchMode{WatchAuto, WatchPoll}, c.Watch) {
 		d.invalid("watch", "is not a watch mode", "use auto or poll")
 	}
 	c.Balancing = l.balancing(d, c.Scheduler)

@@ -16,7 +16,7 @@ type Config struct {
 	Clusters []Cluster // [clusters.NAME], sorted by name
 	Hooks    []Hook    // [hooks.NAME], sorted by name
 
-	warnings Mistakes
+	warnings Diagnostics
 }
 
 // Agent configures the daemon of an app node.
@@ -77,7 +77,7 @@ type Check struct {
 	Interval time.Duration // from one start to the next
 	Timeout  time.Duration // of one run; below Interval
 	Weight   int           // metrics only: the most that it adds to the health, 0–100
-	Options  Section
+	Options  Options
 }
 
 // Balancer configures the daemon of a load balancer.
@@ -115,7 +115,7 @@ type Cluster struct {
 	MinHealthy    int           // drains that would leave fewer healthy nodes are refused; 0: none are
 	Autostart     bool          // start the cluster with the daemon
 	Prefer        []string      // machines that Pacemaker should run it on, best first; empty: Pacemaker decides
-	Watch         Watching
+	Watch         WatchMode
 	VIPs          []VIP
 	Nodes         []Node
 	Relay         Relay
@@ -165,13 +165,13 @@ func (r Relay) InterfacesFor(vip netip.Addr) []string {
 	return []string{"ip6tnl0"}
 }
 
-// Watching says how a balancer gets readings of its nodes.
-type Watching string
+// WatchMode says how a balancer gets readings of its nodes.
+type WatchMode string
 
 // The watch modes.
 const (
-	WatchAuto Watching = "auto" // by the stream of a node's agent if it has one, otherwise by polls
-	WatchPoll Watching = "poll" // by polls
+	WatchAuto WatchMode = "auto" // by the stream of a node's agent if it has one, otherwise by polls
+	WatchPoll WatchMode = "poll" // by polls
 )
 
 // Forwarding is how IPVS forwards a packet to a node.

@@ -34,7 +34,7 @@ func (d *decoder) line(path string) int {
 
 // location returns the location of the table, such as "lb.toml:12", for errors elsewhere that refer to it.
 func (d *decoder) location() string {
-	return Mistake{File: d.doc.name, Line: d.doc.lines[d.path]}.String()
+	return Diagnostic{File: d.doc.name, Line: d.doc.lines[d.path]}.String()
 }
 
 // invalid reports that the value of key is wrong, or that key is missing.
@@ -44,14 +44,14 @@ func (d *decoder) invalid(key, problem, fix string) {
 
 // invalidAt reports that the value at a path in this table is wrong, such as an element of a list.
 func (d *decoder) invalidAt(path string, value any, problem, fix string) {
-	d.report.add(Mistake{
+	d.report.add(Diagnostic{
 		File: d.doc.name, Line: d.line(path), Key: path, Value: literal(value), Problem: problem, Fix: fix,
 	})
 }
 
 // invalidTable reports that the table as a whole is wrong.
 func (d *decoder) invalidTable(problem, fix string) {
-	d.report.add(Mistake{File: d.doc.name, Line: d.doc.lines[d.path], Key: d.path, Problem: problem, Fix: fix})
+	d.report.add(Diagnostic{File: d.doc.name, Line: d.doc.lines[d.path], Key: d.path, Problem: problem, Fix: fix})
 }
 
 // missing reports that a required key is missing.
@@ -94,8 +94,8 @@ func (d *decoder) names() []string {
 }
 
 // unknownKeys returns an error for each key that no getter consumed.
-func (d *decoder) unknownKeys() Mistakes {
-	var out Mistakes
+func (d *decoder) unknownKeys() Diagnostics {
+	var out Diagnostics
 	for _, key := range d.names() {
 		if d.consumed[key] {
 			continue
@@ -106,7 +106,7 @@ func (d *decoder) unknownKeys() Mistakes {
 		if _, isTable := d.values[key].(map[string]any); isTable && named {
 			fix = fmt.Sprintf(`put a name with dots in quotes: [%s."%s.%s"]`, table, name, key)
 		}
-		out = append(out, Mistake{
+		out = append(out, Diagnostic{
 			File: d.doc.name, Line: d.line(path), Key: path, Value: literal(d.values[key]),
 			Problem: "is an unknown key", Fix: fix,
 		})

@@ -11,8 +11,8 @@ import (
 	"unicode"
 )
 
-// Mistake is one error or warning about a configuration, with its location and a fix.
-type Mistake struct {
+// Diagnostic is one error or warning about a configuration, with its location and a fix.
+type Diagnostic struct {
 	File    string // as passed to Load, or as included; "": no file
 	Line    int    // from 1; 0: the whole file
 	Key     string // such as clusters.webapp.vips[0].address, with indices from 0; "": the whole file
@@ -22,21 +22,21 @@ type Mistake struct {
 }
 
 // String returns one line: location, key, value, problem, fix.
-func (m Mistake) String() string {
+func (d Diagnostic) String() string {
 	var parts []string
 	switch {
-	case m.File != "" && m.Line > 0:
-		parts = append(parts, m.File+":"+strconv.Itoa(m.Line))
-	case m.File != "":
-		parts = append(parts, m.File)
+	case d.File != "" && d.Line > 0:
+		parts = append(parts, d.File+":"+strconv.Itoa(d.Line))
+	case d.File != "":
+		parts = append(parts, d.File)
 	}
 	switch {
-	case m.Key != "" && m.Value != "":
-		parts = append(parts, m.Key+" = "+m.Value)
-	case m.Key != "":
-		parts = append(parts, m.Key)
+	case d.Key != "" && d.Value != "":
+		parts = append(parts, d.Key+" = "+d.Value)
+	case d.Key != "":
+		parts = append(parts, d.Key)
 	}
-	for _, s := range []string{m.Problem, m.Fix} {
+	for _, s := range []string{d.Problem, d.Fix} {
 		if s != "" {
 			parts = append(parts, s)
 		}
@@ -52,22 +52,22 @@ func printable(r rune) rune {
 	return ' '
 }
 
-// Mistakes are all errors of a configuration, sorted by file and line.
-type Mistakes []Mistake
+// Diagnostics are all errors of a configuration, sorted by file and line.
+type Diagnostics []Diagnostic
 
 // Error returns one line for each.
-func (ms Mistakes) Error() string {
-	lines := make([]string, len(ms))
-	for i, m := range ms {
-		lines[i] = m.String()
+func (ds Diagnostics) Error() string {
+	lines := make([]string, len(ds))
+	for i, d := range ds {
+		lines[i] = d.String()
 	}
 	return strings.Join(lines, "\n")
 }
 
 // sorted returns them by file, line and key, without duplicates.
-func (ms Mistakes) sorted() Mistakes {
-	out := slices.Clone(ms)
-	slices.SortStableFunc(out, func(a, b Mistake) int {
+func (ds Diagnostics) sorted() Diagnostics {
+	out := slices.Clone(ds)
+	slices.SortStableFunc(out, func(a, b Diagnostic) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key),
 			cmp.Compare(a.Problem, b.Problem))
 	})
@@ -77,19 +77,19 @@ func (ms Mistakes) sorted() Mistakes {
 // report collects errors while tables are read. It keeps the first error of each key: others are usually consequences, such as a port that is not a
 // number and therefore out of range.
 type report struct {
-	mistakes Mistakes
-	failed   map[string]bool // by file and key
+	diagnostics Diagnostics
+	failed      map[string]bool // by file and key
 }
 
 func newReport() *report { return &report{failed: map[string]bool{}} }
 
-func (r *report) add(m Mistake) {
-	id := m.File + "\x00" + m.Key
-	if m.Key != "" && r.failed[id] {
+func (r *report) add(d Diagnostic) {
+	id := d.File + "\x00" + d.Key
+	if d.Key != "" && r.failed[id] {
 		return
 	}
 	r.failed[id] = true
-	r.mistakes = append(r.mistakes, m)
+	r.diagnostics = append(r.diagnostics, d)
 }
 
 // maxLiteral is how many characters of a value an error shows: enough to recognise it.

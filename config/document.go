@@ -20,7 +20,7 @@ type document struct {
 }
 
 // readDocument reads and parses the file at path.
-func readDocument(path string) (*document, *Mistake) {
+func readDocument(path string) (*document, *Diagnostic) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, unreadable(path, err)
@@ -31,7 +31,7 @@ func readDocument(path string) (*document, *Mistake) {
 		return nil, unreadable(path, err)
 	}
 	if len(text) > maxFileSize {
-		return nil, &Mistake{File: path, Problem: "is larger than 16 MiB", Fix: "name a configuration file"}
+		return nil, &Diagnostic{File: path, Problem: "is larger than 16 MiB", Fix: "name a configuration file"}
 	}
 	return parseDocument(path, string(text))
 }
@@ -40,7 +40,7 @@ func readDocument(path string) (*document, *Mistake) {
 const maxFileSize = 16 << 20
 
 // unreadable is the error of a file or folder that cannot be read.
-func unreadable(path string, err error) *Mistake {
+func unreadable(path string, err error) *Diagnostic {
 	fix := "check the path and the file system"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -54,18 +54,18 @@ func unreadable(path string, err error) *Mistake {
 	if errors.As(err, &pathErr) {
 		err = pathErr.Err // the message already begins with the path
 	}
-	return &Mistake{File: path, Problem: "cannot be read: " + err.Error(), Fix: fix}
+	return &Diagnostic{File: path, Problem: "cannot be read: " + err.Error(), Fix: fix}
 }
 
 // parseDocument parses the text of the file called name.
-func parseDocument(name, text string) (*document, *Mistake) {
+func parseDocument(name, text string) (*document, *Diagnostic) {
 	lines, line, err := lineNumbers(text)
 	if err != nil {
-		return nil, &Mistake{File: name, Line: line, Problem: err.Error(), Fix: "lb needs five levels at most"}
+		return nil, &Diagnostic{File: name, Line: line, Problem: err.Error(), Fix: "lb needs five levels at most"}
 	}
 	tree := map[string]any{}
 	if _, err := toml.Decode(text, &tree); err != nil {
-		m := &Mistake{File: name, Problem: "is not TOML: " + err.Error(), Fix: "correct the syntax at that line or just before it"}
+		m := &Diagnostic{File: name, Problem: "is not TOML: " + err.Error(), Fix: "correct the syntax at that line or just before it"}
 		var parse toml.ParseError
 		if errors.As(err, &parse) {
 			m.Line = lineOf(text, parse.Position)

@@ -159,13 +159,13 @@ func FuzzLoad(f *testing.F) {
 		if err == nil {
 			return
 		}
-		ms, ok := errors.AsType[Mistakes](err)
-		if !ok || len(ms) == 0 {
+		ds, ok := errors.AsType[Diagnostics](err)
+		if !ok || len(ds) == 0 {
 			t.Fatalf("the error is %T %v", err, err)
 		}
-		for _, m := range ms {
-			if m.File == "" || m.Problem == "" || m.Fix == "" || strings.ContainsAny(m.String(), "\n\x00") {
-				t.Errorf("%#v", m)
+		for _, d := range ds {
+			if d.File == "" || d.Problem == "" || d.Fix == "" || strings.ContainsAny(d.String(), "\n\x00") {
+				t.Errorf("%#v", d)
 			}
 		}
 	})

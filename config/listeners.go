@@ -35,7 +35,7 @@ func (l *loader) checkListeners() {
 			}
 			location := " (the default)"
 			if other.d.has(other.key) {
-				location = " (" + Mistake{File: other.d.doc.name, Line: other.d.line(joinKey(other.d.path, other.key))}.String() + ")"
+				location = " (" + Diagnostic{File: other.d.doc.name, Line: other.d.line(joinKey(other.d.path, other.key))}.String() + ")"
 			}
 			c.d.invalid(c.key, "has the same port as "+other.path+location, "give each its own port")
 			break

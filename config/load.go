@@ -18,7 +18,7 @@ type CheckValidator func(c Check) error
 // Loader is Load with a fixed CheckValidator.
 type Loader func(path string) (*Config, error)
 
-// Load reads the configuration at path with the files that it includes. A nil checks leaves the options of checks unvalidated. The error is Mistakes:
+// Load reads the configuration at path with the files that it includes. A nil checks leaves the options of checks unvalidated. The error is Diagnostics:
 // everything that is wrong in any of the files. Then Config is nil.
 func Load(path string, checks CheckValidator) (*Config, error) {
 	l := newLoader(path, checks)
@@ -39,12 +39,12 @@ type File struct {
 	Text string `json:"text"`
 }
 
-// Files reads the files of the configuration at path, for LoadFiles. Unreadable files and files that are not TOML are Mistakes.
+// Files reads the files of the configuration at path, for LoadFiles. Unreadable files and files that are not TOML are Diagnostics.
 func Files(path string) ([]File, error) {
 	l := newLoader(path, nil)
 	l.readAll(l.read(path))
-	if len(l.report.mistakes) > 0 {
-		return nil, l.report.mistakes.sorted()
+	if len(l.report.diagnostics) > 0 {
+		return nil, l.report.diagnostics.sorted()
 	}
 	files := make([]File, len(l.docs))
 	for i, doc := range l.docs {
@@ -82,14 +82,14 @@ func (l *loader) load() (*Config, error) {
 	l.checkListeners()
 	l.checkRelays()
 	l.checkHooks()
-	if len(l.report.mistakes) > 0 {
-		return nil, l.report.mistakes.sorted()
+	if len(l.report.diagnostics) > 0 {
+		return nil, l.report.diagnostics.sorted()
 	}
 	slices.SortFunc(l.cfg.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(l.cfg.Hooks, func(a, b Hook) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(l.cfg.Clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
 	l.warnEmpty()
-	l.cfg.warnings = l.warnings.mistakes.sorted()
+	l.cfg.warnings = l.warnings.diagnostics.sorted()
 	return l.cfg, nil
 }
 
@@ -129,7 +129,7 @@ func (l *loader) readAll(main *document) {
 // read adds the file at path to the documents. It returns nil after an error.
 func (l *loader) read(path string) *document {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode().IsRegular() {
-		l.warnings.add(Mistake{
+		l.warnings.add(Diagnostic{
 			File: path, Problem: "is writable by every user", Fix: "chmod o-w " + path,
 		})
 	}
@@ -137,7 +137,7 @@ func (l *loader) read(path string) *document {
 }
 
 // add adds a document, or reports why there is none and returns nil.
-func (l *loader) add(doc *document, m *Mistake) *document {
+func (l *loader) add(doc *document, m *Diagnostic) *document {
 	if m != nil {
 		l.report.add(*m)
 		return nil
@@ -182,7 +182,7 @@ func (l *loader) expand(d *decoder, at, pattern string) []string {
 	if dir := filepath.Dir(full); !strings.ContainsAny(dir, `*?[\`) {
 		switch _, err := os.ReadDir(dir); {
 		case errors.Is(err, fs.ErrNotExist):
-			l.warnings.add(Mistake{
+			l.warnings.add(Diagnostic{
 				File: d.doc.name, Line: d.line(at), Key: at, Value: literal(pattern),
 				Problem: "names a folder that does not exist, so it includes nothing", Fix: "create the folder, or remove the entry",
 			})
@@ -236,7 +236,7 @@ func (l *loader) document(doc *document) {
 	d.done()
 }
 
-// claimTable reports whether this is the first file that has the table; a second one is a mistake.
+// claimTable reports whether this is the first file with the table. A second one is an error.
 func (l *loader) claimTable(d *decoder) bool {
 	if first, again := l.tables[d.path]; again {
 		d.invalidTable("is also in "+first, "keep one of them")

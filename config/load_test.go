@@ -23,7 +23,7 @@ func validate(c Check) error {
 	switch c.Type {
 	case "http":
 		if url := o.String("url", ""); !strings.HasPrefix(url, "http://") {
-			o.Mistake("url", "is not a URL", `use a URL such as "http://localhost:3000/heartbeat"`)
+			o.Invalid("url", "is not a URL", `use a URL such as "http://localhost:3000/heartbeat"`)
 		}
 		o.String("method", "GET")
 		o.Bool("follow_redirects", false)
@@ -34,7 +34,7 @@ func validate(c Check) error {
 		o.String("command", "")
 	case "cpu_load", "available_memory", "constant":
 	default:
-		o.Mistake("type", "is not a check", "use http, tcp, script, cpu_load, available_memory or constant")
+		o.Invalid("type", "is not a check", "use http, tcp, script, cpu_load, available_memory or constant")
 	}
 	return o.Err()
 }
@@ -64,16 +64,16 @@ func TestEachBadFileGivesItsErrors(t *testing.T) {
 				t.Error("a configuration in addition to the error")
 			}
 			golden.Compare(t, want, err.Error()+"\n")
-			ms, ok := errors.AsType[Mistakes](err)
+			ds, ok := errors.AsType[Diagnostics](err)
 			if !ok {
 				t.Fatalf("the error is %T", err)
 			}
-			for _, m := range ms {
-				if m.File == "" || m.Problem == "" || m.Fix == "" || m.Line == 0 && m.Key != "" {
-					t.Errorf("lacks file, line, problem or fix: %#v", m)
+			for _, d := range ds {
+				if d.File == "" || d.Problem == "" || d.Fix == "" || d.Line == 0 && d.Key != "" {
+					t.Errorf("lacks file, line, problem or fix: %#v", d)
 				}
-				if strings.Contains(m.String(), "\n") {
-					t.Errorf("more than one line: %q", m.String())
+				if strings.Contains(d.String(), "\n") {
+					t.Errorf("more than one line: %q", d.String())
 				}
 			}
 		})
@@ -251,7 +251,7 @@ func TestListenForms(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Chdir("testdata/good")
 	cfg := load(t, "warnings.toml")
-	golden.Compare(t, "warnings.txt", Mistakes(cfg.Warnings()).Error()+"\n")
+	golden.Compare(t, "warnings.txt", Diagnostics(cfg.Warnings()).Error()+"\n")
 }
 
 func TestAWorldWritableFileIsAWarning(t *testing.T) {
@@ -260,7 +260,7 @@ func TestAWorldWritableFileIsAWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := path + ": is writable by every user: chmod o-w " + path
-	if got := Mistakes(load(t, path).Warnings()).Error(); got != want {
+	if got := Diagnostics(load(t, path).Warnings()).Error(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

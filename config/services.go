@@ -41,7 +41,7 @@ func (l *loader) service(d *decoder, name string) Service {
 // errors.
 func (l *loader) check(d *decoder, role Role) Check {
 	d.report = newReport()
-	c := Check{Role: role, Options: Section{d}}
+	c := Check{Role: role, Options: Options{d}}
 	c.Type = d.str("type", "")
 	if c.Type == "" {
 		required(d, "type", `name the type of check, such as type = "http"`)
@@ -59,10 +59,10 @@ func (l *loader) check(d *decoder, role Role) Check {
 	}
 	own := d.report
 	d.report = l.report
-	for _, m := range own.mistakes {
+	for _, m := range own.diagnostics {
 		l.report.add(m)
 	}
-	var more Mistakes
+	var more Diagnostics
 	switch {
 	case errors.As(found, &more):
 		for _, m := range more {

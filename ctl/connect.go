@@ -66,12 +66,12 @@ func credentials(c *cli.Context) client.Credentials {
 func unreadable(path string, err error) error {
 	var parse toml.ParseError
 	if errors.As(err, &parse) {
-		return config.Mistakes{{
+		return config.Diagnostics{{
 			File:    path,
 			Line:    parse.Position.Line,
 			Problem: "not TOML",
 			Fix:     "lb does not read litmus_paper's Ruby or big_brother's YAML; `lb ctl example-config` prints a file to start from",
 		}}
 	}
-	return config.Mistakes{{Problem: "cannot read the configuration: " + err.Error(), Fix: "give its path with -c"}}
+	return config.Diagnostics{{Problem: "cannot read the configuration: " + err.Error(), Fix: "give its path with -c"}}
 }

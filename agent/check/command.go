@@ -17,19 +17,19 @@ type command struct {
 }
 
 // decodeCommand reads the options command (a line for the shell) or argv (a program and its arguments, run directly).
-func decodeCommand(o config.Section) command {
+func decodeCommand(o config.Options) command {
 	line, argv := o.String("command", ""), o.Strings("argv")
 	switch {
 	case o.Has("command") && o.Has("argv"):
-		o.Mistake("argv", "stands beside command", "keep one of them: command for a line of shell, argv for a program and its arguments")
+		o.Invalid("argv", "stands beside command", "keep one of them: command for a line of shell, argv for a program and its arguments")
 	case o.Has("argv") && (len(argv) == 0 || argv[0] == ""):
-		o.Mistake("argv", "names no program", `give a list such as ["/usr/local/bin/check", "--fast"]`)
+		o.Invalid("argv", "names no program", `give a list such as ["/usr/local/bin/check", "--fast"]`)
 	case !o.Has("argv") && strings.TrimSpace(line) == "":
-		o.Mistake("command", "is missing", `give a line of shell such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
+		o.Invalid("command", "is missing", `give a line of shell such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
 	}
 	for _, s := range append(argv, line) {
 		if strings.ContainsRune(s, 0) {
-			o.Mistake("command", "holds a NUL character", "take it out")
+			o.Invalid("command", "holds a NUL character", "take it out")
 		}
 	}
 	if len(argv) > 0 {

@@ -33,7 +33,7 @@ func newFileContents(c config.Check, _ Host) Check {
 	o := c.Options
 	f := fileContents{path: o.String("path", ""), timeout: c.Timeout}
 	if problem := badPath(f.path); problem != "" {
-		o.Mistake("path", problem, `give the whole path of a file, such as "/run/webapp/state"`)
+		o.Invalid("path", problem, `give the whole path of a file, such as "/run/webapp/state"`)
 	}
 	f.pattern = decodePattern(o, "pattern", `give one such as "^OK", which the file must match`)
 	return f
@@ -53,15 +53,15 @@ func badPath(path string) string {
 }
 
 // decodePattern reads a pattern that must be there.
-func decodePattern(o config.Section, key, fix string) *regexp.Regexp {
+func decodePattern(o config.Options, key, fix string) *regexp.Regexp {
 	text := o.String(key, "")
 	if text == "" {
-		o.Mistake(key, "is missing", fix)
+		o.Invalid(key, "is missing", fix)
 		return nil
 	}
 	pattern, err := regexp.Compile(text)
 	if err != nil {
-		o.Mistake(key, "is no pattern: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; put \\ before a character that stands for itself")
+		o.Invalid(key, "is no pattern: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; put \\ before a character that stands for itself")
 	}
 	return pattern
 }

@@ -51,20 +51,20 @@ func decodeHAProxy(c config.Check) haproxyStats {
 		problem = fmt.Sprintf("is longer than the %d bytes of a socket's path", maxSocketPath)
 	}
 	if problem != "" {
-		o.Mistake("socket", problem, `give the path behind "stats socket" of haproxy.cfg, such as "/run/haproxy/admin.sock"`)
+		o.Invalid("socket", problem, `give the path behind "stats socket" of haproxy.cfg, such as "/run/haproxy/admin.sock"`)
 	}
 	const fix = `give the names behind "backend" or "listen" of haproxy.cfg, such as ["webapp"]`
 	if !o.Has("backends") {
-		o.Mistake("backends", "is missing", fix)
+		o.Invalid("backends", "is missing", fix)
 	} else if len(h.backends) == 0 {
-		o.Mistake("backends", "names none", fix)
+		o.Invalid("backends", "names none", fix)
 	}
 	for i, name := range h.backends {
 		switch {
 		case !backendName.MatchString(name):
-			o.Mistake("backends", fmt.Sprintf("%q is no name of a backend", sanitize.Line(name, 40)), fix)
+			o.Invalid("backends", fmt.Sprintf("%q is no name of a backend", sanitize.Line(name, 40)), fix)
 		case slices.Contains(h.backends[:i], name):
-			o.Mistake("backends", fmt.Sprintf("names %q twice", name), "name each once")
+			o.Invalid("backends", fmt.Sprintf("names %q twice", name), "name each once")
 		}
 	}
 	return h

@@ -60,23 +60,23 @@ func newHTTP(c config.Check, _ Host) Check {
 		Timeout:         c.Timeout,
 	}}
 	if problem := badURL(h.URL); problem != "" {
-		o.Mistake("url", problem, `give a full URL, such as "http://localhost:3000/heartbeat"`)
+		o.Invalid("url", problem, `give a full URL, such as "http://localhost:3000/heartbeat"`)
 	}
 	if _, err := http.NewRequest(h.Method, "http://localhost/", nil); err != nil || h.Method != strings.ToUpper(h.Method) || h.Method == "" {
-		o.Mistake("method", "is no HTTP method", `give one such as "GET", "HEAD" or "POST", in capital letters`)
+		o.Invalid("method", "is no HTTP method", `give one such as "GET", "HEAD" or "POST", in capital letters`)
 	}
 	if problem := badHeaders(h.Headers); problem != "" {
-		o.Mistake("headers", problem, `give a table of names and values, such as { Host = "www.example.com" }`)
+		o.Invalid("headers", problem, `give a table of names and values, such as { Host = "www.example.com" }`)
 	}
 	if h.Content != "" {
 		pattern, err := regexp.Compile(h.Content)
 		if err != nil {
-			o.Mistake("content", "is no pattern: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; put \\ before a character that stands for itself")
+			o.Invalid("content", "is no pattern: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; put \\ before a character that stands for itself")
 		}
 		h.content = pattern
 	}
 	if h.Content != "" && h.Method == http.MethodHead {
-		o.Mistake("content", "an answer to HEAD has no body", "use the method GET, or leave content out")
+		o.Invalid("content", "an answer to HEAD has no body", "use the method GET, or leave content out")
 	}
 	return h
 }

@@ -30,17 +30,17 @@ func newInternetHealth(c config.Check, _ Host) Check {
 	const fix = `give hosts and ports that others run, such as ["www.example.com:443", "192.0.2.1:53"]`
 	switch {
 	case !o.Has("hosts"):
-		o.Mistake("hosts", "is missing", fix)
+		o.Invalid("hosts", "is missing", fix)
 	case len(m.hosts) == 0:
-		o.Mistake("hosts", "names none", fix)
+		o.Invalid("hosts", "names none", fix)
 	case len(m.hosts) > maxHosts:
-		o.Mistake("hosts", fmt.Sprintf("names %d, %d are the most", len(m.hosts), maxHosts), "name those that tell most")
+		o.Invalid("hosts", fmt.Sprintf("names %d, %d are the most", len(m.hosts), maxHosts), "name those that tell most")
 	}
 	for i, host := range m.hosts {
 		if problem := badAddress(host); problem != "" {
-			o.Mistake("hosts", fmt.Sprintf("%q %s", sanitize.Line(host, 60), problem), fix)
+			o.Invalid("hosts", fmt.Sprintf("%q %s", sanitize.Line(host, 60), problem), fix)
 		} else if slices.Contains(m.hosts[:i], host) {
-			o.Mistake("hosts", fmt.Sprintf("names %q twice", host), "name each once, or it counts twice")
+			o.Invalid("hosts", fmt.Sprintf("names %q twice", host), "name each once, or it counts twice")
 		}
 	}
 	return m

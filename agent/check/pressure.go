@@ -38,13 +38,13 @@ func newPressure(c config.Check, h Host) Check {
 		if m.resource != "" {
 			problem = fmt.Sprintf("%q is none that the kernel measures", sanitize.Line(m.resource, 40))
 		}
-		o.Mistake("resource", problem, `use "cpu", "memory" or "io"`)
+		o.Invalid("resource", problem, `use "cpu", "memory" or "io"`)
 	}
 	if o.Has("cgroup") && (badPath(m.cgroup) != "" || path.Clean(m.cgroup) != m.cgroup) {
-		o.Mistake("cgroup", "is no path below the cgroup tree", `give one such as "/system.slice/webapp.service", or leave it out for the whole machine`)
+		o.Invalid("cgroup", "is no path below the cgroup tree", `give one such as "/system.slice/webapp.service", or leave it out for the whole machine`)
 	}
 	if m.worst <= 0 || m.worst > 100 {
-		o.Mistake("worst", "must be above 0, and 100 at most", "give the pressure, in percent of the time, at which the metric has fallen to its least")
+		o.Invalid("worst", "must be above 0, and 100 at most", "give the pressure, in percent of the time, at which the metric has fallen to its least")
 	}
 	return m
 }

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	}
 	clusters, err := strconv.Atoi(os.Getenv("LB_BENCH_CLUSTERS"))
 	if err == nil {
-		err = balance(uint16(port), clusters, config.Watching(os.Getenv("LB_BENCH_WATCH")))
+		err = balance(uint16(port), clusters, config.WatchMode(os.Getenv("LB_BENCH_WATCH")))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 }
 
 // balance runs a balancer of so many clusters of the fleet on tables in memory until its standard input ends.
-func balance(port uint16, clusters int, how config.Watching) error {
+func balance(port uint16, clusters int, how config.WatchMode) error {
 	dir, err := os.MkdirTemp("", "lb")
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func balance(port uint16, clusters int, how config.Watching) error {
 }
 
 // start runs a balancer of so many clusters of the fleet in a process of its own until the test ends.
-func start(t *testing.T, f *fleet, clusters int, how config.Watching) procfs.Proc {
+func start(t *testing.T, f *fleet, clusters int, how config.WatchMode) procfs.Proc {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), fmt.Sprintf("LB_BENCH_PORT=%d", f.port), fmt.Sprintf("LB_BENCH_CLUSTERS=%d", clusters), "LB_BENCH_WATCH="+string(how))

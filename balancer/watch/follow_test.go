@@ -50,7 +50,7 @@ func TestAStreamTellsChangesAtOnceAndNothingElse(t *testing.T) {
 // When a node has vanished, it is silent for fall polls no later than polling would have found out, and a little later than that at the
 // soonest when nothing was sent for fall-1 intervals.
 func TestADeadNodeIsNoticedNoLaterThanByPolling(t *testing.T) {
-	for _, how := range []config.Watching{config.WatchAuto, config.WatchPoll} {
+	for _, how := range []config.WatchMode{config.WatchAuto, config.WatchPoll} {
 		for fall := 1; fall <= 5; fall++ {
 			t.Run(fmt.Sprintf("%s, fall %d", how, fall), func(t *testing.T) {
 				c := auto(1, fall)

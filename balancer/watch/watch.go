@@ -40,7 +40,7 @@ type target struct {
 	interval   time.Duration
 	timeout    time.Duration
 	rise, fall int
-	watch      config.Watching
+	watch      config.WatchMode
 }
 
 // News is what a Watcher sends.

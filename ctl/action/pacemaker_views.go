@@ -63,12 +63,12 @@ func readConfig(path string, load config.Loader) consistency.Config {
 	found, _ := salvage.Read(path) // an unreadable file gives no marks
 	v.Marks = found.Marks
 	cfg, err := load(path)
-	var mistakes config.Mistakes
+	var diagnostics config.Diagnostics
 	switch {
 	case err == nil:
 		v.Clusters = cfg.Clusters
-	case errors.As(err, &mistakes) && len(mistakes) > 1:
-		v.Invalid = fmt.Sprintf("it has %d errors", len(mistakes))
+	case errors.As(err, &diagnostics) && len(diagnostics) > 1:
+		v.Invalid = fmt.Sprintf("it has %d errors", len(diagnostics))
 	default:
 		v.Invalid = err.Error()
 	}

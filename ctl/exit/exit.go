@@ -45,11 +45,11 @@ func (c Code) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
 // Status maps an error, or nil, to an exit status.
 func Status(err error) int {
 	var (
-		code     Code
-		usageErr *usage.Error
-		refused  *client.RefusedError
-		name     *client.NameError
-		mistakes config.Mistakes
+		code        Code
+		usageErr    *usage.Error
+		refused     *client.RefusedError
+		name        *client.NameError
+		diagnostics config.Diagnostics
 	)
 	switch {
 	case err == nil:
@@ -58,7 +58,7 @@ func Status(err error) int {
 		return int(code)
 	case errors.As(err, &usageErr), errors.As(err, &name), errors.As(err, &refused):
 		return Refused
-	case errors.As(err, &mistakes):
+	case errors.As(err, &diagnostics):
 		return InvalidConfig
 	case errors.Is(err, netx.ErrNoIPVS), errors.Is(err, mark.ErrNoNftables), errors.Is(err, tunnel.ErrNoIPIP):
 		return Unavailable
@@ -89,14 +89,14 @@ const LitmusctlStatuses = `Exit status:
 
 // Report prints an error for the operator.
 func Report(w io.Writer, err error) {
-	var mistakes config.Mistakes
+	var diagnostics config.Diagnostics
 	switch {
 	case err == nil, errors.Is(err, action.ErrDown), errors.Is(err, action.ErrInconsistent), errors.Is(err, action.ErrUnsafeKernel), errors.As(err, new(Code)):
 		// the printed result says it
-	case errors.As(err, &mistakes) && len(mistakes) > 1:
-		fmt.Fprintf(w, "lb: the configuration has %d errors:\n", len(mistakes))
-		for _, m := range mistakes {
-			fmt.Fprintf(w, "  %s\n", m)
+	case errors.As(err, &diagnostics) && len(diagnostics) > 1:
+		fmt.Fprintf(w, "lb: the configuration has %d errors:\n", len(diagnostics))
+		for _, d := range diagnostics {
+			fmt.Fprintf(w, "  %s\n", d)
 		}
 	default:
 		fmt.Fprintf(w, "lb: %v\n", err)

@@ -17,8 +17,8 @@ import (
 )
 
 func TestStatusAndReport(t *testing.T) {
-	one := config.Mistake{File: "lb.toml", Line: 3, Key: "a.b", Value: "1", Problem: "is wrong", Fix: "correct it"}
-	two := config.Mistake{File: "lb.toml", Problem: "is odd", Fix: "look"}
+	one := config.Diagnostic{File: "lb.toml", Line: 3, Key: "a.b", Value: "1", Problem: "is wrong", Fix: "correct it"}
+	two := config.Diagnostic{File: "lb.toml", Problem: "is odd", Fix: "look"}
 	tests := map[string]struct {
 		err    error
 		status int
@@ -33,8 +33,8 @@ func TestStatusAndReport(t *testing.T) {
 		"no nftables":   {fmt.Errorf("open: %w", mark.ErrNoNftables), 69, "lb: open: " + mark.ErrNoNftables.Error() + "\n"},
 		"no ipip":       {tunnel.ErrNoIPIP, 69, "lb: " + tunnel.ErrNoIPIP.Error() + "\n"},
 		"no privilege":  {fmt.Errorf("open: %w", netx.ErrNoPrivilege), 77, "lb: open: " + netx.ErrNoPrivilege.Error() + "\n"},
-		"one error":     {config.Mistakes{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: correct it\n"},
-		"two errors":    {fmt.Errorf("load: %w", config.Mistakes{one, two}), 78, "lb: the configuration has 2 errors:\n  lb.toml:3: a.b = 1: is wrong: correct it\n  lb.toml: is odd: look\n"},
+		"one error":     {config.Diagnostics{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: correct it\n"},
+		"two errors":    {fmt.Errorf("load: %w", config.Diagnostics{one, two}), 78, "lb: the configuration has 2 errors:\n  lb.toml:3: a.b = 1: is wrong: correct it\n  lb.toml: is odd: look\n"},
 		"an OCF status": {Code(7), 7, ""},
 	}
 	for name, tt := range tests {
@@ -67,7 +67,7 @@ func TestLitmusctlKeepsTheOriginalsStatuses(t *testing.T) {
 		"wrong argument":      {usage.Errorf("cannot force %q", "sideways"), 2},
 		"wrong option":        {&usage.Error{Text: "no flag", Option: true}, 1},
 		"refused":             {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2},
-		"configuration":       {config.Mistakes{{Problem: "is wrong"}}, 1},
+		"configuration":       {config.Diagnostics{{Problem: "is wrong"}}, 1},
 		"kernel without IPVS": {fmt.Errorf("open: %w", netx.ErrNoIPVS), 1},
 	} {
 		if got := LitmusctlStatus(tt.err); got != tt.status {

@@ -20,10 +20,10 @@ import (
 
 // Result is what came of an import.
 type Result struct {
-	Text    string          // of the lb.toml
-	Notes   []Note          // in the order of the source
-	Missing config.Mistakes // what lb needs and the source does not say: until it is added, the text does not load
-	Config  *config.Config  // what the text says; of what is missing it has examples
+	Text    string             // of the lb.toml
+	Notes   []Note             // in the order of the source
+	Missing config.Diagnostics // what lb needs and the source does not say: until it is added, the text does not load
+	Config  *config.Config     // what the text says; of what is missing it has examples
 }
 
 // Note says of one thing in the source that it was not carried over, or what lb does otherwise.
@@ -73,8 +73,8 @@ func (n *notes) sorted() []Note {
 }
 
 // mistake is that of a source that cannot be read.
-func mistake(file string, line int, problem, fix string) config.Mistakes {
-	return config.Mistakes{{File: file, Line: line, Problem: problem, Fix: fix}}
+func mistake(file string, line int, problem, fix string) config.Diagnostics {
+	return config.Diagnostics{{File: file, Line: line, Problem: problem, Fix: fix}}
 }
 
 // readSource reads a source file; a pipe will do.

@@ -78,7 +78,7 @@ func loads(t *testing.T, text string) {
 // judged holds the result of any source against what must be true of all.
 func judged(t *testing.T, r Result, err error) {
 	t.Helper()
-	var mistakes config.Mistakes
+	var mistakes config.Diagnostics
 	if err != nil {
 		if !errors.As(err, &mistakes) {
 			t.Errorf("not the source's mistake: %v", err)

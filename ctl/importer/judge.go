@@ -19,7 +19,7 @@ func (o *output) judge(n *notes, checks config.CheckValidator) (Result, error) {
 	for {
 		text, targets := o.write(true)
 		cfg, err := config.LoadText(resultName, text, checks)
-		var mistakes config.Mistakes
+		var mistakes config.Diagnostics
 		switch {
 		case err == nil:
 			text, _ = o.write(false)
@@ -39,7 +39,7 @@ func (o *output) judge(n *notes, checks config.CheckValidator) (Result, error) {
 	}
 }
 
-// bug says that an import came to something that lb does not read, which no operator can mend: it is no config.Mistakes.
+// bug says that an import came to something that lb does not read, which no operator can mend: it is no config.Diagnostics.
 func bug(err error) error {
 	return fmt.Errorf("the result would not load, which is a bug of this import: %v: report it with the source", err)
 }
@@ -48,7 +48,7 @@ func bug(err error) error {
 var otherLine = regexp.MustCompile(regexp.QuoteMeta(resultName) + `:(\d+)`)
 
 // inSource has a mistake refer to lines of the source.
-func inSource(m config.Mistake, targets []target) config.Mistake {
+func inSource(m config.Diagnostic, targets []target) config.Diagnostic {
 	m.Problem = otherLine.ReplaceAllStringFunc(m.Problem, func(s string) string {
 		n, err := strconv.Atoi(otherLine.FindStringSubmatch(s)[1])
 		if err != nil || n < 1 || n > len(targets) || targets[n-1].table == nil {
@@ -63,7 +63,7 @@ func inSource(m config.Mistake, targets []target) config.Mistake {
 }
 
 // switchOff makes a comment of what a mistake is about.
-func (t target) switchOff(n *notes, m config.Mistake) {
+func (t target) switchOff(n *notes, m config.Diagnostic) {
 	reason := m.Problem
 	if key := m.Key[strings.LastIndex(m.Key, ".")+1:]; t.line != nil && !t.line.list {
 		if m.Value != "" {
@@ -94,12 +94,12 @@ func (t target) switchOff(n *notes, m config.Mistake) {
 }
 
 // missing lists what the source does not say.
-func (o *output) missing() config.Mistakes {
-	var out config.Mistakes
+func (o *output) missing() config.Diagnostics {
+	var out config.Diagnostics
 	for _, t := range o.tables {
 		for _, l := range t.lines {
 			if l.missing != "" && t.off == "" {
-				out = append(out, config.Mistake{
+				out = append(out, config.Diagnostic{
 					File: l.at.file, Line: l.at.line, Key: t.name + "." + l.key, Problem: "is not in the source", Fix: l.missing,
 				})
 			}

@@ -19,7 +19,7 @@ type litmus struct {
 }
 
 // Litmus imports the configuration of litmus_paper 1.6.2 (lib/litmus_paper/configuration_file.rb): files of YAML (.yaml, .yml) or Ruby,
-// with what they include. The error is config.Mistakes when a file cannot be read.
+// with what they include. The error is config.Diagnostics when a file cannot be read.
 func Litmus(files []string, checks config.CheckValidator) (Result, error) {
 	l := newLitmus()
 	l.out.head = []string{

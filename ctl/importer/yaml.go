@@ -152,6 +152,6 @@ func scalar(n *yaml.Node) (kind, string) {
 }
 
 // expected is the mistake of a value that is not what the file needs there to be read at all.
-func expected(v value, what string) config.Mistakes {
+func expected(v value, what string) config.Diagnostics {
 	return mistake(v.at.file, v.at.line, "is "+v.shown()+", not "+what, "name a configuration of the original")
 }
