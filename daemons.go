@@ -26,7 +26,7 @@ type daemonEnv struct {
 	load    func() (*config.Config, error) // loads the configuration again
 	reload  <-chan struct{}                // receives a value for each SIGHUP
 	log     *slog.Logger
-	manager *systemd.Manager
+	manager *systemd.Notifier
 }
 
 // runDaemon prepares a daemon and runs it until a signal stops it.
@@ -53,14 +53,14 @@ func (p process) runDaemon(c *cli.Context, run func(context.Context, daemonEnv) 
 }
 
 func runAgent(ctx context.Context, e daemonEnv) error {
-	sockets, err := listen.Inherit()
+	sockets, err := listen.InheritSockets()
 	if err != nil {
 		return err
 	}
 	setup := tunnel.New(e.cfg.Agent.TunnelDir(), e.log)
 	a, err := agent.New(ctx, agent.Options{
 		Load: e.load, Reload: e.reload, Log: e.log, Version: version(), Manager: e.manager, Sockets: sockets,
-		Tunnel: func(ctx context.Context, want tunnel.Wanted) error {
+		Tunnel: func(ctx context.Context, want tunnel.Desired) error {
 			_, err := setup.Up(ctx, want)
 			return err
 		},
@@ -79,14 +79,19 @@ func runBalancer(ctx context.Context, e daemonEnv, dryRun io.Writer) error {
 		return err
 	}
 	defer table.Close()
+	figures, err := openTable() // its own handle, so that reading the status never delays a weight
+	if err != nil {
+		return err
+	}
+	defer figures.Close()
 	marks, err := mark.NewKernel()
 	if err != nil {
 		return err
 	}
 	defer marks.Close()
 	o := balancer.Options{
-		Load: e.load, Checks: check.Validate, Reload: e.reload, Table: table, Marks: marks, Settings: ipvs.KernelSettings, Log: e.log,
-		Version: version(), Manager: e.manager, Alone: balancer.Alone,
+		Load: e.load, Checks: check.Validate, Reload: e.reload, Table: table, Figures: figures, Marks: marks, Settings: ipvs.KernelSysctls, Log: e.log,
+		Version: version(), Manager: e.manager, Lock: balancer.Lock,
 	}
 	if dryRun != nil {
 		return balancer.DryRun(ctx, o, dryRun)

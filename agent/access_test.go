@@ -26,7 +26,7 @@ func TestASlowClientIsCutOffOnBothListeners(t *testing.T) {
 				b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: []config.Check{constant(1)}}))
 				conns, served := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}, make(chan error, 1)
 				s := b.newServer(over)
-				go func() { served <- s.Serve(b.guard.Secure(conns)) }()
+				go func() { served <- s.Serve(b.guard.OptionalTLS(conns)) }()
 				near, err := conns.dial(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)

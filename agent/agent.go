@@ -40,13 +40,13 @@ type Options struct {
 	Log     *slog.Logger
 	Version string // shown on the first line of GET /
 
-	Ready   func()           // called once, when requests are answered; nil: nothing
-	Manager *systemd.Manager // is told how the agent does; nil: nobody
-	Sockets *listen.Sockets  // opened for the agent by the service manager; nil: none
+	Ready   func()            // called once, when requests are answered; nil: nothing
+	Manager *systemd.Notifier // is told how the agent does; nil: nobody
+	Sockets *listen.Sockets   // opened for the agent by the service manager; nil: none
 
 	// Tunnel sets this machine up as a real server for what is wanted, at start and after a reload, when agent.tunnel
 	// is enabled; it must be idempotent. nil: [agent.tunnel] is refused.
-	Tunnel     func(ctx context.Context, want tunnel.Wanted) error
+	Tunnel     func(ctx context.Context, want tunnel.Desired) error
 	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: asks the kernel
 
 	Host     check.Host // where checks find the kernel's files; zero: this machine's
@@ -63,8 +63,8 @@ type Agent struct {
 
 	tcp      net.Listener
 	control  net.Listener
-	guard    *listen.Guard // who may change something
-	refusals *listen.Refusals
+	guard    *listen.Authorizer // who may change something
+	refusals *listen.RefusalLog
 
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
@@ -90,7 +90,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		// Without a name all that is lost is that fleets spread their checks.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusals(o.Log), host: o.Host.Shared(), crew: newCrew(), settleTime: settleTime}
+	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusalLog(o.Log), host: o.Host.Shared(), crew: newCrew(), settleTime: settleTime}
 	a.scrape = a.newScrape()
 	cfg, err := o.Load()
 	if err != nil {
@@ -112,7 +112,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if a.forces, err = a.openForces(cfg); err != nil {
 		return nil, err
 	}
-	if a.tcp, err = a.daemon().TCP(ctx, cfg.Agent.Listen); err != nil {
+	if a.tcp, err = a.daemon().ListenHTTP(ctx, cfg.Agent.Listen); err != nil {
 		return nil, err
 	}
 	a.agentChecks = a.newAgentChecks()
@@ -186,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, s := range []struct {
 		server *http.Server
 		l      net.Listener
-	}{{reads, a.guard.Secure(quick)}, {changes, listen.Limit(a.control, maxChangers)}} {
+	}{{reads, a.guard.OptionalTLS(quick)}, {changes, listen.Limit(a.control, maxChangers)}} {
 		wg.Go(func() {
 			if err := s.server.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve on %s: %w", s.l.Addr(), err)

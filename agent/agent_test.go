@@ -205,7 +205,7 @@ func asRoot(r *http.Request, over way) *http.Request {
 	if over != overSocket {
 		return r
 	}
-	return r.WithContext(listen.WithCredentials(r.Context(), listen.Credentials{UID: 0, PID: 42}))
+	return r.WithContext(listen.WithPeerCredentials(r.Context(), listen.PeerCredentials{UID: 0, PID: 42}))
 }
 
 // ask sends a request to a handler of the agent and gives the answer.
@@ -328,7 +328,7 @@ func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
 	}{
 		{"port in use", func(c *config.Config) { c.Agent.Listen = taken.Addr().String() }, []string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
 		{"an address of another machine", func(c *config.Config) { c.Agent.Listen = "192.0.2.1:9293" }, []string{"192.0.2.1:9293", "does not have that address", "agent.listen"}},
-		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file }, []string{file, "no socket", "agent.control"}},
+		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file }, []string{file, "not a socket", "agent.control"}},
 		{"a socket's path too long", func(c *config.Config) { c.Agent.Control = "/tmp/" + strings.Repeat("x", 200) }, []string{"107 bytes", "agent.control"}},
 		{"data_dir that cannot be", func(c *config.Config) { c.Agent.DataDir = file + "/x" }, []string{file, "agent.data_dir"}},
 		{"unknown check", func(c *config.Config) {

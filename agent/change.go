@@ -17,8 +17,8 @@ import (
 func (a *Agent) change(w http.ResponseWriter, r *http.Request, over way, service string, kind score.Kind) {
 	r, refusal := a.admit(over)(r, "lb ctl force")
 	if refusal != nil {
-		a.refusals.Add(r, refusal, "service", service, "kind", kind)
-		refusal.Header(w.Header())
+		a.refusals.Log(r, refusal, "service", service, "kind", kind)
+		refusal.SetHeader(w.Header())
 		answer(w, refusal.Status, refusal.Text+"\n")
 		return
 	}

@@ -95,7 +95,7 @@ func (a *Agent) answerMetrics(w http.ResponseWriter, name string) {
 }
 
 // wantsJSON tells whether the client asks for JSON by name. What takes anything gets text, as from litmus_paper.
-func wantsJSON(r *http.Request) bool { return listen.Accepts(r, "application/json") > 0 }
+func wantsJSON(r *http.Request) bool { return listen.AcceptQuality(r, "application/json") > 0 }
 
 func answer(w http.ResponseWriter, status int, body string) {
 	send(w, status, plainText, []byte(body))

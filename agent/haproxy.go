@@ -17,7 +17,7 @@ func (a *Agent) daemon() listen.Daemon {
 
 // newAgentChecks makes the server for HAProxy's agent checks, without ports.
 func (a *Agent) newAgentChecks() *agentcheck.Server {
-	return agentcheck.New(agentcheck.Options{Listen: a.daemon().Port, Look: a.agentCheckState, Log: a.log})
+	return agentcheck.New(agentcheck.Options{Listen: a.daemon().ListenTCP, Look: a.agentCheckState, Log: a.log})
 }
 
 // agentCheckPorts lists the ports that a configuration has for HAProxy's agent checks.

@@ -8,7 +8,7 @@ const watchLate = 10 * watchInterval
 
 // signsOfLife gives a tick whenever the service manager wants a sign of life; nil when it wants none. stop ends them.
 func (a *Agent) signsOfLife() (ticks <-chan time.Time, stop func()) {
-	every := a.opts.Manager.Beat()
+	every := a.opts.Manager.WatchdogInterval()
 	if every == 0 {
 		return nil, func() {}
 	}
@@ -28,7 +28,7 @@ func (a *Agent) signOfLife(now time.Time) {
 		a.log.Error("the agent hangs: no sign of life is given to the service manager, which will start it anew")
 		return
 	}
-	a.opts.Manager.Alive()
+	a.opts.Manager.KickWatchdog()
 }
 
 // reloadAndTell reloads and keeps the service manager informed.
@@ -43,7 +43,7 @@ func (a *Agent) reloadAndTell(reload func() bool) {
 
 // leaveSockets closes the sockets of the service manager that stand for nothing in the configuration.
 func (a *Agent) leaveSockets() {
-	for _, key := range a.opts.Sockets.Left() {
+	for _, key := range a.opts.Sockets.Unclaimed() {
 		a.log.Warn("a socket from the service manager is not used: its FileDescriptorName= is no key of the configuration that has an address", "name", key)
 	}
 	if err := a.opts.Sockets.Close(); err != nil {

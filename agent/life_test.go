@@ -14,7 +14,7 @@ import (
 )
 
 // manager is a service manager that a test listens for.
-func manager(t *testing.T, log *logged, watchdog time.Duration) (*systemd.Manager, *net.UnixConn) {
+func manager(t *testing.T, log *logged, watchdog time.Duration) (*systemd.Notifier, *net.UnixConn) {
 	t.Helper()
 	path := filepath.Join(shortDir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -24,26 +24,26 @@ func listener() listen.Daemon { return listen.Daemon{Name: "agent", Section: "ag
 
 // newServer makes the server for one of the two ways in.
 func (a *Agent) newServer(over way) *http.Server {
-	return listen.Server(a.handler(over), a.log, writeTime, idleTime)
+	return listen.NewServer(a.handler(over), a.log, writeTime, idleTime)
 }
 
 // bindControl binds the socket for changes, and reads what those who make them are known by.
 func (a *Agent) bindControl(ctx context.Context, cfg config.Agent) error {
-	keys, err := a.daemon().Keys(cfg.Access)
+	keys, err := a.daemon().LoadPolicy(cfg.Access)
 	if err != nil {
 		return err
 	}
-	if a.control, err = a.daemon().Control(ctx, cfg.Control, keys); err != nil {
+	if a.control, err = a.daemon().ListenControl(ctx, cfg.Control, keys); err != nil {
 		return err
 	}
-	a.guard = a.daemon().Guard(a.control.Addr().String(), keys)
+	a.guard = a.daemon().NewAuthorizer(a.control.Addr().String(), keys)
 	return nil
 }
 
 // admit is what decides about changes that come in one way.
-func (a *Agent) admit(over way) listen.Admit {
+func (a *Agent) admit(over way) listen.AuthorizeFunc {
 	if over == overSocket {
-		return a.guard.Socket
+		return a.guard.AuthorizeSocket
 	}
-	return a.guard.TCP
+	return a.guard.AuthorizeTCP
 }

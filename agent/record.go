@@ -24,7 +24,7 @@ func entry(change audit.Change, f force.Force) audit.Entry {
 		e.Value = &f.Value
 	}
 	if change != audit.Forced {
-		e.Time, e.Given = time.Now(), f.At
+		e.Time, e.SetAt = time.Now(), f.At
 	}
 	return e
 }

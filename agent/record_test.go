@@ -100,7 +100,7 @@ func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
 		t.Errorf("log:\n%s", b.log)
 	}
 	entries := record(t, dir)
-	if len(entries) != 2 || entries[1].Change != audit.Expired || *entries[1].Value != 42 || entries[1].Who != "kim" || entries[1].Peer != "" || !entries[1].Given.Equal(entries[0].Time) {
+	if len(entries) != 2 || entries[1].Change != audit.Expired || *entries[1].Value != 42 || entries[1].Who != "kim" || entries[1].Peer != "" || !entries[1].SetAt.Equal(entries[0].Time) {
 		t.Errorf("audit log: %+v", entries)
 	}
 }
@@ -131,9 +131,9 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 	b.ask(overSocket, "POST", "/health", "health=7")
 	var got strings.Builder
 	for _, e := range record(t, dir) {
-		e.Time, e.Given = time.Time{}, e.Given.Truncate(time.Hour)
-		if !e.Given.IsZero() {
-			e.Given = time.Time{}.Add(1)
+		e.Time, e.SetAt = time.Time{}, e.SetAt.Truncate(time.Hour)
+		if !e.SetAt.IsZero() {
+			e.SetAt = time.Time{}.Add(1)
 		}
 		line, err := json.Marshal(e)
 		if err != nil {
@@ -158,11 +158,11 @@ func TestAChangeThatCannotBeRecordedIsMadeAndTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := b.ask(overSocket, "POST", "/webapp/down", "reason=x&who=kim")
-	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: write to the audit log ") {
+	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: append to the audit log ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
 	r = b.ask(overSocket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
-	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "write to the audit log `) {
+	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "append to the audit log `) {
 		t.Errorf("%d %s", r.StatusCode, body)
 	}
 	if b.log.count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {

@@ -137,7 +137,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	o.LocalAddrs = func() ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.1")}, nil
 	}
-	o.Tunnel = func(_ context.Context, want tunnel.Wanted) error {
+	o.Tunnel = func(_ context.Context, want tunnel.Desired) error {
 		calls = append(calls, fmt.Sprint(want.VIPs, want.Nodes))
 		return fail
 	}

@@ -99,7 +99,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	if err != nil {
 		return refuse(err)
 	}
-	keys, err := a.daemon().Keys(cfg.Agent.Access)
+	keys, err := a.daemon().LoadPolicy(cfg.Agent.Access)
 	if err != nil {
 		return refuse(err)
 	}
@@ -111,7 +111,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	a.start(checks, added)
 	settle(ctx, a.settleTime, added)
 	a.current.Store(next)
-	a.guard.Use(keys)
+	a.guard.SetPolicy(keys)
 	ports.Commit()
 	a.streams.refreshAll()
 	a.await(removed)

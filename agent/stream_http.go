@@ -10,7 +10,7 @@ import (
 
 // answerWatch streams the health of a service: the present or what was missed at once, then every change, as server-sent events.
 func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, service string) {
-	pace, err := sse.Pace(r)
+	pace, err := sse.HeartbeatInterval(r)
 	if err != nil {
 		answer(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -21,7 +21,7 @@ func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, se
 		answer(w, http.StatusNotFound, notFound)
 		return
 	case err != nil:
-		sse.RetryLater(w.Header())
+		sse.SetRetryAfter(w.Header())
 		answer(w, http.StatusServiceUnavailable, err.Error()+"\n")
 		return
 	}
@@ -34,7 +34,7 @@ func (a *Agent) answerWatch(w http.ResponseWriter, r *http.Request, over way, se
 	if r.Method == http.MethodHead {
 		return
 	}
-	if _, err := to.Write(sse.First(first)); err == nil {
+	if _, err := to.Write(sse.Preamble(first)); err == nil {
 		s.send(r.Context().Done(), pace, to)
 	}
 }

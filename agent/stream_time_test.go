@@ -113,7 +113,7 @@ func TestAStreamOutlivesTheServersDeadlinesAndHasAHeartbeat(t *testing.T) {
 			if !more {
 				t.Fatalf("the stream ended after %s", time.Since(begun))
 			}
-			if at := time.Since(begun); s != (sent{comment: "heartbeat"}) || at != time.Duration(n)*sse.UsualPace {
+			if at := time.Since(begun); s != (sent{comment: "heartbeat"}) || at != time.Duration(n)*sse.DefaultHeartbeat {
 				t.Fatalf("at %s came %+v, want heartbeat %d", at, s, n)
 			}
 		}
@@ -268,7 +268,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 			t.Errorf("%d streams open, %d cut off; want 1 and 1", open, counts.slow)
 		}
 		// Its handler is still in the write that nobody reads, which has its deadline.
-		time.Sleep(sse.WriteTime)
+		time.Sleep(sse.WriteTimeout)
 		synctest.Wait()
 		var got int
 		for {
@@ -277,7 +277,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 			}
 			got++
 		}
-		if got > maxRecent || time.Since(begun) > sse.WriteTime {
+		if got > maxRecent || time.Since(begun) > sse.WriteTimeout {
 			t.Errorf("the slow reader got %d events in %s", got, time.Since(begun))
 		}
 	})
@@ -292,7 +292,7 @@ func TestAReaderThatDoesNotReadAtAllIsCutOffAtItsDeadline(t *testing.T) {
 		begun := time.Now()
 		for open := 1; open > 0; open, _ = b.streams.state() {
 			// The client's transport takes in 4096 bytes that nobody reads before it stops.
-			if most := 4096/time.Duration(len(sse.Heartbeat))*sse.UsualPace + sse.WriteTime; time.Since(begun) > most {
+			if most := 4096/time.Duration(len(sse.Heartbeat))*sse.DefaultHeartbeat + sse.WriteTimeout; time.Since(begun) > most {
 				t.Fatalf("the stream is open after %s", time.Since(begun))
 			}
 			time.Sleep(time.Second)

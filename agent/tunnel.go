@@ -21,7 +21,7 @@ func (a *Agent) setUpTunnel(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("agent.tunnel: %w", err)
 	}
-	want := tunnel.For(cfg.Clusters, local)
+	want := tunnel.DesiredFor(cfg.Clusters, local)
 	if len(want.VIPs) == 0 {
 		a.log.Warn("agent.tunnel is enabled, but this machine is no node of a cluster with ipip forwarding: nothing is set up",
 			"addresses", local)

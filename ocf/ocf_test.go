@@ -78,11 +78,11 @@ func (b *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case b.lazy:
 	case want:
 		b.running = true
-		_ = ipvs.One(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"}))
-		_ = ipvs.One(ctx, b.table, ipvs.PutDestination(key, node(0)))
+		_ = ipvs.ApplyOne(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "wlc"}))
+		_ = ipvs.ApplyOne(ctx, b.table, ipvs.PutDestination(key, node(0)))
 	default:
 		b.running = false
-		_ = ipvs.One(ctx, b.table, ipvs.DeleteService(key))
+		_ = ipvs.ApplyOne(ctx, b.table, ipvs.DeleteService(key))
 	}
 }
 
@@ -96,7 +96,7 @@ func (b *fakeDaemon) state(r *http.Request) api.ClusterStatus {
 			n.State = "down"
 		}
 		if b.running {
-			_ = ipvs.One(r.Context(), b.table, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health)))
+			_ = ipvs.ApplyOne(r.Context(), b.table, ipvs.PutDestination(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, node(b.health)))
 		}
 	}
 	s.Nodes = []api.NodeStatus{n}

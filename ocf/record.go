@@ -56,7 +56,7 @@ func (r resource) saveRecord(rec record) {
 	}
 	err := os.MkdirAll(r.StateDir, 0o755)
 	if err == nil {
-		err = recordstore.Replace(r.recordFile(), []byte(rec.String()), 0o600)
+		err = recordstore.WriteFileAtomic(r.recordFile(), []byte(rec.String()), 0o600)
 	}
 	if err != nil {
 		r.logf("note: cannot record mark %d of %s: %v", rec.mark, r.cluster, err)

@@ -69,7 +69,7 @@ func (r resource) removeServices(ctx context.Context, table ipvs.Table, marks []
 		return err
 	}
 	for _, s := range remaining {
-		if err := ipvs.One(ctx, table, ipvs.DeleteService(s.Key)); err != nil && !errors.Is(err, ipvs.ErrNoService) {
+		if err := ipvs.ApplyOne(ctx, table, ipvs.DeleteService(s.Key)); err != nil && !errors.Is(err, ipvs.ErrNoService) {
 			return err
 		}
 		reason := ""

@@ -39,18 +39,18 @@ func decodeCommand(o config.Options) command {
 }
 
 // outcome is how a command ended.
-type outcome struct{ program.Outcome }
+type outcome struct{ program.Result }
 
 // run runs the command once, in a process group of its own that is killed whole when ctx ends or the command does: a
 // check leaves no processes behind.
 func (c command) run(ctx context.Context, timeout time.Duration) outcome {
-	p := program.Program{Argv: c.argv, Ended: func(err error) error { return reason(ctx, err, timeout) }}
+	p := program.Command{Argv: c.argv, ContextErr: func(err error) error { return reason(ctx, err, timeout) }}
 	return outcome{p.Run(ctx)}
 }
 
 // detail is what a command said, for the log and the operator: the end of stderr, or of stdout when that is empty.
 func (o outcome) detail() string {
-	said := o.Said()
+	said := o.Message()
 	if said == "" {
 		return "it printed nothing"
 	}

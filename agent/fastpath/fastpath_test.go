@@ -121,7 +121,7 @@ func TestStopAnswersWhoWasAcceptedBeforeIt(t *testing.T) {
 		near, far := net.Pipe()
 		l.conns <- far
 		close(l.conns)
-		quick := New(l, find(), listen.Server(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
+		quick := New(l, find(), listen.NewServer(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
 		go quick.Serve()
 		stopped := make(chan struct{})
 		go func() { quick.Shutdown(t.Context()); close(stopped) }()
@@ -238,7 +238,7 @@ func (b *broken) Accept() (net.Conn, error) {
 func TestTheServerIsToldThatAcceptingFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
-		l := New(&broken{p, 2}, find(), listen.Server(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
+		l := New(&broken{p, 2}, find(), listen.NewServer(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
 		var wg sync.WaitGroup
 		wg.Go(l.Serve)
 		for range 2 {
@@ -274,7 +274,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := listen.Server(http.HandlerFunc(handler), slog.New(slog.DiscardHandler), testWrite, testIdle)
+	server := listen.NewServer(http.HandlerFunc(handler), slog.New(slog.DiscardHandler), testWrite, testIdle)
 	l := New(tcp, find(), server)
 	var serving, clients sync.WaitGroup
 	serving.Go(l.Serve)

@@ -54,7 +54,7 @@ func handler(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, r.Method+" "+r.RequestURI+" with "+strconv.Itoa(len(body))+" bytes", http.StatusNotFound)
 		return
 	}
-	if listen.Accepts(r, "application/json") > 0 {
+	if listen.AcceptQuality(r, "application/json") > 0 {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, "{}\n")
 		return
@@ -105,7 +105,7 @@ type rig struct {
 
 func newRig(t *testing.T, find Find) *rig {
 	s := &rig{t: t, pipes: &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}}
-	s.server = listen.Server(http.HandlerFunc(handler), slog.New(slog.DiscardHandler), testWrite, testIdle)
+	s.server = listen.NewServer(http.HandlerFunc(handler), slog.New(slog.DiscardHandler), testWrite, testIdle)
 	var l net.Listener = s.pipes
 	if find != nil {
 		s.quick = New(l, find, s.server)

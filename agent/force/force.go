@@ -91,7 +91,7 @@ func (f Force) checked() (Force, error) {
 
 // ParseDuration reads for how long a force is given: a duration such as 90m or 1h30m, or whole days such as 3d.
 func ParseDuration(s string) (time.Duration, error) {
-	d, err := recordstore.ParseSpan(s)
+	d, err := recordstore.ParseDuration(s)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

@@ -16,10 +16,10 @@ type Store struct {
 }
 
 // records says how forces are kept.
-func records() recordstore.Sort[key, Force] {
-	return recordstore.Sort[key, Force]{
-		Name: "force", Setting: "agent.data_dir", Mend: "force again with `lb ctl force`",
-		Key: Force.key, File: fileName, Check: Force.checked,
+func records() recordstore.Kind[key, Force] {
+	return recordstore.Kind[key, Force]{
+		Name: "force", ConfigKey: "agent.data_dir", Fix: "force again with `lb ctl force`",
+		Key: Force.key, FileName: fileName, Validate: Force.checked,
 	}
 }
 
@@ -59,7 +59,7 @@ func (s *Store) Expire(now time.Time) ([]Force, error) {
 func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 	var found []Force
 	var overrides []score.Override
-	s.kept.Look(func(get func(key) (Force, bool)) {
+	s.kept.View(func(get func(key) (Force, bool)) {
 		for _, name := range []string{"", service} {
 			for _, kind := range score.Kinds() {
 				if f, ok := get(key{name, kind}); ok && !f.Expired(now) {
@@ -77,7 +77,7 @@ func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 }
 
 // Changes counts the changes of the set: as long as it stays the same, only time changes what is in effect.
-func (s *Store) Changes() uint64 { return s.kept.Changes() }
+func (s *Store) Changes() uint64 { return s.kept.Revision() }
 
 // All lists every force, those that have ended since the last Expire too, sorted by service and then by strength.
 func (s *Store) All() []Force { return sorted(s.kept.All()) }

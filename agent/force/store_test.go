@@ -219,7 +219,7 @@ func TestAFullDiskIsReportedAndLeavesNoRubbish(t *testing.T) {
 	if err != nil {
 		t.Fatalf("helper: %v: %s", err, out)
 	}
-	if !strings.Contains(string(out), "error: keep the force in "+dir) {
+	if !strings.Contains(string(out), "error: store the force in "+dir) {
 		t.Errorf("helper said %q, want an error", out)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
@@ -302,15 +302,15 @@ func FuzzParseForce(f *testing.F) {
 	f.Add([]byte(`{"service":"web","kind":"health","value":42,"reason":"cap","who":"kim","at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"kind":"down"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := records().Parse(data)
+		got, err := records().Unmarshal(data)
 		if err != nil {
 			return
 		}
-		out, err := records().Format(got)
+		out, err := records().Marshal(got)
 		if err != nil {
 			t.Fatalf("cannot write what was read from %q: %v", data, err)
 		}
-		again, err := records().Parse(out)
+		again, err := records().Unmarshal(out)
 		if err != nil || !cmp.Equal(got, again) {
 			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
 		}

@@ -92,9 +92,9 @@ func TestUnreadableCredentialsNameTheirFlag(t *testing.T) {
 		want        string
 	}{
 		"token missing":       {Credentials{TokenFile: "/nonexistent"}, "--token-file: open /nonexistent"},
-		"token too short":     {Credentials{TokenFile: short}, "at least 32 are needed"},
+		"token too short":     {Credentials{TokenFile: short}, "at least 32 are required"},
 		"CA missing":          {Credentials{CAFile: "/nonexistent"}, "--ca-file: open /nonexistent"},
-		"no CA":               {Credentials{CAFile: short}, "it holds no certificate"},
+		"no CA":               {Credentials{CAFile: short}, "it contains no certificate"},
 		"key missing":         {Credentials{CertFile: short}, "--cert-file and --key-file belong together"},
 		"certificate missing": {Credentials{KeyFile: short}, "--cert-file and --key-file belong together"},
 		"no certificate":      {Credentials{CertFile: short, KeyFile: short}, "--cert-file " + short},

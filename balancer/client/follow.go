@@ -12,7 +12,7 @@ import (
 )
 
 // maxSilence is how long a stream may send nothing: three heartbeats, and time for a slow network.
-const maxSilence = 3*sse.UsualPace + 2*time.Second
+const maxSilence = 3*sse.DefaultHeartbeat + 2*time.Second
 
 // Follow reads a stream of events and calls handle with each, until ctx or the stream ends or handle fails. It returns a response that is
 // not a stream, with a nil error. A stream that the daemon ends is a *StreamEndedError, a broken one an *UnreachableError.

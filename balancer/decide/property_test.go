@@ -13,7 +13,7 @@ func drawSettings(t *rapid.T) Settings {
 		Fall:      rapid.IntRange(1, 4).Draw(t, "fall"),
 		RampUp:    time.Duration(rapid.IntRange(0, 300_000).Draw(t, "ramp ms")) * time.Millisecond,
 		MaxWeight: rapid.SampledFrom([]int{0, 0, 1, 30, 100, 65535}).Draw(t, "max_weight"),
-		Settle:    time.Duration(rapid.IntRange(0, 10_000).Draw(t, "settle ms")) * time.Millisecond,
+		WarmUp:    time.Duration(rapid.IntRange(0, 10_000).Draw(t, "settle ms")) * time.Millisecond,
 	}
 }
 
@@ -26,19 +26,19 @@ func drawReading(t *rapid.T, now time.Time) *Reading {
 	case 0:
 		return nil
 	case 1, 2:
-		return reading(now, silent)
+		return reading(now, noResponse)
 	case 3:
 		return reading(now, 0)
 	}
 	return reading(now, rapid.OneOf(rapid.IntRange(1, 100), rapid.IntRange(1, 1<<40)).Draw(t, "health"))
 }
 
-// A node lives through any sequence of readings, in any pool, and what DESIGN promises about its weight holds throughout.
-func TestPropertyOfEveryWeight(t *testing.T) {
+// The invariants of a weight hold for any sequence of readings in any pool.
+func TestPropertyWeightInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set, st, pool := drawSettings(t), drawState(t), Pool{}
-		if rapid.Bool().Draw(t, "busy") {
-			pool = Settled(start, set)
+		if rapid.Bool().Draw(t, "warm pool") {
+			pool = WarmPool(start, set)
 		}
 		now, good, misses := start, 0, 0
 		first, last := true, st.Health
@@ -61,29 +61,29 @@ func TestPropertyOfEveryWeight(t *testing.T) {
 			}
 			switch {
 			case w < 0 || w > MaxWeight || set.MaxWeight > 0 && w > set.MaxWeight:
-				t.Fatalf("weight %d is beyond its caps", w)
+				t.Fatalf("weight %d exceeds its limits", w)
 			case good >= set.Rise && w == 0:
 				t.Fatalf("healthy for %d polls and still at 0: %+v", good, steps)
 			case r != nil && r.Answered && r.Health == 0 && w != 0:
-				t.Fatalf("it says 0 and has weight %d", w)
+				t.Fatalf("it reports 0 and has weight %d", w)
 			case misses >= set.Fall && w != 0:
-				t.Fatalf("silent for %d polls and still at %d", misses, w)
+				t.Fatalf("no response for %d polls and still at %d", misses, w)
 			case r != nil && !r.Answered && misses < set.Fall && w != min(last, capOf(set)):
-				t.Fatalf("silent for %d polls of %d: weight %d, want %d to hold", misses, set.Fall, w, last)
-			case before.Word() == "ramping" && st.Word() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
-				t.Fatalf("the ramp fell from %d to %d at a health of %d", last, w, r.Health)
+				t.Fatalf("no response for %d polls (fall = %d): weight %d, want %d kept", misses, set.Fall, w, last)
+			case before.Name() == "ramping" && st.Name() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
+				t.Fatalf("the ramp-up fell from %d to %d at a health of %d", last, w, r.Health)
 			case first && r != nil && before.Adopted && before.Health > 0 && pool != (Pool{}) && set.RampUp > 0 && w > before.Health:
-				t.Fatalf("adopted at %d, first reading gives %d", before.Health, w)
+				t.Fatalf("adopted at %d, the first reading gives %d", before.Health, w)
 			case steps[len(steps)-1].Out != w || len(steps) != 5:
-				t.Fatalf("the explanation ends in %+v, the weight is %d", steps, w)
+				t.Fatalf("the steps end in %+v, the weight is %d", steps, w)
 			}
 			for i, s := range steps {
 				if s.Reason == "" || i > 0 && s.In != steps[i-1].Out {
-					t.Fatalf("the explanation is broken at %q: %+v", s.Name, steps)
+					t.Fatalf("the steps do not connect at %q: %+v", s.Name, steps)
 				}
 			}
 			first, last = first && r == nil, w
-			if rapid.Bool().Draw(t, "time passes for the pool") {
+			if rapid.Bool().Draw(t, "update the pool") {
 				pool = pool.Next(now, true, w+rapid.IntRange(0, 100).Draw(t, "others"))
 			}
 		}
@@ -97,13 +97,13 @@ func capOf(set Settings) int {
 	return MaxWeight
 }
 
-// A node at one health ramps without a step back, never early by more than rounding, and arrives exactly on time.
-func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
+// At a constant health a ramp-up never falls, is exact up to rounding, and finishes on time.
+func TestPropertyRampUpIsMonotoneAndOnTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := drawSettings(t)
 		set.MaxWeight, set.RampUp = 0, set.RampUp+time.Millisecond
 		health := rapid.IntRange(1, MaxWeight).Draw(t, "health")
-		pool, st, last := Settled(start, set), Join(start), 0
+		pool, st, last := WarmPool(start, set), Join(start), 0
 		var w int
 		st, w, _ = next(start, set, pool, st, reading(start, health))
 		if w != 1 {
@@ -127,17 +127,17 @@ func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
 	})
 }
 
-// A restart of lb in the middle of a ramp changes nothing: the weight is the same right after, and it arrives no later than a rounding step.
-func TestPropertyRestartKeepsTheRamp(t *testing.T) {
+// A restart of lb during a ramp-up does not change the weight.
+func TestPropertyRestartKeepsTheRampUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := drawSettings(t)
 		set.RampUp += time.Second
 		health := rapid.IntRange(1, 100).Draw(t, "health")
 		now := start
-		st, _, _ := next(now, set, Settled(now, set), Join(now), reading(now, health))
+		st, _, _ := next(now, set, WarmPool(now, set), Join(now), reading(now, health))
 		now = now.Add(time.Duration(rapid.Int64Range(0, int64(set.RampUp)*2).Draw(t, "age")))
-		_, w, _ := next(now, set, Settled(now, set), st, reading(now, health))
-		_, again, _ := next(now, set, Settled(now, set), Adopt(w), reading(now, health))
+		_, w, _ := next(now, set, WarmPool(now, set), st, reading(now, health))
+		_, again, _ := next(now, set, WarmPool(now, set), Adopt(w), reading(now, health))
 		if again != w {
 			t.Fatalf("weight %d before the restart, %d after it", w, again)
 		}

@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// BenchmarkMake is the plan for services of ten nodes each: into an empty table, with every weight changed, and with nothing to do.
-func BenchmarkMake(b *testing.B) {
+// BenchmarkDiff plans services of ten nodes each: into an empty table, with every weight changed, and with nothing to do.
+func BenchmarkDiff(b *testing.B) {
 	for _, nodes := range []int{100, 1000, 10000} {
 		wanted, owned := table(nodes/10, 92), map[ipvs.Mark]bool{}
 		for _, s := range wanted {
@@ -20,7 +20,7 @@ func BenchmarkMake(b *testing.B) {
 			want := map[string]int{"empty": nodes + nodes/10, "weights": nodes, "nothing": 0}[name]
 			b.Run(fmt.Sprintf("nodes=%d/%s", nodes, name), func(b *testing.B) {
 				for b.Loop() {
-					if p := plan.Make(wanted, actual, owned); len(p) != want {
+					if p := plan.Diff(wanted, actual, owned); len(p) != want {
 						b.Fatalf("%d operations, want %d", len(p), want)
 					}
 				}

@@ -42,7 +42,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]Diagnosis, error) {
 		return nil, err
 	}
 	var diagnoses []Diagnosis
-	want := tunnel.For(cfg.Clusters, local)
+	want := tunnel.DesiredFor(cfg.Clusters, local)
 	isNode := len(want.VIPs) > 0
 	if isNode {
 		current, err := tunnel.New(cfg.Agent.TunnelDir(), slog.New(slog.DiscardHandler)).State(ctx)
@@ -52,15 +52,15 @@ func examine(ctx context.Context, cfg *config.Config) ([]Diagnosis, error) {
 		diagnoses = append(diagnoses, examineTunnel(current, want)...)
 	}
 	if _, err := os.Stat(cfg.Balancer.Control); !isNode || err == nil {
-		return append(diagnoses, examineIPVS(ipvs.KernelSettings, ipvs.Use(cfg.KernelUse()))...), nil
+		return append(diagnoses, examineIPVS(ipvs.KernelSysctls, ipvs.Features(cfg.KernelUse()))...), nil
 	}
 	return diagnoses, nil
 }
 
 // examineIPVS compares the kernel's settings with those that the configuration needs.
-func examineIPVS(settings ipvs.Settings, use ipvs.Use) []Diagnosis {
+func examineIPVS(settings ipvs.SysctlDir, use ipvs.Features) []Diagnosis {
 	var diagnoses []Diagnosis
-	for _, s := range ipvs.SafeSettings(use) {
+	for _, s := range ipvs.RecommendedSysctls(use) {
 		name := "net.ipv4.vs." + s.Name
 		value, err := settings.Get(s.Name)
 		switch {
@@ -80,7 +80,7 @@ func examineIPVS(settings ipvs.Settings, use ipvs.Use) []Diagnosis {
 }
 
 // examineTunnel lists what the tunnel's set-up lacks.
-func examineTunnel(current tunnel.State, want tunnel.Wanted) []Diagnosis {
+func examineTunnel(current tunnel.State, want tunnel.Desired) []Diagnosis {
 	const why = "packets that balancers tunnel to this machine are lost, or replies do not reach clients"
 	steps, err := tunnel.Plan(current, want)
 	var diagnoses []Diagnosis

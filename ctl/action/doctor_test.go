@@ -23,12 +23,12 @@ func TestDoctorExaminesIPVSSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	found := examineIPVS(ipvs.Settings(dir), ipvs.Use{Sync: true})
+	found := examineIPVS(ipvs.SysctlDir(dir), ipvs.Features{Sync: true})
 	var out bytes.Buffer
 	if err := printDiagnoses(&out, found, Format{}); !errors.Is(err, ErrUnsafeKernel) {
 		t.Errorf("%v", err)
 	}
-	const want = `bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: a client that uses a port again within two minutes still reaches a node that is at weight 0
+	const want = `bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: a client that reuses a port within two minutes still reaches a node at weight 0
   → ` + "`sysctl -w net.ipv4.vs.expire_nodest_conn=1`" + `, or balancer.set_sysctls = true
 good: net.ipv4.vs.conntrack is 0
 good: net.ipv4.vs.backup_only is 0
@@ -39,21 +39,21 @@ good: net.ipv4.vs.backup_only is 0
 	if err := os.WriteFile(filepath.Join(dir, "expire_nodest_conn"), []byte("1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := printDiagnoses(&out, examineIPVS(ipvs.Settings(dir), ipvs.Use{Sync: true}), Format{}); err != nil {
+	if err := printDiagnoses(&out, examineIPVS(ipvs.SysctlDir(dir), ipvs.Features{Sync: true}), Format{}); err != nil {
 		t.Errorf("all good: %v", err)
 	}
-	if found := examineIPVS(ipvs.Settings(filepath.Join(dir, "none")), ipvs.Use{}); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Fix, "modprobe ip_vs") {
+	if found := examineIPVS(ipvs.SysctlDir(filepath.Join(dir, "none")), ipvs.Features{}); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Fix, "modprobe ip_vs") {
 		t.Errorf("without IPVS: %+v", found)
 	}
 }
 
 func TestDoctorExaminesTheTunnel(t *testing.T) {
-	want := tunnel.Wanted{VIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	want := tunnel.Desired{VIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 	good := tunnel.State{
-		Device: tunnel.Device{Kind: "ipip", Up: true}, VIPs: []tunnel.Address{{Addr: want.VIPs[0], Ours: true}},
+		Device: tunnel.Device{Kind: "ipip", Up: true}, VIPs: []tunnel.Address{{Addr: want.VIPs[0], Managed: true}},
 		Links:   []tunnel.Link{{Name: "eth0", MTU: 1500, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}},
 		Sysctls: map[string]string{"all/arp_ignore": "1", "all/arp_announce": "2", "tunl0/rp_filter": "2"},
-		Clamp:   &tunnel.Clamp{VIPs: want.VIPs, MSS: 1440},
+		Clamp:   &tunnel.MSSClamp{VIPs: want.VIPs, MSS: 1440},
 	}
 	if found := examineTunnel(good, want); len(found) != 1 || !found[0].Good {
 		t.Errorf("all good: %+v", found)
@@ -70,7 +70,7 @@ func TestDoctorExaminesTheTunnel(t *testing.T) {
 		t.Errorf("%v, %s", err, &out)
 	}
 	bad.Device.Kind = "sit"
-	if found := examineTunnel(bad, want); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Why, "of kind sit") {
+	if found := examineTunnel(bad, want); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Why, "type sit") {
 		t.Errorf("%+v", found)
 	}
 }

@@ -19,13 +19,13 @@ import (
 func someEvents() []event.Event {
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
 	return []event.Event{
-		{Number: 7, Time: at, Kind: event.Weight, Text: "kernel table changed", Cluster: "web", Node: "10.0.0.1", Old: "92", New: "0", Cause: "reported by the agent"},
+		{Number: 7, Time: at, Kind: event.Weight, Text: "kernel table changed", Cluster: "web", Node: "10.0.0.1", Old: "92", New: "0", Cause: "agent reported health 0"},
 		{Number: 8, Time: at, Kind: event.ConfigRefused, Text: "reload refused", Err: "lb.toml:3: nonsense"},
 		{Number: 9, Time: at, Kind: event.MarksChanged, Text: "marking rules changed", Change: "mark 7: add tcp 204.109.13.7:443"},
 	}
 }
 
-const someEventsText = `7  2026-11-25 12:00:00  weight  web  10.0.0.1  92 → 0: reported by the agent
+const someEventsText = `7  2026-11-25 12:00:00  weight  web  10.0.0.1  92 → 0: agent reported health 0
 8  2026-11-25 12:00:00  config_refused  reload refused: lb.toml:3: nonsense
 9  2026-11-25 12:00:00  marks_changed  mark 7: add tcp 204.109.13.7:443
 `
@@ -75,7 +75,7 @@ func TestFollowEventsSurvivesARestart(t *testing.T) {
 	defer cancel()
 	streams := 0
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		s, err := sse.Begin(w, sse.UsualPace)
+		s, err := sse.Begin(w, sse.DefaultHeartbeat)
 		if err != nil {
 			t.Error(err)
 			return
@@ -83,7 +83,7 @@ func TestFollowEventsSurvivesARestart(t *testing.T) {
 		streams++
 		switch {
 		case streams == 1 && r.URL.RawQuery == "":
-			_, _ = s.Write(sse.First([]byte("id: 6\n\n")))
+			_, _ = s.Write(sse.Preamble([]byte("id: 6\n\n")))
 			_, _ = s.Write(sse.Frame("", "end", "lb balance is stopping"))
 		case streams == 2 && r.URL.RawQuery == "since=6":
 			_, _ = s.Write(append(sse.Frame("", "missed", "2"), append(frame(all[0]), frame(all[1])...)...))

@@ -140,16 +140,16 @@ func TestPacemakerStatusAsJSONIsComplete(t *testing.T) {
 func TestToolFindings(t *testing.T) {
 	toolError := &crm.ToolError{Code: 5, Text: "Permission denied"}
 	tests := map[string]struct {
-		result program.Outcome
+		result program.Result
 		err    error
 		code   string
 		text   string
 	}{
-		"not installed": {program.Outcome{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"), "pacemaker-not-installed", "no crm_mon in PATH"},
-		"it hangs":      {program.Outcome{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "timed out after 30s"},
-		"not running":   {program.Outcome{Err: errors.New("exit status 102")}, &crm.ToolError{Code: crm.NotConnected, Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
-		"tool error":    {program.Outcome{Err: errors.New("exit status 5")}, toolError, "pacemaker-silent", "crm_mon failed: Permission denied"},
-		"no XML":        {program.Outcome{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent", "crm_mon failed: EOF; its output: Segmentation fault core dumped"},
+		"not installed": {program.Result{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"), "pacemaker-not-installed", "no crm_mon in PATH"},
+		"it hangs":      {program.Result{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "timed out after 30s"},
+		"not running":   {program.Result{Err: errors.New("exit status 102")}, &crm.ToolError{Code: crm.NotConnected, Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
+		"tool error":    {program.Result{Err: errors.New("exit status 5")}, toolError, "pacemaker-silent", "crm_mon failed: Permission denied"},
+		"no XML":        {program.Result{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent", "crm_mon failed: EOF; its output: Segmentation fault core dumped"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -153,14 +153,14 @@ func readPacemaker(ctx context.Context) consistency.Pacemaker {
 	return v
 }
 
-func runTool(ctx context.Context, name string, args ...string) program.Outcome {
+func runTool(ctx context.Context, name string, args ...string) program.Result {
 	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
 	defer cancel()
-	return program.Program{Argv: append([]string{name}, args...), Keep: maxToolOutput}.Run(ctx)
+	return program.Command{Argv: append([]string{name}, args...), MaxOutput: maxToolOutput}.Run(ctx)
 }
 
 // toolFinding says why a tool gave nothing. err is the error of parsing its output.
-func toolFinding(name string, result program.Outcome, err error) *consistency.Finding {
+func toolFinding(name string, result program.Result, err error) *consistency.Finding {
 	f := consistency.Finding{Level: consistency.Problem}
 	var toolError *crm.ToolError
 	switch {
@@ -175,7 +175,7 @@ func toolFinding(name string, result program.Outcome, err error) *consistency.Fi
 		f.Fix = "`systemctl start corosync pacemaker`; if they stop again, `journalctl -u corosync -u pacemaker` shows why"
 	default:
 		f.Code, f.Text = "pacemaker-silent", fmt.Sprintf("%s failed: %v", name, err)
-		if words := result.Said(); words != "" && toolError == nil {
+		if words := result.Message(); words != "" && toolError == nil {
 			f.Text += "; its output: " + sanitize.Line(words, 200)
 		}
 		f.Fix = "`systemctl status corosync pacemaker`"

@@ -16,7 +16,7 @@ func TunnelUp(ctx context.Context, out io.Writer, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	want := tunnel.For(cfg.Clusters, local)
+	want := tunnel.DesiredFor(cfg.Clusters, local)
 	if len(want.VIPs) == 0 {
 		return fmt.Errorf("nothing to set up: no cluster with ipip forwarding in %s has this machine (%v) as a node", cfg.Path, local)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs/ipvstest"
 )
 
-func TestMemoryKeepsTheContract(t *testing.T) {
+func TestMemoryConformance(t *testing.T) {
 	ipvstest.Run(t, func(t *testing.T) ipvs.Table {
 		m := ipvs.NewMemory()
 		t.Cleanup(func() { m.Close() })
@@ -17,7 +17,7 @@ func TestMemoryKeepsTheContract(t *testing.T) {
 	})
 }
 
-func TestSeedAndSetConnsAreSeenByDumpAndSurviveEdits(t *testing.T) {
+func TestSeedAndSetConnsAppearInDumpAndSurviveEdits(t *testing.T) {
 	m := ipvs.NewMemory()
 	k := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	a := netip.MustParseAddr("10.0.0.1")
@@ -26,7 +26,7 @@ func TestSeedAndSetConnsAreSeenByDumpAndSurviveEdits(t *testing.T) {
 	if err := m.SetConns(k, a, 0, 3, 4); err != nil {
 		t.Fatal(err)
 	}
-	if err := ipvs.One(t.Context(), m, ipvs.PutDestination(k, ipvs.Destination{Address: a, Weight: 6})); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), m, ipvs.PutDestination(k, ipvs.Destination{Address: a, Weight: 6})); err != nil {
 		t.Fatal(err)
 	}
 	dump, err := m.Dump(t.Context())
@@ -42,15 +42,15 @@ func TestSeedAndSetConnsAreSeenByDumpAndSurviveEdits(t *testing.T) {
 	}
 }
 
-func TestFailCallFailsThatCallAndChangesNothing(t *testing.T) {
+func TestFailCallFailsOneCallAndChangesNothing(t *testing.T) {
 	m := ipvs.NewMemory()
 	broken := errors.New("broken")
 	s := ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"}
 	m.FailCall(2, broken)
-	if err := ipvs.One(t.Context(), m, ipvs.PutService(s)); err != nil {
+	if err := ipvs.ApplyOne(t.Context(), m, ipvs.PutService(s)); err != nil {
 		t.Fatal(err)
 	}
-	err := ipvs.One(t.Context(), m, ipvs.DeleteService(s.Key))
+	err := ipvs.ApplyOne(t.Context(), m, ipvs.DeleteService(s.Key))
 	if !errors.Is(err, broken) || err.Error() != "delete service mark 7: broken" {
 		t.Fatalf("second call: %v", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAProgramIsNotProtectedWhenMemoryRunsOut(t *testing.T) {
+func TestAProgramDoesNotInheritOOMProtection(t *testing.T) {
 	const own = "/proc/self/oom_score_adj"
 	before, err := os.ReadFile(own)
 	if err != nil {
@@ -25,8 +25,8 @@ func TestAProgramIsNotProtectedWhenMemoryRunsOut(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	o := Program{Argv: []string{"/bin/sh", "-c", `while read -r score </proc/$$/oom_score_adj && [ "$score" != 0 ]; do :; done`}}.Run(ctx)
+	o := Command{Argv: []string{"/bin/sh", "-c", `while read -r score </proc/$$/oom_score_adj && [ "$score" != 0 ]; do :; done`}}.Run(ctx)
 	if o.Err != nil {
-		t.Errorf("its score stays: %+v", o)
+		t.Errorf("its OOM score is not reset: %+v", o)
 	}
 }

@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-func TestAStreamOnTheWire(t *testing.T) {
+func TestStreamWireFormat(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		to, err := Begin(w, UsualPace)
+		to, err := Begin(w, DefaultHeartbeat)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		for _, data := range [][]byte{First(Frame("7", "health", "{}")), []byte(Heartbeat), Frame("", "end", "bye")} {
+		for _, data := range [][]byte{Preamble(Frame("7", "health", "{}")), []byte(Heartbeat), Frame("", "end", "bye")} {
 			if _, err := to.Write(data); err != nil {
 				t.Error(err)
 			}
@@ -40,9 +40,9 @@ func TestAStreamOnTheWire(t *testing.T) {
 	}
 }
 
-func TestAWriterWithoutDeadlinesGetsNoStream(t *testing.T) {
+func TestBeginFailsWithoutWriteDeadlines(t *testing.T) {
 	w := httptest.NewRecorder()
-	if _, err := Begin(w, UsualPace); err == nil || w.Body.Len() > 0 {
+	if _, err := Begin(w, DefaultHeartbeat); err == nil || w.Body.Len() > 0 {
 		t.Errorf("%v, %q", err, w.Body)
 	}
 }
