@@ -18,7 +18,7 @@ const (
 	scale   = "docs/scale.md"
 )
 
-// submatches returns what the first group of a pattern matches in a block of the runbook.
+// submatches returns all matches of a pattern's first group in a block of the runbook.
 func submatches(t *testing.T, block, pattern string) []string {
 	t.Helper()
 	var all []string
@@ -28,14 +28,14 @@ func submatches(t *testing.T, block, pattern string) []string {
 	return all
 }
 
-// shown loads a configuration that a document shows, which must be without mistakes and warnings.
-func shown(t *testing.T, document, block string) *config.Config {
+// loadBlock loads the configuration in a block of a document, which must have no errors and no warnings.
+func loadBlock(t *testing.T, document, block string) *config.Config {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lb.toml")
 	if err := os.WriteFile(path, []byte(labtest.ReadmeBlock(t, document, block)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := load(path)
+	cfg, err := loadConfig(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,9 +45,9 @@ func shown(t *testing.T, document, block string) *config.Config {
 	return cfg
 }
 
-// TestScaleShowsWhatMakesTablesEqual holds the files of docs/scale.md against what it says of them. Its figures are those of netx/lab/e2e.
-func TestScaleShowsWhatMakesTablesEqual(t *testing.T) {
-	c := shown(t, scale, "mh").Clusters[0]
+// TestScaleConfigurationMakesTablesEqual checks the files in docs/scale.md. Its figures are checked in netx/lab/e2e.
+func TestScaleConfigurationMakesTablesEqual(t *testing.T) {
+	c := loadBlock(t, scale, "mh").Clusters[0]
 	if c.Scheduler != "mh" || !c.Fallback || !c.HashPort || c.MaxWeight != 1 || c.RampUpTime != 0 || !c.Autostart || c.VIPs[0].Interface != "" {
 		t.Errorf("%+v", c)
 	}
@@ -64,20 +64,20 @@ func TestScaleShowsWhatMakesTablesEqual(t *testing.T) {
 	}
 }
 
-// TestTheRunbooksFilesAreOfOnePiece holds the files that the runbook shows against lb's own checks and against each other. Pacemaker's and Corosync's tools
-// judge theirs in ocf/pacemaker.
-func TestTheRunbooksFilesAreOfOnePiece(t *testing.T) {
-	cfg := shown(t, runbook, "lb")
+// TestTheRunbooksFilesAreConsistent validates lb's configuration in the runbook and compares the files there with each other. Pacemaker's and
+// Corosync's tools validate theirs in ocf/pacemaker.
+func TestTheRunbooksFilesAreConsistent(t *testing.T) {
+	cfg := loadBlock(t, runbook, "lb")
 	machines := []string{"load01", "load02", "load03"}
 	if got := submatches(t, "corosync", `name: (load\d+)`); !slices.Equal(got, machines) {
 		t.Errorf("Corosync's machines are %v", got)
 	}
 	for pattern, what := range map[string]string{
-		`primitive fence-(\S+)`:                  "devices",
-		`pcmk_host_list=(\S+)`:                   "what they switch off",
-		`location \S+ fence-\S+ -inf: (\S+)`:     "where they must not run",
-		`location fence-(\S+)-elsewhere `:        "places",
-		`ip=10\.0\.9\.\d .*pcmk_host_list=(\S+)`: "boards",
+		`primitive fence-(\S+)`:                  "fence devices",
+		`pcmk_host_list=(\S+)`:                   "machines that they fence",
+		`location \S+ fence-\S+ -inf: (\S+)`:     "machines that they avoid",
+		`location fence-(\S+)-elsewhere `:        "location constraints",
+		`ip=10\.0\.9\.\d .*pcmk_host_list=(\S+)`: "management boards",
 	} {
 		if got := submatches(t, "fence", pattern); !slices.Equal(got, machines) {
 			t.Errorf("%s: %v", what, got)

@@ -20,7 +20,7 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// linkNames are the names that lb is called by.
+// linkNames are the names by which lb can be called.
 var linkNames = []string{"lb", "litmusctl", "litmus", "bigbro", "bigbrother", "ocf_big_brother"}
 
 func TestMain(m *testing.M) {
@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, scripts("testdata/script"))
 }
 
-// scripts are those of a folder, with the commands that they may use beside testscript's own.
+// scripts returns the parameters for the scripts in a folder, with commands in addition to testscript's own.
 func scripts(dir string) testscript.Params {
 	return testscript.Params{
 		Dir:                 dir,
@@ -45,7 +45,7 @@ func scripts(dir string) testscript.Params {
 			env.Setenv("LISTEN", freeAddress())
 			env.Setenv("USER", "ann")
 			env.Setenv("SUDO_USER", "ann")
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would keep each process for a second
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise the race detector delays each exit by a second
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -57,8 +57,7 @@ func scripts(dir string) testscript.Params {
 	}
 }
 
-// freeAddress is an address that nobody listens on, or will: one of loopback's own network, which nothing picks for itself, with a port
-// below those that the kernel gives out.
+// freeAddress returns an address that no other program uses: a random one in 127.0.0.0/8, with a port below the kernel's ephemeral ports.
 func freeAddress() string {
 	n := rand.Uint32()
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(1 + n%254), byte(n >> 8), byte(1 + n>>16%254)}), 9293).String()
@@ -84,7 +83,7 @@ func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptAwait waits until a command succeeds and prints a text: await TEXT command [args...].
+// scriptAwait runs a command until its output contains a text: await TEXT command [args...].
 func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: await TEXT command [args...]")
@@ -100,13 +99,13 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		select {
 		case <-deadline.C:
-			ts.Fatalf("no %q in time: %v", args[0], err)
+			ts.Fatalf("timed out waiting for %q: %v", args[0], err)
 		case <-again.C:
 		}
 	}
 }
 
-// scriptFill replaces $NAME in files by the script's variables: fill file...
+// scriptFill expands the script's variables in files: fill file...
 func scriptFill(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		path := ts.MkAbs(name)
@@ -114,8 +113,7 @@ func scriptFill(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptSignal sends a signal, which may be one that the kill of testscript does not know, to what runs in the background:
-// signal HUP|TERM.
+// scriptSignal sends a signal to all background commands: signal HUP|TERM. testscript's own kill does not know SIGHUP.
 func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
 	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
 	if neg || len(args) != 1 || signals[args[0]] == 0 {
@@ -126,13 +124,13 @@ func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// program returns lb, or litmusctl, as it would run, and what it prints.
+// program returns a process with these arguments, and its output and error output.
 func program(name string, args ...string) (process, *bytes.Buffer, *bytes.Buffer) {
 	var out, err bytes.Buffer
 	return process{args: append([]string{name}, args...), in: strings.NewReader(""), out: &out, err: &err}, &out, &err
 }
 
-// everyPath calls do with the words of each command of a tree.
+// everyPath calls do for each command of a tree, with the words that lead to it.
 func everyPath(c cmdline.Command, path []string, do func(path []string, c cmdline.Command)) {
 	do(path, c)
 	for _, sub := range c.Commands {
@@ -155,7 +153,7 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 						t.Errorf("%q shows no example:\n%s", words, out)
 					}
 					if len(path) > 0 && !strings.Contains(out.String(), name+" "+strings.Join(path, " ")+" - ") {
-						t.Errorf("%q shows the help of something else:\n%s", words, out)
+						t.Errorf("%q shows the help of another command:\n%s", words, out)
 					}
 				}
 			})
@@ -163,15 +161,15 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	}
 }
 
-// TestAFlagHasOneKind keeps the promise that cmdline.Arrange relies on.
-func TestAFlagHasOneKind(t *testing.T) {
+// TestAnOptionTakesAValueEverywhereOrNowhere checks the assumption of cmdline.Arrange.
+func TestAnOptionTakesAValueEverywhereOrNowhere(t *testing.T) {
 	p, _, _ := program("lb")
 	kinds := map[string]bool{}
 	everyPath(cmdline.Tree(p.lb()), nil, func(path []string, c cmdline.Command) {
 		for _, f := range c.Flags {
 			for _, n := range f.Names {
 				if kind, known := kinds[n]; known && kind != f.TakesValue {
-					t.Errorf("%q: flag %s takes a value here and is a switch elsewhere", path, n)
+					t.Errorf("%q: option %s takes a value in one command and is a switch in another", path, n)
 				}
 				kinds[n] = f.TakesValue
 			}
@@ -185,8 +183,8 @@ func TestLinksToLb(t *testing.T) {
 		status int
 		words  string
 	}{
-		"bigbrother":      {[]string{"promote"}, 3, `no action "promote"`},
-		"ocf_big_brother": {[]string{"promote"}, 3, `no action "promote"`},
+		"bigbrother":      {[]string{"promote"}, 3, `unknown action "promote"`},
+		"ocf_big_brother": {[]string{"promote"}, 3, `unknown action "promote"`},
 		"litmusctl":       {[]string{"lst"}, 2, `did you mean "list"? See ` + "`litmusctl --help`"},
 		"litmus":          {[]string{"--log-level", "loud"}, 2, `--log-level "loud"`},
 		"bigbro":          {[]string{"--dryrun"}, 2, `did you mean "--dry-run"? See ` + "`lb balance --help`"},
@@ -203,7 +201,7 @@ func TestLinksToLb(t *testing.T) {
 	}
 }
 
-func TestGetenvTakesTheLast(t *testing.T) {
+func TestGetenvReturnsTheLast(t *testing.T) {
 	p := process{env: []string{"A=1", "AB=2", "A=3", "B"}}
 	for key, want := range map[string]string{"A": "3", "AB": "2", "B": "", "C": ""} {
 		if got := p.getenv(key); got != want {

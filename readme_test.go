@@ -17,12 +17,12 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// TestReadme runs the sessions that README.md shows, on the files that it shows, and compares every line of their output.
-// What needs a kernel with IPVS, the demo and the cluster's status, is compared in netx/lab/e2e.
+// TestReadme runs the sessions in README.md with the files that it shows, and compares their output. The sessions that need a kernel with IPVS, the
+// demo and the cluster's status, are compared in netx/lab/e2e.
 func TestReadme(t *testing.T) {
 	heartbeat := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	t.Cleanup(heartbeat.Close) // the script goes on when this function has returned
-	// The one thing that is not as the README has it: ports and paths, since others may use these on this machine.
+	t.Cleanup(heartbeat.Close) // the script outlives this function
+	// Ports and paths differ from the README, because other programs may use those on this machine.
 	here := strings.NewReplacer("localhost:3000", strings.TrimPrefix(heartbeat.URL, "http://"))
 	agent := "\n[agent]\nlisten = \"$LISTEN\"\ncontrol = \"$WORK/agent.sock\"\ndata_dir = \"$WORK/data\"\n"
 
@@ -43,17 +43,17 @@ func TestReadme(t *testing.T) {
 	}
 	params := scripts(dir)
 	params.Cmds["run"] = func(ts *testscript.TestScript, _ bool, args []string) {
-		_ = ts.Exec(args[0], args[1:]...) // the README shows output, and a service that is down is no mistake
+		_ = ts.Exec(args[0], args[1:]...) // only the output counts: a service that is down is no failure
 	}
 	testscript.Run(t, params)
 }
 
-// said is a command of lb in a document: in a line of a console, also behind another command, in backquotes, or in a comment of the example.
-var said = regexp.MustCompile("(?m)(?:^\\$ |`|^# +|&& |\\$b )lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
+// commandMention matches a command of lb in a document: in a console session, also after another command, in backquotes, or in a comment of lb.toml.
+var commandMention = regexp.MustCompile("(?m)(?:^\\$ |`|^# +|&& |\\$b )lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
 
-// TestDocumentsNameCommandsThatThereAre holds every command and option that a document, or the advice of pacemaker status, names against the command
-// table. The README leads to every document.
-func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
+// TestDocumentsMentionExistingCommands looks up in the command table every command and option that a document, or the advice of pacemaker status,
+// mentions. It also checks that the README links to every document.
+func TestDocumentsMentionExistingCommands(t *testing.T) {
 	files, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 	}
 	for _, file := range files {
 		if !strings.Contains(string(readme), "("+file+")") {
-			t.Errorf("README.md does not lead to %s", file)
+			t.Errorf("README.md does not link to %s", file)
 		}
 	}
 	found := 0
@@ -77,24 +77,24 @@ func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range said.FindAllStringSubmatch(string(text), -1) {
+		for _, m := range commandMention.FindAllStringSubmatch(string(text), -1) {
 			found++
 			if wrong := unknownWord(process{}.lb(), strings.Fields(m[1])); wrong != "" {
-				t.Errorf("%s: lb %s: lb knows no %q there", file, m[1], wrong)
+				t.Errorf("%s: lb %s: lb has no %q there", file, m[1], wrong)
 			}
 		}
 	}
 	if found < 50 {
-		t.Errorf("only %d commands were found in the documents", found)
+		t.Errorf("found only %d commands in the documents", found)
 	}
 }
 
-// unknownWord gives the first word that is neither a command where one has to be, nor an option of the command; "" when all are.
+// unknownWord returns the first word that should be a command or an option and is none; "": there is no such word.
 func unknownWord(app *cli.App, words []string) string {
 	commands, flags, takesWords := app.Commands, app.Flags, false
 	for _, w := range words {
 		if slices.Contains([]string{"…", "|", "&&", "#"}, w) {
-			return "" // any command below, or another program, or a comment
+			return "" // what follows is any subcommand, another program, or a comment
 		}
 		name, isOption := strings.CutPrefix(strings.TrimPrefix(w, "-"), "-")
 		isOption = isOption || strings.HasPrefix(w, "-")

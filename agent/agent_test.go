@@ -48,11 +48,11 @@ func shortDir(t testing.TB) string {
 }
 
 func depends(typ string, options map[string]any) config.Check {
-	return config.Check{Role: config.Dependency, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second, Options: config.NewSection(options)}
+	return config.Check{Role: config.Dependency, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second, Options: config.NewOptions(options)}
 }
 
 func metric(typ string, weight int, options map[string]any) config.Check {
-	return config.Check{Role: config.Metric, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second, Weight: weight, Options: config.NewSection(options)}
+	return config.Check{Role: config.Metric, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second, Weight: weight, Options: config.NewOptions(options)}
 }
 
 func constant(weight int) config.Check { return metric("constant", weight, nil) }

@@ -140,7 +140,7 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 	o.Reload, o.Log = reload, slog.New(slog.NewTextHandler(log, nil))
 	o.Load = func() (*config.Config, error) {
 		if broken.Load() {
-			return nil, fmt.Errorf("load: %w", config.Mistakes{{File: "lb.toml", Line: 3, Problem: "first mistake"}, {File: "lb.toml", Line: 9, Problem: "second mistake"}})
+			return nil, fmt.Errorf("load: %w", config.Diagnostics{{File: "lb.toml", Line: 3, Problem: "first mistake"}, {File: "lb.toml", Line: 9, Problem: "second mistake"}})
 		}
 		return cfg, nil
 	}

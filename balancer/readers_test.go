@@ -17,7 +17,9 @@ type written struct {
 	lines []string
 }
 
-func (w *written) add(what string) { w.lines = append(w.lines, fmt.Sprintf("%s %s", time.Since(w.begun), what)) }
+func (w *written) add(what string) {
+	w.lines = append(w.lines, fmt.Sprintf("%s %s", time.Since(w.begun), what))
+}
 
 // record notes every change that the engine asks of the kernel's tables. What only reads is not noted.
 func (b *bench) record() *written {

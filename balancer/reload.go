@@ -125,7 +125,7 @@ func needsRestart(was, is config.Balancer) bool {
 // reportRefusal reports why a reload changed nothing, with an event for each mistake in the configuration.
 func (b *Balancer) reportRefusal(err error) {
 	errs := []string{err.Error()}
-	if mistakes := (config.Mistakes)(nil); errors.As(err, &mistakes) {
+	if mistakes := (config.Diagnostics)(nil); errors.As(err, &mistakes) {
 		errs = nil
 		for _, m := range mistakes {
 			errs = append(errs, m.String())

@@ -2,11 +2,10 @@ package config
 
 import "regexp"
 
-// groupName is a name that groupadd(8) takes, or a number.
+// groupName matches a name that groupadd(8) accepts, or a number.
 var groupName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$`)
 
-// access reads who may change something. What the files hold is for the daemon to judge: the same configuration stands on
-// machines that do not have them.
+// access reads who may make changes. The daemon checks the contents of the files: the same configuration is on machines that do not have them.
 func access(d *decoder) Access {
 	a := Access{
 		ControlGroup:  d.str("control_group", defaultControlGroup),
@@ -14,7 +13,7 @@ func access(d *decoder) Access {
 		TokenFile:     file(d, "token_file"),
 	}
 	if a.ControlGroup != "" && !groupName.MatchString(a.ControlGroup) {
-		d.mistake("control_group", "can be no group", "name one that `getent group` shows, such as \"ops\"")
+		d.invalid("control_group", "is not a valid group name", "use a group from `getent group`, such as \"ops\"")
 	}
 	if t, ok := d.table("tls"); ok {
 		a.TLS = certificate(t, "this daemon", file(t, "client_ca_file"))
@@ -23,23 +22,15 @@ func access(d *decoder) Access {
 	return a
 }
 
-// certificate reads the files of a certificate, which are both there or neither.
-func certificate(t *decoder, whose, clientCAFile string) TLS {
+// certificate reads cert_file and key_file: both or neither. owner completes "the certificate of".
+func certificate(t *decoder, owner, clientCAFile string) TLS {
 	files := TLS{CertFile: file(t, "cert_file"), KeyFile: file(t, "key_file"), ClientCAFile: clientCAFile}
 	switch {
 	case files == TLS{}: // no TLS
 	case files.CertFile == "":
-		required(t, "cert_file", "name the file with the certificate of "+whose+", in PEM")
+		required(t, "cert_file", "give the path of the certificate of "+owner+", in PEM")
 	case files.KeyFile == "":
-		required(t, "key_file", "name the file with the private key of the certificate, in PEM")
+		required(t, "key_file", "give the path of the certificate's private key, in PEM")
 	}
 	return files
-}
-
-// file reads the path of a file that need not be; "" is none.
-func file(d *decoder, key string) string {
-	if d.str(key, defaultFile) == "" {
-		return ""
-	}
-	return absolute(d, key, defaultFile)
 }

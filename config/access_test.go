@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestAccessIsReadForBothDaemons(t *testing.T) {
+func TestAccessOfBothDaemons(t *testing.T) {
 	cfg := load(t, write(t, `
 		[agent]
 		control_group = "ops"

@@ -1,4 +1,4 @@
-// Package config holds the one TOML schema that every mode of lb shares: its types, strict loading, defaults and validation.
+// Package config holds the configuration that all modes of lb share: its types, strict loading from TOML, defaults and validation.
 package config
 
 import (
@@ -7,60 +7,60 @@ import (
 	"time"
 )
 
-// Config is a whole configuration, loaded, defaulted and validated.
+// Config is a complete configuration, with defaults applied and validated.
 type Config struct {
-	Path     string    // the main file, as given to Load
+	Path     string    // the main file, as passed to Load
 	Agent    Agent     // [agent]
 	Services []Service // [services.NAME], sorted by name
 	Balancer Balancer  // [balancer]
 	Clusters []Cluster // [clusters.NAME], sorted by name
 	Hooks    []Hook    // [hooks.NAME], sorted by name
 
-	warnings Mistakes
+	warnings Diagnostics
 }
 
 // Agent configures the daemon of an app node.
 type Agent struct {
 	Listen     string // TCP address for reads, "host:port" or ":port"
 	Control    string // path of the Unix socket for changes
-	AgentCheck string // TCP address for HAProxy's agent checks that name the service; "" is none
-	DataDir    string // folder for forced states
+	AgentCheck string // TCP address for HAProxy's agent checks that send the service's name; "": none
+	DataDir    string // folder for forces and their audit log
 	Access
 	Tunnel Tunnel // [agent.tunnel]
 }
 
-// Access says who may change something on a daemon. Over its control socket, root and the daemon's own user always may.
+// Access says who may make changes on a daemon. Over its control socket, root and the daemon's own user always may.
 type Access struct {
-	ControlGroup  string // of whose members the control socket takes changes, too; "" is none
-	TrustLoopback bool   // take changes over TCP from 127.0.0.0/8 and ::1, as the originals did
-	TokenFile     string // holds the token that lets who has it make changes over TCP; "" is none
+	ControlGroup  string // group whose members may make changes over the control socket; "": none
+	TrustLoopback bool   // accept changes over TCP from 127.0.0.0/8 and ::1, as the originals did
+	TokenFile     string // file with the bearer token for changes over TCP; "": none
 	TLS           TLS    // [agent.tls], [balancer.tls]
 }
 
-// TLS makes a daemon answer TLS, beside plain HTTP, on its TCP address.
+// TLS makes a daemon serve TLS, in addition to plain HTTP, on its TCP address.
 type TLS struct {
-	CertFile     string // the daemon's certificate, with those between it and its CA; "" is no TLS
+	CertFile     string // the daemon's certificate with its chain, in PEM; "": no TLS
 	KeyFile      string // its private key
-	ClientCAFile string // certificates of the CAs whose clients may make changes; "" is none
+	ClientCAFile string // CAs whose client certificates authorise changes; "": none
 }
 
-// TunnelDir is the folder where the tunnel set-up keeps what it found, apart from the forces.
+// TunnelDir is the folder where the tunnel's set-up saves the settings that it replaces.
 func (a Agent) TunnelDir() string { return filepath.Join(a.DataDir, "tunnel") }
 
-// Tunnel configures what the agent sets up so that its machine can be an IPVS real server behind IPIP.
+// Tunnel configures whether the agent sets up its machine as an IPVS real server behind IPIP.
 type Tunnel struct {
-	Enabled bool // set up at start and at reload; never undone at exit
+	Enabled bool // set up at start and reload; never undone at exit
 }
 
-// Service is one thing whose health the agent measures.
+// Service is a service whose health the agent measures.
 type Service struct {
 	Name       string
-	AgentCheck string  // TCP address for HAProxy's agent checks of this service alone; "" is none
-	Depends    []Check // all must be well, else health is 0
-	Metrics    []Check // their values are summed up to the health
+	AgentCheck string  // TCP address for HAProxy's agent checks of this service; "": none
+	Depends    []Check // if one fails, the health is 0
+	Metrics    []Check // their sum is the health
 }
 
-// Role tells what a check's result is used for.
+// Role says how the result of a check contributes to the health.
 type Role string
 
 // The roles of a check.
@@ -69,92 +69,92 @@ const (
 	Metric     Role = "metric"
 )
 
-// Check is one entry of a service's depends or metrics list. The keys that belong to its type alone stay in
-// Options, for the type's own constructor in agent/check to decode strictly.
+// Check is one entry of a service's depends or metrics. The keys that are specific to its type are in Options; the type's constructor in agent/check
+// decodes them.
 type Check struct {
 	Role     Role
 	Type     string
 	Interval time.Duration // from one start to the next
-	Timeout  time.Duration // for one run; below Interval
+	Timeout  time.Duration // of one run; below Interval
 	Weight   int           // metrics only: the most that it adds to the health, 0–100
-	Options  Section
+	Options  Options
 }
 
 // Balancer configures the daemon of a load balancer.
 type Balancer struct {
 	Listen  string // TCP address for reads, "host:port"
 	Control string // path of the Unix socket for changes
-	DataDir string // folder for drains, the record of who drained what, and that of events
+	DataDir string // folder for drains, their audit log, and the event log
 	Access
-	OverrideDir  string     // folder of the folders up and down, whose files overrule what the nodes of a cluster answer
+	OverrideDir  string     // folder with the folders up and down, whose files override the health of a cluster's nodes
 	Sync         Sync       // [balancer.sync]
-	SetSysctls   bool       // set the kernel's load-balancing settings that lb's promises rest on; otherwise it only warns
-	Location     string     // the data centre that it stands in; "" has no name
-	RelayAddress netip.Addr // that other data centres send packets to; invalid is the one that they ask
+	SetSysctls   bool       // set the IPVS settings that lb needs; false: only warn
+	Location     string     // name of this data centre; "": none
+	RelayAddress netip.Addr // where other data centres send packets; invalid: the address that they poll
 }
 
-// Sync says where the kernel is to tell other balancers of its connections, and hear of theirs.
+// Sync configures the synchronisation of connections between the kernels of balancers.
 type Sync struct {
-	Interface string // that leads to the other balancers, by multicast; "" is no synchronisation
-	ID        uint8  // those with the same one tell each other
+	Interface string // to the other balancers, for multicast; "": no synchronisation
+	ID        uint8  // balancers with the same ID form a group
 }
 
 // Cluster is one balanced service: virtual IPs, their mark, and the nodes behind it.
 type Cluster struct {
 	Name          string
-	Mark          uint32 // fwmark, 1–4294967295, used by one cluster only
+	Mark          uint32 // fwmark, 1–4294967295, unique to the cluster
 	Scheduler     string // an IPVS scheduler, such as wlc
 	Forwarding    Forwarding
 	CheckInterval time.Duration // between two polls of one node
-	CheckTimeout  time.Duration // for one poll; below CheckInterval
-	Rise          int           // good polls in a row before a failed node counts again, 1 or more
-	Fall          int           // polls without a usable answer in a row before a node counts as failed, 1 or more
-	RampUpTime    time.Duration // from 1 to its full weight for a node that is new or back; 0 is at once
-	MaxWeight     int           // cap on every node's weight; 0 is none
-	DrainTimeout  time.Duration // how long a node that left the config keeps its connections
-	MinHealthy    int           // a drain that would leave fewer healthy nodes is refused; 0 refuses none
-	Autostart     bool          // run it when the daemon starts
-	Prefer        []string      // balancers that a cluster manager should run it on, best first; none: it decides
-	Watch         Watching      // how its nodes are watched
+	CheckTimeout  time.Duration // of one poll; below CheckInterval
+	Rise          int           // consecutive usable responses that bring a failed node back, 1 or more
+	Fall          int           // consecutive polls without a usable response that make a node fail, 1 or more
+	RampUpTime    time.Duration // time from weight 1 to the full weight for a node that is new or back; 0: none
+	MaxWeight     int           // upper limit of every node's weight; 0: none
+	DrainTimeout  time.Duration // how long a node that left the configuration keeps its connections
+	MinHealthy    int           // drains that would leave fewer healthy nodes are refused; 0: none are
+	Autostart     bool          // start the cluster with the daemon
+	Prefer        []string      // machines that Pacemaker should run it on, best first; empty: Pacemaker decides
+	Watch         WatchMode
 	VIPs          []VIP
 	Nodes         []Node
 	Relay         Relay
 	Weights
 	Balancing
 
-	// The rest is about sending packets to other data centres.
+	// Sending packets to other data centres.
 
 	Sites              []Site
-	NonEgressLocations []string // data centres that get none
-	MaxDownTicks       int      // looks at a site for which a balancer that it does not list any more stays at weight 0, before it leaves
+	NonEgressLocations []string // data centres that get no packets
+	MaxDownTicks       int      // polls of a site for which a balancer that it no longer lists stays, at weight 0
 }
 
-// Balancing is how the kernel chooses among the nodes, beside the scheduler.
+// Balancing configures how the kernel chooses a node, in addition to the scheduler.
 type Balancing struct {
-	Fallback             bool          // sh, mh: what hashes to a node at weight 0 goes to another one
-	HashPort             bool          // sh, mh: clients are told apart by their port, too
-	Persistence          time.Duration // a client sticks to its node that long, whole seconds; 0 is off
-	PersistenceNetmask   uint8         // leading bits by which clients are told apart for that, 1–32
+	Fallback             bool          // sh, mh: connections that hash to a node with weight 0 go to another node
+	HashPort             bool          // sh, mh: the hash includes the client's port
+	Persistence          time.Duration // a client stays on its node this long, whole seconds; 0: off
+	PersistenceNetmask   uint8         // leading bits of an address that identify a client, 1–32
 	PersistenceNetmaskV6 uint8         // the same for IPv6, 1–128
-	OnePacket            bool          // each packet is balanced by itself; UDP only
-	MaxConnections       uint32        // a node that has more gets no new ones; 0 is no limit
-	MinConnections       uint32        // until it has fewer than this; 0 is three quarters of the limit
+	OnePacket            bool          // each packet is balanced on its own; UDP only
+	MaxConnections       uint32        // a node above this gets no new connections; 0: no limit
+	MinConnections       uint32        // until it is below this; 0: three quarters of MaxConnections
 }
 
-// Site is where a balancer of another data centre tells its clusters' weights. It is no node: what gets packets is what its page lists.
+// Site is a balancer of another data centre that is polled for its clusters' weights. It is not a node: the balancers that its page lists get packets.
 type Site struct {
 	At netip.AddrPort
 }
 
-// Relay says how a cluster takes packets that balancers of other data centres send it: they get a mark of their own, whose service has
-// the cluster's own nodes only, so that none is ever sent on to a data centre again.
+// Relay configures how a cluster receives packets from balancers of other data centres. They get a mark of their own, whose service has only the
+// cluster's own nodes, so that no packet is forwarded to a data centre again.
 type Relay struct {
 	Enabled    bool
-	Mark       uint32   // the cluster's mark plus an offset; also that of its page on other data centres' balancers
-	Interfaces []string // that such packets come in by, when their tunnel is taken off; none is tunl0 for IPv4, ip6tnl0 for IPv6
+	Mark       uint32   // the cluster's mark plus relay_offset, also in other data centres
+	Interfaces []string // where such packets arrive, after decapsulation; empty: tunl0 for IPv4, ip6tnl0 for IPv6
 }
 
-// InterfacesFor are those that packets for a virtual IP come in by when another data centre's balancer sends them.
+// InterfacesFor returns the interfaces where packets for a virtual IP arrive from other data centres.
 func (r Relay) InterfacesFor(vip netip.Addr) []string {
 	switch {
 	case len(r.Interfaces) > 0:
@@ -165,42 +165,42 @@ func (r Relay) InterfacesFor(vip netip.Addr) []string {
 	return []string{"ip6tnl0"}
 }
 
-// Watching is how a balancer learns how its nodes are.
-type Watching string
+// WatchMode says how a balancer gets readings of its nodes.
+type WatchMode string
 
-// The ways of watching.
+// The watch modes.
 const (
-	WatchAuto Watching = "auto" // by the stream of a node's agent where it has one, else by polls
-	WatchPoll Watching = "poll" // by polls
+	WatchAuto WatchMode = "auto" // by the stream of a node's agent if it has one, otherwise by polls
+	WatchPoll WatchMode = "poll" // by polls
 )
 
-// Forwarding is how IPVS gets a packet to a node.
+// Forwarding is how IPVS forwards a packet to a node.
 type Forwarding string
 
 // The forwarding methods.
 const (
-	IPIP Forwarding = "ipip" // tunnelled; the node answers the client directly
-	DR   Forwarding = "dr"   // same link layer, MAC address rewritten; the node answers directly
-	NAT  Forwarding = "nat"  // addresses rewritten both ways; answers come back through the balancer
+	IPIP Forwarding = "ipip" // tunnelled; the node replies to the client directly
+	DR   Forwarding = "dr"   // on the same link, with another MAC address; the node replies directly
+	NAT  Forwarding = "nat"  // addresses are translated; replies pass through the balancer
 )
 
-// VIP is a virtual IP with the ports on it that belong to a cluster.
+// VIP is a virtual IP, with the ports that belong to a cluster.
 type VIP struct {
 	Address   netip.Addr
-	Interface string // packets must come in here; "" is any
+	Interface string // where packets must arrive; "": any
 	Protocol  string // tcp, udp or sctp
 	Ports     []uint16
 }
 
-// Node is a real server and where its health is asked.
+// Node is a real server and the URL of its health.
 type Node struct {
 	Address netip.Addr
 	Port    uint16 // of the agent
-	Path    string // of the health page, such as /webapp/status
+	Path    string // of the health, such as /webapp/status
 
-	Priority       int    // in an active/passive cluster: the lowest comes first
-	MaxWeight      int    // cap on this node's weight, beside the cluster's; 0 is none
-	MaxConnections uint32 // its own, or the cluster's; 0 is no limit
+	Priority       int    // mode active_passive: the lowest comes first
+	MaxWeight      int    // upper limit of this node's weight, in addition to the cluster's; 0: none
+	MaxConnections uint32 // its own or the cluster's; 0: no limit
 }
 
 // Service returns the service of that name.

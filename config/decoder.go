@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// decoder is the strict walk over one table of a TOML tree. Each getter consumes its key; what nobody asked for is
-// an unknown key. A value of a wrong type is a mistake, and the getter gives the default instead.
+// decoder reads one table of a TOML tree strictly. Each getter consumes its key; keys that no getter consumed are unknown keys. A value of the wrong type
+// is an error, and the getter returns the default.
 type decoder struct {
-	doc    *document
-	path   string // of the table; "" at the root
-	values map[string]any
-	asked  map[string]bool // the keys that a getter asked for, given or not
-	report *report
+	doc      *document
+	path     string // of the table; "" at the root
+	values   map[string]any
+	consumed map[string]bool // the keys that a getter read, present or not
+	report   *report
 }
 
 func newDecoder(doc *document, path string, values map[string]any, r *report) *decoder {
-	return &decoder{doc: doc, path: path, values: values, asked: map[string]bool{}, report: r}
+	return &decoder{doc: doc, path: path, values: values, consumed: map[string]bool{}, report: r}
 }
 
-// line is where the key at path stands, or else the table.
+// line returns the line of the key at path or, if the file does not have it, of the table.
 func (d *decoder) line(path string) int {
 	if line, ok := d.doc.lines[path]; ok {
 		return line
@@ -32,72 +32,81 @@ func (d *decoder) line(path string) int {
 	return d.doc.lines[d.path]
 }
 
-// place names the table for mistakes that stand elsewhere, such as "lb.toml:12".
-func (d *decoder) place() string {
-	return Mistake{File: d.doc.name, Line: d.doc.lines[d.path]}.String()
+// location returns the location of the table, such as "lb.toml:12", for errors elsewhere that refer to it.
+func (d *decoder) location() string {
+	return Diagnostic{File: d.doc.name, Line: d.doc.lines[d.path]}.String()
 }
 
-// mistake reports that key is wrong, given or missing.
-func (d *decoder) mistake(key, problem, fix string) {
-	d.mistakeAt(joinKey(d.path, key), d.values[key], problem, fix)
+// invalid reports that the value of key is wrong, or that key is missing.
+func (d *decoder) invalid(key, problem, fix string) {
+	d.invalidAt(joinKey(d.path, key), d.values[key], problem, fix)
 }
 
-// mistakeAt reports that the value at a path in this table is wrong, such as an element of a list.
-func (d *decoder) mistakeAt(path string, value any, problem, fix string) {
-	d.report.add(Mistake{
+// invalidAt reports that the value at a path in this table is wrong, such as an element of a list.
+func (d *decoder) invalidAt(path string, value any, problem, fix string) {
+	d.report.add(Diagnostic{
 		File: d.doc.name, Line: d.line(path), Key: path, Value: literal(value), Problem: problem, Fix: fix,
 	})
 }
 
-// own reports what is wrong with the table as a whole.
-func (d *decoder) own(problem, fix string) {
-	d.report.add(Mistake{File: d.doc.name, Line: d.doc.lines[d.path], Key: d.path, Problem: problem, Fix: fix})
+// invalidTable reports that the table as a whole is wrong.
+func (d *decoder) invalidTable(problem, fix string) {
+	d.report.add(Diagnostic{File: d.doc.name, Line: d.doc.lines[d.path], Key: d.path, Problem: problem, Fix: fix})
 }
 
-// missing reports that a required key is not given.
-func (d *decoder) missing(key, fix string) { d.mistake(key, "is missing", fix) }
+// missing reports that a required key is missing.
+func (d *decoder) missing(key, fix string) { d.invalid(key, "is missing", fix) }
 
 // required reports a key that is missing or empty.
 func required(d *decoder, key, fix string) {
 	if d.has(key) {
-		d.mistake(key, "is empty", fix)
+		d.invalid(key, "is empty", fix)
 		return
 	}
 	d.missing(key, fix)
 }
 
-// faulty tells whether a mistake of key was reported.
-func (d *decoder) faulty(key string) bool {
-	return d.report.faulty[d.doc.name+"\x00"+joinKey(d.path, key)]
+// requireValid reports a key that is missing, empty, or wrong in the way that problem says.
+func requireValid(d *decoder, key, value, problem, fix string) {
+	if value == "" {
+		required(d, key, fix)
+		return
+	}
+	d.invalid(key, problem, fix)
 }
 
-// has tells whether key is given, without consuming it.
+// failed reports whether an error of key was reported.
+func (d *decoder) failed(key string) bool {
+	return d.report.failed[d.doc.name+"\x00"+joinKey(d.path, key)]
+}
+
+// has reports whether the table has key, without consuming it.
 func (d *decoder) has(key string) bool {
 	_, ok := d.values[key]
 	return ok
 }
 
-// names are the given keys in the order of the file.
+// names returns the keys of the table in the order of the file.
 func (d *decoder) names() []string {
 	return slices.SortedFunc(maps.Keys(d.values), func(a, b string) int {
 		return cmp.Or(cmp.Compare(d.line(joinKey(d.path, a)), d.line(joinKey(d.path, b))), cmp.Compare(a, b))
 	})
 }
 
-// leftover gives a mistake for each key that nobody asked for.
-func (d *decoder) leftover() Mistakes {
-	var out Mistakes
+// unknownKeys returns an error for each key that no getter consumed.
+func (d *decoder) unknownKeys() Diagnostics {
+	var out Diagnostics
 	for _, key := range d.names() {
-		if d.asked[key] {
+		if d.consumed[key] {
 			continue
 		}
 		path := joinKey(d.path, key)
-		fix := unknownFix(key, slices.Collect(maps.Keys(d.asked)))
+		fix := unknownKeyFix(key, slices.Collect(maps.Keys(d.consumed)))
 		table, name, named := strings.Cut(d.path, ".")
 		if _, isTable := d.values[key].(map[string]any); isTable && named {
-			fix = fmt.Sprintf(`if it belongs to a name with dots, put that in quotes: [%s."%s.%s"]`, table, name, key)
+			fix = fmt.Sprintf(`put a name with dots in quotes: [%s."%s.%s"]`, table, name, key)
 		}
-		out = append(out, Mistake{
+		out = append(out, Diagnostic{
 			File: d.doc.name, Line: d.line(path), Key: path, Value: literal(d.values[key]),
 			Problem: "is an unknown key", Fix: fix,
 		})
@@ -105,20 +114,20 @@ func (d *decoder) leftover() Mistakes {
 	return out
 }
 
-// done reports the keys that nobody asked for.
+// done reports the keys that no getter consumed.
 func (d *decoder) done() {
-	for _, m := range d.leftover() {
+	for _, m := range d.unknownKeys() {
 		d.report.add(m)
 	}
 }
 
-// get consumes a key. A value that is no T is a mistake, for which fix shows how to write one.
+// get consumes a key. A value of another type than T is an error; kind names T.
 func get[T any](d *decoder, key, kind, fix string) (T, bool) {
-	d.asked[key] = true
+	d.consumed[key] = true
 	raw, given := d.values[key]
 	v, ok := raw.(T)
 	if given && !ok {
-		d.mistake(key, "must be "+kind+", is "+kindOf(raw), fix)
+		d.invalid(key, "must be "+kind+", not "+kindOf(raw), fix)
 	}
 	return v, ok
 }
@@ -138,12 +147,12 @@ func (d *decoder) boolean(key string, def bool) bool {
 }
 
 func (d *decoder) integer(key string, def, least, most int64) int64 {
-	v, ok := get[int64](d, key, "a whole number", fmt.Sprintf("write one from %d to %d, without quotes", least, most))
+	v, ok := get[int64](d, key, "a whole number", fmt.Sprintf("use one from %d to %d, without quotes", least, most))
 	if !ok {
 		return def
 	}
 	if v < least || v > most {
-		d.mistake(key, fmt.Sprintf("must be %d to %d", least, most), "write a number in that range")
+		d.invalid(key, fmt.Sprintf("must be %d to %d", least, most), "use a number in that range")
 		return def
 	}
 	return v
@@ -151,7 +160,7 @@ func (d *decoder) integer(key string, def, least, most int64) int64 {
 
 func (d *decoder) float(key string, def float64) float64 {
 	if v, ok := d.values[key].(int64); ok {
-		d.asked[key] = true
+		d.consumed[key] = true
 		return float64(v)
 	}
 	v, ok := get[float64](d, key, "a number", "write it without quotes")
@@ -159,36 +168,36 @@ func (d *decoder) float(key string, def float64) float64 {
 		return def
 	}
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		d.mistake(key, "must be a finite number", "write one such as 0.5")
+		d.invalid(key, "must be a finite number", "use a number such as 0.5")
 		return def
 	}
 	return v
 }
 
-// duration reads a Go duration that is not negative. A bare number is refused, for its unit would be a guess.
+// duration reads a Go duration of 0 or more. A number without a unit is an error, because lb would have to guess the unit.
 func (d *decoder) duration(key string, def time.Duration) time.Duration {
 	if n, ok := d.values[key].(int64); ok {
-		d.asked[key] = true
-		d.mistake(key, "has no unit", fmt.Sprintf(`write "%ds" for seconds, "%dms" for milliseconds`, n, n))
+		d.consumed[key] = true
+		d.invalid(key, "has no unit", fmt.Sprintf(`use "%ds" for seconds, "%dms" for milliseconds`, n, n))
 		return def
 	}
-	s, ok := get[string](d, key, "a duration", `write it as "2s", "500ms" or "1m30s"`)
+	s, ok := get[string](d, key, "a duration", `use a form such as "2s", "500ms" or "1m30s"`)
 	if !ok {
 		return def
 	}
 	v, err := time.ParseDuration(s)
 	switch {
 	case err != nil:
-		d.mistake(key, "is not a duration", `write it as "2s", "500ms" or "1m30s"`)
+		d.invalid(key, "is not a duration", `use a form such as "2s", "500ms" or "1m30s"`)
 		return def
 	case v < 0:
-		d.mistake(key, "is negative", "write a duration of 0s or more")
+		d.invalid(key, "is negative", "use a duration of 0s or more")
 		return def
 	}
 	return v
 }
 
-// strings reads a list of strings; elements of other types are mistakes and are left out.
+// strings reads a list of strings. Elements of other types are errors and left out.
 func (d *decoder) strings(key string) []string {
 	list, ok := get[[]any](d, key, "a list of strings", `write it as `+key+` = ["…", "…"]`)
 	if !ok {
@@ -198,7 +207,7 @@ func (d *decoder) strings(key string) []string {
 	for i, e := range list {
 		s, ok := e.(string)
 		if !ok {
-			d.mistakeAt(joinIndex(joinKey(d.path, key), i), e, "must be a string, is "+kindOf(e), "write it in quotes")
+			d.invalidAt(joinIndex(joinKey(d.path, key), i), e, "must be a string, not "+kindOf(e), "write it in quotes")
 			continue
 		}
 		out = append(out, s)
@@ -206,7 +215,7 @@ func (d *decoder) strings(key string) []string {
 	return out
 }
 
-// stringMap reads a table of strings; values of other types are mistakes and are left out.
+// stringMap reads a table of strings. Values of other types are errors and left out.
 func (d *decoder) stringMap(key string) map[string]string {
 	t, ok := d.table(key)
 	if !ok {
@@ -221,7 +230,7 @@ func (d *decoder) stringMap(key string) map[string]string {
 	return out
 }
 
-// table consumes a key that holds a table.
+// table consumes a key whose value is a table.
 func (d *decoder) table(key string) (*decoder, bool) {
 	path := joinKey(d.path, key)
 	values, ok := get[map[string]any](d, key, "a table", "write it as ["+path+"] with its keys below, or as { … }")
@@ -231,7 +240,7 @@ func (d *decoder) table(key string) (*decoder, bool) {
 	return newDecoder(d.doc, path, values, d.report), true
 }
 
-// tables consumes a key that holds a list of tables.
+// tables consumes a key whose value is a list of tables.
 func (d *decoder) tables(key string) []*decoder {
 	fix := "write it as " + key + " = [ { … }, { … } ]"
 	list, ok := get[[]any](d, key, "a list of tables", fix)
@@ -243,7 +252,7 @@ func (d *decoder) tables(key string) []*decoder {
 		path := joinIndex(joinKey(d.path, key), i)
 		values, ok := e.(map[string]any)
 		if !ok {
-			d.mistakeAt(path, e, "must be a table, is "+kindOf(e), fix)
+			d.invalidAt(path, e, "must be a table, not "+kindOf(e), fix)
 			continue
 		}
 		out = append(out, newDecoder(d.doc, path, values, d.report))
@@ -259,11 +268,11 @@ func kindOf(v any) string {
 	case int64:
 		return "a whole number"
 	case float64:
-		return "a number with a fraction"
+		return "a decimal number"
 	case bool:
-		return "true or false"
+		return "a boolean"
 	case time.Time:
-		return "a date"
+		return "a date or time"
 	case []any:
 		return "a list"
 	case map[string]any:

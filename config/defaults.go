@@ -2,132 +2,129 @@ package config
 
 import "time"
 
-// The defaults of every key that may be left out, and why each is what it is. lb.toml shows them to the operator, and
-// a test compares the two.
+// The defaults of all optional keys, and the reason for each. lb.toml shows them to the operator; a test compares the two.
 const (
-	// The port of litmus_paper, on every address: the load balancers must reach it.
+	// litmus_paper's port, on every address: the load balancers must reach it.
 	defaultAgentListen = ":9293"
-	// /run is there before any daemon and empty after a boot, and systemd's RuntimeDirectory=lb makes the folder.
+	// /run exists before any daemon and is empty after a boot; systemd's RuntimeDirectory=lb creates the folder.
 	defaultAgentControl = "/run/lb/agent.sock"
-	// A node that was forced down must still be down after a reboot, so not below /run.
+	// Not below /run: a node that was forced down must stay down after a reboot.
 	defaultDataDir = "/var/lib/lb/agent"
-	// HAProxy can use the agent instead of IPVS, or in front of the services; most fleets need only one of them.
+	// Off: only fleets with HAProxy need it.
 	defaultAgentCheck = ""
-	// The originals let any local process force a service; who needs that has to say so.
+	// Off: it lets every local process force a service, as in the originals.
 	defaultTrustLoopback = false
-	// Who is not root has to be named: a group is easily larger than one thinks.
+	// Root only: a group may have more members than expected.
 	defaultControlGroup = ""
-	// No token and no TLS: what proves who asks over TCP are secrets that only the operator can make.
+	// No token and no TLS: only the operator can create the secrets.
 	defaultFile = ""
-	// A daemon that measures should not change the network of its machine unasked.
+	// Off: an agent that measures should not change its machine's network unless told to.
 	defaultTunnelEnabled = false
 
-	// The port of big_brother, for this machine alone: reads there are for operators and the cluster manager.
+	// big_brother's port, on loopback only: it serves operators and monitoring on this machine.
 	defaultBalancerListen = "127.0.0.1:9292"
-	// Beside the configuration, where an operator looks; a file there outlives a reboot, as a decision should, and lb only reads it.
+	// Next to the configuration, where operators look. A file there survives a reboot, as an operator's decision should.
 	defaultOverrideDir = "/etc/lb"
-	// The machine's settings are its administrator's; what is not safe is said at every start.
+	// Off: sysctls belong to the machine's administrator. lb warns about unsafe ones at every start.
 	defaultSetSysctls = false
-	// Most services stand in one data centre, which needs no name.
+	// Most services run in one data centre, which needs no name.
 	defaultLocation = ""
-	// Who can ask a balancer for its weights can mostly send packets to the same address, also when that is one that moves with the service.
+	// The address where another data centre polls a balancer usually accepts packets as well, even if it moves with the service.
 	defaultRelayAddress = ""
-	// A node that is being repaired must not get traffic because its balancer was rebooted, so not below /run.
+	// Not below /run: a drained node must stay drained when its balancer reboots.
 	defaultBalancerDataDir = "/var/lib/lb/balancer"
-	// Beside the agent's, for both may run on one machine.
+	// Next to the agent's: both may run on one machine.
 	defaultBalancerControl = "/run/lb/balancer.sock"
-	// Longer than a page or a mail takes, and short beside what an operator waits for.
+	// Longer than sending a page or mail takes, and shorter than an operator waits.
 	defaultHookTimeout = 10 * time.Second
-	// A passive check for each cluster.
+	// One passive check for each cluster.
 	defaultHookService = "{cluster}"
 
-	// With the balancer's 2 s a failure is seen within 5 s, and a check every 3 s costs a service next to nothing.
+	// Together with the balancer's 2 s, a failure shows within 5 s; a check every 3 s costs a service next to nothing.
 	defaultInterval = 3 * time.Second
-	// Longer than any healthy answer takes, and over before the next run is due.
+	// Longer than any healthy response, and over before the next run.
 	defaultTimeout = 2 * time.Second
 
-	// Follows long and short connections alike, and it is the talk's choice.
+	// Suits long and short connections alike; the talk uses it.
 	defaultScheduler = "wlc"
-	// Works across routers, and answers go to the client directly.
+	// Works across routers, and nodes reply to clients directly.
 	defaultForwarding = IPIP
-	// What the talk uses; big_brother's own default is a second.
+	// As in the talk; big_brother's own default is 1 s.
 	defaultCheckInterval = 2 * time.Second
-	// One good answer is proof enough: ramp_up_time guards against too much trust.
+	// One usable response is enough: ramp_up_time limits the traffic at first.
 	defaultRise = 1
-	// A single lost packet must not empty a node; two in a row are no accident.
+	// A single lost packet must not remove a node.
 	defaultFall = 2
-	// Time to fill caches and pools before the full share comes; it is big_brother's, too.
+	// Time to fill caches and pools before the full share arrives; as in big_brother.
 	defaultRampUpTime = time.Minute
-	// No cap: the weight is the health.
+	// No limit: the weight is the health.
 	defaultMaxWeight = 0
-	// What a load balancer is for.
+	// All nodes share the traffic.
 	defaultMode = ActiveActive
-	// Whoever has no server of last resort gets the truth: a refusal at once. The other policies send clients to nodes that do not answer.
+	// Clients get a refusal at once. The other policies need a downpage, or send clients to nodes that do not respond.
 	defaultAllDown = RefuseAll
-	// big_brother's; it is in no network, so who wants the page puts the address on the balancer's or another machine's lo.
+	// As in big_brother. The address is in no network: a server needs it on its loopback interface.
 	defaultDownpage = "169.254.254.254"
-	// No IPv6 address is as free of meaning as that.
+	// None: no IPv6 address is known to be unused.
 	defaultDownpage6 = ""
-	// A page of lb's own has words that are not the operator's: who wants it says so.
+	// Off: the operator decides whether clients see a page that lb serves.
 	defaultPage = false
-	// Long enough not to add to the load of nodes that come back, short enough for people to wait.
+	// Long enough not to overload nodes that come back, short enough for people to wait.
 	defaultRetryAfter = 30 * time.Second
-	// Off: a rack that really dies takes many nodes with it, and to hold them then costs requests. Only the operator knows whether the
-	// balancer's own network is likelier to fail than that.
+	// Off: if a rack fails, holding the weights of its nodes loses requests. Only the operator knows whether the balancer's own network is more likely to
+	// fail.
 	defaultSuspectShare = 0
-	// Longer than a switch or spanning tree takes to come back, and a cluster manager to move the service.
+	// Longer than a switch or spanning tree needs to recover, and a cluster manager to move the service.
 	defaultSuspectTime = time.Minute
-	// Off: a weight that follows its node at once is never wrong for long.
+	// Off: a weight that follows health at once is never wrong for long.
 	defaultDeadBand = 0
 	defaultSlew     = 0
-	// All the same: the address decides.
+	// Equal: the address decides.
 	defaultPriority = 0
-	// Most requests are over long before that, and a node that leaves the file should leave the kernel some day.
+	// Most requests are over long before that, and a node that left the file should leave the kernel in the end.
 	defaultDrainTimeout = 5 * time.Minute
-	// The last node that works is hardly ever meant; who means it says so.
+	// Draining the last healthy node is usually a mistake; --force allows it.
 	defaultMinHealthy = 1
-	// The cluster manager starts clusters: two balancers that both start one would fight for its address.
+	// Off: the cluster manager starts clusters. Two balancers that both start one would compete for its address.
 	defaultAutostart = false
-	// Who takes in packets from other data centres should know it.
+	// Off: accepting packets from other data centres is the operator's decision.
 	defaultRelay = false
-	// DefaultRelayOffset is big_brother's, so that both may stand side by side, and far from the marks that people give. A relay is also looked for where
-	// the rest of the file cannot be read.
+	// DefaultRelayOffset is big_brother's, so that both can run together, and far from marks that operators choose. It is exported for package salvage.
 	DefaultRelayOffset = 10000
-	// The balancer's.
+	// The balancer's default port.
 	defaultSitePort = 9292
-	// What a site does not list any more is gone, and leaves like a node that left the configuration; as in big_brother.
+	// A balancer that its site no longer lists leaves at once, like a node that left the configuration; as in big_brother.
 	defaultMaxDownTicks = 0
 
-	// Changes come at once, and cost next to nothing between them; what has no stream is polled anyway.
+	// A stream reports changes at once and costs next to nothing in between; nodes without a stream are polled.
 	defaultWatch = WatchAuto
 
-	// A client's connections are independent of each other, and each one that sticks works against the weights.
+	// Off: a client that stays on its node works against the weights.
 	defaultPersistence = 0 * time.Second
-	// Clients are whole addresses. Shorter ones are for clients behind many addresses of one proxy.
+	// A client is a whole address. A shorter netmask is for clients behind a proxy with many addresses.
 	defaultPersistenceNetmask   = ipv4Bits
 	defaultPersistenceNetmaskV6 = ipv6Bits
-	// An answer has to find its way back to the client's port: only who asks and is answered in one packet each can do without.
+	// Off: only protocols with one request packet and one response packet can do without connections.
 	defaultOnePacket = false
-	// What a node can take its weight tells; a limit in numbers is for who knows one.
+	// Off: the weight already reflects capacity.
 	defaultMaxConnections = 0
-	// The kernel's own choice, three quarters of the limit.
+	// The kernel's default: three quarters of max_connections.
 	defaultMinConnections = 0
-	// The interface between balancers is for their operator to name: the messages are neither encrypted nor signed.
+	// Off: the operator has to choose the network, because the messages are neither encrypted nor authenticated.
 	defaultSyncInterface = ""
-	// One group of balancers on a network needs no number.
+	// One group of balancers on a network needs no ID of its own.
 	defaultSyncID = 0
 
 	// Any interface.
 	defaultInterface = ""
-	// What nearly every service speaks.
+	// Nearly every service uses TCP.
 	defaultProtocol = "tcp"
 
-	// Where the agent listens by default.
+	// The agent's default port.
 	defaultNodePort = 9293
 )
 
-// defaultTimeoutFor is the timeout of a check whose interval is given and whose timeout is not: half of an interval
-// that the usual timeout would not fit in.
+// defaultTimeoutFor returns the default timeout of a check: half of the interval if defaultTimeout does not fit into it.
 func defaultTimeoutFor(interval time.Duration) time.Duration {
 	if interval <= defaultTimeout {
 		return interval / 2
@@ -135,9 +132,9 @@ func defaultTimeoutFor(interval time.Duration) time.Duration {
 	return defaultTimeout
 }
 
-// defaultCheckTimeoutFor is the check_timeout of a cluster: half of its check_interval, so that a node that hangs is
-// known as such well before it is asked again.
+// defaultCheckTimeoutFor returns the default check_timeout of a cluster: half of the check_interval, so that a hung node is known well before the next
+// poll.
 func defaultCheckTimeoutFor(interval time.Duration) time.Duration { return interval / 2 }
 
-// defaultNodePath is where an agent tells the health of the service that has the cluster's own name.
+// defaultNodePath returns the path where an agent serves the health of the service that is named like the cluster.
 func defaultNodePath(cluster string) string { return "/" + cluster + "/status" }

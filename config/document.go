@@ -11,61 +11,61 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// document is one file of a configuration, parsed.
+// document is one parsed file of a configuration.
 type document struct {
-	name  string // path of the file, as mistakes show it
+	name  string // path of the file, as errors show it
 	text  string
 	tree  map[string]any // of string, int64, float64, bool, time.Time, []any and map[string]any
-	lines map[string]int // line of each key's path
+	lines map[string]int // line of each key, by its path
 }
 
-// readDocument reads and parses the file at path. When it cannot, the mistake says why.
-func readDocument(path string) (*document, *Mistake) {
+// readDocument reads and parses the file at path.
+func readDocument(path string) (*document, *Diagnostic) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
-	defer file.Close() // it is only read
-	text, err := io.ReadAll(io.LimitReader(file, sizeMax+1))
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
-	if len(text) > sizeMax {
-		return nil, &Mistake{File: path, Problem: "is larger than 16 MiB", Fix: "name a configuration, this can be none"}
+	if len(text) > maxFileSize {
+		return nil, &Diagnostic{File: path, Problem: "is larger than 16 MiB", Fix: "name a configuration file"}
 	}
 	return parseDocument(path, string(text))
 }
 
-// sizeMax bounds the size of a file: room for a hundred thousand nodes, and a path that names a disk does no harm.
-const sizeMax = 16 << 20
+// maxFileSize bounds the size of a file: room for a hundred thousand nodes, but not for a path that names a disk.
+const maxFileSize = 16 << 20
 
-// unreadable is the mistake of a file or folder that cannot be read.
-func unreadable(path string, err error) *Mistake {
-	fix := "look at the path and at the file system"
+// unreadable is the error of a file or folder that cannot be read.
+func unreadable(path string, err error) *Diagnostic {
+	fix := "check the path and the file system"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		fix = "correct the path, or put a configuration there"
+		fix = "correct the path, or create the file"
 	case errors.Is(err, fs.ErrPermission):
-		fix = "let the user that lb runs as read it"
+		fix = "make it readable for the user that lb runs as"
 	case errors.Is(err, syscall.EISDIR):
-		fix = `name a file; a pattern such as "conf.d/*.toml" includes what is in a folder`
+		fix = `name a file; to include a folder's files, use a pattern such as "conf.d/*.toml"`
 	}
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
-		err = pathErr.Err // the path stands in front already
+		err = pathErr.Err // the message already begins with the path
 	}
-	return &Mistake{File: path, Problem: "cannot be read: " + err.Error(), Fix: fix}
+	return &Diagnostic{File: path, Problem: "cannot be read: " + err.Error(), Fix: fix}
 }
 
 // parseDocument parses the text of the file called name.
-func parseDocument(name, text string) (*document, *Mistake) {
-	lines, line, err := positions(text)
+func parseDocument(name, text string) (*document, *Diagnostic) {
+	lines, line, err := lineNumbers(text)
 	if err != nil {
-		return nil, &Mistake{File: name, Line: line, Problem: err.Error(), Fix: "the schema of lb needs five levels at most"}
+		return nil, &Diagnostic{File: name, Line: line, Problem: err.Error(), Fix: "lb needs five levels at most"}
 	}
 	tree := map[string]any{}
 	if _, err := toml.Decode(text, &tree); err != nil {
-		m := &Mistake{File: name, Problem: "is not TOML: " + err.Error(), Fix: "correct the syntax there or just before it"}
+		m := &Diagnostic{File: name, Problem: "is not TOML: " + err.Error(), Fix: "correct the syntax at that line or just before it"}
 		var parse toml.ParseError
 		if errors.As(err, &parse) {
 			m.Line = lineOf(text, parse.Position)
@@ -76,26 +76,26 @@ func parseDocument(name, text string) (*document, *Mistake) {
 		}
 		return nil, m
 	}
-	return &document{name: name, text: text, tree: plain(tree).(map[string]any), lines: lines}, nil
+	return &document{name: name, text: text, tree: normalize(tree).(map[string]any), lines: lines}, nil
 }
 
-// lineOf is the line of an error's position. At a line that ends too early the decoder sometimes counts its end
-// already; of some errors it knows no byte and gives -1.
+// lineOf returns the line of an error. For a line that ends too early, the toml package sometimes gives the next line; for some errors it gives the byte
+// offset -1.
 func lineOf(text string, at toml.Position) int {
-	text = withoutMark(text)
+	text = trimByteOrderMark(text)
 	if at.Start >= 0 && at.Start < len(text) && text[at.Start] == '\n' {
 		return min(at.Line, strings.Count(text[:at.Start], "\n")+1)
 	}
 	return at.Line
 }
 
-// plain brings what the decoder or a test gives to the few types that a document's tree has.
-func plain(v any) any {
+// normalize converts what the toml package or a test provides to the types of a document's tree.
+func normalize(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for k, e := range v {
-			out[k] = plain(e)
+			out[k] = normalize(e)
 		}
 		return out
 	case map[string]string:
@@ -105,13 +105,13 @@ func plain(v any) any {
 		}
 		return out
 	case []any:
-		return plainList(v)
+		return normalizeList(v)
 	case []map[string]any:
-		return plainList(v)
+		return normalizeList(v)
 	case []string:
-		return plainList(v)
+		return normalizeList(v)
 	case []int:
-		return plainList(v)
+		return normalizeList(v)
 	case int:
 		return int64(v)
 	default:
@@ -119,13 +119,13 @@ func plain(v any) any {
 	}
 }
 
-func plainList[T any](list []T) []any {
+func normalizeList[T any](list []T) []any {
 	out := make([]any, len(list))
 	for i, e := range list {
-		out[i] = plain(e)
+		out[i] = normalize(e)
 	}
 	return out
 }
 
-// root is the walk over the whole document.
+// root returns a decoder of the whole document.
 func (d *document) root(r *report) *decoder { return newDecoder(d, "", d.tree, r) }

@@ -2,7 +2,7 @@ package config
 
 import _ "embed"
 
-// Example is the annotated example file: every key with its default, and the talk's own cluster.
+// Example is the annotated configuration: every key with its default, and the cluster of the talk.
 //
 //go:embed lb.toml
 var Example string

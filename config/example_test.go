@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// shownDefault is a key of the example that is commented out, and shownCheck a check.
+// shownDefault matches a key that is commented out in the example, and shownCheck a check.
 var (
 	shownDefault = regexp.MustCompile(`(?m)^(\s*)#([a-z0-9_]+ = )`)
 	shownCheck   = regexp.MustCompile(`(?m)^(\s*)#(\{)`)
 )
 
-func TestExampleIsTheTalksCluster(t *testing.T) {
+func TestExampleHasTheTalksCluster(t *testing.T) {
 	cfg := load(t, write(t, Example))
 	if len(cfg.Warnings()) > 0 {
 		t.Errorf("warnings: %v", cfg.Warnings())
@@ -23,21 +23,21 @@ func TestExampleIsTheTalksCluster(t *testing.T) {
 		t.Errorf("cluster %+v", c)
 	}
 	if c.Nodes[0].Port != c.Nodes[1].Port || c.Nodes[0].Path != c.Nodes[1].Path {
-		t.Errorf("the first node shows %+v as the defaults, they are %+v", c.Nodes[0], c.Nodes[1])
+		t.Errorf("the first node shows the defaults %+v, want %+v", c.Nodes[0], c.Nodes[1])
 	}
 	s, ok := cfg.Service("webapp")
 	if !ok || len(s.Depends) != 1 || len(s.Metrics) != 2 {
 		t.Fatalf("service %+v", s)
 	}
 	if d, m := s.Depends[0], s.Metrics[0]; d.Interval != m.Interval || d.Timeout != m.Timeout {
-		t.Errorf("the http check shows %s and %s as the defaults, they are %s and %s", d.Interval, d.Timeout, m.Interval, m.Timeout)
+		t.Errorf("the http check shows the defaults %s and %s, want %s and %s", d.Interval, d.Timeout, m.Interval, m.Timeout)
 	}
 }
 
 func TestExampleShowsTheDefaults(t *testing.T) {
 	text := shownDefault.ReplaceAllString(Example, "$1$2")
 	if n := len(shownDefault.FindAllString(Example, -1)); n < 15 {
-		t.Fatalf("only %d defaults are shown", n)
+		t.Fatalf("found only %d defaults", n)
 	}
 	without, with := load(t, write(t, Example)), load(t, write(t, text))
 	with.Path = without.Path
@@ -59,7 +59,7 @@ func TestExampleShowsChecksThatLoad(t *testing.T) {
 	}
 }
 
-// TestExampleShowsEveryKey learns the keys of each table from what its unknown keys are answered with.
+// TestExampleShowsEveryKey gets the keys of each table from the error about an unknown key.
 func TestExampleShowsEveryKey(t *testing.T) {
 	const odd = `
 		unknown_xyzzy = 1
@@ -83,11 +83,11 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		sites = [ { unknown_xyzzy = 1 } ]
 	`
 	text := shownCheck.ReplaceAllString(shownDefault.ReplaceAllString(Example, "$1$2"), "$1$2")
-	shown, _, err := positions(text)
+	shown, _, err := lineNumbers(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Load(write(t, odd), options)
+	_, err = Load(write(t, odd), validate)
 	tables := 0
 	for _, line := range strings.Split(err.Error(), "\n") {
 		table, known, ok := strings.Cut(line, "unknown_xyzzy = 1: is an unknown key: remove it; known here: ")
@@ -98,10 +98,10 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		_, table, _ = strings.Cut(table, ": ")
 		for _, key := range strings.Split(known, ", ") {
 			if table == "services.webapp.metrics[0]." && (key == "interval" || key == "timeout") {
-				continue // shown once for all checks, among the dependencies
+				continue // shown once for all checks, in depends
 			}
 			if table == "" && key == "hooks" && strings.Contains(Example, "\n#   [hooks.page]\n") {
-				continue // in prose, for a hook has no harmless default
+				continue // in a comment: a hook has no harmless default
 			}
 			if _, ok := shown[table+key]; !ok {
 				t.Errorf("%s%s is not in the example", table, key)
@@ -109,6 +109,6 @@ func TestExampleShowsEveryKey(t *testing.T) {
 		}
 	}
 	if tables != 16 {
-		t.Errorf("the keys of %d tables are known, not of 16, by:\n%v", tables, err)
+		t.Errorf("found the keys of %d tables, want 16:\n%v", tables, err)
 	}
 }

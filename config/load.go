@@ -11,22 +11,22 @@ import (
 	"strings"
 )
 
-// CheckValidator judges the options of a check: it decodes c.Options and returns c.Options.Err(), so that Load can
-// report its mistakes, and the unknown keys, with all others.
+// CheckValidator validates the options of a check: it decodes c.Options and returns c.Options.Err(). Load reports those errors, and unknown keys,
+// with all others.
 type CheckValidator func(c Check) error
 
-// Loader reads the configuration at path as Load does, with the options of its checks validated.
+// Loader is Load with a fixed CheckValidator.
 type Loader func(path string) (*Config, error)
 
-// Load reads the configuration at path with all that it includes. With checks nil, the options of checks are not
-// judged. The error is Mistakes: all of them, of all files, at once; then there is no Config.
+// Load reads the configuration at path with the files that it includes. A nil checks leaves the options of checks unvalidated. The error is Diagnostics:
+// everything that is wrong in any of the files. Then Config is nil.
 func Load(path string, checks CheckValidator) (*Config, error) {
 	l := newLoader(path, checks)
 	l.readAll(l.read(path))
 	return l.load()
 }
 
-// LoadText does as Load with a text that is in no file yet; path is what mistakes call it.
+// LoadText is Load for a text that is not in a file yet; path is its name in errors.
 func LoadText(path, text string, checks CheckValidator) (*Config, error) {
 	l := newLoader(path, checks)
 	l.readAll(l.add(parseDocument(path, text)))
@@ -39,12 +39,12 @@ type File struct {
 	Text string `json:"text"`
 }
 
-// Files reads the configuration at path with all that it includes, as LoadFiles takes it. What cannot be read, or is not TOML, is Mistakes.
+// Files reads the files of the configuration at path, for LoadFiles. Unreadable files and files that are not TOML are Diagnostics.
 func Files(path string) ([]File, error) {
 	l := newLoader(path, nil)
 	l.readAll(l.read(path))
-	if len(l.report.mistakes) > 0 {
-		return nil, l.report.mistakes.sorted()
+	if len(l.report.diagnostics) > 0 {
+		return nil, l.report.diagnostics.sorted()
 	}
 	files := make([]File, len(l.docs))
 	for i, doc := range l.docs {
@@ -53,7 +53,7 @@ func Files(path string) ([]File, error) {
 	return files, nil
 }
 
-// LoadFiles does as Load with files that were read elsewhere: the main one, then what that includes. It looks for no others.
+// LoadFiles is Load for files that were read elsewhere: the main file, then those that it includes. It reads no others.
 func LoadFiles(files []File, checks CheckValidator) (*Config, error) {
 	path := ""
 	if len(files) > 0 {
@@ -68,47 +68,47 @@ func LoadFiles(files []File, checks CheckValidator) (*Config, error) {
 
 func newLoader(path string, checks CheckValidator) *loader {
 	return &loader{
-		cfg: &Config{Path: path}, report: newReport(), warnings: newReport(), checks: checks, once: map[string]string{},
+		cfg: &Config{Path: path}, report: newReport(), warnings: newReport(), checks: checks, tables: map[string]string{},
 		marks: map[uint32]string{}, ports: map[vipPort][]portUse{},
 	}
 }
 
-// load makes a configuration of the documents that were read.
+// load makes a configuration from the documents.
 func (l *loader) load() (*Config, error) {
 	for _, doc := range l.docs {
 		l.document(doc)
 	}
-	l.absent()
-	l.judgeBindings()
-	l.judgeRelays()
-	l.judgeHooks()
-	if len(l.report.mistakes) > 0 {
-		return nil, l.report.mistakes.sorted()
+	l.applyDefaults()
+	l.checkListeners()
+	l.checkRelays()
+	l.checkHooks()
+	if len(l.report.diagnostics) > 0 {
+		return nil, l.report.diagnostics.sorted()
 	}
 	slices.SortFunc(l.cfg.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(l.cfg.Hooks, func(a, b Hook) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(l.cfg.Clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
 	l.warnEmpty()
-	l.cfg.warnings = l.warnings.mistakes.sorted()
+	l.cfg.warnings = l.warnings.diagnostics.sorted()
 	return l.cfg, nil
 }
 
 // loader is the state of one Load.
 type loader struct {
-	cfg      *Config
-	docs     []*document // the main file first, then the included ones by their path
-	report   *report
-	warnings *report
-	checks   CheckValidator
-	once     map[string]string // table that may stand once only → its place
-	marks    map[uint32]string // mark → the place of its cluster
-	ports    map[vipPort][]portUse
-	bindings []binding
-	relays   []relayUse
-	hookUses []hookUse
+	cfg       *Config
+	docs      []*document // the main file, then the included files by path
+	report    *report
+	warnings  *report
+	checks    CheckValidator
+	tables    map[string]string // path of a table that may occur once → its location
+	marks     map[uint32]string // mark → path and location of its cluster
+	ports     map[vipPort][]portUse
+	listeners []listener
+	relays    []relayMark
+	hooks     []parsedHook
 }
 
-// readAll reads what the main file includes; main is nil when that cannot be read.
+// readAll reads the files that the main file includes; main is nil if it cannot be read.
 func (l *loader) readAll(main *document) {
 	if main == nil {
 		return
@@ -126,18 +126,18 @@ func (l *loader) readAll(main *document) {
 	}
 }
 
-// read adds the file at path to the documents; nil when there is a mistake.
+// read adds the file at path to the documents. It returns nil after an error.
 func (l *loader) read(path string) *document {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode().IsRegular() {
-		l.warnings.add(Mistake{
-			File: path, Problem: "can be written by every user of the machine", Fix: "chmod o-w " + path,
+		l.warnings.add(Diagnostic{
+			File: path, Problem: "is writable by every user", Fix: "chmod o-w " + path,
 		})
 	}
 	return l.add(readDocument(path))
 }
 
-// add takes a document, or notes why there is none and returns nil.
-func (l *loader) add(doc *document, m *Mistake) *document {
+// add adds a document, or reports why there is none and returns nil.
+func (l *loader) add(doc *document, m *Diagnostic) *document {
 	if m != nil {
 		l.report.add(*m)
 		return nil
@@ -146,28 +146,28 @@ func (l *loader) add(doc *document, m *Mistake) *document {
 	return doc
 }
 
-// expand lists the files that an entry of include means, sorted. As in a shell, a * does not begin a hidden name. at is the path of the include's entry.
+// expand lists the files that match an entry of include, sorted. As in a shell, a leading * does not match hidden files. at is the path of the entry.
 func (l *loader) expand(d *decoder, at, pattern string) []string {
 	full := pattern
 	if !filepath.IsAbs(full) {
 		full = filepath.Join(filepath.Dir(l.cfg.Path), pattern)
 	}
 	if pattern == "" {
-		d.mistakeAt(at, pattern, "is empty", `name a file, or a pattern such as "conf.d/*.toml"`)
+		d.invalidAt(at, pattern, "is empty", `name a file, or a pattern such as "conf.d/*.toml"`)
 		return nil
 	}
 	if !strings.ContainsAny(pattern, `*?[\`) {
 		info, err := os.Stat(full)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			d.mistakeAt(at, pattern, "there is no such file", "correct the path, create the file, or remove the entry")
+			d.invalidAt(at, pattern, "does not exist", "correct the path, create the file, or remove the entry")
 		case err != nil:
 			m := unreadable(full, err)
-			d.mistakeAt(at, pattern, m.Problem, m.Fix)
+			d.invalidAt(at, pattern, m.Problem, m.Fix)
 		case info.IsDir():
-			d.mistakeAt(at, pattern, "is a folder", "write "+strconv.Quote(filepath.Join(pattern, "*.toml"))+" for what is in it")
+			d.invalidAt(at, pattern, "is a folder", "use "+strconv.Quote(filepath.Join(pattern, "*.toml"))+" for the files in it")
 		case !info.Mode().IsRegular():
-			d.mistakeAt(at, pattern, "is not a regular file", "name one that is")
+			d.invalidAt(at, pattern, "is not a regular file", "name a regular file")
 		default:
 			return []string{full}
 		}
@@ -175,16 +175,16 @@ func (l *loader) expand(d *decoder, at, pattern string) []string {
 	}
 	files, err := filepath.Glob(full)
 	if err != nil {
-		d.mistakeAt(at, pattern, "is not a pattern", `write one such as "conf.d/*.toml"`)
+		d.invalidAt(at, pattern, "is not a valid pattern", `use one such as "conf.d/*.toml"`)
 		return nil
 	}
-	// Glob keeps silent about a folder that it cannot read: half a configuration would look like a whole one.
+	// Glob ignores a folder that it cannot read: half a configuration would look complete.
 	if dir := filepath.Dir(full); !strings.ContainsAny(dir, `*?[\`) {
 		switch _, err := os.ReadDir(dir); {
 		case errors.Is(err, fs.ErrNotExist):
-			l.warnings.add(Mistake{
+			l.warnings.add(Diagnostic{
 				File: d.doc.name, Line: d.line(at), Key: at, Value: literal(pattern),
-				Problem: "there is no such folder, so nothing is included", Fix: "create it, or remove the entry",
+				Problem: "names a folder that does not exist, so it includes nothing", Fix: "create the folder, or remove the entry",
 			})
 		case err != nil:
 			l.report.add(*unreadable(dir, err))
@@ -193,7 +193,7 @@ func (l *loader) expand(d *decoder, at, pattern string) []string {
 	return slices.DeleteFunc(files, func(file string) bool {
 		hidden := strings.HasPrefix(filepath.Base(file), ".") && !strings.HasPrefix(filepath.Base(pattern), ".")
 		info, err := os.Stat(file)
-		return hidden || err == nil && !info.Mode().IsRegular() // folders, and what editors leave behind
+		return hidden || err == nil && !info.Mode().IsRegular() // folders, and leftovers of editors
 	})
 }
 
@@ -201,34 +201,34 @@ func (l *loader) expand(d *decoder, at, pattern string) []string {
 func (l *loader) document(doc *document) {
 	d := doc.root(l.report)
 	if doc.name == l.cfg.Path {
-		d.asked["include"] = true // readAll did
+		d.consumed["include"] = true // by readAll
 	} else if d.has("include") {
-		d.asked["include"] = true
-		d.mistake("include", "stands in an included file", "only "+l.cfg.Path+" may include: move it there")
+		d.consumed["include"] = true
+		d.invalid("include", "is in an included file", "move it to "+l.cfg.Path+": only the main file may include")
 	}
-	if t, ok := d.table("agent"); ok && l.first(t) {
+	if t, ok := d.table("agent"); ok && l.claimTable(t) {
 		l.cfg.Agent = l.agent(t)
 	}
 	if t, ok := d.table("services"); ok {
 		for _, name := range t.names() {
-			if s, ok := t.table(name); ok && l.first(s) {
+			if s, ok := t.table(name); ok && l.claimTable(s) {
 				l.cfg.Services = append(l.cfg.Services, l.service(s, name))
 			}
 		}
 	}
-	if t, ok := d.table("balancer"); ok && l.first(t) {
+	if t, ok := d.table("balancer"); ok && l.claimTable(t) {
 		l.cfg.Balancer = l.balancer(t)
 	}
 	if t, ok := d.table("clusters"); ok {
 		for _, name := range t.names() {
-			if c, ok := t.table(name); ok && l.first(c) {
+			if c, ok := t.table(name); ok && l.claimTable(c) {
 				l.cfg.Clusters = append(l.cfg.Clusters, l.cluster(c, name))
 			}
 		}
 	}
 	if t, ok := d.table("hooks"); ok {
 		for _, name := range t.names() {
-			if h, ok := t.table(name); ok && l.first(h) {
+			if h, ok := t.table(name); ok && l.claimTable(h) {
 				l.cfg.Hooks = append(l.cfg.Hooks, l.hook(h, name))
 			}
 		}
@@ -236,23 +236,23 @@ func (l *loader) document(doc *document) {
 	d.done()
 }
 
-// first tells whether this is the first file that has the table; a second one is a mistake.
-func (l *loader) first(d *decoder) bool {
-	if place, again := l.once[d.path]; again {
-		d.own("stands in "+place+", too", "keep one of them")
+// claimTable reports whether this is the first file with the table. A second one is an error.
+func (l *loader) claimTable(d *decoder) bool {
+	if first, again := l.tables[d.path]; again {
+		d.invalidTable("is also in "+first, "keep one of them")
 		return false
 	}
-	l.once[d.path] = d.place()
+	l.tables[d.path] = d.location()
 	return true
 }
 
-// absent gives the tables that no file has their defaults.
-func (l *loader) absent() {
+// applyDefaults fills the tables that no file has.
+func (l *loader) applyDefaults() {
 	empty := newDecoder(&document{}, "", nil, newReport())
-	if _, ok := l.once["agent"]; !ok {
+	if _, ok := l.tables["agent"]; !ok {
 		l.cfg.Agent = l.agent(empty)
 	}
-	if _, ok := l.once["balancer"]; !ok {
+	if _, ok := l.tables["balancer"]; !ok {
 		l.cfg.Balancer = l.balancer(empty)
 	}
 }

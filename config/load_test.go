@@ -17,13 +17,13 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// options stands in for the validator of the agent's checks: http has options that can be wrong, the rest has few.
-func options(c Check) error {
+// validate stands in for the validator of the agent's checks.
+func validate(c Check) error {
 	o := c.Options
 	switch c.Type {
 	case "http":
 		if url := o.String("url", ""); !strings.HasPrefix(url, "http://") {
-			o.Mistake("url", "is not a URL", `write it as "http://localhost:3000/heartbeat"`)
+			o.Invalid("url", "is not a URL", `use a URL such as "http://localhost:3000/heartbeat"`)
 		}
 		o.String("method", "GET")
 		o.Bool("follow_redirects", false)
@@ -34,13 +34,13 @@ func options(c Check) error {
 		o.String("command", "")
 	case "cpu_load", "available_memory", "constant":
 	default:
-		o.Mistake("type", "is not a check", "write http, tcp, script, cpu_load, available_memory or constant")
+		o.Invalid("type", "is not a check", "use http, tcp, script, cpu_load, available_memory or constant")
 	}
 	return o.Err()
 }
 
-// TestEachBadFileGivesItsMistakes loads testdata/bad/X.toml or testdata/bad/X/lb.toml and compares with X.txt.
-func TestEachBadFileGivesItsMistakes(t *testing.T) {
+// TestEachBadFileGivesItsErrors loads testdata/bad/X.toml or testdata/bad/X/lb.toml and compares the errors with X.txt.
+func TestEachBadFileGivesItsErrors(t *testing.T) {
 	t.Chdir("testdata/bad")
 	files, err := filepath.Glob("*.toml")
 	if err != nil {
@@ -56,31 +56,31 @@ func TestEachBadFileGivesItsMistakes(t *testing.T) {
 	for _, path := range append(files, folders...) {
 		want := strings.TrimSuffix(strings.TrimSuffix(path, "/lb.toml"), ".toml") + ".txt"
 		t.Run(path, func(t *testing.T) {
-			cfg, err := Load(path, options)
+			cfg, err := Load(path, validate)
 			if err == nil {
-				t.Fatalf("no mistake is found")
+				t.Fatal("no error")
 			}
 			if cfg != nil {
-				t.Errorf("a configuration comes with the mistakes")
+				t.Error("a configuration in addition to the error")
 			}
 			golden.Compare(t, want, err.Error()+"\n")
-			ms, ok := errors.AsType[Mistakes](err)
+			ds, ok := errors.AsType[Diagnostics](err)
 			if !ok {
 				t.Fatalf("the error is %T", err)
 			}
-			for _, m := range ms {
-				if m.File == "" || m.Problem == "" || m.Fix == "" || m.Line == 0 && m.Key != "" {
-					t.Errorf("lacks file, line, problem or fix: %#v", m)
+			for _, d := range ds {
+				if d.File == "" || d.Problem == "" || d.Fix == "" || d.Line == 0 && d.Key != "" {
+					t.Errorf("lacks file, line, problem or fix: %#v", d)
 				}
-				if strings.Contains(m.String(), "\n") {
-					t.Errorf("more than one line: %q", m.String())
+				if strings.Contains(d.String(), "\n") {
+					t.Errorf("more than one line: %q", d.String())
 				}
 			}
 		})
 	}
 }
 
-// equal compares configurations; sections compare by their Equal, mistakes that are only warnings not at all.
+// equal compares configurations without their warnings.
 func equal(t *testing.T, got, want *Config) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
@@ -90,14 +90,14 @@ func equal(t *testing.T, got, want *Config) {
 
 func load(t *testing.T, path string) *Config {
 	t.Helper()
-	cfg, err := Load(path, options)
+	cfg, err := Load(path, validate)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cfg
 }
 
-// write puts text into a file of its own and returns its path.
+// write creates a file in a new folder and returns its path.
 func write(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lb.toml")
@@ -120,14 +120,14 @@ func TestEmptyFileGivesTheDefaults(t *testing.T) {
 	}
 }
 
-// plainWeights are those of a cluster that says nothing about them.
-func plainWeights() Weights {
+// defaultWeights are the Weights of a cluster without any keys about weights.
+func defaultWeights() Weights {
 	return Weights{
 		Mode: ActiveActive, AllDown: RefuseAll, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254"), OwnPage: OwnPage{RetryAfter: 30 * time.Second}}, SuspectTime: time.Minute,
 	}
 }
 
-func TestShortestClusterGetsTheDefaults(t *testing.T) {
+func TestMinimalClusterGetsTheDefaults(t *testing.T) {
 	cfg := load(t, write(t, `
 		[clusters.webapp]
 		fwmark = 7
@@ -136,12 +136,12 @@ func TestShortestClusterGetsTheDefaults(t *testing.T) {
 	`))
 	got, ok := cfg.Cluster("webapp")
 	if !ok {
-		t.Fatal("there is no cluster")
+		t.Fatal("no cluster")
 	}
 	want := Cluster{
 		Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 		CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
-		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, MinHealthy: 1, Autostart: false, Watch: WatchAuto, Weights: plainWeights(),
+		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, MinHealthy: 1, Autostart: false, Watch: WatchAuto, Weights: defaultWeights(),
 		Balancing: Balancing{PersistenceNetmask: 32, PersistenceNetmaskV6: 128},
 		VIPs:      []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Ports: []uint16{443}}},
 		Nodes:     []Node{{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/webapp/status"}},
@@ -162,7 +162,7 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 		{
 			Name: "mail.example.com", Mark: 4294967295, Scheduler: "sh", Forwarding: NAT,
 			CheckInterval: 500 * time.Millisecond, CheckTimeout: 250 * time.Millisecond, Rise: 2, Fall: 3,
-			RampUpTime: time.Minute, MaxWeight: 50, MinHealthy: 1, Autostart: true, Watch: WatchPoll, Weights: plainWeights(),
+			RampUpTime: time.Minute, MaxWeight: 50, MinHealthy: 1, Autostart: true, Watch: WatchPoll, Weights: defaultWeights(),
 			Balancing: Balancing{
 				Fallback: true, HashPort: true, Persistence: 5 * time.Minute, PersistenceNetmask: 24, PersistenceNetmaskV6: 64,
 				MaxConnections: 1000, MinConnections: 800,
@@ -179,7 +179,7 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 		{
 			Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 			CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
-			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute, MinHealthy: 2, Watch: WatchAuto, Weights: plainWeights(),
+			RampUpTime: 2 * time.Minute, DrainTimeout: 5 * time.Minute, MinHealthy: 2, Watch: WatchAuto, Weights: defaultWeights(),
 			Balancing: Balancing{PersistenceNetmask: 32, PersistenceNetmaskV6: 128},
 			VIPs:      []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{443, 80}}},
 			Nodes: []Node{
@@ -205,7 +205,7 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 	}
 }
 
-func TestFilesThatWereReadElsewhere(t *testing.T) {
+func TestLoadFiles(t *testing.T) {
 	const path = "testdata/good/fleet/lb.toml"
 	files, err := Files(path)
 	if err != nil {
@@ -214,21 +214,21 @@ func TestFilesThatWereReadElsewhere(t *testing.T) {
 	if len(files) < 2 || files[0].Name != path {
 		t.Fatalf("files %+v", files)
 	}
-	cfg, err := LoadFiles(files, options)
+	cfg, err := LoadFiles(files, validate)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := load(t, path)
-	cfg.warnings, want.warnings = nil, nil // about files on the disk
+	cfg.warnings, want.warnings = nil, nil // some are about files on disk
 	equal(t, cfg, want)
 	if _, err := LoadFiles(files[:1], nil); err != nil {
-		t.Errorf("without what it includes: %v", err)
+		t.Errorf("without the included files: %v", err)
 	}
 	if _, err := LoadFiles([]File{{"lb.toml", "x"}}, nil); err == nil || !strings.Contains(err.Error(), "lb.toml:1: is not TOML") {
-		t.Errorf("no TOML: %v", err)
+		t.Errorf("not TOML: %v", err)
 	}
 	if _, err := Files("testdata/none.toml"); err == nil {
-		t.Error("a file that is not there is taken")
+		t.Error("a missing file is accepted")
 	}
 }
 
@@ -243,29 +243,29 @@ func TestListenForms(t *testing.T) {
 		case good && (err != nil || cfg.Agent.Listen != listen):
 			t.Errorf("%q: %v", listen, err)
 		case !good && err == nil:
-			t.Errorf("%q is taken", listen)
+			t.Errorf("%q is accepted", listen)
 		}
 	}
 }
 
 func TestWarnings(t *testing.T) {
 	t.Chdir("testdata/good")
-	cfg := load(t, "hardly-meant.toml")
-	golden.Compare(t, "hardly-meant.txt", Mistakes(cfg.Warnings()).Error()+"\n")
+	cfg := load(t, "warnings.toml")
+	golden.Compare(t, "warnings.txt", Diagnostics(cfg.Warnings()).Error()+"\n")
 }
 
-func TestFileThatOthersCanWriteIsAWarning(t *testing.T) {
+func TestAWorldWritableFileIsAWarning(t *testing.T) {
 	path := write(t, "[services.a]\nmetrics = [ { type = \"constant\", weight = 1 } ]\n")
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	want := path + ": can be written by every user of the machine: chmod o-w " + path
-	if got := Mistakes(load(t, path).Warnings()).Error(); got != want {
+	want := path + ": is writable by every user: chmod o-w " + path
+	if got := Diagnostics(load(t, path).Warnings()).Error(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestIncludeLeavesHiddenFilesAndFoldersOut(t *testing.T) {
+func TestIncludeSkipsHiddenFilesAndFolders(t *testing.T) {
 	path := write(t, `include = ["*.toml"]`)
 	for name, text := range map[string]string{
 		".#a.toml": "left behind by an editor", "a.toml": "[agent.tunnel]\nenabled = true\n", "folder.toml/x": "",
@@ -283,29 +283,29 @@ func TestIncludeLeavesHiddenFilesAndFoldersOut(t *testing.T) {
 	}
 }
 
-func TestIncludedFolderThatCannotBeRead(t *testing.T) {
-	path := write(t, `include = ["lb.toml/*.toml"]`) // a file in the folder's place: permissions do not stop root
-	want := path + ": cannot be read: not a directory: look at the path and at the file system"
+func TestAnUnreadableIncludedFolder(t *testing.T) {
+	path := write(t, `include = ["lb.toml/*.toml"]`) // a file instead of a folder: permissions do not stop root
+	want := path + ": cannot be read: not a directory: check the path and the file system"
 	if _, err := Load(path, nil); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-func TestFileThatIsTooLarge(t *testing.T) {
+func TestAFileThatIsTooLarge(t *testing.T) {
 	path := write(t, "")
-	if err := os.Truncate(path, sizeMax+1); err != nil {
+	if err := os.Truncate(path, maxFileSize+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path, nil); err == nil || err.Error() != path+": is larger than 16 MiB: name a configuration, this can be none" {
+	if _, err := Load(path, nil); err == nil || err.Error() != path+": is larger than 16 MiB: name a configuration file" {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestFileThatCannotBeRead(t *testing.T) {
+func TestAnUnreadableFile(t *testing.T) {
 	dir := t.TempDir()
 	for path, want := range map[string]string{
-		filepath.Join(dir, "lb.toml"): "cannot be read: no such file or directory: correct the path, or put a configuration there",
-		dir:                           "cannot be read: is a directory: name a file; a pattern such as \"conf.d/*.toml\" includes what is in a folder",
+		filepath.Join(dir, "lb.toml"): "cannot be read: no such file or directory: correct the path, or create the file",
+		dir:                           "cannot be read: is a directory: name a file; to include a folder's files, use a pattern such as \"conf.d/*.toml\"",
 	} {
 		if _, err := Load(path, nil); err == nil || err.Error() != path+": "+want {
 			t.Errorf("got %v, want %s", err, want)
@@ -313,7 +313,7 @@ func TestFileThatCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestWithoutValidatorOptionsAreNotJudged(t *testing.T) {
+func TestWithoutAValidatorOptionsAreNotChecked(t *testing.T) {
 	cfg, err := Load(write(t, "[services.a]\nmetrics = [ { type = \"moon_phase\", weight = 1, hemisphere = \"north\" } ]\n"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -323,11 +323,11 @@ func TestWithoutValidatorOptionsAreNotJudged(t *testing.T) {
 		t.Errorf("hemisphere is %q", got)
 	}
 	if err := o.Err(); err != nil {
-		t.Errorf("type, weight and what was asked for are left over: %v", err)
+		t.Errorf("keys that were read count as unknown: %v", err)
 	}
 }
 
-func TestErrorOfTheValidatorThatIsNoMistakes(t *testing.T) {
+func TestAnotherErrorOfTheValidator(t *testing.T) {
 	path := write(t, "\n[services.a]\nmetrics = [ { type = \"constant\", weight = 1 } ]\n")
 	_, err := Load(path, func(Check) error { return errors.New("no moon in sight") })
 	if err == nil || err.Error() != path+":3: services.a.metrics[0]: no moon in sight" {
@@ -341,7 +341,7 @@ func TestSchedulersAreSorted(t *testing.T) {
 	}
 }
 
-func TestTextThatIsInNoFile(t *testing.T) {
+func TestLoadText(t *testing.T) {
 	cfg, err := LoadText("made.toml", "[services.webapp]\nmetrics = [ { type = \"constant\", weight = 100 } ]\n", nil)
 	if err != nil || len(cfg.Services) != 1 {
 		t.Errorf("%+v, %v", cfg, err)

@@ -5,37 +5,36 @@ import (
 	"regexp"
 )
 
-// goodMachine is what the machines of a cluster manager may be called here: host names, with or without a domain. Pacemaker takes more, but its
-// tools' command lines do not.
-var goodMachine = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$`)
+// validMachine matches host names, with or without a domain. Pacemaker accepts more, but its tools' command lines do not.
+var validMachine = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$`)
 
-// preferMost is how many machines a cluster may prefer: what Corosync has room for.
-const preferMost = 32
+// maxPreferred is the maximum number of machines in a Corosync cluster.
+const maxPreferred = 32
 
-// prefer reads the machines that a cluster manager should run a cluster on.
+// prefer reads the machines on which the cluster manager should run a cluster.
 func (l *loader) prefer(d *decoder) []string {
 	const key = "prefer"
 	names := d.strings(key)
-	if len(names) > preferMost {
-		d.mistake(key, fmt.Sprintf("names %d machines, and no cluster has more than %d", len(names), preferMost), "name those that matter")
+	if len(names) > maxPreferred {
+		d.invalid(key, fmt.Sprintf("lists %d machines, but Corosync has room for %d only", len(names), maxPreferred), "shorten the list")
 	}
 	seen := map[string]bool{}
 	for i, name := range names {
 		path := joinIndex(joinKey(d.path, key), i)
 		if seen[name] {
-			d.mistakeAt(path, name, "is in the list twice", "remove one of them")
+			d.invalidAt(path, name, "is in the list twice", "remove one of them")
 			continue
 		}
 		seen[name] = true
-		if !goodMachine.MatchString(name) {
-			d.mistakeAt(path, name, "cannot be the name of a load balancer", "write it as crm_node -l shows it, such as load01")
+		if !validMachine.MatchString(name) {
+			d.invalidAt(path, name, "is not a valid machine name", "use a name from `crm_node -l`, such as load01")
 		}
 	}
 	if len(names) == 0 {
-		return nil // none are none, however they are written
+		return nil // an empty list equals no list
 	}
 	if d.values["autostart"] == true {
-		l.warn(d, key, "is for Pacemaker, which starts clusters itself, and this one has autostart = true", "remove one of them")
+		l.warn(d, key, "is for Pacemaker, which starts clusters itself, but this cluster has autostart = true", "remove one of the two")
 	}
 	return names
 }

@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// The bounds of a metric's weight: health is 0 to 100.
+// A health is 0 to 100.
 const (
-	weightLeast = 0
-	weightMost  = 100
+	minMetricWeight = 0
+	maxMetricWeight = 100
 )
 
-// Bounds of how often anything is checked. A slip such as "2us" for "2s" would keep a processor busy. Beyond a week it is no health any
-// more; and of a century, three intervals, after which a result is stale, are more than a time.Duration holds.
+// The bounds of an interval. A typing error such as "2us" for "2s" would keep a processor busy. A check that runs less than once a week does not
+// measure health, and three intervals, after which a result is stale, have to fit into a time.Duration.
 const (
-	intervalLeast = 10 * time.Millisecond
-	intervalMost  = 7 * 24 * time.Hour
+	minInterval = 10 * time.Millisecond
+	maxInterval = 7 * 24 * time.Hour
 )
 
 // service reads [services.NAME].
 func (l *loader) service(d *decoder, name string) Service {
-	named(d, name)
+	checkName(d, name)
 	s := Service{Name: name, AgentCheck: l.listen(d, "agent_check", defaultAgentCheck)}
-	l.bind(d, "agent_check", s.AgentCheck)
+	l.addListener(d, "agent_check", s.AgentCheck)
 	for _, c := range d.tables("depends") {
 		s.Depends = append(s.Depends, l.check(c, Dependency))
 	}
@@ -30,26 +30,27 @@ func (l *loader) service(d *decoder, name string) Service {
 		s.Metrics = append(s.Metrics, l.check(c, Metric))
 	}
 	d.done()
-	if !d.faulty("depends") && !d.faulty("metrics") && len(s.Depends) == 0 && len(s.Metrics) == 0 {
-		d.own("has neither depends nor metrics, so it has no health",
-			`give it a check, such as metrics = [ { type = "constant", weight = 100 } ]`)
+	if !d.failed("depends") && !d.failed("metrics") && len(s.Depends) == 0 && len(s.Metrics) == 0 {
+		d.invalidTable("has neither depends nor metrics, so it has no health",
+			`add a check, such as metrics = [ { type = "constant", weight = 100 } ]`)
 	}
 	return s
 }
 
-// check reads one entry of depends or metrics. Its own report keeps apart what the validator finds there.
+// check reads one entry of depends or metrics. The entry has its own report while the validator reads it, so that Options.Err returns only the entry's
+// errors.
 func (l *loader) check(d *decoder, role Role) Check {
 	d.report = newReport()
-	c := Check{Role: role, Options: Section{d}}
+	c := Check{Role: role, Options: Options{d}}
 	c.Type = d.str("type", "")
 	if c.Type == "" {
-		required(d, "type", `say which check it is, such as type = "http"`)
+		required(d, "type", `name the type of check, such as type = "http"`)
 	}
-	c.Interval, c.Timeout = pace(d, "interval", "timeout", defaultInterval, defaultTimeoutFor)
+	c.Interval, c.Timeout = intervalAndTimeout(d, "interval", "timeout", defaultInterval, defaultTimeoutFor)
 	if role == Metric {
-		c.Weight = int(d.integer("weight", 0, weightLeast, weightMost))
+		c.Weight = int(d.integer("weight", 0, minMetricWeight, maxMetricWeight))
 		if !d.has("weight") {
-			d.missing("weight", "say how much of the health, 0 to 100, it stands for")
+			d.missing("weight", "set the most that the metric adds to the health, 0 to 100")
 		}
 	}
 	var found error
@@ -58,45 +59,45 @@ func (l *loader) check(d *decoder, role Role) Check {
 	}
 	own := d.report
 	d.report = l.report
-	for _, m := range own.mistakes {
+	for _, m := range own.diagnostics {
 		l.report.add(m)
 	}
-	var more Mistakes
+	var more Diagnostics
 	switch {
 	case errors.As(found, &more):
 		for _, m := range more {
 			l.report.add(m)
 		}
 	case found != nil:
-		d.own(found.Error(), "")
+		d.invalidTable(found.Error(), "")
 	}
 	d.report = own
 	return c
 }
 
-// pace reads an interval and the timeout of what is done in it.
-func pace(d *decoder, intervalKey, timeoutKey string, def time.Duration,
+// intervalAndTimeout reads an interval and a timeout, which must be below the interval.
+func intervalAndTimeout(d *decoder, intervalKey, timeoutKey string, def time.Duration,
 	timeoutFor func(time.Duration) time.Duration,
 ) (interval, timeout time.Duration) {
 	interval = d.duration(intervalKey, def)
-	if interval < intervalLeast {
-		d.mistake(intervalKey, "must be "+intervalLeast.String()+" or more", `write it as "2s"`)
+	if interval < minInterval {
+		d.invalid(intervalKey, "must be "+minInterval.String()+" or more", `use a duration such as "2s"`)
 		interval = def
 	}
-	if interval > intervalMost {
-		d.mistake(intervalKey, "must be 168h, a week, or less", `write it as "2s"`)
+	if interval > maxInterval {
+		d.invalid(intervalKey, "must be 168h (a week) or less", `use a duration such as "2s"`)
 		interval = def
 	}
 	timeout = d.duration(timeoutKey, timeoutFor(interval))
 	switch {
 	case timeout <= 0:
-		d.mistake(timeoutKey, "must be more than 0s", `write it as "1s"`)
+		d.invalid(timeoutKey, "must be above 0s", `use a duration such as "1s"`)
 	case timeout >= interval && d.has(intervalKey):
-		d.mistake(timeoutKey, "must be below "+intervalKey+", which is "+interval.String(),
+		d.invalid(timeoutKey, "must be below "+intervalKey+", which is "+interval.String(),
 			"shorten it, or lengthen "+intervalKey)
 	case timeout >= interval:
-		d.mistake(timeoutKey, "must be below "+intervalKey+", which is "+interval.String()+" unless you give one",
-			"shorten it, or give a longer "+intervalKey)
+		d.invalid(timeoutKey, "must be below "+intervalKey+", which is "+interval.String()+" by default",
+			"shorten it, or set a longer "+intervalKey)
 	}
 	return interval, timeout
 }

@@ -9,20 +9,21 @@ import (
 	"unicode"
 )
 
-// location reads the name of a data centre: a word without space, so that it reads as one in a log line and in a list.
-func location(d *decoder, key string) string {
+// readLocation reads the name of a data centre: one word, so that it stays one in log lines and lists.
+func readLocation(d *decoder, key string) string {
 	v := d.str(key, defaultLocation)
-	if oddLocation(v) {
-		d.mistake(key, "is not one word", `write a short name such as "dc1"`)
+	if !isWord(v) {
+		d.invalid(key, "is not one word", `use a short name such as "dc1"`)
 	}
 	return v
 }
 
-func oddLocation(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
+// isWord reports whether s consists of printable characters without spaces. "" is a word.
+func isWord(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
 }
 
-// relayAddress reads where other data centres send their packets to.
+// relayAddress reads the address to which other data centres send packets.
 func relayAddress(d *decoder) netip.Addr {
 	const key = "relay_address"
 	s := d.str(key, defaultRelayAddress)
@@ -31,59 +32,59 @@ func relayAddress(d *decoder) netip.Addr {
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" || a.Is4In6() || !a.IsGlobalUnicast() {
-		d.mistake(key, "is not an address that another machine can send to", "write this balancer's own, or shared, address, such as 10.1.0.5")
+		d.invalid(key, "is not an address that other machines can reach", "use this balancer's own or shared address, such as 10.1.0.5")
 		return netip.Addr{}
 	}
 	return a
 }
 
-// dataCentres reads what a cluster has to do with other data centres.
-func (l *loader) dataCentres(d *decoder, c *Cluster) {
+// readSiteKeys reads the keys about other data centres.
+func (l *loader) readSiteKeys(d *decoder, c *Cluster) {
 	c.Sites = sites(d)
 	c.NonEgressLocations = locations(d, "non_egress_locations")
-	c.MaxDownTicks = int(d.integer("max_down_ticks", defaultMaxDownTicks, 0, streakMost))
+	c.MaxDownTicks = int(d.integer("max_down_ticks", defaultMaxDownTicks, 0, maxStreak))
 	c.Relay = l.relay(d, *c)
 }
 
-// relay reads how a cluster takes packets from other data centres.
+// relay reads how a cluster receives packets from other data centres.
 func (l *loader) relay(d *decoder, c Cluster) Relay {
 	const key = "relay_offset"
 	offset := d.integer(key, DefaultRelayOffset, 1, math.MaxUint32-1)
 	r := Relay{Enabled: d.boolean("relay", defaultRelay), Interfaces: d.strings("relay_interfaces")}
 	if len(r.Interfaces) == 0 {
-		r.Interfaces = nil // none are none, however they are written
+		r.Interfaces = nil // an empty list equals no list
 	}
 	for i, name := range r.Interfaces {
 		if !isInterface(name) {
-			d.mistakeAt(joinIndex(joinKey(d.path, "relay_interfaces"), i), name, "cannot be the name of an interface",
-				"write it as ip link shows it, such as tunl0")
+			d.invalidAt(joinIndex(joinKey(d.path, "relay_interfaces"), i), name, "is not a valid interface name",
+				"use a name from `ip link`, such as tunl0")
 		}
 	}
-	if !r.Enabled && len(c.Sites) == 0 || c.Mark == 0 || d.faulty(key) {
+	if !r.Enabled && len(c.Sites) == 0 || c.Mark == 0 || d.failed(key) {
 		return r
 	}
 	mark := int64(c.Mark) + offset
 	if mark > math.MaxUint32 {
-		d.mistake(key, fmt.Sprintf("with fwmark makes %d, beyond the largest mark", mark), "choose a smaller fwmark or relay_offset")
+		d.invalid(key, fmt.Sprintf("plus fwmark is %d, above the largest mark", mark), "use a smaller fwmark or relay_offset")
 		return r
 	}
 	r.Mark = uint32(mark)
 	if !r.Enabled {
-		return r // only to ask others for
+		return r // the mark is only used to poll other data centres
 	}
-	l.relays = append(l.relays, relayUse{d, r.Mark})
+	l.relays = append(l.relays, relayMark{d, r.Mark})
 	l.claimRelay(d, c, r)
 	return r
 }
 
-// relayUse is a cluster's claim on the mark of its relay service.
-type relayUse struct {
+// relayMark is the mark of a cluster's relay.
+type relayMark struct {
 	d    *decoder
 	mark uint32
 }
 
-// claimRelay claims what the relay's rules must match. A VIP of the same cluster that any interface will do for is no clash: the rule
-// with the interface wins.
+// claimRelay claims the ports that the relay's rules match. A virtual IP of the same cluster for any interface does not conflict: the rule with the
+// interface takes precedence.
 func (l *loader) claimRelay(d *decoder, c Cluster, r Relay) {
 	for _, v := range c.VIPs {
 		for _, port := range v.Ports {
@@ -91,8 +92,8 @@ func (l *loader) claimRelay(d *decoder, c Cluster, r Relay) {
 			for _, iface := range r.InterfacesFor(v.Address) {
 				use := slices.IndexFunc(l.ports[p], func(u portUse) bool { return u.iface == iface })
 				if use >= 0 && v.Address.IsValid() {
-					d.mistake("relay", fmt.Sprintf("%s %s on %s is taken by %s", p.protocol, netip.AddrPortFrom(p.address, port), iface,
-						l.ports[p][use].place), "a packet can belong to one cluster only: remove one")
+					d.invalid("relay", fmt.Sprintf("%s %s on %s already belongs to %s", p.protocol, netip.AddrPortFrom(p.address, port), iface,
+						l.ports[p][use].owner), "a packet can belong to one cluster only: remove one of them")
 					return
 				}
 			}
@@ -102,32 +103,32 @@ func (l *loader) claimRelay(d *decoder, c Cluster, r Relay) {
 		for _, port := range v.Ports {
 			p := vipPort{v.Address, v.Protocol, port}
 			for _, iface := range r.InterfacesFor(v.Address) {
-				l.ports[p] = append(l.ports[p], portUse{iface, fmt.Sprintf("the relay of %s (%s)", d.path, d.place())})
+				l.ports[p] = append(l.ports[p], portUse{iface, fmt.Sprintf("the relay of %s (%s)", d.path, d.location())})
 			}
 		}
 	}
 }
 
-// judgeRelays reports relay marks that another cluster has, as its own or as its relay's.
-func (l *loader) judgeRelays() {
+// checkRelays reports relay marks that are also the mark of another cluster or its relay.
+func (l *loader) checkRelays() {
 	for _, r := range l.relays {
-		if place, taken := l.marks[r.mark]; taken {
-			r.d.mistake("relay", fmt.Sprintf("fwmark + relay_offset, %d, is the mark of %s, too", r.mark, place), "give each cluster its own marks")
+		if owner, taken := l.marks[r.mark]; taken {
+			r.d.invalid("relay", fmt.Sprintf("fwmark + relay_offset is %d, already the mark of %s", r.mark, owner), "give each cluster its own marks")
 			continue
 		}
-		l.marks[r.mark] = fmt.Sprintf("the relay of %s (%s)", r.d.path, r.d.place())
+		l.marks[r.mark] = fmt.Sprintf("the relay of %s (%s)", r.d.path, r.d.location())
 	}
 }
 
-// sites reads where a cluster's weights in other data centres are asked for. big_brother has them among the nodes, with interpol = true;
-// here they are a list of their own, so that every entry of nodes is a machine that gets packets, and nobody looks for these in
-// `ipvsadm -Ln`. There is no path to get wrong: it follows from the cluster's mark.
+// sites reads the balancers of other data centres that are polled for the cluster's weights. big_brother lists them among the nodes, with
+// interpol = true. Here they have their own list, so that every entry of nodes is a machine that gets packets and is in `ipvsadm -Ln`. The
+// path follows from the cluster's mark.
 func sites(d *decoder) []Site {
 	var list []Site
 	for _, s := range d.tables("sites") {
 		at := netip.AddrPortFrom(address(s, "10.2.0.5"), uint16(s.integer("port", defaultSitePort, 1, math.MaxUint16)))
 		if at.IsValid() && slices.Contains(list, Site{at}) {
-			s.mistake("address", "is in the list already", "remove one of them")
+			s.invalid("address", "is already in the list", "remove one of them")
 		}
 		list = append(list, Site{at})
 		s.done()
@@ -135,12 +136,12 @@ func sites(d *decoder) []Site {
 	return list
 }
 
-// locations reads a list of data centres.
+// locations reads a list of data centres' names.
 func locations(d *decoder, key string) []string {
 	list := d.strings(key)
 	for i, name := range list {
-		if name == "" || oddLocation(name) {
-			d.mistakeAt(joinIndex(joinKey(d.path, key), i), name, "is no data centre's name", `write what that one's balancers have as location, such as "dc2"`)
+		if name == "" || !isWord(name) {
+			d.invalidAt(joinIndex(joinKey(d.path, key), i), name, "is not a data centre's name", `use the location of that data centre's balancers, such as "dc2"`)
 		}
 	}
 	if len(list) == 0 {

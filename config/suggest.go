@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// unknownFix tells what to do about a key that nobody knows: the known one that it resembles, or all known ones.
-func unknownFix(key string, known []string) string {
+// unknownKeyFix returns the fix for an unknown key: the most similar known key, or all known keys.
+func unknownKeyFix(key string, known []string) string {
 	slices.Sort(known)
 	if near := nearest(key, known); near != "" {
 		return "did you mean " + near + "?"
@@ -17,28 +17,27 @@ func unknownFix(key string, known []string) string {
 	return "remove it; known here: " + strings.Join(known, ", ")
 }
 
-// nearest returns the one of words that is most likely meant by word, or "" when none is near.
+// nearest returns the word that is most similar to word, or "" if none is similar.
 func nearest(word string, words []string) string {
-	plain := func(s string) string { return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)) }
+	fold := func(s string) string { return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)) }
 	best, bestDistance := "", max(1, len(word)/3)+1
 	for _, w := range words {
-		if d := distance(plain(word), plain(w)); d < bestDistance {
+		if d := distance(fold(word), fold(w)); d < bestDistance {
 			best, bestDistance = w, d
 		}
 	}
-	if best == "" && len(word) > 2 { // a word that was cut short: ramp_up for ramp_up_time
-		if i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(plain(w), plain(word)) }); i >= 0 {
+	if best == "" && len(word) > 2 { // an abbreviation: ramp_up for ramp_up_time
+		if i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(fold(w), fold(word)) }); i >= 0 {
 			return words[i]
 		}
 	}
 	return best
 }
 
-// distance counts the letters to insert, delete, replace or swap with their neighbour to get from a to b
-// (optimal string alignment).
+// distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal string alignment distance).
 func distance(a, b string) int {
-	if len(a) > literalMax || len(b) > literalMax {
-		return max(len(a), len(b)) // no key is that long: do not spend time on it
+	if len(a) > maxLiteral || len(b) > maxLiteral {
+		return max(len(a), len(b)) // no key is that long: save the time
 	}
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -1,22 +1,22 @@
 package config
 
-// Warnings are what is allowed but hardly meant, sorted by file and line.
-func (c *Config) Warnings() []Mistake { return c.warnings }
+// Warnings are settings that are allowed but probably not intended, sorted by file and line.
+func (c *Config) Warnings() []Diagnostic { return c.warnings }
 
-// warn notes that the value of key is hardly meant.
+// warn reports that the value of key is probably not intended.
 func (l *loader) warn(d *decoder, key, problem, fix string) {
 	path := joinKey(d.path, key)
-	l.warnings.add(Mistake{
+	l.warnings.add(Diagnostic{
 		File: d.doc.name, Line: d.line(path), Key: path, Value: literal(d.values[key]), Problem: problem, Fix: fix,
 	})
 }
 
-// warnEmpty notes that there is nothing to do.
+// warnEmpty warns about a configuration without services and clusters.
 func (l *loader) warnEmpty() {
 	if len(l.cfg.Services) == 0 && len(l.cfg.Clusters) == 0 {
-		l.warnings.add(Mistake{
-			File: l.cfg.Path, Problem: "holds neither services nor clusters",
-			Fix: "add [services.NAME] for an agent, [clusters.NAME] for a balancer",
+		l.warnings.add(Diagnostic{
+			File: l.cfg.Path, Problem: "has neither services nor clusters",
+			Fix: "add [services.NAME] for an agent, or [clusters.NAME] for a balancer",
 		})
 	}
 }

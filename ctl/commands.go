@@ -1,273 +1,342 @@
 package ctl
 
 import (
-	"io"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl/action"
 	"github.com/braintree/lb/ctl/cmdline"
-	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/ctl/importer"
+	"github.com/braintree/lb/ctl/usage"
 )
 
-// Console is what the commands read and write.
-type Console struct {
-	In     io.Reader
-	Out    io.Writer
-	Err    io.Writer
-	Plain  bool // Out is no terminal
-	Getenv func(string) string
-	Load   config.Loader // of check-config
-	// OpenTable opens the kernel's load-balancing table, for pacemaker status.
-	OpenTable func() (ipvs.Table, error)
-	Checks    config.CheckValidator // of import
-
-	// Litmusctl: this is called by litmus_paper's name. An empty reason that is given is then taken, as scripts do that.
-	Litmusctl bool
+// Commands are the subcommands of lb ctl.
+func (con Console) Commands() []*cli.Command {
+	return slices.Concat(con.ServiceCommands(), con.clusterCommands(), con.drainCommands(), con.reloadCommands(), con.configCommands(),
+		con.pacemakerCommands())
 }
 
-// The flags that several commands share. Each call makes new ones: urfave/cli keeps state in them.
-func agentFlags(further ...cli.Flag) []cli.Flag {
-	address := &cli.StringFlag{Name: "agent", Usage: "`ADDR` of the agent: host:port or the path of its socket (default: the config's)"}
-	return append(append([]cli.Flag{address}, further...), proofFlags()...)
-}
-
-func balancerFlags(further ...cli.Flag) []cli.Flag {
-	address := &cli.StringFlag{Name: "balancer", Usage: "`ADDR` of the balancer: host:port or the path of its socket (default: the config's)"}
-	return append(append([]cli.Flag{address}, further...), proofFlags()...)
-}
-
-// proofFlags are what is shown to a daemon at host:port, so that it takes changes.
-func proofFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "token-file", EnvVars: []string{"LB_TOKEN_FILE"}, Usage: "`FILE` with the token of the daemon at host:port"},
-		&cli.StringFlag{Name: "ca-file", EnvVars: []string{"LB_CA_FILE"}, Usage: "`FILE` with the CA of its certificate; with it, TLS is spoken"},
-		&cli.StringFlag{Name: "cert-file", EnvVars: []string{"LB_CERT_FILE"}, Usage: "`FILE` with your certificate, to make changes by"},
-		&cli.StringFlag{Name: "key-file", EnvVars: []string{"LB_KEY_FILE"}, Usage: "`FILE` with the private key of your certificate"},
-	}
-}
-
-func jsonFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"}
-}
-
-// ServiceCommands are those of the agent's services, which litmusctl has too.
-func ServiceCommands(con Console) []*cli.Command {
-	return []*cli.Command{con.list(), con.status(), con.force()}
-}
-
-// Commands are all of the operator's commands.
-func Commands(con Console) []*cli.Command {
-	return append(ServiceCommands(con), con.cluster(), con.why(), con.events(), con.plan(), con.reload(), con.drain(), con.undrain(), con.drains(), con.checkConfig(), con.exampleConfig(),
-		con.importConfig(), con.pacemaker(), con.doctor())
-}
-
-func (con Console) list() *cli.Command {
-	return &cli.Command{
-		Name:  "list",
-		Usage: "list the services of this app node: reported and measured health, and what is forced",
-		Flags: agentFlags(jsonFlag()),
-		Description: `Examples:
-  lb ctl list
-  lb ctl list --agent app02:9293
-  lb ctl list --json`,
-		Action: func(c *cli.Context) error {
-			if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
-				return err
-			}
-			agent, err := con.agent(c)
-			if err != nil {
-				return err
-			}
-			return List(c.Context, con.Out, agent, con.look(c))
+// ServiceCommands are those for an app node's services. litmusctl has the same.
+func (con Console) ServiceCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name:  "list",
+			Usage: "list the services of this app node: reported and measured health, and what is forced", Description: listHelp,
+			Flags: agentFlags(jsonFlag()),
+			Action: con.onAgent(count{0, 0}, func(c *cli.Context, agent *client.Client) error {
+				return action.List(c.Context, con.Out, agent, con.format(c))
+			}),
+		},
+		{
+			Name: "status", ArgsUsage: "SERVICE",
+			Usage: "show the health of one service, check by check", Description: statusHelp,
+			Flags: agentFlags(jsonFlag()),
+			Action: con.onAgent(count{1, 1}, func(c *cli.Context, agent *client.Client) error {
+				return action.Status(c.Context, con.Out, agent, c.Args().First(), con.format(c))
+			}),
+		},
+		{
+			Name: "force", ArgsUsage: "down|up|health N [SERVICE]",
+			Usage: "force a service, or all services, down or up, or limit its health", Description: forceHelp,
+			Flags: forceFlags(),
+			Action: func(c *cli.Context) error {
+				f, err := action.ParseForce(c.Args().Slice(), c.Bool("delete"))
+				if err != nil {
+					return err
+				}
+				agent, err := con.agent(c)
+				if err != nil {
+					return err
+				}
+				f.Who, f.Reason, f.For = action.Who(con.Getenv), c.String("reason"), c.String("for")
+				f.Ask = !(con.Litmusctl && c.IsSet("reason"))
+				return f.Run(c.Context, con.Streams, agent)
+			},
 		},
 	}
 }
 
-func (con Console) status() *cli.Command {
-	return &cli.Command{
-		Name:      "status",
-		Usage:     "show the health of one service and what it is made of",
-		ArgsUsage: "SERVICE",
-		Flags:     agentFlags(jsonFlag()),
-		Description: `Exit status: 0 the service is up, 1 it is down, 2 the agent does not know it.
-
-Examples:
-  lb ctl status webapp
-  lb ctl status webapp --json
-  lb ctl status webapp >/dev/null && echo up`,
-		Action: func(c *cli.Context) error {
-			if err := cmdline.Arguments(c, 1, 1, "which service? lb ctl status SERVICE"); err != nil {
-				return err
-			}
-			agent, err := con.agent(c)
-			if err != nil {
-				return err
-			}
-			return Status(c.Context, con.Out, agent, c.Args().First(), con.look(c))
+func (con Console) clusterCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "cluster", HideHelpCommand: true,
+			Usage: "list, show, start or stop the clusters of this load balancer", Description: clusterHelp,
+			Subcommands: con.clusterSubcommands(),
+		},
+		{
+			Name: "why", ArgsUsage: "CLUSTER [NODE]",
+			Usage: "show how a node's weight was decided, stage by stage, and what the kernel has", Description: whyHelp,
+			Flags: balancerFlags(),
+			Action: con.onBalancer(count{1, 2}, func(c *cli.Context, balancer *client.Client) error {
+				return action.Why(c.Context, con.Out, balancer, c.Args().Get(0), c.Args().Get(1))
+			}),
+		},
+		{
+			Name:  "events",
+			Usage: "show what happened on this load balancer: each change of a weight or state, and its cause", Description: eventsHelp,
+			Flags: eventFlags(),
+			Action: con.onBalancer(count{0, 0}, func(c *cli.Context, balancer *client.Client) error {
+				q := action.EventsQuery{Cluster: c.String("cluster")}
+				if c.IsSet("since") {
+					since := c.Uint64("since")
+					q.Since = &since
+				}
+				if c.Bool("follow") {
+					return action.FollowEvents(c.Context, con.Out, balancer, q, con.format(c))
+				}
+				return action.Events(c.Context, con.Out, balancer, q, con.format(c))
+			}),
 		},
 	}
 }
 
-func (con Console) force() *cli.Command {
-	return &cli.Command{
-		Name:      "force",
-		Usage:     "force a service, or all of them, down, up, or to a health at most",
-		ArgsUsage: "down|up|health N [SERVICE]",
-		Flags: agentFlags(
-			&cli.StringFlag{Name: "reason", Aliases: []string{"r"}, Usage: "`WHY`, for the next person who looks; asked for when it is not given"},
-			&cli.StringFlag{Name: "for", Usage: "`TIME` after which the force ends by itself: 90m, 2h, 3d (default: it stays until it is deleted)"},
-			&cli.BoolFlag{Name: "delete", Aliases: []string{"d"}, Usage: "take the force back"},
-		),
-		Description: `Without a service, every service of this app node is forced. A force stays until it is deleted or its
-time (--for) is over, also over a restart. Each is written to audit.log in the agent's data_dir.
-
-Examples:
-  lb ctl force down webapp -r "apt upgrades"
-  lb ctl force down webapp -d
-  lb ctl force down webapp --for 2h -r "new disks"
-  lb ctl force health 42 webapp -r "half of the disks are gone"
-  lb ctl force health webapp -d
-  lb ctl force down -r "moving to another rack"
-  lb ctl force down webapp -r "apt upgrades" --agent app02:9293 --token-file ~/.lb-token`,
-		Action: con.runForce,
-	}
-}
-
-func (con Console) runForce(c *cli.Context) error {
-	f, err := ParseForce(c.Args().Slice(), c.Bool("delete"))
-	if err != nil {
-		return err
-	}
-	agent, err := con.agent(c)
-	if err != nil {
-		return err
-	}
-	f.Who = Who(con.Getenv)
-	f.Reason, f.For = c.String("reason"), c.String("for")
-	if f.Delete && f.For != "" {
-		return cmdline.Usagef("--for says how long a force is to last; with -d it ends now")
-	}
-	given := con.Litmusctl && c.IsSet("reason")
-	if !f.Delete && !given && CleanReason(f.Reason) == "" {
-		if f.Reason, err = AskReason(con.In, con.Out, "forced"); err != nil {
-			return err
-		}
-	}
-	return f.Do(c.Context, con.Out, agent)
-}
-
-func (con Console) cluster() *cli.Command {
-	return &cli.Command{
-		Name:  "cluster",
-		Usage: "list, show, start or stop the clusters of this load balancer",
-		Description: `Examples:
-  lb ctl cluster list
-  lb ctl cluster status webapp
-  lb ctl cluster start webapp`,
-		HideHelpCommand: true,
-		Subcommands: []*cli.Command{
-			con.clusterList(),
-			con.clusterCommand("status", "show a cluster's nodes: health, weight, the kernel's weight and connections, and why",
-				balancerFlags(jsonFlag()),
-				func(c *cli.Context, b *client.Client, name string) error {
-					return ClusterStatus(c.Context, con.Out, b, name, con.look(c))
-				}),
-			con.clusterCommand("start", "put a cluster into the kernel; well also when it runs already", balancerFlags(),
-				func(c *cli.Context, b *client.Client, name string) error {
-					return ClusterSwitch(c.Context, con.Out, b, name, true)
-				}),
-			con.clusterCommand("stop", "take a cluster out of the kernel, and its connections with it", balancerFlags(),
-				func(c *cli.Context, b *client.Client, name string) error {
-					return ClusterSwitch(c.Context, con.Out, b, name, false)
-				}),
+func (con Console) clusterSubcommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name:  "list",
+			Usage: "list the clusters, running and stopped", Description: clusterListHelp,
+			Flags: balancerFlags(jsonFlag()),
+			Action: con.onBalancer(count{0, 0}, func(c *cli.Context, balancer *client.Client) error {
+				return action.ClusterList(c.Context, con.Out, balancer, con.format(c))
+			}),
+		},
+		{
+			Name: "status", ArgsUsage: "CLUSTER",
+			Usage: "show a cluster's nodes: health, weight, connections, and the reason for each weight", Description: clusterStatusHelp,
+			Flags: balancerFlags(jsonFlag()),
+			Action: con.onBalancer(count{1, 1}, func(c *cli.Context, balancer *client.Client) error {
+				return action.ClusterStatus(c.Context, con.Out, balancer, c.Args().First(), con.format(c))
+			}),
+		},
+		{
+			Name: "start", ArgsUsage: "CLUSTER",
+			Usage: "add a cluster to the kernel; succeeds if it is already running", Description: clusterStartHelp,
+			Flags: balancerFlags(),
+			Action: con.onBalancer(count{1, 1}, func(c *cli.Context, balancer *client.Client) error {
+				return action.ClusterStart(c.Context, con.Out, balancer, c.Args().First())
+			}),
+		},
+		{
+			Name: "stop", ArgsUsage: "CLUSTER",
+			Usage: "remove a cluster from the kernel, which ends its connections", Description: clusterStopHelp,
+			Flags: balancerFlags(),
+			Action: con.onBalancer(count{1, 1}, func(c *cli.Context, balancer *client.Client) error {
+				return action.ClusterStop(c.Context, con.Out, balancer, c.Args().First())
+			}),
 		},
 	}
 }
 
-func (con Console) clusterList() *cli.Command {
-	return &cli.Command{
-		Name:  "list",
-		Usage: "list the clusters, running and stopped",
-		Flags: balancerFlags(jsonFlag()),
-		Description: `Examples:
-  lb ctl cluster list
-  lb ctl cluster list --json`,
-		Action: func(c *cli.Context) error {
-			if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
-				return err
-			}
-			b, err := con.balancer(c)
-			if err != nil {
-				return err
-			}
-			return ClusterList(c.Context, con.Out, b, con.look(c))
+func (con Console) drainCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "drain", ArgsUsage: "CLUSTER NODE",
+			Usage: "send a node no new connections, and let its open connections end", Description: drainHelp,
+			Flags: drainFlags(),
+			Action: func(c *cli.Context) error {
+				d, err := action.ParseDrain("drain", c.Args().Slice(), c.String("host"))
+				if err != nil {
+					return err
+				}
+				if c.IsSet("wait") && c.Duration("wait") <= 0 {
+					return usage.Errorf("--wait needs a time above 0, such as 5m")
+				}
+				balancer, err := con.balancer(c)
+				if err != nil {
+					return err
+				}
+				d.Who, d.Reason, d.For = action.Who(con.Getenv), c.String("reason"), c.String("for")
+				d.Force, d.Wait = c.Bool("force"), c.Duration("wait")
+				return d.Run(c.Context, con.Streams, balancer)
+			},
+		},
+		{
+			Name: "undrain", ArgsUsage: "CLUSTER NODE",
+			Usage: "resume a drained node; its weight ramps up", Description: undrainHelp,
+			Flags: balancerFlags(hostFlag(), reasonFlag("`WHY`, for the record")),
+			Action: func(c *cli.Context) error {
+				d, err := action.ParseDrain("undrain", c.Args().Slice(), c.String("host"))
+				if err != nil {
+					return err
+				}
+				balancer, err := con.balancer(c)
+				if err != nil {
+					return err
+				}
+				d.Who, d.Reason = action.Who(con.Getenv), c.String("reason")
+				return d.Undo(c.Context, con.Out, balancer)
+			},
+		},
+		{
+			Name:  "drains",
+			Usage: "list the drained nodes of this load balancer: who drained them, why, and until when", Description: drainsHelp,
+			Flags: balancerFlags(jsonFlag()),
+			Action: con.onBalancer(count{0, 0}, func(c *cli.Context, balancer *client.Client) error {
+				return action.Drains(c.Context, con.Out, balancer, con.format(c))
+			}),
 		},
 	}
 }
 
-// clusterCommand makes a command that takes the name of one cluster.
-func (con Console) clusterCommand(name, usage string, flags []cli.Flag, do func(*cli.Context, *client.Client, string) error) *cli.Command {
-	return &cli.Command{
-		Name:        name,
-		Usage:       usage,
-		ArgsUsage:   "CLUSTER",
-		Flags:       flags,
-		Description: "Examples:\n  lb ctl cluster " + name + " webapp",
-		Action: func(c *cli.Context) error {
-			if err := cmdline.Arguments(c, 1, 1, "which cluster? lb ctl cluster "+name+" CLUSTER"); err != nil {
-				return err
-			}
-			b, err := con.balancer(c)
-			if err != nil {
-				return err
-			}
-			return do(c, b, c.Args().First())
+func (con Console) reloadCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name:  "plan",
+			Usage: "preview what this load balancer would change in the kernel, now or after a reload with a new configuration", Description: planHelp,
+			Flags: balancerFlags(jsonFlag(),
+				&cli.StringFlag{Name: "config", Usage: "`FILE` that a reload would read; it is sent to the balancer, with the files it includes"}),
+			Action: con.onBalancer(count{0, 0}, func(c *cli.Context, balancer *client.Client) error {
+				path := ""
+				if c.IsSet("config") {
+					path = c.String("config")
+				}
+				q, err := action.PlanRequest(path, con.Checks)
+				if err != nil {
+					return err
+				}
+				return action.Plan(c.Context, con.Out, balancer, q, con.format(c))
+			}),
+		},
+		{
+			Name:  "reload",
+			Usage: "reload this load balancer's configuration and print the result", Description: reloadHelp,
+			Flags: balancerFlags(&cli.BoolFlag{Name: "force", Usage: "reload even if that removes more than half of the running clusters, or the only one"}),
+			Action: con.onBalancer(count{0, 0}, func(c *cli.Context, balancer *client.Client) error {
+				return action.Reload(c.Context, con.Out, balancer, c.Bool("force"))
+			}),
 		},
 	}
 }
 
-func (con Console) checkConfig() *cli.Command {
-	return &cli.Command{
-		Name:      "check-config",
-		Usage:     "check the configuration: every mistake at once, with its place and its mend",
-		ArgsUsage: "[FILE]",
-		Description: `Exit status: 0 it is good (there may be warnings), 78 it has mistakes.
-
-Examples:
-  lb ctl check-config
-  lb ctl check-config ./lb.toml && systemctl reload lb-balance`,
-		Action: func(c *cli.Context) error {
-			if err := cmdline.Arguments(c, 0, 1, ""); err != nil {
-				return err
-			}
-			path := c.String("config")
-			if c.NArg() == 1 {
-				path = c.Args().First()
-			}
-			return CheckConfig(con.Out, con.Err, con.Load, path)
+func (con Console) configCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "check-config", ArgsUsage: "[FILE]",
+			Usage: "check the configuration: all errors at once, each with its location and a fix", Description: checkConfigHelp,
+			Action: func(c *cli.Context) error {
+				if err := cmdline.Arguments(c, 0, 1); err != nil {
+					return err
+				}
+				path := c.String("config")
+				if c.NArg() == 1 {
+					path = c.Args().First()
+				}
+				return action.CheckConfig(con.Streams, con.Load, path)
+			},
+		},
+		{
+			Name:  "example-config",
+			Usage: "print an annotated configuration: every key with its default", Description: exampleConfigHelp,
+			Action: func(c *cli.Context) error {
+				if err := cmdline.Arguments(c, 0, 0); err != nil {
+					return err
+				}
+				return action.ExampleConfig(con.Out)
+			},
+		},
+		{
+			Name: "import", HideHelpCommand: true,
+			Usage: "convert a configuration of litmus_paper or big_brother to lb.toml", Description: importHelp,
+			Subcommands: con.importSubcommands(),
+		},
+		{
+			Name:  "doctor",
+			Usage: "check the kernel settings that lb needs: IPVS on a load balancer, the tunnel on an app node", Description: doctorHelp,
+			Flags: []cli.Flag{jsonFlag()},
+			Action: con.onConfig(count{0, 0}, func(c *cli.Context, cfg *config.Config) error {
+				return action.Doctor(c.Context, con.Out, cfg, con.format(c))
+			}),
 		},
 	}
 }
 
-func (con Console) exampleConfig() *cli.Command {
-	return &cli.Command{
-		Name:  "example-config",
-		Usage: "print an annotated configuration to start from: every key with its default",
-		Description: `Examples:
-  lb ctl example-config >/etc/lb/lb.toml`,
-		Action: func(c *cli.Context) error {
-			if err := cmdline.Arguments(c, 0, 0, ""); err != nil {
-				return err
-			}
-			_, err := io.WriteString(con.Out, config.Example)
-			return err
+func (con Console) importSubcommands() []*cli.Command {
+	vips := &vipFlag{}
+	return []*cli.Command{
+		{
+			Name: "litmus", ArgsUsage: "FILE...",
+			Usage: "import litmus_paper's YAML (.yaml, .yml) or Ruby, with the files that it includes", Description: importLitmusHelp,
+			Flags: importFlags(),
+			Action: func(c *cli.Context) error {
+				if err := cmdline.Arguments(c, 1, anyNumber); err != nil {
+					return err
+				}
+				r, err := importer.Litmus(c.Args().Slice(), con.Checks)
+				if err != nil {
+					return err
+				}
+				return action.Import(con.Streams, r, c.String("output"), c.Bool("force"))
+			},
+		},
+		{
+			Name: "bigbrother", ArgsUsage: "FILE...",
+			Usage: "import big_brother's YAML, with virtual IPs from --vip or the firewall's rules", Description: importBigBrotherHelp,
+			Flags: addressFlags(vips),
+			Action: func(c *cli.Context) error {
+				if err := cmdline.Arguments(c, 1, anyNumber); err != nil {
+					return err
+				}
+				addresses := importer.Addresses{VIPs: vips.vips, IPTables: c.String("iptables")}
+				r, err := importer.BigBrother(c.Args().Slice(), addresses, con.Checks)
+				if err != nil {
+					return err
+				}
+				return action.Import(con.Streams, r, c.String("output"), c.Bool("force"))
+			},
 		},
 	}
 }
 
-// look reads how to show an answer from the flags.
-func (con Console) look(c *cli.Context) Look {
-	return Look{JSON: c.Bool("json"), Plain: con.Plain || con.Getenv("NO_COLOR") != ""}
+func (con Console) pacemakerCommands() []*cli.Command {
+	return []*cli.Command{{
+		Name: "pacemaker", ArgsUsage: "[CLUSTER...]", HideHelpCommand: true,
+		Usage: "print Pacemaker's configuration: for each cluster a clone, and a group of its virtual IPs", Description: pacemakerHelp,
+		Flags: []cli.Flag{&cli.StringFlag{Name: "as", Value: "crm", Usage: "`FORM`: crm, pcs or xml"}},
+		Action: con.onConfig(count{0, anyNumber}, func(c *cli.Context, cfg *config.Config) error {
+			return action.Pacemaker(con.Streams, cfg, c.String("as"), c.Args().Slice())
+		}),
+		Subcommands: []*cli.Command{{
+			Name: "status", ArgsUsage: "[CLUSTER...]",
+			Usage:       "compare what Pacemaker, lb balance and this machine's kernel say about each cluster, with a fix for each difference",
+			Description: pacemakerStatusHelp,
+			Flags:       balancerFlags(jsonFlag()),
+			Action: con.onBalancer(count{0, anyNumber}, func(c *cli.Context, balancer *client.Client) error {
+				views, err := action.PacemakerViews(c.Context, action.ViewSources{
+					ConfigPath: c.String("config"), Load: con.Load, Balancer: balancer, OpenTable: con.OpenTable,
+				})
+				if err != nil {
+					return err
+				}
+				return action.PacemakerStatus(con.Out, views, c.Args().Slice(), con.format(c))
+			}),
+		}},
+	}}
+}
+
+// AgentCommands are the subcommands of lb agent. They need no running agent.
+func (con Console) AgentCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "check", ArgsUsage: "SERVICE",
+			Usage: "run a service's checks once and show each result and the resulting health", Description: checkHelp,
+			Flags: []cli.Flag{jsonFlag()},
+			Action: con.onConfig(count{1, 1}, func(c *cli.Context, cfg *config.Config) error {
+				return action.Check(c.Context, con.Out, cfg, c.Args().First(), con.format(c))
+			}),
+		},
+		{
+			Name:  "tunnel",
+			Usage: "set up this machine to receive packets from the balancer's tunnel, or undo that", Description: tunnelHelp,
+			Flags: []cli.Flag{&cli.BoolFlag{Name: "undo", Usage: "remove what was set up"}},
+			Action: con.onConfig(count{0, 0}, func(c *cli.Context, cfg *config.Config) error {
+				if c.Bool("undo") {
+					return action.TunnelDown(c.Context, con.Out, cfg)
+				}
+				return action.TunnelUp(c.Context, con.Out, cfg)
+			}),
+		},
+	}
 }

@@ -1,38 +1,74 @@
-// Package ctl is the operator's tool: it shows and forces the health of services on an app node, shows, starts, stops and drains on a load
-// balancer and tells what happened there, over the daemons' sockets or TCP; it checks and imports configurations; and it
-// writes Pacemaker's, and tells whether Pacemaker, lb balance and the kernel agree.
+// Package ctl is the command table of the operator's tool: names, options and help texts, and the connection of each command to its action.
 package ctl
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
+	"math"
+
+	"github.com/urfave/cli/v2"
 
 	"github.com/braintree/lb/balancer/client"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/ctl/action"
+	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/netx/ipvs"
 )
 
-// ErrDown says that the service asked for is down. What was printed already says so; there is nothing to add.
-var ErrDown = errors.New("the service is down")
-
-// print writes an answer as it was served, with a newline at its end.
-func print(out io.Writer, a client.Answer) error {
-	body := a.Body
-	if len(body) > 0 && !bytes.HasSuffix(body, []byte("\n")) {
-		body = append(bytes.Clone(body), '\n')
-	}
-	_, err := out.Write(body)
-	return err
+// Console is what the commands work with.
+type Console struct {
+	action.Streams
+	Terminal  bool // Out is a terminal
+	Getenv    func(string) string
+	Load      config.Loader
+	Checks    config.CheckValidator
+	OpenTable func() (ipvs.Table, error) // opens the kernel's IPVS table
+	// Litmusctl: lb was called by litmus_paper's name. An empty --reason is then accepted, because existing scripts pass one.
+	Litmusctl bool
 }
 
-// printJSON writes a JSON answer, indented. Anything else is an error: then this is not the daemon it should be.
-func printJSON(out io.Writer, a client.Answer, daemon client.Daemon) error {
-	var b bytes.Buffer
-	if err := json.Indent(&b, bytes.TrimSpace(a.Body), "", "  "); err != nil {
-		return fmt.Errorf("the answer %q is not JSON: does %s listen there?", a.Line(), daemon.Name)
+// count is how many arguments a command takes.
+type count struct{ min, max int }
+
+// anyNumber is the max of a command without an upper limit.
+const anyNumber = math.MaxInt
+
+// onAgent makes the Action of a command that needs a client of the agent.
+func (con Console) onAgent(n count, run func(*cli.Context, *client.Client) error) cli.ActionFunc {
+	return onDaemon(n, con.agent, run)
+}
+
+// onBalancer makes the Action of a command that needs a client of the balancer.
+func (con Console) onBalancer(n count, run func(*cli.Context, *client.Client) error) cli.ActionFunc {
+	return onDaemon(n, con.balancer, run)
+}
+
+func onDaemon(n count, connect func(*cli.Context) (*client.Client, error), run func(*cli.Context, *client.Client) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := cmdline.Arguments(c, n.min, n.max); err != nil {
+			return err
+		}
+		daemon, err := connect(c)
+		if err != nil {
+			return err
+		}
+		return run(c, daemon)
 	}
-	b.WriteByte('\n')
-	_, err := out.Write(b.Bytes())
-	return err
+}
+
+// onConfig makes the Action of a command that needs the configuration.
+func (con Console) onConfig(n count, run func(*cli.Context, *config.Config) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := cmdline.Arguments(c, n.min, n.max); err != nil {
+			return err
+		}
+		cfg, err := con.Load(c.String("config"))
+		if err != nil {
+			return err
+		}
+		return run(c, cfg)
+	}
+}
+
+// format reads from the options how to print a result.
+func (con Console) format(c *cli.Context) action.Format {
+	return action.Format{JSON: c.Bool("json"), NoColor: !con.Terminal || con.Getenv("NO_COLOR") != ""}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/braintree/lb/balancer/client"
 )
 
-// description is what ra-api-1.dtd and metadata.rng ask of an agent's meta-data. The lab has ocf-tester judge it with xmllint.
+// description has the elements that ra-api-1.dtd and metadata.rng require. In the lab, ocf-tester validates the meta-data with xmllint.
 type description struct {
 	XMLName    xml.Name `xml:"resource-agent"`
 	Name       string   `xml:"name,attr"`
@@ -35,7 +35,7 @@ type description struct {
 
 func TestMetadataDescribesTheAgent(t *testing.T) {
 	var out, err bytes.Buffer
-	if status := (Machine{}).Run(t.Context(), []string{"meta-data"}, nil, &out, &err); status != 0 || err.Len() > 0 {
+	if status := (Agent{}).Run(t.Context(), []string{"meta-data"}, nil, &out, &err); status != 0 || err.Len() > 0 {
 		t.Fatalf("status %d: %s", status, &err)
 	}
 	var d description
@@ -52,7 +52,7 @@ func TestMetadataDescribesTheAgent(t *testing.T) {
 			t.Errorf("incomplete parameter: %+v", p)
 		}
 		if !strings.Contains(usage, "OCF_RESKEY_"+p.Name+" ") {
-			t.Errorf("usage does not name %s", p.Name)
+			t.Errorf("usage does not list %s", p.Name)
 		}
 		if p.Name == "config" && p.Content.Default != client.DefaultConfig {
 			t.Errorf("default of config is %s", p.Content.Default)
@@ -79,17 +79,17 @@ func TestUsage(t *testing.T) {
 		status int
 		stdout bool
 	}{
-		"usage":            {[]string{"usage"}, 0, true},
-		"no action":        {nil, 2, false},
-		"too many":         {[]string{"start", "webapp"}, 2, false},
-		"unknown action":   {[]string{"explode"}, 3, false},
-		"promote":          {[]string{"promote"}, 3, false},
-		"like other tools": {[]string{"--help"}, 0, true},
+		"usage":          {[]string{"usage"}, 0, true},
+		"no action":      {nil, 2, false},
+		"too many":       {[]string{"start", "webapp"}, 2, false},
+		"unknown action": {[]string{"explode"}, 3, false},
+		"promote":        {[]string{"promote"}, 3, false},
+		"as an option":   {[]string{"--help"}, 0, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out, err bytes.Buffer
-			if got := (Machine{}).Run(t.Context(), tt.args, nil, &out, &err); got != tt.status {
+			if got := (Agent{}).Run(t.Context(), tt.args, nil, &out, &err); got != tt.status {
 				t.Errorf("status %d, want %d", got, tt.status)
 			}
 			if onOut := strings.Contains(out.String(), "Usage: "); onOut != tt.stdout {

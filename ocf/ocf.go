@@ -1,8 +1,8 @@
-// Package ocf is the resource agent by which a cluster manager, such as Pacemaker, moves a cluster of lb between load balancers.
+// Package ocf is the OCF resource agent with which a cluster manager, such as Pacemaker, runs a cluster of lb on load balancers.
 //
-// It asks lb balance over its control socket and looks at the kernel's own table. What it promises: start returns when the
-// kernel forwards with weights; monitor tells running, cleanly stopped and failed apart; stop succeeds once the kernel no longer
-// forwards, whatever has become of the daemon and its configuration (a failed stop gets the machine fenced).
+// It talks to lb balance over its control socket and reads the kernel's own table. It guarantees: start returns when the kernel forwards with
+// weights; monitor distinguishes running, cleanly stopped and failed; stop succeeds once the kernel no longer forwards, whatever the state of
+// the daemon and its configuration (the cluster manager fences a machine whose stop fails).
 package ocf
 
 import (
@@ -23,58 +23,57 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// The exit statuses of the OCF resource agent API, as far as they are used here.
+// The exit statuses of the OCF resource agent API, by their names there.
 const (
 	success          = 0
 	errGeneric       = 1
-	errArgs          = 2 // a parameter is not right on this machine
+	errArgs          = 2 // a parameter is wrong on this machine
 	errUnimplemented = 3
 	errPermission    = 4
-	errInstalled     = 5 // something that is needed is not on this machine
-	errConfigured    = 6 // a parameter is not right on any machine
+	errInstalled     = 5 // something that the agent needs is missing on this machine
+	errConfigured    = 6 // a parameter is wrong on any machine
 	statusNotRunning = 7
 )
 
-// Machine is what the actions act on.
-type Machine struct {
-	OpenTable func() (ipvs.Table, error) // the kernel's
-	LoadFile  config.Loader              // of the configuration, strict
-	// StateDir keeps one small file for each cluster that was started: the mark that it has in the kernel, and whether it was
-	// stopped since. It is the last way to know when daemon and configuration are gone. It should be empty after a boot, as the kernel's table is, and
-	// outlive the daemon, so it is not the folder of the sockets, which systemd removes with the daemon.
-	StateDir string
-	Pace     time.Duration // between two looks at what should become true
-	Patience time.Duration // for what should be true already and may be so again, as when the daemon restarts
-	Settle   time.Duration // for the weights to be in the kernel after a start
-	AskLimit time.Duration // for one answer of the daemon; a hung one must leave time to stop without it
+// Agent is the resource agent of one machine.
+type Agent struct {
+	OpenTable func() (ipvs.Table, error) // opens the kernel's IPVS table
+	Load      config.Loader
+	// StateDir keeps one small file for each cluster that was started: its marks in the kernel, and whether it was stopped since. It is the last
+	// source of the marks when daemon and configuration are gone. It has to be empty after a boot, as the kernel's table is, and to outlive the
+	// daemon. So it is not the folder of the sockets, which systemd removes with the daemon.
+	StateDir      string
+	PollInterval  time.Duration // between two checks of an expected state
+	GracePeriod   time.Duration // for a state to become normal again, as when the daemon restarts
+	WeightTimeout time.Duration // for the weights to reach the kernel after a start
+	DaemonTimeout time.Duration // for one response of the daemon; it leaves time to stop without a hung one
 }
 
-// ThisMachine is the one that we run on.
-func ThisMachine(open func() (ipvs.Table, error), load config.Loader) Machine {
-	return Machine{
-		OpenTable: open,
-		LoadFile:  load,
-		StateDir:  "/run/lb-ocf",
-		Pace:      100 * time.Millisecond,
-		Patience:  6 * time.Second,
-		Settle:    15 * time.Second,
-		AskLimit:  4 * time.Second,
+// New returns the agent of this machine.
+func New(openTable func() (ipvs.Table, error), load config.Loader) Agent {
+	return Agent{
+		OpenTable:     openTable,
+		Load:          load,
+		StateDir:      "/run/lb-ocf",
+		PollInterval:  100 * time.Millisecond,
+		GracePeriod:   6 * time.Second,
+		WeightTimeout: 15 * time.Second,
+		DaemonTimeout: 4 * time.Second,
 	}
 }
 
-// resource is one cluster under one action.
+// resource is one cluster during one action.
 type resource struct {
-	Machine
+	Agent
 	cluster string
 	config  string
-	address string        // of the control socket, "" where only the configuration can tell
-	limit   time.Duration // that the cluster manager gives this action
-	out     io.Writer
-	err     io.Writer
+	control string        // the control socket; "": the configuration names it
+	timeout time.Duration // of the action
+	stderr  io.Writer
 }
 
-// Run carries out the action that args name, with parameters in env (pairs as in os.Environ), and returns the exit status.
-func (m Machine) Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+// Run carries out the action in args, with parameters in env (pairs as in os.Environ), and returns the exit status.
+func (a Agent) Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
 	if len(args) != 1 {
 		fmt.Fprint(stderr, usage)
 		return errArgs
@@ -92,26 +91,26 @@ func (m Machine) Run(ctx context.Context, args, env []string, stdout, stderr io.
 		"stop":         resource.stop,
 		"monitor":      resource.monitor,
 		"status":       resource.monitor,
-		"reload":       resource.monitor, // the cluster goes on; what counts is whether the new parameters lead to it
+		"reload":       resource.monitor, // the cluster keeps running; what counts is whether the new parameters find it
 		"reload-agent": resource.monitor,
 		"validate-all": resource.validate,
 	}
 	action, ok := actions[args[0]]
 	if !ok {
-		fmt.Fprintf(stderr, "lb ocf: no action %q\n%s", args[0], usage)
+		fmt.Fprintf(stderr, "lb ocf: unknown action %q\n%s", args[0], usage)
 		return errUnimplemented
 	}
-	r := resource{Machine: m, out: stdout, err: stderr}
-	if status := r.parameters(env); status != success {
+	r := resource{Agent: a, stderr: stderr}
+	if status := r.parseParameters(env); status != success {
 		return status
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	return action(r, ctx)
 }
 
-// parameters reads what the cluster manager gives in the environment.
-func (r *resource) parameters(env []string) int {
+// parseParameters reads the parameters that the cluster manager passes in the environment.
+func (r *resource) parseParameters(env []string) int {
 	values := map[string]string{}
 	for _, pair := range env {
 		if key, value, _ := strings.Cut(pair, "="); value != "" {
@@ -120,37 +119,37 @@ func (r *resource) parameters(env []string) int {
 	}
 	r.cluster = values["OCF_RESKEY_cluster"]
 	r.config = values["OCF_RESKEY_config"]
-	r.address = values["OCF_RESKEY_control"]
+	r.control = values["OCF_RESKEY_control"]
 	if r.config == "" {
 		r.config = client.DefaultConfig
 	}
 	if r.cluster == "" {
-		r.say("the parameter cluster is missing: name a cluster of %s", r.config)
+		r.logf("the parameter cluster is missing: set it to the name of a cluster in %s", r.config)
 		return errConfigured
 	}
 	if strings.Contains(r.cluster, "/") || r.cluster == "." || r.cluster == ".." {
-		r.say("%q can be no cluster: name one of %s", r.cluster, r.config)
+		r.logf("%q cannot be the name of a cluster: set the parameter cluster to the name of one in %s", r.cluster, r.config)
 		return errConfigured
 	}
-	r.limit = 20 * time.Second
+	r.timeout = 20 * time.Second
 	if ms, err := strconv.Atoi(values["OCF_RESKEY_CRM_meta_timeout"]); err == nil && ms > 0 {
-		r.limit = time.Duration(ms) * time.Millisecond
+		r.timeout = time.Duration(ms) * time.Millisecond
 	}
-	r.limit = r.limit * 9 / 10 // to answer before the cluster manager kills us
-	r.Patience = min(r.Patience, r.limit/2)
-	r.Settle = min(r.Settle, r.limit*3/4)
-	r.AskLimit = min(r.AskLimit, r.limit/4)
+	r.timeout = r.timeout * 9 / 10 // answer before the cluster manager kills the process
+	r.GracePeriod = min(r.GracePeriod, r.timeout/2)
+	r.WeightTimeout = min(r.WeightTimeout, r.timeout*3/4)
+	r.DaemonTimeout = min(r.DaemonTimeout, r.timeout/4)
 	return success
 }
 
-// say writes one line for the cluster manager's log.
-func (r resource) say(format string, args ...any) {
-	fmt.Fprintf(r.err, "lb ocf: "+format+"\n", args...)
+// logf writes one line for the cluster manager's log.
+func (r resource) logf(format string, args ...any) {
+	fmt.Fprintf(r.stderr, "lb ocf: "+format+"\n", args...)
 }
 
-// wait sleeps for the pace and tells whether there is time left.
-func (r resource) wait(ctx context.Context) bool {
-	t := time.NewTimer(r.Pace)
+// pause waits for one poll interval. It returns false if ctx ends first.
+func (r resource) pause(ctx context.Context) bool {
+	t := time.NewTimer(r.PollInterval)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -160,9 +159,9 @@ func (r resource) wait(ctx context.Context) bool {
 	}
 }
 
-// daemon returns a client of lb balance.
-func (r resource) daemon(found salvage.Found) (*client.Client, error) {
-	address := r.address
+// connect returns a client of lb balance: at the parameter's socket, otherwise at the configuration's, otherwise at the default one.
+func (r resource) connect(found salvage.Found) (*client.Client, error) {
+	address := r.control
 	if address == "" {
 		address = found.BalancerControl
 	}
@@ -172,14 +171,14 @@ func (r resource) daemon(found salvage.Found) (*client.Client, error) {
 	return client.New(client.Balancer(), address)
 }
 
-// ask asks lb balance for the state of the cluster.
-func (r resource) ask(ctx context.Context, c *client.Client) (api.ClusterStatus, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.AskLimit)
+// clusterState returns the state of the cluster in lb balance.
+func (r resource) clusterState(ctx context.Context, c *client.Client) (api.ClusterStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.DaemonTimeout)
 	defer cancel()
 	return c.Cluster(ctx, r.cluster)
 }
 
-// services returns the kernel's services that have one of the marks. A kernel without IPVS has none.
+// services returns the kernel's services with one of the marks: one for each mark and IP version.
 func services(ctx context.Context, table ipvs.Table, marks []ipvs.Mark) ([]ipvs.Service, error) {
 	all, err := table.Dump(ctx)
 	if err != nil {
@@ -188,9 +187,9 @@ func services(ctx context.Context, table ipvs.Table, marks []ipvs.Mark) ([]ipvs.
 	return slices.DeleteFunc(all, func(s ipvs.Service) bool { return !slices.Contains(marks, s.Mark) }), nil
 }
 
-// kernelTrouble says what is wrong with the kernel and returns the status for it.
-func (r resource) kernelTrouble(err error) int {
-	r.say("%v", err)
+// kernelError logs an error of the kernel and returns its status.
+func (r resource) kernelError(err error) int {
+	r.logf("%v", err)
 	switch {
 	case errors.Is(err, netx.ErrNoIPVS):
 		return errInstalled
@@ -198,26 +197,4 @@ func (r resource) kernelTrouble(err error) int {
 		return errPermission
 	}
 	return errGeneric
-}
-
-// validate checks that the parameters make sense on this machine.
-func (r resource) validate(context.Context) int {
-	cfg, err := r.LoadFile(r.config)
-	if err != nil {
-		if _, salvageErr := salvage.Read(r.config); isAbsent(salvageErr) {
-			r.say("%v", err)
-			return errInstalled
-		}
-		r.say("%s has mistakes:\n%v", r.config, err)
-		return errArgs
-	}
-	if _, ok := cfg.Cluster(r.cluster); !ok {
-		r.say("%s has no cluster %q: add [clusters.%s] or correct the parameter cluster", r.config, r.cluster, r.cluster)
-		return errArgs
-	}
-	if _, err := r.daemon(salvage.Found{BalancerControl: cfg.Balancer.Control}); err != nil {
-		r.say("parameter control: %v", err)
-		return errArgs
-	}
-	return success
 }

@@ -41,12 +41,12 @@ func newBalancerCluster(c config.Check, _ Host) Check {
 	o := c.Options
 	address, cluster := o.String("address", defaultBalancer), o.String("cluster", "")
 	if problem := badAddress(address); problem != "" {
-		o.Mistake("address", problem, `give a host and a port, such as "`+defaultBalancer+`", which is the default`)
+		o.Invalid("address", problem, `give a host and a port, such as "`+defaultBalancer+`", which is the default`)
 	}
 	if cluster == "" {
-		o.Mistake("cluster", "is missing", "give the name of a cluster on that balancer")
+		o.Invalid("cluster", "is missing", "give the name of a cluster on that balancer")
 	} else if !clusterName.MatchString(cluster) || strings.Trim(cluster, ".") == "" {
-		o.Mistake("cluster", "is not a valid cluster name", "use A-Z a-z 0-9 _ . -")
+		o.Invalid("cluster", "is not a valid cluster name", "use A-Z a-z 0-9 _ . -")
 	}
 	return balancerCluster{
 		page:    httpCheck{httpOptions: httpOptions{URL: "http://" + address + "/cluster/" + cluster, Method: http.MethodGet, Timeout: c.Timeout}},

@@ -97,7 +97,7 @@ func New(c config.Check, h Host) (Check, error) {
 	table := constructors()
 	build, ok := table[kind{c.Role, c.Type}]
 	if !ok {
-		c.Options.Mistake("type", fmt.Sprintf("is not a %s type", c.Role),
+		c.Options.Invalid("type", fmt.Sprintf("is not a %s type", c.Role),
 			"use one of "+strings.Join(types(table, c.Role), ", "))
 		return nil, c.Options.Err()
 	}

@@ -16,12 +16,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // dependency makes the configuration of a dependency from its options.
 func dependency(typ string, options map[string]any) config.Check {
-	return config.Check{Role: config.Dependency, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Options: config.NewSection(options)}
+	return config.Check{Role: config.Dependency, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Options: config.NewOptions(options)}
 }
 
 // metric makes the configuration of a metric from its options.
 func metric(typ string, weight int, options map[string]any) config.Check {
-	return config.Check{Role: config.Metric, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Weight: weight, Options: config.NewSection(options)}
+	return config.Check{Role: config.Metric, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Weight: weight, Options: config.NewOptions(options)}
 }
 
 func build(t *testing.T, c config.Check, h Host) Check {
@@ -130,7 +130,7 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 			if err == nil {
 				t.Fatal("no mistake is reported")
 			}
-			var mistakes config.Mistakes
+			var mistakes config.Diagnostics
 			if !errors.As(err, &mistakes) {
 				t.Errorf("the error is a %T, which config.Load cannot merge", err)
 			}

@@ -17,19 +17,19 @@ type command struct {
 }
 
 // decodeCommand reads the options command (a shell command line) and argv (a program and its arguments, run without a shell).
-func decodeCommand(o config.Section) command {
+func decodeCommand(o config.Options) command {
 	line, argv := o.String("command", ""), o.Strings("argv")
 	switch {
 	case o.Has("command") && o.Has("argv"):
-		o.Mistake("argv", "cannot be combined with command", "keep one: command for a shell command line, argv for a program and its arguments")
+		o.Invalid("argv", "cannot be combined with command", "keep one: command for a shell command line, argv for a program and its arguments")
 	case o.Has("argv") && (len(argv) == 0 || argv[0] == ""):
-		o.Mistake("argv", "names no program", `give a list such as ["/usr/local/bin/check", "--fast"]`)
+		o.Invalid("argv", "names no program", `give a list such as ["/usr/local/bin/check", "--fast"]`)
 	case !o.Has("argv") && strings.TrimSpace(line) == "":
-		o.Mistake("command", "is missing", `give a shell command line such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
+		o.Invalid("command", "is missing", `give a shell command line such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
 	}
 	for _, s := range append(argv, line) {
 		if strings.ContainsRune(s, 0) {
-			o.Mistake("command", "contains a NUL character", "remove it")
+			o.Invalid("command", "contains a NUL character", "remove it")
 		}
 	}
 	if len(argv) > 0 {

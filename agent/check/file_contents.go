@@ -33,7 +33,7 @@ func newFileContents(c config.Check, _ Host) Check {
 	o := c.Options
 	f := fileContents{path: o.String("path", ""), timeout: c.Timeout}
 	if problem := badPath(f.path); problem != "" {
-		o.Mistake("path", problem, `give the absolute path of a file, such as "/run/webapp/state"`)
+		o.Invalid("path", problem, `give the absolute path of a file, such as "/run/webapp/state"`)
 	}
 	f.pattern = decodePattern(o, "pattern", `give a regular expression that the file must match, such as "^OK"`)
 	return f
@@ -53,15 +53,15 @@ func badPath(path string) string {
 }
 
 // decodePattern reads a required regular expression.
-func decodePattern(o config.Section, key, fix string) *regexp.Regexp {
+func decodePattern(o config.Options, key, fix string) *regexp.Regexp {
 	text := o.String(key, "")
 	if text == "" {
-		o.Mistake(key, "is missing", fix)
+		o.Invalid(key, "is missing", fix)
 		return nil
 	}
 	pattern, err := regexp.Compile(text)
 	if err != nil {
-		o.Mistake(key, "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
+		o.Invalid(key, "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
 	}
 	return pattern
 }

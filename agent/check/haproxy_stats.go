@@ -51,20 +51,20 @@ func decodeHAProxy(c config.Check) haproxyStats {
 		problem = fmt.Sprintf("exceeds the %d bytes of a socket path", maxSocketPath)
 	}
 	if problem != "" {
-		o.Mistake("socket", problem, `give the path that follows "stats socket" in haproxy.cfg, such as "/run/haproxy/admin.sock"`)
+		o.Invalid("socket", problem, `give the path that follows "stats socket" in haproxy.cfg, such as "/run/haproxy/admin.sock"`)
 	}
 	const fix = `give the names that follow "backend" or "listen" in haproxy.cfg, such as ["webapp"]`
 	if !o.Has("backends") {
-		o.Mistake("backends", "is missing", fix)
+		o.Invalid("backends", "is missing", fix)
 	} else if len(h.backends) == 0 {
-		o.Mistake("backends", "is empty", fix)
+		o.Invalid("backends", "is empty", fix)
 	}
 	for i, name := range h.backends {
 		switch {
 		case !backendName.MatchString(name):
-			o.Mistake("backends", fmt.Sprintf("%q is not a backend name", sanitize.Line(name, 40)), fix)
+			o.Invalid("backends", fmt.Sprintf("%q is not a backend name", sanitize.Line(name, 40)), fix)
 		case slices.Contains(h.backends[:i], name):
-			o.Mistake("backends", fmt.Sprintf("lists %q twice", name), "list each backend once")
+			o.Invalid("backends", fmt.Sprintf("lists %q twice", name), "list each backend once")
 		}
 	}
 	return h

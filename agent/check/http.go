@@ -60,23 +60,23 @@ func newHTTP(c config.Check, _ Host) Check {
 		Timeout:         c.Timeout,
 	}}
 	if problem := badURL(h.URL); problem != "" {
-		o.Mistake("url", problem, `give a full URL, such as "http://localhost:3000/heartbeat"`)
+		o.Invalid("url", problem, `give a full URL, such as "http://localhost:3000/heartbeat"`)
 	}
 	if _, err := http.NewRequest(h.Method, "http://localhost/", nil); err != nil || h.Method != strings.ToUpper(h.Method) || h.Method == "" {
-		o.Mistake("method", "is not an HTTP method", `give one such as "GET", "HEAD" or "POST", in upper case`)
+		o.Invalid("method", "is not an HTTP method", `give one such as "GET", "HEAD" or "POST", in upper case`)
 	}
 	if problem := badHeaders(h.Headers); problem != "" {
-		o.Mistake("headers", problem, `give a table of names and values, such as { Host = "www.example.com" }`)
+		o.Invalid("headers", problem, `give a table of names and values, such as { Host = "www.example.com" }`)
 	}
 	if h.Content != "" {
 		pattern, err := regexp.Compile(h.Content)
 		if err != nil {
-			o.Mistake("content", "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
+			o.Invalid("content", "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
 		}
 		h.content = pattern
 	}
 	if h.Content != "" && h.Method == http.MethodHead {
-		o.Mistake("content", "a response to HEAD has no body", "use the method GET, or omit content")
+		o.Invalid("content", "a response to HEAD has no body", "use the method GET, or omit content")
 	}
 	return h
 }

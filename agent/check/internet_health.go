@@ -30,17 +30,17 @@ func newInternetHealth(c config.Check, _ Host) Check {
 	const fix = `give hosts and ports on the internet, such as ["www.example.com:443", "192.0.2.1:53"]`
 	switch {
 	case !o.Has("hosts"):
-		o.Mistake("hosts", "is missing", fix)
+		o.Invalid("hosts", "is missing", fix)
 	case len(m.hosts) == 0:
-		o.Mistake("hosts", "is empty", fix)
+		o.Invalid("hosts", "is empty", fix)
 	case len(m.hosts) > maxHosts:
-		o.Mistake("hosts", fmt.Sprintf("lists %d hosts, at most %d are allowed", len(m.hosts), maxHosts), "keep the most significant ones")
+		o.Invalid("hosts", fmt.Sprintf("lists %d hosts, at most %d are allowed", len(m.hosts), maxHosts), "keep the most significant ones")
 	}
 	for i, host := range m.hosts {
 		if problem := badAddress(host); problem != "" {
-			o.Mistake("hosts", fmt.Sprintf("%q %s", sanitize.Line(host, 60), problem), fix)
+			o.Invalid("hosts", fmt.Sprintf("%q %s", sanitize.Line(host, 60), problem), fix)
 		} else if slices.Contains(m.hosts[:i], host) {
-			o.Mistake("hosts", fmt.Sprintf("lists %q twice", host), "list each host once")
+			o.Invalid("hosts", fmt.Sprintf("lists %q twice", host), "list each host once")
 		}
 	}
 	return m

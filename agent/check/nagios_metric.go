@@ -35,7 +35,7 @@ func newNagiosMetric(c config.Check, _ Host) Check {
 		timeout:  c.Timeout,
 	}
 	if n.critical > n.warning {
-		o.Mistake("critical", fmt.Sprintf("is above warning, which is %d", n.warning), "give CRITICAL the smaller percentage of the weight")
+		o.Invalid("critical", fmt.Sprintf("is above warning, which is %d", n.warning), "give CRITICAL the smaller percentage of the weight")
 	}
 	return n
 }

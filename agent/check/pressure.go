@@ -38,13 +38,13 @@ func newPressure(c config.Check, h Host) Check {
 		if m.resource != "" {
 			problem = fmt.Sprintf("%q is not a resource with pressure information", sanitize.Line(m.resource, 40))
 		}
-		o.Mistake("resource", problem, `use "cpu", "memory" or "io"`)
+		o.Invalid("resource", problem, `use "cpu", "memory" or "io"`)
 	}
 	if o.Has("cgroup") && (badPath(m.cgroup) != "" || path.Clean(m.cgroup) != m.cgroup) {
-		o.Mistake("cgroup", "is not a path in the cgroup tree", `give one such as "/system.slice/webapp.service", or omit it for the whole machine`)
+		o.Invalid("cgroup", "is not a path in the cgroup tree", `give one such as "/system.slice/webapp.service", or omit it for the whole machine`)
 	}
 	if m.worst <= 0 || m.worst > 100 {
-		o.Mistake("worst", "must be above 0 and at most 100", "give the pressure, in percent of the time, at which the metric reaches its minimum")
+		o.Invalid("worst", "must be above 0 and at most 100", "give the pressure, in percent of the time, at which the metric reaches its minimum")
 	}
 	return m
 }

@@ -59,31 +59,31 @@ func newPrometheus(c config.Check, _ Host) Check {
 		weight: c.Weight,
 	}
 	if problem := badURL(m.page.URL); problem != "" {
-		o.Mistake("url", problem, `give the URL of the exporter's page, such as "http://localhost:9154/metrics"`)
+		o.Invalid("url", problem, `give the URL of the exporter's page, such as "http://localhost:9154/metrics"`)
 	}
 	if problem := badHeaders(m.page.Headers); problem != "" {
-		o.Mistake("headers", problem, `give a table of names and values, such as { Authorization = "Bearer …" }`)
+		o.Invalid("headers", problem, `give a table of names and values, such as { Authorization = "Bearer …" }`)
 	}
 	if m.sample == "" {
-		o.Mistake("sample", "is missing", `give a name on the page, such as "postfix_queue_length"`)
+		o.Invalid("sample", "is missing", `give a name on the page, such as "postfix_queue_length"`)
 	} else if !sampleName.MatchString(m.sample) {
-		o.Mistake("sample", "is not a sample name", `give only the name, such as "postfix_queue_length"; put the part in braces into labels`)
+		o.Invalid("sample", "is not a sample name", `give only the name, such as "postfix_queue_length"; put the part in braces into labels`)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.labels)) {
 		if !labelName.MatchString(name) {
-			o.Mistake("labels", fmt.Sprintf("%q is not a label name", sanitize.Line(name, 40)), `give a table of names and values, such as { queue = "deferred" }`)
+			o.Invalid("labels", fmt.Sprintf("%q is not a label name", sanitize.Line(name, 40)), `give a table of names and values, such as { queue = "deferred" }`)
 		}
 	}
 	if o.Has("best") && o.Has("worst") && (m.best == m.worst || math.IsInf(m.best-m.worst, 0)) {
-		o.Mistake("worst", "does not form a scale with best", "give another value: the metric has its full weight at best and 0 at worst")
+		o.Invalid("worst", "does not form a scale with best", "give another value: the metric has its full weight at best and 0 at worst")
 	}
 	return m
 }
 
 // decodeEnd reads one end of the scale. It has no default, because the meaning of the number depends on the sample.
-func decodeEnd(o config.Section, key, fix string) float64 {
+func decodeEnd(o config.Options, key, fix string) float64 {
 	if !o.Has(key) {
-		o.Mistake(key, "is missing", fix)
+		o.Invalid(key, "is missing", fix)
 	}
 	return o.Float(key, 0)
 }

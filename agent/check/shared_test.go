@@ -39,7 +39,7 @@ func TestAReadingIsSharedForASecond(t *testing.T) {
 func TestASharedHostGivesTheSameResults(t *testing.T) {
 	h := machine{cores: 4, load: "1.00 0.10 0.20 1/100 4242\n", cgroup: "0::/\n"}.build(t).Shared()
 	for _, typ := range []string{"cpu_load", "available_memory"} {
-		c, err := New(config.Check{Role: config.Metric, Type: typ, Weight: 40, Options: config.NewSection(nil)}, h)
+		c, err := New(config.Check{Role: config.Metric, Type: typ, Weight: 40, Options: config.NewOptions(nil)}, h)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,10 +29,10 @@ type socketUtilization struct {
 }
 
 // decodeMaxconn reads the option that the metrics on listening sockets have in common.
-func decodeMaxconn(o config.Section) int {
+func decodeMaxconn(o config.Options) int {
 	maxconn := o.Int("maxconn", 1, 1, maxMaxconn)
 	if !o.Has("maxconn") {
-		o.Mistake("maxconn", "is missing", "give the number of connections that the service handles at once, such as maxconn = 100")
+		o.Invalid("maxconn", "is missing", "give the number of connections that the service handles at once, such as maxconn = 100")
 	}
 	return maxconn
 }

@@ -28,9 +28,9 @@ func newSystemdUnit(c config.Check, _ Host) Check {
 	s := systemdUnit{unit: c.Options.String("unit", ""), timeout: c.Timeout}
 	const fix = `give its full name, such as "postgresql.service"`
 	if s.unit == "" {
-		c.Options.Mistake("unit", "is missing", fix)
+		c.Options.Invalid("unit", "is missing", fix)
 	} else if !unitName.MatchString(s.unit) {
-		c.Options.Mistake("unit", "is not a unit name", fix)
+		c.Options.Invalid("unit", "is not a unit name", fix)
 	}
 	return s
 }

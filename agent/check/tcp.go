@@ -42,10 +42,10 @@ func newTCP(c config.Check, _ Host) Check {
 		Timeout: c.Timeout,
 	}}
 	if problem := badAddress(t.Address); problem != "" {
-		o.Mistake("address", problem, `give a host and a port, such as "127.0.0.1:6379" or "[::1]:6379"`)
+		o.Invalid("address", problem, `give a host and a port, such as "127.0.0.1:6379" or "[::1]:6379"`)
 	}
 	if o.Has("expect") && t.Expect == "" {
-		o.Mistake("expect", "an empty text matches every answer", "give the text to look for, or omit expect")
+		o.Invalid("expect", "an empty text matches every answer", "give the text to look for, or omit expect")
 	}
 	return t
 }

@@ -34,7 +34,7 @@ func newTCPSocketUtilization(c config.Check, _ Host) Check {
 		problem = "has a zone"
 	}
 	if problem != "" {
-		o.Mistake("address", problem, `give the address that the service listens on, such as "127.0.0.1:3000", "0.0.0.0:80" or "[::]:80"`)
+		o.Invalid("address", problem, `give the address that the service listens on, such as "127.0.0.1:3000", "0.0.0.0:80" or "[::]:80"`)
 	}
 	m.address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
 	return m

@@ -20,12 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func script(command string, timeout time.Duration) config.Check {
 	return config.Check{
 		Role: config.Dependency, Type: "script", Interval: time.Hour, Timeout: timeout,
-		Options: config.NewSection(map[string]any{"command": command}),
+		Options: config.NewOptions(map[string]any{"command": command}),
 	}
 }
 
 func constant(weight int) config.Check {
-	return config.Check{Role: config.Metric, Type: "constant", Interval: time.Hour, Timeout: time.Minute, Weight: weight, Options: config.NewSection(nil)}
+	return config.Check{Role: config.Metric, Type: "constant", Interval: time.Hour, Timeout: time.Minute, Weight: weight, Options: config.NewOptions(nil)}
 }
 
 func TestTheHealthFollowsFromTheResults(t *testing.T) {

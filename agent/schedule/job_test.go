@@ -154,7 +154,7 @@ func TestAJobMatchesOnlyItsOwnConfiguration(t *testing.T) {
 	cfg := func(change func(*config.Check)) config.Check {
 		c := config.Check{
 			Role: config.Metric, Type: "script", Interval: time.Hour, Timeout: 10 * time.Second, Weight: 50,
-			Options: config.NewSection(map[string]any{"command": "echo 1"}),
+			Options: config.NewOptions(map[string]any{"command": "echo 1"}),
 		}
 		change(&c)
 		return c
@@ -169,7 +169,7 @@ func TestAJobMatchesOnlyItsOwnConfiguration(t *testing.T) {
 		"interval": func(c *config.Check) { c.Interval++ },
 		"timeout":  func(c *config.Check) { c.Timeout++ },
 		"weight":   func(c *config.Check) { c.Weight++ },
-		"options":  func(c *config.Check) { c.Options = config.NewSection(map[string]any{"command": "echo 2"}) },
+		"options":  func(c *config.Check) { c.Options = config.NewOptions(map[string]any{"command": "echo 2"}) },
 	} {
 		if j.Matches("web", cfg(change)) {
 			t.Errorf("it matches with another %s", what)

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	}
 	clusters, err := strconv.Atoi(os.Getenv("LB_BENCH_CLUSTERS"))
 	if err == nil {
-		err = balance(uint16(port), clusters, config.Watching(os.Getenv("LB_BENCH_WATCH")))
+		err = balance(uint16(port), clusters, config.WatchMode(os.Getenv("LB_BENCH_WATCH")))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 }
 
 // balance runs a balancer with tables in memory and that many clusters of the fleet, until standard input ends.
-func balance(port uint16, clusters int, watch config.Watching) error {
+func balance(port uint16, clusters int, watch config.WatchMode) error {
 	dir, err := os.MkdirTemp("", "lb")
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func balance(port uint16, clusters int, watch config.Watching) error {
 		}
 		cfg.Clusters = append(cfg.Clusters, cluster)
 	}
-	daemon.Spare(cfg.Clusters) // as lb balance does
+	daemon.TuneRuntime(cfg.Clusters) // as lb balance does
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -95,7 +95,7 @@ func balance(port uint16, clusters int, watch config.Watching) error {
 }
 
 // start runs balance in a child process until the test ends.
-func start(t *testing.T, f *fleet, clusters int, watch config.Watching) procfs.Proc {
+func start(t *testing.T, f *fleet, clusters int, watch config.WatchMode) procfs.Proc {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), fmt.Sprintf("LB_BENCH_PORT=%d", f.port), fmt.Sprintf("LB_BENCH_CLUSTERS=%d", clusters),

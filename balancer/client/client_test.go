@@ -18,14 +18,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo answers with what it was asked.
+// echo responds with the request: method, path, Accept header, body.
 func echo(w http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
 	w.WriteHeader(http.StatusTeapot)
 	fmt.Fprintf(w, "%s %s %s %q", r.Method, r.URL.EscapedPath(), r.Header.Get("Accept"), b)
 }
 
-// serve runs handler on a listener of the given network until the test ends and returns its address.
+// serve runs handler on a new listener until the test ends and returns its address.
 func serve(t *testing.T, network string, handler http.HandlerFunc) string {
 	t.Helper()
 	address := "127.0.0.1:0"
@@ -42,7 +42,7 @@ func serve(t *testing.T, network string, handler http.HandlerFunc) string {
 	return l.Addr().String()
 }
 
-func TestAsk(t *testing.T) {
+func TestDo(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			c, err := New(Agent(), serve(t, network, echo))
@@ -50,16 +50,16 @@ func TestAsk(t *testing.T) {
 				t.Fatal(err)
 			}
 			tests := map[string]struct {
-				q    Question
-				want string
+				request Request
+				want    string
 			}{
-				"get":  {Question{Path: "/webapp/status"}, `GET /webapp/status  ""`},
-				"json": {Question{Path: "/", JSON: true}, `GET / application/json ""`},
-				"form": {Question{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}}, `POST /a%2Fb/down  "reason=a+b"`},
+				"get":  {Request{Path: "/webapp/status"}, `GET /webapp/status  ""`},
+				"json": {Request{Path: "/", JSON: true}, `GET / application/json ""`},
+				"form": {Request{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}}, `POST /a%2Fb/down  "reason=a+b"`},
 			}
 			for name, tt := range tests {
 				t.Run(name, func(t *testing.T) {
-					a, err := c.Ask(t.Context(), tt.q)
+					a, err := c.Do(t.Context(), tt.request)
 					if err != nil || a.Status != http.StatusTeapot || string(a.Body) != tt.want {
 						t.Errorf("got %d %s, %v, want %s", a.Status, a.Body, err, tt.want)
 					}
@@ -69,7 +69,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-func TestNoAnswerSaysHowToMend(t *testing.T) {
+func TestAnUnreachableDaemonGivesTheFix(t *testing.T) {
 	dir := t.TempDir()
 	stale := filepath.Join(dir, "stale.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
@@ -88,7 +88,7 @@ func TestNoAnswerSaysHowToMend(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = c.Ask(t.Context(), Question{Path: "/"})
+			_, err = c.Do(t.Context(), Request{Path: "/"})
 			if err == nil || strings.ReplaceAll(err.Error(), dir, "DIR") != tt.want {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}
@@ -96,7 +96,7 @@ func TestNoAnswerSaysHowToMend(t *testing.T) {
 	}
 }
 
-func TestHungDaemonIsNotWaitedForForEver(t *testing.T) {
+func TestAHungDaemonTimesOut(t *testing.T) {
 	address := serve(t, "unix", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c, err := New(Balancer(), address)
 	if err != nil {
@@ -104,14 +104,14 @@ func TestHungDaemonIsNotWaitedForForEver(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, err = c.Ask(ctx, Question{Path: "/"})
-	want := "cannot reach lb balance at " + address + ": no answer in time; it runs but hangs: look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
+	_, err = c.Do(ctx, Request{Path: "/"})
+	want := "cannot reach lb balance at " + address + ": timed out; it is running but hangs: look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 
-func TestEndlessAnswerIsCutOff(t *testing.T) {
+func TestAnEndlessResponseIsCutOff(t *testing.T) {
 	address := serve(t, "unix", func(w http.ResponseWriter, r *http.Request) {
 		chunk := make([]byte, 1<<20)
 		for r.Context().Err() == nil {
@@ -124,15 +124,15 @@ func TestEndlessAnswerIsCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Ask(t.Context(), Question{Path: "/"}); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if _, err := c.Do(t.Context(), Request{Path: "/"}); err == nil || !strings.Contains(err.Error(), "exceeds") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestAddressThatIsNone(t *testing.T) {
+func TestInvalidAddressesAreRejected(t *testing.T) {
 	for _, address := range []string{"", "localhost", "localhost:"} {
 		if _, err := New(Agent(), address); err == nil {
-			t.Errorf("%q is taken", address)
+			t.Errorf("%q is accepted", address)
 		}
 	}
 }

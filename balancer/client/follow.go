@@ -11,25 +11,25 @@ import (
 	"github.com/braintree/lb/netx/sse"
 )
 
-// silence is how long a stream may be without a byte: three of its heartbeats, and time for a slow way.
-const silence = 3*sse.DefaultHeartbeat + 2*time.Second
+// maxSilence is how long a stream may send nothing: three heartbeats, and time for a slow network.
+const maxSilence = 3*sse.DefaultHeartbeat + 2*time.Second
 
-// Follow reads a stream of events and gives each to take, until ctx ends, the stream does, or take fails. An answer that is no stream is
-// given back, without an error. The end that a daemon announces is an *EndedError, one that it does not an *UnreachableError.
-func (c *Client) Follow(ctx context.Context, path string, take func(sse.Event) error) (Answer, error) {
-	following, cancel := context.WithCancelCause(ctx)
+// Follow reads a stream of events and calls handle with each, until ctx or the stream ends or handle fails. It returns a response that is
+// not a stream, with a nil error. A stream that the daemon ends is a *StreamEndedError, a broken one an *UnreachableError.
+func (c *Client) Follow(ctx context.Context, path string, handle func(sse.Event) error) (Response, error) {
+	streaming, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	hangs := time.AfterFunc(askTimeout, func() { cancel(context.DeadlineExceeded) })
-	defer hangs.Stop()
-	fail := func(err error) (Answer, error) {
-		if ctx.Err() == nil && following.Err() != nil {
-			err = context.Cause(following)
+	watchdog := time.AfterFunc(defaultTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer watchdog.Stop()
+	fail := func(err error) (Response, error) {
+		if ctx.Err() == nil && streaming.Err() != nil {
+			err = context.Cause(streaming)
 		}
-		return Answer{}, c.unreachable(err)
+		return Response{}, c.unreachable(err)
 	}
-	req, err := c.request(following, http.MethodGet, path, nil)
+	req, err := c.newHTTPRequest(streaming, http.MethodGet, path, nil)
 	if err != nil {
-		return Answer{}, err
+		return Response{}, err
 	}
 	req.Header.Set("Accept", "text/event-stream")
 	resp, err := c.http.Do(req)
@@ -38,7 +38,7 @@ func (c *Client) Follow(ctx context.Context, path string, take func(sse.Event) e
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return c.answer(resp)
+		return c.readResponse(resp)
 	}
 	for r := sse.NewReader(bufio.NewReader(resp.Body)); ; {
 		e, err := r.Next()
@@ -46,30 +46,32 @@ func (c *Client) Follow(ctx context.Context, path string, take func(sse.Event) e
 		case err != nil:
 			return fail(err)
 		case e.Name == "end":
-			return Answer{}, &EndedError{Daemon: c.daemon, Why: string(e.Data)}
+			return Response{}, &StreamEndedError{Daemon: c.daemon, Reason: string(e.Data)}
 		}
-		hangs.Reset(silence)
+		watchdog.Reset(maxSilence)
 		if len(e.Data) == 0 && e.ID == "" {
 			continue // a heartbeat
 		}
-		if err := take(e); err != nil {
-			return Answer{}, err
+		if err := handle(e); err != nil {
+			return Response{}, err
 		}
 	}
 }
 
-// EndedError says that a daemon has ended a stream, and why.
-type EndedError struct {
+// StreamEndedError reports that a daemon ended a stream, and its reason.
+type StreamEndedError struct {
 	Daemon Daemon
-	Why    string
+	Reason string
 }
 
-// Error names the daemon and its reason.
-func (e *EndedError) Error() string { return fmt.Sprintf("the stream has ended: %s", e.Why) }
+// Error gives the daemon's reason.
+func (e *StreamEndedError) Error() string {
+	return fmt.Sprintf("%s ended the stream: %s", e.Daemon.Name, e.Reason)
+}
 
-// Again tells whether it is worth to follow again after this error: the daemon has gone, and may come back.
-func Again(err error) bool {
-	var ended *EndedError
-	var gone *UnreachableError
-	return errors.As(err, &ended) || errors.As(err, &gone)
+// Retryable reports whether following again may succeed after this error: the daemon is gone and may come back.
+func Retryable(err error) bool {
+	var ended *StreamEndedError
+	var unreachable *UnreachableError
+	return errors.As(err, &ended) || errors.As(err, &unreachable)
 }

@@ -30,7 +30,7 @@ func serveAgent(t *testing.T, dir, listen string) (address net.Addr, stop func()
 			Access: config.Access{TrustLoopback: true},
 		},
 		Services: []config.Service{{Name: "web", Metrics: []config.Check{
-			{Role: config.Metric, Type: "constant", Interval: time.Hour, Timeout: time.Second, Weight: 92, Options: config.NewSection(nil)},
+			{Role: config.Metric, Type: "constant", Interval: time.Hour, Timeout: time.Second, Weight: 92, Options: config.NewOptions(nil)},
 		}}},
 	}
 	ready := make(chan struct{})

@@ -50,7 +50,7 @@ func TestStreamSendsChangesAtOnceAndNothingElse(t *testing.T) {
 
 // A node that vanishes has missed fall polls no later than with polling, and not before fall-1 intervals have passed.
 func TestDeadNodeIsDetectedNoLaterThanByPolling(t *testing.T) {
-	for _, how := range []config.Watching{config.WatchAuto, config.WatchPoll} {
+	for _, how := range []config.WatchMode{config.WatchAuto, config.WatchPoll} {
 		for fall := 1; fall <= 5; fall++ {
 			t.Run(fmt.Sprintf("%s, fall %d", how, fall), func(t *testing.T) {
 				c := auto(1, fall)

@@ -39,7 +39,7 @@ type target struct {
 	interval   time.Duration
 	timeout    time.Duration
 	rise, fall int
-	watch      config.Watching
+	watch      config.WatchMode
 }
 
 // Update is a reading and the Watcher that took it.

@@ -1,7 +1,7 @@
-// Package salvage reads what it can from a configuration that lb may refuse: where the daemons listen, and which mark a cluster has.
+// Package salvage reads the daemons' control sockets and the clusters' marks from a configuration that may have errors.
 //
-// An operator must be able to force a service down, and a cluster manager to stop a cluster, also while somebody is halfway
-// through editing the file. So mistakes elsewhere in it, unknown keys and broken includes do not matter here.
+// An operator must be able to force a service down, and a cluster manager to stop a cluster, even if the file is being edited. So errors elsewhere,
+// unknown keys and broken includes do not matter.
 package salvage
 
 import (
@@ -15,23 +15,23 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Found is what a configuration says as far as it can be read.
+// Found is what could be read.
 type Found struct {
-	AgentControl    string            // "" when it is not given
-	BalancerControl string            // "" when it is not given
+	AgentControl    string            // "": not set
+	BalancerControl string            // "": not set
 	Marks           map[string]uint32 // of each cluster, by name
-	Relays          map[string]uint32 // the marks of the relays of those that have one
+	Relays          map[string]uint32 // marks of the relays, by the cluster's name
 }
 
-// Read reads the file at path and the files that it includes. The error is about that file alone: it cannot be read, or is no
-// TOML (a toml.ParseError). Includes that cannot be read are left out.
+// Read reads the file at path and the files that it includes. The error concerns the file itself: it cannot be read, or it is not TOML (a
+// toml.ParseError). Unreadable includes are skipped.
 func Read(path string) (Found, error) {
 	found := Found{Marks: map[string]uint32{}, Relays: map[string]uint32{}}
 	tree, err := decode(path)
 	if err != nil {
 		return found, err
 	}
-	found.take(tree)
+	found.merge(tree)
 	for _, pattern := range list(tree["include"]) {
 		name, ok := pattern.(string)
 		if !ok {
@@ -44,7 +44,7 @@ func Read(path string) (Found, error) {
 		slices.Sort(files)
 		for _, file := range files {
 			if included, err := decode(file); err == nil {
-				found.take(included)
+				found.merge(included)
 			}
 		}
 	}
@@ -61,8 +61,8 @@ func decode(path string) (map[string]any, error) {
 	return tree, err
 }
 
-// take adds what one file says. What an earlier file said stays.
-func (f *Found) take(tree map[string]any) {
+// merge adds one file. Earlier files take precedence.
+func (f *Found) merge(tree map[string]any) {
 	if f.AgentControl == "" {
 		f.AgentControl, _ = table(tree["agent"])["control"].(string)
 	}
@@ -71,17 +71,17 @@ func (f *Found) take(tree map[string]any) {
 	}
 	for name, cluster := range table(tree["clusters"]) {
 		mark, ok := table(cluster)["fwmark"].(int64)
-		if _, had := f.Marks[name]; ok && !had && mark > 0 && mark <= math.MaxUint32 {
+		if _, known := f.Marks[name]; ok && !known && mark > 0 && mark <= math.MaxUint32 {
 			f.Marks[name] = uint32(mark)
-			f.takeRelay(name, mark, table(cluster))
+			f.mergeRelay(name, mark, table(cluster))
 		}
 	}
 }
 
-// takeRelay adds the mark of a cluster's relay, where it has one.
-func (f *Found) takeRelay(name string, mark int64, cluster map[string]any) {
-	offset, given := cluster["relay_offset"].(int64)
-	if !given {
+// mergeRelay adds the mark of a cluster's relay, if it has one.
+func (f *Found) mergeRelay(name string, mark int64, cluster map[string]any) {
+	offset, set := cluster["relay_offset"].(int64)
+	if !set {
 		offset = config.DefaultRelayOffset
 	}
 	if enabled, _ := cluster["relay"].(bool); enabled && offset > 0 && mark <= math.MaxUint32-offset {
@@ -89,13 +89,13 @@ func (f *Found) takeRelay(name string, mark int64, cluster map[string]any) {
 	}
 }
 
-// table returns v as a table; nil, which reads as empty, when it is none.
+// table returns v as a table; nil if it is not one.
 func table(v any) map[string]any {
 	t, _ := v.(map[string]any)
 	return t
 }
 
-// list returns v as a list; nil when it is none.
+// list returns v as a list; nil if it is not one.
 func list(v any) []any {
 	l, _ := v.([]any)
 	return l

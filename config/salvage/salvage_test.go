@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// write puts files into a new folder and returns the path of lb.toml in it.
+// write creates files in a new folder and returns the path of lb.toml in it.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -33,7 +33,7 @@ func TestRead(t *testing.T) {
 		files map[string]string
 		want  Found
 	}{
-		"a good file": {
+		"a valid file": {
 			map[string]string{"lb.toml": "agent.control = \"/a\"\nbalancer.control = \"/b\"\nclusters.web.fwmark = 7\n"},
 			Found{AgentControl: "/a", BalancerControl: "/b", Marks: map[string]uint32{"web": 7}, Relays: none},
 		},
@@ -55,7 +55,7 @@ func TestRead(t *testing.T) {
 				"c = { fwmark = 9, relay_offset = 5 }\nd = { fwmark = 4294967295, relay = true }\ne = { fwmark = 10, relay = true, relay_offset = -3 }\n"},
 			Found{Marks: map[string]uint32{"a": 7, "b": 8, "c": 9, "d": 4294967295, "e": 10}, Relays: map[string]uint32{"a": 10007, "b": 13}},
 		},
-		"nothing in it": {map[string]string{"lb.toml": ""}, Found{Marks: map[string]uint32{}, Relays: none}},
+		"an empty file": {map[string]string{"lb.toml": ""}, Found{Marks: map[string]uint32{}, Relays: none}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadNothing(t *testing.T) {
+func TestReadFails(t *testing.T) {
 	if _, err := Read(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}

@@ -1,8 +1,7 @@
-// Package cmdline puts the words of a command line in the order in which urfave/cli reads them, so that flags may stand anywhere.
+// Package cmdline reorders a command line for urfave/cli, so that options may stand anywhere.
 //
-// urfave/cli hands everything behind the first argument to the command as arguments: `force down webapp -r why` would lose its
-// reason without a word. Arrange knows the whole command tree, finds the command that is meant, and puts each flag behind the
-// command that defines it.
+// urfave/cli takes everything after the first argument for arguments: `force down webapp -r why` would silently lose its reason. Arrange
+// finds the command in the command tree and puts each option directly after the command that defines it.
 package cmdline
 
 import (
@@ -10,65 +9,47 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/braintree/lb/ctl/usage"
 )
 
-// Command is a node of the command tree: what Arrange needs to know of it.
+// Command is a node of the command tree, as far as Arrange needs it.
 type Command struct {
-	Names    []string // the name, then other names for it
+	Names    []string // the name, then its aliases
 	Flags    []Flag
 	Commands []Command
-	// TakesArguments says that it does something by itself with words that are no command below it.
+	// TakesArguments: the command has an action of its own, whose arguments are words that name no subcommand.
 	TakesArguments bool
 }
 
-// Flag is one flag of a command.
+// Flag is one option of a command.
 type Flag struct {
 	Names      []string // without dashes
-	TakesValue bool     // false for a switch
+	TakesValue bool     // false: a switch
 }
 
-// UsageError says that the command line itself is wrong. Its text is one line, for the person who typed it.
-type UsageError struct {
-	Text   string
-	Option bool // an option is wrong or missing, not an argument
-}
-
-// Error returns the text.
-func (e *UsageError) Error() string { return e.Text }
-
-// Usagef makes a UsageError.
-func Usagef(format string, args ...any) error {
-	return &UsageError{Text: fmt.Sprintf(format, args...)}
-}
-
-// optionf makes a UsageError about an option.
-func optionf(format string, args ...any) error {
-	return &UsageError{Text: fmt.Sprintf(format, args...), Option: true}
-}
-
-// negative tells a negative number, which is an argument, from a flag.
+// negative matches a negative number, which is an argument and not an option.
 var negative = regexp.MustCompile(`^-\d+(\.\d+)?$`)
 
-// arrangement is the state of one Arrange: the commands found so far and what belongs to each.
-type arrangement struct {
-	path  []Command // from the program itself to the command that is meant
-	flags []given
+// parser is the state of one Arrange.
+type parser struct {
+	path  []Command // from the program to the innermost command found so far
+	flags []givenFlag
 	args  []string
 	help  bool
 }
 
-// given is a flag as it stands on the line: one or two words, and the name they give.
-type given struct {
+// givenFlag is an option on the command line: its name, and its one or two words.
+type givenFlag struct {
 	name  string
 	words []string
 }
 
-// Arrange returns args (without the program's name) in the order: the program's flags, command, its flags, subcommand, its flags,
-// `--`, arguments. With `-h`, `--help` or the word `help` in a command's place, only the path and `--help` are left. It returns a
-// *UsageError for an unknown command or flag, with the nearest name, and for a flag that lacks its value. It changes nothing else:
-// what the arguments mean is for the command to say.
+// Arrange returns args, without the program's name, in the order: the program's options, command, its options, subcommand, its options,
+// `--`, arguments. With `-h`, `--help`, or `help` in the place of a command, only the commands and `--help` remain. An unknown command or
+// option, or an option without its value, is a *usage.Error with the nearest name. Arrange does not interpret arguments.
 func Arrange(program Command, args []string) ([]string, error) {
-	a := arrangement{path: []Command{program}}
+	a := parser{path: []Command{program}}
 	for len(args) > 0 {
 		word := args[0]
 		if word == "--" {
@@ -92,10 +73,10 @@ func Arrange(program Command, args []string) ([]string, error) {
 }
 
 // current is the innermost command found so far.
-func (a *arrangement) current() Command { return a.path[len(a.path)-1] }
+func (a *parser) current() Command { return a.path[len(a.path)-1] }
 
-// argument takes a word that is no flag: the name of a command as long as one may follow, else an argument.
-func (a *arrangement) argument(word string) error {
+// argument consumes a word that is not an option: the name of a command as long as one may follow, otherwise an argument.
+func (a *parser) argument(word string) error {
 	cur := a.current()
 	if len(cur.Commands) == 0 || len(a.args) > 0 {
 		a.args = append(a.args, word)
@@ -115,11 +96,11 @@ func (a *arrangement) argument(word string) error {
 		a.args = append(a.args, word)
 		return nil
 	}
-	return Usagef("no command %q%s", word, a.advise(word, commandNames(cur)))
+	return usage.Errorf("unknown command %q%s", word, a.suggest(word, commandNames(cur)))
 }
 
-// flag takes the flag at the start of args and returns how many words it used.
-func (a *arrangement) flag(args []string) (int, error) {
+// flag consumes the option at the start of args and returns how many words it consumed.
+func (a *parser) flag(args []string) (int, error) {
 	word := args[0]
 	name, _, hasValue := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "-"), "-"), "=")
 	if name == "help" || name == "h" {
@@ -129,7 +110,7 @@ func (a *arrangement) flag(args []string) (int, error) {
 	f, ok := a.find(name)
 	switch {
 	case ok && (!f.TakesValue || hasValue):
-		a.flags = append(a.flags, given{name, args[:1]})
+		a.flags = append(a.flags, givenFlag{name, args[:1]})
 		return 1, nil
 	case ok:
 		return a.flagWithValue(name, args)
@@ -139,26 +120,26 @@ func (a *arrangement) flag(args []string) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, optionf("no flag %q%s", strings.SplitN(word, "=", 2)[0], a.advise(name, a.flagNames()))
+	return 0, usage.OptionErrorf("unknown option %q%s", strings.SplitN(word, "=", 2)[0], a.suggest(name, a.flagNames()))
 }
 
-// flagWithValue takes a flag whose value is the next word.
-func (a *arrangement) flagWithValue(name string, args []string) (int, error) {
+// flagWithValue consumes an option whose value is the next word.
+func (a *parser) flagWithValue(name string, args []string) (int, error) {
 	if len(args) < 2 {
-		return 0, optionf("flag %s needs a value", args[0])
+		return 0, usage.OptionErrorf("option %s needs a value", args[0])
 	}
 	next := strings.TrimLeft(args[1], "-")
 	if _, known := a.find(next); known && args[1] != next {
-		return 0, optionf("flag %s needs a value; a value that begins with a dash is written %s=%s", args[0], dashed(name), args[1])
+		return 0, usage.OptionErrorf("option %s needs a value: write a value that begins with a dash as %s=%s", args[0], dashed(name), args[1])
 	}
-	a.flags = append(a.flags, given{name, args[:2]})
+	a.flags = append(a.flags, givenFlag{name, args[:2]})
 	return 2, nil
 }
 
-// bundle reads several one-letter flags behind one dash, as in -df. The last may take a value, which is the rest of the word, as in
-// -rreason, or the next word. It returns how many words it used, 0 when the word is no bundle.
-func (a *arrangement) bundle(args []string) ([]given, int) {
-	var found []given
+// bundle reads several one-letter options after one dash, as in -df. The last may take a value: the rest of the word, as in -rreason, or the
+// next word. It returns how many words it consumed; 0 if the word is not a bundle.
+func (a *parser) bundle(args []string) ([]givenFlag, int) {
+	var found []givenFlag
 	letters := args[0][1:]
 	for i := range len(letters) {
 		name, rest := letters[i:i+1], letters[i+1:]
@@ -167,11 +148,11 @@ func (a *arrangement) bundle(args []string) ([]given, int) {
 		case !ok:
 			return nil, 0
 		case !f.TakesValue:
-			found = append(found, given{name, []string{"-" + name}})
+			found = append(found, givenFlag{name, []string{"-" + name}})
 		case rest != "":
-			return append(found, given{name, []string{"-" + name + "=" + rest}}), 1
+			return append(found, givenFlag{name, []string{"-" + name + "=" + rest}}), 1
 		case len(args) > 1:
-			return append(found, given{name, []string{"-" + name, args[1]}}), 2
+			return append(found, givenFlag{name, []string{"-" + name, args[1]}}), 2
 		default:
 			return nil, 0
 		}
@@ -179,9 +160,9 @@ func (a *arrangement) bundle(args []string) ([]given, int) {
 	return found, 1
 }
 
-// find looks a flag up in the commands found so far, innermost first, then in those that may still follow. A name has the same
-// kind of flag wherever it is defined below one program; a test of the program's tree keeps it so.
-func (a *arrangement) find(name string) (Flag, bool) {
+// find looks an option up in the commands found so far, innermost first, then in those that may still follow. An option of a given name takes
+// a value everywhere in a program or nowhere; a test of the program's command tree ensures that.
+func (a *parser) find(name string) (Flag, bool) {
 	for _, c := range slices.Backward(a.path) {
 		if f, ok := c.flag(name); ok {
 			return f, true
@@ -190,18 +171,18 @@ func (a *arrangement) find(name string) (Flag, bool) {
 	return a.current().deepFlag(name)
 }
 
-// words puts everything in order.
-func (a *arrangement) words() ([]string, error) {
-	behind := make([][]string, len(a.path))
+// words returns everything in order.
+func (a *parser) words() ([]string, error) {
+	options := make([][]string, len(a.path)) // by command
 	for _, g := range a.flags {
 		level := a.owner(g.name)
 		if level < 0 {
 			if a.help {
 				continue
 			}
-			return nil, optionf("no flag %q%s", g.words[0], a.advise(g.name, a.flagNames()))
+			return nil, usage.OptionErrorf("unknown option %q%s", g.words[0], a.suggest(g.name, a.flagNames()))
 		}
-		behind[level] = append(behind[level], g.words...)
+		options[level] = append(options[level], g.words...)
 	}
 	var out []string
 	for i, c := range a.path {
@@ -209,7 +190,7 @@ func (a *arrangement) words() ([]string, error) {
 			out = append(out, c.Names[0])
 		}
 		if !a.help {
-			out = append(out, behind[i]...)
+			out = append(out, options[i]...)
 		}
 	}
 	if a.help {
@@ -221,8 +202,8 @@ func (a *arrangement) words() ([]string, error) {
 	return out, nil
 }
 
-// owner returns the place in path of the innermost command that defines the flag, or -1.
-func (a *arrangement) owner(name string) int {
+// owner returns the index in path of the innermost command that defines the option, or -1.
+func (a *parser) owner(name string) int {
 	for i, c := range slices.Backward(a.path) {
 		if _, ok := c.flag(name); ok {
 			return i
@@ -231,8 +212,8 @@ func (a *arrangement) owner(name string) int {
 	return -1
 }
 
-// advise ends the message about an unknown name: the nearest one, or where to read on.
-func (a *arrangement) advise(name string, known []string) string {
+// suggest completes the message about an unknown name: the nearest known name, or the help to read.
+func (a *parser) suggest(name string, known []string) string {
 	names := make([]string, 0, len(a.path))
 	for _, c := range a.path {
 		names = append(names, c.Names[0])
@@ -244,8 +225,8 @@ func (a *arrangement) advise(name string, known []string) string {
 	return fmt.Sprintf(": see `%s`", help)
 }
 
-// flagNames lists the flags of the commands found so far, as they are typed.
-func (a *arrangement) flagNames() []string {
+// flagNames lists the options of the commands found so far, with their dashes.
+func (a *parser) flagNames() []string {
 	names := []string{"--help"}
 	for _, c := range a.path {
 		for _, f := range c.Flags {
@@ -265,7 +246,7 @@ func commandNames(c Command) []string {
 	return names
 }
 
-// flag returns the command's own flag of that name.
+// flag returns the command's own option of that name.
 func (c Command) flag(name string) (Flag, bool) {
 	for _, f := range c.Flags {
 		if slices.Contains(f.Names, name) {
@@ -275,7 +256,7 @@ func (c Command) flag(name string) (Flag, bool) {
 	return Flag{}, false
 }
 
-// deepFlag looks through all commands below c.
+// deepFlag looks for an option in all subcommands of c.
 func (c Command) deepFlag(name string) (Flag, bool) {
 	for _, sub := range c.Commands {
 		if f, ok := sub.flag(name); ok {
@@ -288,7 +269,7 @@ func (c Command) deepFlag(name string) (Flag, bool) {
 	return Flag{}, false
 }
 
-// dashed writes a flag's name as it is typed.
+// dashed returns the name of an option with its dashes.
 func dashed(name string) string {
 	if len(name) == 1 {
 		return "-" + name

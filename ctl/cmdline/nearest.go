@@ -2,15 +2,15 @@ package cmdline
 
 import "strings"
 
-// Nearest returns the known name that is most like name, or "" when none is near: at most one change in three letters, dashes
-// not counted. Of several it takes the first.
+// Nearest returns the known name that is most similar to name, or "" if none is similar: at most one edit for every three letters, without
+// the dashes. Of equally similar names it returns the first.
 func Nearest(name string, known []string) string {
 	name = strings.TrimLeft(name, "-")
 	best, bestDistance := "", len(name)/3+1
 	for _, k := range known {
 		bare := strings.TrimLeft(k, "-")
 		if len(bare) < 2 {
-			continue // every letter is near every other
+			continue // any letter is one edit away from any other
 		}
 		if d := distance(name, bare); d < bestDistance || d == bestDistance && best == "" {
 			best, bestDistance = k, d
@@ -19,7 +19,7 @@ func Nearest(name string, known []string) string {
 	return best
 }
 
-// distance counts the letters to insert, delete, replace or swap with their neighbour to make b of a (optimal string alignment).
+// distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal string alignment distance).
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -2,44 +2,48 @@ package cmdline
 
 import (
 	"context"
+	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/braintree/lb/ctl/usage"
 )
 
-// Run runs a command line (without the program's name): flags may stand anywhere, and whatever is wrong with it is a *UsageError. It
-// never ends the process.
+// Run runs a command line, without the program's name. Options may stand anywhere. A wrong command line is a *usage.Error. Run never ends the
+// process.
 func Run(ctx context.Context, app *cli.App, words []string) error {
 	words, err := Arrange(Tree(app), words)
 	if err != nil {
 		return err
 	}
-	refuse := func(_ *cli.Context, err error, _ bool) error { return optionf("%v", err) }
+	reject := func(_ *cli.Context, err error, _ bool) error { return usage.OptionErrorf("%v", err) }
 	app.HideVersion = true
-	app.HideHelpCommand = true // Arrange makes a flag of the word
+	app.HideHelpCommand = true // Arrange turns the word help into the option
 	app.ExitErrHandler = func(*cli.Context, error) {}
-	app.OnUsageError = refuse
-	every(app.Commands, func(c *cli.Command) {
+	app.OnUsageError = reject
+	forEach(app.Commands, func(c *cli.Command) {
 		c.HideHelpCommand = true
-		c.OnUsageError = refuse
+		c.OnUsageError = reject
 	})
 	return app.RunContext(ctx, append([]string{app.Name}, words...))
 }
 
-// every calls do for each command, also below others.
-func every(commands []*cli.Command, do func(*cli.Command)) {
+// forEach calls do for each command and its subcommands.
+func forEach(commands []*cli.Command, do func(*cli.Command)) {
 	for _, c := range commands {
 		do(c)
-		every(c.Subcommands, do)
+		forEach(c.Subcommands, do)
 	}
 }
 
-// Arguments checks how many arguments a command has; missing is what to say when there are too few.
-func Arguments(c *cli.Context, least, most int, missing string) error {
+// Arguments checks the number of a command's arguments. The error names the first one from ArgsUsage if it is missing.
+func Arguments(c *cli.Context, least, most int) error {
 	switch {
 	case c.NArg() < least:
-		return Usagef("%s", missing)
+		name, _, _ := strings.Cut(strings.Fields(c.Command.ArgsUsage)[0], ".")
+		return usage.Errorf("missing %s: usage: %s %s", name, c.Command.HelpName, c.Command.ArgsUsage)
 	case c.NArg() > most:
-		return Usagef("%q is one word too many: see `%s --help`", c.Args().Get(most), c.Command.HelpName)
+		return usage.Errorf("unexpected argument %q: see `%s --help`", c.Args().Get(most), c.Command.HelpName)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@ package cmdline
 
 import "github.com/urfave/cli/v2"
 
-// Tree reads the command tree of a program that urfave/cli runs.
+// Tree returns the command tree of a program.
 func Tree(app *cli.App) Command {
 	return Command{
 		Names:    []string{app.Name},

@@ -1,4 +1,4 @@
-// Package daemon gives a daemon what it needs from the process that it runs in: an end and a reload by signal, and a log.
+// Package daemon connects a daemon to its process: signals, log and Go runtime settings.
 package daemon
 
 import (
@@ -13,12 +13,12 @@ import (
 	"syscall"
 
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/usage"
 )
 
-// Until calls run with a context that ends at the first SIGTERM or SIGINT, and with a channel that gets a value after a SIGHUP. The
-// channel is buffered, so that a SIGHUP during a reload leads to another. A second signal to end ends the process at once.
-func Until(ctx context.Context, run func(ctx context.Context, reload <-chan struct{}) error) error {
+// RunUntilSignal calls run with a context that the first SIGTERM or SIGINT cancels, and a channel that receives a value for each SIGHUP. The
+// channel is buffered: a SIGHUP during a reload causes another reload. A second SIGTERM or SIGINT kills the process.
+func RunUntilSignal(ctx context.Context, run func(ctx context.Context, reload <-chan struct{}) error) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	hangups, reload := make(chan os.Signal, 1), make(chan struct{}, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -27,13 +27,13 @@ func Until(ctx context.Context, run func(ctx context.Context, reload <-chan stru
 		for {
 			select {
 			case <-ctx.Done():
-				stop() // what comes next has its usual effect
+				stop() // the next signal has its default effect
 				return
 			case <-hangups:
 			}
 			select {
 			case reload <- struct{}{}:
-			default: // one is asked for already
+			default: // a reload is already pending
 			}
 		}
 	})
@@ -44,33 +44,34 @@ func Until(ctx context.Context, run func(ctx context.Context, reload <-chan stru
 }
 
 const (
-	// thrift is how much garbage may pile up until it is collected, in percent of what lives. Go's own is 100.
-	thrift = 50
-	// many is from how many nodes on a balancer may have more than one processor: one is not enough to poll 500 of them on a slow virtual machine.
-	many = 200
+	// gcPercent is the garbage, in percent of the live heap, that triggers a collection. Go's default is 100.
+	gcPercent = 50
+	// multiProcessorNodes is the number of nodes from which a balancer may use more than one processor: one processor of a slow virtual machine
+	// cannot poll 500 nodes.
+	multiProcessorNodes = 200
 )
 
-// Spare has a balancer of these clusters take up less of its machine. It collects garbage sooner, since it has much state and little to do. And
-// where there are few nodes it is content with one processor, for else it hands each little thing on from one thread to another: to wake
-// that up takes longer than the thing, above all on a virtual machine. What the environment has as GOGC and GOMAXPROCS counts more.
-func Spare(clusters []config.Cluster) {
+// TuneRuntime reduces the memory and CPU time of a balancer with these clusters. It collects garbage earlier, because the balancer holds much
+// state and allocates little. With few nodes it uses one processor: handing small tasks to another thread costs more than the tasks, above
+// all on a virtual machine. GOGC and GOMAXPROCS in the environment take precedence.
+func TuneRuntime(clusters []config.Cluster) {
 	nodes := 0
 	for _, c := range clusters {
 		nodes += len(c.Nodes)
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(thrift)
+		debug.SetGCPercent(gcPercent)
 	}
-	if os.Getenv("GOMAXPROCS") == "" && nodes < many {
+	if os.Getenv("GOMAXPROCS") == "" && nodes < multiProcessorNodes {
 		runtime.GOMAXPROCS(1)
 	}
 }
 
-// Log returns a logger to w. Level is debug, info, warn or error; format is text or json. Anything else is a *cmdline.UsageError.
-func Log(w io.Writer, level, format string) (*slog.Logger, error) {
+// NewLogger returns a logger that writes to w. level is debug, info, warn or error; format is text or json. Anything else is a *usage.Error.
+func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, cmdline.Usagef("--log-level %q: it is debug, info, warn or error", level)
+		return nil, usage.Errorf("--log-level %q: use debug, info, warn or error", level)
 	}
 	options := &slog.HandlerOptions{Level: l}
 	switch format {
@@ -79,5 +80,5 @@ func Log(w io.Writer, level, format string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, cmdline.Usagef("--log-format %q: it is text or json", format)
+	return nil, usage.Errorf("--log-format %q: use text or json", format)
 }

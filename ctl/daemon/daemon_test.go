@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// os/signal keeps one goroutine for the process once a signal was asked for.
+	// os/signal keeps one goroutine after the first Notify.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"))
 }
 
@@ -27,10 +27,10 @@ func raise(t *testing.T, s syscall.Signal) {
 	}
 }
 
-func TestSignalsEndAndReload(t *testing.T) {
+func TestSignalsStopAndReload(t *testing.T) {
 	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(end.String(), func(t *testing.T) {
-			err := Until(t.Context(), func(ctx context.Context, reload <-chan struct{}) error {
+			err := RunUntilSignal(t.Context(), func(ctx context.Context, reload <-chan struct{}) error {
 				for range 2 {
 					raise(t, syscall.SIGHUP)
 					<-reload
@@ -46,25 +46,25 @@ func TestSignalsEndAndReload(t *testing.T) {
 	}
 }
 
-func TestFailureEndsTheWait(t *testing.T) {
+func TestAnErrorEndsTheRun(t *testing.T) {
 	broken := errors.New("broken")
-	if err := Until(t.Context(), func(context.Context, <-chan struct{}) error { return broken }); !errors.Is(err, broken) {
+	if err := RunUntilSignal(t.Context(), func(context.Context, <-chan struct{}) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestLog(t *testing.T) {
+func TestNewLogger(t *testing.T) {
 	tests := map[string]struct{ level, format, want, err string }{
 		"text":           {"info", "text", "level=INFO msg=hello cluster=webapp\n", ""},
 		"json":           {"debug", "json", `"msg":"hello","cluster":"webapp"}` + "\n", ""},
-		"level too high": {"warn", "text", "", ""},
-		"level unknown":  {"loud", "text", "", `--log-level "loud": it is debug, info, warn or error`},
-		"format unknown": {"info", "xml", "", `--log-format "xml": it is text or json`},
+		"below level":    {"warn", "text", "", ""},
+		"level unknown":  {"loud", "text", "", `--log-level "loud": use debug, info, warn or error`},
+		"format unknown": {"info", "xml", "", `--log-format "xml": use text or json`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			log, err := Log(&out, tt.level, tt.format)
+			log, err := NewLogger(&out, tt.level, tt.format)
 			if tt.err != "" {
 				if err == nil || err.Error() != tt.err {
 					t.Errorf("got %v, want %s", err, tt.err)
@@ -82,7 +82,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-func TestSpareLeavesTheLastWordToTheEnvironment(t *testing.T) {
+func TestTuneRuntimeYieldsToTheEnvironment(t *testing.T) {
 	processors, collector := runtime.GOMAXPROCS(2), debug.SetGCPercent(100)
 	defer func() { debug.SetGCPercent(collector); runtime.GOMAXPROCS(processors) }()
 	for _, tt := range []struct {
@@ -90,14 +90,14 @@ func TestSpareLeavesTheLastWordToTheEnvironment(t *testing.T) {
 		nodes                 int
 		collector, processors int
 	}{
-		{"", "", 100, thrift, 1},
-		{"", "", many, thrift, 2},
+		{"", "", 100, gcPercent, 1},
+		{"", "", multiProcessorNodes, gcPercent, 2},
 		{"100", "", 100, 100, 1},
-		{"", "2", 100, thrift, 2},
+		{"", "2", 100, gcPercent, 2},
 	} {
 		t.Setenv("GOGC", tt.gogc)
 		t.Setenv("GOMAXPROCS", tt.gomaxprocs)
-		Spare([]config.Cluster{{Nodes: make([]config.Node, 1)}, {Nodes: make([]config.Node, tt.nodes-1)}})
+		TuneRuntime([]config.Cluster{{Nodes: make([]config.Node, 1)}, {Nodes: make([]config.Node, tt.nodes-1)}})
 		collector, processors := debug.SetGCPercent(100), runtime.GOMAXPROCS(2)
 		if collector != tt.collector || processors != tt.processors {
 			t.Errorf("%d nodes, GOGC=%q, GOMAXPROCS=%q: %d and %d, want %d and %d", tt.nodes, tt.gogc, tt.gomaxprocs, collector, processors, tt.collector, tt.processors)

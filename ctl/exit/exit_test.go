@@ -9,16 +9,16 @@ import (
 
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/ctl"
-	"github.com/braintree/lb/ctl/cmdline"
+	"github.com/braintree/lb/ctl/action"
+	"github.com/braintree/lb/ctl/usage"
 	"github.com/braintree/lb/netx"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/tunnel"
 )
 
 func TestStatusAndReport(t *testing.T) {
-	one := config.Mistake{File: "lb.toml", Line: 3, Key: "a.b", Value: "1", Problem: "is wrong", Fix: "mend it"}
-	two := config.Mistake{File: "lb.toml", Problem: "is odd", Fix: "look"}
+	one := config.Diagnostic{File: "lb.toml", Line: 3, Key: "a.b", Value: "1", Problem: "is wrong", Fix: "correct it"}
+	two := config.Diagnostic{File: "lb.toml", Problem: "is odd", Fix: "look"}
 	tests := map[string]struct {
 		err    error
 		status int
@@ -26,15 +26,15 @@ func TestStatusAndReport(t *testing.T) {
 	}{
 		"nothing":       {nil, 0, ""},
 		"any error":     {errors.New("no luck"), 1, "lb: no luck\n"},
-		"service down":  {ctl.ErrDown, 1, ""},
-		"wrong usage":   {cmdline.Usagef("no flag %q", "-x"), 2, "lb: no flag \"-x\"\n"},
+		"service down":  {action.ErrDown, 1, ""},
+		"wrong usage":   {usage.Errorf("no flag %q", "-x"), 2, "lb: no flag \"-x\"\n"},
 		"refused":       {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2, "lb: force: no\n"},
 		"no IPVS":       {fmt.Errorf("open: %w", netx.ErrNoIPVS), 69, "lb: open: " + netx.ErrNoIPVS.Error() + "\n"},
 		"no nftables":   {fmt.Errorf("open: %w", mark.ErrNoNftables), 69, "lb: open: " + mark.ErrNoNftables.Error() + "\n"},
 		"no ipip":       {tunnel.ErrNoIPIP, 69, "lb: " + tunnel.ErrNoIPIP.Error() + "\n"},
 		"no privilege":  {fmt.Errorf("open: %w", netx.ErrNoPrivilege), 77, "lb: open: " + netx.ErrNoPrivilege.Error() + "\n"},
-		"one mistake":   {config.Mistakes{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: mend it\n"},
-		"several":       {fmt.Errorf("load: %w", config.Mistakes{one, two}), 78, "lb: the configuration has 2 mistakes:\n  lb.toml:3: a.b = 1: is wrong: mend it\n  lb.toml: is odd: look\n"},
+		"one error":     {config.Diagnostics{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: correct it\n"},
+		"two errors":    {fmt.Errorf("load: %w", config.Diagnostics{one, two}), 78, "lb: the configuration has 2 errors:\n  lb.toml:3: a.b = 1: is wrong: correct it\n  lb.toml: is odd: look\n"},
 		"an OCF status": {Code(7), 7, ""},
 	}
 	for name, tt := range tests {
@@ -56,21 +56,21 @@ func TestStatusAndReport(t *testing.T) {
 	}
 }
 
-func TestLitmusctlHasTheOriginalsStatuses(t *testing.T) {
+func TestLitmusctlKeepsTheOriginalsStatuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err    error
 		status int
 	}{
-		"nothing":            {nil, 0},
-		"any error":          {errors.New("no luck"), 1},
-		"service down":       {ctl.ErrDown, 1},
-		"wrong argument":     {cmdline.Usagef("cannot force %q", "sideways"), 2},
-		"wrong option":       {&cmdline.UsageError{Text: "no flag", Option: true}, 1},
-		"refused":            {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2},
-		"configuration":      {config.Mistakes{{Problem: "is wrong"}}, 1},
-		"status of a kernel": {fmt.Errorf("open: %w", netx.ErrNoIPVS), 1},
+		"nothing":             {nil, 0},
+		"any error":           {errors.New("no luck"), 1},
+		"service down":        {action.ErrDown, 1},
+		"wrong argument":      {usage.Errorf("cannot force %q", "sideways"), 2},
+		"wrong option":        {&usage.Error{Text: "no flag", Option: true}, 1},
+		"refused":             {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2},
+		"configuration":       {config.Diagnostics{{Problem: "is wrong"}}, 1},
+		"kernel without IPVS": {fmt.Errorf("open: %w", netx.ErrNoIPVS), 1},
 	} {
-		if got := OfLitmusctl(tt.err); got != tt.status {
+		if got := LitmusctlStatus(tt.err); got != tt.status {
 			t.Errorf("%s: status %d, want %d", name, got, tt.status)
 		}
 		if !strings.Contains(LitmusctlStatuses, fmt.Sprintf("\n    %d  ", tt.status)) {

@@ -26,7 +26,7 @@ type Addresses struct {
 
 // BigBrother converts configurations of big_brother 0.9.12 (lib/big_brother/configuration.rb, cluster.rb, node.rb,
 // lib/resources/config_schema.yml) and of the older form with one table per cluster and checkInterval in milliseconds. The error is
-// config.Mistakes if a file cannot be read.
+// config.Diagnostics if a file cannot be read.
 func BigBrother(files []string, addresses Addresses, checks config.CheckValidator) (Result, error) {
 	b := newBigBrother()
 	b.out.head = []string{
@@ -50,7 +50,7 @@ func BigBrother(files []string, addresses Addresses, checks config.CheckValidato
 	}
 	for _, v := range addresses.VIPs {
 		if _, ok := b.tables[tableName("clusters", v.Cluster)]; !ok {
-			return Result{}, config.Mistakes{{
+			return Result{}, config.Diagnostics{{
 				Key: "--vip " + v.Cluster, Problem: "the source has no cluster of this name", Fix: "use the name of one of its clusters",
 			}}
 		}

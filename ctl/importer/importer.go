@@ -20,10 +20,10 @@ import (
 
 // Result is the outcome of an import.
 type Result struct {
-	Text    string          // the lb.toml
-	Notes   []Note          // in source order
-	Missing config.Mistakes // settings that lb requires and the source lacks; Text does not load until they are added
-	Config  *config.Config  // Text as loaded, with examples in place of missing settings
+	Text    string             // the lb.toml
+	Notes   []Note             // in source order
+	Missing config.Diagnostics // settings that lb requires and the source lacks; Text does not load until they are added
+	Config  *config.Config     // Text as loaded, with examples in place of missing settings
 }
 
 // Note describes one part of the source that was not converted, or that behaves differently in lb.
@@ -73,8 +73,8 @@ func (n *notes) sorted() []Note {
 }
 
 // sourceMistake reports a source that cannot be converted at all.
-func sourceMistake(file string, line int, problem, fix string) config.Mistakes {
-	return config.Mistakes{{File: file, Line: line, Problem: problem, Fix: fix}}
+func sourceMistake(file string, line int, problem, fix string) config.Diagnostics {
+	return config.Diagnostics{{File: file, Line: line, Problem: problem, Fix: fix}}
 }
 
 // readSource reads a source file. A pipe works too.

@@ -78,7 +78,7 @@ func checkLoads(t *testing.T, text string) {
 // checkResult checks what must hold for the result of any source.
 func checkResult(t *testing.T, r Result, err error) {
 	t.Helper()
-	var mistakes config.Mistakes
+	var mistakes config.Diagnostics
 	if err != nil {
 		if !errors.As(err, &mistakes) {
 			t.Errorf("not a mistake in the source: %v", err)

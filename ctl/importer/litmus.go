@@ -19,7 +19,7 @@ type litmus struct {
 }
 
 // Litmus converts configurations of litmus_paper 1.6.2 (lib/litmus_paper/configuration_file.rb), in YAML (.yaml, .yml) or Ruby, with the
-// files that they include. The error is config.Mistakes if a file cannot be read.
+// files that they include. The error is config.Diagnostics if a file cannot be read.
 func Litmus(files []string, checks config.CheckValidator) (Result, error) {
 	l := newLitmus()
 	l.out.head = []string{

@@ -19,7 +19,7 @@ func (o *output) validate(n *notes, checks config.CheckValidator) (Result, error
 	for {
 		text, origins := o.write(true)
 		cfg, err := config.LoadText(resultName, text, checks)
-		var mistakes config.Mistakes
+		var mistakes config.Diagnostics
 		switch {
 		case err == nil:
 			text, _ = o.write(false)
@@ -39,7 +39,7 @@ func (o *output) validate(n *notes, checks config.CheckValidator) (Result, error
 	}
 }
 
-// internalError reports output that lb rejects and that cannot be disabled line by line. It is not a config.Mistakes: the operator cannot
+// internalError reports output that lb rejects and that cannot be disabled line by line. It is not a config.Diagnostics: the operator cannot
 // fix it.
 func internalError(err error) error {
 	return fmt.Errorf("the result does not load, which is a bug in lb ctl import: %v: report it and attach the source", err)
@@ -49,7 +49,7 @@ func internalError(err error) error {
 var lineReference = regexp.MustCompile(regexp.QuoteMeta(resultName) + `:(\d+)`)
 
 // withSourceLocations replaces references to lines of the output with locations in the source.
-func withSourceLocations(m config.Mistake, origins []origin) config.Mistake {
+func withSourceLocations(m config.Diagnostic, origins []origin) config.Diagnostic {
 	m.Problem = lineReference.ReplaceAllStringFunc(m.Problem, func(s string) string {
 		n, err := strconv.Atoi(lineReference.FindStringSubmatch(s)[1])
 		if err != nil || n < 1 || n > len(origins) || origins[n-1].table == nil {
@@ -64,7 +64,7 @@ func withSourceLocations(m config.Mistake, origins []origin) config.Mistake {
 }
 
 // disable turns the line or table that a mistake is about into a comment.
-func (o origin) disable(n *notes, m config.Mistake) {
+func (o origin) disable(n *notes, m config.Diagnostic) {
 	reason := m.Problem
 	ofTable := o.line == nil && o.table != nil && strings.HasPrefix(m.Key, o.table.name+".") // a key that the table lacks
 	if key := m.Key[strings.LastIndex(m.Key, ".")+1:]; ofTable || o.line != nil && !o.line.list {
@@ -96,12 +96,12 @@ func (o origin) disable(n *notes, m config.Mistake) {
 }
 
 // missing lists the required settings that the source lacks.
-func (o *output) missing() config.Mistakes {
-	var out config.Mistakes
+func (o *output) missing() config.Diagnostics {
+	var out config.Diagnostics
 	for _, t := range o.tables {
 		for _, l := range t.lines {
 			if l.missing != "" && t.disabled == "" {
-				out = append(out, config.Mistake{
+				out = append(out, config.Diagnostic{
 					File: l.at.file, Line: l.at.line, Key: t.name + "." + l.key, Problem: "is not in the source", Fix: l.missing,
 				})
 			}

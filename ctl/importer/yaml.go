@@ -152,6 +152,6 @@ func scalar(n *yaml.Node) (kind, string) {
 }
 
 // typeMistake reports a value of the wrong type where no conversion is possible without it.
-func typeMistake(v value, what string) config.Mistakes {
+func typeMistake(v value, what string) config.Diagnostics {
 	return sourceMistake(v.at.file, v.at.line, "is "+v.describe()+", not "+what, "check that this is the original's configuration file")
 }

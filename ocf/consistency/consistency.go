@@ -1,9 +1,10 @@
-// Package consistency compares what Pacemaker, lb balance and the kernel say about where clusters run, and words what to do where they differ.
+// Package consistency compares where Pacemaker, lb balance and the kernel say that clusters run, and says how to fix differences.
 package consistency
 
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
@@ -12,133 +13,154 @@ import (
 	"github.com/braintree/lb/ocf/crm"
 )
 
-// Views are what each of them says, seen from one machine at about one time.
+// Views are what each of them reports, read on one machine at about one time.
 type Views struct {
-	Machine   string // Pacemaker's name for this one
+	Machine   string // Pacemaker's name for this machine
 	Config    Config
 	Pacemaker Pacemaker
 	Daemon    Daemon
 	Kernel    Kernel
 }
 
-// Config is what lb.toml says.
+// Config is the configuration of lb.
 type Config struct {
 	Path     string
 	Clusters []config.Cluster
-	Marks    map[string]uint32 // of each cluster, as far as the file can be read at all
-	Broken   string            // what is wrong with it, and Clusters are not known then; "" is nothing
+	Marks    map[string]uint32 // of each cluster, as far as the file can be parsed at all
+	Invalid  string            // why the configuration cannot be used; Clusters is then empty. "": it can
 }
 
-// Pacemaker is what its tools say.
+// Pacemaker is what Pacemaker's tools report.
 type Pacemaker struct {
-	Trouble *Finding // why they say nothing; nil: they answered
-	Status  crm.Status
-	Told    crm.Configuration
+	Error         *Finding // why they report nothing; nil: they do
+	Status        crm.Status
+	Configuration crm.Configuration
 }
 
-// Daemon is what lb balance says.
+// Daemon is what lb balance reports.
 type Daemon struct {
-	Trouble string // why it says nothing, and what to do; "": it answered
-	Status  api.Status
+	Error  string // why it does not respond, and what to do; "": it does
+	Status api.Status
 }
 
-// Kernel is what the kernel has.
+// Kernel is the state of the kernel.
 type Kernel struct {
 	Services  []ipvs.Service
 	Rules     []mark.Rule
 	Addresses []Address
 }
 
-// Address is one that an interface of this machine has.
+// Address is an address of an interface of this machine.
 type Address struct {
 	Interface string
 	Address   netip.Addr
 }
 
-// Level says how much a finding matters.
+// Level says whether a finding needs attention. Its values are part of the JSON output.
 type Level string
 
 // The levels.
 const (
-	Trouble Level = "trouble" // they do not agree, or clients are not served as they should be
-	Note    Level = "note"    // somebody wanted it so, or it is over; good to know at a takeover
+	Problem Level = "trouble" // the views differ, or clients are not served as they should be
+	Note    Level = "note"    // intended by an operator, or over; worth knowing at a takeover
 )
 
-// Finding is one thing that is not as on a good day.
+// Finding is one difference from the normal state.
 type Finding struct {
 	Level Level  `json:"level"`
-	Code  string `json:"code"` // for programs; it stays the same
-	Says  string `json:"says"` // what is the matter, and who says so
-	Do    string `json:"do"`   // what to do about it
+	Code  string `json:"code"` // stable, for programs
+	Text  string `json:"says"` // what differs
+	Fix   string `json:"do"`   // what to do about it
 }
 
-// Report is how the views compare.
+func problem(code, text, fix string) Finding { return Finding{Problem, code, text, fix} }
+
+func note(code, text, fix string) Finding { return Finding{Note, code, text, fix} }
+
+// Report is the result of a comparison.
 type Report struct {
 	Machine  string    `json:"machine"`
-	Agree    bool      `json:"agree"` // there is no trouble
+	Agree    bool      `json:"agree"` // there is no problem
 	Machines []Machine `json:"machines"`
-	Findings []Finding `json:"findings"` // about all clusters at once
+	Findings []Finding `json:"findings"` // that concern all clusters
 	Clusters []Cluster `json:"clusters"` // by name
 }
 
-// Machine is one of Pacemaker's, in a word: online, standby, maintenance, joining, unclean or offline.
+// Machine is one of Pacemaker's nodes. Its state is online, standby, maintenance, joining, unclean or offline.
 type Machine struct {
 	Name  string `json:"name"`
 	State string `json:"state"`
 }
 
-// Cluster is where one runs, as each of them says.
+// Cluster compares the views of one cluster.
 type Cluster struct {
 	Name      string     `json:"name"`
-	Mark      uint32     `json:"mark"` // 0: nothing tells it
-	Pacemaker Where      `json:"pacemaker"`
+	Mark      uint32     `json:"mark"` // 0: unknown
+	Pacemaker Placement  `json:"pacemaker"`
 	Daemon    string     `json:"lb_balance"` // running, stopped, unknown or silent
 	Kernel    Forwarding `json:"kernel"`
 	Addresses []VIP      `json:"addresses"`
 	Findings  []Finding  `json:"findings"`
 }
 
-// Where is where Pacemaker runs a resource.
-type Where struct {
-	Resource string   `json:"resource"` // its id; "": it has none
+// Placement says where Pacemaker runs a resource.
+type Placement struct {
+	Resource string   `json:"resource"` // its id; "": Pacemaker does not have it
 	State    string   `json:"state"`    // here, elsewhere, nowhere, absent or silent
 	Machines []string `json:"machines"`
 }
 
-// Forwarding is what the kernel does for a cluster.
-type Forwarding struct {
-	Service  bool `json:"service"`  // it has one for the mark
-	Nodes    int  `json:"nodes"`    // in its table
-	Weighted int  `json:"weighted"` // those that get connections
-}
-
-// VIP is where a virtual IP of a cluster is.
-type VIP struct {
-	Address    string   `json:"address"`
-	Pacemaker  Where    `json:"pacemaker"`
-	Interfaces []string `json:"interfaces"` // of this machine that have it
-}
-
-// The words for who says what.
+// The states of a placement.
 const (
-	here      = "here"
-	elsewhere = "elsewhere"
-	nowhere   = "nowhere"
-	absent    = "absent"
-	silent    = "silent"
-
-	running = "running"
-	stopped = "stopped"
-	unknown = "unknown"
+	here            = "here"
+	elsewhere       = "elsewhere"
+	nowhere         = "nowhere"
+	absent          = "absent" // not in Pacemaker
+	pacemakerSilent = "silent" // Pacemaker does not respond
 )
 
-// clusterAgent is the agent of a cluster, and addressAgent that of an address.
+// String completes a sentence: here, nowhere, on load02.
+func (p Placement) String() string {
+	switch {
+	case p.State == elsewhere, len(p.Machines) > 1:
+		return "on " + strings.Join(p.Machines, " and ")
+	case p.State == absent:
+		return "not at all"
+	case p.State == pacemakerSilent:
+		return "in an unknown place"
+	}
+	return p.State
+}
+
+// The states of a cluster in lb balance.
+const (
+	running      = "running"
+	stopped      = "stopped"
+	unknown      = "unknown" // lb balance does not have it
+	daemonSilent = "silent"  // lb balance does not respond
+)
+
+// Forwarding is what the kernel does for a cluster.
+type Forwarding struct {
+	Service  bool `json:"service"`  // the kernel has a service for the mark
+	Nodes    int  `json:"nodes"`    // in its table
+	Weighted int  `json:"weighted"` // with a weight above 0
+}
+
+// VIP says where a virtual IP of a cluster is.
+type VIP struct {
+	Address    string    `json:"address"`
+	Pacemaker  Placement `json:"pacemaker"`
+	Interfaces []string  `json:"interfaces"` // of this machine that have it
+}
+
+// The resource agents of clusters and of virtual IPs.
 const (
 	clusterAgent = "ocf:braintree:bigbrother"
 	addressAgent = "ocf:heartbeat:IPaddr2"
 )
 
-// Compare compares the views of the clusters with these names, or of all for none.
+// Compare compares the views of the named clusters, or of all if names is empty.
 func Compare(v Views, names []string) Report {
 	r := Report{Machine: v.Machine, Machines: []Machine{}, Findings: v.general(), Clusters: []Cluster{}}
 	for _, m := range v.Pacemaker.Status.Machines {
@@ -149,15 +171,15 @@ func Compare(v Views, names []string) Report {
 			r.Clusters = append(r.Clusters, v.cluster(name))
 		}
 	}
-	r.Agree = !troubled(r.Findings) && !slices.ContainsFunc(r.Clusters, func(c Cluster) bool { return troubled(c.Findings) })
+	r.Agree = !hasProblem(r.Findings) && !slices.ContainsFunc(r.Clusters, func(c Cluster) bool { return hasProblem(c.Findings) })
 	return r
 }
 
-func troubled(findings []Finding) bool {
-	return slices.ContainsFunc(findings, func(f Finding) bool { return f.Level == Trouble })
+func hasProblem(findings []Finding) bool {
+	return slices.ContainsFunc(findings, func(f Finding) bool { return f.Level == Problem })
 }
 
-// names are those of all clusters that any of them knows, sorted.
+// names returns the names of all clusters in any view, sorted.
 func (v Views) names() []string {
 	var names []string
 	for _, c := range v.Config.Clusters {
@@ -178,10 +200,30 @@ func (v Views) names() []string {
 	return slices.Compact(names)
 }
 
-// clusterOf is the name of the cluster that a resource is: as it is told or, for one that was taken out of the configuration, as lb names its resources.
+// clusterOf returns the name of the cluster that a resource runs: its parameter or, for a resource that is no longer in Pacemaker's
+// configuration, the name in the id that lb gives resources.
 func (v Views) clusterOf(r crm.Resource) string {
-	if name := v.Pacemaker.Told.Params[r.ID]["cluster"]; name != "" {
+	if name := v.Pacemaker.Configuration.Params[r.ID]["cluster"]; name != "" {
 		return name
 	}
-	return nameOf(r.ID)
+	return strings.TrimPrefix(r.ID, "cluster-")
+}
+
+// cluster compares the views of one cluster.
+func (v Views) cluster(name string) Cluster {
+	f := v.facts(name)
+	c := Cluster{
+		Name: name, Mark: f.mark, Pacemaker: f.placement, Daemon: f.daemon, Kernel: f.kernel,
+		Addresses: []VIP{}, Findings: v.membershipFindings(f),
+	}
+	c.Findings = append(c.Findings, v.resourceFindings(f.resource)...)
+	c.Findings = append(c.Findings, v.cloneFindings(f)...)
+	c.Findings = append(c.Findings, v.placementFindings(f)...)
+	addresses := v.addresses(f)
+	for _, a := range addresses {
+		c.Addresses = append(c.Addresses, a.VIP)
+		c.Findings = append(c.Findings, v.addressFindings(f, a)...)
+	}
+	c.Findings = append(c.Findings, v.historyFindings(f, addresses)...)
+	return c
 }

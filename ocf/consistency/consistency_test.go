@@ -20,8 +20,8 @@ import (
 
 const recordings = "../crm/testdata"
 
-// pacemaker is what Pacemaker's tools said in a recorded state.
-func pacemaker(t testing.TB, state, told string) Pacemaker {
+// pacemaker returns a recorded output of Pacemaker's tools.
+func pacemaker(t testing.TB, statusName, configurationName string) Pacemaker {
 	t.Helper()
 	read := func(file string) []byte {
 		text, err := os.ReadFile(filepath.Join(recordings, file))
@@ -30,22 +30,22 @@ func pacemaker(t testing.TB, state, told string) Pacemaker {
 		}
 		return text
 	}
-	status, err := crm.ParseStatus(read(state + ".status.xml"))
+	status, err := crm.ParseStatus(read(statusName + ".status.xml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := crm.ParseConfiguration(read(told + ".cib.xml"))
+	configuration, err := crm.ParseConfiguration(read(configurationName + ".cib.xml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Pacemaker{Status: status, Told: configuration}
+	return Pacemaker{Status: status, Configuration: configuration}
 }
 
 func state(name string, mark uint32, running bool) api.ClusterStatus {
 	return api.ClusterStatus{Name: name, Mark: mark, Running: running}
 }
 
-// service is one with destinations of these weights.
+// service returns a service with destinations of these weights.
 func service(m ipvs.Mark, weights ...ipvs.Weight) ipvs.Service {
 	s := ipvs.Service{Key: ipvs.Key{Mark: m, Family: ipvs.IPv4}}
 	for _, w := range weights {
@@ -54,8 +54,8 @@ func service(m ipvs.Mark, weights ...ipvs.Weight) ipvs.Service {
 	return s
 }
 
-// good is load01 on a good day: both clusters run here and elsewhere, the address of webapp is here, that of mail on load02.
-func good(t testing.TB) Views {
+// consistent returns the views of load01 without a problem: both clusters run on all machines, the address of webapp is here, that of mail on load02.
+func consistent(t testing.TB) Views {
 	t.Helper()
 	cfg, err := config.Load(filepath.Join(recordings, "lb.toml"), nil)
 	if err != nil {
@@ -77,32 +77,32 @@ func good(t testing.TB) Views {
 	}
 }
 
-// seen has Pacemaker in a recorded state.
-func seen(t testing.TB, v *Views, recorded string) {
+// setPacemaker replaces Pacemaker's view by a recorded one.
+func setPacemaker(t testing.TB, v *Views, recorded string) {
 	t.Helper()
-	told := recorded
+	configuration := recorded
 	if _, err := os.Stat(filepath.Join(recordings, recorded+".cib.xml")); err != nil {
-		told = "running"
+		configuration = "running"
 	}
-	v.Pacemaker = pacemaker(t, recorded, told)
+	v.Pacemaker = pacemaker(t, recorded, configuration)
 }
 
-// gone has nothing run on this machine.
-func gone(v *Views) {
+// stopAll stops everything on this machine.
+func stopAll(v *Views) {
 	for i := range v.Daemon.Status.Clusters {
 		v.Daemon.Status.Clusters[i].Running = false
 	}
 	v.Kernel.Services, v.Kernel.Addresses = nil, nil
 }
 
-// stoppedHere has webapp not run on this machine, whose kernel does not have its address either.
-func stoppedHere(v *Views) {
+// stopWebapp stops webapp on this machine and removes its address.
+func stopWebapp(v *Views) {
 	v.Daemon.Status.Clusters[1].Running = false
 	v.Kernel.Services, v.Kernel.Addresses = v.Kernel.Services[1:], nil
 }
 
-// moved has the address of webapp on another machine.
-func moved(v *Views) { v.Kernel.Addresses = nil }
+// moveAddress moves the address of webapp to another machine.
+func moveAddress(v *Views) { v.Kernel.Addresses = nil }
 
 func edit(v *Views, id string, do func(*crm.Resource)) {
 	for i := range v.Pacemaker.Status.Resources {
@@ -112,86 +112,90 @@ func edit(v *Views, id string, do func(*crm.Resource)) {
 	}
 }
 
-// row is a state of affairs and what is found in it, as "[CLUSTER ]CODE", with a ! behind what is trouble.
+// row changes the consistent views and lists the expected findings as "[CLUSTER ]CODE", with a ! after a problem.
 type row struct {
 	change func(t *testing.T, v *Views)
 	want   string
 }
 
-// recordedRows are those in which Pacemaker's state is one that its tools were recorded in, with what this machine has then.
+// recordedRows are rows with a recorded view of Pacemaker, and this machine's state at that time.
 func recordedRows() map[string]row {
-	all := func(*Views) {}
+	unchanged := func(*Views) {}
 	rows := map[string]row{}
 	for recorded, r := range map[string]struct {
 		here func(*Views)
 		want string
 	}{
-		"running":     {all, ""},
-		"failed":      {stoppedHere, "webapp failure-kept, webapp spare-missing"},
-		"blocked":     {moved, "no-fencing, webapp blocked!, webapp failure-kept"},
-		"no-address":  {moved, "webapp failed!, webapp failure-kept"},
-		"disabled":    {moved, "webapp disabled"},
-		"unmanaged":   {all, "webapp unmanaged"},
-		"maintenance": {all, "maintenance-mode"},
-		"standby":     {gone, "machine-standby"},
-		"dead":        {gone, "machine-offline"},
-		"unclean":     {all, "machine-unclean!"},
-		"no-quorum":   {gone, "mail nowhere!, no-quorum!, webapp nowhere!"},
-		"no-device":   {gone, "mail nowhere!, no-fence-device!, webapp nowhere!"},
-		"no-fencing":  {all, "no-fencing"},
-		"moved":       {moved, "webapp ordered"},
-		"banned":      {moved, "webapp ordered"},
-		"twice":       {all, "webapp twice!"},
-		"apart":       {moved, "webapp address-apart!, webapp spare-missing"},
-		"orphaned":    {all, "webapp orphaned!"},
-		"bare":        {moved, "mail daemon-runs!, mail not-in-pacemaker!, webapp daemon-runs!, webapp not-in-pacemaker!"},
+		"running":     {unchanged, ""},
+		"failed":      {stopWebapp, "webapp failure-kept, webapp spare-missing"},
+		"blocked":     {moveAddress, "no-fencing, webapp blocked!, webapp failure-kept"},
+		"no-address":  {moveAddress, "webapp failed!, webapp failure-kept"},
+		"disabled":    {moveAddress, "webapp disabled"},
+		"unmanaged":   {unchanged, "webapp unmanaged"},
+		"maintenance": {unchanged, "maintenance-mode"},
+		"standby":     {stopAll, "machine-standby"},
+		"dead":        {stopAll, "machine-offline"},
+		"unclean":     {unchanged, "machine-unclean!"},
+		"no-quorum":   {stopAll, "mail nowhere!, no-quorum!, webapp nowhere!"},
+		"no-device":   {stopAll, "mail nowhere!, no-fence-device!, webapp nowhere!"},
+		"no-fencing":  {unchanged, "no-fencing"},
+		"moved":       {moveAddress, "webapp ordered"},
+		"banned":      {moveAddress, "webapp ordered"},
+		"twice":       {unchanged, "webapp twice!"},
+		"apart":       {moveAddress, "webapp address-apart!, webapp spare-missing"},
+		"orphaned":    {unchanged, "webapp orphaned!"},
+		"bare":        {moveAddress, "mail daemon-runs!, mail not-in-pacemaker!, webapp daemon-runs!, webapp not-in-pacemaker!"},
 	} {
 		rows["recorded: "+recorded] = row{func(t *testing.T, v *Views) {
-			seen(t, v, recorded)
+			setPacemaker(t, v, recorded)
 			r.here(v)
 		}, r.want}
 	}
 	return rows
 }
 
-// editedRows are those that no recording has.
+// editedRows are rows that no recording has.
 func editedRows() map[string]row {
 	return map[string]row{
-		"lb balance does not run it, nor the kernel":  {func(_ *testing.T, v *Views) { stoppedHere(v) }, "webapp address-missing!, webapp daemon-does-not-run!"},
+		"lb balance and the kernel do not run it":     {func(_ *testing.T, v *Views) { stopWebapp(v) }, "webapp address-missing!, webapp daemon-does-not-run!"},
 		"lb balance does not run it, the kernel does": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].Running = false }, "webapp daemon-does-not-run!"},
 		"the kernel has no service":                   {func(_ *testing.T, v *Views) { v.Kernel.Services = v.Kernel.Services[1:] }, "webapp kernel-empty!"},
 		"the kernel has no weights":                   {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7, 0, 0) }, "webapp no-weights!"},
 		"the kernel has no nodes":                     {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7) }, "webapp no-weights!"},
-		"the kernel has another's service":            {func(_ *testing.T, v *Views) { v.Kernel.Services = append(v.Kernel.Services, service(99, 0)) }, ""},
-		"the kernel refuses":                          {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].LastError = "no memory" }, "webapp kernel-refuses!"},
+		"the kernel has an unrelated service":         {func(_ *testing.T, v *Views) { v.Kernel.Services = append(v.Kernel.Services, service(99, 0)) }, ""},
+		"the kernel rejected a change":                {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].LastError = "no memory" }, "webapp kernel-refuses!"},
 		"packets get no mark":                         {func(_ *testing.T, v *Views) { v.Kernel.Rules = v.Kernel.Rules[1:] }, "webapp unmarked!"},
 		"packets get another mark":                    {func(_ *testing.T, v *Views) { v.Kernel.Rules[0].Mark = 9 }, "webapp unmarked!"},
-		"lb balance is dead, the kernel forwards": {func(_ *testing.T, v *Views) { v.Daemon = Daemon{Trouble: "start it"} },
+		"lb balance is dead, the kernel forwards": {func(_ *testing.T, v *Views) { v.Daemon = Daemon{Error: "start it"} },
 			"daemon-silent!, mail unfollowed!, webapp unfollowed!"},
-		"lb balance is dead, the kernel has weights no more": {func(_ *testing.T, v *Views) {
-			v.Daemon, v.Kernel.Services[0] = Daemon{Trouble: "start it"}, service(7, 0)
+		"lb balance is dead, the kernel has no weights": {func(_ *testing.T, v *Views) {
+			v.Daemon, v.Kernel.Services[0] = Daemon{Error: "start it"}, service(7, 0)
 		}, "daemon-silent!, mail unfollowed!, webapp no-weights!, webapp unfollowed!"},
-		"lb balance is dead, the kernel has nothing": {func(_ *testing.T, v *Views) { v.Daemon, v.Kernel.Services = Daemon{Trouble: "start it"}, nil },
+		"lb balance is dead, the kernel has nothing": {func(_ *testing.T, v *Views) { v.Daemon, v.Kernel.Services = Daemon{Error: "start it"}, nil },
 			"daemon-silent!, mail not-running!, webapp not-running!"},
-		"lb balance is dead, its clusters elsewhere": {func(t *testing.T, v *Views) { seen(t, v, "standby"); gone(v); v.Daemon = Daemon{Trouble: "start it"} },
+		"lb balance is dead, its clusters elsewhere": {func(t *testing.T, v *Views) {
+			setPacemaker(t, v, "standby")
+			stopAll(v)
+			v.Daemon = Daemon{Error: "start it"}
+		},
 			"daemon-silent!, machine-standby"},
-		"lb balance runs what Pacemaker has elsewhere": {func(t *testing.T, v *Views) { seen(t, v, "failed"); moved(v) },
+		"lb balance runs what Pacemaker has elsewhere": {func(t *testing.T, v *Views) { setPacemaker(t, v, "failed"); moveAddress(v) },
 			"webapp daemon-runs!, webapp failure-kept, webapp spare-missing"},
 		"the kernel forwards what Pacemaker has elsewhere": {func(t *testing.T, v *Views) {
-			seen(t, v, "failed")
-			moved(v)
+			setPacemaker(t, v, "failed")
+			moveAddress(v)
 			v.Daemon.Status.Clusters[1].Running = false
 		}, "webapp failure-kept, webapp left-over!, webapp spare-missing"},
 		"lb balance has no such cluster": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters = v.Daemon.Status.Clusters[:1] },
 			"webapp daemon-does-not-run!, webapp not-in-daemon!"},
-		"nobody but Pacemaker has it": {func(_ *testing.T, v *Views) {
+		"only Pacemaker has it": {func(_ *testing.T, v *Views) {
 			v.Daemon.Status.Clusters, v.Config.Clusters = v.Daemon.Status.Clusters[1:], v.Config.Clusters[1:]
 			delete(v.Config.Marks, "mail")
 		}, "mail daemon-does-not-run!, mail not-in-config!"},
-		"nobody but lb balance has it": {func(t *testing.T, v *Views) {
+		"only lb balance has it": {func(t *testing.T, v *Views) {
 			v.Daemon.Status.Clusters = append(v.Daemon.Status.Clusters, state("old", 9, false))
 		}, "old not-in-config!"},
-		"nobody but lb.toml has it": {func(t *testing.T, v *Views) {
+		"only lb.toml has it": {func(t *testing.T, v *Views) {
 			v.Config.Clusters, v.Config.Marks["new"] = append(v.Config.Clusters, config.Cluster{Name: "new", Mark: 9}), 9
 		}, "new not-in-daemon!, new not-in-pacemaker!"},
 		"lb balance runs it by itself": {func(t *testing.T, v *Views) {
@@ -199,8 +203,8 @@ func editedRows() map[string]row {
 			v.Daemon.Status.Clusters = append(v.Daemon.Status.Clusters, state("new", 9, true))
 			v.Kernel.Services = append(v.Kernel.Services, service(9, 1))
 		}, "new not-in-pacemaker"},
-		"lb.toml is broken": {func(_ *testing.T, v *Views) { v.Config.Broken, v.Config.Clusters = "it has 2 mistakes", nil }, "config-broken!"},
-		"lb.toml is gone":   {func(_ *testing.T, v *Views) { v.Config = Config{Path: "lb.toml", Broken: "no such file"} }, "config-broken!"},
+		"lb.toml is invalid": {func(_ *testing.T, v *Views) { v.Config.Invalid, v.Config.Clusters = "it has 2 errors", nil }, "config-broken!"},
+		"lb.toml is gone":    {func(_ *testing.T, v *Views) { v.Config = Config{Path: "lb.toml", Invalid: "no such file"} }, "config-broken!"},
 
 		"the address is not on the interface": {func(_ *testing.T, v *Views) { v.Kernel.Addresses = nil }, "webapp address-missing!"},
 		"the address is on a tunnel alone":    {func(_ *testing.T, v *Views) { v.Kernel.Addresses[1].Interface = "tunl0" }, "webapp address-missing!"},
@@ -209,10 +213,10 @@ func editedRows() map[string]row {
 			v.Kernel.Addresses = append(v.Kernel.Addresses, Address{"eth1", netip.MustParseAddr("204.109.13.8")})
 		}, "mail address-astray!"},
 		"the address is nowhere":          {func(_ *testing.T, v *Views) { edit(v, "vip-204.109.13.8", func(r *crm.Resource) { r.On = nil }) }, "mail nowhere!"},
-		"the address is not in Pacemaker": {func(_ *testing.T, v *Views) { delete(v.Pacemaker.Told.Params, "vip-204.109.13.8") }, "mail address-not-in-pacemaker!"},
+		"the address is not in Pacemaker": {func(_ *testing.T, v *Views) { delete(v.Pacemaker.Configuration.Params, "vip-204.109.13.8") }, "mail address-not-in-pacemaker!"},
 
 		"Pacemaker is just starting it": {func(_ *testing.T, v *Views) {
-			stoppedHere(v)
+			stopWebapp(v)
 			edit(v, "cluster-webapp", func(r *crm.Resource) { r.On, r.Role, r.Pending = nil, "Stopped", "Starting" })
 			edit(v, "vip-204.109.13.7", func(r *crm.Resource) { r.On, r.Role = nil, "Stopped" })
 		}, "webapp changing"},
@@ -220,26 +224,26 @@ func editedRows() map[string]row {
 			edit(v, "vip-204.109.13.7", func(r *crm.Resource) { r.On, r.Pending = nil, "Starting" })
 		}, "webapp changing"},
 		"Pacemaker does not run": {func(_ *testing.T, v *Views) {
-			v.Pacemaker = Pacemaker{Trouble: &Finding{Level: Trouble, Code: "pacemaker-not-running"}}
+			v.Pacemaker = Pacemaker{Error: &Finding{Level: Problem, Code: "pacemaker-not-running"}}
 		}, "pacemaker-not-running!"},
-		"Pacemaker does not run, and the kernel has a rest": {func(_ *testing.T, v *Views) {
-			v.Pacemaker, v.Daemon.Status.Clusters[1].Running = Pacemaker{Trouble: &Finding{Level: Trouble, Code: "pacemaker-not-running"}}, false
+		"Pacemaker does not run, the kernel has a service": {func(_ *testing.T, v *Views) {
+			v.Pacemaker, v.Daemon.Status.Clusters[1].Running = Pacemaker{Error: &Finding{Level: Problem, Code: "pacemaker-not-running"}}, false
 		}, "pacemaker-not-running!, webapp left-over!"},
-		"nobody is elected":             {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Coordinator = "" }, "no-coordinator!"},
-		"all is to be stopped":          {func(_ *testing.T, v *Views) { v.Pacemaker.Status.StopAll = true }, "stop-all"},
+		"no coordinator is elected":     {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Coordinator = "" }, "no-coordinator!"},
+		"everything is stopped":         {func(_ *testing.T, v *Views) { v.Pacemaker.Status.StopAll = true }, "stop-all"},
 		"a machine is in maintenance":   {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Maintenance = true }, "machine-maintenance"},
 		"a machine joins":               {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Pending = true }, "machine-joining"},
-		"Pacemaker has no such machine": {func(_ *testing.T, v *Views) { v.Machine = "app01"; gone(v) }, "stranger!"},
+		"Pacemaker has no such machine": {func(_ *testing.T, v *Views) { v.Machine = "app01"; stopAll(v) }, "stranger!"},
 	}
 }
 
-// found writes a report as a row has it.
-func found(r Report) string {
+// codes writes the findings of a report in the form of a row.
+func codes(r Report) string {
 	var all []string
 	add := func(prefix string, findings []Finding) {
 		for _, f := range findings {
-			mark := map[Level]string{Trouble: "!", Note: ""}[f.Level]
-			all = append(all, prefix+f.Code+mark)
+			suffix := map[Level]string{Problem: "!", Note: ""}[f.Level]
+			all = append(all, prefix+f.Code+suffix)
 		}
 	}
 	add("", r.Findings)
@@ -261,10 +265,10 @@ func allRows() map[string]row {
 func TestCompare(t *testing.T) {
 	for name, tt := range allRows() {
 		t.Run(name, func(t *testing.T) {
-			v := good(t)
+			v := consistent(t)
 			tt.change(t, &v)
 			r := Compare(v, nil)
-			if diff := cmp.Diff(tt.want, found(r)); diff != "" {
+			if diff := cmp.Diff(tt.want, codes(r)); diff != "" {
 				t.Errorf("(-want +got):\n%s%+v", diff, r)
 			}
 			if want := !strings.Contains(tt.want, "!"); r.Agree != want {
@@ -274,8 +278,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// code is the second word of a finding in the source.
-var code = regexp.MustCompile(`Finding\{\{?(?:Trouble|Note), "([a-z-]+)"`)
+// code matches the code of a finding in the source.
+var code = regexp.MustCompile(`(?:problem|note)\(\s*"([a-z-]+)"`)
 
 func TestEveryFindingHasARow(t *testing.T) {
 	files, err := filepath.Glob("*.go")
@@ -294,19 +298,19 @@ func TestEveryFindingHasARow(t *testing.T) {
 		}
 		for _, m := range code.FindAllStringSubmatch(string(text), -1) {
 			if n++; !strings.Contains(wanted, " "+m[1]+",") {
-				t.Errorf("%s: no row finds %s", file, m[1])
+				t.Errorf("%s: no row expects %s", file, m[1])
 			}
 		}
 	}
 	if n < 30 {
-		t.Errorf("only %d findings were found in the source", n)
+		t.Errorf("found only %d findings in the source", n)
 	}
 }
 
-// TestAFindingSaysWhatToDo holds for each row that its words are whole.
-func TestAFindingSaysWhatToDo(t *testing.T) {
+// TestFindingsHaveATextAndAFix checks each finding of each row.
+func TestFindingsHaveATextAndAFix(t *testing.T) {
 	for name, tt := range allRows() {
-		v := good(t)
+		v := consistent(t)
 		tt.change(t, &v)
 		r := Compare(v, nil)
 		findings := slices.Clone(r.Findings)
@@ -315,17 +319,17 @@ func TestAFindingSaysWhatToDo(t *testing.T) {
 		}
 		for _, f := range findings {
 			if f.Code == "pacemaker-not-running" {
-				continue // the rows' own
+				continue // made by the row itself
 			}
-			if text := f.Says + " " + f.Do; f.Says == "" || f.Do == "" || strings.Contains(text, "%!") || strings.Contains(text, "  ") || strings.Contains(text, "``") {
+			if text := f.Text + " " + f.Fix; f.Text == "" || f.Fix == "" || strings.Contains(text, "%!") || strings.Contains(text, "  ") || strings.Contains(text, "``") {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}
 	}
 }
 
-func TestCompareTakesTheClustersThatAreAskedFor(t *testing.T) {
-	v := good(t)
+func TestCompareOfNamedClusters(t *testing.T) {
+	v := consistent(t)
 	v.Daemon.Status.Clusters[0].Running = false
 	if r := Compare(v, []string{"webapp"}); !r.Agree || len(r.Clusters) != 1 || r.Clusters[0].Name != "webapp" {
 		t.Errorf("%+v", r)
@@ -335,10 +339,10 @@ func TestCompareTakesTheClustersThatAreAskedFor(t *testing.T) {
 	}
 }
 
-func TestWhereARunsResourceOfAnotherName(t *testing.T) {
-	v := good(t)
+func TestCompareFindsAResourceWithAnotherId(t *testing.T) {
+	v := consistent(t)
 	edit(&v, "cluster-webapp", func(r *crm.Resource) { r.ID = "bb_web" })
-	v.Pacemaker.Told.Params["bb_web"] = map[string]string{"cluster": "webapp"}
+	v.Pacemaker.Configuration.Params["bb_web"] = map[string]string{"cluster": "webapp"}
 	if r := Compare(v, nil); !r.Agree || len(r.Clusters) != 2 || r.Clusters[1].Pacemaker.Resource != "bb_web" {
 		t.Errorf("%+v", r)
 	}

@@ -8,22 +8,24 @@ import (
 	"github.com/braintree/lb/ocf/crm"
 )
 
-// general finds what concerns all clusters at once.
+// general finds what concerns all clusters.
 func (v Views) general() []Finding {
 	found := []Finding{}
-	if v.Config.Broken != "" {
-		found = append(found, Finding{Trouble, "config-broken",
-			fmt.Sprintf("%s cannot be used (%s): lb balance goes on with what it has, and neither a restart nor a reload would work", v.Config.Path, v.Config.Broken),
-			"`lb ctl check-config` tells every mistake with its mend"})
+	if v.Config.Invalid != "" {
+		found = append(found, problem("config-broken",
+			fmt.Sprintf("%s cannot be used (%s): lb balance keeps its present configuration, but a restart or reload would fail",
+				v.Config.Path, v.Config.Invalid),
+			"`lb ctl check-config` lists every error with a fix"))
 	}
-	if v.Daemon.Trouble != "" {
-		found = append(found, Finding{Trouble, "daemon-silent", "lb balance does not answer on this machine: nothing can be started here, and what runs here keeps its weights as they were", v.Daemon.Trouble})
+	if v.Daemon.Error != "" {
+		found = append(found, problem("daemon-silent",
+			"lb balance does not respond on this machine: nothing can start here, and the weights of what runs here are frozen", v.Daemon.Error))
 	}
-	if v.Pacemaker.Trouble != nil {
-		return append(found, *v.Pacemaker.Trouble)
+	if v.Pacemaker.Error != nil {
+		return append(found, *v.Pacemaker.Error)
 	}
-	found = append(found, v.partition()...)
-	found = append(found, v.fencing()...)
+	found = append(found, v.quorumFindings()...)
+	found = append(found, v.fencingFindings()...)
 	for _, m := range v.Pacemaker.Status.Machines {
 		if f, ok := machineFinding(m); ok {
 			found = append(found, f)
@@ -32,8 +34,8 @@ func (v Views) general() []Finding {
 	return found
 }
 
-// partition finds what is the matter with the machines as a whole.
-func (v Views) partition() []Finding {
+// quorumFindings finds what is wrong with Pacemaker's cluster as a whole.
+func (v Views) quorumFindings() []Finding {
 	s := v.Pacemaker.Status
 	var found []Finding
 	var names []string
@@ -41,42 +43,49 @@ func (v Views) partition() []Finding {
 		names = append(names, m.Name)
 	}
 	if !slices.Contains(names, v.Machine) {
-		found = append(found, Finding{Trouble, "stranger", fmt.Sprintf("this machine calls itself %s, and Pacemaker knows %s only", v.Machine, strings.Join(names, ", ")),
-			"run it on a balancer, or give the nodelist of corosync.conf the machine's own name (`uname -n`)"})
+		found = append(found, problem("stranger",
+			fmt.Sprintf("this machine's name is %s, but Pacemaker only has %s", v.Machine, strings.Join(names, ", ")),
+			"run this on a load balancer, or use the machine's own name (`uname -n`) in the nodelist of corosync.conf"))
 	}
 	switch {
 	case s.Coordinator == "":
-		found = append(found, Finding{Trouble, "no-coordinator", "Pacemaker has elected no coordinator, so nothing is decided; after a start that is so for up to half a minute",
-			"ask again; if it stays so, `corosync-quorumtool -s` and `journalctl -u corosync -u pacemaker` tell why"})
+		found = append(found, problem("no-coordinator",
+			"Pacemaker has elected no coordinator, so it decides nothing; after a start, that takes up to half a minute",
+			"run this command again; if that lasts, `corosync-quorumtool -s` and `journalctl -u corosync -u pacemaker` show why"))
 	case !s.Quorum && s.NoQuorum != "ignore":
-		found = append(found, Finding{Trouble, "no-quorum", fmt.Sprintf("this side of the cluster sees no majority of the machines, so Pacemaker starts nothing (no-quorum-policy is %s)", s.NoQuorum),
-			"`corosync-quorumtool -s` shows who sees whom: mend the network between the balancers, or start the missing machines"})
+		found = append(found, problem("no-quorum",
+			fmt.Sprintf("this side of the cluster has no majority of the machines, so Pacemaker starts nothing (no-quorum-policy is %s)", s.NoQuorum),
+			"`corosync-quorumtool -s` shows who reaches whom: repair the network between the balancers, or start the missing machines"))
 	}
 	if s.Maintenance {
-		found = append(found, Finding{Note, "maintenance-mode", "Pacemaker is in maintenance mode: it watches nothing and moves nothing, whatever fails",
-			"when the work is done: `crm configure property maintenance-mode=false`"})
+		found = append(found, note("maintenance-mode",
+			"Pacemaker is in maintenance mode: it monitors nothing and moves nothing, whatever fails",
+			"when the work is done: `crm configure property maintenance-mode=false`"))
 	}
 	if s.StopAll {
-		found = append(found, Finding{Note, "stop-all", "Pacemaker is told to run nothing at all", "when that is over: `crm configure property stop-all-resources=false`"})
+		found = append(found, note("stop-all",
+			"Pacemaker is configured to run nothing at all",
+			"to run resources again: `crm configure property stop-all-resources=false`"))
 	}
 	return found
 }
 
-// fencing finds what is the matter with it.
-func (v Views) fencing() []Finding {
+func (v Views) fencingFindings() []Finding {
 	s := v.Pacemaker.Status
 	device := slices.ContainsFunc(s.Resources, func(r crm.Resource) bool { return strings.HasPrefix(r.Agent, "stonith:") })
 	switch {
 	case !s.Fencing:
-		return []Finding{{Note, "no-fencing", "fencing is off: a machine that is only cut off may answer for an address together with the one that took it over",
-			"docs/runbook.md, Fencing"}}
+		return []Finding{note("no-fencing",
+			"fencing is off: a machine that is only cut off may still answer for an address after another machine took it over",
+			"docs/runbook.md, Fencing")}
 	case !device:
-		return []Finding{{Trouble, "no-fence-device", "Pacemaker is to fence and has no device for it, so it starts nothing", "docs/runbook.md, Fencing"}}
+		return []Finding{problem("no-fence-device",
+			"fencing is on, but Pacemaker has no fence device, so it starts nothing", "docs/runbook.md, Fencing")}
 	}
 	return nil
 }
 
-// stateOf is a machine's state in a word.
+// stateOf returns a machine's state in one word.
 func stateOf(m crm.Machine) string {
 	switch {
 	case m.Unclean:
@@ -93,20 +102,25 @@ func stateOf(m crm.Machine) string {
 	return "online"
 }
 
-// machineFinding finds what is the matter with one machine.
+// machineFinding reports a machine that is not online.
 func machineFinding(m crm.Machine) (Finding, bool) {
 	switch stateOf(m) {
 	case "unclean":
-		return Finding{Trouble, "machine-unclean", fmt.Sprintf("%s does not answer and is not fenced yet: what runs there is started nowhere else before it is", m.Name),
-			fmt.Sprintf("`stonith_admin --history %s` shows the attempts; if fencing cannot work, switch the machine off by hand, make sure that it is off, and only then: `stonith_admin --confirm %s`", m.Name, m.Name)}, true
+		return problem("machine-unclean",
+			fmt.Sprintf("%s does not respond and is not fenced yet: Pacemaker starts nothing of it elsewhere before that", m.Name),
+			fmt.Sprintf("`stonith_admin --history %s` shows the attempts; if fencing cannot work, switch the machine off by hand, "+
+				"make sure that it is off, and only then: `stonith_admin --confirm %s`", m.Name, m.Name)), true
 	case "offline":
-		return Finding{Note, "machine-offline", m.Name + " is offline: it can take nothing over", "start it, then `systemctl start pacemaker` there"}, true
+		return note("machine-offline", m.Name+" is offline: it cannot take over anything",
+			"start it, then `systemctl start pacemaker` there"), true
 	case "standby":
-		return Finding{Note, "machine-standby", m.Name + " is in standby: it runs nothing and can take nothing over", "when the work is done: `crm node online " + m.Name + "`"}, true
+		return note("machine-standby", m.Name+" is in standby: it runs nothing and cannot take over anything",
+			"when the work is done: `crm node online "+m.Name+"`"), true
 	case "maintenance":
-		return Finding{Note, "machine-maintenance", m.Name + " is in maintenance: Pacemaker neither watches nor moves what runs there", "when the work is done: `crm node ready " + m.Name + "`"}, true
+		return note("machine-maintenance", m.Name+" is in maintenance: Pacemaker neither monitors nor moves what runs there",
+			"when the work is done: `crm node ready "+m.Name+"`"), true
 	case "joining":
-		return Finding{Note, "machine-joining", m.Name + " is just joining", "ask again in a moment"}, true
+		return note("machine-joining", m.Name+" is joining", "run this command again in a moment"), true
 	}
 	return Finding{}, false
 }

@@ -6,27 +6,27 @@ import (
 	"strings"
 )
 
-// Configuration is what Pacemaker is told, as far as it matters here.
+// Configuration is the part of Pacemaker's configuration that lb reads.
 type Configuration struct {
-	Params map[string]map[string]string // of each resource, by its id
-	With   map[string][]string          // of a resource, group or clone: what it has to run beside, all by their ids
-	Orders []Order
+	Params    map[string]map[string]string // of each resource, by its id
+	Colocated map[string][]string          // by id of a resource, group or clone: the ids that it must run with
+	Manual    []ManualConstraint
 }
 
-// Order is an operator's word on where a resource is to run, which holds until it is taken back.
-type Order struct {
+// ManualConstraint is a location constraint that a move or ban by hand left behind. It applies until it is cleared.
+type ManualConstraint struct {
 	ID       string // cli-prefer-RESOURCE, cli-ban-RESOURCE-on-MACHINE
 	Resource string // or the group
 }
 
-// handMade is how the ids of constraints begin that `crm resource move`, `pcs resource move` and crm_resource leave behind.
-const handMade = "cli-"
+// manualPrefix begins the ids of constraints that `crm resource move`, `pcs resource move` and crm_resource leave behind.
+const manualPrefix = "cli-"
 
-// The elements of the configuration that are read, after resources-3.9.rng and constraints-3.9.rng.
+// The elements of the configuration that lb reads, from resources-3.9.rng and constraints-3.9.rng.
 type (
 	configuration struct {
-		XMLName     xml.Name `xml:"configuration"`
-		Resources   holder   `xml:"resources"`
+		XMLName     xml.Name     `xml:"configuration"`
+		Resources   resourceTree `xml:"resources"`
 		Constraints []struct {
 			ID       string `xml:"id,attr"`
 			Resource string `xml:"rsc,attr"`
@@ -37,7 +37,7 @@ type (
 			Score    string `xml:"score,attr"`
 		} `xml:"constraints>rsc_colocation"`
 	}
-	holder struct {
+	resourceTree struct {
 		Primitives []struct {
 			ID     string `xml:"id,attr"`
 			Params []struct {
@@ -45,50 +45,49 @@ type (
 				Value string `xml:"value,attr"`
 			} `xml:"instance_attributes>nvpair"`
 		} `xml:"primitive"`
-		Groups []holder `xml:"group"`
-		Clones []holder `xml:"clone"`
+		Groups []resourceTree `xml:"group"`
+		Clones []resourceTree `xml:"clone"`
 	}
 )
 
-// ConfigurationArguments are those by which cibadmin prints what ParseConfiguration reads.
+// ConfigurationArguments are the arguments that make cibadmin print what ParseConfiguration reads.
 func ConfigurationArguments() []string { return []string{"--query", "--scope", "configuration"} }
 
-// ParseConfiguration reads what cibadmin prints with ConfigurationArguments.
+// ParseConfiguration parses the output of cibadmin with ConfigurationArguments.
 func ParseConfiguration(text []byte) (Configuration, error) {
-	var c configuration
-	if err := xml.Unmarshal(text, &c); err != nil {
-		return Configuration{}, fmt.Errorf("read what cibadmin says: %w", err)
+	var x configuration
+	if err := xml.Unmarshal(text, &x); err != nil {
+		return Configuration{}, fmt.Errorf("parse the output of cibadmin: %w", err)
 	}
-	told := Configuration{Params: map[string]map[string]string{}, With: map[string][]string{}}
-	for _, l := range c.Colocations {
+	c := Configuration{Params: map[string]map[string]string{}, Colocated: map[string][]string{}}
+	for _, l := range x.Colocations {
 		if l.Score == "INFINITY" {
-			told.With[l.Resource] = append(told.With[l.Resource], l.With)
+			c.Colocated[l.Resource] = append(c.Colocated[l.Resource], l.With)
 		}
 	}
-	c.Resources.each(func(id, name, value string) {
-		if told.Params[id] == nil {
-			told.Params[id] = map[string]string{}
+	x.Resources.forEachParam(func(id, name, value string) {
+		if c.Params[id] == nil {
+			c.Params[id] = map[string]string{}
 		}
-		told.Params[id][name] = value
+		c.Params[id][name] = value
 	})
-	for _, l := range c.Constraints {
-		if strings.HasPrefix(l.ID, handMade) {
-			told.Orders = append(told.Orders, Order{ID: l.ID, Resource: l.Resource})
+	for _, l := range x.Constraints {
+		if strings.HasPrefix(l.ID, manualPrefix) {
+			c.Manual = append(c.Manual, ManualConstraint{ID: l.ID, Resource: l.Resource})
 		}
 	}
-	return told, nil
+	return c, nil
 }
 
-// each calls do with each parameter of each resource.
-func (h holder) each(do func(id, name, value string)) {
-	for _, p := range h.Primitives {
-		for _, v := range p.Params {
-			do(p.ID, v.Name, v.Value)
+func (t resourceTree) forEachParam(do func(id, name, value string)) {
+	for _, p := range t.Primitives {
+		for _, param := range p.Params {
+			do(p.ID, param.Name, param.Value)
 		}
 	}
-	for _, inner := range [][]holder{h.Groups, h.Clones} {
-		for _, in := range inner {
-			in.each(do)
+	for _, subtrees := range [][]resourceTree{t.Groups, t.Clones} {
+		for _, subtree := range subtrees {
+			subtree.forEachParam(do)
 		}
 	}
 }

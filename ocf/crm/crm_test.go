@@ -28,12 +28,12 @@ func status(t testing.TB, name string) Status {
 	return s
 }
 
-// started is a resource with nothing the matter.
+// started is a resource without problems.
 func started(id, agent, group, on string) Resource {
 	return Resource{ID: id, Agent: agent, Group: group, Role: "Started", On: []string{on}, Managed: true}
 }
 
-// everywhere is a cluster with nothing the matter.
+// everywhere is a cluster's resource without problems.
 func everywhere(id, clone string) Resource {
 	return Resource{ID: id, Agent: "ocf:braintree:bigbrother", Clone: clone, Role: "Started", On: []string{"load01", "load02", "load03"}, Managed: true}
 }
@@ -55,13 +55,13 @@ func TestParseStatus(t *testing.T) {
 	}
 }
 
-func TestParseStatusSeesWhatIsTheMatter(t *testing.T) {
+func TestParseStatusFindsProblems(t *testing.T) {
 	webapp := func(s Status) Resource { r, _ := s.Resource("cluster-webapp"); return r }
 	address := func(s Status) Resource { r, _ := s.Resource("vip-204.109.13.7"); return r }
 	tests := map[string]func(Status) bool{
 		"blocked": func(s Status) bool {
 			r := webapp(s)
-			return r.Blocked && r.Failed && r.Broken[0] == "load01" && !s.Fencing
+			return r.Blocked && r.Failed && r.FailedOn[0] == "load01" && !s.Fencing
 		},
 		"no-address": func(s Status) bool { return address(s).Failed && !webapp(s).Failed },
 		"disabled": func(s Status) bool {
@@ -92,56 +92,56 @@ func TestParseStatusSeesWhatIsTheMatter(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 			if holds(status(t, "running")) {
-				t.Error("that holds while all is well, too")
+				t.Error("also holds without a problem")
 			}
 		})
 	}
 }
 
-func TestParseStatusFindsResourcesHoweverTheyAreNested(t *testing.T) {
+func TestParseStatusFindsNestedResources(t *testing.T) {
 	s, err := ParseStatus([]byte(`<pacemaker-result><resources>
 <clone id="c"><group id="g"><resource id="a"/></group></clone>
 <bundle id="b"><replica id="0"><resource id="d"/></replica></bundle>
 <clone id="e"><resource id="f" managed="true"><node name="load02"/></resource><resource id="f" pending="Starting"/>
 <resource id="f" role="Started" failed="true"><node name="load01"/></resource></clone>
 </resources><status code="0"/></pacemaker-result>`))
-	f := Resource{ID: "f", Clone: "e", Role: "Started", Pending: "Starting", On: []string{"load01", "load02"}, Failed: true, Broken: []string{"load01"}}
+	f := Resource{ID: "f", Clone: "e", Role: "Started", Pending: "Starting", On: []string{"load01", "load02"}, Failed: true, FailedOn: []string{"load01"}}
 	want := []Resource{{ID: "a", Group: "g", Clone: "c"}, f, {ID: "d"}}
 	if diff := cmp.Diff(want, s.Resources); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
 
-func TestParseStatusTellsARefusalFromRubbish(t *testing.T) {
+func TestParseStatusDistinguishesToolErrorsFromOtherOutput(t *testing.T) {
 	_, err := ParseStatus(read(t, "silent.status.xml"))
-	var refusal *Refusal
-	if !errors.As(err, &refusal) || refusal.Code != NotConnected || refusal.Error() != "crm_mon: Connection to cluster failed: Connection refused" {
+	var toolError *ToolError
+	if !errors.As(err, &toolError) || toolError.Code != NotConnected || toolError.Error() != "crm_mon: Connection to cluster failed: Connection refused" {
 		t.Errorf("%v", err)
 	}
 	whole := read(t, "running.status.xml")
 	for name, text := range map[string]string{"nothing": "", "half": string(whole[:len(whole)/2]), "something else": "<html/>", "no XML": "Segmentation fault"} {
-		if _, err := ParseStatus([]byte(text)); err == nil || errors.As(err, &refusal) || !strings.HasPrefix(err.Error(), "read what crm_mon says: ") {
+		if _, err := ParseStatus([]byte(text)); err == nil || errors.As(err, &toolError) || !strings.HasPrefix(err.Error(), "parse the output of crm_mon: ") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 func TestFailureNamesItsResource(t *testing.T) {
-	for key, want := range map[string]string{"cluster-webapp_monitor_5000": "cluster-webapp", "a_b_start_0": "a_b", "odd": "odd", "": ""} {
+	for key, want := range map[string]string{"cluster-webapp_monitor_5000": "cluster-webapp", "a_b_start_0": "a_b", "plain": "plain", "": ""} {
 		if got := (Failure{Operation: key}).Resource(); got != want {
 			t.Errorf("%q: %q, want %q", key, got, want)
 		}
 	}
 }
 
-func TestFailureSaysWhy(t *testing.T) {
+func TestFailureCause(t *testing.T) {
 	for want, f := range map[string]Failure{
 		"lb balance does not answer": {Exit: "error", Status: Complete, Reason: "lb balance does not answer"},
 		"error":                      {Exit: "error", Status: Complete},
 		"Timed Out":                  {Exit: "error", Status: "Timed Out"},
 		"not running":                {Exit: "not running"},
 	} {
-		if got := f.Why(); got != want {
+		if got := f.Cause(); got != want {
 			t.Errorf("%+v: %q, want %q", f, got, want)
 		}
 	}
@@ -156,16 +156,16 @@ func TestParseConfiguration(t *testing.T) {
 			"cluster-webapp":   {"cluster": "webapp"},
 			"vip-204.109.13.7": {"ip": "204.109.13.7", "cidr_netmask": "32", "nic": "eth10"},
 		},
-		With:   map[string][]string{"group-mail": {"clone-mail"}, "group-webapp": {"clone-webapp"}},
-		Orders: []Order{{ID: "cli-prefer-group-webapp", Resource: "group-webapp"}},
+		Colocated: map[string][]string{"group-mail": {"clone-mail"}, "group-webapp": {"clone-webapp"}},
+		Manual:    []ManualConstraint{{ID: "cli-prefer-group-webapp", Resource: "group-webapp"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if got, err := ParseConfiguration(read(t, "bare.cib.xml")); err != nil || len(got.Params) > 0 || got.Orders != nil {
+	if got, err := ParseConfiguration(read(t, "bare.cib.xml")); err != nil || len(got.Params) > 0 || got.Manual != nil {
 		t.Errorf("bare: %v, %v", got, err)
 	}
-	if _, err := ParseConfiguration([]byte("<cib/>")); err == nil || !strings.HasPrefix(err.Error(), "read what cibadmin says: ") {
+	if _, err := ParseConfiguration([]byte("<cib/>")); err == nil || !strings.HasPrefix(err.Error(), "parse the output of cibadmin: ") {
 		t.Errorf("another element: %v", err)
 	}
 }
@@ -177,7 +177,7 @@ func FuzzParseStatus(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := ParseStatus(text)
 		if err != nil && (s.Coordinator != "" || s.Resources != nil) {
-			t.Errorf("an error, %v, and a state, %+v", err, s)
+			t.Errorf("both an error, %v, and a status, %+v", err, s)
 		}
 		for _, r := range s.Resources {
 			if _, ok := s.Resource(r.ID); !ok {
@@ -200,9 +200,9 @@ func FuzzParseConfiguration(f *testing.F) {
 		if (err == nil) != (c.Params != nil) {
 			t.Errorf("%v, %+v", err, c)
 		}
-		for _, o := range c.Orders {
-			if !strings.HasPrefix(o.ID, handMade) {
-				t.Errorf("%+v is not made by hand", o)
+		for _, m := range c.Manual {
+			if !strings.HasPrefix(m.ID, manualPrefix) {
+				t.Errorf("%+v is not a manual constraint", m)
 			}
 		}
 	})

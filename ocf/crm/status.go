@@ -1,4 +1,4 @@
-// Package crm reads what Pacemaker's own tools say: which machines there are, what runs where, what went wrong, and what each resource is told.
+// Package crm parses the output of Pacemaker's tools: its machines, what runs where, failures, and the configuration.
 package crm
 
 import (
@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Status is what crm_mon says, after the schema api/crm_mon-2.25.rng of Pacemaker 2.1.5. What a version of it leaves out is empty.
+// Status is the output of crm_mon, by the schema api/crm_mon-2.25.rng of Pacemaker 2.1.5. What another version omits is empty.
 type Status struct {
-	Coordinator string // the machine that decides for all; "" when none is elected
-	Quorum      bool   // the coordinator sees a majority
+	Coordinator string // the machine that decides for all; "": none is elected
+	Quorum      bool   // the coordinator reaches a majority
 	Fencing     bool   // stonith-enabled
-	Maintenance bool   // Pacemaker lets everything be as it is
-	StopAll     bool   // Pacemaker is told to run nothing
+	Maintenance bool   // Pacemaker neither monitors nor moves anything
+	StopAll     bool   // Pacemaker runs nothing
 	NoQuorum    string // what happens without quorum: stop, freeze, ignore, demote or suicide
 	Machines    []Machine
-	Resources   []Resource // without the groups and clones that they are in, in one piece each
+	Resources   []Resource // flat: groups and clones are attributes here
 	Failures    []Failure
 	Bans        []Ban
 }
@@ -26,43 +26,43 @@ type Status struct {
 type Machine struct {
 	Name        string `xml:"name,attr"`
 	Online      bool   `xml:"online,attr"`
-	Standby     bool   `xml:"standby,attr"` // may run nothing
+	Standby     bool   `xml:"standby,attr"` // it may run nothing
 	Maintenance bool   `xml:"maintenance,attr"`
 	Pending     bool   `xml:"pending,attr"` // it is joining
-	Unclean     bool   `xml:"unclean,attr"` // nobody knows what it still runs: it is to be fenced
+	Unclean     bool   `xml:"unclean,attr"` // what it runs is unknown: it has to be fenced
 }
 
-// Resource is one that an agent starts and stops.
+// Resource is what a resource agent starts and stops.
 type Resource struct {
 	ID         string
 	Agent      string   // class:provider:type
-	Group      string   // "" is none
-	Clone      string   // that it is an instance of; "" is none. All its instances are one Resource here
-	Role       string   // Started, Stopped, and others for a moment
-	TargetRole string   // what an operator said that it should be; "" is nothing
-	Pending    string   // what is being done with it, such as Starting; "" is nothing
+	Group      string   // "": none
+	Clone      string   // "": none. All instances of a clone are one Resource here
+	Role       string   // Started, Stopped, or a transitional role
+	TargetRole string   // the role that an operator asked for; "": none
+	Pending    string   // the operation in progress, such as Starting; "": none
 	On         []string // the machines that it runs on
-	Blocked    bool     // Pacemaker can do nothing about it any more
-	Managed    bool     // Pacemaker would do something about it
+	Blocked    bool     // Pacemaker has given up on it
+	Managed    bool     // Pacemaker acts on it
 	Failed     bool
-	Broken     []string // the machines where it is blocked or has failed
-	Orphaned   bool     // it runs and is not in Pacemaker's configuration any more
+	FailedOn   []string // the machines where it is blocked or has failed
+	Orphaned   bool     // it runs but is no longer in Pacemaker's configuration
 }
 
-// Failure is an action that failed and is not forgotten yet.
+// Failure is a failed operation that has not been cleaned up.
 type Failure struct {
 	Operation string `xml:"op_key,attr"` // such as cluster-webapp_monitor_5000
 	Machine   string `xml:"node,attr"`
-	Exit      string `xml:"exitstatus,attr"` // error, or another word of the OCF standard
-	Status    string `xml:"status,attr"`     // Complete, or why there is no exit, such as "Timed Out"
-	Reason    string `xml:"exitreason,attr"` // the agent's own words; may be ""
+	Exit      string `xml:"exitstatus,attr"` // error, or another status of the OCF standard
+	Status    string `xml:"status,attr"`     // Complete, or why there is no exit status, such as "Timed Out"
+	Reason    string `xml:"exitreason,attr"` // the agent's message; may be ""
 	When      string `xml:"last-rc-change,attr"`
 }
 
-// Complete is the Status of an action that ended by itself.
+// Complete is the Status of an operation that ran to its end.
 const Complete = "complete"
 
-// Resource is the id of the resource whose action it was: the key without the action and its interval. An id may have underscores itself.
+// Resource returns the id of the resource: the operation key without the action and the interval. An id may contain underscores.
 func (f Failure) Resource() string {
 	id := f.Operation
 	for range 2 {
@@ -73,39 +73,39 @@ func (f Failure) Resource() string {
 	return id
 }
 
-// Why is the agent's own reason, or Pacemaker's word for what happened.
-func (f Failure) Why() string {
+// Cause returns the agent's message or, without one, Pacemaker's status.
+func (f Failure) Cause() string {
 	switch {
 	case f.Reason != "":
 		return f.Reason
 	case f.Status != "" && f.Status != Complete:
-		return f.Status // the exit is "error" then, whatever happened
+		return f.Status // Exit is then always "error"
 	}
 	return f.Exit
 }
 
-// Ban keeps a resource, or a group, from a machine.
+// Ban keeps a resource or group off a machine.
 type Ban struct {
 	ID       string `xml:"id,attr"`
 	Resource string `xml:"resource,attr"`
 	Machine  string `xml:"node,attr"`
 }
 
-// Refusal is what a tool says when it knows nothing.
-type Refusal struct {
-	Code int    // its exit status, as crm_error lists them
-	Text string // in one line
+// ToolError is the error that a tool reports in its output.
+type ToolError struct {
+	Code int    // its exit status, as listed by crm_error
+	Text string // one line
 }
 
-// NotConnected is the Code of a Refusal when Pacemaker does not run on this machine (crm_error 102).
+// NotConnected is the Code of a ToolError when Pacemaker does not run on this machine (crm_error 102).
 const NotConnected = 102
 
-// Error makes it an error.
-func (r *Refusal) Error() string { return r.Text }
+// Error returns the text.
+func (e *ToolError) Error() string { return e.Text }
 
-// The elements of crm_mon's answer that are read.
+// The elements of crm_mon's output that lb reads.
 type (
-	answer struct {
+	result struct {
 		XMLName xml.Name `xml:"pacemaker-result"`
 		DC      struct {
 			Name   string `xml:"name,attr"`
@@ -127,7 +127,7 @@ type (
 			Errors  []string `xml:"errors>error"`
 		} `xml:"status"`
 	}
-	// collection is all resources, a group, a clone, or a bundle with its replicas.
+	// collection is the list of all resources, a group, a clone, a bundle or a replica.
 	collection struct {
 		ID        string            `xml:"id,attr"`
 		Resources []resourceElement `xml:"resource"`
@@ -152,33 +152,33 @@ type (
 	}
 )
 
-// StatusArguments are those by which crm_mon prints what ParseStatus reads, and no more.
+// StatusArguments are the arguments that make crm_mon print what ParseStatus reads, and no more.
 func StatusArguments() []string {
 	return []string{"--one-shot", "--output-as=xml", "--exclude=all", "--include=dc,options,nodes,resources,failures,bans"}
 }
 
-// ParseStatus reads what crm_mon prints with StatusArguments. A *Refusal is the tool's own word that it knows nothing.
+// ParseStatus parses the output of crm_mon with StatusArguments. An error that crm_mon reports is a *ToolError.
 func ParseStatus(text []byte) (Status, error) {
-	var a answer
-	if err := xml.Unmarshal(text, &a); err != nil {
-		return Status{}, fmt.Errorf("read what crm_mon says: %w", err)
+	var x result
+	if err := xml.Unmarshal(text, &x); err != nil {
+		return Status{}, fmt.Errorf("parse the output of crm_mon: %w", err)
 	}
-	if a.Status.Code != 0 {
-		said := a.Status.Message
-		if n := len(a.Status.Errors); n > 0 {
-			said = a.Status.Errors[n-1] // the last one names what it was for
+	if x.Status.Code != 0 {
+		message := x.Status.Message
+		if n := len(x.Status.Errors); n > 0 {
+			message = x.Status.Errors[n-1] // the last one names the failed step
 		}
-		return Status{}, &Refusal{Code: a.Status.Code, Text: strings.Join(strings.Fields(said), " ")}
+		return Status{}, &ToolError{Code: x.Status.Code, Text: strings.Join(strings.Fields(message), " ")}
 	}
 	s := Status{
-		Coordinator: a.DC.Name, Quorum: a.DC.Quorum,
-		Fencing: a.Options.Fencing, Maintenance: a.Options.Maintenance, StopAll: a.Options.StopAll, NoQuorum: a.Options.NoQuorum,
-		Machines: a.Machines, Failures: a.Failures, Bans: a.Bans,
+		Coordinator: x.DC.Name, Quorum: x.DC.Quorum,
+		Fencing: x.Options.Fencing, Maintenance: x.Options.Maintenance, StopAll: x.Options.StopAll, NoQuorum: x.Options.NoQuorum,
+		Machines: x.Machines, Failures: x.Failures, Bans: x.Bans,
 	}
-	a.Resources.each(Resource{}, func(r Resource) {
+	x.Resources.forEach(Resource{}, func(r Resource) {
 		for i, known := range s.Resources {
 			if r.Clone != "" && known.ID == r.ID {
-				s.Resources[i] = known.with(r)
+				s.Resources[i] = known.merge(r)
 				return
 			}
 		}
@@ -187,37 +187,37 @@ func ParseStatus(text []byte) (Status, error) {
 	return s, nil
 }
 
-// each calls do with each resource, which has the innermost group and the clone that it is in as inside has them.
-func (c collection) each(inside Resource, do func(Resource)) {
+// forEach calls do with each resource. parent has the group and clone that the collection is in.
+func (c collection) forEach(parent Resource, do func(Resource)) {
 	for _, e := range c.Resources {
 		r := Resource{
-			ID: e.ID, Agent: e.Agent, Group: inside.Group, Clone: inside.Clone, Role: e.Role, TargetRole: e.TargetRole, Pending: e.Pending,
+			ID: e.ID, Agent: e.Agent, Group: parent.Group, Clone: parent.Clone, Role: e.Role, TargetRole: e.TargetRole, Pending: e.Pending,
 			Blocked: e.Blocked, Managed: e.Managed, Failed: e.Failed, Orphaned: e.Orphaned,
 		}
 		for _, on := range e.On {
 			r.On = append(r.On, on.Name)
 		}
 		if r.Blocked || r.Failed {
-			r.Broken = r.On
+			r.FailedOn = r.On
 		}
 		do(r)
 	}
 	for _, g := range c.Groups {
-		g.each(Resource{Group: g.ID, Clone: inside.Clone}, do)
+		g.forEach(Resource{Group: g.ID, Clone: parent.Clone}, do)
 	}
-	for _, in := range c.Clones {
-		in.each(Resource{Group: inside.Group, Clone: in.ID}, do)
+	for _, clone := range c.Clones {
+		clone.forEach(Resource{Group: parent.Group, Clone: clone.ID}, do)
 	}
-	for _, inner := range [][]collection{c.Bundles, c.Replicas} {
-		for _, in := range inner {
-			in.each(inside, do)
+	for _, collections := range [][]collection{c.Bundles, c.Replicas} {
+		for _, inner := range collections {
+			inner.forEach(parent, do)
 		}
 	}
 }
 
-// with adds another instance of the same clone: what is the matter with one is the matter with all.
-func (r Resource) with(other Resource) Resource {
-	r.On, r.Broken = slices.Concat(r.On, other.On), slices.Concat(r.Broken, other.Broken)
+// merge adds another instance of the same clone: a problem of one instance is a problem of the clone.
+func (r Resource) merge(other Resource) Resource {
+	r.On, r.FailedOn = slices.Concat(r.On, other.On), slices.Concat(r.FailedOn, other.FailedOn)
 	slices.Sort(r.On)
 	if other.Role == "Started" || r.Role == "" {
 		r.Role = other.Role

@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/ocf/pacemaker"
 )
 
-// machines is a configuration of Pacemaker with three balancers, of which the first decides, and nothing to run on them.
+// machines is a configuration of Pacemaker with three balancers, the first of which is the coordinator, and no resources.
 const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1">
   <configuration>
     <crm_config>
@@ -40,14 +40,14 @@ const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" ep
 `
 
 const (
-	simulate = "crm_simulate --simulate --xml-file cib.xml --save-output cib.xml "
-	up       = simulate + "--node-up load01 --node-up load02 --node-up load03"
-	noDevice = "cibadmin --delete --xpath //primitive[@id='fence']"
-	noPlaces = "cibadmin --delete-all --force --xpath //rsc_location"
-	noRules  = "cibadmin --delete-all --force --xpath //rsc_colocation|//rsc_order"
+	simulate    = "crm_simulate --simulate --xml-file cib.xml --save-output cib.xml "
+	up          = simulate + "--node-up load01 --node-up load02 --node-up load03"
+	noDevice    = "cibadmin --delete --xpath //primitive[@id='fence']"
+	noLocations = "cibadmin --delete-all --force --xpath //rsc_location"
+	noRules     = "cibadmin --delete-all --force --xpath //rsc_colocation|//rsc_order"
 )
 
-// apart has the address of webapp on a machine where its cluster may not run.
+// apart runs the address of webapp on a machine where its cluster must not run.
 const apart = `<configuration>
   <constraints>
     <rsc_location id="address-place" rsc="group-webapp" node="load03" score="100"/>
@@ -56,9 +56,9 @@ const apart = `<configuration>
 </configuration>
 `
 
-// scenes are what is done to get to a state, one command after the other. Pacemaker's own scheduler, in crm_simulate, says what follows.
-var scenes = map[string][]string{
-	"bare":        {noPlaces, noRules, "cibadmin --delete-all --force --xpath //group", "cibadmin --delete-all --force --xpath //clone", up},
+// scenarios are the commands that lead to each recorded state. Pacemaker's own scheduler, in crm_simulate, computes the result.
+var scenarios = map[string][]string{
+	"bare":        {noLocations, noRules, "cibadmin --delete-all --force --xpath //group", "cibadmin --delete-all --force --xpath //clone", up},
 	"running":     {up},
 	"failed":      {up, simulate + "--op-inject cluster-webapp_monitor_5000@load01=1"},
 	"blocked":     {"crm_attribute --name stonith-enabled --update false", up, simulate + "--op-fail cluster-webapp_stop_0@load01=1 --op-inject cluster-webapp_monitor_5000@load01=1"},
@@ -75,7 +75,7 @@ var scenes = map[string][]string{
 	"no-fencing":  {noDevice, "crm_attribute --name stonith-enabled --update false", up},
 	"moved":       {up, "crm_resource --move --resource group-webapp --node load03", simulate},
 	"banned":      {up, "crm_resource --ban --resource group-webapp --node load01", simulate},
-	"orphaned":    {up, noPlaces, noRules, "cibadmin --delete --xpath //clone[@id='clone-webapp']"},
+	"orphaned":    {up, noLocations, noRules, "cibadmin --delete --xpath //clone[@id='clone-webapp']"},
 	"apart":       {noRules, "cibadmin --modify --allow-create --xml-file apart.xml", up},
 }
 
@@ -92,26 +92,26 @@ func run(t *testing.T, dir, line string) string {
 	return string(out)
 }
 
-// when are the times in what crm_mon says, which are those of the recording.
-var when = regexp.MustCompile(`(last-rc-change)="[^"]*"`)
+// changeTime matches the times in the output of crm_mon, which differ between recordings.
+var changeTime = regexp.MustCompile(`(last-rc-change)="[^"]*"`)
 
-func TestTheRecordingsAreWhatPacemakersToolsSay(t *testing.T) {
+func TestRecordingsMatchPacemakersTools(t *testing.T) {
 	cfg, err := config.Load("testdata/lb.toml", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	groups, err := pacemaker.Groups(cfg.Clusters, nil, pacemaker.Place{})
+	groups, err := pacemaker.Groups(cfg.Clusters, nil, pacemaker.Paths{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, err := pacemaker.XML(groups)
+	lbXML, err := pacemaker.XML(groups)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, commands := range scenes {
+	for name, commands := range scenarios {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			for file, text := range map[string]string{"cib.xml": machines, "ours.xml": string(ours), "apart.xml": apart} {
+			for file, text := range map[string]string{"cib.xml": machines, "ours.xml": string(lbXML), "apart.xml": apart} {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -120,8 +120,8 @@ func TestTheRecordingsAreWhatPacemakersToolsSay(t *testing.T) {
 			for _, c := range commands {
 				run(t, dir, c)
 			}
-			said := run(t, dir, "crm_mon "+strings.Join(StatusArguments(), " "))
-			golden.Compare(t, "testdata/"+name+".status.xml", when.ReplaceAllString(said, `$1="2026-03-01 03:00:00Z"`))
+			output := run(t, dir, "crm_mon "+strings.Join(StatusArguments(), " "))
+			golden.Compare(t, "testdata/"+name+".status.xml", changeTime.ReplaceAllString(output, `$1="2026-03-01 03:00:00Z"`))
 			if slices.Contains([]string{"bare", "running", "moved", "banned", "apart"}, name) {
 				golden.Compare(t, "testdata/"+name+".cib.xml", run(t, dir, "cibadmin "+strings.Join(ConfigurationArguments(), " ")))
 			}
@@ -129,8 +129,8 @@ func TestTheRecordingsAreWhatPacemakersToolsSay(t *testing.T) {
 	}
 }
 
-// TestTheRecordingOfAToolThatIsAlone wants a machine where Pacemaker is installed and does not run.
-func TestTheRecordingOfAToolThatIsAlone(t *testing.T) {
+// TestRecordingWithoutPacemaker needs a machine where Pacemaker is installed but not running.
+func TestRecordingWithoutPacemaker(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "crm_mon", StatusArguments()...).Output()
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != NotConnected {
 		t.Errorf("crm_mon: %v, want exit status %d", err, NotConnected)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// CRM writes the groups for `crm configure load update -`, which adds what is missing and changes what differs, all at once. Comments would become
-// part of Pacemaker's configuration, so there are none.
+// CRM formats the groups for `crm configure load update -`, which adds what is missing and changes what differs in one step. It writes no comments:
+// they would become part of Pacemaker's configuration.
 func CRM(groups []Group) []byte {
 	var b strings.Builder
 	for _, g := range groups {
@@ -26,7 +26,7 @@ func CRM(groups []Group) []byte {
 		}
 		b.WriteString(crmSettings("meta", g.Meta) + "\n")
 		for _, c := range g.Clusters {
-			fmt.Fprintf(&b, "colocation %s inf: %s %s\norder %s Optional: %s %s\n", c.With, g.ID, c.ID, c.After, c.ID, g.ID)
+			fmt.Fprintf(&b, "colocation %s inf: %s %s\norder %s Optional: %s %s\n", c.ColocationID, g.ID, c.ID, c.OrderID, c.ID, g.ID)
 		}
 		for _, p := range g.Prefer {
 			fmt.Fprintf(&b, "location %s %s %d: %s\n", p.ID, g.ID, p.Score, p.Node)
@@ -35,7 +35,7 @@ func CRM(groups []Group) []byte {
 	return []byte(b.String())
 }
 
-// crmSettings writes a section of settings as a line of its own; nothing for none.
+// crmSettings formats a section of settings as its own line; nothing for no settings.
 func crmSettings(section string, settings []Setting) string {
 	if len(settings) == 0 {
 		return ""

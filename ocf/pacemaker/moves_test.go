@@ -11,22 +11,22 @@ import (
 	"testing"
 )
 
-// step is one of the tests of TestOnlyAddressesMove.
+// step is one step of TestOnlyAddressesMove.
 type step struct {
 	name string
-	from string   // what it begins with: the name of an earlier step
-	do   []string // the options of crm_simulate that make it happen
-	want string   // what Pacemaker does, in this order
+	from string   // the step whose result it begins with
+	do   []string // options of crm_simulate that cause the step
+	want string   // Pacemaker's actions, in order
 }
 
-// TestOnlyAddressesMove has Pacemaker's own scheduler say what it would do: addresses wait for their cluster where both start, and for nothing where they move.
+// TestOnlyAddressesMove asks Pacemaker's own scheduler for its actions: an address waits for its cluster when both start, and for nothing when it moves.
 func TestOnlyAddressesMove(t *testing.T) {
 	groups, err := Groups(read(t, `[clusters.web]
 fwmark = 7
 prefer = ["load01", "load02.example.com"]
 vips   = [ { address = "192.0.2.1", ports = [443] } ]
 nodes  = [ { address = "10.0.0.1" } ]
-`), nil, Place{})
+`), nil, Paths{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ nodes  = [ { address = "10.0.0.1" } ]
 	if err := os.WriteFile(state("nothing"), []byte(strings.Replace(machines, "<cib ", `<cib have-quorum="1" `, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, state("nothing"), print(t, "xml", groups), "cibadmin", "--modify", "--allow-create", "--xml-pipe")
+	tool(t, state("nothing"), format(t, "xml", groups), "cibadmin", "--modify", "--allow-create", "--xml-pipe")
 	all := []string{"--node-up", "load01", "--node-up", "load02.example.com", "--node-up", "load03"}
 	for _, c := range []step{
 		{"cold", "nothing", all, "cluster start on load01, cluster start on load02.example.com, cluster start on load03, address start on load01"},
@@ -43,7 +43,7 @@ nodes  = [ { address = "10.0.0.1" } ]
 		{"it comes back", "the machine with the address goes down", []string{"--node-up", "load01"}, "cluster start on load01"},
 		{"the cluster fails there", "cold", []string{"--op-inject", "cluster-web:0_monitor_5000@load01=1"},
 			"address stop on load01, address start on load02.example.com, cluster stop on load01"},
-		{"the majority is elsewhere", "cold", []string{"--quorum", "0", "--node-down", "load03"},
+		{"the machine loses quorum", "cold", []string{"--quorum", "0", "--node-down", "load03"},
 			"address stop on load01, cluster stop on load01, cluster stop on load02.example.com"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -59,7 +59,7 @@ nodes  = [ { address = "10.0.0.1" } ]
 	}
 }
 
-// actions are the starts and stops of what crm_simulate prints. A clone's instances come in any order, so neighbours that do the same are sorted.
+// actions lists the starts and stops in the output of crm_simulate. A clone's instances come in any order, so neighbours with the same action are sorted.
 func actions(text string) string {
 	var list []string
 	for line := range strings.Lines(text) {
@@ -72,7 +72,7 @@ func actions(text string) string {
 			what = "cluster"
 		}
 		action := strings.Join([]string{what, words[4], "on", words[6]}, " ")
-		if !slices.Contains(list, action) { // a failed instance is told of twice
+		if !slices.Contains(list, action) { // a failed instance is listed twice
 			list = append(list, action)
 		}
 	}

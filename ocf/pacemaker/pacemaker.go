@@ -1,5 +1,4 @@
-// Package pacemaker writes a cluster manager's configuration from lb's: which groups of resources there are to be, for crm, for pcs
-// and as XML. It decides and prints; the tools are for the operator to run.
+// Package pacemaker generates Pacemaker's configuration from lb's: groups of resources, as input for crm, as a script of pcs commands, or as XML.
 package pacemaker
 
 import (
@@ -13,35 +12,35 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// The agents, as Pacemaker names them.
+// The resource agents, by Pacemaker's names.
 const (
 	clusterAgent = "ocf:braintree:bigbrother"
 	addressAgent = "ocf:heartbeat:IPaddr2"
 )
 
-// What a group is told, and why.
+// The meta attributes of groups and resources.
 const (
-	// A move costs connections, so a balancer that comes back is no reason for one: above the sum of all that preferences can add.
+	// stickiness exceeds the highest preference score, because a move breaks connections: a balancer that comes back is no reason to move.
 	stickiness = 1000
-	// Between two names of a list of preferences. The highest score is 32 times that.
+	// preferStep separates the scores of two machines in a list of preferences. The highest score is 32 times that.
 	preferStep = 10
-	// An address that somebody took away by hand is put back where it was, but not for ever.
+	// addressFailures: Pacemaker restores an address that was removed by hand on the same machine, but only this often.
 	addressFailures = 3
-	// lb balance is back within the monitor's patience when it only restarts. When it is not, the addresses go where another one runs.
+	// clusterFailures: a restart of lb balance fits into the monitor's grace period. If lb balance stays away, the addresses move.
 	clusterFailures = 1
-	// What is over is forgotten after this: with two balancers, each has to be allowed again before the other one fails.
+	// failureTimeout is when Pacemaker forgets failures. With two balancers, each has to be eligible again before the other one fails.
 	failureTimeout = 2 * time.Minute
 )
 
-// The agent's own meta-data and that of IPaddr2 advise these; the monitors' intervals are how long a failure goes unnoticed.
+// The timeouts are those that the meta-data of bigbrother and IPaddr2 recommend. A monitor's interval is how long a failure can go unnoticed.
 var (
-	// clusterOperations are those of a cluster of lb.
+	// clusterOperations are the operations of a cluster.
 	clusterOperations = []Operation{
 		{Name: "start", Timeout: 30 * time.Second},
 		{Name: "stop", Timeout: 30 * time.Second},
 		{Name: "monitor", Interval: 5 * time.Second, Timeout: 20 * time.Second},
 	}
-	// addressOperations are those of a virtual IP.
+	// addressOperations are the operations of a virtual IP.
 	addressOperations = []Operation{
 		{Name: "start", Timeout: 20 * time.Second},
 		{Name: "stop", Timeout: 20 * time.Second},
@@ -49,8 +48,8 @@ var (
 	}
 )
 
-// Group is what belongs together: virtual IPs, which run on one balancer, and their clusters of lb, which run on every one. So a cluster need
-// not be started where its addresses are to go, and a move takes as long as that of a bare address.
+// Group is a set of virtual IPs, which run on one balancer, and their clusters, which run on every balancer. So the cluster already runs where
+// its addresses move to, and a takeover takes no longer than moving an address.
 type Group struct {
 	ID        string
 	Meta      []Setting
@@ -59,18 +58,17 @@ type Group struct {
 	Prefer    []Preference
 }
 
-// Clone is a resource that runs on every balancer. The group is only where it runs (With is that rule's id). Where both start or stop, the
-// cluster is started first and stopped last (After is that rule's id), so an address answers only while its service is in the kernel. The other way round,
-// the machine's own TCP would refuse, with a reset, every connection that comes in between; a packet to an address that is on no machine is sent
-// again by the client instead.
+// Clone is a cluster's resource, which runs on every balancer. The group runs only where the clone does. When both start or stop, the cluster
+// starts first and stops last, so an address is reachable only while its service is in the kernel. In the opposite order, the machine's own
+// TCP stack would reset connections in between; a client whose packet reaches no machine retransmits it instead.
 type Clone struct {
-	ID    string
-	With  string
-	After string
+	ID           string
+	ColocationID string // of the constraint that the group runs where the clone does
+	OrderID      string // of the constraint that the clone starts first
 	Resource
 }
 
-// Resource is one that an agent starts and stops.
+// Resource is what a resource agent starts and stops.
 type Resource struct {
 	ID         string
 	Agent      string // class:provider:type
@@ -79,40 +77,39 @@ type Resource struct {
 	Operations []Operation
 }
 
-// Setting is a name and its value, which has no quotes, backslashes or control characters.
+// Setting is a name and a value, which contains no quotes, backslashes or control characters.
 type Setting struct{ Name, Value string }
 
-// Operation says how often Pacemaker runs an action, and how long it may take. Interval 0 is: only where it is needed.
+// Operation says how often Pacemaker runs an operation, and how long it may take. Interval 0: only when needed.
 type Operation struct {
 	Name     string
 	Interval time.Duration
 	Timeout  time.Duration
 }
 
-// Preference has a group run rather on one machine than on others: the one with the highest score of those that can.
+// Preference is a location constraint: the group runs on the eligible machine with the highest score.
 type Preference struct {
 	ID    string
-	Node  string // by Pacemaker's name for it
+	Node  string // Pacemaker's name of the machine
 	Score int
 }
 
-// Place says where the balancers have what the agent needs; what is empty is at lb's default.
-type Place struct {
-	Config  string // path of the configuration
-	Control string // of lb balance's control socket
+// Paths are the paths that the resource agent needs. "" is lb's default.
+type Paths struct {
+	Config  string // the configuration
+	Control string // lb balance's control socket
 }
 
-// Groups makes the groups of the clusters with these names, or of all for none. Clusters that share an address can run in one place only and
-// are one group, so that one of them brings the others along. The ids come from names and addresses alone, so the same configuration always
-// gives the same.
-func Groups(clusters []config.Cluster, names []string, at Place) ([]Group, error) {
+// Groups makes the groups of the named clusters, or of all if names is empty. Clusters that share an address have to run together, so they
+// share a group, and naming one includes the others. Ids depend on names and addresses only: the same configuration gives the same ids.
+func Groups(clusters []config.Cluster, names []string, paths Paths) ([]Group, error) {
 	var groups []Group
-	for _, set := range together(clusters) {
+	for _, set := range groupByAddress(clusters) {
 		wanted := slices.ContainsFunc(set, func(c config.Cluster) bool { return slices.Contains(names, c.Name) })
 		if len(names) > 0 && !wanted {
 			continue
 		}
-		g, err := group(set, at)
+		g, err := newGroup(set, paths)
 		if err != nil {
 			return nil, err
 		}
@@ -121,19 +118,19 @@ func Groups(clusters []config.Cluster, names []string, at Place) ([]Group, error
 	return groups, nil
 }
 
-// together puts clusters that share addresses, with each other or by way of a third one, into one set. Sets, and the clusters in each, are
-// sorted by name.
-func together(clusters []config.Cluster) [][]config.Cluster {
+// groupByAddress puts clusters that share addresses, directly or through other clusters, into one set. Sets, and the clusters in each, are sorted
+// by name.
+func groupByAddress(clusters []config.Cluster) [][]config.Cluster {
 	byName := func(a, b config.Cluster) int { return strings.Compare(a.Name, b.Name) }
 	var sets [][]config.Cluster
 	for _, c := range clusters {
 		joined := []config.Cluster{c}
 		sets = slices.DeleteFunc(sets, func(set []config.Cluster) bool {
-			meet := slices.ContainsFunc(set, func(other config.Cluster) bool { return shareAddress(c, other) })
-			if meet {
+			shared := slices.ContainsFunc(set, func(other config.Cluster) bool { return shareAddress(c, other) })
+			if shared {
 				joined = append(joined, set...)
 			}
-			return meet
+			return shared
 		})
 		slices.SortFunc(joined, byName)
 		sets = append(sets, joined)
@@ -148,8 +145,8 @@ func shareAddress(a, b config.Cluster) bool {
 	})
 }
 
-// group makes the group of clusters that run together.
-func group(set []config.Cluster, at Place) (Group, error) {
+// newGroup makes the group of clusters that share addresses.
+func newGroup(set []config.Cluster, paths Paths) (Group, error) {
 	name := set[0].Name
 	g := Group{ID: "group-" + name, Meta: []Setting{
 		{"resource-stickiness", fmt.Sprint(stickiness)},
@@ -158,7 +155,7 @@ func group(set []config.Cluster, at Place) (Group, error) {
 	}}
 	for _, c := range set {
 		g.Clusters = append(g.Clusters, Clone{
-			ID: "clone-" + c.Name, With: "with-" + c.Name, After: "after-" + c.Name, Resource: clusterResource(c.Name, at),
+			ID: "clone-" + c.Name, ColocationID: "with-" + c.Name, OrderID: "after-" + c.Name, Resource: clusterResource(c.Name, paths),
 		})
 	}
 	var err error
@@ -172,26 +169,26 @@ func group(set []config.Cluster, at Place) (Group, error) {
 	for i, node := range prefer {
 		g.Prefer = append(g.Prefer, Preference{ID: fmt.Sprintf("prefer-%s-%d", name, i+1), Node: node, Score: preferStep * (len(prefer) - i)})
 	}
-	return g, g.carried()
+	return g, g.checkValues()
 }
 
-func clusterResource(name string, at Place) Resource {
+func clusterResource(name string, paths Paths) Resource {
 	r := Resource{
 		ID: clusterID(name), Agent: clusterAgent,
 		Params:     []Setting{{"cluster", name}},
 		Meta:       []Setting{{"migration-threshold", fmt.Sprint(clusterFailures)}, {"failure-timeout", seconds(failureTimeout)}},
 		Operations: clusterOperations,
 	}
-	if at.Config != "" {
-		r.Params = append(r.Params, Setting{"config", at.Config})
+	if paths.Config != "" {
+		r.Params = append(r.Params, Setting{"config", paths.Config})
 	}
-	if at.Control != "" {
-		r.Params = append(r.Params, Setting{"control", at.Control})
+	if paths.Control != "" {
+		r.Params = append(r.Params, Setting{"control", paths.Control})
 	}
 	return r
 }
 
-// addressResources makes a resource for each address, in the order of the configuration. Several entries may be about one address.
+// addressResources makes one resource for each address, in the order of the configuration. Several VIPs may have the same address.
 func addressResources(set []config.Cluster) ([]Resource, error) {
 	interfaces := map[netip.Addr]string{}
 	var order []netip.Addr
@@ -199,7 +196,7 @@ func addressResources(set []config.Cluster) ([]Resource, error) {
 		for _, v := range c.VIPs {
 			known, again := interfaces[v.Address]
 			if again && known != "" && v.Interface != "" && known != v.Interface {
-				return nil, fmt.Errorf("the virtual IP %s of %s comes in by %s and by %s, and IPaddr2 puts it on one of them: write one interface for it",
+				return nil, fmt.Errorf("the virtual IP %s of %s has two interfaces, %s and %s, but IPaddr2 can put it on one only: use the same interface for both",
 					v.Address, c.Name, known, v.Interface)
 			}
 			if !again {
@@ -213,9 +210,9 @@ func addressResources(set []config.Cluster) ([]Resource, error) {
 	var all []Resource
 	for _, a := range order {
 		r := Resource{
-			// An id of XML has no colons, and an address no dashes.
+			// XML ids must not contain colons, and addresses contain no dashes.
 			ID: "vip-" + strings.ReplaceAll(a.String(), ":", "-"), Agent: addressAgent,
-			// As wide as the address alone, or the balancer would take its network to be on that link.
+			// A host prefix: a shorter one would add a route to the whole network by that interface.
 			Params:     []Setting{{"ip", a.String()}, {"cidr_netmask", fmt.Sprint(a.BitLen())}},
 			Operations: addressOperations,
 		}
@@ -227,7 +224,7 @@ func addressResources(set []config.Cluster) ([]Resource, error) {
 	return all, nil
 }
 
-// preferences returns where the clusters of a group should run. One group has one list.
+// preferences returns the machines that the clusters of a group prefer. Clusters of one group cannot prefer different machines.
 func preferences(set []config.Cluster) ([]string, error) {
 	var by config.Cluster
 	for _, c := range set {
@@ -235,7 +232,7 @@ func preferences(set []config.Cluster) ([]string, error) {
 			continue
 		}
 		if by.Name != "" && !slices.Equal(by.Prefer, c.Prefer) {
-			return nil, fmt.Errorf("the clusters %s and %s share a virtual IP, so they run in the same place, and prefer different ones: give both the same prefer",
+			return nil, fmt.Errorf("the clusters %s and %s share a virtual IP, so they run on the same machine, but prefer different ones: give both the same prefer",
 				by.Name, c.Name)
 		}
 		by = c
@@ -243,7 +240,7 @@ func preferences(set []config.Cluster) ([]string, error) {
 	return by.Prefer, nil
 }
 
-// resources are all that an agent starts and stops.
+// resources lists the resources of the group.
 func (g Group) resources() []Resource {
 	var all []Resource
 	for _, c := range g.Clusters {
@@ -252,15 +249,15 @@ func (g Group) resources() []Resource {
 	return append(all, g.Addresses...)
 }
 
-// plainValue is what a value may have so that crm, the shell and XML all read it as it is meant.
+// plainValue matches values that crm, a shell and XML all read unchanged.
 var plainValue = regexp.MustCompile(`^[A-Za-z0-9 _./:@%+,=~-]+$`)
 
-// carried refuses values, such as odd paths, that one of the forms could not carry.
-func (g Group) carried() error {
+// checkValues rejects values, such as unusual paths, that one of the output forms would change.
+func (g Group) checkValues() error {
 	for _, r := range g.resources() {
 		for _, s := range r.Params {
 			if !plainValue.MatchString(s.Value) {
-				return fmt.Errorf("%s of %s would be %q, and Pacemaker's tools do not all take such characters: use letters, digits and _ . / : @ %% + , = ~ - only",
+				return fmt.Errorf("%s of %s is %q, which not all of Pacemaker's tools accept: use only letters, digits, spaces and _ . / : @ %% + , = ~ -",
 					s.Name, r.ID, s.Value)
 			}
 		}
@@ -268,10 +265,10 @@ func (g Group) carried() error {
 	return nil
 }
 
-// seconds writes a duration as Pacemaker reads it.
+// seconds formats a duration for Pacemaker.
 func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds())) }
 
-// Has tells whether a cluster is in one of the groups.
+// Has reports whether a cluster is in one of the groups.
 func Has(groups []Group, cluster string) bool {
 	return slices.ContainsFunc(groups, func(g Group) bool {
 		return slices.ContainsFunc(g.Clusters, func(c Clone) bool { return c.Resource.ID == clusterID(cluster) })

@@ -15,7 +15,7 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// fleet is the configuration that the goldens are made from, and that Pacemaker's tools load.
+// fleet loads the configuration of the golden files, which Pacemaker's tools load as well.
 func fleet(t *testing.T) []config.Cluster {
 	t.Helper()
 	cfg, err := config.Load("testdata/fleet.toml", nil)
@@ -38,8 +38,8 @@ func read(t *testing.T, text string) []config.Cluster {
 	return cfg.Clusters
 }
 
-// print gives what a form makes of the groups.
-func print(t *testing.T, form string, groups []Group) []byte {
+// format formats the groups as crm, pcs or xml.
+func format(t *testing.T, form string, groups []Group) []byte {
 	t.Helper()
 	switch form {
 	case "crm":
@@ -54,41 +54,41 @@ func print(t *testing.T, form string, groups []Group) []byte {
 	return text
 }
 
-func TestEachFormIsAsItsGolden(t *testing.T) {
-	groups, err := Groups(fleet(t), nil, Place{Config: "/srv/l b/lb.toml", Control: "/run/b=1.sock"})
+func TestEachFormMatchesItsGoldenFile(t *testing.T) {
+	groups, err := Groups(fleet(t), nil, Paths{Config: "/srv/l b/lb.toml", Control: "/run/b=1.sock"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, form := range []string{"crm", "pcs", "xml"} {
 		t.Run(form, func(t *testing.T) {
-			golden.Compare(t, "testdata/fleet."+form, string(print(t, form, groups)))
+			golden.Compare(t, "testdata/fleet."+form, string(format(t, form, groups)))
 		})
 	}
 }
 
 func TestTheOrderOfClustersChangesNothing(t *testing.T) {
 	clusters := fleet(t)
-	want, err := Groups(clusters, nil, Place{})
+	want, err := Groups(clusters, nil, Paths{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range clusters {
-		turned := append(slices.Clone(clusters[i:]), clusters[:i]...)
+		rotated := append(slices.Clone(clusters[i:]), clusters[:i]...)
 		if i%2 == 1 {
-			slices.Reverse(turned)
+			slices.Reverse(rotated)
 		}
-		got, err := Groups(turned, nil, Place{})
+		got, err := Groups(rotated, nil, Paths{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(CRM(got), CRM(want)) {
-			t.Errorf("turned by %d:\n%s", i, CRM(got))
+			t.Errorf("rotated by %d:\n%s", i, CRM(got))
 		}
 	}
 }
 
-// members writes the groups as "GROUP: RESOURCES", one a line.
-func members(groups []Group) string {
+// describe writes one line for each group: "GROUP: RESOURCES".
+func describe(groups []Group) string {
 	var lines []string
 	for _, g := range groups {
 		var ids []string
@@ -100,8 +100,8 @@ func members(groups []Group) string {
 	return strings.Join(lines, "\n")
 }
 
-// three are clusters that share addresses in a chain: a with b, and b with c.
-const three = `
+// chained has clusters that share addresses in a chain, a with b and b with c, and d, which shares none.
+const chained = `
 [clusters.c]
 fwmark = 3
 vips = [ { address = "192.0.2.2", ports = [25] } ]
@@ -128,44 +128,44 @@ func TestClustersThatShareAnAddressRunTogether(t *testing.T) {
 		want  string
 	}{
 		"all":                 {nil, abc + "\n" + d},
-		"one brings others":   {[]string{"c"}, abc},
-		"one of its own":      {[]string{"d"}, d},
-		"order is the tool's": {[]string{"d", "b"}, abc + "\n" + d},
+		"one includes others": {[]string{"c"}, abc},
+		"one alone":           {[]string{"d"}, d},
+		"order is by name":    {[]string{"d", "b"}, abc + "\n" + d},
 	}
-	clusters := read(t, three)
+	clusters := read(t, chained)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			groups, err := Groups(clusters, tt.names, Place{})
+			groups, err := Groups(clusters, tt.names, Paths{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := members(groups); got != tt.want {
+			if got := describe(groups); got != tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
 			if g := groups[0]; g.ID == "group-a" && fmt.Sprint(g.Prefer) != "[{prefer-a-1 load02 10}]" {
-				t.Errorf("prefer %v, want that of the one cluster that has any", g.Prefer)
+				t.Errorf("prefer %v, want that of the only cluster that has one", g.Prefer)
 			}
 		})
 	}
 }
 
-func TestWhatPacemakerCannotCarryIsRefused(t *testing.T) {
+func TestGroupsRejectsWhatPacemakerCannotExpress(t *testing.T) {
 	tests := map[string]struct {
 		from, to string
-		at       Place
+		paths    Paths
 		want     string
 	}{
-		"other preferences for one address": {"fwmark = 1\n", "fwmark = 1\nprefer = [\"load01\"]\n", Place{},
-			"the clusters a and b share a virtual IP, so they run in the same place, and prefer different ones: give both the same prefer"},
+		"different preferences for one address": {"fwmark = 1\n", "fwmark = 1\nprefer = [\"load01\"]\n", Paths{},
+			"the clusters a and b share a virtual IP, so they run on the same machine, but prefer different ones: give both the same prefer"},
 		"one address on two interfaces": {`{ address = "192.0.2.2", ports = [443] }`,
-			`{ address = "192.0.2.2", interface = "eth0", ports = [443] }, { address = "192.0.2.2", interface = "eth1", ports = [444] }`, Place{},
-			"the virtual IP 192.0.2.2 of b comes in by eth0 and by eth1, and IPaddr2 puts it on one of them: write one interface for it"},
-		"odd path": {"", "", Place{Config: "/srv/it's/lb.toml"},
-			`config of cluster-a would be "/srv/it's/lb.toml", and Pacemaker's tools do not all take such characters: use letters, digits and _ . / : @ % + , = ~ - only`},
+			`{ address = "192.0.2.2", interface = "eth0", ports = [443] }, { address = "192.0.2.2", interface = "eth1", ports = [444] }`, Paths{},
+			"the virtual IP 192.0.2.2 of b has two interfaces, eth0 and eth1, but IPaddr2 can put it on one only: use the same interface for both"},
+		"unusual path": {"", "", Paths{Config: "/srv/it's/lb.toml"},
+			`config of cluster-a is "/srv/it's/lb.toml", which not all of Pacemaker's tools accept: use only letters, digits, spaces and _ . / : @ % + , = ~ -`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := Groups(read(t, strings.Replace(three, tt.from, tt.to, 1)), nil, tt.at)
+			_, err := Groups(read(t, strings.Replace(chained, tt.from, tt.to, 1)), nil, tt.paths)
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("error %v, want %s", err, tt.want)
 			}
@@ -174,11 +174,11 @@ func TestWhatPacemakerCannotCarryIsRefused(t *testing.T) {
 }
 
 func TestPreferencesNeverOutweighStickiness(t *testing.T) {
-	machines := make([]string, 32) // the most that the configuration takes
+	machines := make([]string, 32) // the most that the configuration allows
 	for i := range machines {
 		machines[i] = fmt.Sprintf("load%02d", i)
 	}
-	groups, err := Groups([]config.Cluster{{Name: "web", Prefer: machines}}, nil, Place{})
+	groups, err := Groups([]config.Cluster{{Name: "web", Prefer: machines}}, nil, Paths{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,8 +189,8 @@ func TestPreferencesNeverOutweighStickiness(t *testing.T) {
 	}
 }
 
-// TestThePageShowsWhatIsPrinted compares docs/pacemaker.md with what a configuration as in the README gives, with two preferences.
-func TestThePageShowsWhatIsPrinted(t *testing.T) {
+// TestDocsShowTheOutput compares docs/pacemaker.md with the output for the README's configuration with two preferences.
+func TestDocsShowTheOutput(t *testing.T) {
 	page, err := os.ReadFile("../../docs/pacemaker.md")
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ fwmark = 7
 prefer = ["load01", "load02"]
 vips   = [ { address = "204.109.13.7", interface = "eth10", ports = [443] } ]
 nodes  = [ { address = "10.0.0.1" } ]
-`), nil, Place{})
+`), nil, Paths{})
 	if err != nil {
 		t.Fatal(err)
 	}

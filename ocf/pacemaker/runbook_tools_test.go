@@ -15,15 +15,15 @@ import (
 
 const runbook = "../../docs/runbook.md"
 
-// crmHelp is what crm has its help from. To ask crm itself takes seconds for each command.
+// crmHelp is the source of crm's help. Running crm itself takes seconds for each command.
 const crmHelp = "/usr/share/crmsh/crm.8.adoc"
 
-// fenceAgent is where Pacemaker looks for the agent of the runbook's devices.
+// fenceAgent is where Pacemaker looks for the agent of the runbook's fence devices.
 const fenceAgent = "/usr/sbin/fence_ipmilan"
 
-// describeFenceAgent has the agent tell its meta-data, which is all that the tools ask of it here. Where Debian's fence-agents is not installed, with all that it
-// needs, what its version 4.12.1 says stands in for it.
-func describeFenceAgent(t *testing.T) {
+// provideFenceAgent makes sure that a fence agent prints its meta-data, which is all that the tools need here. Without Debian's fence-agents, a script
+// prints the recorded meta-data of version 4.12.1.
+func provideFenceAgent(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat(fenceAgent); err == nil {
 		return
@@ -42,16 +42,16 @@ func describeFenceAgent(t *testing.T) {
 	})
 }
 
-func TestPacemakersOwnToolsTakeWhatTheRunbookShows(t *testing.T) {
+func TestPacemakersToolsAcceptTheRunbooksConfiguration(t *testing.T) {
 	install(t)
-	describeFenceAgent(t)
+	provideFenceAgent(t)
 	cib := filepath.Join(t.TempDir(), "cib.xml")
 	text := strings.ReplaceAll(machines, "load02.example.com", "load02")
 	if err := os.WriteFile(cib, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	tool(t, cib, []byte(labtest.ReadmeBlock(t, runbook, "fence")), "crm", "configure", "load", "update", "-")
-	groups, err := Groups(read(t, labtest.ReadmeBlock(t, runbook, "lb")), nil, Place{})
+	groups, err := Groups(read(t, labtest.ReadmeBlock(t, runbook, "lb")), nil, Paths{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestPacemakersOwnToolsTakeWhatTheRunbookShows(t *testing.T) {
 	}
 }
 
-func TestCorosyncTakesTheRunbooksFile(t *testing.T) {
+func TestCorosyncAcceptsTheRunbooksFile(t *testing.T) {
 	dir := t.TempDir()
 	key, conf := filepath.Join(dir, "authkey"), filepath.Join(dir, "corosync.conf")
 	tool(t, "", nil, "corosync-keygen", "-l", "-k", key)
@@ -80,16 +80,16 @@ func TestCorosyncTakesTheRunbooksFile(t *testing.T) {
 }
 
 var (
-	// crmCommand is one of crm, with the level that it is on.
+	// crmCommand matches a command of crm with its level.
 	crmCommand = regexp.MustCompile(`\bcrm (resource|node|configure) ([a-z]+)`)
-	// option is one of Pacemaker's other tools with an option.
+	// option matches an option of another tool of Pacemaker.
 	option = regexp.MustCompile(`\b(crm_resource|stonith_admin|cibadmin|crm_mon)( --[a-z-]+)`)
 )
 
-// TestPacemakersToolsHaveTheCommandsThatAreShown holds what documents and advice tell to type against the tools' own help.
-func TestPacemakersToolsHaveTheCommandsThatAreShown(t *testing.T) {
+// TestDocsMentionExistingCommandsOfPacemaker looks up commands in documents and advice in the tools' own help.
+func TestDocsMentionExistingCommandsOfPacemaker(t *testing.T) {
 	var text strings.Builder
-	for _, pattern := range []string{"../../docs/*.md", "../agree/*.go", "../../ctl/*.go", "../../README.md"} {
+	for _, pattern := range []string{"../../docs/*.md", "../consistency/*.go", "../../ctl/*/*.go", "../../README.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, files, err)
@@ -128,6 +128,6 @@ func TestPacemakersToolsHaveTheCommandsThatAreShown(t *testing.T) {
 		}
 	}
 	if len(seen) < 20 {
-		t.Errorf("only %d commands were found: %v", len(seen), seen)
+		t.Errorf("found only %d commands: %v", len(seen), seen)
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// agentLink is where Pacemaker looks for the agent. Its tools read the agent's meta-data before they take a resource of it.
+// agentLink is where Pacemaker looks for the agent. Its tools read the agent's meta-data before they accept a resource of it.
 const agentLink = "/usr/lib/ocf/resource.d/braintree/bigbrother"
 
-// schema is the latest of Pacemaker's that Debian 12 has.
+// schema is the latest of Pacemaker's schemas in Debian 12.
 const schema = "/usr/share/pacemaker/pacemaker-3.9.rng"
 
-// machines is a configuration of Pacemaker with balancers and nothing to run on them.
+// machines is a configuration of Pacemaker with balancers and no resources.
 const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0">
   <configuration>
     <crm_config>
@@ -36,7 +36,7 @@ const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" ep
 </cib>
 `
 
-// install links the lb under test as Pacemaker's agent, for as long as the test runs.
+// install links the lb under test as Pacemaker's agent while the test runs.
 func install(t *testing.T) {
 	t.Helper()
 	lb := os.Getenv("LB_BIN")
@@ -57,7 +57,7 @@ func install(t *testing.T) {
 	})
 }
 
-// tool runs a program with this input on the Pacemaker configuration in a file.
+// tool runs a tool of Pacemaker on the configuration in the file cib.
 func tool(t *testing.T, cib string, input []byte, name string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -68,7 +68,7 @@ func tool(t *testing.T, cib string, input []byte, name string, args ...string) {
 	}
 }
 
-// canonical is what a file holds in the one form that XML has for it, without the version that every load counts up.
+// canonical returns the canonical XML of a configuration, without the version that every load increments.
 func canonical(t *testing.T, cib string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "xmllint", "--xpath", "/cib/configuration", "--noblanks", cib).Output()
@@ -83,21 +83,21 @@ func canonical(t *testing.T, cib string) string {
 	return string(out)
 }
 
-func TestPacemakersOwnToolsTakeEachFormTwice(t *testing.T) {
+func TestPacemakersToolsAcceptEachFormTwice(t *testing.T) {
 	install(t)
-	odd := Place{Config: "/srv/l b/lb.toml", Control: "/run/b=1.sock"}
+	unusual := Paths{Config: "/srv/l b/lb.toml", Control: "/run/b=1.sock"}
 	loaded := map[string]string{}
 	for _, form := range []struct {
 		name    string
 		command []string
-		names   []string // of the clusters; none is all
+		names   []string // of the clusters; nil: all
 	}{
 		{"crm", []string{"crm", "configure", "load", "update", "-"}, nil},
 		{"xml", []string{"cibadmin", "--modify", "--allow-create", "--xml-pipe"}, nil},
-		{"pcs", []string{"sh"}, []string{"7.example.com"}}, // one will do: each command of pcs takes a second
+		{"pcs", []string{"sh"}, []string{"7.example.com"}}, // one cluster: each command of pcs takes a second
 	} {
 		t.Run(form.name, func(t *testing.T) {
-			groups, err := Groups(fleet(t), form.names, odd)
+			groups, err := Groups(fleet(t), form.names, unusual)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +105,7 @@ func TestPacemakersOwnToolsTakeEachFormTwice(t *testing.T) {
 			if err := os.WriteFile(cib, []byte(machines), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			input := print(t, form.name, groups)
+			input := format(t, form.name, groups)
 			tool(t, cib, input, form.command[0], form.command[1:]...)
 			once := canonical(t, cib)
 			tool(t, cib, input, form.command[0], form.command[1:]...)

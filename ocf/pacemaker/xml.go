@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// The elements of Pacemaker's configuration that are written, after its schema resources-3.9.rng and constraints-3.9.rng.
+// The elements of Pacemaker's configuration that lb writes, from the schemas resources-3.9.rng and constraints-3.9.rng.
 type (
 	configuration struct {
 		XMLName     xml.Name  `xml:"configuration"`
 		Resources   []element `xml:"resources>element"`
 		Constraints []element `xml:"constraints>element"`
 	}
-	// element is one of several kinds of the same rank; its name is that of what it has.
+	// element is one of several types in the same list; its XML name is that of its value.
 	element      any
 	cloneElement struct {
 		XMLName   xml.Name  `xml:"clone"`
@@ -74,11 +74,11 @@ type (
 	}
 )
 
-// emptyElement is the end of an element without content, which encoding/xml writes in full. Values have no < in them.
+// emptyElement matches the end of an element without content, which encoding/xml writes in full. Values contain no <.
 var emptyElement = regexp.MustCompile(`></[a-z_]+>`)
 
-// XML writes the groups as the part of Pacemaker's configuration that `cibadmin --modify --allow-create --xml-pipe` merges into what
-// there is, by the same ids that crm gives.
+// XML formats the groups as the part of Pacemaker's configuration that `cibadmin --modify --allow-create --xml-pipe` merges into the existing one.
+// The ids are those of crm.
 func XML(groups []Group) ([]byte, error) {
 	var c configuration
 	var clones []element
@@ -89,15 +89,15 @@ func XML(groups []Group) ([]byte, error) {
 		}
 		for _, r := range g.Clusters {
 			clones = append(clones, cloneElement{ID: r.ID, Primitive: primitiveOf(r.Resource)})
-			c.Constraints = append(c.Constraints, colocation{ID: r.With, Score: "INFINITY", Rsc: g.ID, With: r.ID},
-				order{ID: r.After, Kind: "Optional", First: r.ID, Then: g.ID})
+			c.Constraints = append(c.Constraints, colocation{ID: r.ColocationID, Score: "INFINITY", Rsc: g.ID, With: r.ID},
+				order{ID: r.OrderID, Kind: "Optional", First: r.ID, Then: g.ID})
 		}
 		c.Resources = append(c.Resources, e)
 		for _, p := range g.Prefer {
 			c.Constraints = append(c.Constraints, location{ID: p.ID, Rsc: g.ID, Score: p.Score, Node: p.Node})
 		}
 	}
-	c.Resources = append(c.Resources, clones...) // crm has them last, too
+	c.Resources = append(c.Resources, clones...) // as in crm's output
 	text, err := xml.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode Pacemaker's configuration: %w", err)
@@ -112,13 +112,15 @@ func primitiveOf(r Resource) primitive {
 		Params: pairsOf(r.ID, "instance_attributes", r.Params), Meta: pairsOf(r.ID, "meta_attributes", r.Meta),
 	}
 	for _, o := range r.Operations {
-		every := seconds(o.Interval)
-		p.Operations = append(p.Operations, operation{Name: o.Name, Interval: every, Timeout: seconds(o.Timeout), ID: r.ID + "-" + o.Name + "-" + every})
+		interval := seconds(o.Interval)
+		p.Operations = append(p.Operations, operation{
+			Name: o.Name, Interval: interval, Timeout: seconds(o.Timeout), ID: r.ID + "-" + o.Name + "-" + interval,
+		})
 	}
 	return p
 }
 
-// pairsOf is nil for no settings.
+// pairsOf returns nil for no settings.
 func pairsOf(owner, kind string, settings []Setting) *pairs {
 	if len(settings) == 0 {
 		return nil

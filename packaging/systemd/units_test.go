@@ -37,7 +37,7 @@ func TestServiceUnitsMatchTheProgram(t *testing.T) {
 			for key, want := range map[string]string{
 				"Type": "notify", "NotifyAccess": "main", "ExecStart": "/usr/bin/lb " + command, "ExecReload": "/bin/kill -HUP $MAINPID",
 				// Not exit.Refused: Go programs that panic or are aborted by the watchdog exit with 2.
-				"RestartPreventExitStatus": fmt.Sprint(exit.NoKernel, exit.NoPrivilege, exit.Mistakes),
+				"RestartPreventExitStatus": fmt.Sprint(exit.Unavailable, exit.NoPermission, exit.InvalidConfig),
 				"StartLimitIntervalSec":    "0", "KillMode": "mixed",
 				"RuntimeDirectory": "lb", "RuntimeDirectoryPreserve": "yes", // the folder also holds the other daemon's socket
 			} {

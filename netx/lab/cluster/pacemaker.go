@@ -106,5 +106,5 @@ func RunningOn(s crm.Status, id string) []string {
 	if r.Role != "Started" || r.Pending != "" {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(r.On), func(machine string) bool { return slices.Contains(r.Broken, machine) })
+	return slices.DeleteFunc(slices.Clone(r.On), func(machine string) bool { return slices.Contains(r.FailedOn, machine) })
 }

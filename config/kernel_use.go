@@ -1,0 +1,22 @@
+package config
+
+import "slices"
+
+// KernelUse says which features of IPVS a configuration uses.
+type KernelUse struct {
+	Persistence bool // a cluster has persistence
+	Masq        bool // a cluster has forwarding = "nat", or lb serves a downpage itself
+	Sync        bool // connections are synchronized between balancers
+}
+
+// KernelUse returns the features that c uses.
+func (c *Config) KernelUse() KernelUse {
+	anyCluster := func(is func(Cluster) bool) bool { return slices.ContainsFunc(c.Clusters, is) }
+	return KernelUse{
+		Persistence: anyCluster(func(c Cluster) bool { return c.Persistence > 0 }),
+		Masq: anyCluster(func(c Cluster) bool {
+			return c.Forwarding == NAT || c.AllDown == ToPage && c.Downpage.Page
+		}),
+		Sync: c.Balancer.Sync.Interface != "",
+	}
+}
