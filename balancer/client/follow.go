@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 const silence = 3*sse.DefaultHeartbeat + 2*time.Second
 
 // Follow reads a stream of events and gives each to take, until ctx ends, the stream does, or take fails. An answer that is no stream is
-// given back, without an error. The end that a daemon announces is an *EndedError, one that it does not an *UnreachableError.
+// given back, without an error. The end that a daemon announces is an *endedError, one that it does not an *UnreachableError.
 func (c *Client) Follow(ctx context.Context, path string, take func(sse.Event) error) (Answer, error) {
 	following, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -46,7 +45,7 @@ func (c *Client) Follow(ctx context.Context, path string, take func(sse.Event) e
 		case err != nil:
 			return fail(err)
 		case e.Name == "end":
-			return Answer{}, &EndedError{Daemon: c.daemon, Why: string(e.Data)}
+			return Answer{}, &endedError{why: string(e.Data)}
 		}
 		hangs.Reset(silence)
 		if len(e.Data) == 0 && e.ID == "" {
@@ -58,18 +57,15 @@ func (c *Client) Follow(ctx context.Context, path string, take func(sse.Event) e
 	}
 }
 
-// EndedError says that a daemon has ended a stream, and why.
-type EndedError struct {
-	Daemon Daemon
-	Why    string
-}
+// endedError reports that the daemon ended a stream.
+type endedError struct{ why string }
 
-// Error names the daemon and its reason.
-func (e *EndedError) Error() string { return fmt.Sprintf("the stream has ended: %s", e.Why) }
+// Error gives the daemon's reason.
+func (e *endedError) Error() string { return "the stream has ended: " + e.why }
 
 // Again tells whether it is worth to follow again after this error: the daemon has gone, and may come back.
 func Again(err error) bool {
-	var ended *EndedError
+	var ended *endedError
 	var gone *UnreachableError
 	return errors.As(err, &ended) || errors.As(err, &gone)
 }
