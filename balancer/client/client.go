@@ -185,9 +185,9 @@ func (c *Client) unreachable(err error) error {
 	return &UnreachableError{Daemon: c.daemon, Address: c.address, Err: err}
 }
 
-// Error names the daemon, where it was looked for, what happened, and the mend.
+// Error names the daemon, where it was looked for, what happened, and a fix.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("cannot reach %s at %s: %s; %s", e.Daemon.Name, e.Address, e.cause(), e.mend())
+	return fmt.Sprintf("cannot reach %s at %s: %s; %s", e.Daemon.Name, e.Address, e.cause(), e.fix())
 }
 
 // Unwrap returns the cause.
@@ -205,8 +205,8 @@ func (e *UnreachableError) cause() string {
 	return e.Err.Error()
 }
 
-// mend says what to do next.
-func (e *UnreachableError) mend() string {
+// fix says what to do next.
+func (e *UnreachableError) fix() string {
 	var (
 		name    x509.HostnameError
 		invalid x509.CertificateInvalidError

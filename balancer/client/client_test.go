@@ -69,7 +69,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-func TestNoAnswerSaysHowToMend(t *testing.T) {
+func TestNoAnswerSaysHowToFixIt(t *testing.T) {
 	dir := t.TempDir()
 	stale := filepath.Join(dir, "stale.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
@@ -79,8 +79,10 @@ func TestNoAnswerSaysHowToMend(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	tests := map[string]struct{ address, want string }{
-		"no socket":    {dir + "/none.sock", "cannot reach lb agent at DIR/none.sock: no such file or directory; is it running? `systemctl start lb-agent`"},
-		"stale socket": {stale, "cannot reach lb agent at DIR/stale.sock: connection refused; is it running? `systemctl start lb-agent`"},
+		"no socket": {dir + "/none.sock",
+			"cannot reach lb agent at DIR/none.sock: no such file or directory; is it running? `systemctl start lb-agent`"},
+		"stale socket": {stale,
+			"cannot reach lb agent at DIR/stale.sock: connection refused; is it running? `systemctl start lb-agent`"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +107,8 @@ func TestHungDaemonIsNotWaitedForForEver(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_, err = c.Ask(ctx, Question{Path: "/"})
-	want := "cannot reach lb balance at " + address + ": no answer in time; it runs but hangs: look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
+	want := "cannot reach lb balance at " + address + ": no answer in time; it runs but hangs: " +
+		"look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/balancer/api"
 )
 
-// startLimit bounds a start. The balancer answers after the first readings of the nodes, that is, shortly after the cluster's check_timeout.
+// startLimit bounds a start. The balancer responds after the first readings of the nodes, shortly after the cluster's check_timeout.
 const startLimit = 60 * time.Second
 
 // RefusedError reports that a daemon refused a request: the request is wrong, not the daemon (a response with a 4xx status).

@@ -8,8 +8,8 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// Proof is what a client shows over TCP, so that it may make changes: files of the machine that it runs on. Over a Unix socket nothing
-// is shown, for there the kernel says who asks.
+// Proof is what a client shows over TCP, so that it may make changes: files of the machine that it runs on. A Unix socket needs none:
+// there the kernel identifies the caller.
 type Proof struct {
 	TokenFile string // the daemon's token; "" is none
 	CAFile    string // what the daemon's certificate is judged by; with it, TLS is spoken
@@ -39,7 +39,8 @@ func (p Proof) read(host string) (token string, secure *tls.Config, err error) {
 	if p.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(p.CertFile, p.KeyFile)
 		if err != nil {
-			return "", nil, fmt.Errorf("--cert-file %s and --key-file %s: %w: give a certificate in PEM and the private key that belongs to it", p.CertFile, p.KeyFile, err)
+			return "", nil, fmt.Errorf("--cert-file %s and --key-file %s: %w: give a certificate in PEM and the private key that belongs to it",
+				p.CertFile, p.KeyFile, err)
 		}
 		// It is shown whatever CAs the daemon names: if it is not good, the daemon then says why.
 		secure.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }

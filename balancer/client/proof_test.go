@@ -62,11 +62,12 @@ func TestProofIsShownOverTCPWithChanges(t *testing.T) {
 		proof        Proof
 		read, change string
 	}{
-		"nothing":              {serve(t, "tcp", bearer), Proof{}, "", ""},
-		"token":                {serve(t, "tcp", bearer), Proof{TokenFile: tokenFile}, "", "Bearer " + token},
-		"token, Unix socket":   {serve(t, "unix", bearer), Proof{TokenFile: tokenFile}, "", ""},
-		"no token, TLS":        {address, Proof{CAFile: all.CAFile}, "0 certificates, ", "0 certificates, "},
-		"token, TLS":           {address, Proof{CAFile: all.CAFile, TokenFile: tokenFile}, "0 certificates, ", "0 certificates, Bearer " + token},
+		"nothing":            {serve(t, "tcp", bearer), Proof{}, "", ""},
+		"token":              {serve(t, "tcp", bearer), Proof{TokenFile: tokenFile}, "", "Bearer " + token},
+		"token, Unix socket": {serve(t, "unix", bearer), Proof{TokenFile: tokenFile}, "", ""},
+		"no token, TLS":      {address, Proof{CAFile: all.CAFile}, "0 certificates, ", "0 certificates, "},
+		"token, TLS": {address, Proof{CAFile: all.CAFile, TokenFile: tokenFile}, "0 certificates, ",
+			"0 certificates, Bearer " + token},
 		"certificate":          {address, all, "1 certificates, ", "1 certificates, "},
 		"nothing to be needed": {serve(t, "unix", bearer), Proof{TokenFile: "/nonexistent", CAFile: "/nonexistent"}, "", ""},
 	}
@@ -108,7 +109,7 @@ func TestProofThatCannotBeReadNamesItsFlag(t *testing.T) {
 	}
 }
 
-func TestTLSThatFailsSaysHowToMend(t *testing.T) {
+func TestTLSThatFailsSaysHowToFixIt(t *testing.T) {
 	address, all := secure(t)
 	_, other := secure(t)
 	_, port, _ := net.SplitHostPort(address)
@@ -120,8 +121,9 @@ func TestTLSThatFailsSaysHowToMend(t *testing.T) {
 	}{
 		"a daemon without TLS": {serve(t, "tcp", echo), Proof{CAFile: all.CAFile}, "it speaks no TLS: "},
 		"another CA":           {address, Proof{CAFile: elsewhere}, "give the CA that signed its certificate with --ca-file"},
-		"the system's CAs":     {address, Proof{CertFile: other.CertFile, KeyFile: other.KeyFile}, "give the CA that signed its certificate with --ca-file"},
-		"another name":         {"localhost:" + port, Proof{CAFile: all.CAFile}, "ask it by a name that its certificate has"},
+		"the system's CAs": {address, Proof{CertFile: other.CertFile, KeyFile: other.KeyFile},
+			"give the CA that signed its certificate with --ca-file"},
+		"another name": {"localhost:" + port, Proof{CAFile: all.CAFile}, "ask it by a name that its certificate has"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
