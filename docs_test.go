@@ -45,10 +45,11 @@ func shown(t *testing.T, document, block string) *config.Config {
 	return cfg
 }
 
-// TestScaleShowsWhatMakesTablesEqual holds the files of docs/scale.md against what it says of them. Its figures are those of netx/lab/e2e.
+// TestScaleShowsWhatMakesTablesEqual compares the files that docs/scale.md shows with its text. Its figures come from netx/lab/e2e.
 func TestScaleShowsWhatMakesTablesEqual(t *testing.T) {
 	c := shown(t, scale, "mh").Clusters[0]
-	if c.Scheduler != "mh" || !c.Fallback || !c.HashPort || c.MaxWeight != 1 || c.RampUpTime != 0 || !c.Autostart || c.VIPs[0].Interface != "" {
+	if c.Scheduler != "mh" || !c.Fallback || !c.HashPort || c.MaxWeight != 1 || c.RampUpTime != 0 || !c.Autostart ||
+		c.VIPs[0].Interface != "" {
 		t.Errorf("%+v", c)
 	}
 	loop := labtest.ReadmeBlock(t, scale, "announce")
@@ -64,9 +65,9 @@ func TestScaleShowsWhatMakesTablesEqual(t *testing.T) {
 	}
 }
 
-// TestTheRunbooksFilesAreOfOnePiece holds the files that the runbook shows against lb's own checks and against each other. Pacemaker's and Corosync's tools
-// judge theirs in ocf/pacemaker.
-func TestTheRunbooksFilesAreOfOnePiece(t *testing.T) {
+// TestRunbookFilesAreConsistent checks the files that the runbook shows with lb and compares them with each other. ocf/pacemaker checks
+// those of Pacemaker and Corosync with their own tools.
+func TestRunbookFilesAreConsistent(t *testing.T) {
 	cfg := shown(t, runbook, "lb")
 	machines := []string{"load01", "load02", "load03"}
 	if got := submatches(t, "corosync", `name: (load\d+)`); !slices.Equal(got, machines) {

@@ -36,7 +36,8 @@ func TestReadme(t *testing.T) {
 		}
 	}
 	fmt.Fprintf(&script, "signal TERM\nwait agent\n")
-	fmt.Fprintf(&wanted, "-- lb.toml --\n%s%s-- broken.toml --\n%s", here.Replace(labtest.ReadmeBlock(t, "README.md", "config")), agent, labtest.ReadmeBlock(t, "README.md", "broken"))
+	fmt.Fprintf(&wanted, "-- lb.toml --\n%s%s-- broken.toml --\n%s", here.Replace(labtest.ReadmeBlock(t, "README.md", "config")), agent,
+		labtest.ReadmeBlock(t, "README.md", "broken"))
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "readme.txtar"), []byte(script.String()+wanted.String()), 0o644); err != nil {
 		t.Fatal(err)
@@ -48,12 +49,12 @@ func TestReadme(t *testing.T) {
 	testscript.Run(t, params)
 }
 
-// said is a command of lb in a document: in a line of a console, also behind another command, in backquotes, or in a comment of the example.
+// said matches a command of lb in a document: at a prompt, after another command, in backquotes, or in a comment of the example.
 var said = regexp.MustCompile("(?m)(?:^\\$ |`|^# +|&& |\\$b )lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
 
-// TestDocumentsNameCommandsThatThereAre holds every command and option that a document, or the advice of pacemaker status, names against the command
-// table. The README leads to every document.
-func TestDocumentsNameCommandsThatThereAre(t *testing.T) {
+// TestDocumentsNameExistingCommands looks up every command and option that a document, or the advice of pacemaker status, names in the
+// command table. README.md links every document.
+func TestDocumentsNameExistingCommands(t *testing.T) {
 	files, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
