@@ -55,7 +55,8 @@ func TestAsk(t *testing.T) {
 			}{
 				"get":  {Question{Path: "/webapp/status"}, `GET /webapp/status  ""`},
 				"json": {Question{Path: "/", JSON: true}, `GET / application/json ""`},
-				"form": {Question{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}}, `POST /a%2Fb/down  "reason=a+b"`},
+				"form": {Question{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}},
+					`POST /a%2Fb/down  "reason=a+b"`},
 			}
 			for name, tt := range tests {
 				t.Run(name, func(t *testing.T) {

@@ -39,8 +39,8 @@ func (p Proof) read(host string) (token string, secure *tls.Config, err error) {
 	if p.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(p.CertFile, p.KeyFile)
 		if err != nil {
-			return "", nil, fmt.Errorf("--cert-file %s and --key-file %s: %w: give a certificate in PEM and the private key that belongs to it",
-				p.CertFile, p.KeyFile, err)
+			return "", nil, fmt.Errorf("--cert-file %s and --key-file %s: %w: "+
+				"give a certificate in PEM and the private key that belongs to it", p.CertFile, p.KeyFile, err)
 		}
 		// It is shown whatever CAs the daemon names: if it is not good, the daemon then says why.
 		secure.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
