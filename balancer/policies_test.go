@@ -289,7 +289,7 @@ func TestUpAndDownFiles(t *testing.T) {
 		b.fleet.set("10.0.0.2", 80)
 		b.boot(c)
 		b.start("web")
-		if err := b.engine.do(t.Context(), func(context.Context) { b.engine.overrides.dir = dir }); err != nil {
+		if err := b.engine.do(t.Context(), func(context.Context) { b.engine.overrides.Dir = dir }); err != nil {
 			t.Fatal(err)
 		}
 		b.want("7 wlc 10.0.0.1=30 10.0.0.2=80")

@@ -73,7 +73,7 @@ func settledEngine(b *testing.B, clusters int) *engine {
 	now := time.Now()
 	e.watchers.nodes, e.watchers.ofNode = map[*cluster.Node]watched[*watch.Watcher]{}, map[*watch.Watcher]nodeRef{}
 	for _, c := range e.rec.Model.Clusters() {
-		e.rec.Model.Run(now, c)
+		e.rec.Model.Lifecycle().Run(now, c)
 		for _, n := range c.Nodes() {
 			w := watch.New(c.Config(), n.Config(), now, e.watchers.heartbeats) // it does not run
 			e.watchers.nodes[n], e.watchers.ofNode[w] = watched[*watch.Watcher]{watcher: w}, nodeRef{c, n}
