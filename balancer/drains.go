@@ -44,9 +44,8 @@ func (d *drains) open(dir string) error {
 	return nil
 }
 
-// current returns the drains that hold, for the model, and ends those that have expired. The goroutine that owns the model calls it; it
-// does not
-// wait for the disk.
+// current returns the drains that hold, for the model, and ends those that have expired. The goroutine that owns the model calls
+// it; it does not wait for the disk.
 func (d *drains) current(now time.Time) map[cluster.NodeKey]cluster.Drain {
 	expired := map[drain.Key]time.Time{}
 	for _, o := range d.store.All() {
@@ -108,9 +107,8 @@ func (d *drains) rename(names map[string]string) error {
 	return nil
 }
 
-// record writes a change to the audit log. A change that cannot be recorded takes effect all the same: a node that must leave rotation
-// leaves it even
-// if the disk is full.
+// record writes a change to the audit log. A change that cannot be recorded takes effect all the same: a node that must leave
+// rotation leaves it even if the disk is full.
 func (d *drains) record(change audit.Change, o drain.Drain, order api.DrainOrder) error {
 	entry := audit.Entry{
 		Time: time.Now(), Change: change, Cluster: o.Cluster, Node: o.Node.String(), Kind: "drain", Reason: order.Reason, Who: order.Who, Peer: order.Peer,
@@ -145,9 +143,8 @@ func (d *drains) emit(kind event.Kind, text string, o drain.Drain, cause string,
 	d.report.Emit(report, further...)
 }
 
-// Drain puts a node to weight 0 until the drain is resumed or expires. It returns when the drain is on disk and the kernel has the weight.
-// Of several
-// clusters all are drained or, with an error, none.
+// Drain puts a node to weight 0 until the drain is resumed or expires. It returns when the drain is on disk and the kernel has the
+// weight. Of several clusters all are drained or, with an error, none.
 func (e *engine) Drain(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error) {
 	e.drains.changing.Lock()
 	defer e.drains.changing.Unlock()

@@ -26,16 +26,15 @@ const (
 	minGap = 20 * time.Millisecond
 	// maxOrders is how many orders in a row run before a reconcile that is due: as many as both listeners admit.
 	maxOrders = 2 * server.MaxConns
-	// stall is how late a reconcile is if the process, or its machine, was stopped meanwhile. Orders that arrived then are still in the
-	// sockets and
-	// have catchUp to be read before the reconcile.
+	// stall is how late a reconcile is if the process, or its machine, was stopped meanwhile. Orders that arrived then are still in
+	// the sockets and have catchUp to be read before the reconcile.
 	stall   = time.Second
 	catchUp = 500 * time.Millisecond
 )
 
-// engine owns the model of all clusters and everything that changes with it. One goroutine, run, uses its fields; the others send it orders
-// by do.
-// The exceptions serve the others: orders and done are channels, planning and snapshot synchronize themselves, and so does figures.
+// engine owns the model of all clusters and everything that changes with it. One goroutine, run, uses its fields; the others send
+// it orders by do. The exceptions serve the others: orders and done are channels, planning and snapshot synchronize themselves, and
+// so does figures.
 type engine struct {
 	rec       *reconcile.Reconciler
 	watchers  *watchers
@@ -247,9 +246,8 @@ func readOverrides(r *override.Reader, now time.Time, m *cluster.Model) {
 	r.Unknown(m.SetFiles(now, files, complete), files)
 }
 
-// Pages implements reconcile.Inputs. A page is served from the start of its cluster on: when the last node goes there is no time to lose,
-// and no
-// port that may be missing then.
+// Pages implements reconcile.Inputs. A page is served from the start of its cluster on: when the last node goes there is no time to
+// lose, and no port that may be missing then.
 func (in inputs) Pages(ctx context.Context, m *cluster.Model) {
 	in.pages.CloseOthers(func(c *cluster.Cluster) bool {
 		return c.Running() && in.contents[c.Name()] != nil && slices.Contains(m.Clusters(), c)

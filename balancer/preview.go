@@ -87,9 +87,8 @@ func (b *Balancer) Plan(ctx context.Context, files []config.File) (api.Plan, err
 	return p, err
 }
 
-// Plan describes what the next reconcile would change or, with a configuration, what a reload with it would. It changes nothing: only the
-// copy of the
-// state is made in the goroutine that owns it.
+// Plan describes what the next reconcile would change or, with a configuration, what a reload with it would. It changes nothing:
+// only the copy of the state is made in the goroutine that owns it.
 func (e *engine) Plan(ctx context.Context, cfg *config.Config) (api.Plan, error) {
 	e.planning.Lock()
 	defer e.planning.Unlock()

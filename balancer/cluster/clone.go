@@ -5,9 +5,8 @@ import (
 	"slices"
 )
 
-// Clone returns a model that knows the same and shares nothing that either of them changes. TestCloneCopiesEverything fails for a field
-// that
-// this forgets.
+// Clone returns a model that knows the same and shares nothing that either of them changes. TestCloneCopiesEverything fails for a
+// field that this forgets.
 func (m *Model) Clone() *Model {
 	k := *m
 	k.clusters = make([]*Cluster, len(m.clusters))

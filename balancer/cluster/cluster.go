@@ -67,9 +67,8 @@ func (c *Cluster) setNodes(joining decide.State) {
 	}
 }
 
-// adopt takes the cluster over from the kernel's table, where it runs: every node keeps the weight that it has there until its first
-// reading; a
-// node that the table does not have joins at 0.
+// adopt takes the cluster over from the kernel's table, where it runs: every node keeps the weight that it has there until its
+// first reading; a node that the table does not have joins at 0.
 func (c *Cluster) adopt(now time.Time, table []ipvs.Service) {
 	c.running = true
 	c.pool, c.group = decide.Pool{}, decide.ClusterState{}

@@ -9,9 +9,9 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Desired returns the services as the kernel should have them, sorted by key for each cluster, and the marks that lb owns: it may remove
-// other
-// services of these. marked reports whether the marking rules are right, so that no packet gets a mark that a reload has removed.
+// Desired returns the services as the kernel should have them, sorted by key for each cluster, and the marks that lb owns: it may
+// remove other services of these. marked reports whether the marking rules are right, so that no packet gets a mark that a reload
+// has removed.
 func (m *Model) Desired(now time.Time, table []ipvs.Service, marked bool) ([]ipvs.Service, map[ipvs.Mark]bool) {
 	var services []ipvs.Service
 	owned := m.retired.owned(marked)
@@ -30,10 +30,9 @@ func (m *Model) Desired(now time.Time, table []ipvs.Service, marked bool) ([]ipv
 	return services, owned
 }
 
-// Edits plans what readings have changed since the last call, in the running clusters, as edits of nodes that the table already has. Where
-// more
-// has to be done to a cluster, none of it is planned: additions have to come before what loses weight, and removals depend on the current
-// connections. It also returns the marks of the clusters that it considered.
+// Edits plans what readings have changed since the last call, in the running clusters, as edits of nodes that the table already
+// has. Where more has to be done to a cluster, none of it is planned: additions have to come before what loses weight, and removals
+// depend on the current connections. It also returns the marks of the clusters that it considered.
 func (m *Model) Edits(now time.Time, table []ipvs.Service) (plan.Plan, map[ipvs.Mark]bool) {
 	var edits plan.Plan
 	owned := map[ipvs.Mark]bool{}
@@ -69,9 +68,8 @@ type desired struct {
 	table []ipvs.Service
 }
 
-// services are one for each family of the virtual IPs with the nodes of that family, those of the relay, and the nodes of the table that
-// are
-// leaving.
+// services are one for each family of the virtual IPs with the nodes of that family, those of the relay, and the nodes of the table
+// that are leaving.
 func (d desired) services() []ipvs.Service {
 	var services []ipvs.Service
 	for _, family := range d.families() {
@@ -108,9 +106,8 @@ func (d desired) edits(owned map[ipvs.Mark]bool) plan.Plan {
 	return p
 }
 
-// relays are the services for packets from other data centres, made from the cluster's own ones; none without a relay. They have only the
-// nodes of
-// the configuration.
+// relays are the services for packets from other data centres, made from the cluster's own ones; none without a relay. They have
+// only the nodes of the configuration.
 func (d desired) relays(own []ipvs.Service) []ipvs.Service {
 	if !d.cfg.Relay.Enabled {
 		return nil

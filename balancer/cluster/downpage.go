@@ -24,9 +24,8 @@ func (c *Cluster) downpage(family ipvs.Family) netip.AddrPort {
 	return netip.AddrPortFrom(c.cfg.Downpage.Address, 0)
 }
 
-// isPage reports whether a destination of the kernel's table is a server of last resort. So is one that is no longer wanted and leaves, and
-// a
-// page that an earlier process of lb served at another port.
+// isPage reports whether a destination of the kernel's table is a server of last resort. So is one that is no longer wanted and
+// leaves, and a page that an earlier process of lb served at another port.
 func (c *Cluster) isPage(d ipvs.Destination) bool {
 	if d.Port != 0 {
 		return c.isVirtualIP(d.Address)

@@ -1,6 +1,5 @@
-// Package cluster is the model of the balancer: what it knows about clusters and their nodes, and the table that follows from it. It does
-// no input
-// or output, takes no locks and reads no clock: readings, orders and the time are arguments.
+// Package cluster is the model of the balancer: what it knows about clusters and their nodes, and the table that follows from it.
+// It does no input or output, takes no locks and reads no clock: readings, orders and the time are arguments.
 package cluster
 
 import (

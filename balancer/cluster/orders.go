@@ -70,9 +70,8 @@ func (m *Model) CheckDrain(o api.DrainOrder, drained func(NodeKey) bool) ([]stri
 	return names, errors.Join(errs...)
 }
 
-// SetFiles sets the up and down files of the clusters, by their names, and returns the names that no cluster has. If complete is false,
-// some
-// files could not be seen: a cluster then keeps a file that is missing.
+// SetFiles sets the up and down files of the clusters, by their names, and returns the names that no cluster has. If complete is
+// false, some files could not be seen: a cluster then keeps a file that is missing.
 func (m *Model) SetFiles(now time.Time, files map[string]decide.Override, complete bool) (unknown []string) {
 	for _, c := range m.clusters {
 		file, exists := files[c.cfg.Name]

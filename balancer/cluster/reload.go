@@ -147,9 +147,8 @@ func reconfigure(now time.Time, c *Cluster, was string) []event.Report {
 	return reports
 }
 
-// Join starts what the new clusters of a reload need: one that the table has already is adopted if adopt is true; one with autostart begins
-// to
-// start.
+// Join starts what the new clusters of a reload need: one that the table has already is adopted if adopt is true; one with
+// autostart begins to start.
 func (l Lifecycle) Join(now time.Time, r *Reload, table []ipvs.Service, adopt bool) {
 	for _, c := range r.joined {
 		if _, ours := r.marks[c.Mark()]; !ours && adopt && hasMark(table, c.Mark()) {

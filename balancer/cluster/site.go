@@ -15,9 +15,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// remotePriority makes an active/passive cluster send packets to another data centre only if it has no node of its own left. If addresses
-// decided
-// that, two data centres could each choose the other.
+// remotePriority makes an active/passive cluster send packets to another data centre only if it has no node of its own left. If
+// addresses decided that, two data centres could each choose the other.
 const remotePriority = math.MaxInt
 
 // Site is another data centre's balancer that a cluster polls for its weights.
@@ -84,9 +83,8 @@ func newSites(configs []config.Site, old []*Site) []*Site {
 	return sites
 }
 
-// keepRemotes adds those of the given nodes that are other data centres' balancers to a cluster, as long as a site may list them, and
-// returns the
-// rest.
+// keepRemotes adds those of the given nodes that are other data centres' balancers to a cluster, as long as a site may list them,
+// and returns the rest.
 func keepRemotes(c *Cluster, nodes []*Node) (gone []*Node) {
 	for _, n := range nodes {
 		switch {
@@ -115,9 +113,8 @@ func adoptRemotes(c *Cluster, table []ipvs.Service) {
 	}
 }
 
-// ObserveSite takes in a reading of a site. It reports whether that changed the own weight of a node, or which nodes there are, while the
-// cluster
-// runs.
+// ObserveSite takes in a reading of a site. It reports whether that changed the own weight of a node, or which nodes there are,
+// while the cluster runs.
 func (m *Model) ObserveSite(now time.Time, c *Cluster, s *Site, r SiteReading) bool {
 	listed := len(r.Balancers)
 	var rejected []string
@@ -221,9 +218,8 @@ func (o siteObservation) listed(m RemoteBalancer) bool {
 	return o.decideNode(o.now, n, &decide.Reading{At: o.read.At, Answered: true, Health: m.Health, Detail: detail}) || isNew
 }
 
-// missing decides about a node that its site does not list. A site that answers counts at once, a silent one after fall polls. The node
-// then stays
-// at weight 0 for max_down_ticks polls before it leaves.
+// missing decides about a node that its site does not list. A site that answers counts at once, a silent one after fall polls. The
+// node then stays at weight 0 for max_down_ticks polls before it leaves.
 func (o siteObservation) missing(n *Node) bool {
 	at := n.remote.site.cfg.At
 	reading := decide.Reading{At: o.read.At, Answered: o.read.Answered, Detail: fmt.Sprintf("%s: %s", at, o.read.Detail)}

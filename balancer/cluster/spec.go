@@ -110,9 +110,8 @@ func (s spec) forwarding() ipvs.Forwarding {
 	return ipvs.Tunnel
 }
 
-// markRules are the cluster's marking rules: from each port of a virtual IP to the cluster's mark and, for packets that arrive from other
-// data
-// centres, to the mark of its relay.
+// markRules are the cluster's marking rules: from each port of a virtual IP to the cluster's mark and, for packets that arrive from
+// other data centres, to the mark of its relay.
 func (s spec) markRules() []mark.Rule {
 	var rules []mark.Rule
 	for _, v := range s.cfg.VIPs {

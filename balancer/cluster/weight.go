@@ -7,9 +7,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Observe takes in a reading of a node. It reports whether that changed the node's own weight while the cluster runs, which the kernel
-// should
-// learn without delay. A node that has left its cluster is ignored.
+// Observe takes in a reading of a node. It reports whether that changed the node's own weight while the cluster runs, which the
+// kernel should learn without delay. A node that has left its cluster is ignored.
 func (c *Cluster) Observe(now time.Time, n *Node, r decide.Reading) bool {
 	n.count(r)
 	if !c.decideNode(now, n, &r) || !c.running {
@@ -19,9 +18,8 @@ func (c *Cluster) Observe(now time.Time, n *Node, r decide.Reading) bool {
 	return true
 }
 
-// decideNode decides a node's own weight anew, with a reading or because time has passed, and reports whether it changed. decideCluster
-// decides
-// what follows for the cluster.
+// decideNode decides a node's own weight anew, with a reading or because time has passed, and reports whether it changed.
+// decideCluster decides what follows for the cluster.
 func (c *Cluster) decideNode(now time.Time, n *Node, r *decide.Reading) bool {
 	before, in := n.own.weight, c.input(n)
 	n.own.in = in

@@ -1,6 +1,5 @@
-// Package kernel makes the kernel's load-balancing state what the balancer wants: one reconciler for each resource (the IPVS table, the
-// marking
-// rules, the sync daemons). Each of them reads, compares and applies, and remembers its own drift and last error.
+// Package kernel makes the kernel's load-balancing state what the balancer wants: one reconciler for each resource (the IPVS table,
+// the marking rules, the sync daemons). Each of them reads, compares and applies, and remembers its own drift and last error.
 package kernel
 
 import (

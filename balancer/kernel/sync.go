@@ -25,9 +25,8 @@ type Sync struct {
 	errors  int
 }
 
-// Reconcile runs the sync daemons that the configuration wants and no others, and returns what it changed. It leaves daemons of other
-// programs
-// alone as long as the configuration wants none.
+// Reconcile runs the sync daemons that the configuration wants and no others, and returns what it changed. It leaves daemons of
+// other programs alone as long as the configuration wants none.
 func (s *Sync) Reconcile(ctx context.Context, wanted config.Sync) []Change {
 	if wanted.Interface == "" && !s.ours {
 		return nil

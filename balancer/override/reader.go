@@ -19,9 +19,8 @@ type Reader struct {
 // NewReader returns a reader of a folder.
 func NewReader(dir string, log *slog.Logger) *Reader { return &Reader{Dir: dir, log: log} }
 
-// Read returns the files as they are now, by the names of clusters. If complete is false, some could not be seen, or there is no folder:
-// clusters
-// then keep the files that they have.
+// Read returns the files as they are now, by the names of clusters. If complete is false, some could not be seen, or there is no
+// folder: clusters then keep the files that they have.
 func (r *Reader) Read() (files map[string]decide.Override, complete bool) {
 	if r.Dir == "" {
 		return nil, false

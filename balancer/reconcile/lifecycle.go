@@ -81,9 +81,9 @@ func (r *Reconciler) Reconfigure(reload *cluster.Reload) {
 	r.Flush()
 }
 
-// TakeOver makes the kernel what the new configuration wants. Whatever a cluster is in the kernel goes on until its successor is there:
-// first
-// services appear and change in place, then the marks change, then the services disappear that no mark leads to any more.
+// TakeOver makes the kernel what the new configuration wants. Whatever a cluster is in the kernel goes on until its successor is
+// there: first services appear and change in place, then the marks change, then the services disappear that no mark leads to any
+// more.
 func (r *Reconciler) TakeOver(ctx context.Context, reload *cluster.Reload) {
 	now := time.Now()
 	r.readTable(ctx)

@@ -1,6 +1,5 @@
-// Package reconcile takes the model of the clusters to the kernel: adopt, decide, diff, apply, report. The daemon does so again and again;
-// a
-// preview does it once, on copies in memory.
+// Package reconcile takes the model of the clusters to the kernel: adopt, decide, diff, apply, report. The daemon does so again and
+// again; a preview does it once, on copies in memory.
 package reconcile
 
 import (
@@ -43,10 +42,9 @@ func New(m *cluster.Model, k *kernel.Kernel, r *Reporter, in Inputs) *Reconciler
 // Adopted reports whether the kernel's table has been read once, and what runs there is adopted.
 func (r *Reconciler) Adopted() bool { return r.adopted }
 
-// Reconcile makes the kernel what the model wants: it reads the table, decides, and applies the difference. Weights that readings have
-// changed go first, before the table is read, because reading it takes longer than all else from a reading to the kernel. What fails is
-// reported, and tried
-// again by the next reconcile. It reports whether anything in the kernel changed or failed.
+// Reconcile makes the kernel what the model wants: it reads the table, decides, and applies the difference. Weights that readings
+// have changed go first, before the table is read, because reading it takes longer than all else from a reading to the kernel. What
+// fails is reported, and tried again by the next reconcile. It reports whether anything in the kernel changed or failed.
 func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	work, cancel := kernel.Context(ctx)
 	defer cancel()
@@ -76,9 +74,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	return news
 }
 
-// sendChanged gives the kernel the weights that readings have changed, as edits of the table as last read. It may be wrong about what other
-// programs
-// did since; the read that follows finds that.
+// sendChanged gives the kernel the weights that readings have changed, as edits of the table as last read. It may be wrong about
+// what other programs did since; the read that follows finds that.
 func (r *Reconciler) sendChanged(ctx context.Context, now time.Time) {
 	edits, owned := r.Model.Edits(now, r.Kernel.Table.Services())
 	if result := r.Kernel.Table.Edit(ctx, edits, owned); len(result.Done) > 0 {
