@@ -19,16 +19,14 @@ session_of() { # FILE
 }
 
 run_lab() {
-  local tests
   rm -rf build/lab
   lab_tests >"$logs/lab-tests"
-  start_beside "lab scenarios" run_session scenarios
-  run_session small
+  start_beside "lab: scenarios" run_session scenarios
+  step "lab: small" run_session small
   join
-  run_session timed
-  run_session failover
-  tests=$(wc -l <"$logs/lab-tests")
-  check_lab "$tests" "$logs"/lab-*.log
+  step "lab: timed" run_session timed
+  step "lab: failover" run_session failover
+  check_lab "$(wc -l <"$logs/lab-tests")" "$logs"/lab-*.log
 }
 
 # The tests in files that are built only for the lab, found by reading and not by asking go: what go leaves out for
