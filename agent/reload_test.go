@@ -108,7 +108,8 @@ func TestAReloadNamesSettingsThatNeedARestart(t *testing.T) {
 		}
 	}
 	r := b.ask(server.TCP, "POST", "/webapp/down", "reason=x")
-	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest sends from 192.0.2.1
+	body := bodyOf(t, r)
+	if r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest sends from 192.0.2.1
 		t.Errorf("trust_loopback is not in effect: %d %q", r.StatusCode, body)
 	}
 }
@@ -184,7 +185,8 @@ func TestAReloadThatLeavesNoServicesIsRefused(t *testing.T) {
 	b, _ := running(t, configIn(dir, counting("web", dir, "a")))
 	b.configure(configIn(dir), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "has no services, the current one has 1") == 1 })
+	eventually(t, "the reload is refused",
+		func() bool { return b.log.Count("reload refused", "has no services, the current one has 1") == 1 })
 	if r := b.ask(server.TCP, "GET", "/web/status", ""); r.StatusCode != 200 {
 		t.Errorf("GET /web/status: %d", r.StatusCode)
 	}

@@ -69,7 +69,8 @@ func TestMetricsForPrometheus(t *testing.T) {
 		`lb_agent_check_failures_total{check="Dependency::Script(true)",service="webapp"}`:       "0",
 		`lb_agent_check_timeouts_total{check="Metric::Script(echo junk, 40)",service="failing"}`: "0",
 
-		`lb_agent_streams`: "1", `lb_agent_streams_opened_total`: "1", `lb_agent_streams_refused_total`: "0", `lb_agent_streams_slow_total`: "0",
+		`lb_agent_streams`: "1", `lb_agent_streams_opened_total`: "1", `lb_agent_streams_refused_total`: "0",
+		`lb_agent_streams_slow_total`:  "0",
 		`lb_agent_stream_events_total`: "2",
 
 		`lb_agent_http_requests_total{code="200",page="watch"}`:  "1",

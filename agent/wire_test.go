@@ -122,8 +122,10 @@ func TestPrecedenceOfForces(t *testing.T) {
 	expect := func(when, health, forced, reason string) {
 		t.Helper()
 		r := b.ask(server.TCP, "GET", "/webapp/status", "")
-		if got := r.Header.Get("X-Health"); got != health || r.Header.Get("X-Health-Forced") != forced || !strings.Contains(bodyOf(t, r), "Forced Reason: "+reason+"\n") {
-			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because %q", when, got, r.Header.Get("X-Health-Forced"), health, forced, reason)
+		if got := r.Header.Get("X-Health"); got != health || r.Header.Get("X-Health-Forced") != forced ||
+			!strings.Contains(bodyOf(t, r), "Forced Reason: "+reason+"\n") {
+			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because %q", when, got, r.Header.Get("X-Health-Forced"), health, forced,
+				reason)
 		}
 	}
 	do("POST", "/webapp/health", "reason=sh&health=12")

@@ -232,7 +232,8 @@ func TestAPortThatIsInTheWayOfAnotherIsNamed(t *testing.T) {
 	if !errors.Is(err, errTaken) || !strings.Contains(err.Error(), "agent.agent_check: this agent itself still listens on :9301") {
 		t.Errorf("Prepare = %v", err)
 	}
-	if _, err := b.Prepare(t.Context(), []Port{{Address: "127.0.0.1:9302"}, {Address: ":9302"}, {Address: ":9301"}}); err == nil || strings.Contains(err.Error(), "itself") {
+	if _, err := b.Prepare(t.Context(), []Port{{Address: "127.0.0.1:9302"}, {Address: ":9302"}, {Address: ":9301"}}); err == nil ||
+		strings.Contains(err.Error(), "itself") {
 		t.Errorf("Prepare = %v, but :9302 stays", err)
 	}
 }

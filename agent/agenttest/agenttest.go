@@ -1,4 +1,5 @@
-// Package agenttest has what the tests of the agent's packages share: a check that follows a script and a log that can be searched.
+// Package agenttest has what the tests of the agent's packages share: a check that follows a script and a log
+// that can be searched.
 package agenttest
 
 import (

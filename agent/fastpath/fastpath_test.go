@@ -54,7 +54,8 @@ func counting(n *int) Find {
 func TestPlainRequestsTakeTheFastPath(t *testing.T) {
 	for name, want := range map[string]int{
 		"plain": 1, "another page": 1, "as curl": 1, "as Go": 1, "as Ruby": 1, "as check_http": 1, "as a browser": 1, "as a balancer": 1,
-		"HTTP/1.0": 1, "HTTP/1.0 with a host": 1, "keep-alive": 1, "close": 1, "close, in upper case": 1, "a field that just fits": 1, "twenty at once": 20,
+		"HTTP/1.0": 1, "HTTP/1.0 with a host": 1, "keep-alive": 1, "close": 1, "close, in upper case": 1,
+		"a field that just fits": 1, "twenty at once": 20,
 		"an unknown page": 0, "JSON": 0, "HTTP/1.0 keep-alive": 0, "a token": 0, "an empty body": 0, "a long field": 0, "HEAD": 0,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +190,8 @@ func TestShutdownWaitsForAnswersInProgress(t *testing.T) {
 }
 
 func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
-	for name, request := range map[string]string{"first answer": requests["plain"], "second answer": requests["plain"] + requests["plain"]} {
+	for name, request := range map[string]string{"first answer": requests["plain"],
+		"second answer": requests["plain"] + requests["plain"]} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newRig(t, find())

@@ -1,4 +1,5 @@
-// Package force has the forces on services, operators' overrides of their health: it stores them in files and records every change.
+// Package force has the forces on services, operators' overrides of their health: it stores them in files and
+// records every change.
 package force
 
 import (
@@ -34,8 +35,9 @@ type Force struct {
 	Expires time.Time  `json:"expires,omitzero"` // zero: never
 }
 
-// Expired reports whether the force has expired. It uses the wall clock, the only clock that survives restarts and reboots. If the clock
-// is set forward the force ends earlier, if it is set back the force lasts longer.
+// Expired reports whether the force has expired. It uses the wall clock, the only clock that survives
+// restarts and reboots. If the clock is set forward the force ends earlier, if it is set back the force lasts
+// longer.
 func (f Force) Expired(now time.Time) bool {
 	return !f.Expires.IsZero() && !now.Before(f.Expires)
 }

@@ -299,7 +299,8 @@ func TestHelperProcess(t *testing.T) {
 }
 
 func FuzzParseForce(f *testing.F) {
-	f.Add([]byte(`{"service":"web","kind":"health","value":42,"reason":"cap","who":"kim","at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
+	f.Add([]byte(`{"service":"web","kind":"health","value":42,"reason":"cap","who":"kim",` +
+		`"at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"kind":"down"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := storedForces().Parse(data)

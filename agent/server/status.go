@@ -31,8 +31,8 @@ func newPages(set *service.Set) *pages {
 	return &p
 }
 
-// statusPage is the answer to GET /SERVICE/status as text. It is rendered once and shared until something on it changes. It is
-// immutable.
+// statusPage is the answer to GET /SERVICE/status as text. It is rendered once and shared until something on
+// it changes. It is immutable.
 type statusPage struct {
 	status  int
 	header  http.Header // without Date

@@ -20,8 +20,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// TestAPageThatIsKeptIsTrue compares it with a new one all the time, while results come, change, fail to come and grow old, and forces
-// come, go and end by themselves.
+// TestAPageThatIsKeptIsTrue compares it with a new one all the time, while results come, change, fail to come
+// and grow old, and forces come, go and end by themselves.
 func TestAPageThatIsKeptIsTrue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		results, rand := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
@@ -35,7 +35,8 @@ func TestAPageThatIsKeptIsTrue(t *testing.T) {
 		made, bodies := map[*statusPage]bool{}, map[string]bool{}
 		const steps = 5000
 		for range steps {
-			f := force.Force{Service: "web", Kind: score.Kinds()[rand.IntN(3)], Value: rand.IntN(101), Reason: "test", Who: "kim", At: time.Now()}
+			f := force.Force{Service: "web", Kind: score.Kinds()[rand.IntN(3)], Value: rand.IntN(101), Reason: "test", Who: "kim",
+				At: time.Now()}
 			if rand.IntN(4) == 0 {
 				f.Service = ""
 			}
@@ -58,7 +59,8 @@ func TestAPageThatIsKeptIsTrue(t *testing.T) {
 			synctest.Wait()
 			now := time.Now()
 			kept, anew := b.statusPage(page, now), b.newStatusPage(b.opts.Services.View(page.service, now), now)
-			if diff := cmp.Diff(string(anew.body), string(kept.body)) + cmp.Diff(anew.header, kept.header); diff != "" || kept.status != anew.status {
+			if diff := cmp.Diff(string(anew.body), string(kept.body)) + cmp.Diff(anew.header, kept.header); diff != "" ||
+				kept.status != anew.status {
 				t.Fatalf("the page is %d, want %d (-want +kept):\n%s", kept.status, anew.status, diff)
 			}
 			made[kept], bodies[string(kept.body)] = true, true

@@ -129,7 +129,8 @@ func TestAResultThatGoesStaleIsAnEvent(t *testing.T) {
 			t.Fatalf("first %+v", e)
 		}
 		e := w.NextEvent().Health(t)
-		if after := time.Since(result); e.Health != 0 || e.Measured != 0 || after != 6*time.Second+1 || !strings.Contains(e.Reason, "no result for 6s") {
+		if after := time.Since(result); e.Health != 0 || e.Measured != 0 || after != 6*time.Second+1 ||
+			!strings.Contains(e.Reason, "no result for 6s") {
 			t.Errorf("after %s: %+v, want 0 when the result is three intervals old", after, e)
 		}
 		close(release)

@@ -36,8 +36,8 @@ func (r *Registry) Find(name string, now time.Time) (View, bool) {
 	return r.View(s, now), true
 }
 
-// View reads the latest results of a service and the force in effect. Balancers poll every other second, so it makes a single
-// allocation for up to 16 checks without a force.
+// View reads the latest results of a service and the force in effect. Balancers poll every other second, so
+// it makes a single allocation for up to 16 checks without a force.
 func (r *Registry) View(s *Service, now time.Time) View {
 	all := make([]Check, len(s.Depends)+len(s.Metrics))
 	v := View{Name: s.Name, Checks: all, Depends: all[:len(s.Depends):len(s.Depends)], Metrics: all[len(s.Depends):]}
