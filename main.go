@@ -47,14 +47,7 @@ type process struct {
 }
 
 func main() {
-	os.Exit(run(process{
-		args:  os.Args,
-		in:    os.Stdin,
-		out:   os.Stdout,
-		err:   os.Stderr,
-		width: terminalWidth(os.Stdout),
-		env:   os.Environ(),
-	}))
+	os.Exit(run(process{args: os.Args, in: os.Stdin, out: os.Stdout, err: os.Stderr, width: terminalWidth(os.Stdout), env: os.Environ()}))
 }
 
 // terminalWidth returns how to ask for the columns of the terminal that f is; nil when it is none.
@@ -241,14 +234,19 @@ Examples:
 					return err
 				}
 				defer table.Close()
+				figures, err := openTable() // a handle of its own, so that reading the status never delays a weight
+				if err != nil {
+					return err
+				}
+				defer figures.Close()
 				marks, err := mark.NewKernel()
 				if err != nil {
 					return err
 				}
 				defer marks.Close()
 				o := balancer.Options{
-					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Marks: marks, Settings: ipvs.KernelSysctls, Log: r.log, Version: version(),
-					Manager: r.manager, Alone: balancer.Alone,
+					Load: r.load, Checks: check.Validate, Reload: r.reload, Table: table, Figures: figures, Marks: marks, Settings: ipvs.KernelSysctls, Log: r.log, Version: version(),
+					Manager: r.manager, Lock: balancer.Lock,
 				}
 				if c.Bool("dry-run") {
 					return balancer.DryRun(ctx, o, p.out)

@@ -301,7 +301,7 @@ func TestAFailedStartHasAClearErrorAndLeavesNothingBound(t *testing.T) {
 			[]string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
 		{"an address of another machine", func(c *config.Config) { c.Agent.Listen = "192.0.2.1:9293" },
 			[]string{"192.0.2.1:9293", "does not have that address", "agent.listen"}},
-		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file }, []string{file, "no socket", "agent.control"}},
+		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file }, []string{file, "not a socket", "agent.control"}},
 		{"a socket's path too long", func(c *config.Config) { c.Agent.Control = "/tmp/" + strings.Repeat("x", 200) },
 			[]string{"107 bytes", "agent.control"}},
 		{"an impossible data_dir", func(c *config.Config) { c.Agent.DataDir = file + "/x" }, []string{file, "agent.data_dir"}},

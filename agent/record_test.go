@@ -155,12 +155,12 @@ func TestAChangeThatCannotBeRecordedIsMadeAndReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x&who=kim")
-	const made = "File created\nThe change was made, but: write to the audit log "
+	const made = "File created\nThe change was made, but: append to the audit log "
 	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, made) {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
 	r = b.ask(server.Socket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
-	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "write to the audit log `) {
+	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "append to the audit log `) {
 		t.Errorf("%d %s", r.StatusCode, body)
 	}
 	if b.log.Count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {

@@ -107,11 +107,11 @@ func TestChangesOverTCPByTheToken(t *testing.T) {
 	change("PUT", first, 200)
 	write("short")
 	reload <- struct{}{}
-	eventually(t, "the refusal", func() bool { return strings.Contains(log.String(), "at least 32 are needed") })
+	eventually(t, "the refusal", func() bool { return strings.Contains(log.String(), "at least 32 are required") })
 	change("PUT", first, 304)
 	write(second)
 	reload <- struct{}{}
-	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "config reloaded") })
+	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "configuration reloaded") })
 	change("DELETE", first, 401)
 	change("DELETE", second, 200)
 	for _, want := range []string{"change refused", "cluster starts", "cluster stops", "with the token"} {

@@ -1,25 +1,25 @@
-// Package balancer is the daemon of a load balancer: it watches the nodes of each cluster, decides their weights, keeps the kernel's
-// IPVS table, marking rules and sync daemons as they should be, and tells what happens.
+// Package balancer is the daemon of a load balancer: it watches the nodes of each cluster and keeps the kernel's IPVS table, marking rules and sync
+// daemons as the nodes' health and the operators' orders want them.
 //
-// balancer.go is the daemon, engine.go the one goroutine that owns all clusters, and cycle.go what it does over and over: look at the kernel,
-// decide, plan, apply. cluster.go, weigh.go, sites.go, relay.go and downpage.go make a cluster's services; life.go, reload.go, drains.go
-// and orders.go are what operators ask for; the files http_*.go are what the daemon answers.
+// balancer.go wires the daemon and runs it; engine.go is the goroutine that owns the model; lifecycle.go, reload.go, drains.go and overrides.go
+// carry out orders; watchers.go brings readings in; status.go and preview.go serve those who only read.
 package balancer
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/balancer/journal"
+	"github.com/braintree/lb/balancer/kernel"
+	"github.com/braintree/lb/balancer/page"
+	"github.com/braintree/lb/balancer/server"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
@@ -28,94 +28,95 @@ import (
 	"github.com/braintree/lb/netx/systemd"
 )
 
-// shutdownTimeout is how long answers under way may take when the daemon ends.
-const shutdownTimeout = 3 * time.Second
-
 // Options are what a Balancer works with.
 type Options struct {
-	Load      func() (*config.Config, error) // reads the config, at the start and at each reload
-	Checks    config.CheckValidator          // judges the checks of a config that is to be planned; nil does not
+	Load      func() (*config.Config, error) // reads the configuration, at the start and for each reload
+	Checks    config.CheckValidator          // validates the checks of a configuration that is to be planned; nil does not
 	Reload    <-chan struct{}                // asks for a reload; nil for none
-	Table     ipvs.Table                     // stays the caller's to close
+	Table     ipvs.Table                     // the caller closes it
+	Figures   ipvs.Table                     // another handle of the same table, so that status reads never delay writes; nil uses Table
 	Marks     mark.Table
-	Settings  ipvs.SysctlDir                 // looked at at the start, and when the config needs others; "" is not at all
-	Log       *slog.Logger                   // nil is silence
-	Version   string                         // of lb, for GET /
-	Ready     func()                         // called once what runs at the start is in the kernel; may be nil
-	Manager   *systemd.Notifier              // is told how the balancer does; nil is nobody
+	Settings  ipvs.SysctlDir // checked at the start, and when the configuration needs others; "" is not at all
+	Log       *slog.Logger   // nil is silence
+	Version   string         // of lb
+	Ready     func()         // called once what runs from the start is in the kernel; may be nil
+	Manager   *systemd.Notifier
 	NewPoller func(config.Node) watch.Poller // nil is watch.NewHTTPPoller
 
 	NewSitePoller func(config.Cluster, config.Site) watch.SitePoller // nil is watch.NewSitePoller
 
-	// Alone makes sure that nobody else does the same to the same kernel, until what it returns is closed; nil does not look.
-	Alone func(context.Context) (io.Closer, error)
+	// Lock makes sure that no other process does the same to the same kernel, until what it returns is closed; nil does not.
+	Lock func(context.Context) (io.Closer, error)
 }
 
 // Balancer is the daemon, with its listeners bound.
 type Balancer struct {
-	options Options
-	log     *slog.Logger
-	cfg     config.Balancer
-	use     ipvs.Features // of the config that is in force
-	engine  *engine
-	tcp     net.Listener
-	control net.Listener
-	guard   *listen.Authorizer // who may change something
-	place   io.Closer          // that of the one balancer; nil where nobody looked
+	options  Options
+	log      *slog.Logger
+	cfg      config.Balancer
+	features ipvs.Features // that the configuration in effect uses
+	engine   *engine
+	tcp      net.Listener
+	control  net.Listener
+	access   *listen.Authorizer
+	lock     io.Closer // nil: Options have none
 
 	orders     chan reloadOrder
 	hooks      *hook.Set
-	firstHooks []config.Hook // until Run starts them
+	firstHooks []config.Hook // that Run starts
 }
 
-// New does all that can fail: it loads the config, reads the kernel's tables once, and binds the listeners. It changes nothing in the kernel and
-// starts no goroutine; Run has to follow, and gives the listeners back.
+// New does everything that can fail: it loads the configuration, reads the kernel's tables once, and binds the listeners. It changes nothing in the
+// kernel and starts no goroutine. Run has to follow; it also closes the listeners.
 func New(ctx context.Context, o Options) (*Balancer, error) {
-	cfg, err := o.Load()
+	b := &Balancer{options: o, orders: make(chan reloadOrder)}
+	cfg, policy, err := b.load()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := o.Table.Dump(ctx); err != nil {
-		return nil, fmt.Errorf("read the kernel's load-balancing table: %w", err)
-	}
-	if _, err := o.Marks.List(ctx); err != nil {
-		return nil, fmt.Errorf("read the kernel's marking rules: %w", err)
-	}
-	o.Ready = tellReady(o)
-	b := &Balancer{options: o, cfg: cfg.Balancer, use: ipvs.Features(cfg.KernelUse()), engine: newEngine(o), orders: make(chan reloadOrder)}
-	b.log = b.engine.log
-	keys, err := listener().LoadPolicy(cfg.Balancer.Access)
-	if err != nil {
+	if _, err := kernel.New(o.Table, o.Marks).State(ctx); err != nil {
 		return nil, err
 	}
-	if b.control, err = listener().ListenControl(ctx, cfg.Balancer.Control, keys); err != nil {
-		return nil, err
+	b.options.Ready = readyNotifier(o)
+	b.cfg, b.features, b.firstHooks = cfg.Balancer, ipvs.Features(cfg.KernelUse()), cfg.Hooks
+	b.engine = newEngine(b.options)
+	b.log = b.engine.rec.Report.Log
+	if err := b.open(ctx, cfg, policy); err != nil {
+		return nil, errors.Join(err, b.close())
 	}
-	if o.Alone != nil {
-		if b.place, err = o.Alone(ctx); err != nil {
-			return nil, errors.Join(err, b.giveBack())
-		}
-	}
-	if b.tcp, err = listener().ListenHTTP(ctx, cfg.Balancer.Listen); err != nil {
-		return nil, errors.Join(err, b.giveBack())
-	}
-	if b.engine.pages, err = loadPages(cfg.Clusters); err != nil {
-		return nil, errors.Join(err, b.giveBack())
-	}
-	if err := b.engine.openDrains(cfg.Balancer.DataDir); err != nil {
-		return nil, errors.Join(err, b.giveBack())
-	}
-	b.guard = listener().NewAuthorizer(cfg.Balancer.Control, keys)
-	b.engine.events = journal.Open(cfg.Balancer.DataDir, b.log)
-	b.hooks, b.firstHooks = hook.NewSet(b.engine.events, b.log), cfg.Hooks
 	b.engine.configure(cfg)
 	return b, nil
 }
 
-// giveBack lets go of what New has taken so far.
-func (b *Balancer) giveBack() error {
+// open takes what only one process may have, and reads the files that the daemon needs.
+func (b *Balancer) open(ctx context.Context, cfg *config.Config, policy *listen.Policy) (err error) {
+	if b.control, err = listener().ListenControl(ctx, cfg.Balancer.Control, policy); err != nil {
+		return err
+	}
+	if b.options.Lock != nil {
+		if b.lock, err = b.options.Lock(ctx); err != nil {
+			return err
+		}
+	}
+	if b.tcp, err = listener().ListenHTTP(ctx, cfg.Balancer.Listen); err != nil {
+		return err
+	}
+	if b.engine.contents, err = page.LoadAll(cfg.Clusters); err != nil {
+		return err
+	}
+	if err := b.engine.drains.open(cfg.Balancer.DataDir); err != nil {
+		return err
+	}
+	b.access = listener().NewAuthorizer(cfg.Balancer.Control, policy)
+	b.engine.rec.Report.Journal = journal.Open(cfg.Balancer.DataDir, b.log)
+	b.hooks = hook.NewSet(b.engine.rec.Report.Journal, b.log)
+	return nil
+}
+
+// close gives back what open has taken.
+func (b *Balancer) close() error {
 	var errs []error
-	for _, c := range []io.Closer{b.tcp, b.place, b.control} {
+	for _, c := range []io.Closer{b.tcp, b.lock, b.control} {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}
@@ -123,7 +124,7 @@ func (b *Balancer) giveBack() error {
 	return errors.Join(errs...)
 }
 
-// Addr is the address that reads over TCP are served on.
+// Addr is the TCP address that the daemon serves.
 func (b *Balancer) Addr() net.Addr { return b.tcp.Addr() }
 
 // Run serves until ctx ends, which leaves the kernel as it is. It returns when all goroutines have ended.
@@ -132,116 +133,82 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer stopEngine()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	h := handler{clusters: b.engine, drains: b.engine, version: b.options.Version, refusals: listen.NewRefusalLog(b.log), events: b.engine.events, serving: ctx, reload: b.askReload, plan: b.plan}
-	reads, changes := h, h
-	reads.admit, changes.admit = b.guard.AuthorizeTCP, b.guard.AuthorizeSocket
-	reads.streams, changes.streams = make(chan struct{}, maxStreams), make(chan struct{}, maxSocketStreams)
-	h.metrics = b.engine.metricsPage(b.options.Version, func() int { return len(reads.streams) + len(changes.streams) }, b.hooks.Counts)
-	reads.metrics, changes.metrics = h.metrics, h.metrics
-	servers := []*http.Server{newServer(reads, b.log), newServer(changes, b.log)}
-
+	report := b.engine.rec.Report
+	s := server.New(server.Options{
+		Clusters: b.engine, Drains: b.engine, Configuration: b, Journal: report.Journal, Hooks: b.hooks.Counts,
+		Collectors: report.Metrics.Collectors(), AdmitTCP: b.access.AuthorizeTCP, AdmitSocket: b.access.AuthorizeSocket,
+		Version: b.options.Version, Log: b.log,
+	})
 	b.checkSettings()
-	stopRecord := b.record()
+	stopJournal := report.Journal.Start()
 	b.hooks.Configure(b.firstHooks)
-	failed := make([]error, len(servers))
+	var failed error
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })
-	for i, l := range []net.Listener{b.guard.OptionalTLS(b.tcp), b.control} {
-		running.Go(func() {
-			if err := servers[i].Serve(listen.Limit(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
-				failed[i] = fmt.Errorf("serve on %s: %w", l.Addr(), err)
-				stop()
-			}
-		})
-	}
+	running.Go(func() {
+		failed = s.Serve(b.access.OptionalTLS(b.tcp), b.control)
+		stop()
+	})
 	running.Go(func() { b.reloads(ctx) })
-	running.Go(func() { b.signs(ctx) })
-	b.engine.tell(slog.LevelInfo, event.Now(event.BalancerStarted, "lb balance runs"), slog.String("version", b.options.Version),
+	running.Go(func() { b.watchdog(ctx) })
+	report.Now(event.BalancerStarted, event.Info, "lb balance runs", slog.String("version", b.options.Version),
 		slog.String("listen", b.tcp.Addr().String()), slog.String("control", b.cfg.Control))
 
 	<-ctx.Done()
 	b.options.Manager.Stopping()
-	b.shutdown(servers)
+	s.Shutdown()
 	stopEngine()
 	running.Wait()
-	b.engine.tell(slog.LevelInfo, event.Now(event.BalancerStopped, "lb balance ends; the kernel goes on as it is"))
+	report.Now(event.BalancerStopped, event.Info, "lb balance stops; the kernel stays as it is")
 	b.hooks.Stop()
-	stopRecord()
-	if b.place != nil {
-		failed = append(failed, b.place.Close())
+	stopJournal()
+	if b.lock != nil {
+		failed = errors.Join(failed, b.lock.Close())
 	}
-	return errors.Join(failed...)
+	return failed
 }
 
-// record keeps the events in their file, until stop is called: then all are in it.
-func (b *Balancer) record() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var recording sync.WaitGroup
-	recording.Go(func() { b.engine.events.Run(ctx) })
+// listener names the balancer in errors of package listen.
+func listener() listen.Daemon { return listen.Daemon{Name: "lb balance", Section: "balancer"} }
+
+// Lock holds the lock of the one balancer of this network namespace.
+func Lock(ctx context.Context) (io.Closer, error) { return listener().LockInstance(ctx) }
+
+// checkSettings checks the kernel's settings, and changes them if the configuration asks for it.
+func (b *Balancer) checkSettings() {
+	if b.options.Settings != "" {
+		kernel.CheckSettings(b.options.Settings, b.features, b.cfg.SetSysctls, b.log)
+	}
+}
+
+// readyNotifier calls Ready and tells the service manager.
+func readyNotifier(o Options) func() {
 	return func() {
-		cancel()
-		recording.Wait()
+		o.Manager.Ready("what is to run is in the kernel")
+		if o.Ready != nil {
+			o.Ready()
+		}
 	}
 }
 
-// shutdown ends the servers, with some patience for answers under way.
-func (b *Balancer) shutdown(servers []*http.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
-	var ending sync.WaitGroup
-	for _, s := range servers {
-		ending.Go(func() {
-			if s.Shutdown(ctx) != nil {
-				_ = s.Close() // what is still open after that is of no use to anybody
-			}
-		})
+// watchdog kicks the service manager's watchdog until ctx ends. Each kick runs in the goroutine that owns the model, between two reconciles: when that
+// hangs there is none, and the manager restarts lb balance, which leaves the kernel as it is. A kernel that rejects changes is no reason for a
+// restart: the next reconcile tries again.
+func (b *Balancer) watchdog(ctx context.Context) {
+	interval := b.options.Manager.WatchdogInterval()
+	if interval == 0 {
+		return
 	}
-	ending.Wait()
-}
-
-// reloads loads the config anew whenever asked, until ctx ends. A config that is broken or refused changes nothing.
-func (b *Balancer) reloads(ctx context.Context) {
-	hangups := b.options.Reload
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
 	for {
-		var o reloadOrder
 		select {
 		case <-ctx.Done():
 			return
-		case o = <-b.orders:
-		case _, open := <-hangups:
-			if !open {
-				hangups = nil // there are none
-				continue
-			}
+		case <-ticker.C:
 		}
-		err := b.reload(ctx, o)
-		if o.answer != nil {
-			o.answer <- err
+		if b.engine.do(ctx, func(context.Context) { b.options.Manager.KickWatchdog() }) != nil {
+			return // the balancer stops
 		}
-	}
-}
-
-// lasting is what takes a restart to change.
-func lasting(b config.Balancer) config.Balancer {
-	return config.Balancer{
-		Listen: b.Listen, Control: b.Control, DataDir: b.DataDir, SetSysctls: b.SetSysctls,
-		Access: config.Access{ControlGroup: b.ControlGroup},
-	}
-}
-
-// refuse logs why a reload changed nothing, with a line for each mistake in the file.
-func (b *Balancer) refuse(err error) {
-	const text = "reload refused: everything goes on with the config as it was"
-	words := []string{err.Error()}
-	if mistakes := (config.Mistakes)(nil); errors.As(err, &mistakes) {
-		words = nil
-		for _, m := range mistakes {
-			words = append(words, m.String())
-		}
-	}
-	for _, what := range words {
-		ev := event.Now(event.ConfigRefused, text)
-		ev.Err = what
-		b.engine.tell(slog.LevelError, ev)
 	}
 }

@@ -68,7 +68,7 @@ func (p *fakePoller) Poll(ctx context.Context) decide.Reading {
 	case answer == silent || !known:
 		return decide.Reading{At: time.Now(), Detail: "connection refused"}
 	}
-	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("health %d", answer)}
+	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("agent reported health %d", answer)}
 }
 
 func (p *fakePoller) Close() {}
@@ -117,7 +117,7 @@ func (b *bench) boot(clusters ...config.Cluster) {
 	b.engine = newEngine(Options{
 		Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, NewSitePoller: b.others.poller, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	})
-	if err := b.engine.openDrains(b.dir); err != nil {
+	if err := b.engine.drains.open(b.dir); err != nil {
 		b.t.Fatal(err)
 	}
 	b.engine.configure(&config.Config{Balancer: b.site, Clusters: clusters})

@@ -169,7 +169,7 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 		return body == "Running: true\nCombinedWeight: 50\n"
 	})
 	reload <- struct{}{}
-	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "config reloaded") })
+	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "configuration reloaded") })
 	broken.Store(true)
 	reload <- struct{}{}
 	eventually(t, "both mistakes", func() bool {
@@ -227,7 +227,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 			if err := os.WriteFile(cfg.Balancer.Control, []byte("precious"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"balancer.control", "no socket"}},
+		}, []string{"balancer.control", "not a socket"}},
 		{"another balancer", func(t *testing.T, _ *Options, cfg *config.Config) { daemon(t, options(cfg)) },
 			[]string{"another lb balance is running", "balancer.control"}},
 		{"no table", func(_ *testing.T, o *Options, _ *config.Config) {

@@ -85,7 +85,7 @@ func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
 	changed := *cfg
 	changed.Clusters = []config.Cluster{cfg.Clusters[0]}
 	changed.Clusters[0].Downpage.HTML = html
-	if err := b.engine.Reload(t.Context(), &changed); err != nil {
+	if err := b.engine.Reload(t.Context(), &changed, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, body := read(); body != "<p>sorry" {
@@ -95,7 +95,7 @@ func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
 		t.Errorf("the reload moved the page from %+v to %+v", page, again)
 	}
 	changed.Clusters[0].Downpage.HTML = html + ".missing"
-	if err := b.engine.Reload(t.Context(), &changed); err == nil || !strings.Contains(err.Error(), "clusters.web.downpage.html") {
+	if err := b.engine.Reload(t.Context(), &changed, false); err == nil || !strings.Contains(err.Error(), "clusters.web.downpage.html") {
 		t.Errorf("reload with a page that is missing: %v", err)
 	}
 	health.Store(90)

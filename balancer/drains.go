@@ -7,231 +7,256 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/braintree/lb/balancer/api"
-	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/cluster"
 	"github.com/braintree/lb/balancer/drain"
 	"github.com/braintree/lb/balancer/event"
-	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/balancer/reconcile"
 	"github.com/braintree/lb/netx/audit"
 )
 
-// Drain puts a node to weight 0 until the drain is taken back or ends by itself, and returns what is drained when the kernel has been
-// told. The drain is on the disk by then. Of several clusters all are drained or, with an error, none.
-func (e *engine) Drain(ctx context.Context, o api.DrainOrder) ([]drain.Drain, error) {
-	e.draining.Lock()
-	defer e.draining.Unlock()
+// drains are the nodes that operators drain, on disk, with the audit log of who did.
+type drains struct {
+	store  *drain.Store
+	audit  *audit.Log
+	report *reconcile.Reporter
+
+	changing sync.Mutex              // held for a whole order, so that two do not both drain the last healthy node
+	expired  map[drain.Key]time.Time // drains that have expired but still have a file, with their end; current uses it
+	removing atomic.Bool             // removeExpired is running
+	running  sync.WaitGroup
+}
+
+// open reads the drains of earlier processes.
+func (d *drains) open(dir string) error {
+	store, bad, err := drain.Open(dir)
+	if err != nil {
+		return err
+	}
+	for _, err := range bad {
+		d.report.Log.Error("cannot use a file in the balancer's data_dir", "err", err)
+	}
+	d.store, d.audit = store, audit.New(dir)
+	return nil
+}
+
+// current returns the drains that hold, for the model, and ends those that have expired. The goroutine that owns the model calls it; it does not
+// wait for the disk.
+func (d *drains) current(now time.Time) map[cluster.NodeKey]cluster.Drain {
+	expired := map[drain.Key]time.Time{}
+	for _, o := range d.store.All() {
+		if !o.Expired(now) {
+			continue
+		}
+		expired[o.Key()] = o.Expires
+		if !d.expired[o.Key()].Equal(o.Expires) { // otherwise reported already, and its file still exists
+			d.emit(event.DrainExpired, "drain expired", o, o.Describe())
+		}
+	}
+	if d.expired = expired; len(expired) > 0 && d.removing.CompareAndSwap(false, true) {
+		d.running.Go(d.removeExpired)
+	}
+	return held(now, d.store.All())
+}
+
+// held returns the drains that have not expired, for the model.
+func held(now time.Time, all []drain.Drain) map[cluster.NodeKey]cluster.Drain {
+	drains := map[cluster.NodeKey]cluster.Drain{}
+	for _, o := range all {
+		if !o.Expired(now) {
+			drains[cluster.NodeKey{Cluster: o.Cluster, Node: o.Node}] = cluster.Drain{Cause: o.Describe(), Status: drainStatus(o)}
+		}
+	}
+	return drains
+}
+
+// removeExpired removes the files of expired drains and records that.
+func (d *drains) removeExpired() {
+	defer d.removing.Store(false)
+	ended, err := d.store.Expire(time.Now())
+	for _, o := range ended {
+		_ = d.record(audit.Expired, o, api.DrainOrder{Reason: o.Reason, Who: o.Who}) // an error is logged; there is nobody to answer
+	}
+	if err != nil {
+		d.report.Log.Error("cannot remove the file of an expired drain", "err", err)
+	}
+}
+
+func (d *drains) wait() { d.running.Wait() }
+
+// isDrained reports whether a node is drained now.
+func (d *drains) isDrained(k cluster.NodeKey) bool {
+	_, drained := d.store.Get(drain.Key{Cluster: k.Cluster, Node: k.Node}, time.Now())
+	return drained
+}
+
+// rename lets drains follow renamed clusters: all of them or, with an error, none.
+func (d *drains) rename(names map[string]string) error {
+	if err := d.store.Rename(names); err != nil {
+		var pairs []string
+		for was, is := range names {
+			pairs = append(pairs, was+" to "+is)
+		}
+		slices.Sort(pairs)
+		return fmt.Errorf("move the drains of renamed clusters (%s): %w", strings.Join(pairs, ", "), err)
+	}
+	return nil
+}
+
+// record writes a change to the audit log. A change that cannot be recorded takes effect all the same: a node that must leave rotation leaves it even
+// if the disk is full.
+func (d *drains) record(change audit.Change, o drain.Drain, order api.DrainOrder) error {
+	entry := audit.Entry{
+		Time: time.Now(), Change: change, Cluster: o.Cluster, Node: o.Node.String(), Kind: "drain", Reason: order.Reason, Who: order.Who, Peer: order.Peer,
+	}
+	if !o.Expires.IsZero() {
+		entry.Expires = o.Expires.UTC()
+	}
+	if change != audit.Drained {
+		entry.SetAt = o.At.UTC()
+	}
+	err := d.audit.Append(entry)
+	if err != nil {
+		d.report.Log.Error("a change is missing from the audit log", "cluster", o.Cluster, "node", o.Node, "cause", o.Describe(), "err", err)
+	}
+	return err
+}
+
+// emit reports what has become of a drain. Its cluster may have left the configuration.
+func (d *drains) emit(kind event.Kind, text string, o drain.Drain, cause string, further ...slog.Attr) {
+	report := event.Report{Event: event.Now(kind, text), Level: event.Info}
+	report.Cluster, report.Node, report.Cause = o.Cluster, o.Node.String(), cause
+	d.report.Emit(report, further...)
+}
+
+// Drain puts a node to weight 0 until the drain is resumed or expires. It returns when the drain is on disk and the kernel has the weight. Of several
+// clusters all are drained or, with an error, none.
+func (e *engine) Drain(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error) {
+	e.drains.changing.Lock()
+	defer e.drains.changing.Unlock()
 	var names []string
 	var err error
-	if busy := e.do(ctx, func(context.Context) { names, err = e.judgeDrain(o) }); busy != nil {
+	if busy := e.do(ctx, func(context.Context) { names, err = e.rec.Model.CheckDrain(o, e.drains.isDrained) }); busy != nil {
 		return nil, busy
 	}
 	if err != nil {
 		return nil, err
 	}
+	done, err := e.drains.put(o, names)
+	unrecorded := (*api.UnrecordedError)(nil)
+	if err != nil && !errors.As(err, &unrecorded) {
+		return nil, err
+	}
+	busy := e.do(ctx, func(ctx context.Context) { e.reconcile(ctx, reconcile.Order) })
+	return e.reports(ctx, done), errors.Join(busy, err)
+}
+
+// put keeps an order's drains on disk, and reports and records them.
+func (d *drains) put(o api.DrainOrder, clusters []string) ([]drain.Drain, error) {
 	now := time.Now()
 	var done []drain.Drain
-	for _, name := range names {
-		d := drain.Drain{Cluster: name, Node: o.Node, Reason: o.Reason, Who: o.Who, At: now}
+	for _, name := range clusters {
+		new := drain.Drain{Cluster: name, Node: o.Node, Reason: o.Reason, Who: o.Who, At: now}
 		if o.For > 0 {
-			d.Expires = now.Add(o.For)
+			new.Expires = now.Add(o.For)
 		}
-		done = append(done, d)
+		done = append(done, new)
 	}
-	replaced, err := e.drains.PutAll(done)
+	replaced, err := d.store.PutAll(done)
+	if errors.Is(err, drain.ErrInvalid) {
+		return nil, &api.InvalidError{Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range replaced {
-		if !d.Expired(now) {
-			e.tellDrain(event.DrainEnded, "the drain before ends", d, d.Describe())
+	for _, old := range replaced {
+		if !old.Expired(now) {
+			d.emit(event.DrainEnded, "drain replaced", old, old.Describe())
 		}
 	}
 	var unrecorded []error
-	for _, d := range done {
-		e.tellDrain(event.DrainBegun, "node drained", d, d.Describe(), slog.String("peer", o.Peer), slog.Bool("force", o.Force))
-		unrecorded = append(unrecorded, e.record(audit.Drained, d, o))
+	for _, new := range done {
+		d.emit(event.DrainBegun, "node drained", new, new.Describe(), slog.String("peer", o.Peer), slog.Bool("force", o.Force))
+		unrecorded = append(unrecorded, d.record(audit.Drained, new, o))
 	}
-	return done, errors.Join(e.do(ctx, e.cycle), api.Unrecorded(unrecorded))
+	return done, api.Unrecorded(unrecorded)
 }
 
-// judgeDrain runs in the owner. It names the clusters in which the node is to be drained.
-func (e *engine) judgeDrain(o api.DrainOrder) ([]string, error) {
-	in := e.clusters
-	if o.Cluster != "" {
-		c, err := e.find(o.Cluster)
-		if err != nil {
-			return nil, err
-		}
-		in = []*cluster{c}
-	}
-	var names, nodes []string
-	var errs []error
-	for _, c := range in {
-		for _, n := range c.nodes {
-			nodes = append(nodes, n.cfg.Address.String())
-		}
-		n := c.node(o.Node)
-		if n == nil {
-			continue
-		}
-		names = append(names, c.cfg.Name)
-		if left := e.healthyWithout(c, n); !o.Force && left < c.cfg.MinHealthy && e.countsOn(c, n) {
-			errs = append(errs, &api.TooFewError{Cluster: c.cfg.Name, Node: o.Node, Left: left, Least: c.cfg.MinHealthy})
-		}
-	}
-	if len(names) == 0 {
-		slices.Sort(nodes)
-		return nil, &api.NoNodeError{Cluster: o.Cluster, Node: o.Node, Nodes: slices.Compact(nodes)}
-	}
-	return names, errors.Join(errs...)
-}
-
-// healthyWithout counts the nodes that carry traffic, or would, without one of them.
-func (e *engine) healthyWithout(c *cluster, without *node) int {
-	count := 0
-	for _, n := range c.nodes {
-		if n != without && n.own.weight > 0 && !e.isDrained(c, n) {
-			count++
-		}
-	}
-	return count
-}
-
-// countsOn tells whether the cluster loses a healthy node, or one that may be healthy, when this one is drained.
-func (e *engine) countsOn(c *cluster, n *node) bool {
-	return (n.own.weight > 0 || n.state.Phase == decide.Unknown) && !e.isDrained(c, n)
-}
-
-func (e *engine) isDrained(c *cluster, n *node) bool {
-	_, drained := e.drains.Get(drain.Key{Cluster: c.cfg.Name, Node: n.cfg.Address}, time.Now())
-	return drained
-}
-
-// Undrain ends the drains of a node, also of one that is in no config, and returns them when the kernel has been told.
-func (e *engine) Undrain(ctx context.Context, o api.DrainOrder) ([]drain.Drain, error) {
-	e.draining.Lock()
-	defer e.draining.Unlock()
-	now := time.Now()
-	var done []drain.Drain
-	var unrecorded []error
-	for _, d := range e.drains.All() {
-		if d.Node != o.Node || o.Cluster != "" && d.Cluster != o.Cluster || d.Expired(now) {
-			continue
-		}
-		d, existed, err := e.drains.Delete(d.Key())
-		if err != nil {
-			return done, err
-		}
-		if existed {
-			e.tellDrain(event.DrainEnded, "node no longer drained", d, strings.TrimSuffix("asked by "+o.Who+": "+o.Reason, ": "), slog.String("peer", o.Peer))
-			unrecorded = append(unrecorded, e.record(audit.Undrained, d, o))
-			done = append(done, d)
-		}
+// Resume ends the drains of a node, even of one that is in no configuration, and returns them when the kernel has the weight.
+func (e *engine) Resume(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error) {
+	e.drains.changing.Lock()
+	defer e.drains.changing.Unlock()
+	done, err := e.drains.remove(o)
+	unrecorded := (*api.UnrecordedError)(nil)
+	if err != nil && !errors.As(err, &unrecorded) {
+		return e.reports(ctx, done), err
 	}
 	if len(done) > 0 {
-		return done, errors.Join(e.do(ctx, e.cycle), api.Unrecorded(unrecorded))
+		busy := e.do(ctx, func(ctx context.Context) { e.reconcile(ctx, reconcile.Order) })
+		return e.reports(ctx, done), errors.Join(busy, err)
 	}
-	err := error(&api.NotDrainedError{DrainOrder: o})
+	err = &api.NotDrainedError{DrainOrder: o}
 	busy := e.do(ctx, func(context.Context) {
 		o.Force = true
-		if _, unknown := e.judgeDrain(o); unknown != nil {
+		if _, unknown := e.rec.Model.CheckDrain(o, e.drains.isDrained); unknown != nil {
 			err = unknown
 		}
 	})
 	return nil, errors.Join(busy, err)
 }
 
-// record writes a change to the audit log. One that cannot be recorded is made all the same: a node that must go out of rotation
-// goes out also when the disk is full.
-func (e *engine) record(change audit.Change, d drain.Drain, o api.DrainOrder) error {
-	entry := audit.Entry{
-		Time: time.Now(), Change: change, Cluster: d.Cluster, Node: d.Node.String(), Kind: "drain", Reason: o.Reason, Who: o.Who, Peer: o.Peer,
-	}
-	if !d.Expires.IsZero() {
-		entry.Expires = d.Expires.UTC()
-	}
-	if change != audit.Drained {
-		entry.SetAt = d.At.UTC()
-	}
-	err := e.audit.Append(entry)
-	if err != nil {
-		e.log.Error("a change is missing from the audit log", "cluster", d.Cluster, "node", d.Node, "cause", d.Describe(), "err", err)
-	}
-	return err
-}
-
-// applyDrains has each node know whether it is drained, and ends the drains whose time is over, which it tells before what comes of that. It
-// runs in the owner and waits for no disk.
-func (e *engine) applyDrains(now time.Time) {
-	drained, over := map[drain.Key]*drain.Drain{}, map[drain.Key]time.Time{}
-	for _, d := range e.drains.All() {
-		if !d.Expired(now) {
-			drained[d.Key()] = &d
+// remove ends the drains that an order names, and reports and records that.
+func (d *drains) remove(o api.DrainOrder) ([]drain.Drain, error) {
+	now := time.Now()
+	var done []drain.Drain
+	var unrecorded []error
+	for _, old := range d.store.All() {
+		if old.Node != o.Node || o.Cluster != "" && old.Cluster != o.Cluster || old.Expired(now) {
 			continue
 		}
-		over[d.Key()] = d.Expires
-		if !e.over[d.Key()].Equal(d.Expires) { // else its file is still there
-			e.tellDrain(event.DrainExpired, "a drain has ended by itself", d, d.Describe())
+		old, existed, err := d.store.Delete(old.Key())
+		if err != nil {
+			return done, err
+		}
+		if existed {
+			d.emit(event.DrainEnded, "node resumed", old, strings.TrimSuffix("asked by "+o.Who+": "+o.Reason, ": "), slog.String("peer", o.Peer))
+			unrecorded = append(unrecorded, d.record(audit.Undrained, old, o))
+			done = append(done, old)
 		}
 	}
-	if e.over = over; len(over) > 0 && e.ending.CompareAndSwap(false, true) {
-		e.watchers.Go(e.endDrains)
-	}
-	for _, c := range e.clusters {
-		for _, n := range c.nodes {
-			n.order, n.drain = drained[drain.Key{Cluster: c.cfg.Name, Node: n.cfg.Address}], ""
-			if n.order != nil {
-				n.drain = n.order.Describe()
+	return done, api.Unrecorded(unrecorded)
+}
+
+// Drains returns all drains, by cluster and address.
+func (e *engine) Drains(ctx context.Context) []api.DrainReport {
+	return e.reports(ctx, e.drains.store.All())
+}
+
+// reports combines drains with what is known about their nodes.
+func (e *engine) reports(ctx context.Context, all []drain.Drain) []api.DrainReport {
+	s := e.Status(ctx)
+	list := make([]api.DrainReport, 0, len(all))
+	for _, d := range all {
+		r := api.DrainReport{Cluster: d.Cluster, Node: d.Node.String(), DrainStatus: drainStatus(d), Stale: true}
+		for _, c := range s.Clusters {
+			i := slices.IndexFunc(c.Nodes, func(n api.NodeStatus) bool { return n.Address == r.Node && n.State != api.StateLeaving })
+			if c.Name == d.Cluster && i >= 0 {
+				r.Stale, r.ActiveConns = false, c.Nodes[i].ActiveConns
 			}
 		}
+		list = append(list, r)
 	}
+	return list
 }
 
-// endDrains takes away the files of drains that have ended by themselves, and records that.
-func (e *engine) endDrains() {
-	defer e.ending.Store(false)
-	ended, err := e.drains.Expire(time.Now())
-	for _, d := range ended {
-		_ = e.record(audit.Expired, d, api.DrainOrder{Reason: d.Reason, Who: d.Who}) // what fails is logged; there is nobody to tell
+func drainStatus(d drain.Drain) api.DrainStatus {
+	s := api.DrainStatus{Reason: d.Reason, Who: d.Who, At: d.At.UTC(), Expires: d.Expires}
+	if !d.Expires.IsZero() {
+		s.Expires = d.Expires.UTC()
 	}
-	if err != nil {
-		e.log.Error("a drain has ended, but its file is still there", "err", err)
-	}
-}
-
-// tellDrain tells what has become of a drain. Its cluster may have left the config.
-func (e *engine) tellDrain(kind event.Kind, text string, d drain.Drain, cause string, further ...slog.Attr) {
-	ev := event.Now(kind, text)
-	ev.Cluster, ev.Node, ev.Cause = d.Cluster, d.Node.String(), cause
-	e.tell(slog.LevelInfo, ev, further...)
-}
-
-// openDrains reads what operators drained before this process.
-func (e *engine) openDrains(dir string) error {
-	drains, bad, err := drain.Open(dir)
-	if err != nil {
-		return err
-	}
-	for _, err := range bad {
-		e.log.Error("a file in the balancer's data_dir cannot be used", "err", err)
-	}
-	e.drains, e.audit = drains, audit.New(dir)
-	return nil
-}
-
-// moveDrains lets drains follow the clusters that a reload renames: all of them or, with an error, none.
-func (e *engine) moveDrains(next []*cluster, configs []config.Cluster) error {
-	names, said := map[string]string{}, []string{}
-	for i, c := range next {
-		if was := c.cfg.Name; was != "" && was != configs[i].Name {
-			names[was] = configs[i].Name
-			said = append(said, was+" to "+configs[i].Name)
-		}
-	}
-	if err := e.drains.Rename(names); err != nil {
-		return fmt.Errorf("let the drains of renamed clusters (%s) follow them: %w", strings.Join(said, ", "), err)
-	}
-	return nil
+	return s
 }

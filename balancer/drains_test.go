@@ -80,7 +80,7 @@ func TestADrainTakesANodeOutAndItsEndRampsItUp(t *testing.T) {
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=1")
 		b.wait(102 * time.Second)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=100")
-		b.wantLog(`msg="node drained" cluster=web node=10.0.0.2 cause="by kim: new disks`, `msg="node no longer drained"`)
+		b.wantLog(`msg="node drained" cluster=web node=10.0.0.2 cause="by kim: new disks`, `msg="node resumed"`)
 		record := b.audited()
 		for _, want := range []string{`"change":"drained","cluster":"web","node":"10.0.0.2","kind":"drain","reason":"new disks","who":"kim"`, `"change":"undrained"`, `"who":"ann"`} {
 			if !strings.Contains(record, want) {
@@ -103,7 +103,7 @@ func TestADrainSurvivesARestartAndEndsByItself(t *testing.T) {
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
 		b.wait(time.Minute + 4*time.Second)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=2")
-		b.wantLog("a drain has ended by itself")
+		b.wantLog("drain expired")
 		b.wait(102 * time.Second)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=100")
 		if record := b.audited(); !strings.Contains(record, `"change":"expired"`) {

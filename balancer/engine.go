@@ -4,185 +4,95 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/braintree/lb/balancer/api"
-	"github.com/braintree/lb/balancer/decide"
-	"github.com/braintree/lb/balancer/drain"
+	"github.com/braintree/lb/balancer/cluster"
 	"github.com/braintree/lb/balancer/journal"
+	"github.com/braintree/lb/balancer/kernel"
 	"github.com/braintree/lb/balancer/page"
+	"github.com/braintree/lb/balancer/reconcile"
+	"github.com/braintree/lb/balancer/server"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/audit"
-	"github.com/braintree/lb/netx/ipvs"
-	"github.com/braintree/lb/netx/mark"
 )
 
 const (
-	// kernelTimeout bounds one cycle's work in the kernel, which takes milliseconds, and seconds where a module has to be loaded first.
-	kernelTimeout = 20 * time.Second
-	// breath is the least time between two cycles that readings ask for: when many nodes change at once, one cycle does for many.
-	breath = 20 * time.Millisecond
-	// fresh is how old the kernel's figures may be that a status shows.
-	fresh = 100 * time.Millisecond
-	// markCycles is after how many cycles the marking rules are looked at again.
-	markCycles = 5
-	// mostAsks is how many asks in a row are answered before a cycle that is due: as many as both listeners let in.
-	mostAsks = 2 * maxConns
-	// stall is how late a cycle is when the process, or its machine, stood still meanwhile. What was asked of it then lies in the sockets still, and
-	// has catchUp to be read before the cycle.
+	// minGap is the least time between two reconciles that readings trigger: when many nodes change at once, one reconcile serves many.
+	minGap = 20 * time.Millisecond
+	// maxOrders is how many orders in a row run before a reconcile that is due: as many as both listeners admit.
+	maxOrders = 2 * server.MaxConns
+	// stall is how late a reconcile is if the process, or its machine, was stopped meanwhile. Orders that arrived then are still in the sockets and
+	// have catchUp to be read before the reconcile.
 	stall   = time.Second
 	catchUp = 500 * time.Millisecond
-	// idleCycle is the time between two cycles while the config has no cluster.
-	idleCycle = 2 * time.Second
 )
 
-// engine owns the state of all clusters and is the only one that changes the kernel's tables. One goroutine, run, reads
-// and writes what stands below; the others send it messages.
+// engine owns the model of all clusters and everything that changes with it. One goroutine, run, uses its fields; the others send it orders by do.
+// The exceptions serve the others: orders and done are channels, planning and snapshot synchronize themselves, and so does figures.
 type engine struct {
-	table      ipvs.Table
-	marks      mark.Table
-	log        *slog.Logger
-	poller     func(config.Node) watch.Poller
-	sitePoller func(config.Cluster, config.Site) watch.SitePoller
-	events     *journal.Journal
-	meters     *meters
-	ready      func() // called when what runs at the start is in the kernel
+	rec       *reconcile.Reconciler
+	watchers  *watchers
+	drains    *drains
+	overrides *overrides
+	pages     *page.Set[*cluster.Cluster]
+	contents  map[string]*page.Content // of the downpages that lb serves, by cluster
+	waiting   map[*cluster.Cluster][]chan outcome
+	schedule  schedule
+	ready     func() // called once what runs from the start is in the kernel; then nil
 
-	news      chan watch.Update
-	siteNews  chan watch.SiteUpdate
-	asks      chan func(ctx context.Context) // run by the owner, one at a time
-	done      chan struct{}                  // closed when run has ended
-	planning  sync.Mutex                     // held while somebody plans: one at a time is enough work
-	rehearses bool                           // it is a copy that only shows what a change does: it watches nobody and serves no page
-	watchers  sync.WaitGroup
-	leases    *watch.HeartbeatMonitor // of their streams
-	view      atomic.Pointer[view]    // the latest, for those who read while the owner is busy
-
-	pages    map[string]*page.Content // of lb's own, by cluster
-	drains   *drain.Store             // what operators drain; nil in a dry run
-	audit    *audit.Log               // who did
-	draining sync.Mutex               // held for a whole change of the drains, so that two do not both take the last healthy node
-	over     map[drain.Key]time.Time  // the drains that have ended by themselves, with their end, and still have a file
-	ending   atomic.Bool              // endDrains is under way
-
-	clusters []*cluster // by name
-	watched  map[*watch.Watcher]place
-	retired  map[ipvs.Mark]retirement
-	adopted  bool // the kernel's table has been read once, and what runs there taken over
-	started  bool // ready has been called
-	dirty    bool // a reading changed a weight
-	heard    bool // a reading came since the last view was made
-
-	actual   []ipvs.Service // the kernel's table as last read
-	read     time.Time      // when
-	left     []ipvs.Service // the kernel's table as the last cycle left it; what differs in the next one, somebody else did
-	hasLeft  bool
-	trouble  string // of reading the table; "" when none
-	oddments string // what the kernel refused about marks that left the config
-	failures int    // kernel errors since the start
-
-	marked      []mark.Rule // the rules as last set
-	hasMarked   bool
-	markTrouble string
-	markWait    int // cycles until they are looked at again
-	marksSeen   time.Time
-
-	sync        config.Sync // as the config wants it
-	synced      bool        // sync daemons of ours run
-	syncedAs    config.Sync // what they were made to be; what differs in the next cycle, somebody else did
-	syncTrouble string
-
-	lastCycle time.Time
-	lastHurry time.Time // the end of the last cycle that readings asked for
-
-	location     string // [balancer] location and relay_address, for other data centres
-	relayAddress netip.Addr
-
-	overrides overrides
+	planning sync.Mutex // held by a preview: one at a time is enough work
+	orders   chan func(ctx context.Context)
+	done     chan struct{} // closed when run has ended
+	snapshot atomic.Pointer[snapshot]
+	figures  *kernel.Figures
 }
 
-// place is where a node belongs.
-type place struct {
-	cluster *cluster
-	node    *node
-}
-
-// retirement is a mark whose service is to go, and stays ours until it is gone.
-type retirement struct {
-	cause      string
-	afterMarks bool // packets may still get this mark: only once the marking rules are right
+// schedule says when the next reconcile is due.
+type schedule struct {
+	last        time.Time // end of the last reconcile
+	lastReading time.Time // end of the last reconcile that a reading triggered
+	urgent      bool      // a reading has changed a weight since the last reconcile
+	observed    bool      // a reading has arrived since the last snapshot
 }
 
 func newEngine(o Options) *engine {
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	e := &engine{
-		table: o.Table, marks: o.Marks, log: o.Log, poller: o.NewPoller, ready: o.Ready,
-		news: make(chan watch.Update, 256), siteNews: make(chan watch.SiteUpdate), sitePoller: o.NewSitePoller, asks: make(chan func(context.Context)), done: make(chan struct{}),
-		retired: map[ipvs.Mark]retirement{}, leases: watch.NewHeartbeatMonitor(), overrides: overrides{strays: map[string]bool{}},
+		watchers: newWatchers(o), pages: page.NewSet[*cluster.Cluster](log), waiting: map[*cluster.Cluster][]chan outcome{}, ready: o.Ready,
+		orders: make(chan func(context.Context)), done: make(chan struct{}), figures: kernel.NewFigures(cmp.Or(o.Figures, o.Table)),
 	}
-	if e.log == nil {
-		e.log = slog.New(slog.DiscardHandler)
-	}
-	e.events, e.meters = journal.Open("", e.log), newMeters()
-	if e.poller == nil {
-		e.poller = watch.NewHTTPPoller
-	}
-	if e.sitePoller == nil {
-		e.sitePoller = watch.NewSitePoller
-	}
+	report := reconcile.NewReporter(log, journal.Open("", log))
+	e.rec = reconcile.New(cluster.New(&config.Config{}), kernel.New(o.Table, o.Marks), report, inputs{e})
+	e.overrides = newOverrides("", log)
+	e.drains = &drains{report: report}
 	return e
 }
 
-// configure makes the first clusters. Nothing is started.
+// configure makes the first model. It starts nothing.
 func (e *engine) configure(cfg *config.Config) {
-	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
+	e.rec.Model = cluster.New(cfg)
 	e.overrides.dir = cfg.Balancer.OverrideDir
-	e.sync = cfg.Balancer.Sync
-	for _, c := range cfg.Clusters {
-		n := &cluster{cfg: c}
-		n.setNodes(c.Nodes, decide.State{})
-		n.setSites(c.Sites)
-		e.clusters = append(e.clusters, n)
-	}
-	e.sort()
-	e.publish(time.Now())
+	e.publish()
 }
 
-func (e *engine) sort() {
-	slices.SortFunc(e.clusters, func(a, b *cluster) int { return cmp.Compare(a.cfg.Name, b.cfg.Name) })
-}
-
-// setNodes makes the cluster's nodes these; those that it has already keep their state.
-func (c *cluster) setNodes(nodes []config.Node, joining decide.State) {
-	old := c.nodes
-	c.nodes, c.stale = nil, true
-	for _, n := range nodes {
-		at := slices.IndexFunc(old, func(o *node) bool { return o.cfg.Address == n.Address })
-		if at < 0 {
-			fresh := &node{cfg: n, state: joining}
-			c.weigh(time.Time{}, fresh, nil)
-			c.nodes = append(c.nodes, fresh)
-			continue
-		}
-		old[at].cfg, old[at].remote = n, nil
-		c.nodes = append(c.nodes, old[at])
-	}
-}
-
-// run is the owner. It returns when ctx ends, and leaves the kernel as it is.
+// run owns the model until ctx ends, and leaves the kernel as it is.
 func (e *engine) run(ctx context.Context) {
 	defer close(e.done)
-	defer e.watchers.Wait()
-	defer e.stopWatchers()
-	e.watchers.Go(func() { e.leases.Run(ctx) })
-	e.watch(ctx)
-	e.cycle(ctx)
-	e.startAutostart(time.Now())
+	defer e.drains.wait()
+	defer e.pages.Wait()
+	defer e.watchers.stop()
+	e.watchers.running.Go(func() { e.watchers.heartbeats.Run(ctx) })
+	e.watchers.follow(ctx, e.rec.Model)
+	e.reconcile(ctx, reconcile.Startup)
+	e.rec.Model.Autostart(time.Now())
+	e.rec.Flush()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
@@ -190,54 +100,65 @@ func (e *engine) run(ctx context.Context) {
 		case <-ctx.Done():
 			e.abandonStarts()
 			return
-		case n := <-e.news:
-			e.take(n)
-		case n := <-e.siteNews:
-			e.takeSite(n)
-		case ask := <-e.asks:
-			ask(ctx)
+		case u := <-e.watchers.updates:
+			e.observe(u)
+		case u := <-e.watchers.siteUpdate:
+			e.observeSite(u)
+		case order := <-e.orders:
+			order(ctx)
 		case <-wake.C:
 		}
-		for range len(e.news) {
-			e.take(<-e.news) // nobody else receives
+		for range len(e.watchers.updates) {
+			e.observe(<-e.watchers.updates) // nobody else receives
 		}
-		e.serve(ctx)
-		e.ripen(ctx)
-		if time.Since(e.lastCycle) > e.interval()+stall {
-			e.readUp(ctx)
+		e.runOrders(ctx)
+		e.completeStarts(ctx)
+		if time.Since(e.schedule.last) > e.rec.Model.Interval()+stall {
+			e.catchUp(ctx)
 		}
-		if now := time.Now(); !now.Before(e.due()) {
-			hurried := e.dirty
-			e.cycle(ctx)
-			if hurried {
-				e.lastHurry = time.Now()
+		if !time.Now().Before(e.due()) {
+			if e.schedule.urgent {
+				e.reconcile(ctx, reconcile.Reading)
+				e.schedule.lastReading = time.Now()
+			} else {
+				e.reconcile(ctx, reconcile.Timer)
 			}
 		}
-		e.sayReady()
+		e.reportReady()
 		wake.Reset(time.Until(e.due()))
 	}
 }
 
-// serve runs what is asked already: a stop that has waited comes before a cycle that would repair what it is to remove.
-func (e *engine) serve(ctx context.Context) {
-	for range mostAsks {
+// reconcile runs a reconcile and notes when.
+func (e *engine) reconcile(ctx context.Context, t reconcile.Trigger) {
+	e.schedule.last, e.schedule.urgent = time.Now(), false
+	news := e.rec.Reconcile(ctx, t)
+	e.schedule.last = time.Now()
+	if news || e.schedule.observed {
+		e.publish()
+	}
+}
+
+// runOrders runs the orders that have arrived. A stop that has waited comes before a reconcile that would repair what it is to remove.
+func (e *engine) runOrders(ctx context.Context) {
+	for range maxOrders {
 		select {
-		case ask := <-e.asks:
-			ask(ctx)
+		case order := <-e.orders:
+			order(ctx)
 		default:
 			return
 		}
 	}
 }
 
-// readUp runs what is asked while a process that stood still reads what it was sent.
-func (e *engine) readUp(ctx context.Context) {
+// catchUp runs orders while a process that was stopped reads what it was sent meanwhile.
+func (e *engine) catchUp(ctx context.Context) {
 	over := time.NewTimer(catchUp)
 	defer over.Stop()
 	for {
 		select {
-		case ask := <-e.asks:
-			ask(ctx)
+		case order := <-e.orders:
+			order(ctx)
 		case <-over.C:
 			return
 		case <-ctx.Done():
@@ -246,96 +167,53 @@ func (e *engine) readUp(ctx context.Context) {
 	}
 }
 
-// sayReady tells, once, that what should run at the start is in the kernel.
-func (e *engine) sayReady() {
-	if e.started || !e.adopted || slices.ContainsFunc(e.clusters, func(c *cluster) bool { return c.start != nil }) {
-		return
-	}
-	e.started = true
-	if e.ready != nil {
+// reportReady calls ready, once, when everything that should run from the start is in the kernel.
+func (e *engine) reportReady() {
+	if e.ready != nil && e.rec.Adopted() && !e.rec.Model.Starting() {
 		e.ready()
+		e.ready = nil
 	}
 }
 
 // due is when the next thing has to be done.
 func (e *engine) due() time.Time {
-	due := watch.AlignDown(e.lastCycle.Add(e.interval()), e.interval()) // with the leases, in one wake-up
-	if hurry := e.lastHurry.Add(breath); e.dirty && hurry.Before(due) {
-		due = hurry // the first change after a quiet time waits for nothing
+	interval := e.rec.Model.Interval()
+	due := watch.AlignDown(e.schedule.last.Add(interval), interval) // in one wake-up with the heartbeat monitor
+	if soon := e.schedule.lastReading.Add(minGap); e.schedule.urgent && soon.Before(due) {
+		due = soon // the first change after a quiet time does not wait
 	}
-	for _, c := range e.clusters {
-		if c.start != nil && c.start.deadline.Before(due) {
-			due = c.start.deadline
-		}
-	}
-	return due
+	return e.rec.Model.NextDeadline(due)
 }
 
-// interval is the time between two cycles: the shortest of the clusters' check intervals.
-func (e *engine) interval() time.Duration {
-	shortest := time.Duration(0)
-	for _, c := range e.clusters {
-		if shortest == 0 || c.cfg.CheckInterval < shortest {
-			shortest = c.cfg.CheckInterval
-		}
-	}
-	return cmp.Or(shortest, idleCycle)
-}
-
-// take takes a reading in.
-func (e *engine) take(news watch.Update) {
-	of, ours := e.watched[news.From]
+// observe gives the model a reading. Readings of watchers that have been stopped meanwhile do not count.
+func (e *engine) observe(u watch.Update) {
+	ref, ours := e.watchers.ofNode[u.From]
 	if !ours {
-		return // of a watcher that was stopped meanwhile
-	}
-	e.heard = true
-	count(&of.node.readings, news.Reading)
-	if of.cluster.weigh(time.Now(), of.node, &news.Reading) && of.cluster.running {
-		e.dirty = true
-	}
-}
-
-// watch starts and stops watchers so that every node of the config has its own.
-func (e *engine) watch(ctx context.Context) {
-	e.watched = map[*watch.Watcher]place{}
-	if e.rehearses {
 		return
 	}
-	now := time.Now()
-	for _, c := range e.clusters {
-		e.watchSites(ctx, c)
-		for _, n := range c.nodes {
-			if n.remote != nil {
-				continue
-			}
-			if n.watch != nil && n.watch.Matches(c.cfg, n.cfg) {
-				e.watched[n.watch] = place{c, n}
-				continue
-			}
-			if n.watch != nil {
-				n.unwatch()
-			}
-			n.watch = watch.New(c.cfg, n.cfg, now, e.leases)
-			e.watched[n.watch] = place{c, n}
-			var watched context.Context
-			watched, n.unwatch = context.WithCancel(ctx)
-			w, p := n.watch, e.poller(n.cfg)
-			e.watchers.Go(func() { w.Run(watched, p, e.news) })
-		}
+	e.schedule.observed = true
+	if ref.cluster.Observe(time.Now(), ref.node, u.Reading) {
+		e.schedule.urgent = true
 	}
 }
 
-func (e *engine) stopWatchers() {
-	for _, c := range e.clusters {
-		c.unwatch()
+// observeSite gives the model a reading of another data centre's balancer.
+func (e *engine) observeSite(u watch.SiteUpdate) {
+	ref, ours := e.watchers.ofSite[u.From]
+	if !ours {
+		return
 	}
+	if e.rec.Model.ObserveSite(time.Now(), ref.cluster, ref.site, siteReading(u.Reading)) {
+		e.schedule.urgent = true
+	}
+	e.rec.Flush()
 }
 
-// do has the owner run ask and waits until it has.
-func (e *engine) do(ctx context.Context, ask func(ctx context.Context)) error {
+// do runs an order in the goroutine that owns the model, and waits until it has run.
+func (e *engine) do(ctx context.Context, order func(ctx context.Context)) error {
 	ran := make(chan struct{})
 	select {
-	case e.asks <- func(ctx context.Context) { defer close(ran); ask(ctx) }:
+	case e.orders <- func(ctx context.Context) { defer close(ran); order(ctx) }:
 	case <-e.done:
 		return api.ErrStopping
 	case <-ctx.Done():
@@ -349,17 +227,35 @@ func (e *engine) do(ctx context.Context, ask func(ctx context.Context)) error {
 	}
 }
 
-// find returns the cluster of that name.
-func (e *engine) find(name string) (*cluster, error) {
-	for _, c := range e.clusters {
-		if c.cfg.Name == name {
-			return c, nil
-		}
-	}
-	return nil, &api.NoClusterError{Name: name}
+// inputs are what a reconcile of the daemon takes in.
+type inputs struct{ *engine }
+
+// Drains implements reconcile.Inputs.
+func (in inputs) Drains(now time.Time) map[cluster.NodeKey]cluster.Drain {
+	return in.drains.current(now)
 }
 
-// troubles joins what is wrong into one line; "" when nothing is.
-func troubles(words ...string) string {
-	return strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), "; ")
+// Overrides implements reconcile.Inputs.
+func (in inputs) Overrides(now time.Time, m *cluster.Model) { in.overrides.read(now, m) }
+
+// Pages implements reconcile.Inputs. A page is served from the start of its cluster on: when the last node goes there is no time to lose, and no
+// port that may be missing then.
+func (in inputs) Pages(ctx context.Context, m *cluster.Model) {
+	in.pages.CloseOthers(func(c *cluster.Cluster) bool {
+		return c.Running() && in.contents[c.Name()] != nil && slices.Contains(m.Clusters(), c)
+	})
+	for _, c := range m.Clusters() {
+		if content := in.contents[c.Name()]; content != nil && c.Running() {
+			err := in.pages.Serve(ctx, c, page.Wanted{Cluster: c.Name(), Content: content, Addresses: c.PageAddresses()})
+			in.rec.Report.KernelError("the downpage of cluster "+c.Name(), c, errorText(err))
+		}
+		c.SetPage(in.pages.Addresses(c))
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/reconcile"
 	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/mark"
@@ -27,17 +28,17 @@ func TestWeightsFollowHealth(t *testing.T) {
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=40")
 
 		b.fleet.set("10.0.0.2", 0) // its own word counts within an interval
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
 		b.fleet.set("10.0.0.1", silent) // silence counts after the second poll
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0")
 		b.fleet.set("10.0.0.1", 100)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=100 10.0.0.2=0")
-		b.wantLog("weight 92 → 0", "down by the node's own word", "failed: silent for 2 polls in a row")
+		b.wantLog("weight 92 → 0", "agent reported health 0", "no response for 2 polls (fall = 2)")
 	})
 }
 
@@ -169,7 +170,7 @@ func TestAdoptionKeepsWeightsUntilReadings(t *testing.T) {
 		if err := b.table.SetConns(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, addr("10.0.0.9"), 0, 0, 0); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=30 10.0.0.2=40 10.0.0.3=100\n99 rr 10.0.0.1=5")
 		if _, err := b.engine.Stop(t.Context(), "web", "test"); err != nil {
 			t.Error(err)
@@ -218,10 +219,10 @@ func TestDriftIsRepairedAndReported(t *testing.T) {
 				}
 				wait := 2 * time.Second
 				if strings.Contains(tt.name, "marking") {
-					wait *= markCycles
+					wait *= reconcile.MarkIntervals
 				}
 				b.engine.Status(t.Context()) // looking must not hide it
-				b.wait(wait + breath)
+				b.wait(wait + minGap)
 				b.want("7 wlc 10.0.0.1=92 10.0.0.2=40")
 				if rules, _ := b.marks.List(t.Context()); len(rules) != 1 || rules[0].Mark != 7 {
 					t.Errorf("marking rules %v", rules)
@@ -300,7 +301,7 @@ func TestAStoppedProcessRepairsSoonAfterItGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		wake()
-		b.wait(catchUp + breath)
+		b.wait(catchUp + minGap)
 		b.want("7 wlc 10.0.0.1=92")
 	})
 }
@@ -328,7 +329,7 @@ func TestKernelErrorsAreShownAndRetried(t *testing.T) {
 		if n := b.engine.Status(t.Context()).KernelErrors; n < 3 {
 			t.Errorf("%d kernel errors counted, want one a cycle", n)
 		}
-		if n := strings.Count(b.log.String(), "the kernel refuses"); n != 1 {
+		if n := strings.Count(b.log.String(), "kernel error"); n != 1 {
 			t.Errorf("the refusal was logged %d times, want once:\n%s", n, b.log)
 		}
 		b.table.SetFault(func(ipvs.Call) error { return refusal })
@@ -337,10 +338,10 @@ func TestKernelErrorsAreShownAndRetried(t *testing.T) {
 			t.Errorf("last_error %q with a table that cannot be read", c.LastError)
 		}
 		b.table.SetFault(nil)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=10")
 		if c := b.engine.Status(t.Context()).Clusters[0]; c.LastError != "" || *c.Nodes[0].KernelWeight != 10 {
-			t.Errorf("after the kernel obeys again: %+v", c)
+			t.Errorf("after kernel error resolved: %+v", c)
 		}
 	})
 }
@@ -360,7 +361,7 @@ func TestAStartOrStopThatTheKernelRefusesSaysSo(t *testing.T) {
 			t.Errorf("start: %v", err)
 		}
 		b.table.SetFault(nil)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=92") // it goes on trying
 
 		b.table.SetFault(func(c ipvs.Call) error {
@@ -373,7 +374,7 @@ func TestAStartOrStopThatTheKernelRefusesSaysSo(t *testing.T) {
 			t.Errorf("stop: %v", err)
 		}
 		b.table.SetFault(nil)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("")
 	})
 }
@@ -392,7 +393,7 @@ func TestManyChangesShareACycle(t *testing.T) {
 			b.fleet.set(fmt.Sprintf("10.0.0.%d", n), 50)
 		}
 		before := len(b.table.Calls())
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		edits, dumps := 0, 0
 		for _, c := range b.table.Calls()[before:] {
 			switch c.Operation {
@@ -422,7 +423,7 @@ func TestATableThatCannotBeReadAtTheStartIsAdoptedLater(t *testing.T) {
 		}
 		b.wait(10 * time.Second)
 		b.table.SetFault(nil)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		// It ran before, so it goes on from the weight it had; what was asked for meanwhile is done.
 		if got := b.kernel(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=3") || !strings.HasSuffix(got, "8 wlc 10.0.0.1=100") {
 			t.Errorf("the kernel has\n%s\nlog:\n%s", got, b.log)
@@ -479,23 +480,27 @@ func TestTheFirstChangeAfterAQuietTimeWaitsForNothing(t *testing.T) {
 		b.boot(webapp("web", 7, 1, 2))
 		b.start("web")
 		b.wait(time.Minute)
+		var watchers []*watch.Watcher
+		for _, n := range b.engine.rec.Model.Clusters()[0].Nodes() {
+			watchers = append(watchers, b.engine.watchers.nodes[n].watcher)
+		}
 		tell := func(node, health int) {
-			b.engine.news <- watch.Update{From: b.engine.clusters[0].nodes[node].watch, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
+			b.engine.watchers.updates <- watch.Update{From: watchers[node], Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
 		// Right behind a cycle of the clock's, which is no reason to wait.
 		var next time.Time
-		if err := b.engine.do(t.Context(), func(context.Context) { next = b.engine.lastCycle.Add(b.engine.interval()) }); err != nil {
+		if err := b.engine.do(t.Context(), func(context.Context) { next = b.engine.schedule.last.Add(b.engine.rec.Model.Interval()) }); err != nil {
 			t.Fatal(err)
 		}
 		b.wait(time.Until(next) + time.Millisecond)
 		tell(0, 40)
 		b.want("7 wlc 10.0.0.1=40 10.0.0.2=92")
 		b.wait(time.Millisecond)
-		tell(1, 30) // the next one shares its cycle with whoever comes within a breath
+		tell(1, 30) // the next one shares its cycle with whoever comes within a minGap
 		tell(0, 20)
 		b.want("7 wlc 10.0.0.1=40 10.0.0.2=92")
-		b.wait(breath)
+		b.wait(minGap)
 		b.want("7 wlc 10.0.0.1=20 10.0.0.2=30")
 	})
 }

@@ -16,18 +16,18 @@ import (
 // docs/bigbrother.md has them.
 func faults() map[int][]string {
 	return map[int][]string{
-		1:  {"TestReloadGuard", "TestDaemonFromStartToEnd", "TestABrokenFileChangesNothing"},                        // a config with mistakes, or none, changes nothing that runs
-		2:  {"TestAHangingNodeCostsOnlyItself", "TestManyChangesShareACycle"},                                       // a node that hangs; many that change at once
-		3:  {"TestKernelErrorsAreShownAndRetried", "TestAStartOrStopThatTheKernelRefusesSaysSo"},                    // a kernel that refuses
-		4:  {"TestHealthOfAnAnswer", "TestANegativeHealthIsNoWeight"},                                               // a negative health
-		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                  // another port, mark or scheduler
-		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeIsBack"},                                      // the downpage leaves
-		7:  {"TestPagesOfOtherDataCentres", "TestAReloadKeepsWhatOtherDataCentresList"},                             // what other data centres answer
-		8:  {"TestActivePassive", "TestActivePassiveTiesGoByAddress"},                                               // the active node is the right one
-		9:  {"TestNodeThroughTime", "TestRestartKeepsWeightsAndRamps", "TestADrainTakesANodeOutAndItsEndRampsItUp"}, // ramp-up counts from when a node is back
-		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatSomebodyElseSetUp", "TestAReadChangesNothing"},  // what the kernel has at the start; reads without side effects
-		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersTouchesNothing"},                       // stopped clusters stay untouched
-		12: {"TestNagiosResultsAreSent"},                                                                            // send_nsca is run
+		1:  {"TestReloadGuard", "TestDaemonFromStartToEnd", "TestABrokenFileChangesNothing"},                       // a config with mistakes, or none, changes nothing that runs
+		2:  {"TestAHangingNodeCostsOnlyItself", "TestManyChangesShareACycle"},                                      // a node that hangs; many that change at once
+		3:  {"TestKernelErrorsAreShownAndRetried", "TestAStartOrStopThatTheKernelRefusesSaysSo"},                   // a kernel that refuses
+		4:  {"TestHealthOfAResponse", "TestANegativeHealthIsNoWeight"},                                             // a negative health
+		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                 // another port, mark or scheduler
+		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeIsBack"},                                     // the downpage leaves
+		7:  {"TestParseSite", "TestAReloadKeepsWhatOtherDataCentresList"},                                          // what other data centres answer
+		8:  {"TestActivePassive", "TestActivePassiveTiesGoByAddress"},                                              // the active node is the right one
+		9:  {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainTakesANodeOutAndItsEndRampsItUp"},   // ramp-up counts from when a node is back
+		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatSomebodyElseSetUp", "TestAReadChangesNothing"}, // what the kernel has at the start; reads without side effects
+		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersTouchesNothing"},                      // stopped clusters stay untouched
+		12: {"TestNagiosResultsAreSent"},                                                                           // send_nsca is run
 	}
 }
 

@@ -52,7 +52,7 @@ func newRealBench(t *testing.T) *realBench {
 // run starts an engine, as the daemon does.
 func (b *realBench) run() (e *engine, kill func()) {
 	e = newEngine(Options{Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, Log: slog.New(slog.NewTextHandler(b.log, nil))})
-	if err := e.openDrains(b.dir); err != nil {
+	if err := e.drains.open(b.dir); err != nil {
 		b.t.Fatal(err)
 	}
 	e.configure(&config.Config{Clusters: []config.Cluster{b.web}})
@@ -108,7 +108,7 @@ func TestOnTheKernel(t *testing.T) {
 	b.wantLog("cluster adopted")
 
 	b.web.Mark, b.web.Scheduler = 70, "wrr"
-	if err := e.Reload(t.Context(), &config.Config{Clusters: []config.Cluster{b.web}}); err != nil {
+	if err := e.Reload(t.Context(), &config.Config{Clusters: []config.Cluster{b.web}}, false); err != nil {
 		t.Fatal(err)
 	}
 	b.has(foreign, "-A -f 70 -s wrr", "-a -f 70 -r 10.0.0.1:0 -i -w 92", "-a -f 70 -r 10.0.0.2:0 -i -w 0")

@@ -27,7 +27,7 @@ func TestTheRelayHasTheClustersOwnNodes(t *testing.T) {
 		b.start("web")
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=40\n10007 wlc 10.0.0.1=92 10.0.0.2=40")
 		b.fleet.set("10.0.0.2", 0)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0\n10007 wlc 10.0.0.1=92 10.0.0.2=0")
 		rules, err := b.marks.List(t.Context())
 		const want = "[tcp 204.109.13.7:7 on eth10 → mark 7 tcp 204.109.13.7:7 on tunl0 → mark 10007 tcp 204.109.13.7:8 on eth10 → mark 8]"

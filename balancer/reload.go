@@ -3,190 +3,170 @@ package balancer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
-	"github.com/braintree/lb/balancer/watch"
+	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/listen"
 )
 
-// Reload replaces the config. An error means that nothing has changed.
-func (e *engine) Reload(ctx context.Context, cfg *config.Config) error {
-	return e.replace(ctx, cfg, false)
+// restartNote says what a reload does not take over.
+const restartNote = "[balancer] has changes that need a restart of lb balance: listen, control, control_group, data_dir or set_sysctls"
+
+// reloadOrder asks the daemon for a reload.
+type reloadOrder struct {
+	api.Reload
+	answer chan error // has room for one; nil: nobody waits
 }
 
-// replace is Reload; force is past the guard.
-func (e *engine) replace(ctx context.Context, cfg *config.Config, force bool) error {
-	pages, err := loadPages(cfg.Clusters)
+// reloads loads the configuration again whenever asked, until ctx ends. A configuration with mistakes, or a refused one, changes nothing.
+func (b *Balancer) reloads(ctx context.Context) {
+	hangups := b.options.Reload
+	for {
+		var o reloadOrder
+		select {
+		case <-ctx.Done():
+			return
+		case o = <-b.orders:
+		case _, open := <-hangups:
+			if !open {
+				hangups = nil // there are none
+				continue
+			}
+		}
+		err := b.reload(ctx, o.Reload)
+		if o.answer != nil {
+			o.answer <- err
+		}
+	}
+}
+
+// Reload implements server.Configuration.
+func (b *Balancer) Reload(ctx context.Context, r api.Reload) error {
+	o := reloadOrder{r, make(chan error, 1)}
+	select {
+	case b.orders <- o:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-o.answer:
+		return err
+	case <-b.engine.done:
+		return api.ErrStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reload loads the configuration and takes it over. The service manager learns when that begins and how it ends.
+func (b *Balancer) reload(ctx context.Context, r api.Reload) error {
+	b.options.Manager.Reloading()
+	cfg, policy, err := b.load()
+	if err == nil {
+		err = b.engine.Reload(ctx, cfg, r.Force)
+	}
+	reloads := b.engine.rec.Report.Metrics.Reloads
+	if err != nil {
+		b.options.Manager.Ready("the last reload was refused, see the log")
+		if ctx.Err() == nil {
+			reloads.WithLabelValues("refused").Inc()
+			b.reportRefusal(err)
+		}
+		return err
+	}
+	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
+	reloads.WithLabelValues("done").Inc()
+	b.access.SetPolicy(policy)
+	b.hooks.Configure(cfg.Hooks)
+	if needsRestart(b.cfg, cfg.Balancer) {
+		b.log.Warn("reload: " + restartNote)
+	}
+	if features := ipvs.Features(cfg.KernelUse()); features != b.features {
+		b.features = features
+		b.checkSettings()
+	}
+	report := event.Report{Event: event.Now(event.ConfigReloaded, "configuration reloaded"), Level: event.Info}
+	if r.Who != "" {
+		report.Cause = "asked by " + r.Who
+	}
+	if r.Force {
+		report.Cause += ", forced"
+	}
+	b.engine.rec.Report.Emit(report, slog.Int("clusters", len(cfg.Clusters)))
+	return nil
+}
+
+// load reads the configuration and the files that it names for access control.
+func (b *Balancer) load() (*config.Config, *listen.Policy, error) {
+	cfg, err := b.options.Load()
+	if err != nil {
+		return nil, nil, err
+	}
+	policy, err := listener().LoadPolicy(cfg.Balancer.Access)
+	return cfg, policy, err
+}
+
+// needsRestart reports whether two configurations differ in what only a restart takes over.
+func needsRestart(was, is config.Balancer) bool {
+	lasting := func(b config.Balancer) config.Balancer {
+		return config.Balancer{
+			Listen: b.Listen, Control: b.Control, DataDir: b.DataDir, SetSysctls: b.SetSysctls,
+			Access: config.Access{ControlGroup: b.ControlGroup},
+		}
+	}
+	return lasting(was) != lasting(is)
+}
+
+// reportRefusal reports why a reload changed nothing, with an event for each mistake in the configuration.
+func (b *Balancer) reportRefusal(err error) {
+	errs := []string{err.Error()}
+	if mistakes := (config.Mistakes)(nil); errors.As(err, &mistakes) {
+		errs = nil
+		for _, m := range mistakes {
+			errs = append(errs, m.String())
+		}
+	}
+	for _, e := range errs {
+		report := event.Report{Event: event.Now(event.ConfigRefused, "reload refused: the old configuration stays in effect"), Level: event.Error}
+		report.Err = e
+		b.engine.rec.Report.Emit(report)
+	}
+}
+
+// Reload replaces the configuration. An error means that nothing has changed. force overrides the guard.
+func (e *engine) Reload(ctx context.Context, cfg *config.Config, force bool) error {
+	contents, err := page.LoadAll(cfg.Clusters)
 	if err != nil {
 		return err
 	}
-	if busy := e.do(ctx, func(ctx context.Context) {
-		before := e.pages
-		e.pages = pages
-		if err = e.reload(ctx, cfg, force); err != nil {
-			e.pages = before
-		}
-	}); busy != nil {
+	if busy := e.do(ctx, func(ctx context.Context) { err = e.reload(ctx, cfg, contents, force) }); busy != nil {
 		return busy
 	}
 	return err
 }
 
-// reload runs in the owner. What a cluster is in the kernel goes on until its successor is there: first the new services and what is
-// changed in place, then the marks, then the services that nothing leads to any more.
-func (e *engine) reload(ctx context.Context, cfg *config.Config, force bool) error {
-	next, gone, joined := e.match(cfg.Clusters)
-	if err := e.guard(gone); err != nil && !force {
+// reload does first all that can fail.
+func (e *engine) reload(ctx context.Context, cfg *config.Config, contents map[string]*page.Content, force bool) error {
+	reload := e.rec.Model.Match(cfg)
+	if err := reload.Guard(); err != nil && !force {
 		return err
 	}
-	if err := e.moveDrains(next, cfg.Clusters); err != nil {
+	if err := e.drains.rename(reload.Renames()); err != nil {
 		return err
 	}
-	now := time.Now()
-	e.location, e.relayAddress = cfg.Balancer.Location, cfg.Balancer.RelayAddress
-	e.sync = cfg.Balancer.Sync
-	old := map[ipvs.Mark]string{} // marks of running clusters before, and whose
-	for _, c := range e.clusters {
-		if c.running {
-			for _, m := range c.marks() {
-				old[m] = c.cfg.Name
-			}
-		}
-	}
-	for i, c := range next {
-		was := c.cfg
-		c.cfg = cfg.Clusters[i]
-		e.reconfigure(now, c, was.Name)
-	}
-	for _, c := range gone {
+	e.contents, e.overrides.dir = contents, cfg.Balancer.OverrideDir
+	e.rec.Reconfigure(reload)
+	for _, c := range reload.Gone() {
 		e.dismiss(c)
 	}
-	e.clusters = next
-	e.overrides.dir = cfg.Balancer.OverrideDir
-	e.sort()
-	for _, c := range next {
-		if c.running {
-			for _, m := range c.marks() {
-				delete(old, m)
-			}
-		}
-	}
-	e.watch(ctx)
-	e.look(ctx)
-	for _, c := range joined {
-		if _, ours := old[c.mark()]; !ours && e.adopted && e.has(c.mark()) {
-			e.adoptCluster(now, c)
-		}
-		e.autostart(now, c)
-	}
-	e.markWait = markCycles // not in this one
-	e.cycle(ctx)
-	for m, name := range old {
-		e.retired[m] = retirement{cause: "cluster " + name + " left this mark with a reload", afterMarks: true}
-	}
-	e.markWait = 0
-	e.cycle(ctx)
+	e.watchers.follow(ctx, e.rec.Model)
+	e.rec.TakeOver(ctx, reload)
+	e.schedule.last, e.schedule.urgent = time.Now(), false
+	e.publish()
 	return nil
-}
-
-// match pairs the new config's clusters with the present ones: by name, and one that was renamed by its mark. It gives the
-// clusters of the new config in its order, those that are gone, and those that are new.
-func (e *engine) match(configs []config.Cluster) (next, gone, joined []*cluster) {
-	taken := map[*cluster]bool{}
-	next = make([]*cluster, len(configs))
-	for i, cfg := range configs {
-		if c, err := e.find(cfg.Name); err == nil {
-			next[i], taken[c] = c, true
-		}
-	}
-	for i, cfg := range configs {
-		if next[i] != nil {
-			continue
-		}
-		at := slices.IndexFunc(e.clusters, func(c *cluster) bool { return !taken[c] && c.cfg.Mark == cfg.Mark })
-		if at >= 0 {
-			next[i], taken[e.clusters[at]] = e.clusters[at], true
-			continue
-		}
-		next[i] = &cluster{}
-		joined = append(joined, next[i])
-	}
-	for _, c := range e.clusters {
-		if !taken[c] {
-			gone = append(gone, c)
-		}
-	}
-	return next, gone, joined
-}
-
-// guard refuses a config that would take down more than half of what runs.
-func (e *engine) guard(gone []*cluster) error {
-	running := 0
-	for _, c := range e.clusters {
-		if c.running {
-			running++
-		}
-	}
-	var names []string
-	for _, c := range gone {
-		if c.running {
-			names = append(names, c.cfg.Name)
-		}
-	}
-	if 2*len(names) <= running {
-		return nil
-	}
-	return fmt.Errorf("the new config leaves out %d of the %d clusters that run (%s), which is hardly meant: if it is, force it with `lb ctl reload --force`, or stop each of them first with `lb ctl cluster stop NAME`",
-		len(names), running, strings.Join(names, ", "))
-}
-
-// reconfigure brings a cluster's nodes in line with its new config.
-func (e *engine) reconfigure(now time.Time, c *cluster, was string) {
-	joining := decide.State{}
-	if c.running {
-		joining = decide.Join(now)
-	}
-	kept := map[*watch.Watcher]bool{}
-	old := c.nodes
-	c.setNodes(c.cfg.Nodes, joining)
-	c.setSites(c.cfg.Sites)
-	for _, n := range c.keepRemotes(old) {
-		e.sayMember(c, n, event.MemberLeft, "another data centre's balancer gets packets no more", "the new config has no site that may list it, or has it among its own nodes")
-	}
-	for _, n := range c.nodes {
-		kept[n.watch] = true
-	}
-	for _, n := range old {
-		if !kept[n.watch] && n.unwatch != nil {
-			n.unwatch()
-		}
-	}
-	if was != "" && was != c.cfg.Name {
-		ev := c.about(event.ClusterRenamed, "cluster renamed: it has the mark of one that is gone and goes on as it was")
-		ev.Old, ev.New = was, c.cfg.Name
-		e.tell(slog.LevelInfo, ev)
-	}
-}
-
-// dismiss lets go of a cluster that left the config.
-func (e *engine) dismiss(c *cluster) {
-	if c.running {
-		ev := c.about(event.ClusterStopped, "cluster stops")
-		ev.Cause = "the new config leaves it out"
-		e.tell(slog.LevelInfo, ev)
-	}
-	c.closePage()
-	c.unwatch()
-	if c.start != nil {
-		for _, answer := range c.start.waiting {
-			answer <- outcome{err: errors.New("the cluster left the config while it started")}
-		}
-	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func (b *bench) reload(clusters ...config.Cluster) error {
-	return b.engine.Reload(b.t.Context(), &config.Config{Clusters: clusters})
+	return b.engine.Reload(b.t.Context(), &config.Config{Clusters: clusters}, false)
 }
 
 // running boots three clusters, of which web and db run.
@@ -126,7 +126,7 @@ func TestReloadAddsAndDrainsNodes(t *testing.T) {
 		if n := b.fleet.polled("10.0.0.2"); n != asked {
 			t.Errorf("the reload asked a node whose settings did not change: %d polls before, %d after", asked, n)
 		}
-		b.wait(breath) // the node that joined was asked at once, and begins its ramp
+		b.wait(minGap) // the node that joined was asked at once, and begins its ramp
 		b.want("7 wlc 10.0.0.1=0 10.0.0.2=100 10.0.0.4=1\n8 wlc 10.0.0.3=100")
 		b.wait(5 * time.Second)
 		if got := b.kernel(); strings.Contains(got, "10.0.0.4=0") || strings.Contains(got, "10.0.0.4=100") {
@@ -162,7 +162,7 @@ func TestWhoJoinsAYoungClusterRampsUp(t *testing.T) {
 		if err := b.reload(web); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(breath)
+		b.wait(minGap)
 		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100 10.0.0.3=1")
 	})
 }
@@ -174,7 +174,7 @@ func TestReloadTakesTheFolderOfFilesElsewhere(t *testing.T) {
 		if err := errors.Join(os.Mkdir(dir+"/down", 0o755), os.WriteFile(dir+"/down/web", nil, 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.engine.Reload(t.Context(), &config.Config{Clusters: clusters, Balancer: config.Balancer{OverrideDir: dir}}); err != nil {
+		if err := b.engine.Reload(t.Context(), &config.Config{Clusters: clusters, Balancer: config.Balancer{OverrideDir: dir}}, false); err != nil {
 			t.Fatal(err)
 		}
 		b.turn()
@@ -238,10 +238,10 @@ func TestReloadGuard(t *testing.T) {
 					}
 				}
 				pages := func() (all map[string]*page.Content) {
-					_ = b.engine.do(t.Context(), func(context.Context) { all = b.engine.pages })
+					_ = b.engine.do(t.Context(), func(context.Context) { all = b.engine.contents })
 					return all
 				}
-				_ = b.engine.do(t.Context(), func(context.Context) { b.engine.pages = map[string]*page.Content{"somebody's": nil} })
+				_ = b.engine.do(t.Context(), func(context.Context) { b.engine.contents = map[string]*page.Content{"somebody's": nil} })
 				before := b.kernel()
 				clusters = slices.DeleteFunc(clusters, func(c config.Cluster) bool { return !slices.Contains(tt.left, c.Name) })
 				err := b.reload(clusters...)
@@ -278,7 +278,7 @@ func TestReloadWithoutMarksKeepsTheOldService(t *testing.T) {
 			t.Errorf("last_error %q", c.LastError)
 		}
 		b.marks.SetFault(nil)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.want("8 wlc 10.0.0.3=100\n70 wlc 10.0.0.1=100 10.0.0.2=100")
 	})
 }

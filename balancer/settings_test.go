@@ -1,11 +1,7 @@
 package balancer
 
 import (
-	"bytes"
-	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,45 +9,6 @@ import (
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
-
-func TestSettingsAreSetOnlyWhereAsked(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		value string // "" is a kernel that has no such setting
-		asked bool
-		after string
-		log   string // what must be in it; "" is no log at all
-	}{
-		{"unsafe and not asked", "0", false, "0", "sysctl -w net.ipv4.vs.expire_nodest_conn=1"},
-		{"unsafe and asked", "0", true, "1", "was changed"},
-		{"safe", "1", true, "1", ""},
-		{"missing", "", true, "", "cannot be checked"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "expire_nodest_conn")
-			if c.value != "" {
-				if err := os.WriteFile(file, []byte(c.value+"\n"), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			var log bytes.Buffer
-			b := &Balancer{
-				use:     ipvs.Features{Masq: true},
-				options: Options{Settings: ipvs.SysctlDir(filepath.Dir(file))},
-				log:     slog.New(slog.NewTextHandler(&log, nil)),
-				cfg:     config.Balancer{SetSysctls: c.asked},
-			}
-			b.checkSettings()
-			after, _ := os.ReadFile(file) // it may not be there
-			if got := strings.TrimSpace(string(after)); got != c.after {
-				t.Errorf("the setting is %q, want %q", got, c.after)
-			}
-			if !strings.Contains(log.String(), c.log) || (c.log == "") != (log.Len() == 0) {
-				t.Errorf("log lacks %q:\n%s", c.log, log.String())
-			}
-		})
-	}
-}
 
 func TestSettingsFollowWhatIsUsed(t *testing.T) {
 	for _, c := range []struct {
@@ -99,7 +56,7 @@ func TestOnlyWhatTakesARestartCallsForOne(t *testing.T) {
 			var was config.Balancer
 			next := was
 			tt.change(&next)
-			if calls := lasting(next) != lasting(was); calls != tt.calls {
+			if calls := needsRestart(was, next); calls != tt.calls {
 				t.Errorf("a restart is called for: %t", calls)
 			}
 		})

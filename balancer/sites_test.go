@@ -39,7 +39,7 @@ func (p *otherPoller) Poll(context.Context) watch.SiteReading {
 	}
 	r := watch.SiteReading{At: time.Now(), Answered: true, Balancers: slices.Clone(list)}
 	if len(list) == 0 {
-		r.Detail = "/fwmark/7 lists nobody: the cluster does not run there"
+		r.Detail = "/fwmark/7 lists no balancer: the cluster is not running there"
 	}
 	return r
 }
@@ -76,7 +76,7 @@ func sending(name string, m uint32, sites []int, nodes ...int) config.Cluster {
 	return c
 }
 
-const tick = 2*time.Second + breath // a look at a site, and what follows
+const tick = 2*time.Second + minGap // a look at a site, and what follows
 
 // The steps and figures are those of compat/bigbro-interpol.txt.
 func TestOtherDataCentresTakeTheirShare(t *testing.T) {
@@ -117,7 +117,7 @@ func TestOtherDataCentresTakeTheirShare(t *testing.T) {
 		b.others.tells(1)
 		b.wait(tick)
 		b.want("7 wlc 10.0.0.1=100 10.9.0.1=0 10.9.0.2=0" + relay)
-		b.wantLog("10.9.0.2 weight 60 → 0", "combined weight 33", "lists nobody")
+		b.wantLog("10.9.0.2 weight 60 → 0", "combined weight 33", "lists no balancer")
 	})
 }
 
@@ -142,12 +142,12 @@ func TestASilentSiteHoldsAndThenLeaves(t *testing.T) {
 		b.wait(tick)
 		b.want("7 wlc 10.0.0.1=100 10.9.0.1=0\n10007 wlc 10.0.0.1=100") // its connections go on
 		b.wait(30 * time.Second)
-		if n := b.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" || !strings.Contains(n.Why, "10.2.0.1 left: failed: silent for 2 polls in a row") {
+		if n := b.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" || !strings.Contains(n.Why, "10.2.0.1 left: no response for 2 polls (fall = 2)") {
 			t.Errorf("status %+v", n)
 		}
 		b.wait(time.Minute) // drain_timeout
 		b.want("7 wlc 10.0.0.1=100\n10007 wlc 10.0.0.1=100")
-		b.wantLog("does not tell its weights", "connection refused")
+		b.wantLog("does not report its weights", "connection refused")
 	})
 }
 
@@ -216,7 +216,7 @@ func TestWhatASiteMayNotList(t *testing.T) {
 		{"this balancer", "10.1.0.5=9", "is this balancer"},
 		{"this data centre", "10.9.0.1=9 dc1", "is in this data centre, dc1"},
 		{"one that gets nothing", "10.9.0.1=9 dc3", "dc3 is one of non_egress_locations"},
-		{"another IP version", "2001:db8::1=9 dc2", "is of an IP version that no virtual IP of the cluster has"},
+		{"another IP version", "2001:db8::1=9 dc2", "has an IP version that no virtual IP of the cluster has"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

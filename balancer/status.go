@@ -2,147 +2,83 @@ package balancer
 
 import (
 	"context"
-	"fmt"
-	"slices"
+	"net/netip"
 	"time"
 
 	"github.com/braintree/lb/balancer/api"
-	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/cluster"
+	"github.com/braintree/lb/balancer/watch"
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// view is the state of all clusters at one time, for readers. It is never changed.
-type view struct {
-	clusters     []api.ClusterStatus
-	kernelErrors int
-	location     string
-	relayAddress string
+// statusTime bounds the wait for a status while the kernel keeps the engine busy: after that the latest snapshot serves.
+const statusTime = time.Second
+
+// snapshot is what readers see of the engine. It is never changed.
+type snapshot struct {
+	model        *cluster.Model    // a clone
+	services     []ipvs.Service    // the kernel's table as the engine knows it
+	at           time.Time         // of services
+	errors       map[string]string // of the kernel, by cluster
+	kernelErrors int               // since the start
+	watchers     map[cluster.NodeKey]*watch.Watcher
 }
 
-// Status gives the state of the balancer, with clusters by name and with the kernel's own figures of just now. While the kernel keeps the
-// owner busy it gives the latest that is known.
+// publish makes a snapshot of the present state.
+func (e *engine) publish() {
+	e.schedule.observed = false
+	s := &snapshot{
+		model: e.rec.Model.Clone(), services: e.rec.Kernel.Table.Services(), at: e.rec.Kernel.Table.At(), errors: map[string]string{},
+		kernelErrors: e.rec.Kernel.Errors(), watchers: e.watchers.byKey,
+	}
+	for _, c := range e.rec.Model.Clusters() {
+		s.errors[c.Name()] = e.rec.LastError(c)
+	}
+	e.snapshot.Store(s)
+}
+
+// Status returns the state of the balancer, with the kernel's own figures of this moment. It changes nothing: neither what the engine writes to the
+// kernel nor when. While the kernel keeps the engine busy it returns the latest state that is known.
 func (e *engine) Status(ctx context.Context) api.Status {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
-	_ = e.do(ctx, func(ctx context.Context) { // else the last view has to do
-		if time.Since(e.read) > fresh {
-			e.look(ctx)
-		}
-		e.publish(time.Now())
-	})
-	return e.view.Load().asOf(time.Now())
+	_ = e.do(ctx, func(context.Context) { e.publish() }) // otherwise the last snapshot serves
+	s := e.snapshot.Load()
+	return s.status(time.Now(), e.figures.Read(ctx, s.services, s.at))
 }
 
-// asOf copies the view with the ages of its readings filled in.
-func (v *view) asOf(now time.Time) api.Status {
-	clusters := slices.Clone(v.clusters)
-	for i := range clusters {
-		clusters[i].Nodes = slices.Clone(clusters[i].Nodes)
-		for j := range clusters[i].Nodes {
-			if n := &clusters[i].Nodes[j]; !n.ReadAt.IsZero() {
-				age := now.Sub(n.ReadAt).Milliseconds()
-				n.LastReading = &age
-			}
+// status describes the snapshot beside the kernel's figures.
+func (s *snapshot) status(now time.Time, services []ipvs.Service) api.Status {
+	status := s.model.Status(now, services, func(c *cluster.Cluster) string { return s.errors[c.Name()] })
+	status.KernelErrors = s.kernelErrors
+	for _, c := range status.Clusters {
+		for i := range c.Nodes {
+			s.addReading(now, c.Name, &c.Nodes[i])
 		}
 	}
-	return api.Status{Location: v.location, RelayAddress: v.relayAddress, KernelErrors: v.kernelErrors, Clusters: clusters}
+	return status
 }
 
-// publish makes the view of the present state.
-func (e *engine) publish(now time.Time) {
-	e.heard = false
-	v := &view{clusters: []api.ClusterStatus{}, kernelErrors: e.failures, location: e.location}
-	if e.relayAddress.IsValid() {
-		v.relayAddress = e.relayAddress.String()
-	}
-	for _, c := range e.clusters {
-		if c.stale {
-			c.settle(now)
+// addReading adds how a node is watched and how old its last reading is. A stream confirms the last reading with each heartbeat.
+func (s *snapshot) addReading(now time.Time, cluster string, n *api.NodeStatus) {
+	w := s.watchers[watchKey(cluster, n)]
+	if w != nil && w.Streaming() {
+		n.Watched = "stream"
+		if seen := w.LastSeen(); !n.ReadAt.IsZero() && seen.After(n.ReadAt) {
+			n.ReadAt = seen
 		}
-		v.clusters = append(v.clusters, e.clusterStatus(now, c))
 	}
-	e.view.Store(v)
+	if !n.ReadAt.IsZero() {
+		age := now.Sub(n.ReadAt).Milliseconds()
+		n.LastReading = &age
+	}
 }
 
-func (e *engine) clusterStatus(now time.Time, c *cluster) api.ClusterStatus {
-	s := api.ClusterStatus{
-		Name: c.cfg.Name, Mark: c.cfg.Mark, Scheduler: c.cfg.Scheduler, Running: c.running, Nodes: []api.NodeStatus{},
-		Mode: c.cfg.Mode, AllDown: c.cfg.AllDown, Notice: c.notice(),
-		LastError: troubles(e.trouble, c.trouble, e.markTrouble),
+// watchKey is the key of a node's watcher. Nodes that are leaving and other data centres' balancers have none.
+func watchKey(name string, n *api.NodeStatus) cluster.NodeKey {
+	address, err := netip.ParseAddr(n.Address)
+	if err != nil || n.State == api.StateLeaving || n.Site != "" {
+		return cluster.NodeKey{}
 	}
-	if c.cfg.Relay.Enabled {
-		s.RelayMark = c.cfg.Relay.Mark
-	}
-	for _, n := range c.nodes {
-		st := api.NodeStatus{
-			Address: n.cfg.Address.String(), Site: n.place(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Name(), Why: n.why(), Steps: n.steps,
-			ReadAt: n.state.LastReading.At, Readings: n.readings, Watched: "poll",
-		}
-		if n.watch != nil && n.watch.Streaming() {
-			st.Watched = "stream"
-			if heard := n.watch.LastSeen(); n.state.HasReading && heard.After(st.ReadAt) {
-				st.ReadAt = heard
-			}
-		}
-		if n.order != nil {
-			st.Drain = drainStatus(*n.order)
-		}
-		if n.state.HasReading && n.state.Phase != decide.Unknown {
-			health := n.state.Health
-			st.Health = &health
-		}
-		s.Nodes = append(s.Nodes, st)
-	}
-	for _, service := range e.actual {
-		if !slices.Contains(c.marks(), service.Mark) {
-			continue
-		}
-		for _, d := range service.Destinations {
-			addDestination(&s, now, c, d)
-		}
-	}
-	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.Drain != nil && (n.ActiveConns > 0 || n.KernelWeight != nil && *n.KernelWeight > 0) {
-			n.State = "draining"
-		}
-	}
-	return s
-}
-
-// add adds what the kernel says about a destination. The kernel's figures of one that it has in two services are summed up, but for the weight.
-func addDestination(s *api.ClusterStatus, now time.Time, c *cluster, d ipvs.Destination) {
-	if c.isPage(d) {
-		addPage(s, c, d)
-		return
-	}
-	address := d.Address.String()
-	i := slices.IndexFunc(s.Nodes, func(n api.NodeStatus) bool { return d.Port == 0 && n.Address == address })
-	if i < 0 {
-		i = len(s.Nodes)
-		s.Nodes = append(s.Nodes, leaver(now, c, d))
-	}
-	n, weight := &s.Nodes[i], int(d.Weight)
-	if s.Running && !c.desperate() && n.KernelWeight == nil && n.Site == "" {
-		s.CombinedWeight += weight
-	}
-	n.KernelWeight = &weight
-	n.ActiveConns += d.ActiveConns
-	n.InactiveConns += d.InactiveConns
-	n.Traffic = add(n.Traffic, api.Traffic(d.Stats))
-}
-
-// leaver describes a node that the kernel has and the config has not.
-func leaver(now time.Time, c *cluster, d ipvs.Destination) api.NodeStatus {
-	why := c.stranger(d.Address)
-	for id, since := range c.left {
-		if id.Addr() == d.Address && id.Port() == d.Port {
-			why = fmt.Sprintf("%s: it keeps its connections for %s at most, %s are over", why,
-				c.cfg.DrainTimeout, now.Sub(since).Round(time.Second))
-		}
-	}
-	in := int(d.Weight)
-	return api.NodeStatus{
-		Address: d.Address.String(), Port: d.Port, State: "leaving", Why: why,
-		Steps: []decide.Step{{Name: "drain", In: in, Out: 0, Reason: why}},
-	}
+	return cluster.NodeKey{Cluster: name, Node: address}
 }

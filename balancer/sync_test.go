@@ -12,37 +12,6 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-func TestSyncStepsMakeBothDaemonsRunAndNoOthers(t *testing.T) {
-	d := func(r ipvs.Role, iface string, id uint8) ipvs.Daemon {
-		return ipvs.Daemon{Role: r, Interface: iface, ID: id}
-	}
-	eth1 := config.Sync{Interface: "eth1", ID: 7}
-	for _, c := range []struct {
-		name    string
-		want    config.Sync
-		running []ipvs.Daemon
-		steps   string
-	}{
-		{"nothing wanted, nothing there", config.Sync{}, nil, ""},
-		{"both are missing", eth1, nil, "start the master sync daemon on eth1, id 7; start the backup sync daemon on eth1, id 7"},
-		{"one is missing", eth1, []ipvs.Daemon{d(ipvs.Backup, "eth1", 7)}, "start the master sync daemon on eth1, id 7"},
-		{"both are there", eth1, []ipvs.Daemon{d(ipvs.Master, "eth1", 7), d(ipvs.Backup, "eth1", 7)}, ""},
-		{"another interface and another id", eth1, []ipvs.Daemon{d(ipvs.Master, "eth0", 7), d(ipvs.Backup, "eth1", 8)},
-			"stop the master sync daemon on eth0, id 7; start the master sync daemon on eth1, id 7; " +
-				"stop the backup sync daemon on eth1, id 8; start the backup sync daemon on eth1, id 7"},
-		{"none is wanted any more", config.Sync{}, []ipvs.Daemon{d(ipvs.Master, "eth0", 7), d(ipvs.Backup, "eth1", 8)},
-			"stop the master sync daemon on eth0, id 7; stop the backup sync daemon on eth1, id 8"},
-	} {
-		var words []string
-		for _, s := range syncSteps(c.want, c.running) {
-			words = append(words, s.String())
-		}
-		if got := strings.Join(words, "; "); got != c.steps {
-			t.Errorf("%s:\n%s\nwanted\n%s", c.name, got, c.steps)
-		}
-	}
-}
-
 // wantDaemons compares the sync daemons that run with "master eth1 7, backup eth1 7".
 func (b *bench) wantDaemons(want string) {
 	b.t.Helper()
@@ -64,7 +33,7 @@ func TestSyncDaemonsAreKeptAsTheConfigWants(t *testing.T) {
 		b := newBench(t)
 		web := webapp("web", 7, 1)
 		reload := func(s config.Sync) {
-			if err := b.engine.Reload(t.Context(), &config.Config{Clusters: []config.Cluster{web}, Balancer: config.Balancer{Sync: s}}); err != nil {
+			if err := b.engine.Reload(t.Context(), &config.Config{Clusters: []config.Cluster{web}, Balancer: config.Balancer{Sync: s}}, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -84,7 +53,7 @@ func TestSyncDaemonsAreKeptAsTheConfigWants(t *testing.T) {
 		if err := b.table.StopDaemon(t.Context(), ipvs.Master); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.wantDaemons("master eth1 7, backup eth1 7")
 		b.wantLog("drift repaired", "start the master sync daemon on eth1, id 7")
 
@@ -97,11 +66,11 @@ func TestSyncDaemonsAreKeptAsTheConfigWants(t *testing.T) {
 		})
 		reload(config.Sync{Interface: "eth2", ID: 7})
 		b.wantDaemons("")
-		b.wantLog("the kernel refuses: connection synchronisation", "start the master sync daemon on eth2, id 7: no such device")
+		b.wantLog("kernel error: connection synchronization", "start the master sync daemon on eth2, id 7: no such device")
 		b.table.SetFault(nil)
-		b.wait(2*time.Second + breath)
+		b.wait(2*time.Second + minGap)
 		b.wantDaemons("master eth2 7, backup eth2 7")
-		b.wantLog("the kernel obeys again: connection synchronisation")
+		b.wantLog("kernel error resolved: connection synchronization")
 
 		reload(config.Sync{})
 		b.wantDaemons("")

@@ -13,6 +13,7 @@ import (
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
 
+	"github.com/braintree/lb/balancer/kernel"
 	"github.com/braintree/lb/balancer/plan"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -44,18 +45,19 @@ func TestAThousandWeightsBesideTheLibrary(t *testing.T) {
 		return services
 	}
 	have := weighed(1)
-	if _, failed := Apply(t.Context(), b.table, plan.Diff(have, nil, owned)); len(failed) > 0 {
-		t.Fatal(failed[0].Err)
+	table := kernel.New(b.table, b.marks).Table
+	if table.Apply(t.Context(), plan.Diff(have, nil, owned), owned); table.RejectedBeside(nil) != "" {
+		t.Fatal(table.RejectedBeside(nil))
 	}
 	var ours, theirs []time.Duration
 	for round := range rounds {
 		want := weighed(2*round + 2)
 		p := plan.Diff(want, have, owned)
 		start := time.Now()
-		done, failed := Apply(t.Context(), b.table, p)
+		result := table.Apply(t.Context(), p, owned)
 		ours = append(ours, time.Since(start))
-		if len(done) != nodes || len(failed) > 0 {
-			t.Fatalf("%d of %d changes done, failed: %v", len(done), nodes, failed)
+		if failed := table.RejectedBeside(nil); len(result.Done) != nodes || failed != "" {
+			t.Fatalf("%d of %d changes done, rejected: %s", len(result.Done), nodes, failed)
 		}
 		have = weighed(2*round + 3)
 		start = time.Now()

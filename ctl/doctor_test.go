@@ -28,7 +28,7 @@ func TestDoctorExaminesTheSettingsOfIPVS(t *testing.T) {
 	if err := printExamined(&out, found, false); !errors.Is(err, ErrUnsafe) {
 		t.Errorf("%v", err)
 	}
-	const want = `bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: a client that uses a port again within two minutes still reaches a node that is at weight 0
+	const want = `bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: a client that reuses a port within two minutes still reaches a node at weight 0
   → ` + "`sysctl -w net.ipv4.vs.expire_nodest_conn=1`" + `, or balancer.set_sysctls = true
 good: net.ipv4.vs.conntrack is 0
 good: net.ipv4.vs.backup_only is 0
@@ -70,7 +70,7 @@ func TestDoctorExaminesTheTunnel(t *testing.T) {
 		t.Errorf("%v, %s", err, &out)
 	}
 	bad.Device.Kind = "sit"
-	if found := examineTunnel(bad, want); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Why, "of kind sit") {
+	if found := examineTunnel(bad, want); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Why, "type sit") {
 		t.Errorf("%+v", found)
 	}
 }

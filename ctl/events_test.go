@@ -20,13 +20,13 @@ import (
 func happened() []event.Event {
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
 	return []event.Event{
-		{Number: 7, Time: at, Kind: event.Weight, Text: "kernel table changed", Cluster: "web", Node: "10.0.0.1", Old: "92", New: "0", Cause: "down by the node's own word"},
+		{Number: 7, Time: at, Kind: event.Weight, Text: "kernel table changed", Cluster: "web", Node: "10.0.0.1", Old: "92", New: "0", Cause: "agent reported health 0"},
 		{Number: 8, Time: at, Kind: event.ConfigRefused, Text: "reload refused", Err: "lb.toml:3: nonsense"},
 		{Number: 9, Time: at, Kind: event.MarksChanged, Text: "marking rules changed", Change: "mark 7: add tcp 204.109.13.7:443"},
 	}
 }
 
-const happenedText = `7  2026-11-25 12:00:00  weight  web  10.0.0.1  92 → 0: down by the node's own word
+const happenedText = `7  2026-11-25 12:00:00  weight  web  10.0.0.1  92 → 0: agent reported health 0
 8  2026-11-25 12:00:00  config_refused  reload refused: lb.toml:3: nonsense
 9  2026-11-25 12:00:00  marks_changed  mark 7: add tcp 204.109.13.7:443
 `

@@ -219,7 +219,7 @@ func TestAFullDiskIsReportedAndLeavesNoFiles(t *testing.T) {
 	if err != nil {
 		t.Fatalf("helper: %v: %s", err, out)
 	}
-	if !strings.Contains(string(out), "error: keep the force in "+dir) {
+	if !strings.Contains(string(out), "error: store the force in "+dir) {
 		t.Errorf("the helper printed %q, want an error", out)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
@@ -303,15 +303,15 @@ func FuzzParseForce(f *testing.F) {
 		`"at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"kind":"down"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := storedForces().Parse(data)
+		got, err := storedForces().Unmarshal(data)
 		if err != nil {
 			return
 		}
-		out, err := storedForces().Format(got)
+		out, err := storedForces().Marshal(got)
 		if err != nil {
 			t.Fatalf("cannot format the force read from %q: %v", data, err)
 		}
-		again, err := storedForces().Parse(out)
+		again, err := storedForces().Unmarshal(out)
 		if err != nil || !cmp.Equal(got, again) {
 			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
 		}

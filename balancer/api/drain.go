@@ -120,3 +120,12 @@ func Unrecorded(errs []error) error {
 	}
 	return nil
 }
+
+// InvalidError reports an order that cannot be carried out as it stands: the client's fault, not the disk's.
+type InvalidError struct{ Err error }
+
+// Error gives the reason.
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *InvalidError) Unwrap() error { return e.Err }

@@ -1,6 +1,6 @@
 //go:build bench
 
-// Package bench measures what watching a fleet costs a balancer: scripts/bench balancer. docs/performance.md says what came out.
+// Package bench measures what it costs a balancer to watch a fleet (scripts/bench balancer; docs/performance.md has the results).
 package bench
 
 import (
@@ -27,17 +27,17 @@ import (
 )
 
 const (
-	nodes    = 10 // of each cluster
+	nodes    = 10 // per cluster
 	interval = time.Second
 
-	// patience bounds the wait until everything is watched.
-	patience = time.Minute
-	// restTime is how long the balancer settles before it is measured, measureTime how long it is measured.
-	restTime    = 5 * time.Second
+	// startupTimeout bounds the wait until all nodes are watched.
+	startupTimeout = time.Minute
+	// A measurement takes measureTime, after the balancer had settleTime to become idle.
+	settleTime  = 5 * time.Second
 	measureTime = 20 * time.Second
 )
 
-// TestMain is the balancer itself in the processes that the tests start.
+// TestMain runs the balancer in the processes that the tests start.
 func TestMain(m *testing.M) {
 	port, err := strconv.ParseUint(os.Getenv("LB_BENCH_PORT"), 10, 16)
 	if err != nil {
@@ -53,23 +53,26 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// balance runs a balancer of so many clusters of the fleet on tables in memory until its standard input ends.
-func balance(port uint16, clusters int, how config.Watching) error {
+// balance runs a balancer with tables in memory and that many clusters of the fleet, until standard input ends.
+func balance(port uint16, clusters int, watch config.Watching) error {
 	dir, err := os.MkdirTemp("", "lb")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cfg := &config.Config{Balancer: config.Balancer{Listen: "127.0.0.1:0", Control: filepath.Join(dir, "lb.sock"), DataDir: filepath.Join(dir, "data")}}
+	cfg := &config.Config{Balancer: config.Balancer{
+		Listen: "127.0.0.1:0", Control: filepath.Join(dir, "lb.sock"), DataDir: filepath.Join(dir, "data"),
+	}}
 	for c := range clusters {
 		cluster := config.Cluster{
-			Name: fmt.Sprintf("web%d", c), Mark: uint32(c + 1), Scheduler: "wlc", Forwarding: config.IPIP, CheckInterval: interval, CheckTimeout: interval / 2,
-			Rise: 1, Fall: 2, DrainTimeout: time.Minute, Autostart: true, Watch: how,
+			Name: fmt.Sprintf("web%d", c), Mark: uint32(c + 1), Scheduler: "wlc", Forwarding: config.IPIP,
+			CheckInterval: interval, CheckTimeout: interval / 2, Rise: 1, Fall: 2, DrainTimeout: time.Minute, Autostart: true, Watch: watch,
 			VIPs: []config.VIP{{Address: netip.AddrFrom4([4]byte{198, 18, byte(c >> 8), byte(c)}), Protocol: "tcp", Ports: []uint16{443}}},
 		}
 		for n := range nodes {
 			cluster.Nodes = append(cluster.Nodes, config.Node{
-				Address: netip.AddrFrom4([4]byte{127, byte(c >> 8), byte(c), byte(n + 1)}), Port: port, Path: "/" + cluster.Name + "/status",
+				Address: netip.AddrFrom4([4]byte{127, byte(c >> 8), byte(c), byte(n + 1)}), Port: port,
+				Path: "/" + cluster.Name + "/status",
 			})
 		}
 		cfg.Clusters = append(cfg.Clusters, cluster)
@@ -79,10 +82,11 @@ func balance(port uint16, clusters int, how config.Watching) error {
 	defer cancel()
 	go func() {
 		defer cancel()
-		_, _ = io.Copy(io.Discard, os.Stdin) // until its end
+		_, _ = io.Copy(io.Discard, os.Stdin) // until EOF
 	}()
 	b, err := balancer.New(ctx, balancer.Options{
-		Load: func() (*config.Config, error) { return cfg, nil }, Table: ipvs.NewMemory(), Marks: mark.NewMemory(), Log: slog.New(slog.DiscardHandler),
+		Load: func() (*config.Config, error) { return cfg, nil }, Table: ipvs.NewMemory(), Marks: mark.NewMemory(),
+		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
@@ -90,11 +94,12 @@ func balance(port uint16, clusters int, how config.Watching) error {
 	return b.Run(ctx)
 }
 
-// start runs a balancer of so many clusters of the fleet in a process of its own until the test ends.
-func start(t *testing.T, f *fleet, clusters int, how config.Watching) procfs.Proc {
+// start runs balance in a child process until the test ends.
+func start(t *testing.T, f *fleet, clusters int, watch config.Watching) procfs.Proc {
 	t.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), fmt.Sprintf("LB_BENCH_PORT=%d", f.port), fmt.Sprintf("LB_BENCH_CLUSTERS=%d", clusters), "LB_BENCH_WATCH="+string(how))
+	child.Env = append(os.Environ(), fmt.Sprintf("LB_BENCH_PORT=%d", f.port), fmt.Sprintf("LB_BENCH_CLUSTERS=%d", clusters),
+		"LB_BENCH_WATCH="+string(watch))
 	child.Stdout, child.Stderr = t.Output(), t.Output()
 	stdin, err := child.StdinPipe()
 	if err != nil {
@@ -116,59 +121,60 @@ func start(t *testing.T, f *fleet, clusters int, how config.Watching) procfs.Pro
 	return p
 }
 
-// until waits for a count to come to its goal.
-func until(t *testing.T, what string, done func() bool) {
+// waitFor waits until done returns true.
+func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	limit, tick := time.After(patience), time.NewTicker(100*time.Millisecond)
+	limit, tick := time.After(startupTimeout), time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		select {
 		case <-limit:
-			t.Fatalf("after %s still not: %s", patience, what)
+			t.Fatalf("not within %s: %s", startupTimeout, what)
 		case <-tick.C:
 		}
 	}
 }
 
-// measured is what a process used in a while.
-type measured struct {
-	core           float64 // share of one
+// usage is what a process used during a measurement.
+type usage struct {
+	cpu            float64 // fraction of a core
 	resident, peak uint64  // bytes
 }
 
-func measure(t *testing.T, p procfs.Proc) measured {
+func measure(t *testing.T, p procfs.Proc) usage {
 	t.Helper()
-	<-time.After(restTime)
-	processor := func() float64 {
+	<-time.After(settleTime)
+	cpuTime := func() float64 {
 		stat, err := p.Stat()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return stat.CPUTime()
 	}
-	before, begun := processor(), time.Now()
+	before, start := cpuTime(), time.Now()
 	<-time.After(measureTime)
-	m := measured{core: (processor() - before) / time.Since(begun).Seconds()}
+	u := usage{cpu: (cpuTime() - before) / time.Since(start).Seconds()}
 	status, err := p.NewStatus()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.resident, m.peak = status.VmRSS, status.VmHWM
-	return m
+	u.resident, u.peak = status.VmRSS, status.VmHWM
+	return u
 }
 
 func TestPolling(t *testing.T) {
 	const clusters = 500
 	f := newFleet(t, false)
 	p := start(t, f, clusters, config.WatchPoll)
-	until(t, "every node was polled twice", func() bool { return f.polls.Load() >= 2*clusters*nodes })
-	before, begun := f.polls.Load(), time.Now()
-	m := measure(t, p)
-	perSecond := float64(f.polls.Load()-before) / time.Since(begun).Seconds()
+	waitFor(t, "every node was polled twice", func() bool { return f.polls.Load() >= 2*clusters*nodes })
+	before, start := f.polls.Load(), time.Now()
+	u := measure(t, p)
+	perSecond := float64(f.polls.Load()-before) / time.Since(start).Seconds()
 	if perSecond < clusters*nodes*0.98 {
-		t.Errorf("only %.0f polls a second", perSecond)
+		t.Errorf("only %.0f polls per second", perSecond)
 	}
-	publish(t, "polled", clusters, fmt.Sprintf("%.0f polls/s, %.1f µs each; a core and 150 MiB: %s", perSecond, m.core/perSecond*1e6, verdict(m, 1)), m)
+	publish(t, "polled", clusters, fmt.Sprintf("%.0f polls/s, %.1f µs each; a core and 150 MiB: %s", perSecond, u.cpu/perSecond*1e6,
+		goal(u, 1)), u)
 }
 
 func TestStreams(t *testing.T) {
@@ -177,29 +183,30 @@ func TestStreams(t *testing.T) {
 			f := newFleet(t, true)
 			p := start(t, f, clusters, config.WatchAuto)
 			all := int64(clusters * nodes)
-			until(t, "every node's stream is open", func() bool { return f.open.Load() == all })
-			<-time.After(restTime)
+			waitFor(t, "every node's stream is open", func() bool { return f.open.Load() == all })
+			<-time.After(settleTime)
 			before := f.polls.Load()
-			m := measure(t, p)
+			u := measure(t, p)
 			polls := f.polls.Load() - before
-			publish(t, "streams", clusters, fmt.Sprintf("a heartbeat each %s, %d polls; 5 %% and 150 MiB: %s", interval, polls, verdict(m, 0.05)), m)
+			publish(t, "streams", clusters,
+				fmt.Sprintf("a heartbeat every %s, %d polls; 5 %% and 150 MiB: %s", interval, polls, goal(u, 0.05)), u)
 			if open := f.open.Load(); open != all || polls > all/100 {
-				t.Errorf("%d streams are open, %d polls beside them", open, polls)
+				t.Errorf("%d streams open, %d polls", open, polls)
 			}
 		})
 	}
 }
 
-// verdict compares with what is asked for. A goal that is missed is told in the table and fails nothing, for it may be the machine's fault.
-func verdict(m measured, core float64) string {
-	if m.core < core && m.peak < 150<<20 {
+// goal compares with the goals for CPU and memory. A missed goal does not fail the test: it may be the machine's fault.
+func goal(u usage, cpu float64) string {
+	if u.cpu < cpu && u.peak < 150<<20 {
 		return "met"
 	}
 	return "MISSED"
 }
 
-// publish shows a line of the table, and adds it to the file that LB_BENCH_OUT names.
-func publish(t *testing.T, name string, clusters int, detail string, m measured) {
+// publish logs a line of the table, and appends it to the file LB_BENCH_OUT.
+func publish(t *testing.T, name string, clusters int, detail string, u usage) {
 	t.Helper()
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -207,7 +214,7 @@ func publish(t *testing.T, name string, clusters int, detail string, m measured)
 	}
 	first, _, _ := strings.Cut(string(load), " ")
 	line := fmt.Sprintf("%-8s %d nodes in %d clusters: %5.2f %% of a core, %.1f MiB resident (%.1f at most); %s; load average %s\n",
-		name, clusters*nodes, clusters, m.core*100, float64(m.resident)/(1<<20), float64(m.peak)/(1<<20), detail, first)
+		name, clusters*nodes, clusters, u.cpu*100, float64(u.resident)/(1<<20), float64(u.peak)/(1<<20), detail, first)
 	t.Log(line)
 	path := os.Getenv("LB_BENCH_OUT")
 	if path == "" {

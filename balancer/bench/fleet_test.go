@@ -19,26 +19,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fleet answers like agents, on every address of 127.0.0.0/8 at one port: polls and streams, with as little work as that takes.
+// fleet imitates agents on every address of 127.0.0.0/8 at one port. It does as little work as possible for polls and streams.
 type fleet struct {
 	port    uint16
-	streams bool // else there are none
+	streams bool // whether agents have streams
 	polls   atomic.Int64
-	open    atomic.Int64 // streams
+	open    atomic.Int64 // open streams
 }
 
 // newFleet serves until the test ends.
 func newFleet(t *testing.T, streams bool) *fleet {
 	t.Helper()
-	lo := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
+	listen := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
-		control := c.Control(func(fd uintptr) { err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo") })
-		if control != nil {
-			return control
+		controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo") })
+		if controlErr != nil {
+			return controlErr
 		}
 		return err
 	}}
-	l, err := lo.Listen(t.Context(), "tcp4", "0.0.0.0:0")
+	l, err := listen.Listen(t.Context(), "tcp4", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +66,12 @@ func newFleet(t *testing.T, streams bool) *fleet {
 	return f
 }
 
-// serve answers one connection until it ends.
+// serve serves one connection until it ends.
 func (f *fleet) serve(c net.Conn) {
-	const page = "Health: 92\nMeasured Health: 92\nDependency::HTTP(http://localhost:3000/heartbeat): OK\nMetric::CPULoad(50): 42\nMetric::AvailableMemory(50): 50\n"
-	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-Health: 92\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s", len(page), page)
+	const page = "Health: 92\nMeasured Health: 92\nDependency::HTTP(http://localhost:3000/heartbeat): OK\n" +
+		"Metric::CPULoad(50): 42\nMetric::AvailableMemory(50): 50\n"
+	response := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"+
+		"X-Health: 92\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s", len(page), page)
 	in := bufio.NewReaderSize(c, 512)
 	for {
 		line, err := in.ReadString('\n')
@@ -91,7 +93,7 @@ func (f *fleet) serve(c net.Conn) {
 			_, err = c.Write([]byte("HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nNOT FOUND"))
 		default:
 			f.polls.Add(1)
-			_, err = c.Write(answer)
+			_, err = c.Write(response)
 		}
 		if err != nil {
 			return
@@ -99,23 +101,26 @@ func (f *fleet) serve(c net.Conn) {
 	}
 }
 
-// stream sends one event, and then a heartbeat as often as asked for, as net/http does for a client of HTTP/1.0.
-func (f *fleet) stream(c net.Conn, service, heartbeat string) {
-	pace, err := time.ParseDuration(heartbeat)
+// stream sends one event and then heartbeats at the requested interval, in the form of net/http for an HTTP/1.0 client.
+func (f *fleet) stream(c net.Conn, service, requested string) {
+	interval, err := time.ParseDuration(requested)
 	if err != nil {
 		return
 	}
-	event := fmt.Sprintf("retry: 1000\nid: 1-1\nevent: health\ndata: {\"service\":%q,\"health\":92,\"measured\":92,\"forced\":null,\"reason\":\"measured\",\"at\":\"2026-01-01T00:00:00Z\"}\n\n", service)
-	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %g\r\nConnection: close\r\n\r\n%s", pace.Seconds(), event); err != nil {
+	event := fmt.Sprintf("retry: 1000\nid: 1-1\nevent: health\n"+
+		"data: {\"service\":%q,\"health\":92,\"measured\":92,\"forced\":null,"+
+		"\"reason\":\"measured\",\"at\":\"2026-01-01T00:00:00Z\"}\n\n", service)
+	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %g\r\nConnection: close\r\n\r\n%s",
+		interval.Seconds(), event); err != nil {
 		return
 	}
 	f.open.Add(1)
 	defer f.open.Add(-1)
-	beat := []byte(": heartbeat\n\n")
-	ticker := time.NewTicker(pace)
+	heartbeat := []byte(": heartbeat\n\n")
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for range ticker.C {
-		if _, err := c.Write(beat); err != nil {
+		if _, err := c.Write(heartbeat); err != nil {
 			return
 		}
 	}

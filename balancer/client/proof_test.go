@@ -92,9 +92,9 @@ func TestProofThatCannotBeReadNamesItsFlag(t *testing.T) {
 		want  string
 	}{
 		"token missing":       {Proof{TokenFile: "/nonexistent"}, "--token-file: open /nonexistent"},
-		"token too short":     {Proof{TokenFile: short}, "at least 32 are needed"},
+		"token too short":     {Proof{TokenFile: short}, "at least 32 are required"},
 		"CA missing":          {Proof{CAFile: "/nonexistent"}, "--ca-file: open /nonexistent"},
-		"no CA":               {Proof{CAFile: short}, "it holds no certificate"},
+		"no CA":               {Proof{CAFile: short}, "it contains no certificate"},
 		"key missing":         {Proof{CertFile: short}, "--cert-file and --key-file belong together"},
 		"certificate missing": {Proof{KeyFile: short}, "--cert-file and --key-file belong together"},
 		"no certificate":      {Proof{CertFile: short, KeyFile: short}, "--cert-file " + short},

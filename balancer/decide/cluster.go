@@ -13,245 +13,248 @@ type AllDown uint8
 // The policies for a cluster without weight.
 const (
 	RefuseAll AllDown = iota // all nodes stay at 0: the kernel refuses new connections
-	Downpage                 // a server of last resort answers
-	HoldLast                 // those that went last keep their weights
-	AllIn                    // every node gets the same weight, whatever it answers
+	Downpage                 // the downpage (sorry server) takes the traffic
+	HoldLast                 // the nodes that were last in keep their weights
+	AllIn                    // every node has weight 1, whatever its health
 )
 
-// Policy is what a cluster's configuration says about its nodes together.
+// Policy is a cluster's configured rules for its nodes together.
 type Policy struct {
-	Passive bool // one node at a time has weight
+	Passive bool // active/passive: one node at a time has weight
 	AllDown AllDown
 	Suspect SuspectRule
 }
 
-// SuspectRule says when silence is held to be the balancer's own fault.
+// SuspectRule says when lack of responses is taken for the balancer's own fault.
 type SuspectRule struct {
-	Share  int           // more than this percentage of the nodes with weight, fallen silent within Window; 0 is never
-	Window time.Duration // what counts as at once
-	Limit  time.Duration // after that the silence is believed
+	Share  int           // applies when more than this percentage of the nodes with weight stop responding within Window; 0 means never
+	Window time.Duration // failures within this time count as simultaneous
+	Limit  time.Duration // weights are held no longer than this
 }
 
-// InCluster is what is remembered about a node for the stages that look at all nodes of its cluster.
+// InCluster is what is remembered about a node for the stages that compare it with others.
 type InCluster struct {
 	LastWeight int  // its weight when the cluster last had any
-	Held       bool // silent, and its weight is held
-	Passive    bool // healthy, and another node is the active one
+	Held       bool // not responding, weight held by the suspect stage
+	Passive    bool // healthy, but another node is active
 }
 
-// ClusterState is what is remembered about a cluster from one Settle to the next. The zero Group is one that nothing is known about.
+// ClusterState is what is remembered about a cluster between calls of Cluster. The zero value is that of a new cluster.
 type ClusterState struct {
-	SuspectSince    time.Time // since when the balancer suspects itself; zero: it does not
-	RecoveringSince time.Time // since when so many answer again that the rest need only their next chance; zero: they do not
-	BelievedBefore  time.Time // silence that began before is believed
+	SuspectSince    time.Time // when the balancer began to suspect its own network; zero: it does not
+	RecoveringSince time.Time // since when fewer nodes than SuspectRule.Share fail to respond; zero: they do not
+	BelievedBefore  time.Time // failures up to this time are believed
 }
 
-// Member is a node of a cluster, as Settle takes it.
+// Member is a node of a cluster, as Cluster takes it.
 type Member struct {
 	Address  netip.Addr
-	Priority int // the lowest comes first
-	Weight   int // in: what Next gave; out: what the cluster's stages make of it
+	Priority int // the lowest is active first
+	Weight   int // in: the output of Node; out: the final weight
 	Steps    []Step
-	State    *State // its Joint is brought up to date
+	State    *State // Cluster updates its InCluster
 }
 
-// Outcome is what Settle says about the cluster as a whole.
+// Outcome is what Cluster decides about the cluster as a whole.
 type Outcome struct {
-	Total    int    // weight of the nodes that are well or taken to be; 0 when all are down, whatever the policy gives them
-	AllDown  bool   // no node has weight but by the policy
-	Downpage bool   // the server of last resort is in
-	Notice   string // what is out of the ordinary, in a sentence; "" is nothing
+	Total    int    // sum of the weights; 0 when all nodes are down, whatever the policy gives them
+	AllDown  bool   // no node has weight except by the policy
+	Downpage bool   // the downpage is to take the traffic
+	Notice   string // an exceptional condition, in one sentence; may be empty
 }
 
-// Cluster decides about the nodes of a cluster together: suspicion, mode, and what happens when no node is left. It changes members
-// in place. The Steps it was given stay as they are.
-func Cluster(now time.Time, p Policy, g ClusterState, members []Member) (ClusterState, Outcome) {
-	var v Outcome
+// Cluster decides about the nodes of a cluster together: suspicion, mode, and the all-down policy. It updates members in place but
+// leaves the Steps it was given unchanged.
+func Cluster(now time.Time, p Policy, cs ClusterState, members []Member) (ClusterState, Outcome) {
+	var o Outcome
 	for _, m := range members {
 		m.State.InCluster.Passive = false
 	}
-	g, v.Notice = suspect(now, p.Suspect, g, members)
+	cs, o.Notice = suspect(now, p.Suspect, cs, members)
 	if p.Passive {
-		elect(members)
+		electActive(members)
 	}
 	for _, m := range members {
-		v.Total += m.Weight
+		o.Total += m.Weight
 	}
-	if v.Total > 0 {
+	if o.Total > 0 {
 		for _, m := range members {
 			m.State.InCluster.LastWeight = m.Weight
 		}
-		return g, v
+		return cs, o
 	}
-	v.AllDown = true
-	v.Downpage = p.AllDown == Downpage
-	v.Notice = rescue(p, members)
-	return g, v
+	o.AllDown = true
+	o.Downpage = p.AllDown == Downpage
+	o.Notice = applyAllDown(p, members)
+	return cs, o
 }
 
-// step appends a stage to the member's own, which are shared with who explained them before.
+// step appends a stage. It copies the Steps first: earlier readers share them.
 func (m *Member) step(name string, out int, reason string) {
 	m.Steps = append(m.Steps[:len(m.Steps):len(m.Steps)], Step{Name: name, In: m.Weight, Out: out, Reason: reason})
 	m.Weight = out
 }
 
-// census counts the nodes that have weight or had it until they fell silent, at once with others.
-type census struct {
-	carrying int // all of them
-	silent   int // those that have not answered last
-	fallen   int // those that are out for it
+// tally counts the nodes that have weight, or had it until a failure that may be the balancer's own.
+type tally struct {
+	withWeight   int
+	unresponsive int // of those, not responding to the last poll
+	failed       int // of those, at 0 by now
 }
 
-// fell tells whether the node's silence began recently enough to be the balancer's own.
-func (g ClusterState) fell(now time.Time, rule SuspectRule, st *State) bool {
-	since := g.SuspectSince
+// suspectFailure reports whether the node failed recently enough for the balancer to be the cause.
+func (cs ClusterState) suspectFailure(now time.Time, rule SuspectRule, st *State) bool {
+	since := cs.SuspectSince
 	if since.IsZero() {
 		since = now
 	}
-	return !st.FailedAt.IsZero() && st.FailedAt.After(g.BelievedBefore) && !st.FailedAt.Before(since.Add(-rule.Window))
+	return !st.FailedAt.IsZero() && st.FailedAt.After(cs.BelievedBefore) && !st.FailedAt.Before(since.Add(-rule.Window))
 }
 
-func (g ClusterState) count(now time.Time, rule SuspectRule, members []Member) census {
-	var c census
+func (cs ClusterState) count(now time.Time, rule SuspectRule, members []Member) tally {
+	var t tally
 	for _, m := range members {
 		switch {
 		case m.Weight > 0:
-			c.carrying++
+			t.withWeight++
 			if m.State.Misses > 0 {
-				c.silent++
+				t.unresponsive++
 			}
-		case g.fell(now, rule, m.State):
-			c.carrying++
-			c.silent++
-			c.fallen++
+		case cs.suspectFailure(now, rule, m.State):
+			t.withWeight++
+			t.unresponsive++
+			t.failed++
 		}
 	}
-	return c
+	return t
 }
 
-// suspect holds the weights of nodes that fell silent when too many did so at once.
-func suspect(now time.Time, rule SuspectRule, g ClusterState, members []Member) (ClusterState, string) {
+// suspect holds the weights of failed nodes when too many failed at once. The notice is empty when it holds none.
+func suspect(now time.Time, rule SuspectRule, cs ClusterState, members []Member) (_ ClusterState, notice string) {
 	if rule.Share == 0 {
-		return ClusterState{}, release(members)
+		releaseHeld(members)
+		return ClusterState{}, ""
 	}
-	c := g.count(now, rule, members)
-	many := c.silent > 1 && c.silent*100 > rule.Share*c.carrying
-	on := !g.SuspectSince.IsZero()
+	t := cs.count(now, rule, members)
+	many := t.unresponsive > 1 && t.unresponsive*100 > rule.Share*t.withWeight
+	on := !cs.SuspectSince.IsZero()
 	switch {
-	case !on && (!many || c.fallen == 0):
-		return g, release(members)
+	case !on && (!many || t.failed == 0):
+		releaseHeld(members)
+		return cs, ""
 	case !on:
-		g.SuspectSince = now
+		cs.SuspectSince = now
 	case many:
-		g.RecoveringSince = time.Time{}
-	case g.RecoveringSince.IsZero():
-		g.RecoveringSince = now
+		cs.RecoveringSince = time.Time{}
+	case cs.RecoveringSince.IsZero():
+		cs.RecoveringSince = now
 	}
-	if c.fallen == 0 || now.Sub(g.SuspectSince) >= rule.Limit || !g.RecoveringSince.IsZero() && now.Sub(g.RecoveringSince) >= rule.Window {
-		return ClusterState{BelievedBefore: now}, release(members)
+	recovered := !cs.RecoveringSince.IsZero() && now.Sub(cs.RecoveringSince) >= rule.Window
+	if t.failed == 0 || now.Sub(cs.SuspectSince) >= rule.Limit || recovered {
+		releaseHeld(members)
+		return ClusterState{BelievedBefore: now}, ""
 	}
-	notice := fmt.Sprintf("%d of %d nodes with weight fell silent at once (suspect_share = %d): lb suspects its own network and holds their weights for %s at most",
-		c.silent, c.carrying, rule.Share, rule.Limit)
+	notice = fmt.Sprintf("%d of %d nodes stopped responding at once (suspect_share = %d): "+
+		"lb suspects its own network and keeps their weights for up to %s",
+		t.unresponsive, t.withWeight, rule.Share, rule.Limit)
 	for i := range members {
 		m := &members[i]
-		m.State.InCluster.Held = m.Weight == 0 && g.fell(now, rule, m.State)
+		m.State.InCluster.Held = m.Weight == 0 && cs.suspectFailure(now, rule, m.State)
 		if m.State.InCluster.Held {
 			m.step(StageSuspect, m.State.FailedWeight, notice)
 		}
 	}
-	return g, notice
+	return cs, notice
 }
 
-// release ends what suspicion held.
-func release(members []Member) string {
+func releaseHeld(members []Member) {
 	for _, m := range members {
 		m.State.InCluster.Held = false
 	}
-	return ""
 }
 
-// before orders the nodes of an active/passive cluster: by priority, then by address.
+// before orders nodes by priority, then by address.
 func (m Member) before(o Member) bool {
 	return cmp.Or(cmp.Compare(m.Priority, o.Priority), m.Address.Compare(o.Address)) < 0
 }
 
-// first returns the first node for which fit holds, nil when there is none.
-func first(members []Member, fit func(Member) bool) *Member {
+// first returns the first eligible node, or nil.
+func first(members []Member, eligible func(Member) bool) *Member {
 	var best *Member
 	for i := range members {
-		if fit(members[i]) && (best == nil || members[i].before(*best)) {
+		if eligible(members[i]) && (best == nil || members[i].before(*best)) {
 			best = &members[i]
 		}
 	}
 	return best
 }
 
-// elect leaves weight to the first node that has any.
-func elect(members []Member) {
+// electActive sets the weight of all nodes but the active one to 0.
+func electActive(members []Member) {
 	best := first(members, func(m Member) bool { return m.Weight > 0 })
 	if best == nil {
 		return
 	}
-	active := fmt.Sprintf("passive: %s (priority %d) is the active node", best.Address, best.Priority)
+	reason := fmt.Sprintf("passive: %s (priority %d) is active", best.Address, best.Priority)
 	for i := range members {
 		m := &members[i]
 		switch {
 		case m == best:
-			m.step(StageMode, m.Weight, "active: the first of the healthy nodes by priority, then address")
+			m.step(StageMode, m.Weight, "active: first healthy node by priority, then address")
 		case m.Weight > 0:
 			m.State.InCluster.Passive = true
-			m.step(StageMode, 0, active)
+			m.step(StageMode, 0, reason)
 		}
 	}
 }
 
-// rescue does what the policy says when no node has weight.
-func rescue(p Policy, members []Member) string {
+// applyAllDown applies the policy for a cluster without weight, and returns the notice.
+func applyAllDown(p Policy, members []Member) string {
 	switch p.AllDown {
 	case Downpage:
 		return "no node has weight: the downpage answers"
 	case HoldLast:
-		return hold(p, members)
+		return holdLast(p, members)
 	case AllIn:
 		return allIn(p, members)
 	}
 	return "no node has weight: new connections are refused"
 }
 
-// hold leaves the nodes that went last at the weights that they had, in an active/passive cluster the first of them.
-func hold(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.ByOperator && m.State.InCluster.LastWeight > 0 }
-	best, held := first(members, fit), 0
+// holdLast restores the weights of the nodes that were last in; in an active/passive cluster, of the first of them.
+func holdLast(p Policy, members []Member) string {
+	eligible := func(m Member) bool { return !m.State.ByOperator && m.State.InCluster.LastWeight > 0 }
+	best, held := first(members, eligible), 0
 	for i := range members {
-		if m := &members[i]; fit(*m) && (m == best || !p.Passive) {
-			m.step(StageAllDown, m.State.InCluster.LastWeight, "no node has weight: the last to go keeps its own (all_down = hold)")
+		if m := &members[i]; eligible(*m) && (m == best || !p.Passive) {
+			m.step(StageAllDown, m.State.InCluster.LastWeight, "no node has weight: last weight kept (all_down = hold)")
 			held++
 		}
 	}
 	if held == 0 {
-		return "no node has weight, and there is none to hold: new connections are refused"
+		return "no node has weight, and there are no last weights to keep: new connections are refused"
 	}
-	return fmt.Sprintf("no node has weight: the last to go, %d of %d, keep theirs", held, len(members))
+	return fmt.Sprintf("no node has weight: %d of %d nodes keep their last weight", held, len(members))
 }
 
-// allIn gives every node that no operator has taken out the weight 1, in an active/passive cluster the first of them.
+// allIn gives weight 1 to every node that no operator took out; in an active/passive cluster, to the first of them.
 func allIn(p Policy, members []Member) string {
-	fit := func(m Member) bool { return !m.State.ByOperator }
-	best := first(members, fit)
+	eligible := func(m Member) bool { return !m.State.ByOperator }
+	best := first(members, eligible)
 	if best == nil {
-		return "no node has weight, and operators have taken all of them out: new connections are refused"
+		return "no node has weight, and operators took all of them out: new connections are refused"
 	}
-	const reason = "no node has weight: all are tried (all_down = all_in)"
+	const reason = "no node has weight: weight 1 for every node (all_down = all_in)"
 	if p.Passive {
 		best.step(StageAllDown, 1, reason)
-		return "no node has weight: the first by priority is tried"
+		return "no node has weight: trying the first by priority"
 	}
 	in := 0
 	for i := range members {
-		if fit(members[i]) {
+		if eligible(members[i]) {
 			members[i].step(StageAllDown, 1, reason)
 			in++
 		}
 	}
-	return fmt.Sprintf("no node has weight: all are tried, %d of %d", in, len(members))
+	return fmt.Sprintf("no node has weight: trying %d of %d nodes", in, len(members))
 }

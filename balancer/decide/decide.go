@@ -1,4 +1,4 @@
-// Package decide turns a node's readings into its weight, one named stage after the other, and says why at each of them.
+// Package decide computes each node's weight from its readings in named stages, and gives the reason for every stage.
 package decide
 
 import (
@@ -6,97 +6,99 @@ import (
 	"time"
 )
 
-// MaxWeight is the most that the kernel's table takes (16 bits).
+// MaxWeight is the largest weight that lb sets (16 bits).
 const MaxWeight = 65535
 
-// Settings are what a cluster's configuration says about weights.
+// Settings are a cluster's configured weight rules.
 type Settings struct {
-	Rise      int           // good polls in a row before a node that was at 0 counts again; below 1 is 1
-	Fall      int           // polls without a usable answer in a row before a node is failed; below 1 is 1
-	RampUp    time.Duration // from 1 to the full weight; 0 is at once
-	MaxWeight int           // cap on the weight; 0 is none
-	WarmUp    time.Duration // how long after a pool's first weight its other nodes still count as coming up together
-	DeadBand  int           // points of health below which a change is not followed; 0 or 1 follows every one
-	Slew      int           // points a second by which a weight follows its health at most; 0 is at once
+	Rise      int           // consecutive good polls before a node that was down is up again; below 1 means 1
+	Fall      int           // consecutive polls without a response before a node is down; below 1 means 1
+	RampUp    time.Duration // time from weight 1 to the full weight; 0 means no ramp-up
+	MaxWeight int           // upper limit of the weight; 0 means no limit
+	WarmUp    time.Duration // nodes that come up within this time of their pool's first weight do not ramp
+	DeadBand  int           // smaller changes of health, in points, are ignored; 0 and 1 ignore none
+	Slew      int           // largest change of weight in points per second; 0 means no limit
 }
 
-// Reading is what one poll of a node gave.
+// Reading is the result of one poll of a node, or of one event of its stream.
 type Reading struct {
 	At       time.Time
-	Answered bool   // an HTTP answer came, whatever its status; without one the node was silent
-	Health   int    // of the answer, 0 or more; 0 unless Answered
-	Forced   bool   // the health is an operator's word to the agent, not measured
-	Detail   string // where the health comes from, or why there is none, in a few words
+	Answered bool   // the node sent an HTTP response of any status
+	Health   int    // 0 or more; 0 unless Answered
+	Forced   bool   // an operator set the health on the agent; it was not measured
+	Detail   string // a clause such as "agent reported health 92"; unless Answered, the error, such as "connection refused"
 }
 
-// OverrideKind tells a cluster's up file from its down file.
+// OverrideKind says whether an override takes a cluster's nodes up or down.
 type OverrideKind uint8
 
-// The kinds of files with which an operator overrules what the nodes of a cluster answer.
+// The kinds of overrides.
 const (
 	NoOverride OverrideKind = iota
 	OverrideUp
 	OverrideDown
 )
 
-// Override is what an operator says about all nodes of a cluster by a file. The zero File says nothing.
+// Override is an operator's up or down file, which replaces the health of all nodes of a cluster. The zero Override replaces nothing.
 type Override struct {
 	Kind   OverrideKind
-	Reason string // its first words; "" when it is empty
+	Reason string // the beginning of the file's text; may be empty
 }
 
-// Input is what a decision about a node is made from, beside what is remembered about it.
+// Input is what a decision about a node depends on, besides its State.
 type Input struct {
 	Settings Settings
 	Pool     Pool
 	Override Override
-	Drain    string   // who drains the node and why, such as "by kim: new disks"; "" is nobody
+	Drain    string   // who drains the node and why, such as "by kim: new disks"; "" means not drained
 	Reading  *Reading // nil when only time has passed
 }
 
-// Phase is what is known about a node.
+// Phase says whether a node's health counts.
 type Phase uint8
 
 // The phases of a node.
 const (
-	Unknown Phase = iota // no reading that settles it yet
-	Up                   // its health counts
-	Down                 // at 0: it said so, or it fell silent
+	Unknown Phase = iota // not enough readings yet
+	Up                   // the health counts
+	Down                 // it reported 0, or stopped responding
 )
 
-// State is what has to be remembered about a node from one decision to the next. The zero State is a node that is
-// there from the start of its cluster.
+// State is what is remembered about a node between decisions. The zero State is a node that was in its cluster from the start.
 type State struct {
 	Phase        Phase
-	LastReading  Reading   // the newest one
-	HasReading   bool      // Last is set
-	Health       int       // of the last usable answer, 0–65535; the kernel's weight in an adopted node without one
-	Successes    int       // answers above 0 in a row
-	Misses       int       // polls without a usable answer in a row
+	LastReading  Reading
+	HasReading   bool      // LastReading is set
+	Health       int       // of the last response, 0–65535; in an adopted node without a reading, the kernel's weight
+	Successes    int       // consecutive responses with a health above 0, at most Rise
+	Misses       int       // consecutive polls without a response
 	Adopted      bool      // taken over from the kernel's table, no reading yet
-	RampStart    time.Time // when its ramp-up began; zero: it does not ramp
-	RampWeight   int       // what the ramp-up gave last
-	LastInPool   time.Time // when it last carried weight, or joined a pool that already ran; zero: neither
-	Drained      bool      // an operator drains it
-	ByOperator   bool      // an operator wants it at 0: by a drain, a down file, or a force on its agent
-	Weight       int       // what Next gave last
-	FailedAt     time.Time // when it was failed for its silence while it had weight; zero: it was not
-	FailedWeight int       // the weight that it had then
+	RampStart    time.Time // zero: not ramping
+	RampWeight   int       // the ramp-up stage's last output
+	LastInPool   time.Time // when it last had weight, or joined a running cluster; zero: never
+	Drained      bool
+	ByOperator   bool      // a drain, a down file or a force on the agent keeps it at 0
+	Weight       int       // the last output of Node
+	FailedAt     time.Time // when it went down for lack of responses while it had weight; zero: it did not
+	FailedWeight int       // the weight it had then
 	Damping      Damping
 	InCluster    InCluster
 }
 
-// Adopt is the state of a node that the kernel's table already has, at the weight it has there: it keeps that until its first reading.
+// Adopt returns the state of a node that is in the kernel's table already. It keeps the weight it has there until its first reading.
 func Adopt(weight int) State {
-	return State{Adopted: true, Health: weight, RampWeight: weight, Weight: weight, Damping: Damping{Out: weight}, InCluster: InCluster{LastWeight: weight}}
+	return State{
+		Adopted: true, Health: weight, RampWeight: weight, Weight: weight, Damping: Damping{Weight: weight},
+		InCluster: InCluster{LastWeight: weight},
+	}
 }
 
-// Join is the state of a node that joins a cluster which already runs.
+// Join returns the state of a node that joins a running cluster.
 func Join(now time.Time) State {
 	return State{LastInPool: now}
 }
 
-// Step is one stage of a decision.
+// Step is the result of one stage.
 type Step struct {
 	Name   string `json:"name"`
 	In     int    `json:"in"`
@@ -104,11 +106,11 @@ type Step struct {
 	Reason string `json:"reason"`
 }
 
-// The names of the stages, in their order. Those from suspect on look at all nodes of a cluster, see Settle. File, damping, drain,
-// suspect, mode and all down are left out where nothing asks for them.
+// The names of the stages, in order. Node applies those up to drain, Cluster the rest. File, damping, drain, suspect, mode and
+// all down appear only where they apply.
 const (
 	StageReading  = "reading"
-	StageFile     = "file"
+	StageOverride = "file"
 	StageRiseFall = "rise/fall"
 	StageRampUp   = "ramp-up"
 	StageDamping  = "damping"
@@ -120,9 +122,9 @@ const (
 	StageAllDown  = "all down"
 )
 
-// Node decides a node's weight, 0–65535, as far as the other nodes do not matter.
+// Node decides a node's weight, 0–65535, without regard to the other nodes of its cluster.
 func Node(now time.Time, in Input, st State) (State, int, []Step) {
-	set := in.Settings.sane()
+	set := in.Settings.clamped()
 	steps := make([]Step, 0, 6)
 	add := func(s Step) int {
 		steps = append(steps, s)
@@ -131,15 +133,15 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 	st, step := readingStage(st, in.Reading)
 	health := add(step)
 	if in.Reading != nil {
-		st = st.count(now, set, in.Pool, health)
+		st = st.observe(now, set, in.Pool, health)
 	}
-	st = st.undrain(now, set, in.Pool, in.Drain)
-	own := riseFallStage(set, st, health)
-	counted := own.Out
+	st = st.setDrained(now, set, in.Pool, in.Drain)
+	riseFall := riseFallStage(set, st, health)
+	counted := riseFall.Out
 	ramps := !st.RampStart.IsZero()
 	st, step = rampStage(now, set, in.Pool, st, counted)
 	if in.Override.Kind == NoOverride {
-		add(own)
+		add(riseFall)
 		weight := add(step)
 		if set.DeadBand > 1 || set.Slew > 0 {
 			st.Damping, step = st.damp(now, set, weight, ramps)
@@ -148,20 +150,21 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 			st.Damping = Damping{}
 		}
 	} else {
-		counted = add(fileStage(in.Override, health))
-		st.RampStart, st.RampWeight, st.Damping = time.Time{}, own.Out, Damping{}
+		counted = add(overrideStage(in.Override, health))
+		st.RampStart, st.RampWeight, st.Damping = time.Time{}, riseFall.Out, Damping{}
 	}
 	add(capStage(set, steps[len(steps)-1].Out))
 	weight := add(floorStage(steps[len(steps)-1].Out, counted))
 	if in.Drain != "" {
 		weight = add(Step{Name: StageDrain, In: weight, Reason: "drained " + in.Drain})
 	}
-	return st.keep(now, set, in, weight), weight, steps
+	return st.decided(now, set, in, weight), weight, steps
 }
 
-// keep remembers the outcome of a decision.
-func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
-	st.ByOperator = in.Drain != "" || in.Override.Kind == OverrideDown || in.Override.Kind == NoOverride && st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
+// decided records the outcome of a decision.
+func (st State) decided(now time.Time, set Settings, in Input, weight int) State {
+	forcedDown := st.LastReading.Forced && st.LastReading.Answered && st.LastReading.Health <= 0
+	st.ByOperator = in.Drain != "" || in.Override.Kind == OverrideDown || in.Override.Kind == NoOverride && forcedDown
 	if in.Drain != "" || in.Override.Kind != NoOverride {
 		st.FailedAt, st.FailedWeight = time.Time{}, 0
 	}
@@ -173,12 +176,12 @@ func (st State) keep(now time.Time, set Settings, in Input, weight int) State {
 	return st
 }
 
-// Steady tells whether the weight stays as it is until something else than time changes.
+// Steady reports whether time alone cannot change the weight.
 func (st State) Steady() bool {
 	return st.RampStart.IsZero() && !st.Damping.Moving
 }
 
-// Why picks the sentence that explains the weight best: that of the last stage which changed something, else what is known about the node.
+// Why returns the reason that explains the weight best: of the last stage that changed it, else of the reading or rise/fall.
 func Why(steps []Step) string {
 	for i := len(steps) - 1; i >= 0; i-- {
 		if steps[i].In != steps[i].Out {
@@ -196,15 +199,15 @@ func Why(steps []Step) string {
 	return steps[0].Reason
 }
 
-// reasonUp is what rise/fall says when there is nothing to say.
+// reasonUp is the rise/fall reason that Why skips.
 const reasonUp = "up"
 
-func (s Settings) sane() Settings {
+func (s Settings) clamped() Settings {
 	s.Rise, s.Fall = max(s.Rise, 1), max(s.Fall, 1)
 	return s
 }
 
-// readingStage takes the reading in and gives the health that is known.
+// readingStage stores the reading and returns the health known so far.
 func readingStage(st State, r *Reading) (State, Step) {
 	if r != nil {
 		st.LastReading, st.HasReading = *r, true
@@ -212,39 +215,39 @@ func readingStage(st State, r *Reading) (State, Step) {
 	step := Step{Name: StageReading, In: st.Health, Out: st.Health}
 	switch {
 	case !st.HasReading && st.Adopted:
-		step.Reason = fmt.Sprintf("no reading yet, the kernel's table has %d", st.Health)
+		step.Reason = fmt.Sprintf("no reading yet: kernel weight is %d", st.Health)
 	case !st.HasReading:
 		step.Reason = "no reading yet"
 	case !st.LastReading.Answered:
-		step.Reason = "no usable answer: " + st.LastReading.Detail
+		step.Reason = "no response: " + st.LastReading.Detail
 	default:
 		step.In = st.LastReading.Health
 		step.Out = min(max(step.In, 0), MaxWeight)
-		step.Reason = "the node answered " + st.LastReading.Detail
+		step.Reason = st.LastReading.Detail
 		if step.In != step.Out {
-			step.Reason += fmt.Sprintf("; a weight is 0 to %d", MaxWeight)
+			step.Reason += fmt.Sprintf(", limited to 0–%d", MaxWeight)
 		}
 	}
 	return st, step
 }
 
-// fileStage gives the health that a cluster's up or down file puts in the place of every answer, as big_brother does. No poll is
-// counted for it and nothing ramps: it counts at once, and so does its end.
-func fileStage(f Override, health int) Step {
-	step := Step{Name: StageFile, In: health, Reason: "the cluster's down file"}
-	if f.Kind == OverrideUp {
-		step.Out, step.Reason = upHealth, "the cluster's up file"
+// overrideStage replaces the health by that of the cluster's up or down file, as big_brother does. It applies at once and without
+// a ramp-up, and so does its removal.
+func overrideStage(o Override, health int) Step {
+	step := Step{Name: StageOverride, In: health, Reason: "cluster down file"}
+	if o.Kind == OverrideUp {
+		step.Out, step.Reason = upHealth, "cluster up file"
 	}
-	if f.Reason != "" {
-		step.Reason += ": " + f.Reason
+	if o.Reason != "" {
+		step.Reason += ": " + o.Reason
 	}
 	return step
 }
 
-// upHealth is the health of every node of a cluster that has an up file.
+// upHealth is the health that an up file gives every node.
 const upHealth = 100
 
-// riseFallStage gives the health as far as it counts.
+// riseFallStage returns the health if it counts, else 0.
 func riseFallStage(set Settings, st State, health int) Step {
 	step := Step{Name: StageRiseFall, In: health, Reason: riseFallReason(set, st)}
 	if st.Phase == Up || st.Adopted {
@@ -253,40 +256,45 @@ func riseFallStage(set Settings, st State, health int) Step {
 	return step
 }
 
-// riseFallReason says why the health counts, or does not.
 func riseFallReason(set Settings, st State) string {
 	switch {
 	case (st.Phase == Up || st.Adopted) && st.Misses > 0:
-		return fmt.Sprintf("silent for %d of %d polls: the last weight holds", st.Misses, set.Fall)
+		return fmt.Sprintf("no response for %s (fall = %d): weight kept", polls(st.Misses), set.Fall)
 	case st.Phase == Up:
 		return reasonUp
 	case st.Adopted:
-		return "taken over from the kernel's table as it stands"
+		return "kernel weight kept until the first reading"
 	case st.Phase == Unknown:
-		return "not known yet: no weight before the first answer"
+		return "no response yet: weight 0 until the first one"
 	case st.Misses >= set.Fall:
-		return fmt.Sprintf("failed: silent for %d polls in a row (fall = %d), %s", st.Misses, set.Fall, st.LastReading.Detail)
+		return fmt.Sprintf("no response for %s (fall = %d): %s", polls(st.Misses), set.Fall, st.LastReading.Detail)
 	case st.Successes > 0:
-		return fmt.Sprintf("%d of %d good polls in a row: it does not count yet", st.Successes, set.Rise)
+		return fmt.Sprintf("%d of %d good polls (rise = %d): not up yet", st.Successes, set.Rise, set.Rise)
 	case st.Misses > 0:
-		return "down, and silent now: " + st.LastReading.Detail
+		return "down, and now no response: " + st.LastReading.Detail
 	}
-	return "down by the node's own word: " + st.LastReading.Detail
+	return st.LastReading.Detail
 }
 
-// count counts the reading that has just come in as a silent, a zero or a good poll.
-func (st State) count(now time.Time, set Settings, pool Pool, health int) State {
+func polls(n int) string {
+	if n == 1 {
+		return "1 poll"
+	}
+	return fmt.Sprintf("%d polls", n)
+}
+
+// observe counts a new reading towards rise or fall.
+func (st State) observe(now time.Time, set Settings, pool Pool, health int) State {
 	switch {
 	case !st.LastReading.Answered:
-		return st.silent(now, set)
+		return st.missed(now, set)
 	case health == 0:
-		return st.zero()
+		return st.reportedZero()
 	}
-	return st.good(now, set, pool, health)
+	return st.reportedHealth(now, set, pool, health)
 }
 
-// silent takes in a poll without a usable answer.
-func (st State) silent(now time.Time, set Settings) State {
+func (st State) missed(now time.Time, set Settings) State {
 	st.Successes = 0
 	st.Misses++
 	if st.Misses < set.Fall {
@@ -299,16 +307,14 @@ func (st State) silent(now time.Time, set Settings) State {
 	return st
 }
 
-// zero takes in an answer of 0.
-func (st State) zero() State {
+func (st State) reportedZero() State {
 	st.Successes, st.Misses, st.Health = 0, 0, 0
 	st.Phase, st.Adopted = Down, false
 	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	return st
 }
 
-// good takes in an answer above 0.
-func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
+func (st State) reportedHealth(now time.Time, set Settings, pool Pool, health int) State {
 	st.Misses, st.Health = 0, health
 	st.Successes = min(st.Successes+1, set.Rise)
 	switch {
@@ -322,13 +328,13 @@ func (st State) good(now time.Time, set Settings, pool Pool, health int) State {
 	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:
-	case st.InCluster.Held: // it had its weight all the time
+	case st.InCluster.Held: // it had its weight all along
 	case adopted && st.RampWeight > 0:
-		// Carry on where the last run of lb left off: as old as its weight says.
+		// Continue the ramp-up of the previous process; the kernel's weight tells how far it was.
 		if st.RampWeight < capped(set, health) {
-			st.RampStart = now.Add(-share(set.RampUp, st.RampWeight, health))
+			st.RampStart = now.Add(-rampTime(set.RampUp, st.RampWeight, health))
 		}
-	case pool.protects(now, set, st):
+	case pool.allowsRampUp(now, set, st):
 		st.RampStart, st.RampWeight = now, 0
 	}
 	return st
@@ -343,7 +349,7 @@ func capStage(set Settings, weight int) Step {
 }
 
 func floorStage(weight, counted int) Step {
-	step := Step{Name: StageFloor, In: weight, Out: weight, Reason: "a node that does not count has 0"}
+	step := Step{Name: StageFloor, In: weight, Out: weight, Reason: "no minimum at 0"}
 	if counted > 0 {
 		step.Out = max(weight, 1)
 		step.Reason = "a healthy node has at least 1"
@@ -358,7 +364,7 @@ func capped(set Settings, weight int) int {
 	return weight
 }
 
-// Name names the state as operators read it: unknown, drained, down, held, passive, ramping or up.
+// Name returns the state as operators know it: unknown, drained, down, held, passive, ramping or up.
 func (st State) Name() string {
 	switch {
 	case st.Drained:

@@ -26,18 +26,18 @@ func drawReading(t *rapid.T, now time.Time) *Reading {
 	case 0:
 		return nil
 	case 1, 2:
-		return reading(now, silent)
+		return reading(now, noResponse)
 	case 3:
 		return reading(now, 0)
 	}
 	return reading(now, rapid.OneOf(rapid.IntRange(1, 100), rapid.IntRange(1, 1<<40)).Draw(t, "health"))
 }
 
-// A node lives through any sequence of readings, in any pool, and what DESIGN promises about its weight holds throughout.
-func TestPropertyOfEveryWeight(t *testing.T) {
+// The invariants of a weight hold for any sequence of readings in any pool.
+func TestPropertyWeightInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set, st, pool := drawSettings(t), drawState(t), Pool{}
-		if rapid.Bool().Draw(t, "busy") {
+		if rapid.Bool().Draw(t, "warm pool") {
 			pool = WarmPool(start, set)
 		}
 		now, good, misses := start, 0, 0
@@ -61,29 +61,29 @@ func TestPropertyOfEveryWeight(t *testing.T) {
 			}
 			switch {
 			case w < 0 || w > MaxWeight || set.MaxWeight > 0 && w > set.MaxWeight:
-				t.Fatalf("weight %d is beyond its caps", w)
+				t.Fatalf("weight %d exceeds its limits", w)
 			case good >= set.Rise && w == 0:
 				t.Fatalf("healthy for %d polls and still at 0: %+v", good, steps)
 			case r != nil && r.Answered && r.Health == 0 && w != 0:
-				t.Fatalf("it says 0 and has weight %d", w)
+				t.Fatalf("it reports 0 and has weight %d", w)
 			case misses >= set.Fall && w != 0:
-				t.Fatalf("silent for %d polls and still at %d", misses, w)
+				t.Fatalf("no response for %d polls and still at %d", misses, w)
 			case r != nil && !r.Answered && misses < set.Fall && w != min(last, capOf(set)):
-				t.Fatalf("silent for %d polls of %d: weight %d, want %d to hold", misses, set.Fall, w, last)
+				t.Fatalf("no response for %d polls (fall = %d): weight %d, want %d kept", misses, set.Fall, w, last)
 			case before.Name() == "ramping" && st.Name() == "ramping" && w < last && r != nil && w < min(r.Health, capOf(set)):
-				t.Fatalf("the ramp fell from %d to %d at a health of %d", last, w, r.Health)
+				t.Fatalf("the ramp-up fell from %d to %d at a health of %d", last, w, r.Health)
 			case first && r != nil && before.Adopted && before.Health > 0 && pool != (Pool{}) && set.RampUp > 0 && w > before.Health:
-				t.Fatalf("adopted at %d, first reading gives %d", before.Health, w)
+				t.Fatalf("adopted at %d, the first reading gives %d", before.Health, w)
 			case steps[len(steps)-1].Out != w || len(steps) != 5:
-				t.Fatalf("the explanation ends in %+v, the weight is %d", steps, w)
+				t.Fatalf("the steps end in %+v, the weight is %d", steps, w)
 			}
 			for i, s := range steps {
 				if s.Reason == "" || i > 0 && s.In != steps[i-1].Out {
-					t.Fatalf("the explanation is broken at %q: %+v", s.Name, steps)
+					t.Fatalf("the steps do not connect at %q: %+v", s.Name, steps)
 				}
 			}
 			first, last = first && r == nil, w
-			if rapid.Bool().Draw(t, "time passes for the pool") {
+			if rapid.Bool().Draw(t, "update the pool") {
 				pool = pool.Next(now, true, w+rapid.IntRange(0, 100).Draw(t, "others"))
 			}
 		}
@@ -97,8 +97,8 @@ func capOf(set Settings) int {
 	return MaxWeight
 }
 
-// A node at one health ramps without a step back, never early by more than rounding, and arrives exactly on time.
-func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
+// At a constant health a ramp-up never falls, is exact up to rounding, and finishes on time.
+func TestPropertyRampUpIsMonotoneAndOnTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := drawSettings(t)
 		set.MaxWeight, set.RampUp = 0, set.RampUp+time.Millisecond
@@ -127,8 +127,8 @@ func TestPropertyRampIsMonotoneAndOnTime(t *testing.T) {
 	})
 }
 
-// A restart of lb in the middle of a ramp changes nothing: the weight is the same right after, and it arrives no later than a rounding step.
-func TestPropertyRestartKeepsTheRamp(t *testing.T) {
+// A restart of lb during a ramp-up does not change the weight.
+func TestPropertyRestartKeepsTheRampUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := drawSettings(t)
 		set.RampUp += time.Second

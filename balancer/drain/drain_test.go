@@ -33,7 +33,7 @@ func put(t *testing.T, s *Store, drains ...Drain) {
 	}
 }
 
-// names lists the drains as CLUSTER/NODE.
+// names returns the drains as CLUSTER/NODE.
 func names(all []Drain) []string {
 	var names []string
 	for _, d := range all {
@@ -42,7 +42,7 @@ func names(all []Drain) []string {
 	return names
 }
 
-func TestDrainsAreThereAfterAReopen(t *testing.T) {
+func TestDrainsSurviveAReopen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, now := t.TempDir(), time.Now()
 		s := open(t, dir)
@@ -61,27 +61,27 @@ func TestDrainsAreThereAfterAReopen(t *testing.T) {
 		}
 		time.Sleep(40*time.Minute - 1)
 		if ended, err := s.Expire(time.Now()); len(ended) != 0 || err != nil {
-			t.Errorf("ended before its time: %v, %v", ended, err)
+			t.Errorf("expired too early: %v, %v", ended, err)
 		}
 		time.Sleep(time.Nanosecond)
 		if _, ok := s.Get(d.Key(), time.Now()); ok {
-			t.Error("it counts after its time")
+			t.Error("an expired drain counts")
 		}
 		if ended, err := s.Expire(time.Now()); len(ended) != 1 || ended[0].Node != d.Node || err != nil {
 			t.Errorf("Expire = %v, %v", ended, err)
 		}
 		read, err := Read(dir)
 		if diff := cmp.Diff([]string{"../x/fd00::1", "web/10.0.0.1"}, names(read)); diff != "" || err != nil {
-			t.Errorf("left on the disk: %v (-want +got):\n%s", err, diff)
+			t.Errorf("on disk: %v (-want +got):\n%s", err, diff)
 		}
 	})
 }
 
-// The wall clock may have been set between two runs of lb. The files here are what a run left that had another clock.
-func TestAClockThatWasSetDoesNotMakeADrainLonger(t *testing.T) {
+// The wall clock may be set between two runs of lb.
+func TestSettingTheClockDoesNotExtendADrain(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		at   time.Duration // when it was given, from now
+		at   time.Duration // when it was ordered, from now
 		left time.Duration // of its hour
 	}{
 		{"not set", -20 * time.Minute, 40 * time.Minute},
@@ -104,7 +104,8 @@ func TestAClockThatWasSetDoesNotMakeADrainLonger(t *testing.T) {
 func TestDrainsFollowARenamedCluster(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	put(t, s, Drain{Cluster: "web", Node: node("10.0.0.1")}, Drain{Cluster: "web", Node: node("10.0.0.2")}, Drain{Cluster: "db", Node: node("10.0.0.1")})
+	put(t, s, Drain{Cluster: "web", Node: node("10.0.0.1")}, Drain{Cluster: "web", Node: node("10.0.0.2")},
+		Drain{Cluster: "db", Node: node("10.0.0.1")})
 	if err := s.Rename(map[string]string{"web": "shop"}); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestDrainsFollowARenamedCluster(t *testing.T) {
 	if diff := cmp.Diff(want, names(open(t, dir).All())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// The second one cannot be written: a folder stands where its file is to be. The first one goes back.
+	// The second file cannot be written because there is a directory of that name. The first is rolled back.
 	if err := os.MkdirAll(filepath.Join(dir, "drain.x.10.0.0.2.json", "y"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -124,14 +125,14 @@ func TestDrainsFollowARenamedCluster(t *testing.T) {
 	}
 }
 
-func TestImpossibleDrainsAreRefused(t *testing.T) {
+func TestInvalidDrainsAreRefused(t *testing.T) {
 	s := open(t, t.TempDir())
 	for name, d := range map[string]Drain{
 		"no cluster":        {Node: node("10.0.0.1")},
 		"name too long":     {Cluster: strings.Repeat("a", 151), Node: node("10.0.0.1")},
 		"no node":           {Cluster: "web"},
 		"address with zone": {Cluster: "web", Node: node("fe80::1%eth0")},
-		"IPv4 in IPv6":      {Cluster: "web", Node: node("::ffff:10.0.0.1")},
+		"IPv4-mapped IPv6":  {Cluster: "web", Node: node("::ffff:10.0.0.1")},
 	} {
 		if err := s.Put(d); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: Put = %v, want ErrInvalid", name, err)
@@ -143,22 +144,23 @@ func TestImpossibleDrainsAreRefused(t *testing.T) {
 }
 
 func FuzzParseDrain(f *testing.F) {
-	f.Add([]byte(`{"cluster":"web","node":"10.0.0.1","reason":"disks","who":"kim","at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
+	f.Add([]byte(`{"cluster":"web","node":"10.0.0.1","reason":"disks","who":"kim",` +
+		`"at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"cluster":"w/e","node":"fd00::1"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := records().Parse(data)
+		got, err := recordFormat().Unmarshal(data)
 		if err != nil {
 			return
 		}
-		out, err := records().Format(got)
+		out, err := recordFormat().Marshal(got)
 		if err != nil {
-			t.Fatalf("cannot write what was read from %q: %v", data, err)
+			t.Fatalf("cannot format what was parsed from %q: %v", data, err)
 		}
-		again, err := records().Parse(out)
+		again, err := recordFormat().Unmarshal(out)
 		if err != nil || again.Key() != got.Key() || again.Describe() != got.Describe() {
-			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
+			t.Fatalf("%q parses as %+v, then as %+v, %v", data, got, again, err)
 		}
-		if name := records().FileName(got); strings.ContainsAny(name, "/\x00") {
+		if name := recordFormat().FileName(got); strings.ContainsAny(name, "/\x00") {
 			t.Fatalf("file name %q", name)
 		}
 	})

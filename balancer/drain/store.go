@@ -12,80 +12,79 @@ import (
 
 // Store is the set of drains in a folder. All methods may be called from several goroutines.
 type Store struct {
-	kept *recordstore.Store[Key, Drain]
+	records *recordstore.Store[Key, Drain]
 }
 
-// records says how drains are kept: in drain.CLUSTER.ADDRESS, with both escaped, so that no name can leave the folder.
-func records() recordstore.Kind[Key, Drain] {
+// recordFormat stores a drain in drain.CLUSTER.ADDRESS, with both escaped, so that no name can leave the directory.
+func recordFormat() recordstore.Kind[Key, Drain] {
 	return recordstore.Kind[Key, Drain]{
 		Name: "drain", ConfigKey: "balancer.data_dir", Fix: "drain again with `lb ctl drain`",
 		Key: Drain.Key,
 		FileName: func(d Drain) string {
 			return "drain." + url.PathEscape(d.Cluster) + "." + url.PathEscape(d.Node.String())
 		},
-		Validate: Drain.checked, AfterLoad: Drain.resume,
+		Validate: Drain.validated, AfterLoad: Drain.withMonotonicExpiry,
 	}
 }
 
-// Open reads the folder, which it makes when it is missing. A file that cannot be used is left where it is, reported in
-// bad, and does not keep the others from being read.
+// Open loads the drains in a directory, which it creates if missing. An invalid file stays in place, is reported in bad, and does
+// not prevent loading the others.
 func Open(dir string) (s *Store, bad []error, err error) {
-	kept, bad, err := recordstore.Open(dir, records())
-	return &Store{kept}, bad, err
+	records, bad, err := recordstore.Open(dir, recordFormat())
+	return &Store{records}, bad, err
 }
 
-// Read gives the drains of another process's folder, or of none, and touches nothing. What it cannot use it leaves out: it is that
-// process's to report.
+// Read returns the drains in another process's directory, which may be missing, and changes nothing. It skips invalid files: the other
+// process reports them.
 func Read(dir string) ([]Drain, error) {
-	all, _, err := recordstore.Read(dir, records())
+	all, _, err := recordstore.Read(dir, recordFormat())
 	return sorted(all), err
 }
 
-// NewMemory makes a set of drains that is in memory alone, to try out what a change does.
-func NewMemory(drains []Drain) *Store { return &Store{recordstore.NewInMemory(drains, records())} }
+// NewMemory returns a store in memory only, for previews.
+func NewMemory(drains []Drain) *Store { return &Store{recordstore.NewInMemory(drains, recordFormat())} }
 
-// Put keeps a drain; one of the same node in the same cluster is replaced. When it returns nil the drain is on disk. When it
-// fails nothing has changed.
-func (s *Store) Put(d Drain) error { return s.kept.Put(d) }
+// Put stores a drain, replacing one with the same key. When it returns nil the drain is on disk; on failure nothing has changed.
+func (s *Store) Put(d Drain) error { return s.records.Put(d) }
 
-// Delete ends a drain, gives it, and tells whether there was one. When it fails nothing has changed.
-func (s *Store) Delete(k Key) (d Drain, existed bool, err error) { return s.kept.Delete(k) }
+// Delete removes and returns a drain, if it exists. On failure nothing has changed.
+func (s *Store) Delete(k Key) (d Drain, existed bool, err error) { return s.records.Delete(k) }
 
-// Get gives the drain of a node of a cluster, where there is one that has not ended.
+// Get returns a drain, unless it has expired.
 func (s *Store) Get(k Key, now time.Time) (Drain, bool) {
-	d, ok := s.kept.Get(k)
+	d, ok := s.records.Get(k)
 	if !ok || d.Expired(now) {
 		return Drain{}, false
 	}
 	return d, true
 }
 
-// Expire takes the drains that have ended by themselves out of the set and their files away, and gives them in the order of All.
-// A file that cannot be removed is an error, but its drain has ended all the same.
+// Expire removes the expired drains with their files, and returns them in the order of All. If a file cannot be removed it returns an
+// error, but the drain has ended all the same.
 func (s *Store) Expire(now time.Time) ([]Drain, error) {
-	ended, err := s.kept.Expire(func(d Drain) bool { return d.Expired(now) })
+	ended, err := s.records.Expire(func(d Drain) bool { return d.Expired(now) })
 	return sorted(ended), err
 }
 
-// All lists every drain, sorted by cluster and address.
-func (s *Store) All() []Drain { return sorted(s.kept.All()) }
+// All returns all drains, sorted by cluster and address.
+func (s *Store) All() []Drain { return sorted(s.records.All()) }
 
-// PutAll keeps drains of different nodes or clusters, and gives those whose place they took. When it fails nothing has changed.
+// PutAll stores drains with different keys, and returns those that they replaced. On failure nothing has changed.
 func (s *Store) PutAll(drains []Drain) (replaced []Drain, err error) {
 	for i, d := range drains {
-		before, had := s.kept.Get(d.Key())
+		old, exists := s.records.Get(d.Key())
 		if err := s.Put(d); err != nil {
-			return nil, errors.Join(err, s.takeBack(drains[:i], replaced))
+			return nil, errors.Join(err, s.rollBack(drains[:i], replaced))
 		}
-		if had {
-			replaced = append(replaced, before)
+		if exists {
+			replaced = append(replaced, old)
 		}
 	}
 	return replaced, nil
 }
 
-// takeBack ends drains, and gives back those whose place they took.
-func (s *Store) takeBack(put, replaced []Drain) error {
+// rollBack undoes a PutAll.
+func (s *Store) rollBack(put, replaced []Drain) error {
 	var errs []error
 	for _, d := range put {
 		if !slices.ContainsFunc(replaced, func(r Drain) bool { return r.Key() == d.Key() }) {
@@ -99,14 +98,13 @@ func (s *Store) takeBack(put, replaced []Drain) error {
 	return errors.Join(errs...)
 }
 
-// Rename lets the drains of clusters follow them from their names to their new ones, none of which is a name of before. When it fails
-// nothing has changed.
-func (s *Store) Rename(names map[string]string) error {
+// Rename moves drains from old to new names of clusters. No new name may be an old one, too. On failure nothing has changed.
+func (s *Store) Rename(newNames map[string]string) error {
 	var old, moved []Drain
 	for _, d := range s.All() {
-		if to, renamed := names[d.Cluster]; renamed {
+		if name, ok := newNames[d.Cluster]; ok {
 			old = append(old, d)
-			d.Cluster = to
+			d.Cluster = name
 			moved = append(moved, d)
 		}
 	}
@@ -114,7 +112,7 @@ func (s *Store) Rename(names map[string]string) error {
 		return err
 	}
 	for _, d := range old {
-		_, _, _ = s.Delete(d.Key()) // what stays is listed as a drain of no cluster
+		_, _, _ = s.Delete(d.Key()) // on failure it is listed as a drain of an unknown cluster
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package hook hands a balancer's events on, each hook in the events' order: to a program, to a web server, or to Nagios.
+// Package hook delivers a balancer's events to hooks: programs, web servers, and Nagios.
 package hook
 
 import (
@@ -17,60 +17,60 @@ import (
 )
 
 const (
-	// leaveTime is how long a hook may go on with what is left when lb balance ends, or the hook leaves the config.
-	leaveTime = 5 * time.Second
-	// tries is how often a delivery is tried that another try may help.
-	tries = 5
-	// firstPause is waited after the first failure, twice as long after each further one.
-	firstPause = time.Second
-	// maxSaid bounds what a program or a server said, in the log, in bytes.
-	maxSaid = 200
+	// shutdownTime is how long a hook may go on delivering when lb balance stops, or a reload removes the hook.
+	shutdownTime = 5 * time.Second
+	// maxTries is how often a delivery is tried if another try may succeed.
+	maxTries = 5
+	// firstBackoff is the pause after the first failure. It doubles with each further one.
+	firstBackoff = time.Second
+	// maxOutput is how much of the output of a program, or of a server's response, is logged, in bytes.
+	maxOutput = 200
 )
 
-// errUseless wraps failures that another try would repeat.
-var errUseless = errors.New("not tried again")
+// errPermanent wraps failures that another try would repeat.
+var errPermanent = errors.New("not retried")
 
-// Counts are what became of a hook's events.
+// Counts are the numbers of a hook's events by outcome.
 type Counts struct{ Delivered, Failed, Lost uint64 }
 
-// sender hands events on in one way. It is used by one goroutine.
+// sender is one way to deliver events. It is used by one goroutine.
 type sender interface {
-	// take hands on the events of a batch, through deliver.
-	take(ctx context.Context, events []event.Event, deliver deliver)
+	// send delivers a batch of events by calls of deliver.
+	send(ctx context.Context, events []event.Event, deliver deliverFunc)
 }
 
-// deliver runs one delivery of so many events until it succeeds or is given up, and says which.
-type deliver func(ctx context.Context, events int, send func(ctx context.Context) error) bool
+// deliverFunc calls send until it succeeds or is given up, counts the outcome for that many events, and reports whether it succeeded.
+type deliverFunc func(ctx context.Context, events int, send func(ctx context.Context) error) bool
 
-// Hook is one of the config, running.
-type Hook struct {
-	cfg    config.Hook
-	log    *slog.Logger
-	sender sender
-	most   int    // tries of a delivery
-	late   uint64 // events that nobody tried to deliver, for the hook had to end
+// worker runs one hook of the config.
+type worker struct {
+	cfg         config.Hook
+	log         *slog.Logger
+	sender      sender
+	maxTries    int    // of a delivery
+	undelivered uint64 // events never tried because shutdownTime was over
 
 	delivered, failed, lost atomic.Uint64
 }
 
-func newHook(cfg config.Hook, log *slog.Logger) *Hook {
-	h := &Hook{cfg: cfg, log: log.With("hook", cfg.Name), most: tries}
+func newWorker(cfg config.Hook, log *slog.Logger) *worker {
+	w := &worker{cfg: cfg, log: log.With("hook", cfg.Name), maxTries: maxTries}
 	switch cfg.Type {
 	case config.Webhook:
-		h.sender = newWebhook(cfg)
+		w.sender = newWebhook(cfg)
 	case config.NSCA:
-		h.sender = &nsca{cfg: cfg, last: map[string]result{}}
+		w.sender = &nsca{cfg: cfg, last: map[string]result{}}
 	default:
-		h.sender, h.most = &command{cfg: cfg, log: h.log}, 1 // a program that failed half-way may not bear a second run
+		w.sender, w.maxTries = &command{cfg: cfg, log: w.log}, 1 // a program that failed half-way may not tolerate a second run
 	}
-	return h
+	return w
 }
 
-// run hands on the events after a number until ctx ends, and then what is left, as far as leaveTime goes.
-func (h *Hook) run(ctx context.Context, events *journal.Journal, after uint64) {
+// run delivers the events after a number until ctx ends, and then the remaining ones within shutdownTime.
+func (w *worker) run(ctx context.Context, events *journal.Journal, after uint64) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(leaveTime, cancel) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(shutdownTime, cancel) })()
 	for last := false; !last; {
 		batch, missed, err := events.Wait(ctx, after)
 		if err != nil {
@@ -78,91 +78,92 @@ func (h *Hook) run(ctx context.Context, events *journal.Journal, after uint64) {
 			batch, missed = events.Since(after)
 		}
 		if missed > 0 {
-			h.lost.Add(missed)
-			h.log.Error("a hook is so slow that events were lost for it: speed it up, or give it fewer kinds", "lost", missed)
+			w.lost.Add(missed)
+			w.log.Error("events lost: the hook is too slow; speed it up or subscribe it to fewer events", "lost", missed)
 		}
 		if len(batch) > 0 {
 			after = batch[len(batch)-1].Number
 		}
-		batch = slices.DeleteFunc(batch, func(e event.Event) bool { return !h.wants(e) })
+		batch = slices.DeleteFunc(batch, func(e event.Event) bool { return !w.subscribed(e) })
 		if len(batch) > 0 {
-			h.sender.take(work, batch, h.deliver)
+			w.sender.send(work, batch, w.deliver)
 		}
 	}
-	if h.late > 0 {
-		h.log.Error("a hook had to end before it was done: events were lost for it", "lost", h.late)
+	if w.undelivered > 0 {
+		w.log.Error("events lost: the hook was stopped before it had delivered them", "lost", w.undelivered)
 	}
 }
 
-func (h *Hook) wants(e event.Event) bool {
-	return (len(h.cfg.Events) == 0 || slices.Contains(h.cfg.Events, e.Kind)) &&
-		(len(h.cfg.Clusters) == 0 || e.Cluster == "" || slices.Contains(h.cfg.Clusters, e.Cluster))
+// subscribed reports whether the config sends an event to this hook.
+func (w *worker) subscribed(e event.Event) bool {
+	return (len(w.cfg.Events) == 0 || slices.Contains(w.cfg.Events, e.Kind)) &&
+		(len(w.cfg.Clusters) == 0 || e.Cluster == "" || slices.Contains(w.cfg.Clusters, e.Cluster))
 }
 
-// deliver is the way of all senders to try again.
-func (h *Hook) deliver(ctx context.Context, events int, send func(context.Context) error) bool {
+// deliver implements deliverFunc.
+func (w *worker) deliver(ctx context.Context, events int, send func(context.Context) error) bool {
 	if ctx.Err() != nil {
-		h.late += uint64(events)
-		h.lost.Add(uint64(events))
+		w.undelivered += uint64(events)
+		w.lost.Add(uint64(events))
 		return false
 	}
-	pause := firstPause
+	backoff := firstBackoff
 	for try := 1; ; try++ {
-		err := h.try(ctx, send)
+		err := w.try(ctx, send)
 		if err == nil {
-			h.delivered.Add(uint64(events))
+			w.delivered.Add(uint64(events))
 			return true
 		}
-		if try >= h.most || errors.Is(err, errUseless) || !waits(ctx, pause) {
-			h.failed.Add(uint64(events))
-			h.log.Error("a hook has failed", "events", events, "tries", try, "err", err)
+		if try >= w.maxTries || errors.Is(err, errPermanent) || !sleep(ctx, backoff) {
+			w.failed.Add(uint64(events))
+			w.log.Error("hook failed", "events", events, "tries", try, "err", err)
 			return false
 		}
-		pause *= 2
+		backoff *= 2
 	}
 }
 
-// waits tells whether ctx lasts that long.
-func waits(ctx context.Context, pause time.Duration) bool {
+// sleep returns false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
-	case <-time.After(pause):
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
-func (h *Hook) try(ctx context.Context, send func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, h.cfg.Timeout, fmt.Errorf("no end within its timeout of %s", h.cfg.Timeout))
+func (w *worker) try(ctx context.Context, send func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.Timeout, fmt.Errorf("not finished within its timeout of %s", w.cfg.Timeout))
 	defer cancel()
 	return send(ctx)
 }
 
-// Set is all hooks of the config. It is used by one goroutine at a time, but for Counts.
+// Set runs the hooks of the config. It is used by one goroutine at a time, except for Counts.
 type Set struct {
 	events  *journal.Journal
 	log     *slog.Logger
 	running sync.WaitGroup
 
 	mu    sync.Mutex // protects hooks
-	hooks map[string]started
+	hooks map[string]runningWorker
 }
 
-type started struct {
-	*Hook
+type runningWorker struct {
+	*worker
 	stop context.CancelFunc
 }
 
-// NewSet makes a set without hooks.
+// NewSet returns a set without hooks.
 func NewSet(events *journal.Journal, log *slog.Logger) *Set {
-	return &Set{events: events, log: log, hooks: map[string]started{}}
+	return &Set{events: events, log: log, hooks: map[string]runningWorker{}}
 }
 
-// Configure makes the hooks those of a config: one that is as it was goes on, another begins with the events from now on.
+// Configure replaces the hooks. An unchanged hook continues; a new or changed one starts with the next event.
 func (s *Set) Configure(hooks []config.Hook) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := map[string]started{}
+	next := map[string]runningWorker{}
 	for _, cfg := range hooks {
 		if old, ok := s.hooks[cfg.Name]; ok && old.cfg.Equal(cfg) {
 			next[cfg.Name] = old
@@ -170,30 +171,30 @@ func (s *Set) Configure(hooks []config.Hook) {
 			continue
 		}
 		ctx, stop := context.WithCancel(context.Background())
-		h := started{newHook(cfg, s.log), stop}
-		next[cfg.Name] = h
+		w := runningWorker{newWorker(cfg, s.log), stop}
+		next[cfg.Name] = w
 		after := s.events.Last()
-		s.running.Go(func() { h.run(ctx, s.events, after) })
+		s.running.Go(func() { w.run(ctx, s.events, after) })
 	}
-	for _, h := range s.hooks {
-		h.stop()
+	for _, w := range s.hooks {
+		w.stop()
 	}
 	s.hooks = next
 }
 
-// Stop ends all hooks, which hand on what is left within a few seconds.
+// Stop stops all hooks and waits: they deliver the remaining events within a few seconds.
 func (s *Set) Stop() {
 	s.Configure(nil)
 	s.running.Wait()
 }
 
-// Counts gives what became of the events, by hook.
+// Counts returns the counts of each hook by its name.
 func (s *Set) Counts() map[string]Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := map[string]Counts{}
-	for name, h := range s.hooks {
-		counts[name] = Counts{Delivered: h.delivered.Load(), Failed: h.failed.Load(), Lost: h.lost.Load()}
+	for name, w := range s.hooks {
+		counts[name] = Counts{Delivered: w.delivered.Load(), Failed: w.failed.Load(), Lost: w.lost.Load()}
 	}
 	return counts
 }

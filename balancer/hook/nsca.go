@@ -13,21 +13,21 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// nsca sends the state of each running cluster to Nagios as a passive check, at its start, when it changes, and again after a reload, by
-// the rules of big_brother 0.9.12. Where several changes wait, the last one is sent: Nagios wants the state, not the story.
+// nsca sends the state of each running cluster to Nagios as a passive check result: when the cluster starts, when the state changes, and
+// after a reload, as big_brother 0.9.12 does. Of several pending changes it sends the last: Nagios needs the state, not its history.
 type nsca struct {
 	cfg  config.Hook
-	last map[string]result // what Nagios is to know, by cluster
+	last map[string]result // the last result for Nagios, by cluster
 }
 
-// result is a passive check's: Nagios's code, and what it shows.
+// result is a passive check result.
 type result struct {
-	code int
+	code int // 0 OK, 1 WARNING, 2 CRITICAL
 	text string
 }
 
-// judge gives big_brother's verdict: half of the nodes down is critical, fewer are a warning.
-func judge(t event.Tally) result {
+// resultOf follows big_brother: half of the nodes down is critical, fewer are a warning.
+func resultOf(t event.Tally) result {
 	down := t.All - t.Up
 	switch {
 	case 2*down >= t.All:
@@ -38,8 +38,8 @@ func judge(t event.Tally) result {
 	return result{0, "OK all nodes up"}
 }
 
-func (n *nsca) take(ctx context.Context, events []event.Event, deliver deliver) {
-	due := map[string]int{} // clusters whose result is to be sent, and for how many events
+func (n *nsca) send(ctx context.Context, events []event.Event, deliver deliverFunc) {
+	due := map[string]int{} // the number of events behind each cluster's pending result
 	for _, e := range events {
 		switch {
 		case e.Kind == event.ConfigReloaded:
@@ -57,7 +57,7 @@ func (n *nsca) take(ctx context.Context, events []event.Event, deliver deliver) 
 			delete(n.last, e.Cluster)
 			delete(due, e.Cluster)
 		case e.Nodes != nil && e.Nodes.Running && e.Nodes.All > 0:
-			if r := judge(*e.Nodes); n.last[e.Cluster] != r {
+			if r := resultOf(*e.Nodes); n.last[e.Cluster] != r {
 				n.last[e.Cluster] = r
 				due[e.Cluster]++
 			}
@@ -65,18 +65,19 @@ func (n *nsca) take(ctx context.Context, events []event.Event, deliver deliver) 
 	}
 	for _, cluster := range slices.Sorted(maps.Keys(due)) {
 		r := n.last[cluster]
-		if !deliver(ctx, due[cluster], func(ctx context.Context) error { return n.send(ctx, cluster, r) }) {
-			n.last[cluster] = result{code: -1} // not known there: the next event sends it
+		if !deliver(ctx, due[cluster], func(ctx context.Context) error { return n.submit(ctx, cluster, r) }) {
+			n.last[cluster] = result{code: -1} // Nagios does not have it: the next event sends it
 		}
 	}
 }
 
-func (n *nsca) send(ctx context.Context, cluster string, r result) error {
-	fill := strings.NewReplacer("{cluster}", cluster)
-	line := fmt.Sprintf("%s\t%s\t%d\t%s\n", fill.Replace(n.cfg.Host), fill.Replace(n.cfg.Service), r.code, r.text)
-	o := program.Command{Argv: n.cfg.Argv, Stdin: line, ContextErr: ended(ctx)}.Run(ctx)
+// submit runs send_nsca.
+func (n *nsca) submit(ctx context.Context, cluster string, r result) error {
+	replacer := strings.NewReplacer("{cluster}", cluster)
+	line := fmt.Sprintf("%s\t%s\t%d\t%s\n", replacer.Replace(n.cfg.Host), replacer.Replace(n.cfg.Service), r.code, r.text)
+	o := program.Command{Argv: n.cfg.Argv, Stdin: line, ContextErr: contextCause(ctx)}.Run(ctx)
 	if o.Err != nil {
-		return fmt.Errorf("run %s for cluster %s: %w: it printed %q", n.cfg.Argv[0], cluster, o.Err, sanitize.Line(o.Message(), maxSaid))
+		return fmt.Errorf("run %s for cluster %s: %w: output %q", n.cfg.Argv[0], cluster, o.Err, sanitize.Line(o.Message(), maxOutput))
 	}
 	return nil
 }

@@ -21,27 +21,27 @@ type webhook struct {
 
 func newWebhook(cfg config.Hook) *webhook {
 	return &webhook{cfg, &http.Client{
-		// No kept connection: events are rare, and the other end may be another machine by the next one.
+		// No persistent connections: events are rare, and the server may be another machine by the next one.
 		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-func (w *webhook) take(ctx context.Context, events []event.Event, deliver deliver) {
+func (w *webhook) send(ctx context.Context, events []event.Event, deliver deliverFunc) {
 	for _, e := range events {
 		deliver(ctx, 1, func(ctx context.Context) error { return w.post(ctx, e) })
 	}
 }
 
-// post posts one event. Who refuses it (4xx) will do so again, but for "too early" and the like.
+// post posts one event. Most 4xx responses are permanent failures.
 func (w *webhook) post(ctx context.Context, e event.Event) error {
 	body, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUseless, err)
+		return fmt.Errorf("%w: %w", errPermanent, err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.cfg.URL, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUseless, err)
+		return fmt.Errorf("%w: %w", errPermanent, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "lb")
@@ -53,13 +53,14 @@ func (w *webhook) post(ctx context.Context, e event.Event) error {
 		return fmt.Errorf("post event %d: %w", e.Number, err)
 	}
 	defer resp.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid)) // only for the log
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxOutput)) // only for the log
 	switch {
 	case resp.StatusCode < 300:
 		return nil
 	case resp.StatusCode < 500 && resp.StatusCode != http.StatusRequestTimeout && resp.StatusCode != http.StatusTooEarly &&
 		resp.StatusCode != http.StatusTooManyRequests:
-		return fmt.Errorf("post event %d: status %d %q: %w", e.Number, resp.StatusCode, sanitize.Line(string(said), maxSaid), errUseless)
+		return fmt.Errorf("post event %d: status %d %q: %w", e.Number, resp.StatusCode, sanitize.Line(string(text), maxOutput),
+			errPermanent)
 	}
-	return fmt.Errorf("post event %d: status %d %q", e.Number, resp.StatusCode, sanitize.Line(string(said), maxSaid))
+	return fmt.Errorf("post event %d: status %d %q", e.Number, resp.StatusCode, sanitize.Line(string(text), maxOutput))
 }

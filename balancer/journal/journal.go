@@ -150,8 +150,18 @@ func (j *Journal) Wait(ctx context.Context, number uint64) ([]event.Event, uint6
 	}
 }
 
-// Run writes the file until ctx ends, then writes the remaining events and returns.
-func (j *Journal) Run(ctx context.Context) {
+// Start writes the events to the file until stop is called, which returns when all of them are written.
+func (j *Journal) Start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var writing sync.WaitGroup
+	writing.Go(func() { j.run(ctx) })
+	return func() {
+		cancel()
+		writing.Wait()
+	}
+}
+
+func (j *Journal) run(ctx context.Context) {
 	if j.file == nil {
 		return
 	}

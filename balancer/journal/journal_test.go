@@ -17,9 +17,7 @@ import (
 // written runs the journal until its file has every event.
 func written(t *testing.T, l *Journal) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	l.Run(ctx)
+	l.Start()()
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

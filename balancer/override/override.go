@@ -1,5 +1,4 @@
-// Package override reads the files with which operators overrule what the nodes of a whole cluster answer, as big_brother knows them:
-// up/CLUSTER and down/CLUSTER in a folder.
+// Package override reads operators' up and down files, which replace the health of all nodes of a cluster, as in big_brother.
 package override
 
 import (
@@ -15,38 +14,38 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// reasonLength is how much of a file is kept as its reason, in bytes; readLength is how much of it is looked at.
 const (
-	reasonLength = 120
-	readLength   = 1 << 10
+	maxReason = 120     // bytes of a file's text kept as its reason
+	maxRead   = 1 << 10 // bytes of a file read for that
 )
 
-// Read gives the files in the folders up and down of dir by the name that they have, which is that of a cluster. Of a name that is in
-// both, up wins. A folder that is not there has no files. What a file holds is its reason; whether it can be read does not matter.
-// An error means that not everything could be seen: what was is no proof then that there is no more.
+// Read returns the overrides in dir/up and dir/down by file name, which is the name of a cluster. If a name is in both, up wins. A
+// missing directory is empty. The text of a file is its reason; an unreadable file counts, without one. After an error the result
+// may be incomplete.
 func Read(dir string) (map[string]decide.Override, error) {
 	files := map[string]decide.Override{}
 	var errs []error
-	for _, folder := range []struct {
+	for _, directory := range []struct {
 		name string
 		kind decide.OverrideKind
 	}{{"down", decide.OverrideDown}, {"up", decide.OverrideUp}} {
-		path := filepath.Join(dir, folder.name)
+		path := filepath.Join(dir, directory.name)
 		entries, err := os.ReadDir(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("read the %s files of clusters: %w; let the user that lb balance runs as list that folder", folder.name, err))
+			errs = append(errs, fmt.Errorf("read %s files of clusters: %w: let the user that runs lb balance list that directory",
+				directory.name, err))
 		}
 		for _, e := range entries {
-			if reason, there := reason(filepath.Join(path, e.Name())); there {
-				files[e.Name()] = decide.Override{Kind: folder.kind, Reason: reason}
+			if reason, exists := readReason(filepath.Join(path, e.Name())); exists {
+				files[e.Name()] = decide.Override{Kind: directory.kind, Reason: reason}
 			}
 		}
 	}
 	return files, errors.Join(errs...)
 }
 
-// reason reads the beginning of a file. It tells whether the file is there: a link to nowhere is not, as for big_brother.
-func reason(path string) (string, bool) {
+// readReason reads the beginning of a file. As in big_brother, a dangling symbolic link does not exist.
+func readReason(path string) (reason string, exists bool) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -59,9 +58,9 @@ func reason(path string) (string, bool) {
 		return "", true
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, readLength))
+	text, err := io.ReadAll(io.LimitReader(f, maxRead))
 	if err != nil {
 		return "", true
 	}
-	return sanitize.Line(string(text), reasonLength), true
+	return sanitize.Line(string(text), maxReason), true
 }

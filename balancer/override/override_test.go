@@ -29,7 +29,7 @@ func TestRead(t *testing.T) {
 	put(t, dir+"/up/both", "up wins\n")
 	put(t, dir+"/up/long", strings.Repeat("long ", 1000))
 	put(t, dir+"/up/rude", "two\nlines\x1b[2J\xff")
-	put(t, dir+"/web", "not in a folder of its own")
+	put(t, dir+"/web", "not in up or down")
 	if err := os.Symlink("nowhere", dir+"/up/dangling"); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestRead(t *testing.T) {
 	}
 	long := files["long"].Reason
 	delete(files, "long")
-	if len(long) > reasonLength || !strings.HasSuffix(long, "…") {
+	if len(long) > maxReason || !strings.HasSuffix(long, "…") {
 		t.Errorf("a long reason becomes %q", long)
 	}
 	want := map[string]decide.Override{
@@ -56,19 +56,19 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadWithoutFolders(t *testing.T) {
+func TestReadWithoutDirectories(t *testing.T) {
 	files, err := Read(filepath.Join(t.TempDir(), "nowhere"))
 	if err != nil || len(files) != 0 {
 		t.Errorf("got %v, %v; want neither", files, err)
 	}
 }
 
-func TestReadSaysWhatItCannotSee(t *testing.T) {
+func TestReadReturnsWhatItCanRead(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/down/web", "reason")
-	put(t, dir+"/up", "a file in the place of the folder")
+	put(t, dir+"/up", "a file instead of a directory")
 	files, err := Read(dir)
-	if err == nil || !strings.Contains(err.Error(), "read the up files of clusters") || files["web"].Kind != decide.OverrideDown {
-		t.Errorf("got %v, %v; want the down file, and an error about the folder up", files, err)
+	if err == nil || !strings.Contains(err.Error(), "read up files of clusters") || files["web"].Kind != decide.OverrideDown {
+		t.Errorf("got %v, %v; want the down file, and an error about the directory up", files, err)
 	}
 }

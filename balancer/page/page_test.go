@@ -55,15 +55,16 @@ func serve(t *testing.T, page config.OwnPage) (*Server, string) {
 	return s, s.Address(ipvs.IPv4).String()
 }
 
-// certificate makes one for 127.0.0.1, signed by itself, and gives its files.
+// certificate creates a self-signed certificate for 127.0.0.1.
 func certificate(t *testing.T, dir string) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, spec, spec, key.Public(), key)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,13 +73,14 @@ func certificate(t *testing.T, dir string) (certFile, keyFile string, pool *x509
 		t.Fatal(err)
 	}
 	pool = x509.NewCertPool()
-	made, err := x509.ParseCertificate(der)
+	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool.AddCert(made)
+	pool.AddCert(cert)
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
+	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der},
+		keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +88,7 @@ func certificate(t *testing.T, dir string) (certFile, keyFile string, pool *x509
 	return certFile, keyFile, pool
 }
 
-// exchange sends a request as it is and reads until the server ends the connection.
+// exchange sends a request verbatim and reads until the server closes the connection.
 func exchange(t *testing.T, conn net.Conn, request string) (*http.Response, string) {
 	t.Helper()
 	defer conn.Close()
@@ -107,7 +109,7 @@ func exchange(t *testing.T, conn net.Conn, request string) (*http.Response, stri
 		t.Fatal(err)
 	}
 	if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
-		t.Errorf("after the answer: %q, %v; want the end of the connection", rest, err)
+		t.Errorf("after the response: %q, %v; want the connection closed", rest, err)
 	}
 	return resp, string(body)
 }
@@ -130,7 +132,8 @@ func TestEveryRequestGetsThePage(t *testing.T) {
 			}
 			resp, body := exchange(t, conn, request)
 			h := resp.Header
-			if resp.StatusCode != 503 || h.Get("Retry-After") != "30" || h.Get("Content-Type") != "text/html; charset=utf-8" || !resp.Close ||
+			if resp.StatusCode != 503 || h.Get("Retry-After") != "30" || h.Get("Content-Type") != "text/html; charset=utf-8" ||
+				!resp.Close ||
 				h.Get("Cache-Control") != "no-store" || resp.ContentLength != int64(len(builtIn)) {
 				t.Errorf("%d, close %t, length %d, %v", resp.StatusCode, resp.Close, resp.ContentLength, h)
 			}
@@ -145,20 +148,20 @@ func TestEveryRequestGetsThePage(t *testing.T) {
 	}
 }
 
-func TestOwnPageCertificateAndReload(t *testing.T) {
+func TestCustomPageCertificateAndReload(t *testing.T) {
 	dir := t.TempDir()
 	html := filepath.Join(dir, "sorry.html")
 	if err := os.WriteFile(html, []byte("<p>sorry"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cert, key, pool := certificate(t, dir)
-	with := config.OwnPage{HTML: html, TLS: config.TLS{CertFile: cert, KeyFile: key}}
-	s, at := serve(t, with)
-	secure, err := tls.Dial("tcp", at, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
+	page := config.OwnPage{HTML: html, TLS: config.TLS{CertFile: cert, KeyFile: key}}
+	s, at := serve(t, page)
+	tlsConn, err := tls.Dial("tcp", at, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp, body := exchange(t, secure, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); resp.StatusCode != 503 || body != "<p>sorry" {
+	if resp, body := exchange(t, tlsConn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); resp.StatusCode != 503 || body != "<p>sorry" {
 		t.Errorf("over TLS: %d %q", resp.StatusCode, body)
 	}
 	plain := func() string {
@@ -182,7 +185,7 @@ func TestOwnPageCertificateAndReload(t *testing.T) {
 	}
 }
 
-func TestThePageListensWhereTheAddressIsNotYet(t *testing.T) {
+func TestListenOnAddressesThatThisMachineLacks(t *testing.T) {
 	content, err := Load(cluster(config.OwnPage{}))
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +197,7 @@ func TestThePageListensWhereTheAddressIsNotYet(t *testing.T) {
 	}
 	for _, a := range []netip.Addr{v4, v6} {
 		if at := s.Address(ipvs.FamilyOf(a)); at.Addr() != a || at.Port() == 0 {
-			t.Errorf("for %s: %s", a, at)
+			t.Errorf("address for %s is %s", a, at)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -202,7 +205,7 @@ func TestThePageListensWhereTheAddressIsNotYet(t *testing.T) {
 	s.Run(ctx)
 }
 
-func TestAFileThatCannotBeUsedNamesItsKey(t *testing.T) {
+func TestLoadErrorsNameTheKey(t *testing.T) {
 	dir := t.TempDir()
 	empty, big, pipe := filepath.Join(dir, "empty"), filepath.Join(dir, "big"), filepath.Join(dir, "pipe")
 	for path, data := range map[string]string{empty: " \n", big: strings.Repeat("x", maxHTML+1)} {
@@ -219,10 +222,10 @@ func TestAFileThatCannotBeUsedNamesItsKey(t *testing.T) {
 		want string
 	}{
 		{"missing", config.OwnPage{HTML: filepath.Join(dir, "no")}, "clusters.web.downpage.html: open "},
-		{"empty", config.OwnPage{HTML: empty}, "it is empty"},
-		{"too big", config.OwnPage{HTML: big}, fmt.Sprintf("more than %d bytes", maxHTML)},
-		{"a pipe", config.OwnPage{HTML: pipe}, "no regular file"},
-		{"a folder", config.OwnPage{HTML: dir}, "no regular file"},
+		{"empty", config.OwnPage{HTML: empty}, "empty file"},
+		{"too big", config.OwnPage{HTML: big}, fmt.Sprintf("larger than %d bytes", maxHTML)},
+		{"a pipe", config.OwnPage{HTML: pipe}, "not a regular file"},
+		{"a directory", config.OwnPage{HTML: dir}, "not a regular file"},
 		{"no certificate", config.OwnPage{TLS: config.TLS{CertFile: empty, KeyFile: empty}}, "clusters.web.downpage.tls.cert_file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// BenchmarkMake is the plan for services of ten nodes each: into an empty table, with every weight changed, and with nothing to do.
-func BenchmarkMake(b *testing.B) {
+// BenchmarkDiff plans services of ten nodes each: into an empty table, with every weight changed, and with nothing to do.
+func BenchmarkDiff(b *testing.B) {
 	for _, nodes := range []int{100, 1000, 10000} {
 		wanted, owned := table(nodes/10, 92), map[ipvs.Mark]bool{}
 		for _, s := range wanted {

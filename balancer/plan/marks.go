@@ -10,61 +10,62 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// MarkOp is one change to the marking rules. All of them are one transaction: they are for reading.
+// MarkOp is one change to the marking rules. It is for display: the rules are applied in one transaction.
 type MarkOp struct {
-	Rule mark.Rule // what it is about
-	Old  ipvs.Mark // the mark it has now; 0 for a new rule
-	New  ipvs.Mark // the mark it gets; 0 for a rule that goes
+	Rule mark.Rule // without its mark
+	Old  ipvs.Mark // the current mark; 0 for a new rule
+	New  ipvs.Mark // the wanted mark; 0 for a removed rule
 }
 
-// String says it in a line, such as "mark 7: add tcp 204.109.13.7:443 on eth10".
+// String returns one line, such as "mark 7: add tcp 204.109.13.7:443 on eth10".
 func (o MarkOp) String() string {
-	where := fmt.Sprintf("%s %s", o.Rule.Protocol, netip.AddrPortFrom(o.Rule.Address, o.Rule.Port))
+	match := fmt.Sprintf("%s %s", o.Rule.Protocol, netip.AddrPortFrom(o.Rule.Address, o.Rule.Port))
 	if o.Rule.Interface != "" {
-		where += " on " + o.Rule.Interface
+		match += " on " + o.Rule.Interface
 	}
 	switch {
 	case o.Old == 0:
-		return fmt.Sprintf("mark %d: add %s", o.New, where)
+		return fmt.Sprintf("mark %d: add %s", o.New, match)
 	case o.New == 0:
-		return fmt.Sprintf("mark %d: remove %s", o.Old, where)
+		return fmt.Sprintf("mark %d: remove %s", o.Old, match)
 	}
-	return fmt.Sprintf("mark %d → %d: %s", o.Old, o.New, where)
+	return fmt.Sprintf("mark %d → %d: %s", o.Old, o.New, match)
 }
 
-// DiffMarks lists what turns the actual marking rules into the wanted ones.
+// DiffMarks returns the operations that turn the actual marking rules into the wanted ones.
 func DiffMarks(wanted, actual []mark.Rule) []MarkOp {
 	old := map[mark.Rule]ipvs.Mark{}
 	for _, r := range actual {
-		old[place(r)] = r.Mark
+		old[withoutMark(r)] = r.Mark
 	}
 	var ops []MarkOp
-	kept := map[mark.Rule]bool{}
+	seen := map[mark.Rule]bool{}
 	for _, r := range wanted {
-		p := place(r)
-		if kept[p] {
+		match := withoutMark(r)
+		if seen[match] {
 			continue
 		}
-		kept[p] = true
-		if old[p] != r.Mark {
-			ops = append(ops, MarkOp{Rule: p, Old: old[p], New: r.Mark})
+		seen[match] = true
+		if old[match] != r.Mark {
+			ops = append(ops, MarkOp{Rule: match, Old: old[match], New: r.Mark})
 		}
 	}
 	for _, r := range actual {
-		if p := place(r); !kept[p] {
-			kept[p] = true
-			ops = append(ops, MarkOp{Rule: p, Old: r.Mark})
+		if match := withoutMark(r); !seen[match] {
+			seen[match] = true
+			ops = append(ops, MarkOp{Rule: match, Old: r.Mark})
 		}
 	}
 	slices.SortFunc(ops, func(a, b MarkOp) int {
 		return cmp.Or(cmp.Compare(max(a.New, a.Old), max(b.New, b.Old)), a.Rule.Address.Compare(b.Rule.Address),
-			cmp.Compare(a.Rule.Protocol, b.Rule.Protocol), cmp.Compare(a.Rule.Port, b.Rule.Port), cmp.Compare(a.Rule.Interface, b.Rule.Interface))
+			cmp.Compare(a.Rule.Protocol, b.Rule.Protocol), cmp.Compare(a.Rule.Port, b.Rule.Port),
+			cmp.Compare(a.Rule.Interface, b.Rule.Interface))
 	})
 	return ops
 }
 
-// place is the rule without its mark: what it matches.
-func place(r mark.Rule) mark.Rule {
+// withoutMark returns what the rule matches, in canonical form.
+func withoutMark(r mark.Rule) mark.Rule {
 	r.Address, r.Mark = r.Address.Unmap(), 0
 	return r
 }

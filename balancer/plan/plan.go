@@ -1,4 +1,4 @@
-// Package plan compares the kernel's tables with what they should be and lists what to change, for the dry run, the log, the tests and the kernel alike.
+// Package plan compares the kernel's tables with the wanted state and lists the operations that turn one into the other.
 package plan
 
 import (
@@ -15,43 +15,43 @@ import (
 // Kind is what an operation does.
 type Kind uint8
 
-// The kinds of operations, in the order in which they are done within a mark.
+// The kinds of operations, in the order in which they apply within a mark.
 const (
 	PutService        Kind = iota // add a service, or edit it in place
 	PutDestination                // add a node, or edit it in place
-	DeleteDestination             // take a node out
-	DeleteService                 // take a service out, with its nodes
+	DeleteDestination             // remove a node
+	DeleteService                 // remove a service with its nodes
 )
 
 // Op is one change to the IPVS table.
 type Op struct {
 	Kind        Kind
 	Key         ipvs.Key
-	Service     ipvs.Service     // PutService: what it becomes, without destinations
-	OldService  ipvs.Service     // PutService, when Edit
-	Destination ipvs.Destination // PutDestination: what it becomes; DeleteDestination: what goes
-	Old         ipvs.Destination // PutDestination, when Edit
-	Edit        bool             // it exists already
+	Service     ipvs.Service     // PutService: the new state, without destinations
+	OldService  ipvs.Service     // PutService with Edit
+	Destination ipvs.Destination // PutDestination: the new state; DeleteDestination: the node to remove
+	Old         ipvs.Destination // PutDestination with Edit
+	Edit        bool             // it exists already: edit it in place
 }
 
-// Plan is a list of operations in the order in which they are done.
+// Plan is a list of operations in the order in which they apply.
 type Plan []Op
 
-// Object names what an operation changes: a service, or a node of it.
+// Object identifies what an operation changes: a service, or one of its nodes.
 type Object struct {
 	Key  ipvs.Key
 	Node netip.AddrPort // invalid for the service itself
 }
 
-// Object names what the operation changes.
+// Object returns what the operation changes.
 func (o Op) Object() Object {
 	if o.Kind == PutDestination || o.Kind == DeleteDestination {
-		return Object{o.Key, id(o.Destination)}
+		return Object{o.Key, addrPort(o.Destination)}
 	}
 	return Object{Key: o.Key}
 }
 
-// String says it in a line, such as "mark 7: node 10.0.0.2 weight 92 → 0".
+// String returns one line, such as "mark 7: node 10.0.0.2 weight 92 → 0". Events record it.
 func (o Op) String() string {
 	switch o.Kind {
 	case PutService:
@@ -70,7 +70,7 @@ func (o Op) String() string {
 	return fmt.Sprintf("%s: remove service", o.Key)
 }
 
-// String gives a line for each operation.
+// String returns one line per operation.
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, o := range p {
@@ -80,7 +80,7 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// Changes are what the operations do to a table.
+// Changes returns the operations as changes to a table.
 func (p Plan) Changes() []ipvs.Change {
 	changes := make([]ipvs.Change, len(p))
 	for i, o := range p {
@@ -99,28 +99,30 @@ func (p Plan) Changes() []ipvs.Change {
 	return changes
 }
 
-// NodeName names a destination as operators read it: its address, and its port where it has one.
+// NodeName returns a destination's address, with its port if it has one.
 func NodeName(d ipvs.Destination) string {
 	if d.Port == 0 {
 		return d.Address.Unmap().String()
 	}
-	return id(d).String()
+	return addrPort(d).String()
 }
 
-// Diff lists what turns the actual table into the wanted one. It touches services of owned marks only; an owned mark
-// without a wanted service goes. Services and nodes that exist are edited in place, never taken out and put back. Within a mark
-// what adds weight comes before what takes it away, and services go last of all, so that no step leaves less than before or after.
+// Diff returns the operations that turn the actual table into the wanted one. It changes services of owned marks only, and deletes
+// those that are not wanted. It edits existing services and nodes in place: deleting and adding them again would drop connections.
+// Within a mark, weight is added before it is removed, and services are deleted last, so that no intermediate state has less
+// capacity than both the old and the new one.
 func Diff(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
-	have := make(map[ipvs.Key]int, len(actual)) // where it is
+	have := make(map[ipvs.Key]int, len(actual)) // index in actual
 	for i := range actual {
 		have[actual[i].Key] = i
 	}
 	want := make(map[ipvs.Key]bool, len(wanted))
 	var changed []pair
-	room, none := 0, &ipvs.Service{} // for the operations of what changed: they are big, and growing a list of them takes longer than making them
+	// Operations are large: growing a list of them takes longer than computing them.
+	capacity, absent := 0, &ipvs.Service{}
 	wanted = sorted(wanted)
 	for i := range wanted {
-		p := pair{want: &wanted[i], have: none}
+		p := pair{want: &wanted[i], have: absent}
 		if !owned[p.want.Mark] || want[p.want.Key] {
 			continue
 		}
@@ -130,10 +132,10 @@ func Diff(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
 		}
 		if !p.same() {
 			changed = append(changed, p)
-			room += 1 + max(len(p.want.Destinations), len(p.have.Destinations))
+			capacity += 1 + max(len(p.want.Destinations), len(p.have.Destinations))
 		}
 	}
-	p := make(Plan, 0, room)
+	p := make(Plan, 0, capacity)
 	for _, c := range changed {
 		p = c.appendOps(p)
 	}
@@ -145,23 +147,24 @@ func Diff(wanted, actual []ipvs.Service, owned map[ipvs.Mark]bool) Plan {
 	return p
 }
 
-// pair is a wanted service beside what the table has of it.
+// pair is a wanted service and its state in the actual table.
 type pair struct {
 	want, have *ipvs.Service
-	exists     bool // else have is empty
+	exists     bool // in the actual table; otherwise have is empty
 }
 
-// same tells whether nothing is to be done, as nearly always, without sorting copies.
+// same reports whether there is nothing to do, the usual case, without sorting copies.
 func (p pair) same() bool {
-	return p.exists && sameService(p.want, p.have) && sameList(p.want.Destinations, p.have.Destinations)
+	return p.exists && sameService(p.want, p.have) && sameDestinations(p.want.Destinations, p.have.Destinations)
 }
 
-// appendOps lists what turns one service into another: first what gains, so that there is always somebody to take the traffic, then
-// what loses, then what goes.
+// appendOps appends the operations for one service: first those that add weight, so that there is always a node to take the
+// traffic, then those that reduce it, then the deletions.
 func (p pair) appendOps(ops Plan) Plan {
 	key := p.want.Key
 	if !p.exists || !sameService(p.want, p.have) {
-		ops = append(ops, Op{Kind: PutService, Key: key, Service: bare(*p.want), OldService: bare(*p.have), Edit: p.exists})
+		ops = append(ops, Op{Kind: PutService, Key: key, Service: withoutDestinations(*p.want), OldService: withoutDestinations(*p.have),
+			Edit: p.exists})
 	}
 	wanted, present := byAddress(p.want.Destinations), byAddress(p.have.Destinations)
 	for _, losing := range []bool{false, true} {
@@ -174,20 +177,20 @@ func (p pair) appendOps(ops Plan) Plan {
 			if loses := edit && d.Weight < was.Weight; loses != losing || edit && sameDestination(d, was) {
 				continue
 			}
-			ops = append(ops, Op{Kind: PutDestination, Key: key, Destination: plain(*d), Old: plain(*was), Edit: edit})
+			ops = append(ops, Op{Kind: PutDestination, Key: key, Destination: withoutCounters(*d), Old: withoutCounters(*was), Edit: edit})
 		}
 	}
 	for _, d := range present {
 		if _, stays := slices.BinarySearchFunc(wanted, d, compareAddresses); !stays {
-			ops = append(ops, Op{Kind: DeleteDestination, Key: key, Destination: plain(d)})
+			ops = append(ops, Op{Kind: DeleteDestination, Key: key, Destination: withoutCounters(d)})
 		}
 	}
 	return ops
 }
 
-// Leaving says what becomes of a node that the kernel's table has and the config has not, first seen so at since: it goes to
-// weight 0 and stays until it has no connection any more, or for the limit.
-func Leaving(now, since time.Time, limit time.Duration, d ipvs.Destination) (ipvs.Destination, bool) {
+// Leaving returns the wanted state of a node that is in the kernel's table but has not been in the config since the given time: weight
+// 0. keep is false once it has no connections left, or limit has passed.
+func Leaving(now, since time.Time, limit time.Duration, d ipvs.Destination) (_ ipvs.Destination, keep bool) {
 	idle := d.Weight == 0 && d.ActiveConns == 0 && d.InactiveConns == 0
 	if idle || d.Weight == 0 && now.Sub(since) >= limit {
 		return ipvs.Destination{}, false
@@ -196,18 +199,18 @@ func Leaving(now, since time.Time, limit time.Duration, d ipvs.Destination) (ipv
 	return d, true
 }
 
-// id identifies a destination within its service.
-func id(d ipvs.Destination) netip.AddrPort {
+// addrPort identifies a destination within its service.
+func addrPort(d ipvs.Destination) netip.AddrPort {
 	return netip.AddrPortFrom(d.Address.Unmap(), d.Port)
 }
 
-// plain is the destination without what the kernel counts.
-func plain(d ipvs.Destination) ipvs.Destination {
+// withoutCounters returns the destination without the kernel's counters.
+func withoutCounters(d ipvs.Destination) ipvs.Destination {
 	d.ActiveConns, d.InactiveConns, d.Stats = 0, 0, ipvs.Stats{}
 	return d
 }
 
-func bare(s ipvs.Service) ipvs.Service {
+func withoutDestinations(s ipvs.Service) ipvs.Service {
 	s.Destinations = nil
 	return s
 }
@@ -216,7 +219,7 @@ func sameService(a, b *ipvs.Service) bool {
 	return a.Scheduler == b.Scheduler && a.Flags == b.Flags && a.Timeout == b.Timeout && a.Prefix == b.Prefix
 }
 
-func sameList(a, b []ipvs.Destination) bool {
+func sameDestinations(a, b []ipvs.Destination) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -232,31 +235,31 @@ func sameDestination(a, b *ipvs.Destination) bool {
 	return a.Forwarding == b.Forwarding && a.Weight == b.Weight && a.Upper == b.Upper && a.Lower == b.Lower && a.Encap == b.Encap
 }
 
-// sorted gives the services by mark and family.
+// sorted returns the services by mark and family.
 func sorted(services []ipvs.Service) []ipvs.Service {
 	order := func(a, b ipvs.Service) int {
 		return cmp.Or(cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Family, b.Family))
 	}
 	if slices.IsSortedFunc(services, order) {
-		return services // as a table's are
+		return services // the usual case
 	}
 	services = slices.Clone(services)
 	slices.SortStableFunc(services, order)
 	return services
 }
 
-// byAddress gives the destinations by address. Of several with one address the first counts.
+// byAddress returns the destinations by address. Of duplicates it keeps the first.
 func byAddress(destinations []ipvs.Destination) []ipvs.Destination {
-	ascends := true
-	for i := 1; i < len(destinations) && ascends; i++ {
-		ascends = compareAddresses(destinations[i-1], destinations[i]) < 0
+	ascending := true
+	for i := 1; i < len(destinations) && ascending; i++ {
+		ascending = compareAddresses(destinations[i-1], destinations[i]) < 0
 	}
-	if ascends {
-		return destinations // as a table's are
+	if ascending {
+		return destinations // the usual case
 	}
 	destinations = slices.Clone(destinations)
 	slices.SortStableFunc(destinations, compareAddresses)
-	return slices.CompactFunc(destinations, func(a, b ipvs.Destination) bool { return id(a) == id(b) })
+	return slices.CompactFunc(destinations, func(a, b ipvs.Destination) bool { return addrPort(a) == addrPort(b) })
 }
 
-func compareAddresses(a, b ipvs.Destination) int { return id(a).Compare(id(b)) }
+func compareAddresses(a, b ipvs.Destination) int { return addrPort(a).Compare(addrPort(b)) }

@@ -27,7 +27,7 @@ func marks(ms ...ipvs.Mark) map[ipvs.Mark]bool {
 	return owned
 }
 
-func TestPlanInTheFieldsWords(t *testing.T) {
+func TestPlanOutput(t *testing.T) {
 	limited := node("10.0.0.1", 5)
 	limited.Forwarding, limited.Upper, limited.Lower = ipvs.Route, 100, 50
 	gue := node("10.0.0.1", 5)
@@ -42,25 +42,35 @@ func TestPlanInTheFieldsWords(t *testing.T) {
 		owned          map[ipvs.Mark]bool
 		want           string
 	}{
-		{"nothing to do", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, marks(7), ""},
-		{"an empty table", []ipvs.Service{service(7, "wlc", node("10.0.0.2", 92), node("10.0.0.10", 0), node("10.0.0.9", 3))}, nil, marks(7),
-			"mark 7: add service, scheduler wlc\nmark 7: add node 10.0.0.2 weight 92, tunnel\nmark 7: add node 10.0.0.9 weight 3, tunnel\nmark 7: add node 10.0.0.10 weight 0, tunnel\n"},
-		{"what adds weight comes before what takes it away",
+		{"nothing to do", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))},
+			marks(7), ""},
+		{"an empty table", []ipvs.Service{service(7, "wlc", node("10.0.0.2", 92), node("10.0.0.10", 0), node("10.0.0.9", 3))}, nil,
+			marks(7),
+			"mark 7: add service, scheduler wlc\n" +
+				"mark 7: add node 10.0.0.2 weight 92, tunnel\nmark 7: add node 10.0.0.9 weight 3, tunnel\n" +
+				"mark 7: add node 10.0.0.10 weight 0, tunnel\n"},
+		{"weight is added before it is removed",
 			[]ipvs.Service{service(7, "wlc", node("10.0.0.2", 0), node("10.0.0.3", 9), node("10.0.0.5", 1))},
 			[]ipvs.Service{service(7, "wlc", node("10.0.0.1", 0), node("10.0.0.2", 92), node("10.0.0.3", 8))}, marks(7),
-			"mark 7: node 10.0.0.3 weight 8 → 9\nmark 7: add node 10.0.0.5 weight 1, tunnel\nmark 7: node 10.0.0.2 weight 92 → 0\nmark 7: remove node 10.0.0.1\n"},
-		{"a service is edited in place", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "rr", node("10.0.0.1", 5))}, marks(7),
+			"mark 7: node 10.0.0.3 weight 8 → 9\nmark 7: add node 10.0.0.5 weight 1, tunnel\n" +
+				"mark 7: node 10.0.0.2 weight 92 → 0\nmark 7: remove node 10.0.0.1\n"},
+		{"a service is edited in place", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))},
+			[]ipvs.Service{service(7, "rr", node("10.0.0.1", 5))}, marks(7),
 			"mark 7: service scheduler rr → wlc\n"},
 		{"flags and persistence", []ipvs.Service{sticky}, []ipvs.Service{service(7, "rr", node("10.0.0.1", 5))}, marks(7),
 			"mark 7: service scheduler rr → scheduler mh (fallback), persistent for 5m0s\n"},
-		{"a node's other settings", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "wlc", limited)}, marks(7),
+		{"a node's other settings", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "wlc", limited)},
+			marks(7),
 			"mark 7: node 10.0.0.1 forwarding route → tunnel, connection limits 100/50 → 0/0\n"},
-		{"a tunnel of another kind", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "wlc", gue)}, marks(7),
+		{"another encapsulation", []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "wlc", gue)}, marks(7),
 			"mark 7: node 10.0.0.1 encapsulation gue port 6080 flags 0x0 → ipip\n"},
-		{"a service goes last of all", []ipvs.Service{service(8, "wlc", node("10.0.0.1", 5))}, []ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, marks(7, 8),
+		{"services are deleted last", []ipvs.Service{service(8, "wlc", node("10.0.0.1", 5))},
+			[]ipvs.Service{service(7, "wlc", node("10.0.0.1", 5))}, marks(7, 8),
 			"mark 8: add service, scheduler wlc\nmark 8: add node 10.0.0.1 weight 5, tunnel\nmark 7: remove service\n"},
-		{"marks of others stay", []ipvs.Service{service(9, "rr")}, []ipvs.Service{service(7, "rr"), service(8, "rr", node("10.0.0.1", 5))}, marks(7), "mark 7: remove service\n"},
-		{"one mark, two families", nil, []ipvs.Service{v6, service(7, "rr")}, marks(7), "mark 7: remove service\nmark 7 (IPv6): remove service\n"},
+		{"foreign marks stay", []ipvs.Service{service(9, "rr")}, []ipvs.Service{service(7, "rr"), service(8, "rr", node("10.0.0.1", 5))},
+			marks(7), "mark 7: remove service\n"},
+		{"one mark, two families", nil, []ipvs.Service{v6, service(7, "rr")}, marks(7),
+			"mark 7: remove service\nmark 7 (IPv6): remove service\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -71,35 +81,35 @@ func TestPlanInTheFieldsWords(t *testing.T) {
 	}
 }
 
-func TestDrainKeepsConnections(t *testing.T) {
+func TestLeavingNodeKeepsItsConnections(t *testing.T) {
 	since := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	tests := []struct {
 		name             string
 		age              time.Duration
 		weight           ipvs.Weight
 		active, inactive int
-		stays            bool
+		keep             bool
 	}{
-		{"first its weight goes, even without connections", 0, 9, 0, 0, true},
-		{"first its weight goes, even when its time is over", time.Hour, 9, 3, 0, true},
+		{"first its weight becomes 0, even without connections", 0, 9, 0, 0, true},
+		{"first its weight becomes 0, even after the limit", time.Hour, 9, 3, 0, true},
 		{"active connections keep it", 59 * time.Second, 0, 1, 0, true},
 		{"inactive ones too", 59 * time.Second, 0, 0, 1, true},
-		{"no connections, no node", 0, 0, 0, 0, false},
-		{"drain_timeout is the end", time.Minute, 0, 1, 1, false},
+		{"without connections it is removed", 0, 0, 0, 0, false},
+		{"after the limit it is removed", time.Minute, 0, 1, 1, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := node("10.0.0.1", tt.weight)
 			d.ActiveConns, d.InactiveConns = tt.active, tt.inactive
-			got, stays := Leaving(since.Add(tt.age), since, time.Minute, d)
-			if stays != tt.stays || got.Weight != 0 {
-				t.Errorf("stays %v at weight %d, want %v at 0", stays, got.Weight, tt.stays)
+			got, keep := Leaving(since.Add(tt.age), since, time.Minute, d)
+			if keep != tt.keep || got.Weight != 0 {
+				t.Errorf("keep %v at weight %d, want %v at 0", keep, got.Weight, tt.keep)
 			}
 		})
 	}
 }
 
-func TestMarksInTheFieldsWords(t *testing.T) {
+func TestMarkPlanOutput(t *testing.T) {
 	rule := func(port uint16, m ipvs.Mark) mark.Rule {
 		return mark.Rule{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Port: port, Mark: m}
 	}

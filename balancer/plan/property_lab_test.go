@@ -15,13 +15,13 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// TestPropertyPlanOnTheKernel tries fewer tables than the one in memory: each takes the guest a tenth of a second.
+// TestPropertyPlanOnTheKernel tries fewer tables than the test in memory: each takes a tenth of a second.
 func TestPropertyPlanOnTheKernel(t *testing.T) {
-	runtime.LockOSThread() // never unlocked: the thread ends with the test and takes the namespace along
+	runtime.LockOSThread() // never unlocked: the thread ends with the test, and the namespace with it
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	// Without an address that is up the kernel takes every destination for a broadcast address.
+	// Without an interface that is up the kernel takes every destination for a broadcast address.
 	if out, err := exec.CommandContext(t.Context(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -43,6 +43,6 @@ func TestPropertyPlanOnTheKernel(t *testing.T) {
 				r.Fatal(err)
 			}
 		}
-		plantest.MakesTheWantedTable(r, table)
+		plantest.CheckPlan(r, table)
 	})
 }

@@ -13,35 +13,36 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-func TestPropertyPlanMakesTheWantedTable(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) { plantest.MakesTheWantedTable(t, ipvs.NewMemory()) })
+func TestPropertyPlanYieldsTheWantedTable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { plantest.CheckPlan(t, ipvs.NewMemory()) })
 }
 
-// The marks' plan is empty exactly where the rules are the same, and names each rule that differs once.
-func TestPropertyMarksNameEveryDifference(t *testing.T) {
+// The plan for marks is empty exactly when the rules are the same, and lists each difference once.
+func TestPropertyMarkPlanListsEveryDifference(t *testing.T) {
 	drawRules := func(t *rapid.T, label string) []mark.Rule {
 		var rules []mark.Rule
 		for port := range uint16(6) {
 			if m := rapid.IntRange(0, 2).Draw(t, label); m > 0 {
-				rules = append(rules, mark.Rule{Address: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Protocol: "tcp", Port: port + 1, Mark: ipvs.Mark(m)})
+				rules = append(rules, mark.Rule{Address: netip.AddrFrom4([4]byte{203, 0, 113, 7}), Protocol: "tcp", Port: port + 1,
+					Mark: ipvs.Mark(m)})
 			}
 		}
 		return rules
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		wanted, actual := drawRules(t, "wanted"), drawRules(t, "actual")
-		state := map[uint16]ipvs.Mark{}
+		marks := map[uint16]ipvs.Mark{}
 		for _, r := range actual {
-			state[r.Port] = r.Mark
+			marks[r.Port] = r.Mark
 		}
 		ops := plan.DiffMarks(wanted, actual)
 		for _, o := range ops {
-			if o.Old == o.New || state[o.Rule.Port] != o.Old {
-				t.Fatalf("%s: the rule has mark %d", o, state[o.Rule.Port])
+			if o.Old == o.New || marks[o.Rule.Port] != o.Old {
+				t.Fatalf("%s: the rule has mark %d", o, marks[o.Rule.Port])
 			}
-			state[o.Rule.Port] = o.New
+			marks[o.Rule.Port] = o.New
 		}
-		for port, m := range state {
+		for port, m := range marks {
 			want := ipvs.Mark(0)
 			for _, r := range wanted {
 				if r.Port == port {

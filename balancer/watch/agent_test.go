@@ -18,15 +18,16 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// patience is how long tests wait for what happens at once on a machine with nothing else to do.
+// patience bounds waits for things that are immediate on an idle machine.
 const patience = 30 * time.Second
 
-// serveAgent runs a real agent with one service, web, of health 92, and gives its address. stop ends it and waits.
+// serveAgent runs a real agent with one service, web, of health 92. stop ends it and waits.
 func serveAgent(t *testing.T, dir, listen string) (address net.Addr, stop func()) {
 	t.Helper()
 	cfg := &config.Config{
 		Agent: config.Agent{
-			Listen: listen, Control: filepath.Join(dir, "agent.sock"), DataDir: filepath.Join(dir, "data"), Access: config.Access{TrustLoopback: true},
+			Listen: listen, Control: filepath.Join(dir, "agent.sock"), DataDir: filepath.Join(dir, "data"),
+			Access: config.Access{TrustLoopback: true},
 		},
 		Services: []config.Service{{Name: "web", Metrics: []config.Check{
 			{Role: config.Metric, Type: "constant", Interval: time.Hour, Timeout: time.Second, Weight: 92, Options: config.NewSection(nil)},
@@ -34,7 +35,8 @@ func serveAgent(t *testing.T, dir, listen string) (address net.Addr, stop func()
 	}
 	ready := make(chan struct{})
 	a, err := agent.New(t.Context(), agent.Options{
-		Load: func() (*config.Config, error) { return cfg, nil }, Log: slog.New(slog.DiscardHandler), Hostname: "app01", Ready: func() { close(ready) },
+		Load: func() (*config.Config, error) { return cfg, nil }, Log: slog.New(slog.DiscardHandler), Hostname: "app01",
+		Ready: func() { close(ready) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -53,8 +55,8 @@ func serveAgent(t *testing.T, dir, listen string) (address net.Addr, stop func()
 	return a.Addr(), stop
 }
 
-// force asks a real agent for a change.
-func force(t *testing.T, method string, address net.Addr, target string) {
+// request sends a request to a real agent, which must succeed.
+func request(t *testing.T, method string, address net.Addr, target string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+address.String()+target, nil)
 	if err != nil {
@@ -71,8 +73,8 @@ func force(t *testing.T, method string, address net.Addr, target string) {
 	}
 }
 
-func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
-	dir, err := os.MkdirTemp("", "lb") // short enough for a socket's name
+func TestWatcherFollowsARealAgentThroughForcesAndARestart(t *testing.T) {
+	dir, err := os.MkdirTemp("", "lb") // short enough for the name of a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,45 +82,47 @@ func TestARealAgentIsFollowedThroughForcesAndARestart(t *testing.T) {
 	address, stop := serveAgent(t, dir, "127.0.0.1:0")
 	at := netip.MustParseAddrPort(address.String())
 	node := config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
-	leases := NewHeartbeatMonitor()
+	monitor := NewHeartbeatMonitor()
 	w := New(config.Cluster{
 		Name: "web", CheckInterval: 500 * time.Millisecond, CheckTimeout: 400 * time.Millisecond, Rise: 1, Fall: 2, Watch: config.WatchAuto,
-	}, node, time.Now(), leases)
+	}, node, time.Now(), monitor)
 	ctx, cancel := context.WithCancel(t.Context())
 	out := make(chan Update)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() { leases.Run(ctx) })
+	running.Go(func() { monitor.Run(ctx) })
 	running.Go(func() { w.Run(ctx, NewHTTPPoller(node), out) })
-	await := func(what string, is func(r decide.Reading) bool) {
+	await := func(what string, matches func(r decide.Reading) bool) {
 		t.Helper()
 		for end := time.After(patience); ; {
 			select {
-			case n := <-out:
-				if is(n.Reading) {
+			case u := <-out:
+				if matches(u.Reading) {
 					return
 				}
 			case <-end:
-				t.Fatalf("never: %s", what)
+				t.Fatalf("timed out waiting for %s", what)
 			}
 		}
 	}
 	byStream := func(health int) func(r decide.Reading) bool {
 		return func(r decide.Reading) bool {
-			return w.Streaming() && r.Answered && r.Health == health && !strings.HasPrefix(r.Detail, "X-Health")
+			return w.Streaming() && r.Answered && r.Health == health && !strings.Contains(r.Detail, "X-Health")
 		}
 	}
 	await("the stream's first event", byStream(92))
-	force(t, http.MethodPost, address, "/web/down?reason=apt+upgrades&who=kim")
-	await("the force", func(r decide.Reading) bool { return byStream(0)(r) && r.Detail == "forced: apt upgrades" && r.Forced })
-	force(t, http.MethodDelete, address, "/web/down")
-	await("its end", func(r decide.Reading) bool { return byStream(92)(r) && !r.Forced })
+	request(t, http.MethodPost, address, "/web/down?reason=apt+upgrades&who=kim")
+	await("the force", func(r decide.Reading) bool {
+		return byStream(0)(r) && r.Detail == "agent reported health 0, forced: apt upgrades" && r.Forced
+	})
+	request(t, http.MethodDelete, address, "/web/down")
+	await("the end of the force", func(r decide.Reading) bool { return byStream(92)(r) && !r.Forced })
 	stop()
 	await("the agent's end", func(r decide.Reading) bool { return !r.Answered })
 	_, _ = serveAgent(t, dir, address.String())
 	await("the new agent", func(r decide.Reading) bool { return r.Health == 92 })
-	await("its stream", byStream(92))
-	force(t, http.MethodPost, address, "/web/health?health=17")
-	await("a force on it", byStream(17))
+	await("the new agent's stream", byStream(92))
+	request(t, http.MethodPost, address, "/web/health?health=17")
+	await("a force on the new agent", byStream(17))
 }

@@ -18,63 +18,63 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// peer is an agent in a bubble of synctest, at the other end of pipes. Its zero value refuses connections.
-type peer struct {
-	mu      sync.Mutex // protects what follows
-	mode    string     // "up", "hangs" (accepts and never answers), "" refuses
-	refusal string     // the answer to who asks for a stream; "" is a stream
-	beat    string     // X-Heartbeat; "" is what was asked for
-	mute    bool       // streams send nothing more
-	slow    bool       // who asks for a stream gets no answer
+// fakeAgent is an agent at the other end of in-memory pipes, for tests in a synctest bubble. Its zero value refuses connections.
+type fakeAgent struct {
+	mu      sync.Mutex // protects the fields below
+	mode    string     // "up"; "hangs": accepts and never responds; "": refuses connections
+	refusal string     // the response to a request for a stream; "": a stream
+	beat    string     // X-Heartbeat; "": the interval requested
+	mute    bool       // streams send nothing any more
+	slow    bool       // requests for a stream get no response
 	health  int
-	polls   []time.Duration // when it was polled, after begun
-	opened  []time.Duration // when it was asked for streams
+	polls   []time.Duration // times of the polls, after start
+	opened  []time.Duration // times of the requests for a stream
 	streams map[net.Conn]chan string
 
-	begun   time.Time
+	start   time.Time
 	serving sync.WaitGroup
 }
 
-// set changes what the peer does, and tells those who follow its streams about its health.
-func (p *peer) set(change func(p *peer)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	before := p.health
-	change(p)
-	if p.health != before {
-		for _, s := range p.streams {
-			s <- wire("1-1", healthData(p.health))
+// set changes what the agent does, and sends a changed health to its streams.
+func (a *fakeAgent) set(change func(a *fakeAgent)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.health
+	change(a)
+	if a.health != before {
+		for _, s := range a.streams {
+			s <- healthFrame("1-1", healthData(a.health))
 		}
 	}
 }
 
-// cut ends all streams as a machine that resets its connections does.
-func (p *peer) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.streams {
+// cut closes the connections of all streams.
+func (a *fakeAgent) cut() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.streams {
 		_ = c.Close()
 	}
 }
 
-func (p *peer) counts() (polls, streams int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.polls), len(p.opened)
+func (a *fakeAgent) counts() (polls, streams int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.polls), len(a.opened)
 }
 
-func (p *peer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.mode == "" {
+func (a *fakeAgent) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mode == "" {
 		return nil, syscall.ECONNREFUSED
 	}
 	here, there := net.Pipe()
-	p.serving.Go(func() {
+	a.serving.Go(func() {
 		defer there.Close()
 		for in := bufio.NewReader(there); ; {
 			req, err := http.ReadRequest(in)
-			if err != nil || !p.answer(there, req) {
+			if err != nil || !a.respond(there, req) {
 				return
 			}
 		}
@@ -82,26 +82,26 @@ func (p *peer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return here, nil
 }
 
-// answer tells whether the connection goes on.
-func (p *peer) answer(c net.Conn, req *http.Request) bool {
-	p.mu.Lock()
-	mode, refusal, beat, first, slow := p.mode, p.refusal, p.beat, healthData(p.health), p.slow
-	text := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Health: %d\r\nContent-Length: 0\r\n\r\n", p.health)
-	follow := strings.HasSuffix(req.URL.Path, "/watch")
+// respond reports whether the connection stays open.
+func (a *fakeAgent) respond(c net.Conn, req *http.Request) bool {
+	a.mu.Lock()
+	mode, refusal, beat, first, slow := a.mode, a.refusal, a.beat, healthData(a.health), a.slow
+	text := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Health: %d\r\nContent-Length: 0\r\n\r\n", a.health)
+	isStream := strings.HasSuffix(req.URL.Path, "/watch")
 	events := make(chan string, 100)
 	switch {
-	case !follow:
-		p.polls = append(p.polls, time.Since(p.begun))
+	case !isStream:
+		a.polls = append(a.polls, time.Since(a.start))
 	default:
-		p.opened = append(p.opened, time.Since(p.begun))
+		a.opened = append(a.opened, time.Since(a.start))
 		text = refusal
 	}
-	if follow && mode == "up" && refusal == "" && !slow {
-		p.streams[c] = events
+	if isStream && mode == "up" && refusal == "" && !slow {
+		a.streams[c] = events
 	}
-	p.mu.Unlock()
-	if mode == "hangs" || follow && slow {
-		_, _ = c.Read(make([]byte, 1)) // until the other side gives up
+	a.mu.Unlock()
+	if mode == "hangs" || isStream && slow {
+		_, _ = c.Read(make([]byte, 1)) // until the other side closes it
 		return false
 	}
 	if text != "" {
@@ -109,9 +109,9 @@ func (p *peer) answer(c net.Conn, req *http.Request) bool {
 		return err == nil
 	}
 	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.streams, c)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.streams, c)
 	}()
 	pace, err := time.ParseDuration(req.URL.Query().Get("heartbeat"))
 	if err != nil {
@@ -120,13 +120,14 @@ func (p *peer) answer(c net.Conn, req *http.Request) bool {
 	if beat == "" {
 		beat = fmt.Sprint(pace.Seconds())
 	}
-	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %s\r\n\r\nretry: 1000\n%s", beat, wire("1-1", first)); err != nil {
+	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Heartbeat: %s\r\n\r\nretry: 1000\n%s", beat,
+		healthFrame("1-1", first)); err != nil {
 		return false
 	}
 	ticker := time.NewTicker(pace)
 	defer ticker.Stop()
 	gone := make(chan struct{})
-	p.serving.Go(func() { _, _ = c.Read(make([]byte, 1)); close(gone) })
+	a.serving.Go(func() { _, _ = c.Read(make([]byte, 1)); close(gone) })
 	for {
 		next := ": heartbeat\n\n"
 		select {
@@ -136,9 +137,9 @@ func (p *peer) answer(c net.Conn, req *http.Request) bool {
 			ticker.Reset(pace)
 		case <-ticker.C:
 		}
-		p.mu.Lock()
-		mute := p.mute
-		p.mu.Unlock()
+		a.mu.Lock()
+		mute := a.mute
+		a.mu.Unlock()
 		if mute {
 			<-gone
 			return false
@@ -149,24 +150,24 @@ func (p *peer) answer(c net.Conn, req *http.Request) bool {
 	}
 }
 
-// scene is a watcher of a peer at work, in a bubble.
-type scene struct {
-	*peer
+// fixture is a running watcher of a fakeAgent.
+type fixture struct {
+	*fakeAgent
 	t       *testing.T
 	watcher *Watcher
 	mu      sync.Mutex // protects got
 	got     []decide.Reading
 }
 
-// play watches a peer in a bubble, by a cluster's config with an interval of 2 s and a timeout of 1 s.
-func play(t *testing.T, p *peer, c config.Cluster, f func(s *scene)) {
+// watched runs f in a synctest bubble with a watcher of the agent, which has an interval of 2 s and a timeout of 1 s.
+func watched(t *testing.T, a *fakeAgent, c config.Cluster, f func(s *fixture)) {
 	synctest.Test(t, func(t *testing.T) {
-		p.begun, p.streams = time.Now(), map[net.Conn]chan string{}
+		a.start, a.streams = time.Now(), map[net.Conn]chan string{}
 		c.Name, c.CheckInterval, c.CheckTimeout = "web", 2*time.Second, time.Second
 		node := config.Node{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/web/status"}
-		s := &scene{peer: p, t: t, watcher: New(c, node, time.Now(), NewHeartbeatMonitor())}
+		s := &fixture{fakeAgent: a, t: t, watcher: New(c, node, time.Now(), NewHeartbeatMonitor())}
 		poller := NewHTTPPoller(node)
-		poller.(*httpPoller).dial = p.dial
+		poller.(*httpPoller).dial = a.dial
 		ctx, cancel := context.WithCancel(t.Context())
 		out := make(chan Update)
 		var running sync.WaitGroup
@@ -174,31 +175,31 @@ func play(t *testing.T, p *peer, c config.Cluster, f func(s *scene)) {
 		running.Go(func() {
 			for {
 				select {
-				case n := <-out:
-					if n.From != s.watcher {
-						t.Error("news of a stranger")
+				case u := <-out:
+					if u.From != s.watcher {
+						t.Error("an update from another watcher")
 					}
 					s.mu.Lock()
-					s.got = append(s.got, n.Reading)
+					s.got = append(s.got, u.Reading)
 					s.mu.Unlock()
 				case <-ctx.Done():
 					return
 				}
 			}
 		})
-		defer func() { cancel(); running.Wait(); p.serving.Wait() }()
+		defer func() { cancel(); running.Wait(); a.serving.Wait() }()
 		f(s)
 	})
 }
 
-// after waits.
-func (s *scene) after(d time.Duration) {
+// sleep waits for d and for everything that happens then.
+func (s *fixture) sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// readings gives those since the last call.
-func (s *scene) readings() []decide.Reading {
+// readings returns the readings since the last call.
+func (s *fixture) readings() []decide.Reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	got := s.got
@@ -206,10 +207,10 @@ func (s *scene) readings() []decide.Reading {
 	return got
 }
 
-// settle waits until the stream is open, and forgets what came until then.
-func (s *scene) settle() {
+// awaitStream waits until the stream is open, and discards the readings until then.
+func (s *fixture) awaitStream() {
 	s.t.Helper()
-	s.after(5 * time.Second)
+	s.sleep(5 * time.Second)
 	if !s.watcher.Streaming() {
 		s.t.Fatal("no stream is open")
 	}

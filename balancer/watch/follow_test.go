@@ -17,65 +17,66 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// auto is a cluster that follows streams.
+// auto returns a cluster whose nodes are watched by their streams.
 func auto(rise, fall int) config.Cluster {
 	return config.Cluster{Watch: config.WatchAuto, Rise: rise, Fall: fall}
 }
 
-func TestAStreamTellsChangesAtOnceAndNothingElse(t *testing.T) {
-	play(t, &peer{mode: "up", health: 92}, auto(1, 2), func(s *scene) {
-		s.settle()
+func TestStreamSendsChangesAtOnceAndNothingElse(t *testing.T) {
+	watched(t, &fakeAgent{mode: "up", health: 92}, auto(1, 2), func(s *fixture) {
+		s.awaitStream()
 		polls, _ := s.counts()
-		s.after(time.Hour)
+		s.sleep(time.Hour)
 		if got := s.readings(); len(got) != 0 {
-			t.Errorf("an hour without changes gave %v", got)
+			t.Errorf("got %v in an hour without changes", got)
 		}
 		if age := time.Since(s.watcher.LastSeen()); age > 2*time.Second {
-			t.Errorf("the last sign of life is %s old", age)
+			t.Errorf("the node was last seen %s ago", age)
 		}
 		for _, health := range []int{40, 0, 0, 100} {
-			s.set(func(p *peer) { p.health = health })
-			s.after(0)
+			s.set(func(a *fakeAgent) { a.health = health })
+			s.sleep(0)
 		}
 		got := s.readings()
-		if len(got) != 3 || got[0].Health != 40 || got[1].Health != 0 || got[2].Health != 100 || !got[1].Answered || got[2].Detail != "health 100" {
-			t.Errorf("three changes gave %+v", got)
+		if len(got) != 3 || got[0].Health != 40 || got[1].Health != 0 || got[2].Health != 100 || !got[1].Answered ||
+			got[2].Detail != "agent reported health 100" {
+			t.Errorf("got %+v for three changes", got)
 		}
 		if now, streams := s.counts(); now != polls || streams != 1 {
-			t.Errorf("%d polls and %d streams beside the stream", now-polls, streams-1)
+			t.Errorf("%d polls and %d streams besides the stream", now-polls, streams-1)
 		}
 	})
 }
 
-// When a node has vanished, it is silent for fall polls no later than polling would have found out, and a little later than that at the
-// soonest when nothing was sent for fall-1 intervals.
-func TestADeadNodeIsNoticedNoLaterThanByPolling(t *testing.T) {
+// A node that vanishes has missed fall polls no later than with polling, and not before fall-1 intervals have passed.
+func TestDeadNodeIsDetectedNoLaterThanByPolling(t *testing.T) {
 	for _, how := range []config.Watching{config.WatchAuto, config.WatchPoll} {
 		for fall := 1; fall <= 5; fall++ {
 			t.Run(fmt.Sprintf("%s, fall %d", how, fall), func(t *testing.T) {
 				c := auto(1, fall)
 				c.Watch = how
-				play(t, &peer{mode: "up", health: 92}, c, func(s *scene) {
-					s.after(20 * time.Second)
+				watched(t, &fakeAgent{mode: "up", health: 92}, c, func(s *fixture) {
+					s.sleep(20 * time.Second)
 					if s.watcher.Streaming() != (how == config.WatchAuto) {
-						t.Fatalf("streams: %v", s.watcher.Streaming())
+						t.Fatalf("streaming: %v", s.watcher.Streaming())
 					}
 					s.readings()
 					died := time.Now()
-					s.set(func(p *peer) { p.mode, p.mute = "hangs", true })
-					most := time.Duration(fall)*2*time.Second + time.Second
-					s.after(most)
-					silent := s.readings()
-					if len(silent) < fall {
-						t.Fatalf("after %s it was silent %d times, want %d: %+v", most, len(silent), fall, silent)
+					s.set(func(a *fakeAgent) { a.mode, a.mute = "hangs", true })
+					limit := time.Duration(fall)*2*time.Second + time.Second
+					s.sleep(limit)
+					missed := s.readings()
+					if len(missed) < fall {
+						t.Fatalf("after %s it has missed %d polls, want %d: %+v", limit, len(missed), fall, missed)
 					}
-					for _, r := range silent {
-						if r.Answered || r.Health != 0 || !strings.Contains(r.Detail, "timeout after 1s") && !strings.Contains(r.Detail, "no heartbeat for 4s") {
+					for _, r := range missed {
+						if r.Answered || r.Health != 0 || !strings.Contains(r.Detail, "timeout after 1s") &&
+							!strings.Contains(r.Detail, "no heartbeat for 4s") {
 							t.Errorf("got %+v", r)
 						}
 					}
-					if soonest := time.Duration(fall-1) * 2 * time.Second; silent[fall-1].At.Sub(died) < soonest {
-						t.Errorf("given up after %s, though polling gives it %s", silent[fall-1].At.Sub(died), soonest)
+					if least := time.Duration(fall-1) * 2 * time.Second; missed[fall-1].At.Sub(died) < least {
+						t.Errorf("failed after %s, polling takes %s at least", missed[fall-1].At.Sub(died), least)
 					}
 				})
 			})
@@ -83,11 +84,11 @@ func TestADeadNodeIsNoticedNoLaterThanByPolling(t *testing.T) {
 	}
 }
 
-func TestHeartbeatsThatStayAwayAreNoSilenceWhereAPollIsAnswered(t *testing.T) {
-	play(t, &peer{mode: "up", health: 92}, auto(1, 1), func(s *scene) {
-		s.settle()
-		s.set(func(p *peer) { p.mute = true })
-		s.after(10 * time.Minute)
+func TestMissingHeartbeatsDoNotFailANodeThatRespondsToPolls(t *testing.T) {
+	watched(t, &fakeAgent{mode: "up", health: 92}, auto(1, 1), func(s *fixture) {
+		s.awaitStream()
+		s.set(func(a *fakeAgent) { a.mute = true })
+		s.sleep(10 * time.Minute)
 		for _, r := range s.readings() {
 			if !r.Answered || r.Health != 92 {
 				t.Errorf("got %+v", r)
@@ -95,17 +96,17 @@ func TestHeartbeatsThatStayAwayAreNoSilenceWhereAPollIsAnswered(t *testing.T) {
 		}
 		polls, streams := s.counts()
 		if polls < 250 || streams < 10 || streams > 60 {
-			t.Errorf("%d polls and %d streams in 10 minutes of streams that never say a word", polls, streams)
+			t.Errorf("%d polls and %d streams in 10 minutes with streams that send nothing", polls, streams)
 		}
-		s.set(func(p *peer) { p.mute = false })
-		s.after(time.Minute)
+		s.set(func(a *fakeAgent) { a.mute = false })
+		s.sleep(time.Minute)
 		if !s.watcher.Streaming() {
-			t.Error("no stream though they beat again")
+			t.Error("no stream although there are heartbeats again")
 		}
 	})
 }
 
-func TestTheStreamIsBesideTheStatusPage(t *testing.T) {
+func TestStreamTarget(t *testing.T) {
 	for page, want := range map[string]string{
 		"/web/status":              "/web/watch?heartbeat= of web",
 		"/web/status?a=b%2Fc":      "/web/watch?a=b%2Fc&heartbeat= of web",
@@ -114,16 +115,16 @@ func TestTheStreamIsBesideTheStatusPage(t *testing.T) {
 		"/status":                  " of ",
 	} {
 		p := newHTTPPoller(netip.MustParseAddrPort("127.0.0.1:1"), page)
-		if got := string(p.stream) + " of " + p.service; got != want {
-			t.Errorf("beside %s there is %q, want %q", page, got, want)
+		if got := string(p.streamTarget) + " of " + p.service; got != want {
+			t.Errorf("%s: got %q, want %q", page, got, want)
 		}
-		if _, err := p.Open(t.Context(), beatsPerLease*quickestHeartbeat-1); !errors.Is(err, errNoStream) {
-			t.Errorf("a lease with no room for heartbeats gave %v", err)
+		if _, err := p.openStream(t.Context(), heartbeatsPerTimeout*minHeartbeat-1); !errors.Is(err, errNoStream) {
+			t.Errorf("got %v for a timeout too short for heartbeats", err)
 		}
 	}
 }
 
-func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {
+func TestNodeWithoutUsableStreamIsPolled(t *testing.T) {
 	stream := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 	tests := []struct {
 		name, refusal, beat string
@@ -135,38 +136,39 @@ func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {
 		{"a redirect", "HTTP/1.1 302 Found\r\nLocation: /web/status\r\nContent-Length: 0\r\n\r\n", ""},
 		{"no heartbeat", stream + "\r\n", ""},
 		{"in chunks", stream + "X-Heartbeat: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ""},
-		{"of a length", stream + "X-Heartbeat: 1\r\nContent-Length: 0\r\n\r\n", ""},
-		{"heartbeats that are no number", "", "often"},
-		{"heartbeats that are not a number", "", "NaN"},
-		{"heartbeats too seldom", "", "2.5"},
-		{"heartbeats that go backwards", "", "-1"},
+		{"with a length", stream + "X-Heartbeat: 1\r\nContent-Length: 0\r\n\r\n", ""},
+		{"heartbeat not numeric", "", "often"},
+		{"heartbeat NaN", "", "NaN"},
+		{"heartbeat too slow", "", "2.5"},
+		{"heartbeat negative", "", "-1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			play(t, &peer{mode: "up", health: 92, refusal: tt.refusal, beat: tt.beat}, auto(1, 2), func(s *scene) {
-				s.after(10 * time.Minute)
+			watched(t, &fakeAgent{mode: "up", health: 92, refusal: tt.refusal, beat: tt.beat}, auto(1, 2), func(s *fixture) {
+				s.sleep(10 * time.Minute)
 				polls, streams := s.counts()
 				if polls < 300 || polls > 302 || streams < 20 || streams > 60 || s.watcher.Streaming() {
-					t.Errorf("%d polls, want one each 2 s; %d tries of the stream, want one each 15 to 30 s, some twice", polls, streams)
+					t.Errorf("%d polls, want one every 2 s; %d requests for the stream, want one every 15 to 30 s, some of them twice",
+						polls, streams)
 				}
 				for _, r := range s.readings() {
 					if r.Health != 92 {
 						t.Errorf("got %+v", r)
 					}
 				}
-				s.set(func(p *peer) { p.refusal, p.beat = "", "" })
-				s.after(40 * time.Second)
+				s.set(func(a *fakeAgent) { a.refusal, a.beat = "", "" })
+				s.sleep(40 * time.Second)
 				if !s.watcher.Streaming() {
-					t.Error("an agent that got streams is not followed")
+					t.Error("not streaming from an agent that now has streams")
 				}
 			})
 		})
 	}
-	t.Run("by the config", func(t *testing.T) {
+	t.Run("watch = poll", func(t *testing.T) {
 		c := auto(1, 2)
 		c.Watch = config.WatchPoll
-		play(t, &peer{mode: "up"}, c, func(s *scene) {
-			s.after(10 * time.Minute)
+		watched(t, &fakeAgent{mode: "up"}, c, func(s *fixture) {
+			s.sleep(10 * time.Minute)
 			if polls, streams := s.counts(); streams != 0 || polls < 300 {
 				t.Errorf("%d polls and %d streams", polls, streams)
 			}
@@ -174,74 +176,74 @@ func TestWhatHasNoUsableStreamIsPolled(t *testing.T) {
 	})
 }
 
-// When a fleet's streams are all opened at once, or its nodes are short of processors, some take too long.
-func TestAStreamThatDoesNotOpenInTimeIsTriedSoonAndThenLessOften(t *testing.T) {
-	play(t, &peer{mode: "up", health: 92, slow: true}, auto(1, 2), func(s *scene) {
-		s.after(10 * time.Minute)
+// Some streams open too late when a whole fleet's are opened at once, or nodes are short of CPU.
+func TestStreamThatDoesNotOpenInTimeIsRetriedWithBackoff(t *testing.T) {
+	watched(t, &fakeAgent{mode: "up", health: 92, slow: true}, auto(1, 2), func(s *fixture) {
+		s.sleep(10 * time.Minute)
 		if _, streams := s.counts(); streams < 20 || streams > 60 {
-			t.Errorf("a stream that never opens was tried %d times in 10 minutes", streams)
+			t.Errorf("a stream that never opens was requested %d times in 10 minutes", streams)
 		}
 	})
-	play(t, &peer{mode: "up", health: 92, slow: true}, auto(1, 2), func(s *scene) {
-		s.after(5 * time.Second)
-		s.set(func(p *peer) { p.slow = false })
-		s.after(8 * time.Second)
+	watched(t, &fakeAgent{mode: "up", health: 92, slow: true}, auto(1, 2), func(s *fixture) {
+		s.sleep(5 * time.Second)
+		s.set(func(a *fakeAgent) { a.slow = false })
+		s.sleep(8 * time.Second)
 		if _, streams := s.counts(); !s.watcher.Streaming() || streams < 2 {
-			t.Errorf("tried %d times in 13 s, streams: %v", streams, s.watcher.Streaming())
+			t.Errorf("requested %d times in 13 s, streaming: %v", streams, s.watcher.Streaming())
 		}
 	})
 }
 
-func TestAStreamThatEndsIsPolledAtOnceAndTriedAgain(t *testing.T) {
-	play(t, &peer{mode: "up", health: 92}, auto(1, 2), func(s *scene) {
-		s.settle()
-		s.after(time.Hour) // it has lived: the next try comes soon
+func TestNodeIsPolledAtOnceWhenItsStreamEnds(t *testing.T) {
+	watched(t, &fakeAgent{mode: "up", health: 92}, auto(1, 2), func(s *fixture) {
+		s.awaitStream()
+		s.sleep(time.Hour) // long-lived: it is retried soon
 		before, _ := s.counts()
-		s.set(func(p *peer) { p.mode = "" })
+		s.set(func(a *fakeAgent) { a.mode = "" })
 		s.cut()
-		s.after(0)
+		s.sleep(0)
 		got := s.readings()
 		if len(got) != 1 || got[0].Answered || got[0].Detail != "connection refused" {
-			t.Fatalf("right after the agent died: %+v", got)
+			t.Fatalf("after the agent died: %+v", got)
 		}
-		s.after(1999 * time.Millisecond)
+		s.sleep(1999 * time.Millisecond)
 		if got := s.readings(); len(got) != 0 {
-			t.Errorf("asked again before an interval was over: %+v", got)
+			t.Errorf("polled again within the interval: %+v", got)
 		}
-		s.after(time.Millisecond)
+		s.sleep(time.Millisecond)
 		if got := s.readings(); len(got) != 1 {
 			t.Errorf("an interval later: %+v", got)
 		}
-		s.set(func(p *peer) { p.mode = "up" })
-		s.after(4 * time.Second)
+		s.set(func(a *fakeAgent) { a.mode = "up" })
+		s.sleep(4 * time.Second)
 		if polls, _ := s.counts(); !s.watcher.Streaming() || polls-before > 2 {
-			t.Errorf("after the agent came back: streams %v, %d polls", s.watcher.Streaming(), polls-before)
+			t.Errorf("after the agent came back: streaming %v, %d polls", s.watcher.Streaming(), polls-before)
 		}
-		// One that always dies is tried less and less often.
+		// A stream that keeps ending is retried less and less often.
 		_, first := s.counts()
 		for range 600 {
-			s.after(time.Second)
+			s.sleep(time.Second)
 			s.cut()
 		}
 		if _, streams := s.counts(); streams-first < 20 || streams-first > 60 {
-			t.Errorf("a stream that always ends was tried %d times in 10 minutes", streams-first)
+			t.Errorf("a stream that keeps ending was requested %d times in 10 minutes", streams-first)
 		}
 	})
 }
 
-// Readings above 0 count towards rise. Those of a stream must not come faster than polls would, and must come although nothing changes.
-func TestANodeRisesOnAStreamAsByPolls(t *testing.T) {
+// Readings above 0 count towards rise. A stream must not send them faster than polls would, and must send them without a change.
+func TestNodeRisesOnAStreamAsByPolls(t *testing.T) {
 	for rise := 1; rise <= 4; rise++ {
 		t.Run(fmt.Sprint(rise), func(t *testing.T) {
-			play(t, &peer{mode: "up"}, auto(rise, 2), func(s *scene) {
-				s.settle()
+			watched(t, &fakeAgent{mode: "up"}, auto(rise, 2), func(s *fixture) {
+				s.awaitStream()
 				back := time.Now()
-				s.set(func(p *peer) { p.health = 1 })
-				for health := 2; health <= 50; health++ { // a storm of changes counts once
-					s.after(time.Millisecond)
-					s.set(func(p *peer) { p.health = health })
+				s.set(func(a *fakeAgent) { a.health = 1 })
+				for health := 2; health <= 50; health++ { // a burst of changes counts once
+					s.sleep(time.Millisecond)
+					s.set(func(a *fakeAgent) { a.health = health })
 				}
-				s.after(time.Minute)
+				s.sleep(time.Minute)
 				got := s.readings()
 				if rise == 1 {
 					if len(got) != 50 {
@@ -254,48 +256,49 @@ func TestANodeRisesOnAStreamAsByPolls(t *testing.T) {
 				}
 				took := got[rise-1].At.Sub(back)
 				if least := time.Duration(rise-1) * 1500 * time.Millisecond; took < least || took > time.Duration(rise)*2*time.Second {
-					t.Errorf("it rose in %s, want about an interval for each reading behind the first", took)
+					t.Errorf("it was up after %s, want about an interval per reading after the first", took)
 				}
-				s.set(func(p *peer) { p.health = 60 })
-				s.after(0)
+				s.set(func(a *fakeAgent) { a.health = 60 })
+				s.sleep(0)
 				if got := s.readings(); len(got) != 1 || got[0].Health != 60 {
-					t.Errorf("a change after it rose gave %+v", got)
+					t.Errorf("got %+v for a change after it was up", got)
 				}
 			})
 		})
 	}
 }
 
-func TestWhatAStreamMaySend(t *testing.T) {
-	up := wire("1-1", healthData(92))
+func TestStreamEvents(t *testing.T) {
+	up := healthFrame("1-1", healthData(92))
 	tests := []struct {
 		name, sent string
-		want       string // the readings' healths, and how it ends
+		want       string // the healths, "-" for a heartbeat, and the error at the end
 	}{
 		{"an event", up, "92: EOF"},
 		{"heartbeats before the first event", ": heartbeat\n\n: heartbeat\n\n" + up, "- - 92: EOF"},
-		{"an event nobody knows", "event: weather\ndata: rain\n\n" + up, "- 92: EOF"},
-		{"its end", up + "event: end\ndata: the agent stops\n\n", "92: the agent ends the stream: the agent stops"},
-		{"an error", "event: error\ndata: year 10000\n\n", ": the agent ends the stream: year 10000"},
+		{"an unknown event", "event: weather\ndata: rain\n\n" + up, "- 92: EOF"},
+		{"its end", up + "event: end\ndata: the agent stops\n\n", "92: agent ended the stream: the agent stops"},
+		{"an error", "event: error\ndata: year 10000\n\n", ": agent ended the stream: year 10000"},
 		{"closed in the middle of an event", up + up[:len(up)-9], "92: EOF"},
 		{"an event without an end", up + "data: " + strings.Repeat("x", 70000), "92: an event is longer than 64 KiB"},
-		{"not JSON", up + wire("1-2", "{"), "92: an event that cannot be read"},
-		{"another service", up + wire("1-2", `{"service":"db","health":5}`), `92: an event about "db"`},
-		{"odd ids", wire(strings.Repeat("9", 1000), healthData(1)) + wire("\x00", healthData(2)), "1 2: EOF"},
+		{"not JSON", up + healthFrame("1-2", "{"), "92: parse event"},
+		{"another service", up + healthFrame("1-2", `{"service":"db","health":5}`), `92: event for service "db"`},
+		{"odd ids", healthFrame(strings.Repeat("9", 1000), healthData(1)) + healthFrame("\x00", healthData(2)), "1 2: EOF"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := streamOf(t, tt.sent)
 			var got []string
 			for {
-				r, news, err := s.Next()
+				r, isEvent, err := s.Next()
 				if err != nil {
-					if result := strings.Join(got, " ") + ": " + err.Error(); !strings.HasPrefix(strings.Replace(result, "unexpected EOF", "EOF", 1), tt.want) {
+					result := strings.Join(got, " ") + ": " + strings.Replace(err.Error(), "unexpected EOF", "EOF", 1)
+					if !strings.HasPrefix(result, tt.want) {
 						t.Errorf("got %q, want %q", result, tt.want)
 					}
 					return
 				}
-				if !news {
+				if !isEvent {
 					got = append(got, "-")
 					continue
 				}
@@ -305,8 +308,8 @@ func TestWhatAStreamMaySend(t *testing.T) {
 	}
 }
 
-// streamOf is a stream that has sent that, and then closes.
-func streamOf(t *testing.T, sent string) *Stream {
+// streamOf returns a stream whose other end sends that and closes the connection.
+func streamOf(t *testing.T, sent string) *stream {
 	l := listenOn(t, "127.0.0.1:0")
 	var sending sync.WaitGroup
 	sending.Go(func() {
@@ -315,18 +318,18 @@ func streamOf(t *testing.T, sent string) *Stream {
 			return
 		}
 		defer there.Close()
-		_, _ = io.WriteString(there, sent) // all of it, or as much as was wanted
+		_, _ = io.WriteString(there, sent) // the reader may stop early
 	})
 	here, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = here.Close(); _ = l.Close(); sending.Wait() })
-	return newStream(&bounded{Conn: here, left: math.MaxInt}, bufio.NewReaderSize(here, bufferSize), "web", 10*time.Second)
+	return newStream(&limitedConn{Conn: here, remaining: math.MaxInt}, bufio.NewReaderSize(here, bufferSize), "web", 10*time.Second)
 }
 
-func TestASilentOrTricklingStreamLivesForItsLease(t *testing.T) {
-	for name, sent := range map[string]string{"silent": "", "a byte at a time": "x"} {
+func TestStreamWithoutHeartbeatsTimesOut(t *testing.T) {
+	for name, sent := range map[string]string{"nothing sent": "", "a byte at a time": "x"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				here, there := net.Pipe()
@@ -336,10 +339,10 @@ func TestASilentOrTricklingStreamLivesForItsLease(t *testing.T) {
 						time.Sleep(100 * time.Millisecond)
 					}
 				})
-				s := newStream(&bounded{Conn: here, left: math.MaxInt}, bufio.NewReader(here), "web", 4*time.Second)
-				begun := time.Now()
-				if _, _, err := s.Next(); !errors.Is(err, errLease) || time.Since(begun) != s.lease {
-					t.Errorf("after %s: %v", time.Since(begun), err)
+				s := newStream(&limitedConn{Conn: here, remaining: math.MaxInt}, bufio.NewReader(here), "web", 4*time.Second)
+				start := time.Now()
+				if _, _, err := s.Next(); !errors.Is(err, errNoHeartbeat) || time.Since(start) != s.timeout {
+					t.Errorf("after %s: %v", time.Since(start), err)
 				}
 				s.Close()
 				sending.Wait()

@@ -21,71 +21,70 @@ import (
 )
 
 const (
-	// What is read of an agent's answer: its header, and its body.
-	maxAnswerHeader = 64 << 10
-	maxAnswerBody   = 64 << 10
-	// maxInformational is how many answers of status 1xx may come before the true one; net/http takes as many.
+	// How much of a response is read, in bytes.
+	maxResponseHeader = 64 << 10
+	maxResponseBody   = 64 << 10
+	// maxInformational is how many 1xx responses may precede the final one, as in net/http.
 	maxInformational = 5
-	// bufferSize holds the answer of an agent with a handful of checks. There is a buffer for every node.
+	// bufferSize fits the response of an agent with a handful of checks. Every node has a buffer.
 	bufferSize = 1 << 10
 )
 
-// errTooLong says that an answer goes on beyond what is read of one.
-var errTooLong = errors.New("the answer's header is longer than 64 KiB")
+var errHeaderTooLong = errors.New("response header exceeds 64 KiB")
 
-// Poller asks one node for its health. It is used by one goroutine at a time.
+// Poller polls the health of one node. It is used by one goroutine at a time.
 type Poller interface {
-	// Poll asks once and returns by the context's deadline; a failure is a Reading that is not Answered.
+	// Poll polls once and returns by the context's deadline. A failure is a Reading that is not Answered.
 	Poll(ctx context.Context) decide.Reading
-	// Close gives back what is kept between polls.
+	// Close closes the connection kept between polls.
 	Close()
 }
 
-// httpPoller asks over HTTP/1.1 on a connection that it keeps. It has no goroutine of its own, and between two polls no buffers
-// but one of bufferSize: net/http's Transport, with two goroutines and 8 KiB of buffers a connection, would make thousands of nodes dear.
+// httpPoller polls over HTTP/1.1 on a persistent connection. It has no goroutine and between two polls only a buffer of bufferSize:
+// net/http's Transport has two goroutines and 8 KiB of buffers per connection, which is expensive for thousands of nodes.
 type httpPoller struct {
-	address string // of the agent
-	page    []byte // the request for the health
-	stream  []byte // the request for the stream, up to the time between heartbeats; nil where there can be none
-	service string // that the stream is about
-	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	address       string // of the agent
+	statusRequest []byte
+	streamTarget  []byte // of the request for the stream, up to the value of the heartbeat parameter; nil: there is no stream
+	service       string // that the stream is about
+	dial          func(ctx context.Context, network, address string) (net.Conn, error)
 
-	conn *bounded // kept; nil when there is none
+	conn *limitedConn // kept between polls; nil: none
 	in   *bufio.Reader
 }
 
-// bounded is a connection of which only so much is read.
-type bounded struct {
+// limitedConn limits how much is read from a connection.
+type limitedConn struct {
 	net.Conn
-	left  int    // bytes
-	ahead []byte // read already, and comes first
+	remaining int    // bytes
+	unread    []byte // read from the socket already; returned first
 }
 
-// Read implements io.Reader. When the deadline is over, what lies in the kernel still counts: it came in time, and it is lb that looks late, as where it
-// has to wait for a processor.
-func (b *bounded) Read(p []byte) (int, error) {
-	if len(b.ahead) > 0 {
-		n := copy(p, b.ahead)
-		b.ahead = b.ahead[n:]
+// Read implements io.Reader. After the deadline it still returns what the kernel has buffered: that arrived in time, and it is lb that
+// reads late, for instance because it waited for a processor.
+func (c *limitedConn) Read(p []byte) (int, error) {
+	if len(c.unread) > 0 {
+		n := copy(p, c.unread)
+		c.unread = c.unread[n:]
 		return n, nil
 	}
-	if b.left <= 0 {
-		return 0, errTooLong
+	if c.remaining <= 0 {
+		return 0, errHeaderTooLong
 	}
-	p = p[:min(len(p), b.left)]
-	n, err := b.Conn.Read(p)
+	p = p[:min(len(p), c.remaining)]
+	n, err := c.Conn.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if lay := b.readNow(p); lay > 0 {
-			n, err = lay, nil
+		if buffered := c.readBuffered(p); buffered > 0 {
+			n, err = buffered, nil
 		}
 	}
-	b.left -= n
+	c.remaining -= n
 	return n, err
 }
 
-// readNow reads what lies in the kernel, whatever the deadline; 0 is nothing, or no socket.
-func (b *bounded) readNow(p []byte) (n int) {
-	socket, ok := b.Conn.(syscall.Conn)
+// readBuffered reads what the kernel has buffered, regardless of the deadline. It returns 0 if there is nothing, or c is not a socket.
+func (c *limitedConn) readBuffered(p []byte) (n int) {
+	socket, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return 0
 	}
@@ -96,7 +95,7 @@ func (b *bounded) readNow(p []byte) (n int) {
 	return n
 }
 
-// NewHTTPPoller asks http://address:port/path as big_brother does: redirects are not followed, proxies are not used.
+// NewHTTPPoller polls http://address:port/path. Like big_brother it follows no redirects and uses no proxies.
 func NewHTTPPoller(n config.Node) Poller {
 	return newHTTPPoller(netip.AddrPortFrom(n.Address, n.Port), n.Path)
 }
@@ -104,74 +103,74 @@ func NewHTTPPoller(n config.Node) Poller {
 func newHTTPPoller(at netip.AddrPort, path string) *httpPoller {
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		u = &url.URL{Path: path} // config has judged paths; whatever else comes is asked literally
+		u = &url.URL{Path: path} // config has validated paths; use any other literally
 	}
 	p := &httpPoller{
 		address: at.String(),
-		dial:    (&net.Dialer{KeepAlive: -1}).DialContext, // every poll, and every heartbeat, shows whether the connection lives
+		dial:    (&net.Dialer{KeepAlive: -1}).DialContext, // polls and heartbeats show whether the connection is alive
 		in:      bufio.NewReaderSize(nil, bufferSize),
 	}
-	p.page = p.request(u.RequestURI()+" HTTP/1.1", "Accept: text/plain, */*")
-	p.stream, p.service = p.streamRequest(u)
+	p.statusRequest = p.request(u.RequestURI()+" HTTP/1.1", "Accept: text/plain, */*")
+	p.streamTarget, p.service = streamTarget(u)
 	return p
 }
 
-// request is what is sent to get what stands at the target, with a further header.
+// request returns a GET request with one or more additional header lines. The target includes the HTTP version.
 func (p *httpPoller) request(target, header string) []byte {
 	return fmt.Appendf(nil, "GET %s\r\nHost: %s\r\nUser-Agent: lb\r\n%s\r\n\r\n", target, p.address, header)
 }
 
 // Poll implements Poller.
 func (p *httpPoller) Poll(ctx context.Context) decide.Reading {
-	begun := time.Now()
+	start := time.Now()
 	status, header, body, err := p.get(ctx)
 	r := decide.Reading{At: time.Now()}
 	if err != nil {
-		r.Detail = reason(err, r.At.Sub(begun))
+		r.Detail = describe(err, r.At.Sub(start))
 		return r
 	}
 	r.Answered = true
-	r.Health, r.Detail = health(status, header, body)
-	r.Forced = header.Get("X-Health-Forced") != "" && !idle(header, body)
+	r.Health, r.Detail = parseResponse(status, header, body)
+	r.Forced = header.Get("X-Health-Forced") != "" && !forceIsMoot(header, body)
 	return r
 }
 
-// get fetches the page and reads as much of its body as may matter.
+// get fetches the status page, with as much of its body as may matter.
 func (p *httpPoller) get(ctx context.Context) (int, http.Header, []byte, error) {
-	resp, err := p.ask(ctx, p.page)
+	resp, err := p.roundTrip(ctx, p.statusRequest)
 	if err != nil {
 		return 0, nil, nil, err
 	}
-	body, err := p.finish(ctx, resp)
+	body, err := p.readBody(ctx, resp)
 	if _, inHeader := resp.Header["X-Health"]; inHeader || resp.StatusCode != http.StatusOK {
-		err = nil // the answer is complete without its body
+		err = nil // the response is complete without its body
 	}
 	return resp.StatusCode, resp.Header, body, err
 }
 
-// ask sends a request and reads the header of its answer; finish, or Close, has to follow. A kept connection that turns out to be dead,
-// as after the agent's restart, is no failure: the agent is asked again over a new one, within the same deadline.
-func (p *httpPoller) ask(ctx context.Context, request []byte) (*http.Response, error) {
-	kept := p.conn != nil
-	resp, err := p.askOnce(ctx, request)
-	if err != nil && kept && ctx.Err() == nil && !late(err) {
-		resp, err = p.askOnce(ctx, request)
+// roundTrip sends a request and reads the response header; readBody or Close must follow. A persistent connection may have died, as
+// after a restart of the agent. That is no failure: roundTrip tries again on a new one, within the same deadline.
+func (p *httpPoller) roundTrip(ctx context.Context, request []byte) (*http.Response, error) {
+	reused := p.conn != nil
+	resp, err := p.tryRoundTrip(ctx, request)
+	if err != nil && reused && ctx.Err() == nil && !isTimeout(err) {
+		resp, err = p.tryRoundTrip(ctx, request)
 	}
 	return resp, err
 }
 
-func (p *httpPoller) askOnce(ctx context.Context, request []byte) (*http.Response, error) {
+func (p *httpPoller) tryRoundTrip(ctx context.Context, request []byte) (*http.Response, error) {
 	if p.conn == nil {
 		c, err := p.dial(ctx, "tcp", p.address)
 		if err != nil {
 			return nil, err
 		}
-		p.conn = &bounded{Conn: c}
+		p.conn = &limitedConn{Conn: c}
 		p.in.Reset(p.conn)
 	}
-	unlimit := p.limit(ctx)
+	release := p.applyContext(ctx)
 	resp, err := p.exchange(request)
-	if !unlimit() {
+	if !release() {
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -180,32 +179,31 @@ func (p *httpPoller) askOnce(ctx context.Context, request []byte) (*http.Respons
 	return resp, err
 }
 
-// limit has reads and writes end with the context. What it returns takes that back; false: too late, the context was cancelled. That its time is up
-// says nothing: the connection has its deadline.
-func (p *httpPoller) limit(ctx context.Context) (unlimit func() bool) {
-	deadline, _ := ctx.Deadline() // without one: no limit
+// applyContext makes reads and writes end with the context. release ends that; it returns false when the context was cancelled before.
+// An exceeded deadline does not count as cancelled: it is the connection's deadline, too.
+func (p *httpPoller) applyContext(ctx context.Context) (release func() bool) {
+	deadline, _ := ctx.Deadline() // zero: no deadline
 	c := p.conn.Conn
-	// Where this fails, so does what follows.
-	_ = c.SetDeadline(deadline)
+	_ = c.SetDeadline(deadline) // where this fails, reads and writes fail, too
 	stop := context.AfterFunc(ctx, func() {
-		if !late(ctx.Err()) {
+		if !isTimeout(ctx.Err()) {
 			_ = c.SetDeadline(time.Unix(1, 0))
 		}
 	})
-	return func() bool { return stop() || late(ctx.Err()) }
+	return func() bool { return stop() || isTimeout(ctx.Err()) }
 }
 
-// exchange writes the request and reads the header of the answer.
+// exchange writes the request and reads the response header.
 func (p *httpPoller) exchange(request []byte) (*http.Response, error) {
 	if _, err := p.conn.Write(request); err != nil {
 		return nil, err
 	}
-	p.conn.left = maxAnswerHeader
+	p.conn.remaining = maxResponseHeader
 	for range maxInformational + 1 {
 		resp, err := http.ReadResponse(p.in, nil)
 		switch {
-		case err != nil && p.conn.left <= 0:
-			return nil, errTooLong // whatever the line was that it ended in
+		case err != nil && p.conn.remaining <= 0:
+			return nil, errHeaderTooLong // http.ReadResponse may report a malformed line instead
 		case err != nil:
 			return nil, err
 		}
@@ -213,45 +211,46 @@ func (p *httpPoller) exchange(request []byte) (*http.Response, error) {
 			return resp, nil
 		}
 	}
-	return nil, errors.New("too many answers of status 1xx")
+	return nil, errors.New("too many 1xx responses")
 }
 
-// finish reads the body of an answer, as far as it may matter, and keeps the connection if it can be used again.
-func (p *httpPoller) finish(ctx context.Context, resp *http.Response) ([]byte, error) {
-	unlimit := p.limit(ctx)
-	p.conn.left = 2 * maxAnswerBody // chunks have headers of their own
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody+1))
-	whole := unlimit() && err == nil && len(body) <= maxAnswerBody
+// readBody reads as much of a response body as may matter, and keeps the connection if it can be reused.
+func (p *httpPoller) readBody(ctx context.Context, resp *http.Response) ([]byte, error) {
+	release := p.applyContext(ctx)
+	p.conn.remaining = 2 * maxResponseBody // chunks have headers
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBody+1))
+	whole := release() && err == nil && len(body) <= maxResponseBody
 	if !whole || resp.Close || resp.StatusCode == http.StatusSwitchingProtocols || p.in.Buffered() > 0 {
 		p.Close()
 	}
-	return body[:min(len(body), maxAnswerBody)], err
+	return body[:min(len(body), maxResponseBody)], err
 }
 
 // Close implements Poller.
 func (p *httpPoller) Close() {
 	if p.conn != nil {
-		_ = p.conn.Close() // nothing is lost with it
+		_ = p.conn.Close() // nothing to lose
 		p.conn = nil
 	}
 }
 
-// late tells whether an error is that of a deadline.
-func late(err error) bool {
+// isTimeout reports whether an error is an exceeded deadline.
+func isTimeout(err error) bool {
 	var timeout net.Error
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// reason says in a few words why there is no usable answer.
-func reason(err error, took time.Duration) string {
+// describe says briefly why a poll that took that long got no valid response.
+func describe(err error, took time.Duration) string {
 	var errno syscall.Errno
 	switch {
-	case late(err):
+	case isTimeout(err):
 		return fmt.Sprintf("timeout after %s", took.Round(time.Millisecond))
 	case errors.As(err, &errno):
 		return errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "the connection was closed without an answer"
+		return "connection closed without a response"
 	}
 	return fmt.Sprintf("%.120s", err)
 }

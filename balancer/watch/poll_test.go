@@ -18,13 +18,13 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// nodeAt is a node whose agent listens on that address.
+// nodeAt returns a node whose agent listens on that address.
 func nodeAt(address net.Addr) config.Node {
 	at := netip.MustParseAddrPort(address.String())
 	return config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status?a=b%2Fc"}
 }
 
-// poll asks once, with room for a slow machine.
+// poll polls once.
 func poll(t *testing.T, p Poller, timeout time.Duration) decide.Reading {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
@@ -33,9 +33,9 @@ func poll(t *testing.T, p Poller, timeout time.Duration) decide.Reading {
 }
 
 func TestPollOverHTTP(t *testing.T) {
-	var asked atomic.Pointer[http.Request]
+	var received atomic.Pointer[http.Request]
 	serve := func(h http.HandlerFunc) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) { asked.Store(r); h(w, r) }
+		return func(w http.ResponseWriter, r *http.Request) { received.Store(r); h(w, r) }
 	}
 	tests := []struct {
 		name     string
@@ -44,16 +44,18 @@ func TestPollOverHTTP(t *testing.T) {
 		health   int
 		detail   string
 	}{
-		{"health", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }, true, 92, "health 92"},
+		{"health", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }, true, 92, "agent reported health 92"},
 		{"body", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "Health: 55\n") }, true, 55, `"Health: 55" in the body`},
-		{"down", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "0"); w.WriteHeader(503) }, true, 0, "status 503"},
-		{"down, and then cut", func(w http.ResponseWriter, _ *http.Request) {
+		{"down", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "0"); w.WriteHeader(503) }, true, 0,
+			"status 503"},
+		{"down, then cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			w.WriteHeader(503)
 			fmt.Fprint(w, "half")
 		}, true, 0, "status 503"},
-		{"redirect is not followed", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, true, 0, "status 302"},
-		{"a long body is not read to its end", func(w http.ResponseWriter, r *http.Request) {
+		{"redirect is not followed", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
+			true, 0, "status 302"},
+		{"an endless body", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, "Health: 7\n")
 			for r.Context().Err() == nil {
 				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
@@ -61,13 +63,14 @@ func TestPollOverHTTP(t *testing.T) {
 				}
 			}
 		}, true, 7, `"Health: 7" in the body`},
-		{"a health behind 64 KiB is not found", func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, strings.Repeat(" ", maxAnswerBody), "Health: 7\n")
-		}, true, 0, "without a health"},
+		{"a health after 64 KiB", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, strings.Repeat(" ", maxResponseBody), "Health: 7\n")
+		}, true, 0, "agent sent no health"},
 		{"an endless header", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
-		}, false, 0, "header is longer than 64 KiB"},
-		{"the connection is cut", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, 0, "closed without an answer"},
+		}, false, 0, "header exceeds 64 KiB"},
+		{"the connection is cut off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, 0,
+			"closed without a response"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -79,17 +82,18 @@ func TestPollOverHTTP(t *testing.T) {
 			if r.Answered != tt.answered || r.Health != tt.health || !strings.Contains(r.Detail, tt.detail) || r.At.IsZero() {
 				t.Errorf("got %+v, want answered %v, health %d, %q", r, tt.answered, tt.health, tt.detail)
 			}
-			req := asked.Load()
+			req := received.Load()
 			if got := fmt.Sprintf("%s %s %s", req.Method, req.RequestURI, req.UserAgent()); got != "GET /web/status?a=b%2Fc lb" {
-				t.Errorf("the agent was asked %q", got)
+				t.Errorf("the agent received %q", got)
 			}
 		})
 	}
 }
 
-// A force to a health is a ceiling: of a node that measures 0 by itself it says nothing.
-func TestACeilingIsNoWordOfAnOperatorOnADownNode(t *testing.T) {
-	for body, forced := range map[string]bool{"Health: 0\nMeasured Health: 0\n": false, "Health: 0\nMeasured Health: 85\n": true, "": true} {
+// A force to a health is a ceiling: it has no effect on a node that measures 0.
+func TestCeilingOnADownNodeIsNoForce(t *testing.T) {
+	for body, forced := range map[string]bool{"Health: 0\nMeasured Health: 0\n": false, "Health: 0\nMeasured Health: 85\n": true,
+		"": true} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Health-Forced", "health")
 			http.Error(w, body, http.StatusServiceUnavailable)
@@ -103,7 +107,7 @@ func TestACeilingIsNoWordOfAnOperatorOnADownNode(t *testing.T) {
 	}
 }
 
-func TestAPollTellsAForceFromAMeasurement(t *testing.T) {
+func TestPollDistinguishesForcedFromMeasured(t *testing.T) {
 	for _, kind := range []string{"", "down", "health"} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Health", "40")
@@ -120,16 +124,16 @@ func TestAPollTellsAForceFromAMeasurement(t *testing.T) {
 	}
 }
 
-func TestPollOfWhatIsNoAgent(t *testing.T) {
+func TestPollOfSomethingThatIsNoAgent(t *testing.T) {
 	tests := []struct {
 		name   string
 		conn   func(c net.Conn)
 		detail string
 	}{
 		{"garbage", func(c net.Conn) { fmt.Fprint(c, "\x00\x01 what?\r\n\r\n") }, "malformed"},
-		{"closes at once", func(net.Conn) {}, "closed without an answer"},
+		{"closes at once", func(net.Conn) {}, "closed without a response"},
 		{"reset", func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }, "reset by peer"},
-		{"accepts and never answers", nil, "timeout after"},
+		{"accepts and never responds", nil, "timeout after"},
 		{"a byte at a time", func(c net.Conn) {
 			for _, err := c.Write([]byte("HTTP/1.1 200 OK\r\nX-Long: ")); err == nil; _, err = c.Write([]byte("x")) {
 				_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -139,11 +143,11 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 		{"a header without an end", func(c net.Conn) {
 			for _, err := fmt.Fprint(c, "HTTP/1.1 200 OK\r\n"); err == nil; _, err = fmt.Fprint(c, strings.Repeat("A: b\r\n", 100)) {
 			}
-		}, "header is longer than 64 KiB"},
-		{"says to go on, for ever", func(c net.Conn) {
+		}, "header exceeds 64 KiB"},
+		{"endless 100 Continue", func(c net.Conn) {
 			for _, err := fmt.Fprint(c, ""); err == nil; _, err = fmt.Fprint(c, "HTTP/1.1 100 Continue\r\n\r\n") {
 			}
-		}, "status 1xx"},
+		}, "too many 1xx responses"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,7 +162,7 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 						return
 					}
 					if tt.conn == nil {
-						_, _ = bufio.NewReader(c).Peek(1 << 16) // until the other side gives up
+						_, _ = bufio.NewReader(c).Peek(1 << 16) // until the other side closes it
 					} else if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 						tt.conn(c)
 					}
@@ -172,11 +176,11 @@ func TestPollOfWhatIsNoAgent(t *testing.T) {
 				timeout = 50 * time.Millisecond
 			}
 			if r := poll(t, p, timeout); r.Answered || r.Health != 0 || !strings.Contains(r.Detail, tt.detail) {
-				t.Errorf("got %+v, want no answer: %q", r, tt.detail)
+				t.Errorf("got %+v, want no response: %q", r, tt.detail)
 			}
 		})
 	}
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("nothing listens", func(t *testing.T) {
 		l := listenOn(t, "127.0.0.1:0")
 		_ = l.Close()
 		p := NewHTTPPoller(nodeAt(l.Addr()))
@@ -196,15 +200,15 @@ func listenOn(t *testing.T, address string) net.Listener {
 	return l
 }
 
-// An agent that was restarted leaves a dead connection behind, whatever way it ended; the next poll must not count as failed.
-func TestARestartedAgentIsNotMissed(t *testing.T) {
+// A restarted agent leaves a dead connection behind. The next poll must not fail.
+func TestRestartedAgentIsNotMissed(t *testing.T) {
 	agent := func(l net.Listener, conns *atomic.Int32) *httptest.Server {
 		s := &httptest.Server{Listener: l, Config: &http.Server{
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Health", "92") }),
 			ConnState: func(c net.Conn, state http.ConnState) {
 				if state == http.StateNew {
 					conns.Add(1)
-					_ = c.(*net.TCPConn).SetLinger(0) // closing it resets it
+					_ = c.(*net.TCPConn).SetLinger(0) // closing the connection resets it
 				}
 			},
 		}}
@@ -222,7 +226,7 @@ func TestARestartedAgentIsNotMissed(t *testing.T) {
 		}
 	}
 	if n := conns.Load(); n != 1 {
-		t.Errorf("three polls made %d connections, want one that is kept", n)
+		t.Errorf("three polls used %d connections, want 1", n)
 	}
 	first.CloseClientConnections()
 	first.Close()
@@ -233,8 +237,8 @@ func TestARestartedAgentIsNotMissed(t *testing.T) {
 	}
 }
 
-// A connection that dies under the request, as when the reset comes only then, is tried again over a new one.
-func TestAConnectionThatDiesUnderThePollIsTriedAgain(t *testing.T) {
+// The reset of a dead connection may arrive only after the request was sent.
+func TestPollIsRetriedWhenTheConnectionDies(t *testing.T) {
 	l := listenOn(t, "127.0.0.1:0")
 	var serving sync.WaitGroup
 	defer serving.Wait()
@@ -261,27 +265,29 @@ func TestAConnectionThatDiesUnderThePollIsTriedAgain(t *testing.T) {
 		t.Fatalf("first poll: %+v", r)
 	}
 	if r := poll(t, p, 10*time.Second); !r.Answered || r.Health != 11 {
-		t.Errorf("second poll: %+v, want the answer of a new connection", r)
+		t.Errorf("second poll: %+v, want the response on a new connection", r)
 	}
 }
 
-// Answers that end the connection, or say so, or are followed by what nobody asked for; and those that do not.
-func TestConnectionsAreKeptWhereTheyCanBe(t *testing.T) {
+func TestConnectionsAreReusedWherePossible(t *testing.T) {
 	tests := []struct {
-		name, answer string
-		closes       bool // the server closes behind it
-		detail       string
-		conns        int // that three polls take
+		name, response string
+		closes         bool // the server closes the connection afterwards
+		detail         string
+		conns          int // for three polls
 	}{
 		{"with a length", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 2\r\n\r\nok", false, "health 9", 1},
-		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nHealth: \r\n1\r\n9\r\n0\r\n\r\n", false, `"Health: 9" in the body`, 1},
-		{"behind an early hint", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", false, "health 9", 1},
+		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nHealth: \r\n1\r\n9\r\n0\r\n\r\n", false,
+			`"Health: 9" in the body`, 1},
+		{"after an early hint", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", false,
+			"health 9", 1},
 		{"down", "HTTP/1.1 503 Down\r\nContent-Length: 2\r\n\r\nno", false, "status 503", 1},
-		{"says that it closes", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", true, "health 9", 3},
-		{"closes without a word", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", true, "health 9", 3},
+		{"announces that it closes", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", true, "health 9",
+			3},
+		{"closes without announcement", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\n", true, "health 9", 3},
 		{"ends with the connection", "HTTP/1.1 200 OK\r\n\r\nHealth: 9", true, `"Health: 9" in the body`, 3},
 		{"HTTP/1.0, as litmus_paper's", "HTTP/1.0 200 OK\r\n\r\nHealth: 9", true, `"Health: 9" in the body`, 3},
-		{"goes on behind its end", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\nand more", false, "health 9", 3},
+		{"sends more than the response", "HTTP/1.1 200 OK\r\nX-Health: 9\r\nContent-Length: 0\r\n\r\nand more", false, "health 9", 3},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -301,7 +307,7 @@ func TestConnectionsAreKeptWhereTheyCanBe(t *testing.T) {
 							if _, err := http.ReadRequest(in); err != nil {
 								return
 							}
-							if _, err := fmt.Fprint(c, tt.answer); err != nil || tt.closes {
+							if _, err := fmt.Fprint(c, tt.response); err != nil || tt.closes {
 								return
 							}
 						}
@@ -318,39 +324,39 @@ func TestConnectionsAreKeptWhereTheyCanBe(t *testing.T) {
 			_ = l.Close()
 			serving.Wait()
 			if n := int(conns.Load()); n != tt.conns {
-				t.Errorf("three polls took %d connections, want %d", n, tt.conns)
+				t.Errorf("three polls used %d connections, want %d", n, tt.conns)
 			}
 		})
 	}
 }
 
-// laggard is a connection of a process that gets no processor from when it has asked until its time is over. The answer came in time.
-type laggard struct {
+// lateReader simulates a process that gets no CPU between the request and the deadline, while the response arrives in time.
+type lateReader struct {
 	*net.TCPConn
 	answered <-chan struct{}
-	over     func()
+	deadline func() // waits for it
 }
 
 // Write implements io.Writer.
-func (l *laggard) Write(p []byte) (int, error) {
+func (l *lateReader) Write(p []byte) (int, error) {
 	n, err := l.TCPConn.Write(p)
 	<-l.answered
-	l.over()
+	l.deadline()
 	return n, err
 }
 
-func TestAnAnswerThatIsReadLateCounts(t *testing.T) {
-	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHealth: 92\n"
+func TestResponseReadAfterTheDeadlineCounts(t *testing.T) {
+	const response = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHealth: 92\n"
 	for name, tt := range map[string]struct {
 		sent, detail string
 		answered     bool
 	}{
-		"a whole answer": {answer, `"Health: 92" in the body`, true},
-		"none":           {"", "timeout after", false},
+		"a whole response": {response, `agent sent "Health: 92" in the body`, true},
+		"none":             {"", "timeout after", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listenOn(t, "127.0.0.1:0")
-			answered, asked := make(chan struct{}, 1), t.Context()
+			answered, pollCtx := make(chan struct{}, 1), t.Context()
 			var serving sync.WaitGroup
 			serving.Go(func() {
 				c, err := l.Accept()
@@ -374,7 +380,7 @@ func TestAnAnswerThatIsReadLateCounts(t *testing.T) {
 				if err != nil {
 					return nil, err
 				}
-				return &laggard{c.(*net.TCPConn), answered, func() { <-asked.Done() }}, nil
+				return &lateReader{c.(*net.TCPConn), answered, func() { <-pollCtx.Done() }}, nil
 			}
 			defer func() { p.Close(); _ = l.Close(); serving.Wait() }()
 			polls := 1
@@ -383,15 +389,15 @@ func TestAnAnswerThatIsReadLateCounts(t *testing.T) {
 			}
 			for range polls {
 				var cancel context.CancelFunc
-				asked, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
-				r := p.Poll(asked)
+				pollCtx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+				r := p.Poll(pollCtx)
 				cancel()
 				if r.Answered != tt.answered || !strings.HasPrefix(r.Detail, tt.detail) {
 					t.Fatalf("got %+v", r)
 				}
 			}
 			if dials != 1 {
-				t.Errorf("%d polls took %d connections", polls, dials)
+				t.Errorf("%d polls used %d connections", polls, dials)
 			}
 		})
 	}

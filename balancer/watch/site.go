@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// SiteWatcher watches a cluster on a balancer of another data centre, on its own clock.
+// SiteWatcher polls a balancer of another data centre for one cluster.
 type SiteWatcher struct {
 	cluster  string
 	site     config.Site
@@ -19,47 +19,47 @@ type SiteWatcher struct {
 	timeout  time.Duration
 }
 
-// SiteReading is what one look at another data centre's balancer gave.
+// SiteReading is the result of one poll of another data centre's balancer.
 type SiteReading struct {
 	At        time.Time
-	Answered  bool             // it said what it has, were it nothing; false: it was silent, or not to be understood
-	Balancers []RemoteBalancer // sorted by address, each once; none unless Answered
-	Detail    string           // why there are none; "" with members
+	Answered  bool             // there was a valid response, even if it lists no balancer
+	Balancers []RemoteBalancer // sorted by address, without duplicates; empty unless Answered
+	Detail    string           // why Balancers is empty; "" if it is not
 }
 
-// SiteUpdate is what a Site sends.
+// SiteUpdate is a reading and the SiteWatcher that took it.
 type SiteUpdate struct {
 	From    *SiteWatcher
 	Reading SiteReading
 }
 
-// SitePoller asks another data centre's balancer for one cluster. It is used by one goroutine at a time.
+// SitePoller polls another data centre's balancer for one cluster. It is used by one goroutine at a time.
 type SitePoller interface {
-	// Poll asks once and returns by the context's deadline; a failure is a SiteReading that is not Answered.
+	// Poll polls once and returns by the context's deadline. A failure is a SiteReading that is not Answered.
 	Poll(ctx context.Context) SiteReading
-	// Close gives back what is kept between polls.
+	// Close closes the connection kept between polls.
 	Close()
 }
 
-// NewSiteWatcher returns a watcher of a cluster on a site. It does nothing before Run.
+// NewSiteWatcher returns a watcher of a cluster on a site; Run starts it.
 func NewSiteWatcher(c config.Cluster, s config.Site) *SiteWatcher {
 	return &SiteWatcher{cluster: c.Name, site: s, interval: c.CheckInterval, timeout: c.CheckTimeout}
 }
 
-// Matches tells whether s polls exactly what is wanted of it, so that it and its connection can stay.
+// Matches reports whether a watcher made from this config would do the same, so that s and its connection can stay.
 func (s *SiteWatcher) Matches(c config.Cluster, site config.Site) bool {
 	return *s == *NewSiteWatcher(c, site)
 }
 
-// Run polls at once, then at the site's own phase of every interval, until ctx ends, and closes the poller then. Two polls never overlap.
+// Run polls at once and then at the site's phase of every interval until ctx ends, then closes the poller. Polls never overlap.
 func (s *SiteWatcher) Run(ctx context.Context, p SitePoller, out chan<- SiteUpdate) {
 	defer p.Close()
-	every(ctx, s.phase(), s.interval, func() bool {
-		poll, cancel := context.WithTimeout(ctx, s.timeout)
-		r := p.Poll(poll)
+	runEvery(ctx, s.phase(), s.interval, func() bool {
+		pollCtx, cancel := context.WithTimeout(ctx, s.timeout)
+		r := p.Poll(pollCtx)
 		cancel()
 		if ctx.Err() != nil {
-			return false // the poll was broken off: it says nothing about the site
+			return false // interrupted: the reading says nothing about the site
 		}
 		select {
 		case out <- SiteUpdate{s, r}:
@@ -76,8 +76,8 @@ func (s *SiteWatcher) phase() time.Duration {
 	return time.Duration(h.Sum64() % uint64(s.interval))
 }
 
-// every calls do at once, a phase later, and from then on every interval, until it returns false or ctx ends.
-func every(ctx context.Context, phase, interval time.Duration, do func() bool) {
+// runEvery calls do at once, after phase, and then every interval, until do returns false or ctx ends.
+func runEvery(ctx context.Context, phase, interval time.Duration, do func() bool) {
 	next, step := time.Now(), phase
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -92,70 +92,71 @@ func every(ctx context.Context, phase, interval time.Duration, do func() bool) {
 		}
 		next, step = next.Add(step), interval
 		for now := time.Now(); next.Before(now); {
-			next = next.Add(interval) // late, as after a suspend: leave out what was missed
+			next = next.Add(interval) // skip missed calls, as after a suspend
 		}
 		timer.Reset(time.Until(next))
 	}
 }
 
-// sitePoller asks for the two pages of a cluster, one after the other, on one connection that is kept.
+// sitePoller fetches the two pages of a cluster one after the other, on one persistent connection.
 type sitePoller struct {
-	http           *httpPoller
-	cluster, relay string // paths of the pages
+	http                   *httpPoller
+	clusterPath, relayPath string
 }
 
-// NewSitePoller asks http://address:port/fwmark/MARK for the cluster's mark and for that of its relay, as big_brother asks its interpol nodes.
+// NewSitePoller polls http://address:port/fwmark/MARK for the cluster's mark and for its relay mark, as big_brother polls its
+// interpol nodes.
 func NewSitePoller(c config.Cluster, s config.Site) SitePoller {
-	page := func(mark uint32) string { return fmt.Sprintf("/fwmark/%d", mark) }
-	return &sitePoller{newHTTPPoller(s.At, page(c.Mark)), page(c.Mark), page(c.Relay.Mark)}
+	path := func(mark uint32) string { return fmt.Sprintf("/fwmark/%d", mark) }
+	return &sitePoller{newHTTPPoller(s.At, path(c.Mark)), path(c.Mark), path(c.Relay.Mark)}
 }
 
 // Poll implements SitePoller.
 func (p *sitePoller) Poll(ctx context.Context) SiteReading {
-	cluster, none, err := p.get(ctx, p.cluster)
-	if err == nil && none == "" {
-		var relay []RemoteBalancer
-		if relay, none, err = p.get(ctx, p.relay); err == nil && none == "" {
-			if cluster = onBoth(cluster, relay); len(cluster) == 0 {
-				none = fmt.Sprintf("no balancer is both on %s and on %s", p.cluster, p.relay)
+	balancers, whyNone, err := p.get(ctx, p.clusterPath)
+	if err == nil && whyNone == "" {
+		var relays []RemoteBalancer
+		if relays, whyNone, err = p.get(ctx, p.relayPath); err == nil && whyNone == "" {
+			if balancers = onBothPages(balancers, relays); len(balancers) == 0 {
+				whyNone = fmt.Sprintf("no balancer is on both %s and %s", p.clusterPath, p.relayPath)
 			}
 		}
 	}
-	r := SiteReading{At: time.Now(), Answered: err == nil, Detail: none}
+	r := SiteReading{At: time.Now(), Answered: err == nil, Detail: whyNone}
 	switch {
 	case err != nil:
 		r.Detail = err.Error()
-	case none == "":
-		r.Balancers = cluster
+	case whyNone == "":
+		r.Balancers = balancers
 	}
 	return r
 }
 
-// get fetches and reads one page. Without an error, none says why it lists nobody; "" when it does.
-func (p *sitePoller) get(ctx context.Context, path string) (members []RemoteBalancer, none string, err error) {
-	begun := time.Now()
-	resp, err := p.http.ask(ctx, p.http.request(path+" HTTP/1.1", "Accept: application/json"))
+// get fetches and parses one page. Without an error, whyNone says why the page lists no balancer; "" if it lists any.
+func (p *sitePoller) get(ctx context.Context, path string) (balancers []RemoteBalancer, whyNone string, err error) {
+	start := time.Now()
+	resp, err := p.http.roundTrip(ctx, p.http.request(path+" HTTP/1.1", "Accept: application/json"))
 	if err != nil {
-		return nil, "", errors.New(reason(err, time.Since(begun)))
+		return nil, "", errors.New(describe(err, time.Since(start)))
 	}
-	body, err := p.http.finish(ctx, resp)
+	body, err := p.http.readBody(ctx, resp)
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return nil, path + " does not exist there", nil
 	case resp.StatusCode != http.StatusOK:
 		return nil, "", fmt.Errorf("%s: status %d", path, resp.StatusCode)
-	case len(body) == maxAnswerBody:
-		return nil, "", fmt.Errorf("%s is longer than %d KiB", path, maxAnswerBody>>10)
+	case len(body) == maxResponseBody:
+		return nil, "", fmt.Errorf("%s: response exceeds %d KiB", path, maxResponseBody>>10)
 	case err != nil:
-		return nil, "", fmt.Errorf("%s: %s", path, reason(err, time.Since(begun)))
+		return nil, "", fmt.Errorf("%s: %s", path, describe(err, time.Since(start)))
 	}
-	if members, err = parseSite(body); err != nil {
+	if balancers, err = parseSite(body); err != nil {
 		return nil, "", fmt.Errorf("%s: %w", path, err)
 	}
-	if len(members) == 0 {
-		none = path + " lists nobody: the cluster does not run there"
+	if len(balancers) == 0 {
+		whyNone = path + " lists no balancer: the cluster is not running there"
 	}
-	return members, none, nil
+	return balancers, whyNone, nil
 }
 
 // Close implements SitePoller.

@@ -19,65 +19,68 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// What big_brother was given in compat/bigbro-interpol.txt.
-const recorded = `[{"aggregated_health": 80, "count": 1, "lb_ip_address": "10.9.0.1", "lb_url": "http://10.9.0.1/lvs.json", "health": 80, "lb_source_location": "dc2"}, ` +
-	`{"aggregated_health": 60, "count": 1, "lb_ip_address": "10.9.0.2", "lb_url": "http://10.9.0.2/lvs.json", "health": 60, "lb_source_location": "dc3"}]`
+// recorded is the page that big_brother receives in compat/bigbro-interpol.txt.
+const recorded = `[{"aggregated_health": 80, "count": 1, "lb_ip_address": "10.9.0.1", "lb_url": "http://10.9.0.1/lvs.json", ` +
+	`"health": 80, "lb_source_location": "dc2"}, ` +
+	`{"aggregated_health": 60, "count": 1, "lb_ip_address": "10.9.0.2", "lb_url": "http://10.9.0.2/lvs.json", ` +
+	`"health": 60, "lb_source_location": "dc3"}]`
 
-func TestPagesOfOtherDataCentres(t *testing.T) {
+func TestParseSite(t *testing.T) {
 	entry := func(address, health string) string {
 		return fmt.Sprintf(`{"lb_ip_address":%s,"health":%s}`, address, health)
 	}
 	tests := []struct {
 		name, body string
-		want       string // members, or words of the error
+		want       string // the balancers, or part of the error
 	}{
 		{"as recorded", recorded, "[{10.9.0.1 80 dc2} {10.9.0.2 60 dc3}]"},
 		{"empty", " [] \n", "[]"},
-		{"an object", `{"a":1}`, `no JSON list but "{\"a\":1}"`},
-		{"null", "null", "no JSON list"},
-		{"nothing", "", "no JSON list"},
-		{"no JSON", "not json", "no JSON list"},
+		{"an object", `{"a":1}`, `not a JSON list: "{\"a\":1}"`},
+		{"null", "null", "not a JSON list"},
+		{"nothing", "", "not a JSON list"},
+		{"no JSON", "not json", "not a JSON list"},
 		{"cut off", recorded[:100], "unexpected end"},
-		{"more behind it", "[] []", "after top-level value"},
+		{"trailing data", "[] []", "after top-level value"},
 		{"a list of numbers", "[1]", "cannot unmarshal number"},
-		{"a list of nulls", "[null]", "element 0 of it: lb_ip_address is missing"},
+		{"a list of nulls", "[null]", "element 0: lb_ip_address is missing"},
 		{"deep", strings.Repeat("[", 30000), "exceeded max depth"},
 		{"health missing", `[{"lb_ip_address":"10.9.0.1"}]`, "health is missing"},
 		{"health null", "[" + entry(`"10.9.0.1"`, "null") + "]", "health is missing"},
 		{"health a string", "[" + entry(`"10.9.0.1"`, `"12"`) + "]", "cannot unmarshal string"},
-		{"health negative", "[" + entry(`"10.9.0.1"`, "-1") + "]", "health -1 is below 0"},
+		{"health negative", "[" + entry(`"10.9.0.1"`, "-1") + "]", "health -1 is negative"},
 		{"health huge", "[" + entry(`"10.9.0.1"`, "1e300") + "]", "[{10.9.0.1 65536 }]"},
-		{"health beyond all measure", "[" + entry(`"10.9.0.1"`, "1e999") + "]", "cannot unmarshal number"},
+		{"health beyond float64", "[" + entry(`"10.9.0.1"`, "1e999") + "]", "cannot unmarshal number"},
 		{"health with a fraction", "[" + entry(`"10.9.0.1"`, "33.9") + "]", "[{10.9.0.1 33 }]"},
-		{"no address", "[" + entry(`"dc2.example.com"`, "1") + "]", "no address that packets can be sent to"},
-		{"this machine", "[" + entry(`"127.0.0.1"`, "1") + "]", "no address that packets can be sent to"},
-		{"everybody", "[" + entry(`"255.255.255.255"`, "1") + "]", "no address that packets can be sent to"},
-		{"a group", "[" + entry(`"ff02::1"`, "1") + "]", "no address that packets can be sent to"},
-		{"with a zone", "[" + entry(`"fe80::1%eth0"`, "1") + "]", "no address that packets can be sent to"},
-		{"IPv4 in IPv6 clothes", "[" + entry(`"::ffff:10.9.0.1"`, "1") + "]", "[{10.9.0.1 1 }]"},
+		{"no address", "[" + entry(`"dc2.example.com"`, "1") + "]", "not a global unicast address"},
+		{"loopback", "[" + entry(`"127.0.0.1"`, "1") + "]", "not a global unicast address"},
+		{"broadcast", "[" + entry(`"255.255.255.255"`, "1") + "]", "not a global unicast address"},
+		{"multicast", "[" + entry(`"ff02::1"`, "1") + "]", "not a global unicast address"},
+		{"with a zone", "[" + entry(`"fe80::1%eth0"`, "1") + "]", "not a global unicast address"},
+		{"IPv4-mapped IPv6", "[" + entry(`"::ffff:10.9.0.1"`, "1") + "]", "[{10.9.0.1 1 }]"},
 		{"one address twice", "[" + entry(`"10.9.0.1"`, "9") + "," + entry(`"10.9.0.1"`, "4") + "]", "[{10.9.0.1 4 }]"},
-		{"too many", "[" + strings.TrimSuffix(strings.Repeat(entry(`"10.9.0.1"`, "9")+",", 65), ",") + "]", "65 balancers, more than 64"},
-		{"a location with a line end", `[{"lb_ip_address":"10.9.0.1","health":1,"lb_source_location":"dc\n2"}]`, "[{10.9.0.1 1 dc 2}]"},
-		{"a location that is none", `[{"lb_ip_address":"10.9.0.1","health":1,"lb_source_location":[2]}]`, "cannot unmarshal array"},
+		{"too many", "[" + strings.TrimSuffix(strings.Repeat(entry(`"10.9.0.1"`, "9")+",", 65), ",") + "]",
+			"65 balancers, the limit is 64"},
+		{"location with a newline", `[{"lb_ip_address":"10.9.0.1","health":1,"lb_source_location":"dc\n2"}]`, "[{10.9.0.1 1 dc 2}]"},
+		{"location not a string", `[{"lb_ip_address":"10.9.0.1","health":1,"lb_source_location":[2]}]`, "cannot unmarshal array"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			members, err := parseSite([]byte(tt.body))
-			got := fmt.Sprint(members)
+			balancers, err := parseSite([]byte(tt.body))
+			got := fmt.Sprint(balancers)
 			if err != nil {
 				got = err.Error()
 			}
 			if strings.HasPrefix(tt.want, "[") && got != tt.want || !strings.Contains(got, tt.want) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
-			if err != nil && len(members) > 0 {
-				t.Errorf("an error and members: %v", members)
+			if err != nil && len(balancers) > 0 {
+				t.Errorf("balancers besides the error: %v", balancers)
 			}
 		})
 	}
 }
 
-// pages serves GET /fwmark/MARK; what is not there is 404.
+// pages serves GET /fwmark/MARK: 404 for paths without a body.
 type pages map[string]string
 
 func (p pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -103,32 +106,33 @@ func pollSite(t *testing.T, at net.Addr, timeout time.Duration) SiteReading {
 	return p.Poll(ctx)
 }
 
-func TestASiteIsAskedForBothPages(t *testing.T) {
+func TestSitePollerFetchesBothPages(t *testing.T) {
 	const one = `[{"lb_ip_address":"10.9.0.1","health":33}]`
 	tests := []struct {
-		name     string
-		pages    pages
-		answered bool
-		members  string
-		detail   string
+		name      string
+		pages     pages
+		answered  bool
+		balancers string
+		detail    string
 	}{
 		{"as recorded", pages{"/fwmark/1": recorded, "/fwmark/10001": recorded}, true, "[{10.9.0.1 80 dc2} {10.9.0.2 60 dc3}]", ""},
-		{"the lower figure counts", pages{"/fwmark/1": recorded, "/fwmark/10001": one}, true, "[{10.9.0.1 33 dc2}]", ""},
+		{"the lower health counts", pages{"/fwmark/1": recorded, "/fwmark/10001": one}, true, "[{10.9.0.1 33 dc2}]", ""},
 		{"no relay there", pages{"/fwmark/1": recorded}, true, "[]", "/fwmark/10001 does not exist there"},
 		{"no cluster there", pages{}, true, "[]", "/fwmark/1 does not exist there"},
-		{"does not run there", pages{"/fwmark/1": "[]", "/fwmark/10001": "[]"}, true, "[]", "/fwmark/1 lists nobody"},
-		{"relay list empty", pages{"/fwmark/1": recorded, "/fwmark/10001": "[]"}, true, "[]", "/fwmark/10001 lists nobody"},
-		{"nobody on both", pages{"/fwmark/1": recorded, "/fwmark/10001": `[{"lb_ip_address":"10.9.0.7","health":3}]`}, true, "[]", "no balancer is both"},
-		{"an object", pages{"/fwmark/1": `{"a":1}`}, false, "[]", "/fwmark/1: it is no JSON list"},
+		{"does not run there", pages{"/fwmark/1": "[]", "/fwmark/10001": "[]"}, true, "[]", "/fwmark/1 lists no balancer"},
+		{"relay list empty", pages{"/fwmark/1": recorded, "/fwmark/10001": "[]"}, true, "[]", "/fwmark/10001 lists no balancer"},
+		{"no balancer on both", pages{"/fwmark/1": recorded, "/fwmark/10001": `[{"lb_ip_address":"10.9.0.7","health":3}]`}, true, "[]",
+			"no balancer is on both"},
+		{"an object", pages{"/fwmark/1": `{"a":1}`}, false, "[]", "/fwmark/1: not a JSON list"},
 		{"an error", pages{"/fwmark/1": "500"}, false, "[]", "/fwmark/1: status 500"},
-		{"too long", pages{"/fwmark/1": "[" + strings.Repeat(" ", maxAnswerBody) + "]"}, false, "[]", "longer than 64 KiB"},
+		{"too long", pages{"/fwmark/1": "[" + strings.Repeat(" ", maxResponseBody) + "]"}, false, "[]", "response exceeds 64 KiB"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			server := httptest.NewServer(tt.pages)
 			defer server.Close()
 			r := pollSite(t, server.Listener.Addr(), 10*time.Second)
-			if r.Answered != tt.answered || fmt.Sprint(r.Balancers) != tt.members || !strings.Contains(r.Detail, tt.detail) ||
+			if r.Answered != tt.answered || fmt.Sprint(r.Balancers) != tt.balancers || !strings.Contains(r.Detail, tt.detail) ||
 				(r.Detail == "") != (tt.detail == "") || r.At.IsZero() {
 				t.Errorf("got %+v", r)
 			}
@@ -136,7 +140,7 @@ func TestASiteIsAskedForBothPages(t *testing.T) {
 	}
 }
 
-func TestASiteThatDoesNotAnswer(t *testing.T) {
+func TestSiteThatDoesNotRespond(t *testing.T) {
 	l := listenOn(t, "127.0.0.1:0")
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -145,33 +149,33 @@ func TestASiteThatDoesNotAnswer(t *testing.T) {
 			if err != nil {
 				return
 			}
-			defer c.Close() // accepts and never answers
+			defer c.Close() // accepts and never responds
 		}
 	})
 	if r := pollSite(t, l.Addr(), 50*time.Millisecond); r.Answered || !strings.Contains(r.Detail, "timeout after") {
-		t.Errorf("silent: %+v", r)
+		t.Errorf("no response: %+v", r)
 	}
 	_ = l.Close()
 	serving.Wait()
 	if r := pollSite(t, l.Addr(), 10*time.Second); r.Answered || r.Detail != "connection refused" {
-		t.Errorf("nobody there: %+v", r)
+		t.Errorf("nothing listens: %+v", r)
 	}
 }
 
-// countingSite is a poller that counts.
-type countingSite struct{ polls, closed int }
+// countingPoller counts calls.
+type countingPoller struct{ polls, closed int }
 
-func (p *countingSite) Poll(context.Context) SiteReading {
+func (p *countingPoller) Poll(context.Context) SiteReading {
 	p.polls++
 	return SiteReading{At: time.Now()}
 }
-func (p *countingSite) Close() { p.closed++ }
+func (p *countingPoller) Close() { p.closed++ }
 
-func TestASiteIsWatchedOnItsOwnClock(t *testing.T) {
+func TestSiteIsPolledEveryInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}
 		at := config.Site{At: netip.MustParseAddrPort("10.2.0.5:9292")}
-		s, p, out := NewSiteWatcher(c, at), &countingSite{}, make(chan SiteUpdate, 100)
+		s, p, out := NewSiteWatcher(c, at), &countingPoller{}, make(chan SiteUpdate, 100)
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { s.Run(ctx, p, out) })
@@ -181,35 +185,37 @@ func TestASiteIsWatchedOnItsOwnClock(t *testing.T) {
 		if len(out) != 11 && len(out) != 12 || p.polls != len(out) || p.closed != 1 {
 			t.Errorf("%d polls, %d readings in 20 s, closed %d times", p.polls, len(out), p.closed)
 		}
-		if c.CheckTimeout = 500 * time.Millisecond; !s.Matches(config.Cluster{Name: "web", CheckInterval: 2 * time.Second, CheckTimeout: time.Second}, at) || s.Matches(c, at) {
-			t.Error("it does not know what it watches")
+		if c.CheckTimeout = 500 * time.Millisecond; !s.Matches(config.Cluster{Name: "web", CheckInterval: 2 * time.Second,
+			CheckTimeout: time.Second}, at) || s.Matches(c, at) {
+			t.Error("Matches is wrong")
 		}
 	})
 }
 
-func FuzzSite(f *testing.F) {
+func FuzzParseSite(f *testing.F) {
 	f.Add([]byte(recorded))
 	f.Add([]byte(`{"a":1}`))
 	f.Add([]byte(`[{"lb_ip_address":"::ffff:10.9.0.1","health":1e300,"lb_source_location":"\u202e\n"},null]`))
 	f.Add([]byte(`[{"lb_ip_address":"fe80::1","health":-0.0}]`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		members, err := parseSite(body)
+		balancers, err := parseSite(body)
 		if err != nil {
-			if words := err.Error(); len(members) > 0 || words == "" || !utf8.ValidString(words) || strings.ContainsAny(words, "\n\r\x1b") {
-				t.Errorf("%d members and the words %q", len(members), words)
+			if text := err.Error(); len(balancers) > 0 || text == "" || !utf8.ValidString(text) || strings.ContainsAny(text, "\n\r\x1b") {
+				t.Errorf("%d balancers and the error %q", len(balancers), text)
 			}
 			return
 		}
-		for i, m := range members {
-			if !m.Address.IsGlobalUnicast() || m.Address.Is4In6() || m.Health < 0 || m.Health > decide.MaxWeight+1 || len(m.Location) > locationLength {
-				t.Errorf("member %+v", m)
+		for i, b := range balancers {
+			if !b.Address.IsGlobalUnicast() || b.Address.Is4In6() || b.Health < 0 || b.Health > decide.MaxWeight+1 ||
+				len(b.Location) > maxLocation {
+				t.Errorf("invalid balancer %+v", b)
 			}
-			if i > 0 && members[i-1].Address.Compare(m.Address) >= 0 {
-				t.Errorf("members %v are not sorted, each once", members)
+			if i > 0 && balancers[i-1].Address.Compare(b.Address) >= 0 {
+				t.Errorf("not sorted, or with duplicates: %v", balancers)
 			}
 		}
-		if !slices.Equal(onBoth(members, members), members) {
-			t.Errorf("who is on both pages is left out: %v", members)
+		if !slices.Equal(onBothPages(balancers, balancers), balancers) {
+			t.Errorf("balancers on both pages are missing: %v", balancers)
 		}
 	})
 }

@@ -19,41 +19,39 @@ import (
 )
 
 const (
-	// The times between two heartbeats that an agent can be asked for.
-	quickestHeartbeat = 100 * time.Millisecond
-	slowestHeartbeat  = time.Minute
-	// beatsPerLease is how many heartbeats fit into a lease: one may be late, or lost and sent again.
-	beatsPerLease = 2
+	// The heartbeat intervals that agents accept.
+	minHeartbeat = 100 * time.Millisecond
+	maxHeartbeat = time.Minute
+	// heartbeatsPerTimeout allows one heartbeat to be late, or lost and sent again.
+	heartbeatsPerTimeout = 2
 )
 
 var (
-	// errNoStream says that there is no stream to ask for.
-	errNoStream = errors.New("the node has no stream that this config could use")
-	// errLease says that a stream has been without a sign of life for its whole lease.
-	errLease = errors.New("no heartbeat in time")
+	errNoStream    = errors.New("node has no stream that this config could use")
+	errNoHeartbeat = errors.New("no heartbeat in time")
 )
 
-// Opener is a Poller that can open the node's stream as well.
-type Opener interface {
+// streamOpener is a Poller that can open the node's stream, too.
+type streamOpener interface {
 	Poller
-	// Open opens the stream by the context's deadline, or says why there is none. The stream ends when it has had no sign of life for a lease.
-	Open(ctx context.Context, lease time.Duration) (*Stream, error)
+	// openStream opens the stream by the context's deadline. The stream fails when it receives nothing for timeout.
+	openStream(ctx context.Context, timeout time.Duration) (*stream, error)
 }
 
-// Stream is an agent's stream of the health of one service (GET /SERVICE/watch). It is used by one goroutine at a time, but for Close.
-type Stream struct {
-	conn    *bounded
-	in      *bufio.Reader // of conn
-	events  *sse.Reader   // of in
+// stream is the open event stream of an agent, about one service. Next is for one goroutine.
+type stream struct {
+	conn    *limitedConn
+	in      *bufio.Reader
+	events  *sse.Reader
 	service string
-	lease   time.Duration
-	last    decide.Reading // of the newest event, and At of the newest sign of life
-	held    *holding       // nil where nothing is
+	timeout time.Duration // without a heartbeat
+	last    decide.Reading
+	parking *parking // nil when its heartbeats cannot be held back
 }
 
-// streamRequest makes the request for the stream beside a status page, up to the time between heartbeats, and names the service; nil where the
-// path is not that of an agent's status page.
-func (p *httpPoller) streamRequest(u *url.URL) ([]byte, string) {
+// streamTarget returns the request target of the stream beside a status page, up to the value of the heartbeat parameter, and the
+// name of the service; nil when the URL is not that of an agent's status page.
+func streamTarget(u *url.URL) (target []byte, service string) {
 	path, isStatus := strings.CutSuffix(u.EscapedPath(), "/status")
 	service, err := url.PathUnescape(path[strings.LastIndex(path, "/")+1:])
 	if !isStatus || service == "" || err != nil {
@@ -66,102 +64,103 @@ func (p *httpPoller) streamRequest(u *url.URL) ([]byte, string) {
 	return []byte(path + "/watch?" + query + "heartbeat="), service
 }
 
-// Open implements Opener. Until the stream has ended the poller must not be used, for it lends its buffer.
-func (p *httpPoller) Open(ctx context.Context, lease time.Duration) (*Stream, error) {
-	if p.stream == nil || lease/beatsPerLease < quickestHeartbeat {
+// openStream implements streamOpener. The poller must not be used until the stream has ended: it lends its buffer.
+func (p *httpPoller) openStream(ctx context.Context, timeout time.Duration) (*stream, error) {
+	if p.streamTarget == nil || timeout/heartbeatsPerTimeout < minHeartbeat {
 		return nil, errNoStream
 	}
-	beat := min(max(shortest(lease)/beatsPerLease, quickestHeartbeat), slowestHeartbeat).Truncate(time.Millisecond)
-	// In HTTP/1.0 the stream comes as it is, and not in chunks: what is read of the connection is the events, and nothing of the answer is
-	// kept. With Connection a refusal leaves the connection open.
-	resp, err := p.ask(ctx, p.request(string(p.stream)+beat.String()+" HTTP/1.0", "Accept: text/event-stream\r\nConnection: keep-alive"))
+	interval := min(max(minTimeout(timeout)/heartbeatsPerTimeout, minHeartbeat), maxHeartbeat).Truncate(time.Millisecond)
+	// HTTP/1.0 avoids chunks: the connection carries nothing but events, so the response need not be kept. Connection: keep-alive keeps
+	// the connection open when the agent refuses the stream.
+	target := string(p.streamTarget) + interval.String() + " HTTP/1.0"
+	resp, err := p.roundTrip(ctx, p.request(target, "Accept: text/event-stream\r\nConnection: keep-alive"))
 	if err != nil {
 		return nil, err
 	}
-	if err := isStream(resp, beat); err != nil {
-		if _, unread := p.finish(ctx, resp); unread != nil {
+	if err := checkStream(resp, interval); err != nil {
+		if _, bodyErr := p.readBody(ctx, resp); bodyErr != nil {
 			p.Close()
 		}
 		return nil, err
 	}
 	conn := p.conn
-	p.conn, conn.left = nil, math.MaxInt
-	return newStream(conn, p.in, p.service, lease), nil
+	p.conn, conn.remaining = nil, math.MaxInt
+	return newStream(conn, p.in, p.service, timeout), nil
 }
 
-// newStream reads a connection by a buffer.
-func newStream(conn *bounded, in *bufio.Reader, service string, lease time.Duration) *Stream {
-	return &Stream{conn: conn, in: in, events: sse.NewReader(in), service: service, lease: lease}
+// newStream reads events from conn through in.
+func newStream(conn *limitedConn, in *bufio.Reader, service string, timeout time.Duration) *stream {
+	return &stream{conn: conn, in: in, events: sse.NewReader(in), service: service, timeout: timeout}
 }
 
-// isStream tells why an answer is not a stream with heartbeats as often as they were asked for.
-func isStream(resp *http.Response, beat time.Duration) error {
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if resp.StatusCode != http.StatusOK || kind != "text/event-stream" {
-		return fmt.Errorf("no stream: status %d, content type %.40q", resp.StatusCode, kind)
+// checkStream returns an error unless the response is a stream with heartbeats at least as frequent as requested.
+func checkStream(resp *http.Response, interval time.Duration) error {
+	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode != http.StatusOK || mediaType != "text/event-stream" {
+		return fmt.Errorf("no stream: status %d, content type %.40q", resp.StatusCode, mediaType)
 	}
 	if resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 {
-		return errors.New("a stream that is no plain one, though it was asked for in HTTP/1.0")
+		return errors.New("stream has a length or a transfer encoding, although it was requested in HTTP/1.0")
 	}
 	seconds, err := strconv.ParseFloat(resp.Header.Get("X-Heartbeat"), 64)
-	if err != nil || !(seconds > 0) || seconds > beat.Seconds()*1.01 { // NaN is not above 0
-		return fmt.Errorf("a stream whose heartbeat, %.40q s, is not each %s", resp.Header.Get("X-Heartbeat"), beat)
+	if err != nil || !(seconds > 0) || seconds > interval.Seconds()*1.01 { // NaN is not above 0
+		return fmt.Errorf("stream has a heartbeat interval of %.40q s, requested %s", resp.Header.Get("X-Heartbeat"), interval)
 	}
 	return nil
 }
 
-// Next waits for the next sign of life and gives the newest reading, and whether it came just now: with a heartbeat, it did not.
-func (s *Stream) Next() (r decide.Reading, news bool, err error) {
-	if s.held != nil && s.held.on {
-		if err := s.held.wait(); err != nil {
+// Next waits for the next event or heartbeat and returns the newest reading. isEvent is false for a heartbeat, which confirms it.
+func (s *stream) Next() (r decide.Reading, isEvent bool, err error) {
+	if s.parking != nil && s.parking.parked {
+		if err := s.parking.wait(); err != nil {
 			return r, false, err
 		}
 	}
-	// A server that goes on sending without ever coming to an end does not live.
-	if err := s.conn.SetReadDeadline(time.Now().Add(s.lease)); err != nil {
+	// Also ends a stream that sends bytes but never completes an event or comment.
+	if err := s.conn.SetReadDeadline(time.Now().Add(s.timeout)); err != nil {
 		return r, false, err
 	}
 	e, err := s.events.Next()
 	switch {
-	case err != nil && late(err):
-		return r, false, errLease
+	case err != nil && isTimeout(err):
+		return r, false, errNoHeartbeat
 	case err != nil:
 		return r, false, err
 	}
 	switch e.Name {
 	case "health":
-		health, err := parseHealth(e.Data, s.service)
+		health, err := parseHealthEvent(e.Data, s.service)
 		if err != nil {
 			return r, false, err
 		}
 		s.last.Answered = true
-		s.last.Health, s.last.Detail = health.read()
+		s.last.Health, s.last.Detail = health.result()
 		s.last.Forced = health.forced()
-		news = true
+		isEvent = true
 	case "end", "error":
-		return r, false, fmt.Errorf("the agent ends the stream: %s", sanitize.Line(string(e.Data), causeLength))
+		return r, false, fmt.Errorf("agent ended the stream: %s", sanitize.Line(string(e.Data), maxReason))
 	}
 	s.last.At = time.Now()
-	return s.last, news, nil
+	return s.last, isEvent, nil
 }
 
-// Lend has leases look after the stream while heartbeats are held back, and tell of signs of life then, from another goroutine.
-func (s *Stream) Lend(leases *HeartbeatMonitor, heard func(at time.Time)) {
-	s.held = newHolding(s.conn, s.lease, leases, heard)
+// Monitor makes m watch the stream while it is parked. m calls onHeartbeat from another goroutine.
+func (s *stream) Monitor(m *HeartbeatMonitor, onHeartbeat func(at time.Time)) {
+	s.parking = newParking(s.conn, s.timeout, m, onHeartbeat)
 }
 
-// Hold says that only news matter until Next gives some, and heartbeats just have to come: then they wake nobody. What has been read already comes first,
-// for the rest of an event must not be held back.
-func (s *Stream) Hold() {
-	if s.held != nil && s.in.Buffered() == 0 {
-		s.held.begin()
+// Park holds heartbeats back until the next event: until then none of them wakes the stream's goroutine. With an event partly read it
+// does nothing, as the rest must not be held back.
+func (s *stream) Park() {
+	if s.parking != nil && s.in.Buffered() == 0 {
+		s.parking.park()
 	}
 }
 
 // Close ends the stream. It may be called more than once, and while Next waits.
-func (s *Stream) Close() {
-	_ = s.conn.Close() // nothing is lost with it
-	if s.held != nil {
-		s.held.leases.drop(s.held)
+func (s *stream) Close() {
+	_ = s.conn.Close() // nothing to lose
+	if s.parking != nil {
+		s.parking.monitor.remove(s.parking)
 	}
 }

@@ -1,5 +1,4 @@
-// Package watch finds out how the nodes of clusters are: each Watcher keeps an eye on one node, by the stream of its agent or by asking
-// it again and again, and sends what it learns as readings. So it does with what other data centres' balancers have of a cluster.
+// Package watch monitors the nodes of clusters, and the balancers of other data centres, by polling them or following their streams.
 package watch
 
 import (
@@ -14,26 +13,26 @@ import (
 )
 
 const (
-	// The wait for the next try of a stream: where there is none, after the first that ended, and at most.
-	noStreamWait    = 30 * time.Second
-	firstStreamWait = time.Second
-	mostStreamWait  = 30 * time.Second
-	// phaseSteps is how many phases an interval has.
+	// The time until the stream is tried again: after a response that is no stream, after the first stream that ended, and at most.
+	noStreamBackoff    = 30 * time.Second
+	firstStreamBackoff = time.Second
+	maxStreamBackoff   = 30 * time.Second
+	// stableStreamTime is how long a stream must have been open to reset the backoff.
+	stableStreamTime = 30 * time.Second
+	// phaseSteps is the number of phases in an interval.
 	phaseSteps = 10
-	// streamLived is how long a stream must have been open so that the waits begin anew.
-	streamLived = 30 * time.Second
 )
 
-// Watcher watches one node, in one goroutine. A node that hangs costs its own watcher time and nobody else.
+// Watcher watches one node, in one goroutine of its own: a node that hangs delays no other.
 type Watcher struct {
 	target
-	begun  time.Time // phases count from there
-	leases *HeartbeatMonitor
-	stream atomic.Bool  // it follows a stream
-	heard  atomic.Int64 // the stream's latest sign of life, in nanoseconds after begun; 0 is none
+	start     time.Time // phases count from here
+	monitor   *HeartbeatMonitor
+	streaming atomic.Bool
+	lastSeen  atomic.Int64 // the stream's latest event or heartbeat, in nanoseconds after start; 0: none yet
 }
 
-// target is what a Watcher is for.
+// target is what a Watcher watches, and how.
 type target struct {
 	cluster    string
 	node       config.Node
@@ -43,15 +42,15 @@ type target struct {
 	watch      config.Watching
 }
 
-// Update is what a Watcher sends.
+// Update is a reading and the Watcher that took it.
 type Update struct {
 	From    *Watcher
 	Reading decide.Reading
 }
 
-// New returns a watcher of a cluster's node. It does nothing before Run. Watchers that begin at one moment, and have the same leases, share their wake-ups.
-func New(c config.Cluster, n config.Node, begun time.Time, leases *HeartbeatMonitor) *Watcher {
-	return &Watcher{target: targetOf(c, n), begun: begun, leases: leases}
+// New returns a watcher of a cluster's node; Run starts it. Watchers with the same start and monitor share their wake-ups.
+func New(c config.Cluster, n config.Node, start time.Time, monitor *HeartbeatMonitor) *Watcher {
+	return &Watcher{target: targetOf(c, n), start: start, monitor: monitor}
 }
 
 func targetOf(c config.Cluster, n config.Node) target {
@@ -60,32 +59,32 @@ func targetOf(c config.Cluster, n config.Node) target {
 	}
 }
 
-// Matches tells whether w watches exactly what is wanted of it, so that it and its connection can stay.
+// Matches reports whether a watcher made from this config would do the same, so that w and its connection can stay.
 func (w *Watcher) Matches(c config.Cluster, n config.Node) bool { return w.target == targetOf(c, n) }
 
-// Streaming tells whether a stream is open; else the node is polled.
-func (w *Watcher) Streaming() bool { return w.stream.Load() }
+// Streaming reports whether the node's stream is open; otherwise the node is polled.
+func (w *Watcher) Streaming() bool { return w.streaming.Load() }
 
-// LastSeen is when a stream last gave a sign of life, which says that the reading before it still holds; zero: it never did.
+// LastSeen is when a stream last delivered an event or a heartbeat, which confirms the last reading; zero: never.
 func (w *Watcher) LastSeen() time.Time {
-	if after := w.heard.Load(); after > 0 {
-		return w.begun.Add(time.Duration(after))
+	if after := w.lastSeen.Load(); after > 0 {
+		return w.start.Add(time.Duration(after))
 	}
 	return time.Time{}
 }
 
-func (w *Watcher) hear(at time.Time) { w.heard.Store(int64(at.Sub(w.begun))) }
+func (w *Watcher) setLastSeen(at time.Time) { w.lastSeen.Store(int64(at.Sub(w.start))) }
 
-// Run watches until ctx ends, and closes the poller then. It polls at once, then at the node's own phase of every interval, two polls never
-// at once, and opens the node's stream once a poll was answered, if there is one: as long as that lives, nothing is polled.
+// Run watches until ctx ends, then closes the poller. It polls at once and then at the node's phase of every interval. After a poll
+// with a response it opens the node's stream, if there is one, and does not poll while that is open.
 func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- Update) {
 	defer p.Close()
-	r := run{Watcher: w, poller: p, out: out, told: told{rise: w.rise, interval: w.interval}}
+	r := run{Watcher: w, poller: p, out: out, counter: riseCounter{rise: w.rise, interval: w.interval}}
 	if w.watch == config.WatchAuto {
-		r.opener, _ = p.(Opener)
+		r.opener, _ = p.(streamOpener)
 	}
 	next, step := time.Now(), w.untilPhase(time.Now())
-	r.tryStream = next.Add(step) // not with the first poll: heartbeats are spread like polls
+	r.nextStream = next.Add(step) // not with the first poll: heartbeats are spread like polls
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -95,47 +94,47 @@ func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- Update) {
 		case <-timer.C:
 		}
 		answered := r.poll(ctx)
-		if answered && r.opener != nil && !time.Now().Before(r.tryStream) && r.follow(ctx) {
-			next, step = time.Now(), 0 // it has ended: ask at once
+		if answered && r.opener != nil && !time.Now().Before(r.nextStream) && r.follow(ctx) {
+			next, step = time.Now(), 0 // the stream has ended: poll at once
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		next, step = next.Add(step), w.interval
 		for now := time.Now(); next.Before(now); {
-			next = next.Add(w.interval) // late, as after a suspend: leave out what was missed
+			next = next.Add(w.interval) // skip missed polls, as after a suspend
 		}
 		timer.Reset(time.Until(next))
 	}
 }
 
-// run is a Watcher at work.
+// run is the state of Watcher.Run.
 type run struct {
 	*Watcher
-	poller Poller
-	opener Opener // the same; nil when no stream is to be tried
-	out    chan<- Update
-	told   told
+	poller  Poller
+	opener  streamOpener // the poller; nil: do not open streams
+	out     chan<- Update
+	counter riseCounter
 
-	tryStream time.Time     // not before
-	wait      time.Duration // before the last try that followed a stream's end; 0 is none
-	unheard   bool          // the last stream was without a sign of life until its lease was over
+	nextStream    time.Time     // do not open the stream before
+	streamBackoff time.Duration // of the last stream that ended; 0: none did
+	noHeartbeat   bool          // the last stream ended because its heartbeats timed out
 }
 
-// poll asks once and sends what it learnt. It tells whether there was an answer.
+// poll polls once, sends the reading, and reports whether there was a response.
 func (r *run) poll(ctx context.Context) bool {
-	asked, cancel := context.WithTimeout(ctx, r.timeout)
-	reading := r.poller.Poll(asked)
+	pollCtx, cancel := context.WithTimeout(ctx, r.timeout)
+	reading := r.poller.Poll(pollCtx)
 	cancel()
 	if ctx.Err() != nil {
-		return false // the poll was broken off: it says nothing about the node
+		return false // interrupted: the reading says nothing about the node
 	}
-	if r.unheard && !reading.Answered && r.beats() > 1 {
-		// Two heartbeats and this poll are missing. The poll stands for one of those, for it was made when the second was over.
-		r.send(ctx, decide.Reading{At: reading.At, Detail: "no heartbeat for " + r.lease().String()})
+	if r.noHeartbeat && !reading.Answered && r.missedPolls() > 1 {
+		// Two heartbeats and this poll are missing. That counts as two polls: this one was made when the second heartbeat was overdue.
+		r.send(ctx, decide.Reading{At: reading.At, Detail: "no heartbeat for " + r.heartbeatTimeout().String()})
 	}
-	r.unheard = false
-	r.told.poll(reading)
+	r.noHeartbeat = false
+	r.counter.observe(reading)
 	r.send(ctx, reading)
 	return reading.Answered
 }
@@ -147,109 +146,110 @@ func (r *run) send(ctx context.Context, reading decide.Reading) {
 	}
 }
 
-// beats is how many polls without an answer a lease that is over stands for.
-func (t target) beats() int { return min(max(t.fall, 1), beatsPerLease) }
+// missedPolls is the number of polls without a response that a heartbeat timeout counts as.
+func (t target) missedPolls() int { return min(max(t.fall, 1), heartbeatsPerTimeout) }
 
-// lease is how long a stream may be without a sign of life. When it is over, and a poll gets no answer, the node has been silent for as long as
-// polling would have taken to find out.
-func (t target) lease() time.Duration { return time.Duration(t.beats()) * t.interval }
+// heartbeatTimeout is how long a stream may deliver nothing. When it is over and a poll gets no response, the node has been
+// unresponsive for as long as polling would have taken to find out.
+func (t target) heartbeatTimeout() time.Duration { return time.Duration(t.missedPolls()) * t.interval }
 
-// follow opens the stream and sends what it tells, until it ends or ctx does. It tells whether it was open.
+// follow opens the stream and sends its readings until it ends. It returns false when the stream did not open.
 func (r *run) follow(ctx context.Context) bool {
-	opening, cancel := context.WithTimeout(ctx, r.timeout)
-	s, err := r.opener.Open(opening, r.lease())
+	openCtx, cancel := context.WithTimeout(ctx, r.timeout)
+	s, err := r.opener.openStream(openCtx, r.heartbeatTimeout())
 	cancel()
 	switch {
-	case err != nil && late(err):
-		r.ended(time.Now(), err)
+	case err != nil && isTimeout(err):
+		r.streamEnded(time.Now(), err)
 		return false
 	case err != nil:
-		r.tryStream = time.Now().Add(jitter(noStreamWait))
+		r.nextStream = time.Now().Add(jitter(noStreamBackoff))
 		return false
 	}
-	s.Lend(r.leases, r.hear)
+	s.Monitor(r.monitor, r.setLastSeen)
 	defer s.Close()
 	defer context.AfterFunc(ctx, s.Close)()
-	r.stream.Store(true)
-	defer r.stream.Store(false)
+	r.streaming.Store(true)
+	defer r.streaming.Store(false)
 	opened := time.Now()
 	for ctx.Err() == nil {
-		reading, news, err := s.Next()
+		reading, isEvent, err := s.Next()
 		if err != nil {
-			r.ended(opened, err)
+			r.streamEnded(opened, err)
 			return true
 		}
-		r.hear(reading.At)
-		if r.told.stream(reading, news) {
+		r.setLastSeen(reading.At)
+		if r.counter.observeStream(reading, isEvent) {
 			r.send(ctx, reading)
 		}
-		if r.told.onlyNews() {
-			s.Hold()
+		if !r.counter.needsHeartbeats() {
+			s.Park()
 		}
 	}
 	return true
 }
 
-// ended decides when the stream that has just ended is tried again: the sooner, the longer it lived. One that did not open in time has not lived.
-func (r *run) ended(opened time.Time, err error) {
+// streamEnded schedules the next attempt to open the stream: soon after a long-lived one, with exponential backoff otherwise. One
+// that did not open in time counts as short-lived.
+func (r *run) streamEnded(opened time.Time, err error) {
 	now := time.Now()
-	r.unheard = err == errLease
-	r.wait = min(2*r.wait, mostStreamWait)
-	if r.wait == 0 || now.Sub(opened) >= streamLived {
-		r.wait = firstStreamWait
+	r.noHeartbeat = err == errNoHeartbeat
+	r.streamBackoff = min(2*r.streamBackoff, maxStreamBackoff)
+	if r.streamBackoff == 0 || now.Sub(opened) >= stableStreamTime {
+		r.streamBackoff = firstStreamBackoff
 	}
-	r.tryStream = now.Add(jitter(r.wait))
+	r.nextStream = now.Add(jitter(r.streamBackoff))
 }
 
-// jitter takes away up to half of a time, so that what ended at once is not tried again at once.
+// jitter shortens d by up to half, so that streams that ended together are not all retried together.
 func jitter(d time.Duration) time.Duration { return d - rand.N(d/2) }
 
-// told is what the engine was told of a node, as far as it counts towards rise.
-type told struct {
+// riseCounter counts the readings sent that are above 0, as far as they matter for rise.
+type riseCounter struct {
 	rise     int
 	interval time.Duration
-	good     int       // readings above 0 in a row, at most rise
+	good     int       // consecutive readings above 0, at most rise
 	at       time.Time // of the latest one
 }
 
-// poll takes in a reading that is sent.
-func (t *told) poll(r decide.Reading) {
+// observe counts a reading that is sent.
+func (c *riseCounter) observe(r decide.Reading) {
 	if r.Health <= 0 {
-		t.good = 0
+		c.good = 0
 		return
 	}
-	t.good, t.at = min(t.good+1, t.rise), r.At
+	c.good, c.at = min(c.good+1, c.rise), r.At
 }
 
-// stream takes in what a stream has given, the newest reading or a sign that it still holds, and tells whether to send it. Once the node has
-// risen only news are worth it. Until then a sign of life is a good poll, and two of those are three quarters of an interval apart at
-// least, however fast events come.
-func (t *told) stream(r decide.Reading, news bool) bool {
+// observeStream reports whether to send a reading of a stream, and counts it if so. Once the node is up only events are sent. Until
+// then a heartbeat counts as a good poll, too, but two readings are at least three quarters of an interval apart, however fast
+// events come.
+func (c *riseCounter) observeStream(r decide.Reading, isEvent bool) (send bool) {
 	switch {
 	case !r.Answered: // a heartbeat before the first event
 		return false
-	case r.Health <= 0 || t.good >= t.rise:
-		if news {
-			t.poll(r)
+	case r.Health <= 0 || c.good >= c.rise:
+		if isEvent {
+			c.observe(r)
 		}
-		return news
-	case t.good > 0 && r.At.Sub(t.at) < t.interval*3/4:
+		return isEvent
+	case c.good > 0 && r.At.Sub(c.at) < c.interval*3/4:
 		return false
 	}
-	t.poll(r)
+	c.observe(r)
 	return true
 }
 
-// onlyNews tells whether signs of life need not be sent: the node has risen, or it is at 0.
-func (t *told) onlyNews() bool { return t.good == 0 || t.good >= t.rise }
+// needsHeartbeats reports whether heartbeats count: the node is neither up nor at 0.
+func (c *riseCounter) needsHeartbeats() bool { return c.good > 0 && c.good < c.rise }
 
-// untilPhase is the time from now to the next moment of the node's own phase; it is below the interval.
+// untilPhase is the time from now to the node's next phase; it is below the interval.
 func (w *Watcher) untilPhase(now time.Time) time.Duration {
-	return (w.interval + w.phase() - now.Sub(w.begun)%w.interval) % w.interval
+	return (w.interval + w.phase() - now.Sub(w.start)%w.interval) % w.interval
 }
 
-// phase spreads the polls of a fleet over the interval; it is below it. There are few phases, so that a balancer wakes up for many nodes at a time: to
-// wake up costs as much as a poll.
+// phase is the node's fixed offset within the interval, which spreads the polls of a fleet. There are few phases, so that one
+// wake-up serves many nodes: a wake-up costs as much as a poll.
 func (w *Watcher) phase() time.Duration {
 	h := fnv.New64a()
 	h.Write([]byte(w.cluster))

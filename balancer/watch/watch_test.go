@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestPollsOfAFleetAreSpread(t *testing.T) {
+func TestPhasesSpreadPolls(t *testing.T) {
 	const nodes, slices = 1000, 10
 	var count [slices]int
 	for n := range nodes {
@@ -31,21 +31,22 @@ func TestPollsOfAFleetAreSpread(t *testing.T) {
 	}
 }
 
-// Nodes of one phase are asked at the same moments, whenever their watchers get to run.
-func TestWatchersOfOnePhaseShareTheirMoments(t *testing.T) {
-	begun := time.Now()
-	moments := map[time.Duration]bool{}
+// Nodes of one phase are polled at the same times, whenever their watchers start.
+func TestWatchersOfOnePhasePollTogether(t *testing.T) {
+	start := time.Now()
+	times := map[time.Duration]bool{}
 	for n := range 200 {
-		w := New(config.Cluster{Name: "web", CheckInterval: time.Second}, config.Node{Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})}, begun, nil)
-		for _, runs := range []time.Duration{0, time.Millisecond, 999 * time.Millisecond, 1234567 * time.Microsecond} {
-			wait := w.untilPhase(begun.Add(runs))
+		w := New(config.Cluster{Name: "web", CheckInterval: time.Second}, config.Node{Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})},
+			start, nil)
+		for _, after := range []time.Duration{0, time.Millisecond, 999 * time.Millisecond, 1234567 * time.Microsecond} {
+			wait := w.untilPhase(start.Add(after))
 			if wait < 0 || wait >= time.Second {
-				t.Fatalf("%s after the beginning it waits %s", runs, wait)
+				t.Fatalf("%s after the start it waits %s", after, wait)
 			}
-			moments[(runs+wait)%time.Second] = true
+			times[(after+wait)%time.Second] = true
 		}
 	}
-	if len(moments) != phaseSteps {
-		t.Errorf("%d moments in each interval, want %d: %v", len(moments), phaseSteps, moments)
+	if len(times) != phaseSteps {
+		t.Errorf("%d times in each interval, want %d: %v", len(times), phaseSteps, times)
 	}
 }

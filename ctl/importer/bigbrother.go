@@ -11,27 +11,27 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// bigBrother is the import of a big_brother configuration.
+// bigBrother converts a big_brother configuration.
 type bigBrother struct {
-	carrier
-	vips  map[string][]VIP // of each cluster, as the operator gives them
-	rules []markRule       // of the firewall
+	importState
+	vips  map[string][]VIP // by cluster, from the command line
+	rules []markRule       // from the firewall
 }
 
-// Addresses say what big_brother's configuration does not: which packets belong to which cluster.
+// Addresses are the virtual IPs, which big_brother's configuration does not contain.
 type Addresses struct {
 	VIPs     []VIP
-	IPTables string // file of iptables-save or of iptables commands; "" is none
+	IPTables string // file with output of iptables-save or with iptables commands; "" is none
 }
 
-// BigBrother imports the configuration of big_brother 0.9.12 (lib/big_brother/configuration.rb, cluster.rb, node.rb,
-// lib/resources/config_schema.yml), or of the older form with a table for each cluster and checkInterval in milliseconds. The error
-// is config.Mistakes when a file cannot be read.
+// BigBrother converts configurations of big_brother 0.9.12 (lib/big_brother/configuration.rb, cluster.rb, node.rb,
+// lib/resources/config_schema.yml) and of the older form with one table per cluster and checkInterval in milliseconds. The error is
+// config.Mistakes if a file cannot be read.
 func BigBrother(files []string, addresses Addresses, checks config.CheckValidator) (Result, error) {
 	b := newBigBrother()
 	b.out.head = []string{
-		"Made of " + strings.Join(files, ", ") + " by `lb ctl import bigbrother`.",
-		"docs/bigbrother.md says what lb does otherwise than big_brother.",
+		"Converted from " + strings.Join(files, ", ") + " by `lb ctl import bigbrother`.",
+		"docs/bigbrother.md lists the differences between big_brother and lb.",
 	}
 	for _, v := range addresses.VIPs {
 		b.vips[v.Cluster] = append(b.vips[v.Cluster], v)
@@ -51,19 +51,19 @@ func BigBrother(files []string, addresses Addresses, checks config.CheckValidato
 	for _, v := range addresses.VIPs {
 		if _, ok := b.tables[tableName("clusters", v.Cluster)]; !ok {
 			return Result{}, config.Mistakes{{
-				Key: "--vip " + v.Cluster, Problem: "the source has no cluster of this name", Fix: "name one that it has",
+				Key: "--vip " + v.Cluster, Problem: "the source has no cluster of this name", Fix: "use the name of one of its clusters",
 			}}
 		}
 	}
-	b.leftRules()
-	return b.judge(checks)
+	b.noteUnusedRules()
+	return b.finish(checks)
 }
 
 func newBigBrother() *bigBrother {
-	return &bigBrother{carrier: newCarrier(), vips: map[string][]VIP{}}
+	return &bigBrother{importState: newImportState(), vips: map[string][]VIP{}}
 }
 
-// file imports one file.
+// file converts one file.
 func (b *bigBrother) file(path string) error {
 	source, err := readSource(path)
 	if err != nil {
@@ -72,59 +72,59 @@ func (b *bigBrother) file(path string) error {
 	return b.source(path, source)
 }
 
-// source imports the text of one file.
+// source converts the text of one file.
 func (b *bigBrother) source(path, source string) error {
-	b.keep(path, source)
+	b.addSource(path, source)
 	v, err := readYAML(path, source, &b.notes)
 	if err != nil {
 		return err
 	}
 	if v.kind != mapping {
-		return expected(v, "a table of clusters")
+		return typeMistake(v, "a table of clusters")
 	}
 	defaults, _ := v.get("_big_brother")
 	if clusters, ok := v.get("clusters"); ok && clusters.kind != mapping {
 		if clusters.kind != list {
-			return expected(clusters, "a list of clusters")
+			return typeMistake(clusters, "a list of clusters")
 		}
 		for _, p := range v.pairs {
 			if p.key != "clusters" && p.key != "_big_brother" {
-				b.setAside(p.at, "big_brother has no setting of this name")
+				b.skipOutsideTables(p.at, "big_brother has no such setting")
 			}
 		}
 		for _, c := range clusters.items {
-			b.listed(c, defaults)
+			b.listedCluster(c, defaults)
 		}
 		return nil
 	}
 	for _, p := range v.pairs {
 		if p.key != "_big_brother" {
-			b.named(p, defaults)
+			b.namedCluster(p, defaults)
 		}
 	}
 	return nil
 }
 
-// listed imports an entry of the list of clusters.
-func (b *bigBrother) listed(c, defaults value) {
+// listedCluster converts an entry of the list of clusters.
+func (b *bigBrother) listedCluster(c, defaults value) {
 	name, ok := c.get("cluster_name")
 	if c.kind != mapping || !ok || name.kind == null || name.text == "" {
-		b.setAside(c.at, "a cluster is a table with a cluster_name")
+		b.skipOutsideTables(c.at, "a cluster must be a table with a cluster_name")
 		return
 	}
 	b.cluster(name.text, c.at, merge(defaults, c))
 }
 
-// named imports a cluster of the older form, whose name is its key.
-func (b *bigBrother) named(p pair, defaults value) {
+// namedCluster converts a cluster of the older form, whose key is its name.
+func (b *bigBrother) namedCluster(p pair, defaults value) {
 	if p.value.kind != mapping {
-		b.setAside(p.at, "a cluster is a table")
+		b.skipOutsideTables(p.at, "a cluster must be a table")
 		return
 	}
 	b.cluster(p.key, p.at, merge(defaults, p.value))
 }
 
-// merge lays the settings of a cluster over the defaults for all, tables within them too.
+// merge returns a cluster's settings on top of the defaults. Nested tables are merged too.
 func merge(defaults, own value) value {
 	out := value{kind: mapping, at: own.at, pairs: slices.Clone(defaults.pairs)}
 	for _, p := range own.pairs {
@@ -136,14 +136,14 @@ func merge(defaults, own value) value {
 	return out
 }
 
-// cluster imports a cluster, and its hook for Nagios.
-func (b *bigBrother) cluster(name string, at place, c value) {
-	t := b.begin("clusters", name, at)
-	k := &clusterKeys{bigBrother: b, table: t, given: c, at: at}
+// cluster converts a cluster and its Nagios hook.
+func (b *bigBrother) cluster(name string, at location, c value) {
+	t := b.beginTable("clusters", name, at)
+	k := &clusterImport{bigBrother: b, table: t, settings: c, at: at}
 	k.number("fwmark", "fwmark")
 	k.text("scheduler", "scheduler")
 	k.checkInterval()
-	t.set(at, "fall", "1", "as big_brother; lb's default, 2, rides out a lost packet")
+	t.set(at, "fall", "1", "as in big_brother; lb's default of 2 tolerates one lost packet")
 	k.mode()
 	k.rampUpTime()
 	k.downpage()
@@ -152,24 +152,24 @@ func (b *bigBrother) cluster(name string, at place, c value) {
 	k.vips(name, mark)
 	k.nodes()
 	k.nagios(name)
-	k.unknown()
+	k.unknownSettings()
 }
 
-// clusterKeys reads the settings of a cluster.
-type clusterKeys struct {
+// clusterImport converts the settings of one cluster.
+type clusterImport struct {
 	*bigBrother
-	table *table
-	given value
-	at    place
-	used  []string
+	table    *table
+	settings value
+	at       location
+	used     []string
 
-	priorities func(int64) int64 // of an active_passive cluster: what its nodes' become; nil in any other
+	mapPriority func(int64) int64 // from big_brother's priorities to lb's; nil unless the cluster is active_passive
 }
 
-// take reads a setting; nil counts as none.
-func (k *clusterKeys) take(key string) (pair, bool) {
+// lookup returns a setting and marks it as used. nil counts as absent.
+func (k *clusterImport) lookup(key string) (pair, bool) {
 	k.used = append(k.used, key)
-	for _, p := range k.given.pairs {
+	for _, p := range k.settings.pairs {
 		if p.key == key {
 			return p, p.value.kind != null
 		}
@@ -177,92 +177,92 @@ func (k *clusterKeys) take(key string) (pair, bool) {
 	return pair{}, false
 }
 
-// leave leaves a setting out, with its lines above the table.
-func (k *clusterKeys) leave(p pair, reason string) {
-	k.table.comments = append(k.table.comments, k.leaveOut(p.at, reason)...)
+// skipSetting skips a setting and quotes it above the table.
+func (k *clusterImport) skipSetting(p pair, reason string) {
+	k.table.comments = append(k.table.comments, k.skip(p.at, reason)...)
 }
 
-func (k *clusterKeys) number(key, as string) {
-	p, ok := k.take(key)
+func (k *clusterImport) number(key, as string) {
+	p, ok := k.lookup(key)
 	n, whole := p.value.number()
 	switch {
 	case ok && whole:
 		k.table.set(p.at, as, strconv.FormatInt(n, 10), "")
 	case ok:
-		k.leave(p, "it is not a whole number")
+		k.skipSetting(p, "must be a whole number")
 	}
 }
 
-func (k *clusterKeys) text(key, as string) {
-	p, ok := k.take(key)
+func (k *clusterImport) text(key, as string) {
+	p, ok := k.lookup(key)
 	switch {
 	case ok && p.value.kind == text:
 		k.table.set(p.at, as, quoted(p.value.text), "")
 	case ok:
-		k.leave(p, "it is not text")
+		k.skipSetting(p, "must be a string")
 	}
 }
 
-// time reads a time that is given as a number of units.
-func (k *clusterKeys) time(key string, unit time.Duration) (time.Duration, pair, bool) {
-	p, ok := k.take(key)
+// duration returns a setting that is given as a number of units.
+func (k *clusterImport) duration(key string, unit time.Duration) (time.Duration, pair, bool) {
+	p, ok := k.lookup(key)
 	if !ok {
 		return 0, p, false
 	}
-	d, good := p.value.times(unit)
+	d, good := p.value.duration(unit)
 	if !good || d < 0 {
-		k.leave(p, "it is not a time")
+		k.skipSetting(p, "must be a duration of 0 or more")
 	}
 	return d, p, good && d >= 0
 }
 
-// checkInterval is in seconds, 1 by default, and in milliseconds in the older form.
-func (k *clusterKeys) checkInterval() {
-	d, p, ok := k.time("check_interval", time.Second)
-	if older, q, given := k.time("checkInterval", time.Millisecond); given && !ok {
-		d, p, ok = older, q, true
+// checkInterval converts check_interval, in seconds with a default of 1, or checkInterval of the older form, in milliseconds.
+func (k *clusterImport) checkInterval() {
+	d, p, ok := k.duration("check_interval", time.Second)
+	if olderForm, q, given := k.duration("checkInterval", time.Millisecond); given && !ok {
+		d, p, ok = olderForm, q, true
 	}
 	switch {
 	case !ok:
 		k.table.set(k.at, "check_interval", duration(time.Second), "big_brother's default")
 	case d == 0:
-		k.table.set(p.at, "check_interval", duration(100*time.Millisecond), "0 was big_brother's tick, a tenth of a second")
+		k.table.set(p.at, "check_interval", duration(100*time.Millisecond), "big_brother treats 0 as its tick of 100 ms")
 	default:
 		k.table.set(p.at, "check_interval", duration(d), "")
 	}
 }
 
-// rampUpTime is in seconds, 60 by default.
-func (k *clusterKeys) rampUpTime() {
-	if k.priorities != nil {
-		k.activeRampUpTime()
+// rampUpTime converts ramp_up_time, in seconds with a default of 60.
+func (k *clusterImport) rampUpTime() {
+	if k.mapPriority != nil {
+		k.skipRampUpTime()
 		return
 	}
-	if d, p, ok := k.time("ramp_up_time", time.Second); ok {
+	if d, p, ok := k.duration("ramp_up_time", time.Second); ok {
 		k.table.set(p.at, "ramp_up_time", duration(d), "")
 		return
 	}
 	k.table.set(k.at, "ramp_up_time", duration(time.Minute), "big_brother's default")
 }
 
-// unknown leaves out what big_brother does not know either.
-func (k *clusterKeys) unknown() {
-	k.take("cluster_name")
-	for _, p := range k.given.pairs {
+// unknownSettings skips settings that big_brother does not have either.
+func (k *clusterImport) unknownSettings() {
+	k.lookup("cluster_name")
+	for _, p := range k.settings.pairs {
 		if !slices.Contains(k.used, p.key) {
-			k.leave(p, "big_brother has no setting of this name")
+			k.skipSetting(p, "big_brother has no such setting")
 		}
 	}
 }
 
-// nodes reads the nodes of this data centre.
-func (k *clusterKeys) nodes() {
-	p, ok := k.take("nodes")
+// nodes converts the list of nodes. Those of other data centres become sites.
+func (k *clusterImport) nodes() {
+	p, ok := k.lookup("nodes")
 	if !ok {
 		return
 	}
 	if p.value.kind != list {
-		k.leave(p, "it is not a list of nodes")
+		k.skipSetting(p, "must be a list of nodes")
 		return
 	}
 	nodes := k.table.list(p.at, "nodes")
@@ -271,33 +271,33 @@ func (k *clusterKeys) nodes() {
 	}
 }
 
-// node reads one node.
-func (k *clusterKeys) node(nodes *line, n value) {
-	leave := func(reason string) {
-		for _, c := range k.leaveOut(n.at, reason) {
-			nodes.entries = append(nodes.entries, &line{at: n.at, why: c})
+// node converts one node.
+func (k *clusterImport) node(nodes *line, n value) {
+	skip := func(reason string) {
+		for _, c := range k.skip(n.at, reason) {
+			nodes.entries = append(nodes.entries, &line{at: n.at, comment: c})
 		}
 	}
 	if n.kind != mapping {
-		leave("a node is a table with an address")
+		skip("a node must be a table with an address")
 		return
 	}
 	if interpol, _ := n.get("interpol"); interpol.text == "true" {
-		k.site(n, leave)
+		k.site(n, skip)
 		return
 	}
 	address, _ := n.get("address")
 	path, hasPath := n.get("path")
 	port, hasPort := n.get("port")
-	out := inline{}
+	out := inlineTable{}
 	out.set("address", quoted(address.text))
-	// Without them, big_brother asks http://ADDRESS:/, which is port 80.
+	// Without a port, big_brother requests http://ADDRESS:/, which is port 80.
 	number, whole := port.number()
 	switch {
 	case !hasPort || port.kind == null:
 		out.set("port", "80")
 	case !whole:
-		leave("its port is " + port.shown())
+		skip("port must be a whole number, not " + port.describe())
 		return
 	default:
 		out.set("port", strconv.FormatInt(number, 10))
@@ -306,22 +306,22 @@ func (k *clusterKeys) node(nodes *line, n value) {
 		path.text = "/"
 	}
 	out.set("path", quoted(path.text))
-	k.rank(&out, n)
-	maxWeight(&out, n)
+	k.setPriority(&out, n)
+	setMaxWeight(&out, n)
 	nodes.entries = append(nodes.entries, &line{at: n.at, value: out.String()})
 	for _, p := range n.pairs {
 		switch p.key {
 		case "address", "port", "path", "interpol", "max_weight", "priority":
 		case "weight":
-			k.add(p.at, "weight is left out: a node's weight is its health; the one that is given counted until the first check")
+			k.add(p.at, "weight not converted: lb derives weights from health, and big_brother used this one only until its first check")
 		default:
-			k.add(p.at, "%s is left out: big_brother's nodes have no such setting", p.key)
+			k.add(p.at, "%s not converted: big_brother's nodes have no such setting", p.key)
 		}
 	}
 }
 
-// example is an address that stands where the operator has to write one: of the version of the cluster's nodes, and none of them.
-func example(nodes value, n int) netip.Addr {
+// exampleAddress returns a documentation address for a virtual IP: of the nodes' IP version, and not one of theirs.
+func exampleAddress(nodes value, n int) netip.Addr {
 	taken := map[string]bool{}
 	for _, item := range nodes.items {
 		a, _ := item.get("address")

@@ -12,8 +12,8 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// Each folder of testdata/litmus and testdata/bigbrother is a source, in a file that has the program's name, and
-// has what it becomes in want.toml, and what is said about it in want.txt. A file called rules is its firewall's.
+// TestGoldens converts each folder of testdata/litmus and testdata/bigbrother. The source is in a file named after the program; want.toml
+// is the result, want.txt the notes. A file called rules holds firewall rules.
 func TestGoldens(t *testing.T) {
 	for _, program := range []string{"litmus", "bigbrother"} {
 		dirs, err := filepath.Glob(filepath.Join("testdata", program, "*"))
@@ -22,25 +22,25 @@ func TestGoldens(t *testing.T) {
 		}
 		for _, dir := range dirs {
 			t.Run(program+"/"+filepath.Base(dir), func(t *testing.T) {
-				r := importFolder(t, program, dir)
+				r := convertFolder(t, program, dir)
 				golden.Compare(t, filepath.Join(dir, "want.toml"), r.Text)
-				var said strings.Builder
+				var notes strings.Builder
 				for _, n := range r.Notes {
-					said.WriteString(n.String() + "\n")
+					notes.WriteString(n.String() + "\n")
 				}
 				for _, m := range r.Missing {
-					said.WriteString("missing: " + m.String() + "\n")
+					notes.WriteString("missing: " + m.String() + "\n")
 				}
-				golden.Compare(t, filepath.Join(dir, "want.txt"), said.String())
+				golden.Compare(t, filepath.Join(dir, "want.txt"), notes.String())
 				if len(r.Missing) == 0 {
-					loads(t, r.Text)
+					checkLoads(t, r.Text)
 				}
 			})
 		}
 	}
 }
 
-func importFolder(t *testing.T, program, dir string) Result {
+func convertFolder(t *testing.T, program, dir string) Result {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, program+".[cy]*"))
 	if err != nil || len(files) == 0 {
@@ -67,28 +67,28 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// loads holds a result against what lb reads.
-func loads(t *testing.T, text string) {
+// checkLoads checks that lb loads a result.
+func checkLoads(t *testing.T, text string) {
 	t.Helper()
 	if _, err := config.LoadText("lb.toml", text, check.Validate); err != nil {
 		t.Errorf("the result does not load: %v\n%s", err, text)
 	}
 }
 
-// judged holds the result of any source against what must be true of all.
-func judged(t *testing.T, r Result, err error) {
+// checkResult checks what must hold for the result of any source.
+func checkResult(t *testing.T, r Result, err error) {
 	t.Helper()
 	var mistakes config.Mistakes
 	if err != nil {
 		if !errors.As(err, &mistakes) {
-			t.Errorf("not the source's mistake: %v", err)
+			t.Errorf("not a mistake in the source: %v", err)
 		}
 		return
 	}
 	if len(r.Missing) == 0 {
-		loads(t, r.Text)
+		checkLoads(t, r.Text)
 	} else if _, err := config.LoadText("lb.toml", r.Text, check.Validate); err == nil {
-		t.Errorf("loads, although something is missing: %v\n%s", r.Missing, r.Text)
+		t.Errorf("loads although settings are missing: %v\n%s", r.Missing, r.Text)
 	}
 	for _, n := range r.Notes {
 		if s := n.String(); strings.ContainsAny(s, "\n\x00\x1b") || n.Line < 1 {
@@ -97,7 +97,7 @@ func judged(t *testing.T, r Result, err error) {
 	}
 }
 
-// FuzzRuby: any text gives a result that loads, or mistakes.
+// FuzzRuby checks that any text gives mistakes or a result that loads.
 func FuzzRuby(f *testing.F) {
 	for _, path := range goldenSources(f, "litmus", ".conf") {
 		f.Add(path)
@@ -107,19 +107,19 @@ func FuzzRuby(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, source string) {
 		if strings.Contains(source, "include") {
-			return // it would read this machine's files
+			return // would read files of this machine
 		}
 		l := newLitmus()
 		if err := l.source("litmus.conf", strings.ToValidUTF8(source, "?")); err != nil {
-			judged(t, Result{}, err)
+			checkResult(t, Result{}, err)
 			return
 		}
-		r, err := l.end(check.Validate)
-		judged(t, r, err)
+		r, err := l.finishImport(check.Validate)
+		checkResult(t, r, err)
 	})
 }
 
-// FuzzYAML: any text gives a result that loads but for what is missing, or mistakes; of both programs.
+// FuzzYAML checks for both programs that any text gives mistakes or a result that loads, missing settings aside.
 func FuzzYAML(f *testing.F) {
 	for _, source := range append(goldenSources(f, "litmus", ".yaml"), goldenSources(f, "bigbrother", ".yml")...) {
 		f.Add(source)
@@ -133,21 +133,21 @@ func FuzzYAML(f *testing.F) {
 			err := l.source("litmus.yaml", source)
 			var r Result
 			if err == nil {
-				r, err = l.end(check.Validate)
+				r, err = l.finishImport(check.Validate)
 			}
-			judged(t, r, err)
+			checkResult(t, r, err)
 		}
 		b := newBigBrother()
 		err := b.source("big_brother.yml", source)
 		var r Result
 		if err == nil {
-			r, err = b.judge(check.Validate)
+			r, err = b.finish(check.Validate)
 		}
-		judged(t, r, err)
+		checkResult(t, r, err)
 	})
 }
 
-// FuzzIPTables: any text gives rules that are virtual IPs.
+// FuzzIPTables checks that every rule that parses is a virtual IP.
 func FuzzIPTables(f *testing.F) {
 	for _, source := range goldenSources(f, "bigbrother", "rules") {
 		f.Add(source)
@@ -161,7 +161,7 @@ func FuzzIPTables(f *testing.F) {
 	})
 }
 
-// goldenSources are the texts of the sources whose names end so.
+// goldenSources returns the texts of the source files with this suffix.
 func goldenSources(tb testing.TB, program, suffix string) []string {
 	tb.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", program, "*", "*"+suffix))

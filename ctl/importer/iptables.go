@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// markRule is a rule of iptables that gives packets a mark.
+// markRule is an iptables rule that sets a mark.
 type markRule struct {
-	at   place
+	at   location
 	mark uint32
 	vip  VIP
 	used bool // by a cluster
 }
 
-// parseIPTables reads the rules that set marks, of what iptables-save prints or of a script of iptables commands. A rule that asks for
-// more than an address, an interface, a protocol and ports is noted and left out.
+// parseIPTables returns the rules that set marks, from the output of iptables-save or a script of iptables commands. It skips, and notes,
+// rules that match on more than an address, an interface, a protocol and ports.
 func parseIPTables(file, source string, notes *notes) []markRule {
 	var rules []markRule
 	lines := strings.Split(source, "\n")
 	tableName := "filter"
 	for i := 0; i < len(lines); i++ {
-		at := place{file, i + 1, i + 1}
+		at := location{file, i + 1, i + 1}
 		text := strings.TrimSpace(lines[i])
 		for strings.HasSuffix(text, `\`) && i+1 < len(lines) {
 			i++
@@ -36,16 +36,16 @@ func parseIPTables(file, source string, notes *notes) []markRule {
 			tableName = words[0][1:]
 			continue
 		}
-		r := ruleReader{at: at, table: tableName, vip: VIP{}}
+		r := ruleParser{at: at, table: tableName, vip: VIP{}}
 		if strings.HasPrefix(words[0], "[") { // counters of iptables-save -c
 			words = words[1:]
 		}
-		r.read(words)
+		r.parse(words)
 		if r.table != "mangle" || r.chain != "PREROUTING" || r.target != "MARK" {
 			continue
 		}
 		if problem := r.problem(); problem != "" {
-			notes.add(at, "not carried over: %s: %s", problem, text)
+			notes.add(at, "not converted: %s: %s", problem, text)
 			continue
 		}
 		rules = append(rules, markRule{at: at, mark: r.mark, vip: r.vip})
@@ -53,19 +53,19 @@ func parseIPTables(file, source string, notes *notes) []markRule {
 	return rules
 }
 
-// ruleReader reads the words of one rule.
-type ruleReader struct {
-	at            place
+// ruleParser parses the words of one rule.
+type ruleParser struct {
+	at            location
 	table         string
 	chain, target string
 	mark          uint32
 	marked        bool
 	vip           VIP
-	strange       string // the first thing in it that lb has no word for
+	unsupported   string // the first part that a virtual IP cannot express
 }
 
-// read reads the options. iptables takes each by one letter or by name.
-func (r *ruleReader) read(words []string) {
+// parse parses the options. iptables accepts short and long names.
+func (r *ruleParser) parse(words []string) {
 	for i := 0; i < len(words); i++ {
 		word, next := words[i], ""
 		if i+1 < len(words) {
@@ -84,7 +84,7 @@ func (r *ruleReader) read(words []string) {
 			r.vip.Protocol = next
 		case "-m", "--match":
 			if next != r.vip.Protocol && next != "multiport" && next != "comment" {
-				r.odd("-m " + next)
+				r.reject("-m " + next)
 			}
 		case "--dport", "--destination-port", "--dports", "--destination-ports":
 			r.ports(next)
@@ -93,50 +93,50 @@ func (r *ruleReader) read(words []string) {
 		case "--set-mark", "--set-xmark":
 			r.setMark(next)
 		case "--comment":
-			for i+2 < len(words) && !strings.HasPrefix(words[i+2], "-") { // its quotes are gone
+			for i+2 < len(words) && !strings.HasPrefix(words[i+2], "-") { // quotes are already removed, so a comment may be several words
 				i++
 			}
 		case "iptables", "ip6tables", "sudo", "/sbin/iptables", "/sbin/ip6tables", "/usr/sbin/iptables", "/usr/sbin/ip6tables":
 			continue
 		default:
-			r.odd(word)
+			r.reject(word)
 			continue
 		}
 		i++
 	}
 }
 
-func (r *ruleReader) odd(what string) {
-	if r.strange == "" {
-		r.strange = what
+func (r *ruleParser) reject(what string) {
+	if r.unsupported == "" {
+		r.unsupported = what
 	}
 }
 
-func (r *ruleReader) destination(s string) {
+func (r *ruleParser) destination(s string) {
 	prefix, err := netip.ParsePrefix(s)
 	if a, addrErr := netip.ParseAddr(s); addrErr == nil {
 		prefix, err = netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	if err != nil || !prefix.IsSingleIP() {
-		r.odd("-d " + s)
+		r.reject("-d " + s)
 		return
 	}
 	r.vip.Address = prefix.Addr()
 }
 
-func (r *ruleReader) ports(s string) {
+func (r *ruleParser) ports(s string) {
 	for _, p := range strings.Split(s, ",") {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || n == 0 {
-			r.odd("the port " + p)
+			r.reject("port " + p)
 			return
 		}
 		r.vip.Ports = append(r.vip.Ports, uint16(n))
 	}
 }
 
-// setMark reads VALUE or VALUE/MASK; a mask that leaves bits as they are makes the mark depend on other rules.
-func (r *ruleReader) setMark(s string) {
+// setMark parses VALUE or VALUE/MASK. With a partial mask the mark would depend on other rules.
+func (r *ruleParser) setMark(s string) {
 	text, maskText, masked := strings.Cut(s, "/")
 	n, err := strconv.ParseUint(text, 0, 32)
 	mask := uint64(0xffffffff)
@@ -144,21 +144,21 @@ func (r *ruleReader) setMark(s string) {
 		mask, err = strconv.ParseUint(maskText, 0, 32)
 	}
 	if err != nil || mask != 0xffffffff {
-		r.odd("the mark " + s)
+		r.reject("mark " + s)
 		return
 	}
 	r.mark, r.marked = uint32(n), true
 }
 
-// problem says why the rule is no virtual IP, "" when it is one.
-func (r *ruleReader) problem() string {
+// problem returns why the rule cannot become a virtual IP, or "".
+func (r *ruleParser) problem() string {
 	switch {
-	case r.strange != "":
-		return fmt.Sprintf("lb has nothing like %q in a virtual IP", r.strange)
+	case r.unsupported != "":
+		return fmt.Sprintf("a virtual IP in lb cannot express %q", r.unsupported)
 	case !r.vip.Address.IsValid():
-		return "the rule has no address (-d)"
+		return "the rule has no destination address (-d)"
 	case len(r.vip.Ports) == 0:
-		return "the rule has no port (--dport)"
+		return "the rule has no destination port (--dport)"
 	case r.vip.Protocol == "":
 		return "the rule has no protocol (-p)"
 	case !r.marked:

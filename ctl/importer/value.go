@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// kind is what a value of a source is.
+// kind is the type of a value.
 type kind int
 
 const (
@@ -15,26 +15,26 @@ const (
 	boolean
 	number
 	text    // a string or a symbol
-	pattern // a regular expression of Ruby's
-	class   // the name of a class or a constant
+	pattern // a Ruby regular expression
+	class   // the name of a Ruby class or constant
 	list
 	mapping
 )
 
-// value is a value of a source file: of YAML, or of the part of Ruby that can be read without running it.
+// value is a value from a source file: from YAML, or a Ruby literal.
 type value struct {
 	kind  kind
-	at    place
-	text  string // of a boolean, number, text, pattern (without its slashes) or class
-	flags string // of a pattern: of i, m, x
+	at    location
+	text  string // of a boolean, number, text, pattern (without slashes) or class
+	flags string // of a pattern: any of i, m, x
 	items []value
-	pairs []pair // of a mapping, in the order of the source; no key stands twice
+	pairs []pair // of a mapping, in source order; keys are unique
 }
 
 // pair is one entry of a mapping.
 type pair struct {
 	key   string
-	at    place
+	at    location
 	value value
 }
 
@@ -48,7 +48,7 @@ func (v value) get(key string) (value, bool) {
 	return value{}, false
 }
 
-// set gives a mapping's key a value. As in YAML's and Ruby's own maps, the last one counts, in the place of the first.
+// set sets a key of a mapping. As in YAML and Ruby, the last value wins but keeps the position of the first.
 func (v *value) set(p pair) {
 	for i, old := range v.pairs {
 		if old.key == p.key {
@@ -59,7 +59,7 @@ func (v *value) set(p pair) {
 	v.pairs = append(v.pairs, p)
 }
 
-// number reads a whole number.
+// number returns the value as a whole number.
 func (v value) number() (int64, bool) {
 	if v.kind != number {
 		return 0, false
@@ -69,11 +69,11 @@ func (v value) number() (int64, bool) {
 	return n, err == nil
 }
 
-// maxSeconds is more than any time that a configuration means: three years.
+// maxSeconds limits durations: three years, longer than any real setting.
 const maxSeconds = 1e8
 
-// times reads a number of units as a time, rounded to the millisecond.
-func (v value) times(unit time.Duration) (time.Duration, bool) {
+// duration returns a number of units as a duration, rounded to the millisecond.
+func (v value) duration(unit time.Duration) (time.Duration, bool) {
 	if v.kind != number {
 		return 0, false
 	}
@@ -87,8 +87,8 @@ func (v value) times(unit time.Duration) (time.Duration, bool) {
 	return time.Duration(f * float64(unit)).Round(time.Millisecond), true
 }
 
-// shown is the value as a note shows it.
-func (v value) shown() string {
+// describe returns the value as notes show it.
+func (v value) describe() string {
 	switch v.kind {
 	case null:
 		return "nil"

@@ -10,63 +10,63 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// The bounds of a YAML document when its aliases are written out: far above any configuration, far below what a
-// few lines that refer to each other can blow up to.
+// These limit a YAML document after aliases are expanded: far above any real configuration, far below what a few nested aliases can
+// expand to.
 const (
-	yamlValuesMax  = 200_000
-	yamlNestingMax = 50
+	maxYAMLValues = 200_000
+	maxYAMLDepth  = 50
 )
 
-// yamlReader makes values of YAML's nodes.
+// yamlReader converts YAML nodes to values.
 type yamlReader struct {
 	file  string
 	count int
 	notes *notes
 }
 
-// readYAML reads the first document of a file, as Ruby's YAML does.
+// readYAML reads the first document of a file, as Ruby's YAML.load does.
 func readYAML(file, source string, notes *notes) (value, error) {
 	loader, err := yaml.NewLoader(strings.NewReader(source))
 	if err != nil {
-		return value{}, notYAML(file, err)
+		return value{}, syntaxMistake(file, err)
 	}
 	var doc yaml.Node
 	switch err := loader.Load(&doc); {
 	case errors.Is(err, io.EOF):
-		return value{at: place{file, 1, 1}}, nil
+		return value{at: location{file, 1, 1}}, nil
 	case err != nil:
-		return value{}, notYAML(file, err)
+		return value{}, syntaxMistake(file, err)
 	}
 	r := &yamlReader{file: file, notes: notes}
 	var more yaml.Node
 	if err := loader.Load(&more); err == nil {
-		notes.add(r.place(&more), "a second document begins here: the original reads the first one alone, and so does this")
+		notes.add(r.location(&more), "not converted: a second document starts here; the original reads only the first")
 	}
 	return r.value(&doc, 0)
 }
 
-// notYAML is the mistake of a file that is none.
-func notYAML(file string, err error) error {
+// syntaxMistake reports a file that is not valid YAML.
+func syntaxMistake(file string, err error) error {
 	line, problem := 0, err.Error()
 	var load *yaml.LoadError
 	if errors.As(err, &load) {
 		line, problem = load.Mark.Line, load.Message
 	}
-	return mistake(file, line, "is not YAML: "+problem, "correct the syntax there or just before it")
+	return sourceMistake(file, line, "is not YAML: "+problem, "fix the syntax on this line or just before it")
 }
 
-func (r *yamlReader) place(n *yaml.Node) place { return place{r.file, n.Line, n.Line} }
+func (r *yamlReader) location(n *yaml.Node) location { return location{r.file, n.Line, n.Line} }
 
-// tooMuch is the mistake of a document that is beyond the bounds.
-func (r *yamlReader) tooMuch(n *yaml.Node) error {
-	return mistake(r.file, n.Line, "holds more than a configuration can mean", "look for aliases (*name) that refer to each other")
+// sizeMistake reports a document that exceeds the limits.
+func (r *yamlReader) sizeMistake(n *yaml.Node) error {
+	return sourceMistake(r.file, n.Line, "expands to too many values or levels", "check for aliases (*name) that refer to each other")
 }
 
 func (r *yamlReader) value(n *yaml.Node, depth int) (value, error) {
-	if r.count++; r.count > yamlValuesMax || depth > yamlNestingMax {
-		return value{}, r.tooMuch(n)
+	if r.count++; r.count > maxYAMLValues || depth > maxYAMLDepth {
+		return value{}, r.sizeMistake(n)
 	}
-	v := value{at: r.place(n)}
+	v := value{at: r.location(n)}
 	switch n.Kind {
 	case yaml.DocumentNode:
 		if len(n.Content) == 0 {
@@ -94,9 +94,9 @@ func (r *yamlReader) value(n *yaml.Node, depth int) (value, error) {
 	return v, nil
 }
 
-// mapping reads a table, with what `<<` merges into it.
+// mapping converts a mapping, including what its << keys merge in.
 func (r *yamlReader) mapping(n *yaml.Node, depth int) (value, error) {
-	v := value{kind: mapping, at: r.place(n)}
+	v := value{kind: mapping, at: r.location(n)}
 	var merged []value
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
@@ -104,7 +104,7 @@ func (r *yamlReader) mapping(n *yaml.Node, depth int) (value, error) {
 		if err != nil {
 			return v, err
 		}
-		at := r.place(key)
+		at := r.location(key)
 		at.end = max(at.end, item.at.end)
 		v.at.end = max(v.at.end, at.end)
 		if key.ShortTag() == "!!merge" {
@@ -112,10 +112,10 @@ func (r *yamlReader) mapping(n *yaml.Node, depth int) (value, error) {
 			merged = append(merged, item.items...)
 			continue
 		}
-		// Ruby's configuration may write its keys as symbols.
+		// Keys may be written as Ruby symbols.
 		name := strings.TrimPrefix(key.Value, ":")
 		if _, twice := v.get(name); twice {
-			r.notes.add(at, "%s stands here a second time: the last one counts", name)
+			r.notes.add(at, "duplicate key %s: the last value wins", name)
 		}
 		v.set(pair{name, at, item})
 	}
@@ -129,7 +129,7 @@ func (r *yamlReader) mapping(n *yaml.Node, depth int) (value, error) {
 	return v, nil
 }
 
-// scalar reads a single value. Ruby's YAML takes yes, no, on and off for booleans, and :name for a symbol.
+// scalar converts a scalar. Ruby's YAML reads yes, no, on and off as booleans, and :name as a symbol.
 func scalar(n *yaml.Node) (kind, string) {
 	switch n.ShortTag() {
 	case "!!null":
@@ -151,7 +151,7 @@ func scalar(n *yaml.Node) (kind, string) {
 	return text, n.Value
 }
 
-// expected is the mistake of a value that is not what the file needs there to be read at all.
-func expected(v value, what string) config.Mistakes {
-	return mistake(v.at.file, v.at.line, "is "+v.shown()+", not "+what, "name a configuration of the original")
+// typeMistake reports a value of the wrong type where no conversion is possible without it.
+func typeMistake(v value, what string) config.Mistakes {
+	return sourceMistake(v.at.file, v.at.line, "is "+v.describe()+", not "+what, "check that this is the original's configuration file")
 }

@@ -1,5 +1,5 @@
-// Package audit keeps a bounded record of who overrode what, why and when: one JSON line for every force and every drain that was
-// given, taken back or that ended by itself.
+// Package audit records who overrode what, why and when: one JSON line for each force or drain that is set, removed or
+// expires.
 package audit
 
 import (
@@ -12,20 +12,20 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// FileName is the record in the daemon's data_dir; older parts are FileName.1 (the newest of them) to FileName.4.
+// FileName is the audit log in the daemon's data_dir. Rotated files are FileName.1 (the newest) to FileName.4.
 const FileName = "audit.log"
 
 const (
-	maxSize   = 1 << 20 // bytes of one part: some thousands of changes
-	olderKept = 4       // older parts kept, so that the record never takes more than five times maxSize
+	maxSize      = 1 << 20 // bytes per file: several thousand changes
+	rotatedFiles = 4       // so the log takes at most five times maxSize
 
-	// Bounds of texts that came from outside, in bytes.
+	// Limits of texts from outside, in bytes.
 	maxReason  = 500
 	maxName    = 100
 	maxService = 200
 )
 
-// Change is what happened to a force or a drain.
+// Change is what happened to a force or drain.
 type Change string
 
 // The changes.
@@ -34,27 +34,27 @@ const (
 	Deleted   Change = "deleted"
 	Drained   Change = "drained"
 	Undrained Change = "undrained"
-	Expired   Change = "expired" // it ended by itself
+	Expired   Change = "expired" // ended by itself
 )
 
-// Entry is one line of the record.
+// Entry is one line of the log.
 type Entry struct {
-	Time    time.Time `json:"time"` // when it happened, in UTC
+	Time    time.Time `json:"time"` // in UTC
 	Change  Change    `json:"change"`
-	Service string    `json:"service,omitempty"` // of a force; "" is every service
+	Service string    `json:"service,omitempty"` // of a force; "" means every service
 	Cluster string    `json:"cluster,omitempty"` // of a drain
-	Node    string    `json:"node,omitempty"`    // of a drain: its address
-	Kind    string    `json:"kind"`              // down, up or health; of a drain "drain"
-	Value   *int      `json:"value,omitempty"`   // of kind health: the ceiling
-	Reason  string    `json:"reason"`            // of the change; of what expired: its own
-	Who     string    `json:"who"`               // as the client says; of what expired: who gave it
-	Peer    string    `json:"peer,omitempty"`    // as the kernel says: "uid 0 (pid 42)", or the address; "" when it ended by itself
-	SetAt   time.Time `json:"given,omitzero"`    // taken back or expired: when it was given
-	Expires time.Time `json:"expires,omitzero"`  // when it ends, or was to end, by itself
+	Node    string    `json:"node,omitempty"`    // of a drain: the node's address
+	Kind    string    `json:"kind"`              // down, up or health; "drain" for a drain
+	Value   *int      `json:"value,omitempty"`   // for kind health: the ceiling
+	Reason  string    `json:"reason"`            // of this change; if expired, the reason of the original
+	Who     string    `json:"who"`               // as given by the client; if expired, whoever set it
+	Peer    string    `json:"peer,omitempty"`    // as identified by the kernel: "uid 0 (pid 42)" or the address; "" if expired
+	SetAt   time.Time `json:"given,omitzero"`    // if removed or expired: when it was set
+	Expires time.Time `json:"expires,omitzero"`  // when it ends, or would have ended, by itself
 }
 
-// cleaned gives the entry as it is kept: bounded, printable texts, times in UTC.
-func (e Entry) cleaned() Entry {
+// sanitized returns the entry with bounded, printable texts and its time in UTC.
+func (e Entry) sanitized() Entry {
 	e.Time = e.Time.UTC().Round(0)
 	e.Service = sanitize.Line(e.Service, maxService)
 	e.Reason = sanitize.Line(e.Reason, maxReason)
@@ -63,22 +63,22 @@ func (e Entry) cleaned() Entry {
 	return e
 }
 
-// Log is the record in one folder. It may be used by several goroutines.
+// Log is the audit log in one folder. It is safe for concurrent use.
 type Log struct{ file *logfile.File }
 
-// New gives the record in a folder.
+// New returns the log in the folder dir. Nothing is created until the first Append.
 func New(dir string) *Log {
-	return &Log{logfile.New(filepath.Join(dir, FileName), maxSize, olderKept)}
+	return &Log{logfile.New(filepath.Join(dir, FileName), maxSize, rotatedFiles)}
 }
 
-// Append writes one line, and waits until it is on the disk. When it fails nothing, not even a part of the line, is left behind.
+// Append writes one line and syncs it to disk. On failure it leaves no partial line behind.
 func (l *Log) Append(e Entry) error {
-	line, err := json.Marshal(e.cleaned())
+	line, err := json.Marshal(e.sanitized())
 	if err == nil {
 		err = l.file.Append(append(line, '\n'))
 	}
 	if err != nil {
-		return fmt.Errorf("write to the audit log %w", err)
+		return fmt.Errorf("append to the audit log %w", err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package golden holds what tests get against files that show what is wanted. UPDATE=1 go test ./… writes them anew.
+// Package golden compares test output with golden files; UPDATE=1 in the environment of go test rewrites them.
 package golden
 
 import (
@@ -8,10 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Update tells whether the files are to be written anew: the environment has UPDATE=1.
+// Update reports whether golden files are to be rewritten (UPDATE=1).
 func Update() bool { return os.Getenv("UPDATE") == "1" }
 
-// Compare fails the test where got is not, to the byte, what the file holds; it writes the file first where Update tells so.
+// Compare fails the test if got differs from the file by any byte. If Update is true it rewrites the file first.
 func Compare(t testing.TB, file, got string) {
 	t.Helper()
 	if Update() {
@@ -24,6 +24,6 @@ func Compare(t testing.TB, file, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); if the change is meant, write it anew with UPDATE=1 in the environment:\n%s", file, diff)
+		t.Errorf("%s (-want +got); if the change is intended, rewrite the file with UPDATE=1 in the environment:\n%s", file, diff)
 	}
 }

@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// recorder is a test whose errors are kept.
+// recorder is a test that records its last error instead of failing.
 type recorder struct {
 	testing.TB
-	said string
+	message string
 }
 
 func (r *recorder) Helper()                      {}
-func (r *recorder) Errorf(_ string, args ...any) { r.said = args[1].(string) }
+func (r *recorder) Errorf(_ string, args ...any) { r.message = args[1].(string) }
 
-func TestCompareTellsADifferenceAndUpdateMendsIt(t *testing.T) {
+func TestCompareReportsADifferenceAndUpdateRewritesTheFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "wire.txt")
 	if err := os.WriteFile(file, []byte("Health: 1\r\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -24,19 +24,19 @@ func TestCompareTellsADifferenceAndUpdateMendsIt(t *testing.T) {
 	compare := func(got string) string {
 		r := &recorder{TB: t}
 		Compare(r, file, got)
-		return r.said
+		return r.message
 	}
 	t.Setenv("UPDATE", "")
-	if said := compare("Health: 1\r\n"); said != "" {
-		t.Errorf("the same: %s", said)
+	if message := compare("Health: 1\r\n"); message != "" {
+		t.Errorf("identical content: %s", message)
 	}
-	if said := compare("Health: 1\n"); !strings.Contains(said, `"Health: 1\r\n"`) {
-		t.Errorf("another line end: %q", said)
+	if message := compare("Health: 1\n"); !strings.Contains(message, `"Health: 1\r\n"`) {
+		t.Errorf("different line ending: %q", message)
 	}
 	t.Setenv("UPDATE", "1")
 	compare("Health: 2\n")
 	t.Setenv("UPDATE", "")
-	if said := compare("Health: 2\n"); said != "" {
-		t.Errorf("written anew: %s", said)
+	if message := compare("Health: 2\n"); message != "" {
+		t.Errorf("after the update: %s", message)
 	}
 }

@@ -9,102 +9,104 @@ import (
 )
 
 const (
-	// batchSize is how many messages go to the kernel at once. Each that fails is answered, so that many answers have to fit
-	// into the socket's buffer; beyond a hundred nothing is gained.
+	// batchSize is the number of messages per system call. The responses to failed ones must fit into the socket's
+	// receive buffer; beyond 100 nothing is gained.
 	batchSize = 100
 
-	// tries is how often a put changes between editing and adding before it gives up.
-	tries = 4
+	// maxAttempts is how often a put switches between add and edit before it gives up.
+	maxAttempts = 4
 )
 
-// attempt is a change on its way to the kernel, which keeps adding and editing apart.
+// attempt is a change on its way to the kernel, which distinguishes add from edit.
 type attempt struct {
 	Change
-	at  int  // among the changes that were asked for
-	add bool // add what is put; otherwise edit it
+	index int  // in the caller's changes
+	add   bool // of a put: add instead of edit
 }
 
-// missing is what the kernel answers to an edit of what is not there.
-func (a attempt) missing() unix.Errno {
-	if a.ofService() {
+// notFoundErrno is the kernel's response to an edit of what does not exist.
+func (a attempt) notFoundErrno() unix.Errno {
+	if a.isServiceChange() {
 		return unix.ESRCH
 	}
 	return unix.ENOENT
 }
 
-// inOrder applies the changes, batch by batch, so that the outcome is that of one after the other. It gives the kernel's bare errors.
-func inOrder(ctx context.Context, changes []Change, exchange func([]attempt) []error) []error {
+// applyInOrder applies the changes in batches, with the same outcome as one by one. It returns the kernel's bare
+// errnos.
+func applyInOrder(ctx context.Context, changes []Change, exchange func([]attempt) []error) []error {
 	errs := make([]error, len(changes))
 	batch := make([]attempt, 0, min(batchSize, len(changes)))
 	for i, c := range changes {
 		if errs[i] = ctx.Err(); errs[i] != nil {
 			continue
 		}
-		if c, errs[i] = c.checked(); errs[i] != nil {
+		if c, errs[i] = c.validated(); errs[i] != nil {
 			continue
 		}
-		if len(batch) == batchSize || meets(batch, &c) {
-			settle(batch, errs, exchange)
+		if len(batch) == batchSize || conflicts(batch, &c) {
+			sendBatch(batch, errs, exchange)
 			batch = batch[:0]
 		}
-		batch = append(batch, attempt{Change: c, at: i, add: c.AssumeNew && !c.MustExist})
+		batch = append(batch, attempt{Change: c, index: i, add: c.AssumeNew && !c.MustExist})
 	}
-	settle(batch, errs, exchange)
+	sendBatch(batch, errs, exchange)
 	return errs
 }
 
-// meets tells whether a change may not be in this batch: a put there may be tried again after what follows it, so nothing that follows may be
-// about the same destination, or be a change to the same service. Going through the batch takes less time than keeping a map of it.
-func meets(batch []attempt, c *Change) bool {
+// conflicts reports whether a change must not join this batch. A put in the batch may be retried after the changes
+// behind it, so none of those may concern the same destination, or change the same service. A linear scan is faster
+// than keeping a map.
+func conflicts(batch []attempt, c *Change) bool {
 	for i := range batch {
-		if b := &batch[i].Change; b.service.Key == c.service.Key && (c.ofService() ||
-			b.destination.Address == c.destination.Address && b.destination.Port == c.destination.Port && !b.ofService()) {
+		if b := &batch[i].Change; b.service.Key == c.service.Key && (c.isServiceChange() ||
+			b.destination.Address == c.destination.Address && b.destination.Port == c.destination.Port && !b.isServiceChange()) {
 			return true
 		}
 	}
 	return false
 }
 
-// settle sends a batch and once more what has to be added where it was edited, or the other way round. Another program
-// may add or remove in between, so it looks a few times before it gives up.
-func settle(batch []attempt, errs []error, exchange func([]attempt) []error) {
+// sendBatch sends a batch and retries each put that has to be added instead of edited, or vice versa. Another program
+// may add or remove entries in between, so it retries a few times.
+func sendBatch(batch []attempt, errs []error, exchange func([]attempt) []error) {
 	var last []error
-	for range tries {
+	for range maxAttempts {
 		if len(batch) == 0 {
 			return
 		}
-		answers := exchange(batch)
-		var again []attempt
+		results := exchange(batch)
+		var retry []attempt
 		last = last[:0]
-		var late map[Key]bool // services that come to be only in the next round, and their destinations after them
+		var deferred map[Key]bool // services to be added in the next round; their destinations must follow
 		for i := range batch {
-			if answers[i] == nil {
+			if results[i] == nil {
 				continue
 			}
 			a := batch[i]
-			puts := !a.MustExist && (a.verb == opPutService || a.verb == opPutDestination)
-			switch err := answers[i]; {
-			case puts && !a.add && errors.Is(err, a.missing()), puts && a.add && errors.Is(err, unix.EEXIST):
+			isPut := !a.MustExist && (a.verb == opPutService || a.verb == opPutDestination)
+			switch err := results[i]; {
+			case isPut && !a.add && errors.Is(err, a.notFoundErrno()), isPut && a.add && errors.Is(err, unix.EEXIST):
 				a.add = !a.add
-				if a.ofService() {
-					late = put(late, a.service.Key)
+				if a.isServiceChange() {
+					deferred = addKey(deferred, a.service.Key)
 				}
-			case late[a.service.Key] && errors.Is(err, unix.ESRCH):
+			case deferred[a.service.Key] && errors.Is(err, unix.ESRCH):
 			default:
-				errs[a.at] = err
+				errs[a.index] = err
 				continue
 			}
-			again, last = append(again, a), append(last, answers[i])
+			retry, last = append(retry, a), append(last, results[i])
 		}
-		batch = again
+		batch = retry
 	}
 	for i, a := range batch {
-		errs[a.at] = fmt.Errorf("another program adds and removes it all the time: %w", last[i])
+		errs[a.index] = fmt.Errorf("another program keeps adding and removing it: %w", last[i])
 	}
 }
 
-// put adds a key to a set, which may be nil.
-func put(set map[Key]bool, k Key) map[Key]bool {
+// addKey adds a key to a set, which may be nil.
+func addKey(set map[Key]bool, k Key) map[Key]bool {
 	if set == nil {
 		set = map[Key]bool{}
 	}

@@ -1,5 +1,5 @@
-// Package ipvs reads and writes the kernel's load-balancing table, as far as services are chosen by firewall mark, and the settings and sync
-// daemons that belong to it.
+// Package ipvs reads and writes the kernel's IPVS services that are selected by firewall mark, and the sysctls and sync
+// daemons that belong to them.
 package ipvs
 
 import (
@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// Mark is a firewall mark, 1–4294967295.
+// Mark is a firewall mark, 1 to 4294967295.
 type Mark uint32
 
-// Weight is a destination's weight: 0 takes no new connection. Range 0–65535 (moby/ipvs reads 16 bits).
+// Weight is a destination's weight, 0 to 65535 (moby/ipvs reads 16 bits). With 0 the destination gets no new
+// connections.
 type Weight uint16
 
-// Family is the address family of a service's virtual side. One mark may serve both, as two services.
+// Family is the address family of a service's virtual IPs. A mark may have two services, one per family.
 type Family uint8
 
 // The address families.
@@ -33,13 +34,13 @@ func FamilyOf(a netip.Addr) Family {
 	return IPv6
 }
 
-// Key names a service.
+// Key identifies a service.
 type Key struct {
 	Mark   Mark
 	Family Family
 }
 
-// String gives the name that operators read, "mark 7" or "mark 7 (IPv6)".
+// String returns the key as operators read it: "mark 7" or "mark 7 (IPv6)".
 func (k Key) String() string {
 	if k.Family == IPv6 {
 		return fmt.Sprintf("mark %d (IPv6)", k.Mark)
@@ -50,12 +51,12 @@ func (k Key) String() string {
 // Flags are a service's flags as the kernel numbers them (linux/ip_vs.h).
 type Flags uint32
 
-// The flags that lb knows.
+// The flags that lb uses.
 const (
 	Persistent    Flags = 0x1  // clients stick to a node for Timeout
-	OnePacket     Flags = 0x4  // each UDP packet is scheduled alone
+	OnePacket     Flags = 0x4  // schedules each UDP packet on its own
 	SchedFallback Flags = 0x8  // sh, mh: skip nodes of weight 0
-	SchedPort     Flags = 0x10 // sh, mh: hash the source port too
+	SchedPort     Flags = 0x10 // sh, mh: include the source port in the hash
 )
 
 // Service is one virtual service and its destinations.
@@ -63,20 +64,20 @@ type Service struct {
 	Key
 	Scheduler    string
 	Flags        Flags
-	Timeout      time.Duration // of persistence, whole seconds; 0 unless Persistent
-	Prefix       uint8         // of persistence: how many leading bits of their addresses tell clients apart; 0 is all of them
+	Timeout      time.Duration // persistence timeout in whole seconds; 0 unless Persistent
+	Prefix       uint8         // persistence granularity in leading address bits; 0 means the whole address
 	Destinations []Destination // sorted by address, then port
 }
 
-// Plain gives the service as it will be read back: a prefix as long as the address is none.
+// Canonical returns the service as the kernel reads it back: a prefix of full length is 0.
 func (s Service) Canonical() Service {
-	if s.Prefix == wholePrefix(s.Family) {
+	if s.Prefix == fullPrefix(s.Family) {
 		s.Prefix = 0
 	}
 	return s
 }
 
-// Forwarding is how a packet gets to a destination, as the kernel numbers it (linux/ip_vs.h).
+// Forwarding is a forwarding method, as the kernel numbers it (linux/ip_vs.h).
 type Forwarding uint8
 
 // The forwarding methods.
@@ -86,7 +87,7 @@ const (
 	Route  Forwarding = 3 // direct routing
 )
 
-// String gives ipvsadm's word for the method.
+// String returns ipvsadm's name of the method.
 func (f Forwarding) String() string {
 	switch f {
 	case Masq:
@@ -99,17 +100,17 @@ func (f Forwarding) String() string {
 	return fmt.Sprintf("forwarding %d", uint8(f))
 }
 
-// Encap is what a tunnel wraps packets in, as the kernel numbers it (linux/ip_vs.h). The zero value is IPIP.
+// Encap is the encapsulation of a tunnel, as the kernel numbers it (linux/ip_vs.h). The zero value is IPIP.
 type Encap struct {
 	Type  EncapType
-	Port  uint16 // of UDP, for GUE alone
+	Port  uint16 // UDP port, for GUE only
 	Flags uint16 // checksums; see TUNNEL_ENCAP_FLAG in linux/if_tunnel.h
 }
 
-// EncapType is a kind of tunnel.
+// EncapType is a type of encapsulation.
 type EncapType uint8
 
-// The kinds of tunnel.
+// The encapsulation types.
 const (
 	IPIP EncapType = 0
 	GUE  EncapType = 1
@@ -119,50 +120,50 @@ const (
 // Destination is one real server of a service.
 type Destination struct {
 	Address    netip.Addr
-	Port       uint16 // 0 for marks: the port stays the packet's own
+	Port       uint16 // 0 for services by mark: keep the packet's destination port
 	Forwarding Forwarding
 	Weight     Weight
-	Upper      uint32 // connections above which it takes no new one, at most 2147483647; 0 is no limit
-	Lower      uint32 // connections below which it takes new ones again
-	Encap      Encap  // of Tunnel alone; zero is IPIP
-	// What the kernel counts; ignored by PutDestination.
+	Upper      uint32 // above this number of connections it gets no new ones; at most 2147483647; 0 means no limit
+	Lower      uint32 // below this number of connections it gets new ones again
+	Encap      Encap  // for Tunnel only
+	// Kernel counters; PutDestination ignores them.
 	ActiveConns   int
 	InactiveConns int
 	Stats         Stats
 }
 
-// Stats are what the kernel has counted for a destination since it is in its service.
+// Stats are the kernel's counters for a destination since it was added to its service.
 type Stats struct {
 	Connections uint64 `json:"connections"`
-	PacketsIn   uint64 `json:"packets_in"` // to the destination
+	PacketsIn   uint64 `json:"packets_in"` // towards the destination
 	PacketsOut  uint64 `json:"packets_out"`
 	BytesIn     uint64 `json:"bytes_in"`
-	BytesOut    uint64 `json:"bytes_out"` // 0 where it answers the client directly, as PacketsOut
+	BytesOut    uint64 `json:"bytes_out"` // like PacketsOut, 0 if replies bypass the balancer
 }
 
-// Errors of a Table. Kernel answers are wrapped with the operation and the object.
+// Errors of a Table. They are wrapped with the operation and the object.
 var (
 	ErrNoService     = errors.New("no such service")
 	ErrNoDestination = errors.New("no such destination")
 	ErrNoScheduler   = errors.New("the kernel has no such scheduler")
-	ErrInvalid       = errors.New("the kernel refuses these values")
+	ErrInvalid       = errors.New("the kernel rejects these values")
 )
 
-// Table is the kernel's load-balancing table. Every implementation passes ipvstest.Run, which is the contract.
-// An implementation may be used by several goroutines.
+// Table is the kernel's IPVS table. Every implementation passes the conformance suite ipvstest.Run, which is the
+// contract, and is safe for concurrent use.
 type Table interface {
-	// Dump returns the services chosen by mark, sorted by mark and family, with their destinations.
-	// Services chosen by address are not ours to see and are left out.
+	// Dump returns the services selected by mark, sorted by mark and family, with their destinations. Services selected
+	// by address are not lb's and are omitted.
 	Dump(ctx context.Context) ([]Service, error)
-	// Apply makes the changes, in their order, and gives an error for each, nil where it is done. One that fails keeps no
-	// later one from being tried. It is not atomic: whoever looks meanwhile sees a part of them done.
+	// Apply makes the changes in order and returns an error for each, nil on success. A failed change does not stop the
+	// later ones. It is not atomic: a concurrent Dump may see part of the changes.
 	Apply(ctx context.Context, changes []Change) []error
-	// Daemons returns the connection-sync daemons that run, the master first.
+	// Daemons returns the running connection-sync daemons, master first.
 	Daemons(ctx context.Context) ([]Daemon, error)
-	// StartDaemon starts one; ErrRunning where one of that role runs.
+	// StartDaemon starts a daemon; ErrRunning if one of that role is running.
 	StartDaemon(ctx context.Context, d Daemon) error
-	// StopDaemon stops the one of that role; ErrNoDaemon where none runs.
+	// StopDaemon stops the daemon of that role; ErrNoDaemon if none is running.
 	StopDaemon(ctx context.Context, r Role) error
-	// Close gives the kernel's handle back.
+	// Close releases the handle.
 	Close() error
 }

@@ -18,24 +18,25 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-// Kernel is the Table of the running kernel. Services are read through moby/ipvs; destinations are read, and everything is
-// written, with messages of our own (messages.go says why).
+// Kernel is the Table of the running kernel. It reads services through moby/ipvs; it reads destinations and writes
+// everything with its own messages (messages.go says why).
 //
-// It belongs to the network namespace of the thread that called NewKernel, whatever namespaces the process enters later.
+// It belongs to the network namespace of the thread that called NewKernel, even if the process enters others later.
 type Kernel struct {
-	// turn holds one token; its owner alone may use what is below. A channel and not a mutex, so that waiting ends with the
-	// context. moby's handle takes answers meant for others when two goroutines use it at once, and then waits for ever.
-	turn   chan struct{}
+	// lock holds one token; only its owner may use the fields below. It is a channel instead of a mutex so that waiting
+	// can end with the context. moby's handle is not safe for concurrent use: it consumes responses meant for other
+	// callers, which then wait forever.
+	lock   chan struct{}
 	moby   *moby.Handle
-	genl   *genetlink.Conn // to find IPVS by
-	wire   *wire           // for all else
-	family uint16          // of IPVS among the generic netlink families
+	genl   *genetlink.Conn // to look up the family ID
+	conn   *netlinkConn    // for everything else
+	family uint16          // the generic netlink family ID of IPVS
 	closed bool
 }
 
-// NewKernel opens the kernel's table. ErrNoIPVS where there is none, ErrNoPrivilege without CAP_NET_ADMIN.
+// NewKernel opens the kernel's table. ErrNoIPVS if the kernel has no IPVS, ErrNoPrivilege without CAP_NET_ADMIN.
 func NewKernel() (*Kernel, error) {
-	// All sockets must come to be in one namespace, and a goroutine may change threads between them.
+	// All sockets must be opened in one namespace, and a goroutine may change threads between them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -48,23 +49,23 @@ func NewKernel() (*Kernel, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf(doing, err), genl.Close())
 	}
-	if k.wire, err = openWire(); err != nil {
+	if k.conn, err = dialNetlink(); err != nil {
 		k.moby.Close()
 		return nil, errors.Join(fmt.Errorf(doing, err), genl.Close())
 	}
 	return k, nil
 }
 
-// newKernel asks for IPVS and for the privilege before anything of moby/ipvs is called: moby remembers the family's number
-// for good, 0 if IPVS was missing, and with 0 every operation seems to succeed.
+// newKernel checks for IPVS and privilege before it calls moby/ipvs: moby caches the family ID forever, as 0 if IPVS
+// was missing, and with 0 every operation seems to succeed.
 func newKernel(genl *genetlink.Conn, open func() (*moby.Handle, error)) (*Kernel, error) {
-	k := &Kernel{turn: make(chan struct{}, 1), genl: genl}
-	k.turn <- struct{}{}
+	k := &Kernel{lock: make(chan struct{}, 1), genl: genl}
+	k.lock <- struct{}{}
 	var err error
 	if k.family, err = ipvsFamily(genl); err != nil {
 		return nil, err
 	}
-	if err := k.mayRead(); err != nil {
+	if err := k.checkPrivilege(); err != nil {
 		return nil, err
 	}
 	if k.moby, err = open(); err != nil {
@@ -73,20 +74,20 @@ func newKernel(genl *genetlink.Conn, open func() (*moby.Handle, error)) (*Kernel
 	return k, nil
 }
 
-// ipvsFamily gives the number of IPVS among the generic netlink families. The look-up itself has the kernel load ip_vs.
+// ipvsFamily returns the generic netlink family ID of IPVS. The lookup makes the kernel load ip_vs.
 func ipvsFamily(genl *genetlink.Conn) (uint16, error) {
 	family, err := genl.GetFamily("IPVS")
 	if errors.Is(err, unix.ENOENT) {
 		return 0, netx.ErrNoIPVS
 	}
 	if err != nil {
-		return 0, fmt.Errorf("ask the kernel for IPVS: %w", err)
+		return 0, fmt.Errorf("look up IPVS in the kernel: %w", err)
 	}
 	return family.ID, nil
 }
 
-// openMoby opens moby's handle and makes sure that it talks to IPVS. moby runs modprobe and logs, through logrus to stderr, when
-// that fails. Here it can change nothing, since ip_vs is already there; its failure means nothing either.
+// openMoby opens moby's handle and checks that it reaches IPVS. moby runs modprobe and logs its failure to stderr
+// through logrus; this is irrelevant here, because ip_vs is already loaded.
 func openMoby() (*moby.Handle, error) {
 	log := logrus.StandardLogger().Out
 	logrus.SetOutput(io.Discard)
@@ -95,34 +96,34 @@ func openMoby() (*moby.Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	// Whether mark 1 is there does not matter: any answer but these two is not from IPVS.
+	// Whether mark 1 exists does not matter: any result but these two is not from IPVS.
 	_, err = h.GetService(&moby.Service{FWMark: 1, AddressFamily: unix.AF_INET})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		h.Close()
-		return nil, explain(fmt.Errorf("talk to IPVS: %w", err))
+		return nil, explainErrno(fmt.Errorf("query IPVS: %w", err))
 	}
 	return h, nil
 }
 
-// Dump implements Table. A weight above 65535, which only another program can have set, reads as 65535.
+// Dump implements Table. It reads weights above 65535, which only other programs set, as 65535.
 func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
 	var services []Service
-	err := k.do(ctx, func() error {
+	err := k.withLock(ctx, func() error {
 		found, err := k.moby.GetServices()
 		if err != nil {
-			return k.explain(err, nil)
+			return k.explainErrno(err, nil)
 		}
 		for _, f := range found {
-			s, ours := serviceOf(f)
+			s, ours := fromMoby(f)
 			if !ours {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			// A service that has just gone has no destinations and is no error.
+			// A service deleted meanwhile has no destinations and is no error.
 			if s.Destinations, err = k.destinations(s.Key); err != nil {
-				return fmt.Errorf("destinations of %s: %w", s.Key, k.explain(err, nil))
+				return fmt.Errorf("dump the destinations of %s: %w", s.Key, k.explainErrno(err, nil))
 			}
 			sortDestinations(s.Destinations)
 			services = append(services, s)
@@ -139,10 +140,10 @@ func (k *Kernel) Dump(ctx context.Context) ([]Service, error) {
 // Apply implements Table.
 func (k *Kernel) Apply(ctx context.Context, changes []Change) []error {
 	errs := make([]error, len(changes))
-	if err := k.do(ctx, func() error {
-		for i, err := range inOrder(ctx, changes, k.send) {
+	if err := k.withLock(ctx, func() error {
+		for i, err := range applyInOrder(ctx, changes, k.exchange) {
 			if err != nil {
-				errs[i] = changes[i].operation().wrap(k.cause(changes[i], err))
+				errs[i] = changes[i].operation().wrap(k.explainChange(changes[i], err))
 			}
 		}
 		return nil
@@ -152,71 +153,71 @@ func (k *Kernel) Apply(ctx context.Context, changes []Change) []error {
 	return errs
 }
 
-// send has the kernel try each of these once.
-func (k *Kernel) send(batch []attempt) []error {
-	return k.wire.exchange(k.family, len(batch), func(b attributes, i int) attributes { return encode(b, batch[i]) })
+// exchange sends each attempt of the batch once.
+func (k *Kernel) exchange(batch []attempt) []error {
+	return k.conn.exchange(k.family, len(batch), func(b attributes, i int) attributes { return encode(b, batch[i]) })
 }
 
-// cause names why the kernel refuses a change.
-func (k *Kernel) cause(c Change, err error) error {
+// explainChange adds the cause to the kernel's errno for a change.
+func (k *Kernel) explainChange(c Change, err error) error {
 	if err == nil || !errors.As(err, new(unix.Errno)) {
 		return err
 	}
 	switch {
 	case c.verb == opPutService:
-		return k.explain(err, noScheduler(c.service.Scheduler))
+		return k.explainErrno(err, schedulerError(c.service.Scheduler))
 	case c.verb == opDeleteService:
-		return k.explain(err, nil)
+		return k.explainErrno(err, nil)
 	case c.verb == opPutDestination && errors.Is(err, unix.EINVAL) && FamilyOf(c.destination.Address) != c.service.Family:
-		return fmt.Errorf("%w (or %s is not the address of one host)", errMixed(), c.destination.Address)
+		return fmt.Errorf("%w (or %s is not a unicast address)", errMixedFamilies(), c.destination.Address)
 	case c.verb == opPutDestination && errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("%w: %s must be the address of one host, and some interface here must be up (%w)",
+		return fmt.Errorf("%w: %s must be a unicast address, and this machine needs an interface that is up (%w)",
 			ErrInvalid, c.destination.Address, err)
 	}
-	return k.explain(err, ErrNoDestination)
+	return k.explainErrno(err, ErrNoDestination)
 }
 
-// Close implements Table. What comes after it fails with net.ErrClosed; the kernel's table stays as it is.
+// Close implements Table. Later calls fail with net.ErrClosed; the kernel's table stays as it is.
 func (k *Kernel) Close() error {
-	<-k.turn
-	defer func() { k.turn <- struct{}{} }()
+	<-k.lock
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return nil
 	}
 	k.closed = true
 	k.moby.Close()
-	if err := errors.Join(k.genl.Close(), k.wire.close()); err != nil {
+	if err := errors.Join(k.genl.Close(), k.conn.close()); err != nil {
 		return fmt.Errorf("close the kernel's load-balancing table: %w", err)
 	}
 	return nil
 }
 
-// do has f talk to the kernel once it is our turn. f is not interrupted: the kernel answers within the call.
-func (k *Kernel) do(ctx context.Context, f func() error) error {
+// withLock runs f while it holds the lock. It does not interrupt f: the kernel responds within the system call.
+func (k *Kernel) withLock(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case <-k.turn:
+	case <-k.lock:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { k.turn <- struct{}{} }()
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return net.ErrClosed
 	}
 	return f()
 }
 
-// explain gives the kernel's answer the name of its cause. absent is what ENOENT means for the operation: the kernel uses it
-// for a scheduler, for a destination, and for an IPVS that has gone.
-func (k *Kernel) explain(err, absent error) error {
+// explainErrno adds the cause to an errno. absent is what ENOENT means for the operation: the kernel returns it for a
+// missing scheduler or destination, and if IPVS was unloaded.
+func (k *Kernel) explainErrno(err, absent error) error {
 	if !errors.Is(err, unix.ENOENT) {
-		return explain(err)
+		return explainErrno(err)
 	}
 	if now, lookup := ipvsFamily(k.genl); lookup != nil || now != k.family {
-		// moby/ipvs remembers the family's old number as long as the process lives.
-		return fmt.Errorf("%w: it was unloaded since lb started; load it and restart lb", netx.ErrNoIPVS)
+		// moby/ipvs caches the old family ID as long as the process lives.
+		return fmt.Errorf("%w: it was unloaded after lb started: load it and restart lb", netx.ErrNoIPVS)
 	}
 	if absent == nil {
 		return err
@@ -224,7 +225,7 @@ func (k *Kernel) explain(err, absent error) error {
 	return absent
 }
 
-func explain(err error) error {
+func explainErrno(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (%w)", netx.ErrNoPrivilege, err)
@@ -233,17 +234,17 @@ func explain(err error) error {
 	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%w (%w)", ErrInvalid, err)
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		return fmt.Errorf("%w: its IPVS does not know this address family; IPv6 needs CONFIG_IP_VS_IPV6 (%w)", ErrInvalid, err)
+		return fmt.Errorf("%w: its IPVS does not support this address family; IPv6 needs CONFIG_IP_VS_IPV6 (%w)", ErrInvalid, err)
 	}
 	return err
 }
 
-// serviceOf reads a service, and says whether it is chosen by mark.
-func serviceOf(m *moby.Service) (Service, bool) {
+// fromMoby converts a service and reports whether it is selected by mark.
+func fromMoby(m *moby.Service) (Service, bool) {
 	s := Service{
 		Key:       Key{Mark: Mark(m.FWMark), Family: IPv4},
 		Scheduler: m.SchedName,
-		Flags:     Flags(m.Flags) &^ hashed,
+		Flags:     Flags(m.Flags) &^ flagHashed,
 	}
 	if m.AddressFamily == unix.AF_INET6 {
 		s.Family = IPv6

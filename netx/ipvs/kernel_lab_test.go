@@ -22,15 +22,15 @@ import (
 	"github.com/braintree/lb/netx/ipvs/ipvstest"
 )
 
-// enterNewNamespace puts the calling goroutine, and the programs that it starts, into a network namespace of its own. Its thread is
-// never unlocked, so it ends with the test and takes the namespace along.
+// enterNewNamespace moves the calling goroutine, and the programs that it starts, into a new network namespace. The
+// thread is never unlocked, so it ends with the test and takes the namespace with it.
 func enterNewNamespace(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("new network namespace: %v", err)
 	}
-	// Without a single local address the kernel takes every destination for a broadcast address, and refuses it.
+	// Without any local address the kernel takes every destination for a broadcast address and rejects it.
 	run(t, "ip", "link", "set", "lo", "up")
 }
 
@@ -48,7 +48,7 @@ func newKernel(t *testing.T) *ipvs.Kernel {
 	return k
 }
 
-// run gives what the command prints.
+// run returns the command's output.
 func run(t *testing.T, command ...string) string {
 	t.Helper()
 	out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
@@ -69,7 +69,7 @@ func wantSaved(t *testing.T, lines ...string) {
 	slices.Sort(got)
 	slices.Sort(lines)
 	if !slices.Equal(got, lines) {
-		t.Fatalf("ipvsadm -Sn says\n%s\nwanted\n%s", strings.Join(got, "\n"), strings.Join(lines, "\n"))
+		t.Fatalf("ipvsadm -Sn prints\n%s\nwanted\n%s", strings.Join(got, "\n"), strings.Join(lines, "\n"))
 	}
 }
 
@@ -80,14 +80,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestKernelKeepsTheContract(t *testing.T) {
+func TestKernelConformance(t *testing.T) {
 	ipvstest.Run(t, func(t *testing.T) ipvs.Table {
 		enterNewNamespace(t)
 		return newKernel(t)
 	})
 }
 
-func TestIpvsadmSeesWhatWasPut(t *testing.T) {
+func TestIpvsadmListsWhatWasPut(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	seven, eight := ipvs.Key{Mark: 7, Family: ipvs.IPv4}, ipvs.Key{Mark: 8, Family: ipvs.IPv6}
@@ -115,13 +115,13 @@ func TestIpvsadmSeesWhatWasPut(t *testing.T) {
 		"-a -f 7 -r 10.0.0.3:0 -g -w 2",
 		"-A -f 8 -6 -s mh -p 90 -b mh-fallback,mh-port",
 		"-a -f 8 -6 -r [fd00::1]:0 -i -w 65535 --tun-type ipip")
-	// -S leaves the thresholds out.
+	// -S omits the thresholds.
 	if limits := strings.Fields(ipvsadm(t, "-Ln --thresholds")); !contains(limits, "[fd00::1]:0", "10", "5") {
-		t.Errorf("ipvsadm --thresholds says %q", limits)
+		t.Errorf("ipvsadm --thresholds prints %q", limits)
 	}
 }
 
-// contains says whether words has these, one right behind the other.
+// contains reports whether words contains these as consecutive elements.
 func contains(words []string, these ...string) bool {
 	for i := range words {
 		if len(words)-i >= len(these) && slices.Equal(words[i:i+len(these)], these) {
@@ -131,7 +131,7 @@ func contains(words []string, these ...string) bool {
 	return false
 }
 
-func TestWhatIpvsadmPutIsSeen(t *testing.T) {
+func TestDumpReadsWhatIpvsadmAdded(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	ipvsadm(t, "-A -f 7 -s sh -p 120 -b sh-port -o")
@@ -156,15 +156,15 @@ func TestWhatIpvsadmPutIsSeen(t *testing.T) {
 		t.Errorf("weight 100000 reads as %d, wanted 65535", w)
 	}
 
-	// A new weight keeps the tunnel that the destination was read with.
+	// A new weight keeps the encapsulation that was read.
 	gue.Weight = 4
 	must(t, ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(s.Key, gue)))
 	if saved := ipvsadm(t, "-Sn"); !strings.Contains(saved, "-a -f 7 -r 10.0.0.1:0 -i -w 4 --tun-type gue --tun-port 6080") {
-		t.Errorf("ipvsadm says\n%s", saved)
+		t.Errorf("ipvsadm -Sn prints\n%s", saved)
 	}
 }
 
-func TestServicesChosenByAddressStayByteForByte(t *testing.T) {
+func TestServicesSelectedByAddressAreNeverTouched(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	for _, args := range []string{
@@ -182,7 +182,7 @@ func TestServicesChosenByAddressStayByteForByte(t *testing.T) {
 	timeouts := ipvsadm(t, "-L --timeout")
 
 	if dump, err := k.Dump(t.Context()); err != nil || len(dump) != 0 {
-		t.Fatalf("services chosen by address are seen: %+v, %v", dump, err)
+		t.Fatalf("services selected by address are dumped: %+v, %v", dump, err)
 	}
 	for _, key := range []ipvs.Key{{Mark: 7, Family: ipvs.IPv4}, {Mark: 7, Family: ipvs.IPv6}} {
 		d := ipvs.Destination{Address: netip.MustParseAddr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}
@@ -192,7 +192,7 @@ func TestServicesChosenByAddressStayByteForByte(t *testing.T) {
 		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.DeleteDestination(key, d.Address, 0)))
 		must(t, ipvs.ApplyOne(t.Context(), k, ipvs.DeleteService(key)))
 	}
-	// What would name them, were a mark of 0 let through.
+	// Mark 0 would select one of them.
 	if err := ipvs.ApplyOne(t.Context(), k, ipvs.DeleteService(ipvs.Key{Family: ipvs.IPv4})); !errors.Is(err, ipvs.ErrInvalid) {
 		t.Errorf("delete mark 0: %v", err)
 	}
@@ -204,7 +204,7 @@ func TestServicesChosenByAddressStayByteForByte(t *testing.T) {
 	}
 }
 
-func TestEditsKeepConnectionsAndTheirCounts(t *testing.T) {
+func TestEditsKeepConnectionsAndCounters(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	run(t, "ip", "address", "add", "10.1.1.1/32", "dev", "lo")
@@ -251,7 +251,7 @@ func TestEditsKeepConnectionsAndTheirCounts(t *testing.T) {
 	}
 }
 
-func TestTheHandleBelongsToTheNamespaceItWasOpenedIn(t *testing.T) {
+func TestTheHandleStaysInTheNamespaceWhereItWasOpened(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	enterNewNamespace(t)
@@ -260,16 +260,16 @@ func TestTheHandleBelongsToTheNamespaceItWasOpenedIn(t *testing.T) {
 		Address: netip.MustParseAddr("10.0.0.1"), Forwarding: ipvs.Tunnel,
 	})))
 	if here := ipvsadm(t, "-Sn"); here != "" {
-		t.Errorf("the service came to be in the namespace entered later:\n%s", here)
+		t.Errorf("the service was added in the namespace entered later:\n%s", here)
 	}
 	dump, err := k.Dump(t.Context())
 	must(t, err)
 	if len(dump) != 1 || len(dump[0].Destinations) != 1 {
-		t.Errorf("the namespace of the handle has %+v", dump)
+		t.Errorf("the handle's namespace has %+v", dump)
 	}
 }
 
-// dropNetAdmin takes CAP_NET_ADMIN from the calling thread for good, the thread ending with the test.
+// dropNetAdmin permanently drops CAP_NET_ADMIN of the calling thread, which ends with the test.
 func dropNetAdmin(t *testing.T) {
 	t.Helper()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -281,7 +281,7 @@ func dropNetAdmin(t *testing.T) {
 	must(t, unix.Capset(&header, &data[0]))
 }
 
-func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
+func TestEveryOperationReportsMissingPrivilege(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
@@ -308,8 +308,8 @@ func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
 	}
 }
 
-// The library's own modprobe is looked up in PATH; where it is missing, the library would complain on stderr.
-func TestOpeningIsSilentWithoutModprobe(t *testing.T) {
+// moby/ipvs looks up modprobe in PATH and would complain on stderr if it is missing.
+func TestOpeningWithoutModprobePrintsNothing(t *testing.T) {
 	const child = "LB_TEST_OPEN_WITHOUT_MODPROBE"
 	if os.Getenv(child) != "" {
 		newKernel(t)
@@ -324,6 +324,6 @@ func TestOpeningIsSilentWithoutModprobe(t *testing.T) {
 		t.Fatalf("%v\n%s%s", err, out, stderr.Bytes())
 	}
 	if stderr.Len() > 0 {
-		t.Errorf("stderr says %q", stderr.String())
+		t.Errorf("stderr has %q", stderr.String())
 	}
 }

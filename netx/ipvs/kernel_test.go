@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-// kernelWith answers the look-up of the family with its number, or an errno, and all else with another errno.
+// kernelWith responds to the family lookup with an ID or errno, and to all else with another errno.
 func kernelWith(t *testing.T, family func() (uint16, int), errno int) *genetlink.Conn {
 	t.Helper()
 	conn := genltest.Dial(func(g genetlink.Message, n netlink.Message) ([]genetlink.Message, error) {
@@ -34,18 +34,18 @@ func kernelWith(t *testing.T, family func() (uint16, int), errno int) *genetlink
 	return conn
 }
 
-func fixed(id uint16, errno int) func() (uint16, int) {
+func fixedFamily(id uint16, errno int) func() (uint16, int) {
 	return func() (uint16, int) { return id, errno }
 }
 
-func TestNothingOfMobyIsCalledBeforeIPVSAndPrivilegeAreThere(t *testing.T) {
+func TestMobyIsNotCalledBeforeIPVSAndPrivilegeAreChecked(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		genl *genetlink.Conn
 		want error
 	}{
-		{"no IPVS", kernelWith(t, fixed(0, int(unix.ENOENT)), int(unix.EPERM)), netx.ErrNoIPVS},
-		{"no privilege", kernelWith(t, fixed(30, 0), int(unix.EPERM)), netx.ErrNoPrivilege},
+		{"no IPVS", kernelWith(t, fixedFamily(0, int(unix.ENOENT)), int(unix.EPERM)), netx.ErrNoIPVS},
+		{"no privilege", kernelWith(t, fixedFamily(30, 0), int(unix.EPERM)), netx.ErrNoPrivilege},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k, err := newKernel(c.genl, func() (*moby.Handle, error) {
@@ -59,8 +59,8 @@ func TestNothingOfMobyIsCalledBeforeIPVSAndPrivilegeAreThere(t *testing.T) {
 	}
 }
 
-func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
-	k := &Kernel{genl: kernelWith(t, fixed(30, 0), 0), family: 30}
+func TestErrnosMapToTheirCause(t *testing.T) {
+	k := &Kernel{genl: kernelWith(t, fixedFamily(30, 0), 0), family: 30}
 	for _, c := range []struct {
 		errno unix.Errno
 		want  error
@@ -74,30 +74,30 @@ func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
 		{unix.EAFNOSUPPORT, ErrInvalid},
 		{unix.ENOMEM, unix.ENOMEM},
 	} {
-		got := k.explain(&netlink.OpError{Op: "receive", Err: c.errno}, ErrNoDestination)
+		got := k.explainErrno(&netlink.OpError{Op: "receive", Err: c.errno}, ErrNoDestination)
 		if !errors.Is(got, c.want) {
 			t.Errorf("%v became %v, wanted %v", c.errno, got, c.want)
 		}
 	}
-	if err := k.explain(nil, ErrNoDestination); err != nil {
+	if err := k.explainErrno(nil, ErrNoDestination); err != nil {
 		t.Errorf("success became %v", err)
 	}
 }
 
-func TestIPVSThatWentIsNotTakenForAMissingDestination(t *testing.T) {
+func TestUnloadedIPVSIsNotMistakenForAMissingDestination(t *testing.T) {
 	for name, family := range map[string]func() (uint16, int){
-		"unloaded":     fixed(0, int(unix.ENOENT)),
-		"loaded again": fixed(31, 0),
+		"unloaded":     fixedFamily(0, int(unix.ENOENT)),
+		"loaded again": fixedFamily(31, 0),
 	} {
 		k := &Kernel{genl: kernelWith(t, family, 0), family: 30}
-		if err := k.explain(unix.ENOENT, ErrNoDestination); !errors.Is(err, netx.ErrNoIPVS) || errors.Is(err, ErrNoDestination) {
+		if err := k.explainErrno(unix.ENOENT, ErrNoDestination); !errors.Is(err, netx.ErrNoIPVS) || errors.Is(err, ErrNoDestination) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestWaitingForTheHandleEndsWithTheContext(t *testing.T) {
-	k := &Kernel{turn: make(chan struct{}, 1)} // its token is taken
+func TestWaitingForTheLockStopsWhenTheContextIsCancelled(t *testing.T) {
+	k := &Kernel{lock: make(chan struct{}, 1)} // the token is taken
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- ApplyOne(ctx, k, DeleteService(Key{Mark: 7, Family: IPv4})) }()
@@ -107,7 +107,7 @@ func TestWaitingForTheHandleEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestDestinationOnTheWire(t *testing.T) {
+func TestDestinationWireFormat(t *testing.T) {
 	d := Destination{
 		Address: netip.MustParseAddr("10.0.0.1"), Port: 0x1234, Forwarding: Tunnel, Weight: 0xabcd, Upper: 5, Lower: 4,
 		Encap: Encap{Type: GUE, Port: 6080, Flags: 1},
@@ -138,11 +138,11 @@ func TestDestinationOnTheWire(t *testing.T) {
 	}
 }
 
-func TestDestinationsOfOtherProgramsAreRead(t *testing.T) {
+func TestDestinationsFromOtherProgramsAreDecoded(t *testing.T) {
 	e := netlink.NewAttributeEncoder()
 	e.Nested(attrDest, func(e *netlink.AttributeEncoder) error {
 		e.Bytes(attrDestAddress, netip.MustParseAddr("fd00::1").AsSlice())
-		e.Uint32(attrDestForwarding, 0x103) // NOOUTPUT and the like stand above the three bits
+		e.Uint32(attrDestForwarding, 0x103) // flags such as NOOUTPUT above the lowest three bits
 		e.Uint32(attrDestWeight, 100000)
 		e.Uint32(attrDestActive, 70000)
 		e.Uint32(attrDestInactive, 3)
@@ -150,17 +150,17 @@ func TestDestinationsOfOtherProgramsAreRead(t *testing.T) {
 			for a := uint16(attrStatsConns); a <= attrStatsBytesOut; a++ {
 				e.Uint64(a, uint64(a)<<32)
 			}
-			e.Uint64(6, 9) // rates, of no use here
+			e.Uint64(6, 9) // rates, not read
 			return nil
 		})
-		e.Bytes(200, []byte("of a later kernel"))
+		e.Bytes(200, []byte("from a later kernel"))
 		return nil
 	})
 	data, err := e.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Without a family of its own, as before Linux 3.18, it has that of the service.
+	// Without its own family, as before Linux 3.18, it has the service's.
 	got, err := decodeDestination(IPv6, data)
 	want := Destination{Address: netip.MustParseAddr("fd00::1"), Forwarding: Route, Weight: 65535, ActiveConns: 70000, InactiveConns: 3,
 		Stats: Stats{Connections: 1 << 32, PacketsIn: 2 << 32, PacketsOut: 3 << 32, BytesIn: 4 << 32, BytesOut: 5 << 32}}

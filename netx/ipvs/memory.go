@@ -10,32 +10,34 @@ import (
 	"sync"
 )
 
-// Memory is a Table in memory that answers as the kernel does. For tests.
+// Memory is an in-memory Table that behaves like the kernel's, for tests and previews.
 type Memory struct {
-	mu       sync.Mutex // protects all below
-	services []Service  // sorted, as are their destinations
+	mu       sync.Mutex // protects all fields below
+	services []Service  // sorted, with sorted destinations
 	daemons  []Daemon   // sorted
 	calls    []Call
 	fault    func(Call) error
 	closed   bool
 }
 
-// Call is one operation that was asked of a Memory, successful or not.
+// Call is one operation on a Memory, successful or not.
 type Call struct {
-	Number    int    // counts from 1
-	Operation string // "dump", "put service", "delete service", "put destination", "delete destination", "list daemons", "start daemon", "stop daemon"
+	Number int // starts at 1
+	// "dump", "put service", "delete service", "put destination", "delete destination", "list daemons", "start daemon"
+	// or "stop daemon".
+	Operation string
 	Key       Key
-	Address   netip.Addr // of a destination's operation
+	Address   netip.Addr // of a destination operation
 	Port      uint16
 }
 
-// NewMemory gives an empty table.
+// NewMemory returns an empty table.
 func NewMemory() *Memory {
 	return &Memory{}
 }
 
-// Seed puts services into the table as somebody else would have, with their destinations and connection counts; one that
-// is there is replaced whole. It is no Call and checks nothing.
+// Seed adds or replaces services as another program would, with destinations and connection counts. It is not a Call
+// and validates nothing.
 func (m *Memory) Seed(services ...Service) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -49,7 +51,7 @@ func (m *Memory) Seed(services ...Service) {
 	}
 }
 
-// SetConns sets what the kernel would count for a destination. It is no Call.
+// SetConns sets the kernel's connection counts of a destination. It is not a Call.
 func (m *Memory) SetConns(k Key, address netip.Addr, port uint16, active, inactive int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,15 +63,15 @@ func (m *Memory) SetConns(k Key, address netip.Addr, port uint16, active, inacti
 	return nil
 }
 
-// SetFault has every Call answered by fault first: what it returns, unless nil, is the Call's error (wrapped as the
-// kernel's would be) and nothing is changed. A nil fault takes it away.
+// SetFault calls fault before each Call. An error that it returns becomes the Call's error, wrapped as the kernel's
+// would be, and nothing is changed. nil removes the fault.
 func (m *Memory) SetFault(fault func(Call) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fault = fault
 }
 
-// FailCall makes the n-th Call from now, counting from 1, fail with err. It replaces SetFault.
+// FailCall makes the n-th Call from now fail with err, counting from 1. It replaces SetFault.
 func (m *Memory) FailCall(n int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,7 +84,7 @@ func (m *Memory) FailCall(n int, err error) {
 	}
 }
 
-// Calls gives every Call so far.
+// Calls returns all Calls so far.
 func (m *Memory) Calls() []Call {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -93,7 +95,7 @@ func (m *Memory) Calls() []Call {
 func (m *Memory) Dump(ctx context.Context) ([]Service, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, operation{verb: opDump}); err != nil {
+	if err := m.begin(ctx, operation{verb: opDump}); err != nil {
 		return nil, err
 	}
 	services := slices.Clone(m.services)
@@ -109,10 +111,10 @@ func (m *Memory) Apply(ctx context.Context, changes []Change) []error {
 	defer m.mu.Unlock()
 	errs := make([]error, len(changes))
 	for i, c := range changes {
-		if errs[i] = m.enter(ctx, c.operation()); errs[i] != nil {
+		if errs[i] = m.begin(ctx, c.operation()); errs[i] != nil {
 			continue
 		}
-		checked, err := c.checked()
+		checked, err := c.validated()
 		if err == nil {
 			err = m.change(checked)
 		}
@@ -144,10 +146,10 @@ func (m *Memory) change(c Change) error {
 	return nil
 }
 
-// putService has the service keep the destinations of its predecessor, if there is one.
+// putService adds or replaces the service; destinations of the old one stay.
 func (m *Memory) putService(s Service, old *Service) error {
-	if !slices.Contains(schedulers(), s.Scheduler) {
-		return noScheduler(s.Scheduler)
+	if !slices.Contains(knownSchedulers(), s.Scheduler) {
+		return schedulerError(s.Scheduler)
 	}
 	s = s.Canonical()
 	if old != nil {
@@ -157,7 +159,7 @@ func (m *Memory) putService(s Service, old *Service) error {
 	return nil
 }
 
-// putDestination adds a destination, or edits it; edit: only the latter.
+// putDestination edits a destination, or adds it unless edit is true.
 func (m *Memory) putDestination(s *Service, d Destination, edit bool) error {
 	if old, err := m.destination(s.Key, d.Address, d.Port); err == nil {
 		d.ActiveConns, d.InactiveConns, d.Stats = old.ActiveConns, old.InactiveConns, old.Stats
@@ -165,20 +167,20 @@ func (m *Memory) putDestination(s *Service, d Destination, edit bool) error {
 		return nil
 	}
 	if len(m.daemons) > 0 && FamilyOf(d.Address) != s.Family {
-		return errMixed()
+		return errMixedFamilies()
 	}
 	if edit {
 		return ErrNoDestination
 	}
-	if !unicast(d.Address) {
-		return fmt.Errorf("%w: %s is not the address of one host", ErrInvalid, d.Address)
+	if !isUnicast(d.Address) {
+		return fmt.Errorf("%w: %s is not a unicast address", ErrInvalid, d.Address)
 	}
 	s.Destinations = append(s.Destinations, d)
 	sortDestinations(s.Destinations)
 	return nil
 }
 
-// Close implements Table. What comes after it fails with net.ErrClosed, as with the kernel's handle.
+// Close implements Table. Later calls fail with net.ErrClosed, as with the kernel's handle.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -186,13 +188,13 @@ func (m *Memory) Close() error {
 	return nil
 }
 
-// enter begins every Call: it is noted, then may be refused. The caller holds mu.
-func (m *Memory) enter(ctx context.Context, op operation) error {
-	return op.wrap(m.note(ctx, Call{Operation: op.verb, Key: op.key, Address: op.address, Port: op.port}))
+// begin starts a Call and returns its error, if it is to fail. The caller holds mu.
+func (m *Memory) begin(ctx context.Context, op operation) error {
+	return op.wrap(m.recordCall(ctx, Call{Operation: op.verb, Key: op.key, Address: op.address, Port: op.port}))
 }
 
-// note keeps a Call, and gives the error of one that is refused. The caller holds mu.
-func (m *Memory) note(ctx context.Context, call Call) error {
+// recordCall records a Call and returns its error, if it is to fail. The caller holds mu.
+func (m *Memory) recordCall(ctx context.Context, call Call) error {
 	call.Number = len(m.calls) + 1
 	m.calls = append(m.calls, call)
 	if err := ctx.Err(); err != nil {
@@ -247,16 +249,16 @@ func sortDestinations(ds []Destination) {
 	})
 }
 
-// unicast follows __ip_vs_new_dest, as far as that can be known without a routing table.
-func unicast(a netip.Addr) bool {
+// isUnicast follows the kernel's __ip_vs_new_dest as far as possible without a routing table.
+func isUnicast(a netip.Addr) bool {
 	if a.Is4() {
 		return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
 	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
 }
 
-// schedulers are those of Debian's Linux 6.1, and "none", which forwards nothing.
-func schedulers() []string {
+// knownSchedulers returns the schedulers of Debian's Linux 6.1, and "none", which forwards nothing.
+func knownSchedulers() []string {
 	return []string{
 		"dh", "fo", "lblc", "lblcr", "lc", "mh", "none", "nq", "ovf", "rr", "sed", "sh", "wlc", "wrr",
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs/ipvstest"
 )
 
-func TestMemoryKeepsTheContract(t *testing.T) {
+func TestMemoryConformance(t *testing.T) {
 	ipvstest.Run(t, func(t *testing.T) ipvs.Table {
 		m := ipvs.NewMemory()
 		t.Cleanup(func() { m.Close() })
@@ -17,7 +17,7 @@ func TestMemoryKeepsTheContract(t *testing.T) {
 	})
 }
 
-func TestSeedAndSetConnsAreSeenByDumpAndSurviveEdits(t *testing.T) {
+func TestSeedAndSetConnsAppearInDumpAndSurviveEdits(t *testing.T) {
 	m := ipvs.NewMemory()
 	k := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	a := netip.MustParseAddr("10.0.0.1")
@@ -42,7 +42,7 @@ func TestSeedAndSetConnsAreSeenByDumpAndSurviveEdits(t *testing.T) {
 	}
 }
 
-func TestFailCallFailsThatCallAndChangesNothing(t *testing.T) {
+func TestFailCallFailsOneCallAndChangesNothing(t *testing.T) {
 	m := ipvs.NewMemory()
 	broken := errors.New("broken")
 	s := ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"}

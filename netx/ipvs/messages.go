@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Messages are our own, but for the reading of services, because moby/ipvs 1.1.0
-//   - sends one message and waits for its answer before the next;
-//   - sends no address family for a destination, so an IPv4 service cannot have an IPv6 destination nor lose one;
-//   - leaves out the encapsulation, and the kernel replaces a destination whole: each new weight turns GUE and GRE into IPIP;
-//   - reads 16 bits of a weight's 32, and not the encapsulation.
+// lb encodes its own messages, except for reading services, because moby/ipvs 1.1.0
+//   - sends one message at a time and waits for each response;
+//   - sends no address family for a destination, so an IPv4 service can neither get nor lose an IPv6 destination;
+//   - omits the encapsulation, and the kernel replaces a destination whole: each new weight turns GUE and GRE into IPIP;
+//   - reads only 16 of a weight's 32 bits, and no encapsulation.
 //
 // The numbers below are those of linux/ip_vs.h.
 const (
@@ -40,22 +40,22 @@ const (
 
 	attrServiceFamily    = 1 // in a service
 	attrServiceMark      = 5
-	attrServiceScheduler = 6 // a string, ended by a zero byte
-	attrServiceFlags     = 7 // struct ip_vs_flags: the flags, and which of them are meant
+	attrServiceScheduler = 6 // zero-terminated
+	attrServiceFlags     = 7 // struct ip_vs_flags: flags and mask
 	attrServiceTimeout   = 8 // seconds, 32 bits
-	attrServiceNetmask   = 9 // of 32 bits; IPv4: the mask in network order; IPv6: the length of the prefix, where 0 is refused
+	attrServiceNetmask   = 9 // 32 bits; IPv4: mask in network byte order; IPv6: prefix length, 0 is rejected
 
 	attrDestAddress    = 1  // 16 bytes, IPv4 in the first 4
 	attrDestPort       = 2  // big endian
 	attrDestForwarding = 3  // the lowest 3 bits
-	attrDestWeight     = 4  // 32 bits, signed, not negative
+	attrDestWeight     = 4  // 32 bits, signed, non-negative
 	attrDestUpper      = 5  // 32 bits
 	attrDestLower      = 6  // 32 bits
 	attrDestActive     = 7  // 32 bits
 	attrDestInactive   = 8  // 32 bits
 	attrDestFamily     = 11 // 16 bits; since Linux 3.18
 	attrDestStats      = 12 // nested, 64 bits each; since Linux 4.0
-	attrDestEncapType  = 13 // 8 bits; since Linux 5.3, as the next two
+	attrDestEncapType  = 13 // 8 bits; since Linux 5.3, like the next two
 	attrDestEncapPort  = 14 // big endian
 	attrDestEncapFlags = 15 // 16 bits
 
@@ -68,17 +68,17 @@ const (
 	forwardingMask = 0x7 // IP_VS_CONN_F_FWD_MASK
 )
 
-// mayRead asks for nothing of interest: the kernel refuses even that without CAP_NET_ADMIN.
-func (k *Kernel) mayRead() error {
+// checkPrivilege sends a harmless query, which the kernel also rejects without CAP_NET_ADMIN.
+func (k *Kernel) checkPrivilege() error {
 	_, err := k.genl.Execute(genetlink.Message{Header: genetlink.Header{Command: cmdGetInfo, Version: genlVersion}},
 		k.family, netlink.Request)
 	if err != nil {
-		return explain(fmt.Errorf("ask IPVS for its version: %w", err))
+		return explainErrno(fmt.Errorf("query the version of IPVS: %w", err))
 	}
 	return nil
 }
 
-// encode writes the message that tries a change.
+// encode appends the message for an attempt.
 func encode(b attributes, a attempt) attributes {
 	switch a.verb {
 	case opPutService:
@@ -87,7 +87,7 @@ func encode(b attributes, a attempt) attributes {
 		}
 		return encodeService(b.command(cmdSetService), a.service)
 	case opDeleteService:
-		return encodeName(b.command(cmdDelService), a.service.Key)
+		return encodeServiceKey(b.command(cmdDelService), a.service.Key)
 	case opDeleteDestination:
 		return encodeDestination(b.command(cmdDelDest), a.service.Key, a.destination)
 	}
@@ -99,7 +99,8 @@ func encode(b attributes, a attempt) attributes {
 
 func (k *Kernel) destinations(key Key) ([]Destination, error) {
 	var ds []Destination
-	err := k.wire.list(k.family, func(b attributes) attributes { return encodeName(b.command(cmdGetDest), key) }, func(data []byte) error {
+	request := func(b attributes) attributes { return encodeServiceKey(b.command(cmdGetDest), key) }
+	err := k.conn.dump(k.family, request, func(data []byte) error {
 		d, err := decodeDestination(key.Family, data)
 		ds = append(ds, d)
 		return err
@@ -107,25 +108,25 @@ func (k *Kernel) destinations(key Key) ([]Destination, error) {
 	return ds, err
 }
 
-// encodeKey names a service by its mark, within what describes the service.
+// encodeKey appends the attributes that identify a service, within the service attribute.
 func encodeKey(b attributes, k Key) attributes {
 	return b.uint16(attrServiceFamily, addressFamily(k.Family)).uint32(attrServiceMark, uint32(k.Mark))
 }
 
-// encodeName names a service and says nothing else.
-func encodeName(b attributes, k Key) attributes {
-	b, at := b.open(attrService)
-	return encodeKey(b, k).close(at)
+// encodeServiceKey appends a service attribute with nothing but the key.
+func encodeServiceKey(b attributes, k Key) attributes {
+	b, at := b.beginNested(attrService)
+	return encodeKey(b, k).endNested(at)
 }
 
-// encodeService gives all that the kernel keeps of a service, for it replaces it whole.
+// encodeService appends all settings of a service: the kernel replaces it whole.
 func encodeService(b attributes, s Service) attributes {
-	b, at := b.open(attrService)
-	b = encodeKey(b, s.Key).text(attrServiceScheduler, s.Scheduler)
-	b = binary.NativeEndian.AppendUint32(b.head(attrServiceFlags, 8), uint32(s.Flags))
+	b, at := b.beginNested(attrService)
+	b = encodeKey(b, s.Key).cString(attrServiceScheduler, s.Scheduler)
+	b = binary.NativeEndian.AppendUint32(b.header(attrServiceFlags, 8), uint32(s.Flags))
 	b = binary.NativeEndian.AppendUint32(b, math.MaxUint32)
 	b = b.uint32(attrServiceTimeout, uint32(s.Timeout/time.Second))
-	return append(b.head(attrServiceNetmask, 4), netmask(s.Family, s.Prefix)...).close(at)
+	return append(b.header(attrServiceNetmask, 4), netmask(s.Family, s.Prefix)...).endNested(at)
 }
 
 func addressFamily(f Family) uint16 {
@@ -135,37 +136,37 @@ func addressFamily(f Family) uint16 {
 	return unix.AF_INET
 }
 
-// netmask gives a prefix as the kernel has it; all bits where it is 0.
+// netmask returns a prefix in the kernel's form; 0 gives the full length.
 func netmask(f Family, prefix uint8) []byte {
 	if f == IPv6 {
-		return binary.NativeEndian.AppendUint32(nil, uint32(cmp.Or(prefix, wholeIPv6)))
+		return binary.NativeEndian.AppendUint32(nil, uint32(cmp.Or(prefix, fullPrefixIPv6)))
 	}
-	return binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(wholeIPv4-cmp.Or(prefix, wholeIPv4)))
+	return binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(fullPrefixIPv4-cmp.Or(prefix, fullPrefixIPv4)))
 }
 
-// prefixOf reads a netmask in the byte order of a native number: 0 for all bits, oddPrefix for what is no prefix.
+// prefixOf converts a netmask read as a native number: 0 for full length, invalidPrefix for a mask that is no prefix.
 func prefixOf(f Family, mask uint32) uint8 {
 	if f == IPv6 {
-		if mask == wholeIPv6 {
+		if mask == fullPrefixIPv6 {
 			return 0
 		}
-		return uint8(min(mask, oddPrefix))
+		return uint8(min(mask, invalidPrefix))
 	}
 	bits := binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, mask))
 	prefix := uint8(mathbits.OnesCount32(bits))
 	switch {
-	case prefix == wholeIPv4:
+	case prefix == fullPrefixIPv4:
 		return 0
-	case prefix == 0 || bits != ^uint32(0)<<(wholeIPv4-prefix):
-		return oddPrefix
+	case prefix == 0 || bits != ^uint32(0)<<(fullPrefixIPv4-prefix):
+		return invalidPrefix
 	}
 	return prefix
 }
 
-// encodeDestination gives all that the kernel keeps of a destination, for it replaces it whole.
+// encodeDestination appends all settings of a destination: the kernel replaces it whole.
 func encodeDestination(b attributes, key Key, d Destination) attributes {
-	b, at := encodeName(b, key).open(attrDest)
-	b = b.head(attrDestAddress, 16)
+	b, at := encodeServiceKey(b, key).beginNested(attrDest)
+	b = b.header(attrDestAddress, 16)
 	if d.Address.Is4() {
 		four := d.Address.As4()
 		b = append(append(b, four[:]...), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -184,14 +185,14 @@ func encodeDestination(b attributes, key Key, d Destination) attributes {
 		b = b.port(attrDestEncapPort, d.Encap.Port)
 		b = b.uint16(attrDestEncapFlags, d.Encap.Flags)
 	}
-	return b.close(at)
+	return b.endNested(at)
 }
 
-// decodeDestination reads a destination. family is that of its service, and its own before Linux 3.18.
+// decodeDestination decodes a destination. family is its service's; before Linux 3.18 also the destination's.
 func decodeDestination(family Family, data []byte) (Destination, error) {
 	var d Destination
 	var inner error
-	err := each(data, func(kind uint16, value []byte) {
+	err := forEachAttribute(data, func(kind uint16, value []byte) {
 		if kind == attrDest {
 			d, inner = decodeDestinationFields(family, value)
 		}
@@ -203,37 +204,37 @@ func decodeDestinationFields(family Family, data []byte) (Destination, error) {
 	var d Destination
 	var inner error
 	var address [16]byte
-	err := each(data, func(kind uint16, value []byte) {
+	err := forEachAttribute(data, func(kind uint16, value []byte) {
 		switch kind {
 		case attrDestAddress:
 			copy(address[:], value)
 		case attrDestPort:
 			d.Port = bigEndian16(value)
 		case attrDestForwarding:
-			d.Forwarding = Forwarding(number(value) & forwardingMask)
+			d.Forwarding = Forwarding(uintValue(value) & forwardingMask)
 		case attrDestWeight:
-			d.Weight = Weight(min(number(value), math.MaxUint16))
+			d.Weight = Weight(min(uintValue(value), math.MaxUint16))
 		case attrDestUpper:
-			d.Upper = uint32(number(value))
+			d.Upper = uint32(uintValue(value))
 		case attrDestLower:
-			d.Lower = uint32(number(value))
+			d.Lower = uint32(uintValue(value))
 		case attrDestActive:
-			d.ActiveConns = int(number(value))
+			d.ActiveConns = int(uintValue(value))
 		case attrDestInactive:
-			d.InactiveConns = int(number(value))
+			d.InactiveConns = int(uintValue(value))
 		case attrDestFamily:
 			family = IPv4
-			if number(value) == unix.AF_INET6 {
+			if uintValue(value) == unix.AF_INET6 {
 				family = IPv6
 			}
 		case attrDestStats:
 			inner = decodeStats(&d.Stats, value)
 		case attrDestEncapType:
-			d.Encap.Type = EncapType(number(value))
+			d.Encap.Type = EncapType(uintValue(value))
 		case attrDestEncapPort:
 			d.Encap.Port = bigEndian16(value)
 		case attrDestEncapFlags:
-			d.Encap.Flags = uint16(number(value))
+			d.Encap.Flags = uint16(uintValue(value))
 		}
 	})
 	d.Address = netip.AddrFrom16(address)
@@ -244,18 +245,18 @@ func decodeDestinationFields(family Family, data []byte) (Destination, error) {
 }
 
 func decodeStats(s *Stats, data []byte) error {
-	return each(data, func(kind uint16, value []byte) {
+	return forEachAttribute(data, func(kind uint16, value []byte) {
 		switch kind {
 		case attrStatsConns:
-			s.Connections = number(value)
+			s.Connections = uintValue(value)
 		case attrStatsPacketsIn:
-			s.PacketsIn = number(value)
+			s.PacketsIn = uintValue(value)
 		case attrStatsPacketsOut:
-			s.PacketsOut = number(value)
+			s.PacketsOut = uintValue(value)
 		case attrStatsBytesIn:
-			s.BytesIn = number(value)
+			s.BytesIn = uintValue(value)
 		case attrStatsBytesOut:
-			s.BytesOut = number(value)
+			s.BytesOut = uintValue(value)
 		}
 	})
 }

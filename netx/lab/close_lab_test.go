@@ -18,15 +18,15 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-func TestCloseLeavesNothingAndIsIdempotent(t *testing.T) {
-	quiet := func() int {
+func TestCloseReleasesEverythingAndIsIdempotent(t *testing.T) {
+	openFiles := func() int {
 		files, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(files)
 	}
-	cycle := func() {
+	buildAndClose := func() {
 		l, err := lab.New(labtest.Log(t))
 		if err != nil {
 			t.Fatal(err)
@@ -51,21 +51,21 @@ func TestCloseLeavesNothingAndIsIdempotent(t *testing.T) {
 			t.Errorf("Host after Close: %v", err)
 		}
 	}
-	cycle() // what the runtime opens once
-	before := quiet()
+	buildAndClose() // lets the runtime open what it keeps open
+	before := openFiles()
 	for range 3 {
-		cycle()
+		buildAndClose()
 	}
-	if after := quiet(); after > before {
+	if after := openFiles(); after > before {
 		t.Errorf("open files grew from %d to %d in three labs", before, after)
 	}
-	labtest.Eventually(t, within, "no thread of ours is in another network namespace", func() (bool, string) {
+	labtest.Eventually(t, timeout, "all threads are in the main thread's network namespace", func() (bool, string) {
 		left := strayThreads(t)
 		return len(left) == 0, strings.Join(left, " ")
 	})
 }
 
-func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
+func TestRemovedHostIsGoneAndCanBeRebuilt(t *testing.T) {
 	l := labtest.New(t)
 	lan := labtest.Switch(t, l, "lan")
 	two := labtest.Host(t, l, lan, "two", "10.9.0.2/24")
@@ -79,7 +79,7 @@ func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reaches := func(limit time.Duration) error {
+		dial := func(limit time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			c, err := two.Dial(ctx, "tcp", "10.9.0.1:80")
@@ -88,41 +88,41 @@ func TestARemovedHostIsGoneAndCanBeBuiltAnew(t *testing.T) {
 			}
 			return err
 		}
-		if err := reaches(within); err != nil {
+		if err := dial(timeout); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Remove(one); err != nil {
 			t.Fatal(err)
 		}
 		if err := running.Wait(); err == nil {
-			t.Error("its process ended well")
+			t.Error("its process exited with status 0")
 		}
 		if err := one.Do(func() error { return nil }); !errors.Is(err, lab.ErrClosed) {
-			t.Errorf("Do on a host that was removed: %v", err)
+			t.Errorf("Do on a removed host: %v", err)
 		}
 		if err := l.Remove(one); err == nil {
-			t.Error("it was removed twice")
+			t.Error("removing it twice succeeded")
 		}
-		if err := reaches(time.Second); err == nil {
-			t.Error("it answers still")
+		if err := dial(time.Second); err == nil {
+			t.Error("it still responds")
 		}
 		listener.Close()
 	}
 }
 
-func TestWithoutPrivilege(t *testing.T) {
+func TestNewFailsWithoutPrivilege(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), ownerVariable+"="+nobody)
+	cmd.Env = append(os.Environ(), ownerEnv+"="+nobody)
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "run as root") {
 		t.Errorf("got %v: %s", err, out)
 	}
 }
 
-func TestKilledOwnerLeavesNothing(t *testing.T) {
+func TestKilledOwnerLeavesNothingBehind(t *testing.T) {
 	before := machineState(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), ownerVariable+"=1")
+	cmd.Env = append(os.Environ(), ownerEnv+"=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -131,39 +131,39 @@ func TestKilledOwnerLeavesNothing(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The owner says which network namespaces its hosts have.
+	// The owner prints the network namespaces of its hosts.
 	lines := bufio.NewScanner(out)
-	var spaces []string
+	var namespaces []string
 	for lines.Scan() && lines.Text() != "ready" {
-		spaces = append(spaces, lines.Text())
+		namespaces = append(namespaces, lines.Text())
 	}
-	if len(spaces) != 2 {
-		t.Fatalf("the owner said %q", spaces)
+	if len(namespaces) != 2 {
+		t.Fatalf("the owner printed %q", namespaces)
 	}
-	if held := holders(t, spaces); len(held) == 0 {
-		t.Errorf("nothing is in %v", spaces)
+	if threads := threadsIn(t, namespaces); len(threads) == 0 {
+		t.Errorf("no thread is in %v", namespaces)
 	}
-	// "started" is said by the shells: what they become, and their children's exec, may take a moment more.
-	labtest.Eventually(t, within, "the owner's hosts run four marked processes", func() (bool, string) {
-		running := marked(t)
+	// The shells print "started" just before they and their children exec sleep.
+	labtest.Eventually(t, timeout, "the owner's hosts run four sleeping processes", func() (bool, string) {
+		running := sleepingProcesses(t)
 		return len(running) == 4, strings.Join(running, " ")
 	})
 	if during := machineState(t); during != before {
-		t.Errorf("a lab changed the machine:\n%s\nwas\n%s", during, before)
+		t.Errorf("the lab changed the machine:\n%s\nbefore:\n%s", during, before)
 	}
 	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	labtest.Eventually(t, within, "no process of the hosts is left", func() (bool, string) {
-		left := marked(t)
+	labtest.Eventually(t, timeout, "all processes of the hosts are gone", func() (bool, string) {
+		left := sleepingProcesses(t)
 		return len(left) == 0, strings.Join(left, " ")
 	})
-	labtest.Eventually(t, within, "nothing is left in the hosts' namespaces", func() (bool, string) {
-		left := holders(t, spaces)
+	labtest.Eventually(t, timeout, "the hosts' namespaces are empty", func() (bool, string) {
+		left := threadsIn(t, namespaces)
 		return len(left) == 0, strings.Join(left, " ")
 	})
 	if after := machineState(t); after != before {
-		t.Errorf("the machine has changed:\n%s\nwas\n%s", after, before)
+		t.Errorf("the machine has changed:\n%s\nbefore:\n%s", after, before)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// WriteFile writes a file as the host sees it, making its folder where there is none.
+// WriteFile writes a file in the host's file system, creating its directory if needed.
 func (h *Host) WriteFile(path string, data []byte, mode os.FileMode) error {
 	err := h.Do(func() error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -21,9 +21,9 @@ func (h *Host) WriteFile(path string, data []byte, mode os.FileMode) error {
 	return nil
 }
 
-// ReadFile reads a file as the host sees it.
+// ReadFile reads a file in the host's file system.
 func (h *Host) ReadFile(path string) ([]byte, error) {
-	// The host's /proc shows the host's processes, and a thread of ours is none of them; its init is.
+	// /proc shows the host's processes, and this thread is not one of them. The host's init stands in for it.
 	for _, own := range []string{"/proc/net/", "/proc/self/"} {
 		if rest, ok := strings.CutPrefix(path, own); ok {
 			path = strings.Replace(own, "/proc/", "/proc/1/", 1) + rest
@@ -42,7 +42,7 @@ func (h *Host) ReadFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Sysctl sets a kernel setting of the host: net.ipv4.ip_forward, or net/ipv4/conf/eth0.7/rp_filter where a name has a dot.
+// Sysctl sets a kernel parameter of the host: net.ipv4.ip_forward, or net/ipv4/conf/eth0.7/rp_filter if a name contains a dot.
 func (h *Host) Sysctl(key, value string) error {
 	if !strings.Contains(key, "/") {
 		key = strings.ReplaceAll(key, ".", "/")

@@ -14,46 +14,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Link plugs a host into a switch.
+// Link connects a host to a switch.
 type Link struct {
 	Switch    *Switch
-	Interface string         // its name in the host, 1–15 characters
+	Interface string         // name on the host, 1–15 characters
 	Addresses []netip.Prefix // IPv4 and IPv6
 }
 
-// Host is a machine of the lab: network, hostname, processes, /run, /var/lib, /proc and /sys of its own; the rest of the file
-// system is the machine's.
+// Host is a machine of the lab. It has its own network, hostname, processes, /run, /var/lib, /proc and /sys; the rest of the file system
+// is the machine's.
 type Host struct {
-	name  string
-	log   *slog.Logger
-	space *space
-	init  *initProcess
-	plugs []plug // one for each link
+	name       string
+	log        *slog.Logger
+	namespaces *namespaces
+	init       *initProcess
+	ports      []switchPort // one for each link
 
-	mu        sync.Mutex // protects all below
+	mu        sync.Mutex // protects the fields below
 	addresses map[string][]netip.Prefix
 	routes    []route
 	closed    bool
 	processes sync.WaitGroup
 }
 
-// plug is the switch's end of a host's cable.
-type plug struct {
+// switchPort is the switch's end of a host's cable.
+type switchPort struct {
 	sw   *Switch
 	port string
 }
 
-// route is one that was asked for, to be laid again when a link comes back.
+// route is kept so that LinkUp can restore it.
 type route struct {
 	dst netip.Prefix
 	via netip.Addr
 }
 
-// newHost builds a host, plugs it in and waits until its addresses can be used.
+// newHost builds a host, connects it and waits until its addresses are usable.
 func newHost(name string, log *slog.Logger, links []Link, mac func(host, iface string) []byte) (*Host, error) {
 	h := &Host{name: name, log: log, addresses: map[string][]netip.Prefix{}}
-	s, err := newSpace("host "+name, hostNamespaces, func(s *space) error {
-		h.space = s
+	s, err := newNamespaces("host "+name, hostNamespaces, func(s *namespaces) error {
+		h.namespaces = s
 		return h.setup()
 	})
 	if err != nil {
@@ -63,7 +63,7 @@ func newHost(name string, log *slog.Logger, links []Link, mac func(host, iface s
 		return nil, err
 	}
 	for _, l := range links {
-		if err = h.plugIn(l, mac(name, l.Interface)); err != nil {
+		if err = h.connect(l, mac(name, l.Interface)); err != nil {
 			break
 		}
 	}
@@ -73,7 +73,7 @@ func newHost(name string, log *slog.Logger, links []Link, mac func(host, iface s
 	return h, nil
 }
 
-// setup gives the new namespaces their mounts, name, init, settings and loopback, on the host's first thread.
+// setup configures mounts, hostname, init, sysctls and loopback of the new namespaces, on the host's first thread.
 func (h *Host) setup() error {
 	if err := mountHost(); err != nil {
 		return err
@@ -85,29 +85,29 @@ func (h *Host) setup() error {
 	if h.init, err = startInit(); err != nil {
 		return err
 	}
-	// Processes that this and further threads start belong below the init. The init is number 1 in the /proc that it mounted.
-	if err := h.space.open(unix.CLONE_NEWPID, "/proc/1/ns/pid"); err != nil {
+	// Processes of this and later threads must be in the init's process namespace. In the /proc that the init mounted it is process 1.
+	if err := h.namespaces.open(unix.CLONE_NEWPID, "/proc/1/ns/pid"); err != nil {
 		return err
 	}
-	if err := h.space.enter(); err != nil {
+	if err := h.namespaces.enter(); err != nil {
 		return err
 	}
-	if err := quietNetwork(); err != nil {
+	if err := setNetworkDefaults(); err != nil {
 		return err
 	}
-	lo, err := h.space.routes.LinkByName("lo")
+	lo, err := h.namespaces.rtnl.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
 	}
-	if err := h.space.routes.LinkSetUp(lo); err != nil {
+	if err := h.namespaces.rtnl.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("set lo up: %w", err)
 	}
 	return nil
 }
 
-// quietNetwork sets what interfaces start with. A new namespace copies IPv4 settings from the machine: they are set so that a
-// host is the same on every machine. IPv6 waits for nothing: no duplicate address detection, no routers asked for.
-func quietNetwork() error {
+// setNetworkDefaults sets the sysctls that interfaces start with. A new namespace copies the machine's IPv4 settings; setting them makes
+// hosts equal on every machine. IPv6 must not wait: no duplicate address detection, no router solicitation.
+func setNetworkDefaults() error {
 	settings := []struct{ key, value string }{
 		{"ipv4/conf/%s/rp_filter", "0"},
 		{"ipv4/conf/%s/arp_ignore", "0"},
@@ -127,16 +127,16 @@ func quietNetwork() error {
 	return writeSysctl("net/ipv4/ip_forward", "0")
 }
 
-// plugIn lays a cable and configures the host's end of it.
-func (h *Host) plugIn(l Link, mac []byte) error {
+// connect creates a cable and configures the host's end.
+func (h *Host) connect(l Link, mac []byte) error {
 	if l.Switch == nil {
-		return fmt.Errorf("plug in %s: the link names no switch", l.Interface)
+		return fmt.Errorf("connect %s: the link has no switch", l.Interface)
 	}
-	port, err := l.Switch.plug(h.name, h.space, l.Interface, mac)
+	port, err := l.Switch.connect(h.name, h.namespaces, l.Interface, mac)
 	if err != nil {
-		return fmt.Errorf("plug %s into %s: %w", l.Interface, l.Switch.space.name, err)
+		return fmt.Errorf("connect %s to %s: %w", l.Interface, l.Switch.namespaces.name, err)
 	}
-	h.plugs = append(h.plugs, plug{l.Switch, port})
+	h.ports = append(h.ports, switchPort{l.Switch, port})
 	h.addresses[l.Interface] = l.Addresses
 	return h.LinkUp(l.Interface)
 }
@@ -144,12 +144,12 @@ func (h *Host) plugIn(l Link, mac []byte) error {
 // Name returns the host's name.
 func (h *Host) Name() string { return h.name }
 
-// Do runs fn on a thread of the host: sockets it opens, files it reads and processes it starts are the host's. Functions run side by
-// side. Only the calling goroutine is on the host: those that fn starts are not, and relative paths begin at /, and /proc, which shows the
-// host's processes, has no self. A process that fn starts must be waited for. Sockets stay on the host wherever they are used later.
-func (h *Host) Do(fn func() error) error { return h.space.do(fn) }
+// Do runs fn on a thread of the host: sockets, files and processes that fn opens or starts are the host's. Concurrent calls are allowed.
+// Goroutines that fn starts are not on the host. Relative paths start at /, and /proc has no self entry. A process that fn starts must be
+// waited for. Sockets stay on the host wherever they are used.
+func (h *Host) Do(fn func() error) error { return h.namespaces.do(fn) }
 
-// Route sends what is for dst by way of via, replacing the route that dst had.
+// Route routes packets for dst via a gateway, replacing an earlier route to dst.
 func (h *Host) Route(dst netip.Prefix, via netip.Addr) error {
 	r := route{dst.Masked(), via}
 	if err := h.addRoute(r); err != nil {
@@ -167,34 +167,34 @@ func (h *Host) Route(dst netip.Prefix, via netip.Addr) error {
 	return nil
 }
 
-// addRoute lays a route in the kernel.
+// addRoute sets a route in the kernel.
 func (h *Host) addRoute(r route) error {
-	err := h.space.routes.RouteReplace(&netlink.Route{Dst: ipNet(r.dst), Gw: r.via.AsSlice()})
+	err := h.namespaces.rtnl.RouteReplace(&netlink.Route{Dst: ipNet(r.dst), Gw: r.via.AsSlice()})
 	if err != nil {
 		return fmt.Errorf("%s: route %s via %s: %w", h.name, r.dst, r.via, err)
 	}
 	return nil
 }
 
-// LinkDown turns an interface of the host off, as `ip link set NAME down` does.
+// LinkDown sets an interface down, like `ip link set NAME down`.
 func (h *Host) LinkDown(name string) error {
-	link, err := h.space.routes.LinkByName(name)
+	link, err := h.namespaces.rtnl.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("%s: find %s: %w", h.name, name, err)
 	}
-	if err := h.space.routes.LinkSetDown(link); err != nil {
+	if err := h.namespaces.rtnl.LinkSetDown(link); err != nil {
 		return fmt.Errorf("%s: set %s down: %w", h.name, name, err)
 	}
 	return nil
 }
 
-// LinkUp turns an interface on and gives it back the addresses and routes that it lost.
+// LinkUp sets an interface up and restores the addresses and routes that it lost.
 func (h *Host) LinkUp(name string) error {
-	link, err := h.space.routes.LinkByName(name)
+	link, err := h.namespaces.rtnl.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("%s: find %s: %w", h.name, name, err)
 	}
-	if err := h.space.routes.LinkSetUp(link); err != nil {
+	if err := h.namespaces.rtnl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("%s: set %s up: %w", h.name, name, err)
 	}
 	for _, p := range h.addresses[name] {
@@ -202,7 +202,7 @@ func (h *Host) LinkUp(name string) error {
 		if p.Addr().Is4() {
 			addr.Flags = 0
 		}
-		if err := h.space.routes.AddrReplace(link, addr); err != nil {
+		if err := h.namespaces.rtnl.AddrReplace(link, addr); err != nil {
 			return fmt.Errorf("%s: add %s to %s: %w", h.name, p, name, err)
 		}
 	}
@@ -216,31 +216,31 @@ func (h *Host) LinkUp(name string) error {
 	return nil
 }
 
-// Unplug pulls every cable of the host out of its switch: the host vanishes from the network and loses its carrier.
-func (h *Host) Unplug() error { return h.setPlugs(false) }
+// Unplug sets all of the host's switch ports down: it vanishes from the network and loses its carrier.
+func (h *Host) Unplug() error { return h.setPorts(false) }
 
-// Plug puts the cables back.
-func (h *Host) Plug() error { return h.setPlugs(true) }
+// Plug reverses Unplug.
+func (h *Host) Plug() error { return h.setPorts(true) }
 
-func (h *Host) setPlugs(in bool) error {
-	for _, p := range h.plugs {
-		if err := p.sw.setPort(p.port, in); err != nil {
+func (h *Host) setPorts(up bool) error {
+	for _, p := range h.ports {
+		if err := p.sw.setPort(p.port, up); err != nil {
 			return fmt.Errorf("%s: %w", h.name, err)
 		}
 	}
 	return nil
 }
 
-// pullOut takes the host's cables away.
-func (h *Host) pullOut() error {
+// disconnect removes the host's cables.
+func (h *Host) disconnect() error {
 	var errs []error
-	for _, p := range h.plugs {
-		errs = append(errs, p.sw.unplug(p.port))
+	for _, p := range h.ports {
+		errs = append(errs, p.sw.disconnect(p.port))
 	}
 	return errors.Join(errs...)
 }
 
-// close kills the host's processes, waits for them, and lets its namespaces go.
+// close kills the host's processes, waits for them, and releases its namespaces.
 func (h *Host) close(ctx context.Context) error {
 	h.mu.Lock()
 	h.closed = true
@@ -249,10 +249,10 @@ func (h *Host) close(ctx context.Context) error {
 		return fmt.Errorf("close host %s: %w", h.name, err)
 	}
 	h.processes.Wait() // the init is gone, so all are dead
-	return h.space.close(ctx)
+	return h.namespaces.close(ctx)
 }
 
-// ipNet turns a prefix into what vishvananda/netlink speaks.
+// ipNet converts a prefix for vishvananda/netlink.
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -9,22 +9,22 @@ import (
 	"syscall"
 )
 
-// initScript is a host's process number 1. It mounts the /proc of the host's own processes, then lives until its standard input ends,
-// which happens when the lab closes it or the builder dies. When it ends, the kernel kills every process of the host.
-// Ignoring SIGCHLD has the kernel clear up processes whose parents died; `cat` inherits that.
+// initScript is process 1 of a host. It mounts /proc for the host's process namespace and runs until its standard input is closed, by the
+// lab or by the builder's death. When it exits, the kernel kills every process of the host. With SIGCHLD ignored, which cat inherits, the
+// kernel reaps orphans.
 const initScript = `mount -t proc -o nosuid,nodev,noexec proc /proc && trap "" CHLD && echo ready && exec cat >/dev/null`
 
 // initProcess is the ancestor of all processes of a host.
 //
-// PR_SET_PDEATHSIG on each process would not do instead: it does not reach what those processes start, and Go's check for an
-// already dead parent takes any process in another process namespace for an orphan.
+// PR_SET_PDEATHSIG on each process is no substitute: it does not apply to their children, and Go's check for a parent that is already dead
+// takes any process in another process namespace for an orphan.
 type initProcess struct {
-	cmd  *exec.Cmd
-	life io.Closer // the writing end of its standard input
-	done chan struct{}
+	cmd   *exec.Cmd
+	stdin io.Closer // closing it ends the process
+	done  chan struct{}
 }
 
-// startInit starts the init in a new process namespace, from a thread that is in the host's other namespaces.
+// startInit starts the init in a new process namespace. The calling thread must be in the host's other namespaces.
 func startInit() (*initProcess, error) {
 	cmd := exec.Command("/bin/sh", "-c", initScript)
 	cmd.Dir = "/"
@@ -32,7 +32,7 @@ func startInit() (*initProcess, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Setsid: true}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	life, err := cmd.StdinPipe()
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the host's init: %w", err)
 	}
@@ -44,9 +44,9 @@ func startInit() (*initProcess, error) {
 		return nil, fmt.Errorf("start the host's init: %w", err)
 	}
 	_, readErr := io.ReadFull(ready, make([]byte, len("ready\n")))
-	p := &initProcess{cmd: cmd, life: life, done: make(chan struct{})}
+	p := &initProcess{cmd: cmd, stdin: stdin, done: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // killed, always
+		_ = cmd.Wait() // always killed
 		close(p.done)
 	}()
 	if readErr != nil {
@@ -56,14 +56,14 @@ func startInit() (*initProcess, error) {
 	return p, nil
 }
 
-// stop kills the init and with it every process of the host, and waits until all are gone.
+// stop kills the init, and so every process of the host, and waits until all are gone.
 func (p *initProcess) stop(ctx context.Context) error {
-	p.life.Close()
-	_ = p.cmd.Process.Kill() // fails only when it is gone already
+	p.stdin.Close()
+	_ = p.cmd.Process.Kill() // fails only if already gone
 	select {
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for its processes to die: %w (a process started inside Do that nobody waits for?)", ctx.Err())
+		return fmt.Errorf("wait for its processes to end: %w (was a process started inside Do and never waited for?)", ctx.Err())
 	}
 }

@@ -1,9 +1,8 @@
-// Package lab builds hosts and switches out of anonymous network namespaces, runs programs in them, and leaves nothing behind.
+// Package lab builds hosts and switches from anonymous network namespaces, runs programs in them, and cleans up after itself.
 //
-// Nothing has a name outside the process that builds it: namespaces are held by threads and file descriptors, cables
-// (veth pairs) are made directly between two namespaces, and every program is below an init of its host that ends when the
-// builder does. So whatever ends the builder, kill -9 included, the kernel clears everything away, and the machine's own
-// interfaces, mounts and processes are never touched.
+// Nothing has a name outside the process that built it. Threads and file descriptors hold the namespaces, veth pairs connect two
+// namespaces directly, and each host's processes run below an init that exits when the builder does. However the builder ends, even by
+// kill -9, the kernel removes everything. The machine's own interfaces, mounts and processes are never touched.
 package lab
 
 import (
@@ -20,27 +19,27 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-// ErrClosed says that the lab was closed.
+// ErrClosed reports that the lab is closed.
 var ErrClosed = errors.New("the lab is closed")
 
-// closeLimit bounds how long Close waits for the functions and processes of one host. Under an emulated processor the
-// kernel needs up to a second to end a host's processes.
-const closeLimit = 15 * time.Second
+// closeTimeout limits how long Close waits for the functions and processes of one host. An emulated processor takes up to a second to
+// kill a host's processes.
+const closeTimeout = 15 * time.Second
 
-// Lab is a set of switches and hosts. Its methods may be called by several goroutines.
+// Lab is a set of switches and hosts. Its methods are safe for concurrent use.
 type Lab struct {
 	log *slog.Logger
 
-	mu       sync.Mutex // protects all below
+	mu       sync.Mutex // protects the fields below
 	switches map[string]*Switch
 	hosts    map[string]*Host
-	order    []string          // of hosts, as they were built
-	macs     map[string][]byte // hardware addresses that were given out, by host and interface: "app01 eth0"
+	order    []string          // names of hosts, in build order
+	macs     map[string][]byte // hardware addresses in use, by host and interface: "app01 eth0"
 	closed   bool
 	closeErr error
 }
 
-// New returns an empty lab. It fails with netx.ErrNoPrivilege when this process may not make namespaces.
+// New returns an empty lab. It fails with netx.ErrNoPrivilege if this process may not create namespaces.
 func New(log *slog.Logger) (*Lab, error) {
 	if err := probe(); err != nil {
 		return nil, fmt.Errorf("build a lab of network namespaces: %w", err)
@@ -48,8 +47,8 @@ func New(log *slog.Logger) (*Lab, error) {
 	return &Lab{log: log, switches: map[string]*Switch{}, hosts: map[string]*Host{}, macs: map[string][]byte{}}, nil
 }
 
-// probe makes the namespaces of a host once, on a thread that ends at once. Trying is the only true answer: capabilities may
-// be there and a seccomp filter forbid the call all the same.
+// probe creates the namespaces of a host once, on a throwaway thread. Only trying is reliable: a seccomp filter may forbid the call
+// even with the capabilities.
 func probe() error {
 	result := make(chan error, 1)
 	onThread(func() { result <- unix.Unshare(hostNamespaces) })
@@ -63,7 +62,7 @@ func probe() error {
 	return nil
 }
 
-// Switch builds a switch: a bridge in a namespace of its own. The same name gives the same switch.
+// Switch returns the switch with this name, building it if needed. A switch is a bridge in its own namespace.
 func (l *Lab) Switch(name string) (*Switch, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +80,7 @@ func (l *Lab) Switch(name string) (*Switch, error) {
 	return s, nil
 }
 
-// Host builds a host that is plugged in by the given links. It is up, with its addresses, when Host returns.
+// Host builds a host with the given links. It is up, with its addresses, when Host returns.
 func (l *Lab) Host(name string, links ...Link) (*Host, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,7 +88,7 @@ func (l *Lab) Host(name string, links ...Link) (*Host, error) {
 		return nil, fmt.Errorf("build host %s: %w", name, ErrClosed)
 	}
 	if l.hosts[name] != nil {
-		return nil, fmt.Errorf("build host %s: a host of that name is in the lab already", name)
+		return nil, fmt.Errorf("build host %s: the lab already has a host of that name", name)
 	}
 	started := time.Now()
 	h, err := newHost(name, l.log, links, l.mac)
@@ -102,9 +101,8 @@ func (l *Lab) Host(name string, links ...Link) (*Host, error) {
 	return h, nil
 }
 
-// Remove is the end of a host as when its power fails: its cables are pulled, then its processes are killed, and nothing of its
-// kernel's state stays behind. Sockets that Listen and Dial gave out are the caller's to close. Then a host of that name can be
-// built anew.
+// Remove ends a host like a power failure: it removes the cables, then kills the processes, and no kernel state remains. Sockets from
+// Listen and Dial belong to the caller, who must close them. A new host can then take the name.
 func (l *Lab) Remove(h *Host) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,13 +114,13 @@ func (l *Lab) Remove(h *Host) error {
 	}
 	delete(l.hosts, h.name)
 	l.order = slices.DeleteFunc(l.order, func(name string) bool { return name == h.name })
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.pullOut(), h.close(ctx))
+	return errors.Join(h.disconnect(), h.close(ctx))
 }
 
-// mac returns the hardware address of a host's interface: a locally administered one, 02:6c:62:00:00:01 and on, which a host that is
-// built anew has again, as a machine that is switched off and on. Called with mu held.
+// mac returns the hardware address of a host's interface, locally administered, from 02:6c:62:00:00:01 up. A rebuilt host gets the same
+// address, like a machine that is switched off and on. mu must be held.
 func (l *Lab) mac(host, iface string) []byte {
 	key := host + " " + iface
 	if l.macs[key] == nil {
@@ -132,9 +130,8 @@ func (l *Lab) mac(host, iface string) []byte {
 	return l.macs[key]
 }
 
-// Close kills every process in the lab, waits for them, and releases hosts and switches. Sockets that Listen and Dial gave
-// out belong to their callers and keep working inside their namespace until they are closed. Further calls return what
-// the first did.
+// Close kills all processes in the lab, waits for them, and releases hosts and switches. Sockets from Listen and Dial belong to their
+// callers and work inside their namespace until closed. Further calls return the first result.
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,10 +139,10 @@ func (l *Lab) Close() error {
 		return l.closeErr
 	}
 	l.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 
-	// Hosts end side by side: the kernel takes tens of milliseconds for each.
+	// Hosts are closed concurrently: the kernel takes tens of milliseconds for each.
 	errs := make([]error, len(l.order))
 	var wg sync.WaitGroup
 	for i, name := range l.order {

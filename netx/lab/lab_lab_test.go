@@ -20,22 +20,22 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// within is room enough for what takes milliseconds on a real processor, under an emulated one.
-const within = 60 * time.Second
+// timeout is generous: what takes milliseconds on a real processor is slow on an emulated one.
+const timeout = 60 * time.Second
 
-// ownerVariable makes the test binary an owner of a lab that waits to be killed.
-const ownerVariable = "LB_LAB_OWNER"
+// ownerEnv makes the test binary build a lab and wait to be killed.
+const ownerEnv = "LB_LAB_OWNER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(ownerVariable) != "" {
-		fmt.Fprintln(os.Stderr, own(os.Getenv(ownerVariable)))
+	if os.Getenv(ownerEnv) != "" {
+		fmt.Fprintln(os.Stderr, runOwner(os.Getenv(ownerEnv)))
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// pair builds two hosts on one switch.
-func pair(t *testing.T) (one, two *lab.Host) {
+// twoHosts builds two hosts on one switch.
+func twoHosts(t *testing.T) (one, two *lab.Host) {
 	t.Helper()
 	l := labtest.New(t)
 	s := labtest.Switch(t, l, "lan")
@@ -44,8 +44,8 @@ func pair(t *testing.T) (one, two *lab.Host) {
 	return one, two
 }
 
-// serve answers each connection to the listener with its own word, until the test ends.
-func serve(t *testing.T, l net.Listener, word string) {
+// serveText sends a text on each connection to the listener, until the test ends.
+func serveText(t *testing.T, l net.Listener, text string) {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() {
@@ -55,14 +55,14 @@ func serve(t *testing.T, l net.Listener, word string) {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(c, word)
+			_, _ = io.WriteString(c, text)
 			c.Close()
 		}
 	}()
 	t.Cleanup(func() { l.Close(); <-ended })
 }
 
-// fetch connects from a host and reads all that it is sent.
+// fetch connects from a host and reads until the connection is closed.
 func fetch(ctx context.Context, h *lab.Host, network, address string) (string, error) {
 	c, err := h.Dial(ctx, network, address)
 	if err != nil {
@@ -74,14 +74,14 @@ func fetch(ctx context.Context, h *lab.Host, network, address string) (string, e
 }
 
 func TestHostsReachEachOther(t *testing.T) {
-	one, two := pair(t)
+	one, two := twoHosts(t)
 	for _, address := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
 		t.Run(address, func(t *testing.T) {
 			l, err := two.Listen(t.Context(), "tcp", address)
 			if err != nil {
 				t.Fatal(err)
 			}
-			serve(t, l, "hello")
+			serveText(t, l, "hello")
 			got, err := fetch(t.Context(), one, "tcp", address)
 			if err != nil || got != "hello" {
 				t.Errorf("fetched %q, %v; want hello", got, err)
@@ -90,19 +90,19 @@ func TestHostsReachEachOther(t *testing.T) {
 	}
 }
 
-func TestListenersOfHostsDoNotMeet(t *testing.T) {
-	one, two := pair(t)
+func TestListenersAreIsolatedPerHost(t *testing.T) {
+	one, two := twoHosts(t)
 	for _, h := range []*lab.Host{one, two} {
 		tcp, err := h.Listen(t.Context(), "tcp", ":8080")
 		if err != nil {
 			t.Fatal(err)
 		}
-		serve(t, tcp, h.Name())
+		serveText(t, tcp, h.Name())
 		local, err := h.Listen(t.Context(), "unix", "/run/lb/test.sock")
 		if err != nil {
 			t.Fatal(err)
 		}
-		serve(t, local, h.Name()+" locally")
+		serveText(t, local, h.Name()+" locally")
 	}
 	for _, h := range []*lab.Host{one, two} {
 		if got, err := fetch(t.Context(), h, "tcp", "127.0.0.1:8080"); err != nil || got != h.Name() {
@@ -113,18 +113,18 @@ func TestListenersOfHostsDoNotMeet(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat("/run/lb/test.sock"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a host's socket shows on the machine: %v", err)
+		t.Errorf("a host's socket is visible on the machine: %v", err)
 	}
 }
 
-func TestPacketsArrive(t *testing.T) {
-	one, two := pair(t)
+func TestUDPPacketsArrive(t *testing.T) {
+	one, two := twoHosts(t)
 	c, err := two.ListenPacket(t.Context(), "udp", "10.9.0.2:53")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	d, err := one.Dial(t.Context(), "udp", "10.9.0.2:53")
@@ -142,30 +142,30 @@ func TestPacketsArrive(t *testing.T) {
 	}
 }
 
-func TestUnplugCutsAndPlugHeals(t *testing.T) {
-	one, two := pair(t)
+func TestUnplugDisconnectsAndPlugReconnects(t *testing.T) {
+	one, two := twoHosts(t)
 	l, err := two.Listen(t.Context(), "tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, l, "hello")
+	serveText(t, l, "hello")
 	if err := two.Unplug(); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, within, "two has no carrier", func() (bool, string) {
+	labtest.Eventually(t, timeout, "two has no carrier", func() (bool, string) {
 		carrier, err := two.ReadFile("/sys/class/net/eth0/carrier")
 		return string(carrier) == "0\n", fmt.Sprintf("%q, %v", carrier, err)
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if got, err := fetch(ctx, one, "tcp", "10.9.0.2:80"); err == nil {
-		t.Fatalf("an unplugged host answered %q", got)
+		t.Fatalf("an unplugged host responded with %q", got)
 	}
 	if err := two.Plug(); err != nil {
 		t.Fatal(err)
 	}
 	for _, address := range []string{"10.9.0.2:80", "[fd09::2]:80"} {
-		labtest.Eventually(t, within, address+" answers again", func() (bool, string) {
+		labtest.Eventually(t, timeout, address+" responds again", func() (bool, string) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			got, err := fetch(ctx, one, "tcp", address)
@@ -174,8 +174,8 @@ func TestUnplugCutsAndPlugHeals(t *testing.T) {
 	}
 }
 
-func TestLinkComesBackWithAddressesAndRoutes(t *testing.T) {
-	one, _ := pair(t)
+func TestLinkUpRestoresAddressesAndRoutes(t *testing.T) {
+	one, _ := twoHosts(t)
 	if err := one.Route(netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("10.9.0.2")); err != nil {
 		t.Fatal(err)
 	}
@@ -187,21 +187,22 @@ func TestLinkComesBackWithAddressesAndRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if down := labtest.Run(t, one, "ip", "route"); strings.Contains(down, "192.0.2.0/24") {
-		t.Fatalf("the link is down and the route is there: %s", down)
+		t.Fatalf("the route exists although the link is down: %s", down)
 	}
 	if err := one.LinkUp("eth0"); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, within, "the routes are back", func() (bool, string) {
+	labtest.Eventually(t, timeout, "the routes are back", func() (bool, string) {
 		after := labtest.Run(t, one, "ip", "route")
 		return after == before, after
 	})
-	if addrs := labtest.Run(t, one, "ip", "addr", "show", "eth0"); !strings.Contains(addrs, "fd09::1/64") || !strings.Contains(addrs, "10.9.0.1/24") {
+	addrs := labtest.Run(t, one, "ip", "addr", "show", "eth0")
+	if !strings.Contains(addrs, "fd09::1/64") || !strings.Contains(addrs, "10.9.0.1/24") {
 		t.Errorf("addresses: %s", addrs)
 	}
 }
 
-func TestRoutesLeadThroughAHost(t *testing.T) {
+func TestHostRoutesBetweenSwitches(t *testing.T) {
 	l := labtest.New(t)
 	left, right := labtest.Switch(t, l, "left"), labtest.Switch(t, l, "right")
 	router, err := l.Host("router",
@@ -223,14 +224,14 @@ func TestRoutesLeadThroughAHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, ln, "far")
+	serveText(t, ln, "far")
 	if got, err := fetch(t.Context(), a, "tcp", "10.2.0.1:80"); err != nil || got != "far" {
 		t.Errorf("fetched %q, %v", got, err)
 	}
 }
 
-func TestAFunctionThatWaitsDoesNotHoldTheHost(t *testing.T) {
-	one, _ := pair(t)
+func TestBlockedFunctionDoesNotBlockTheHost(t *testing.T) {
+	one, _ := twoHosts(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	dialing := make(chan struct{})
@@ -251,26 +252,26 @@ func TestAFunctionThatWaitsDoesNotHoldTheHost(t *testing.T) {
 	}
 }
 
-func TestFunctionThatLeavesItsThread(t *testing.T) {
-	one, _ := pair(t)
+func TestFunctionThatDoesNotReturnGivesAnError(t *testing.T) {
+	one, _ := twoHosts(t)
 	var inner testing.T
 	if err := one.Do(func() error { inner.FailNow(); return nil }); err == nil {
 		t.Error("no error from a function that did not return")
 	}
 	if err := one.Do(func() error { return nil }); err != nil {
-		t.Errorf("the host is dead: %v", err)
+		t.Errorf("the host is unusable afterwards: %v", err)
 	}
 }
 
-func TestDialRefusesNames(t *testing.T) {
-	one, _ := pair(t)
+func TestDialRejectsHostNames(t *testing.T) {
+	one, _ := twoHosts(t)
 	if _, err := one.Dial(t.Context(), "tcp", "localhost:80"); err == nil || !strings.Contains(err.Error(), "want an IP address") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestMainThreadStaysOutside(t *testing.T) {
-	// The main thread's namespace must be the machine's whatever threads the runtime chose: it could never leave a host.
+func TestProcessMainThreadStaysOutside(t *testing.T) {
+	// The main thread must keep the machine's namespaces whatever threads the runtime picks: it could never leave a host's.
 	want := namespace(t, "/proc/self/ns/net")
 	l := labtest.New(t)
 	for i := range 8 {
@@ -290,7 +291,7 @@ func namespace(t *testing.T, path string) string {
 	return ns
 }
 
-func TestTwentyHostsComeUpQuickly(t *testing.T) {
+func TestTwentyHostsStartQuickly(t *testing.T) {
 	l := labtest.New(t)
 	s := labtest.Switch(t, l, "lan")
 	started := time.Now()
@@ -300,14 +301,14 @@ func TestTwentyHostsComeUpQuickly(t *testing.T) {
 	}
 	took := time.Since(started)
 	t.Logf("20 hosts took %v", took)
-	if took > within {
-		t.Errorf("20 hosts took %v, more than %v", took, within)
+	if took > timeout {
+		t.Errorf("20 hosts took %v, more than %v", took, timeout)
 	}
 	ln, err := hosts[19].Listen(t.Context(), "tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, ln, "last")
+	serveText(t, ln, "last")
 	if got, err := fetch(t.Context(), hosts[0], "tcp", "10.9.0.20:80"); err != nil || got != "last" {
 		t.Errorf("fetched %q, %v", got, err)
 	}

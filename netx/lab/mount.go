@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroups is where control groups are mounted; a fresh /sys does not show them.
+// cgroups is the mount point of control groups. A newly mounted /sys does not contain them.
 const cgroups = "/sys/fs/cgroup"
 
-// mountHost makes the calling thread's new mount namespace that of a host: cut off from the machine's, with empty /run and /var/lib,
-// and the /sys of the new network namespace. /proc comes with the init.
+// mountHost sets up the calling thread's new mount namespace for a host: detached from the machine's, with empty /run and /var/lib and
+// the /sys of the new network namespace. The init mounts /proc.
 func mountHost() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -22,16 +22,16 @@ func mountHost() error {
 			return fmt.Errorf("mount an empty %s: %w", dir, err)
 		}
 	}
-	// What the systemd units make for lb by RuntimeDirectory and StateDirectory.
+	// lb's systemd units create these with RuntimeDirectory and StateDirectory.
 	for _, dir := range []string{"/run/lock", "/run/lb", "/var/lib/lb"} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return fmt.Errorf("make a host's folder: %w", err)
+			return fmt.Errorf("create a directory of the host: %w", err)
 		}
 	}
 	return mountSys()
 }
 
-// mountSys mounts the network namespace's own /sys, and the machine's control groups in it.
+// mountSys mounts the network namespace's /sys with the machine's control groups inside.
 func mountSys() error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, cgroups, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil && !errors.Is(err, unix.ENOENT) {

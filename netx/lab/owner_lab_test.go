@@ -20,15 +20,15 @@ import (
 	"github.com/braintree/lb/netx/lab"
 )
 
-// mark is a length of sleep that shows which processes are of the killed owner's hosts.
-const mark = "987654"
+// sleepSeconds is how long the processes of the killed owner's hosts sleep; it identifies them.
+const sleepSeconds = "987654"
 
-// nobody has the owner drop its privilege first.
+// nobody makes the owner drop its privileges first.
 const nobody = "nobody"
 
-// own builds two hosts, starts a process with a child in a session of its own on each, says so, and waits to be killed.
-func own(as string) error {
-	if as == nobody {
+// runOwner builds two hosts, starts a process on each with a child in its own session, prints "ready", and waits to be killed.
+func runOwner(user string) error {
+	if user == nobody {
 		if err := syscall.Setuid(65534); err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func own(as string) error {
 		if err != nil {
 			return err
 		}
-		if err := ownProcesses(h); err != nil {
+		if err := startProcesses(h); err != nil {
 			return err
 		}
 	}
@@ -55,13 +55,13 @@ func own(as string) error {
 	select {}
 }
 
-// ownProcesses starts a process and its child on the host and prints the host's network namespace.
-func ownProcesses(h *lab.Host) error {
+// startProcesses starts a process and a child on the host and prints the host's network namespace.
+func startProcesses(h *lab.Host) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	script := "setsid sleep " + mark + " & echo started; exec sleep " + mark
+	script := "setsid sleep " + sleepSeconds + " & echo started; exec sleep " + sleepSeconds
 	if _, err := h.Start(lab.Command{Path: "sh", Stdout: w, Args: []string{"-c", script}}); err != nil {
 		return err
 	}
@@ -73,8 +73,8 @@ func ownProcesses(h *lab.Host) error {
 	return err
 }
 
-// marked lists the processes that sleep for mark.
-func marked(t *testing.T) []string {
+// sleepingProcesses lists the processes that sleep for sleepSeconds.
+func sleepingProcesses(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -83,14 +83,14 @@ func marked(t *testing.T) []string {
 	var found []string
 	for _, f := range files {
 		line, err := os.ReadFile(f)
-		if err == nil && string(line) == "sleep\x00"+mark+"\x00" {
+		if err == nil && string(line) == "sleep\x00"+sleepSeconds+"\x00" {
 			found = append(found, f)
 		}
 	}
 	return found
 }
 
-// strayThreads lists the threads of this process that are in another network namespace than its main thread.
+// strayThreads lists threads of this process that are not in its main thread's network namespace.
 func strayThreads(t *testing.T) []string {
 	t.Helper()
 	own := namespace(t, "/proc/self/ns/net")
@@ -107,8 +107,8 @@ func strayThreads(t *testing.T) []string {
 	return found
 }
 
-// holders lists the threads on this machine that are in one of the network namespaces.
-func holders(t *testing.T, spaces []string) []string {
+// threadsIn lists the machine's threads that are in one of the network namespaces.
+func threadsIn(t *testing.T, namespaces []string) []string {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/ns/net")
 	if err != nil {
@@ -116,14 +116,14 @@ func holders(t *testing.T, spaces []string) []string {
 	}
 	var found []string
 	for _, l := range links {
-		if ns, err := os.Readlink(l); err == nil && slices.Contains(spaces, ns) {
+		if ns, err := os.Readlink(l); err == nil && slices.Contains(namespaces, ns) {
 			found = append(found, l+" "+ns)
 		}
 	}
 	return found
 }
 
-// machineState is what of the machine a lab might have touched: interfaces, mounts, hostname.
+// machineState returns the state of the machine that a lab could have changed: interfaces, mounts, hostname.
 func machineState(t *testing.T) string {
 	t.Helper()
 	links, err := net.Interfaces()

@@ -15,30 +15,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outputDelay is how long after a process's end its output is awaited, when children of its own keep the pipe open.
-const outputDelay = time.Second
+// outputGrace is how long after a process's exit its output is read if its children keep the pipe open.
+const outputGrace = time.Second
 
-// Command is a program to run on a host.
+// Command describes a program to run on a host.
 type Command struct {
-	Path   string   // of the program, or a name to be looked up in $PATH
-	Args   []string // without the program's name
-	Name   string   // the program's name as it sees it (argv[0]); "" is Path
+	Path   string   // path, or a name to look up in $PATH
+	Args   []string // without argv[0]
+	Name   string   // argv[0]; "" is Path
 	Env    []string // nil is this process's environment
 	Dir    string   // "" is /
 	Stdin  io.Reader
-	Stdout io.Writer // written from another goroutine; nil discards
+	Stdout io.Writer // written by another goroutine; nil discards
 	Stderr io.Writer
 }
 
-// Process is a program that was started on a host, in a process group of its own.
+// Process is a program started on a host, in its own process group.
 type Process struct {
 	host *Host
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error // valid when done is closed
+	err  error // valid once done is closed
 }
 
-// Start starts a program on the host. It ends with the lab, or with this process, at the latest.
+// Start starts a program on the host. It ends at the latest with the lab or with this process.
 func (h *Host) Start(c Command) (*Process, error) {
 	h.mu.Lock()
 	if h.closed {
@@ -56,7 +56,7 @@ func (h *Host) Start(c Command) (*Process, error) {
 		p.cmd.Env, p.cmd.Dir = c.Env, c.Dir
 		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		p.cmd.WaitDelay = outputDelay
+		p.cmd.WaitDelay = outputGrace
 		return p.cmd.Start()
 	})
 	if err != nil {
@@ -68,32 +68,32 @@ func (h *Host) Start(c Command) (*Process, error) {
 		defer h.processes.Done()
 		p.err = p.cmd.Wait()
 		if errors.Is(p.err, exec.ErrWaitDelay) {
-			p.err = nil // it ended well; something it left behind holds its output open
+			p.err = nil // exit status 0, but a child holds its output open
 		}
 		close(p.done)
 	}()
 	return p, nil
 }
 
-// Pid returns the process's number as this process sees it; on its host it has another.
+// Pid returns the process ID as this process sees it. Inside the host it has another.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Done is closed when the process has ended and its output was written.
+// Done is closed when the process has exited and its output has been written.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Wait waits for the process's end. The error is nil for exit status 0, else as of exec.Cmd.Wait.
+// Wait waits for the process to exit. The error is nil for exit status 0, otherwise as from exec.Cmd.Wait.
 func (p *Process) Wait() error {
 	<-p.done
 	return p.err
 }
 
-// ExitCode waits for the process's end and returns its exit status, −1 when a signal ended it.
+// ExitCode waits for the process to exit and returns its exit status, -1 if a signal ended it.
 func (p *Process) ExitCode() int {
 	<-p.done
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Signal sends a signal to the process alone; os.ErrProcessDone when it has ended.
+// Signal sends a signal to the process alone. It returns os.ErrProcessDone if the process has exited.
 func (p *Process) Signal(sig os.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		return fmt.Errorf("%s: send %s to %s: %w", p.host.name, sig, p.cmd.Path, err)
@@ -101,7 +101,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	return nil
 }
 
-// Kill ends the process and all of its group by SIGKILL, and waits. No error when it has ended already.
+// Kill sends SIGKILL to the process's group and waits. It is no error if the process has already exited.
 func (p *Process) Kill() error {
 	select {
 	case <-p.done:
@@ -115,7 +115,7 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Stop asks the process to end by SIGTERM and waits; when ctx ends first it kills the process and says so.
+// Stop sends SIGTERM and waits. If ctx ends first, it kills the process and returns an error.
 func (p *Process) Stop(ctx context.Context) error {
 	if err := p.Signal(unix.SIGTERM); err != nil {
 		if errors.Is(err, os.ErrProcessDone) {
@@ -128,11 +128,11 @@ func (p *Process) Stop(ctx context.Context) error {
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("%s: %s did not end after SIGTERM: %w", p.host.name, p.cmd.Path, ctx.Err()), p.Kill())
+		return errors.Join(fmt.Errorf("%s: %s did not exit after SIGTERM: %w", p.host.name, p.cmd.Path, ctx.Err()), p.Kill())
 	}
 }
 
-// Run runs a program on the host and returns its standard output. The error of a program that fails has its standard error too.
+// Run runs a program on the host and returns its standard output. If the program fails, the error includes its standard error.
 func (h *Host) Run(ctx context.Context, name string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	p, err := h.Start(Command{Path: name, Args: args, Stdout: &stdout, Stderr: &stderr})

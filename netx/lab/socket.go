@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Dial connects from the host; network and address are as for net.Dial, but an IP address must be written out, since names would be
-// looked up outside. A Unix socket's path is one on the host. The connection lives on the host; the caller closes it.
+// Dial connects from the host. Network and address are as in net.Dial, but IP addresses must be literal: names would be resolved outside
+// the host. The path of a Unix socket is in the host's file system. The caller closes the connection.
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if !strings.HasPrefix(network, "unix") {
 		if _, err := netip.ParseAddrPort(address); err != nil {
@@ -30,7 +30,7 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 	return conn, nil
 }
 
-// Listen listens on the host; network and address are as for net.Listen, without host names. The caller closes the listener.
+// Listen listens on the host. Network and address are as in net.Listen, without host names. The caller closes the listener.
 func (h *Host) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	var l net.Listener
 	err := h.Do(func() (err error) {
@@ -44,7 +44,7 @@ func (h *Host) Listen(ctx context.Context, network, address string) (net.Listene
 	return l, nil
 }
 
-// ListenPacket is Listen for packets, as net.ListenPacket.
+// ListenPacket listens for packets on the host, like net.ListenPacket. The caller closes the connection.
 func (h *Host) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
 	var c net.PacketConn
 	err := h.Do(func() (err error) {
@@ -58,9 +58,9 @@ func (h *Host) ListenPacket(ctx context.Context, network, address string) (net.P
 	return c, nil
 }
 
-// untilClosed bounds a context by the host's life.
+// untilClosed returns a context that also ends when the host is closed.
 func (h *Host) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.space.ctx, cancel)
+	stop := context.AfterFunc(h.namespaces.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
 }

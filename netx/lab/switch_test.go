@@ -2,10 +2,10 @@ package lab
 
 import "testing"
 
-func TestPortsAreNamedAfterWhatIsPluggedIn(t *testing.T) {
+func TestPortsAreNamedAfterHostAndInterface(t *testing.T) {
 	tests := []struct{ name, host, iface, want string }{
-		{"both fit", "app01", "eth0", "app01.eth0"},
-		{"just", "balancer01", "eth0", "balancer01.eth0"},
+		{"short names", "app01", "eth0", "app01.eth0"},
+		{"longest name that fits", "balancer01", "eth0", "balancer01.eth0"},
 		{"too long for the kernel", "balancer001", "eth0", "port7"},
 	}
 	for _, tt := range tests {

@@ -6,20 +6,20 @@ import (
 	"sync/atomic"
 )
 
-// Limit lets at most n connections of l be open at one time; further ones wait to be accepted.
+// Limit allows at most n open connections of l; further ones wait to be accepted.
 func Limit(l net.Listener, n int) net.Listener {
-	return &limited{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
+	return &limitListener{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
 }
 
-type limited struct {
+type limitListener struct {
 	net.Listener
-	slots  chan struct{} // holds one for each open connection
+	slots  chan struct{} // one element per open connection
 	once   sync.Once
 	closed chan struct{}
 }
 
 // Accept waits for a free slot, then for a connection.
-func (l *limited) Accept() (net.Conn, error) {
+func (l *limitListener) Accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
 	case <-l.closed:
@@ -30,30 +30,30 @@ func (l *limited) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return &limitedConn{Conn: c, from: l}, nil
+	return &limitConn{Conn: c, listener: l}, nil
 }
 
-// Close ends Accept, also while it waits for a slot.
-func (l *limited) Close() error {
+// Close ends Accept, even while it waits for a slot.
+func (l *limitListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
-// limitedConn gives its slot back when it is closed.
-type limitedConn struct {
+// limitConn releases its slot when it is closed.
+type limitConn struct {
 	net.Conn
-	from *limited
-	gone atomic.Bool // it has given its slot back
+	listener *limitListener
+	released atomic.Bool // the slot was released
 }
 
-func (c *limitedConn) Close() error {
+func (c *limitConn) Close() error {
 	defer func() {
-		if !c.gone.Swap(true) {
-			<-c.from.slots
+		if !c.released.Swap(true) {
+			<-c.listener.slots
 		}
 	}()
 	return c.Conn.Close()
 }
 
-// NetConn returns the connection itself.
-func (c *limitedConn) NetConn() net.Conn { return c.Conn }
+// NetConn returns the underlying connection.
+func (c *limitConn) NetConn() net.Conn { return c.Conn }

@@ -17,9 +17,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func theAgent() Daemon { return Daemon{Name: "agent", Section: "agent"} }
+func testDaemon() Daemon { return Daemon{Name: "agent", Section: "agent"} }
 
-// shortDir is a temporary folder whose path leaves room for a socket's name.
+// shortDir returns a temporary folder with a path short enough for a socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb")
@@ -30,7 +30,7 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
+func TestListenErrorsNameTheFix(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -42,13 +42,15 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := theAgent().ListenControl(t.Context(), live, &Policy{})
+	l, err := testDaemon().ListenControl(t.Context(), live, &Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	tcp := func(address string) (net.Listener, error) { return theAgent().ListenHTTP(t.Context(), address) }
-	control := func(path string) (net.Listener, error) { return theAgent().ListenControl(t.Context(), path, &Policy{}) }
+	tcp := func(address string) (net.Listener, error) { return testDaemon().ListenHTTP(t.Context(), address) }
+	control := func(path string) (net.Listener, error) {
+		return testDaemon().ListenControl(t.Context(), path, &Policy{})
+	}
 	for _, tc := range []struct {
 		name    string
 		bind    func(string) (net.Listener, error)
@@ -57,9 +59,9 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 	}{
 		{"port in use", tcp, taken.Addr().String(), []string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
 		{"an address of another machine", tcp, "192.0.2.1:9293", []string{"does not have that address", "ip address", "agent.listen"}},
-		{"a file in the socket's place", control, file, []string{file, "no socket", "agent.control"}},
-		{"a socket's path too long", control, "/tmp/" + strings.Repeat("x", 200), []string{"107 bytes", "agent.control"}},
-		{"a folder that cannot be", control, file + "/x/s", []string{"folder", "agent.control"}},
+		{"a file in place of the socket", control, file, []string{file, "not a socket", "agent.control"}},
+		{"a socket path that is too long", control, "/tmp/" + strings.Repeat("x", 200), []string{"107 bytes", "agent.control"}},
+		{"a folder that cannot be created", control, file + "/x/s", []string{"folder", "agent.control"}},
 		{"a live daemon", control, live, []string{live, "another agent is running", "agent.control"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -76,7 +78,7 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 		})
 	}
 	if data, err := os.ReadFile(file); err != nil || string(data) != "precious" {
-		t.Errorf("the file holds %q, %v", data, err)
+		t.Errorf("the file contains %q, %v", data, err)
 	}
 	if c, err := net.Dial("unix", live); err != nil {
 		t.Errorf("the live daemon's socket is gone: %v", err)
@@ -85,10 +87,10 @@ func TestWhatCannotBeBoundIsToldWithItsMend(t *testing.T) {
 	}
 }
 
-func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
+func TestAStaleControlSocketIsReplaced(t *testing.T) {
 	path := filepath.Join(shortDir(t), "run", "s")
 	for range 2 {
-		l, err := theAgent().ListenControl(t.Context(), path, &Policy{})
+		l, err := testDaemon().ListenControl(t.Context(), path, &Policy{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,21 +100,22 @@ func TestADeadDaemonsSocketIsReplaced(t *testing.T) {
 		l.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
 		l.Close()
 		if _, err := os.Lstat(path); err != nil {
-			t.Fatalf("no stale socket to test with: %v", err)
+			t.Fatalf("the test needs a stale socket: %v", err)
 		}
 	}
 }
 
-// TestOfDaemonsThatStartAtOneMomentOneHasTheSocket: one that has bound and does not listen yet refuses connections, as a dead one does.
-func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
+// TestOfDaemonsThatStartTogetherExactlyOneBindsTheSocket: a daemon that has bound its socket but does not listen yet
+// refuses connections just like a dead one.
+func TestOfDaemonsThatStartTogetherExactlyOneBindsTheSocket(t *testing.T) {
 	for range 20 {
 		path := filepath.Join(shortDir(t), "s")
-		var mu sync.Mutex // protects what follows
+		var mu sync.Mutex // protects bound
 		var bound []net.Listener
 		var starting sync.WaitGroup
 		for range 8 {
 			starting.Go(func() {
-				l, err := theAgent().ListenControl(t.Context(), path, &Policy{})
+				l, err := testDaemon().ListenControl(t.Context(), path, &Policy{})
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -124,10 +127,10 @@ func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
 		}
 		starting.Wait()
 		if len(bound) != 1 {
-			t.Errorf("%d daemons have the socket", len(bound))
+			t.Errorf("%d daemons bound the socket", len(bound))
 		}
 		if c, err := net.Dial("unix", path); err != nil {
-			t.Errorf("nobody can reach the one that has it: %v", err)
+			t.Errorf("the daemon that bound it is unreachable: %v", err)
 		} else {
 			c.Close()
 		}
@@ -140,7 +143,7 @@ func TestOfDaemonsThatStartAtOneMomentOneHasTheSocket(t *testing.T) {
 	}
 }
 
-func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
+func TestConnectionsBeyondTheLimitWaitForAFreeSlot(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -172,16 +175,16 @@ func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	first.Close()
-	first.Close() // a second close must not make room for another one
+	first.Close() // a second close must not release another slot
 	third := <-accepted
 	select {
 	case <-accepted:
 		t.Error("a fourth connection was accepted")
 	case <-time.After(50 * time.Millisecond):
 	}
-	l.Close() // also while it waits for a slot
+	l.Close() // while Accept waits for a slot
 	if _, ok := <-accepted; ok {
-		t.Error("accepted after the close")
+		t.Error("accepted after Close")
 	}
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept after Close: %v", err)
@@ -190,22 +193,22 @@ func TestConnectionsBeyondTheLimitWaitAndAreServedWhenOneEnds(t *testing.T) {
 	third.Close()
 }
 
-func TestWhereARequestComesFrom(t *testing.T) {
+func TestRequestOrigin(t *testing.T) {
 	for _, tc := range []struct {
 		name, remote      string
 		header            [2]string
 		loopback, webPage bool
 	}{
 		{"this machine", "127.0.0.1:5000", [2]string{}, true, false},
-		{"this machine by another address of loopback", "127.9.9.9:5000", [2]string{}, true, false},
+		{"this machine by another loopback address", "127.9.9.9:5000", [2]string{}, true, false},
 		{"this machine, IPv6", "[::1]:5000", [2]string{}, true, false},
-		{"this machine, IPv4 in IPv6", "[::ffff:127.0.0.1]:5000", [2]string{}, true, false},
-		{"a web page in this machine's browser", "127.0.0.1:5000", [2]string{"Origin", "http://evil.example"}, true, true},
-		{"a page whose name was turned to this machine", "127.0.0.1:5000", [2]string{"Origin", "http://example.com"}, true, true},
-		{"a web page of another site, by a new browser", "127.0.0.1:5000", [2]string{"Sec-Fetch-Site", "cross-site"}, true, true},
+		{"this machine, IPv4-mapped", "[::ffff:127.0.0.1]:5000", [2]string{}, true, false},
+		{"a web page in a browser on this machine", "127.0.0.1:5000", [2]string{"Origin", "http://evil.example"}, true, true},
+		{"a web page after DNS rebinding", "127.0.0.1:5000", [2]string{"Origin", "http://example.com"}, true, true},
+		{"a cross-site page in a browser with fetch metadata", "127.0.0.1:5000", [2]string{"Sec-Fetch-Site", "cross-site"}, true, true},
 		{"another machine", "10.0.0.9:5000", [2]string{}, false, false},
-		{"another machine that says it is this one", "10.0.0.9:5000", [2]string{"X-Forwarded-For", "127.0.0.1"}, false, false},
-		{"nonsense", "@", [2]string{}, false, false},
+		{"another machine with a forged X-Forwarded-For", "10.0.0.9:5000", [2]string{"X-Forwarded-For", "127.0.0.1"}, false, false},
+		{"a malformed address", "@", [2]string{}, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPut, "http://example.com/cluster/web", nil)

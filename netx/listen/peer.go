@@ -13,35 +13,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Credentials say which process is at the other end of a Unix socket, as it was when it connected.
+// PeerCredentials identify the process at the other end of a Unix socket at the time when it connected.
 type PeerCredentials struct {
 	UID, GID uint32
 	PID      int32
-	Groups   []uint32 // the further ones
+	Groups   []uint32 // supplementary
 }
 
-// member tells whether the process was in a group.
-func (c PeerCredentials) member(gid uint32) bool {
+// inGroup reports whether the process was in a group.
+func (c PeerCredentials) inGroup(gid uint32) bool {
 	return c.GID == gid || slices.Contains(c.Groups, gid)
 }
 
-// The keys of what a request's context keeps about who sent it.
+// Keys of the values in a request's context.
 type (
-	credentialsKey struct{} // Credentials
-	connKey        struct{} // *securedConn
-	identityKey    struct{} // string: what Admit found
+	credentialsKey struct{} // PeerCredentials
+	connKey        struct{} // *sniffConn
+	identityKey    struct{} // string: how the caller was authorized
 )
 
-// WithCredentials is a request's context that says that it came over the control socket from that process. Server does it for
-// its own connections.
+// WithPeerCredentials marks a request's context as coming over the control socket from that process. NewServer's
+// servers do it for their own connections.
 func WithPeerCredentials(ctx context.Context, c PeerCredentials) context.Context {
 	return context.WithValue(ctx, credentialsKey{}, c)
 }
 
-// withConn keeps who is at the other end of a connection.
-func withConn(ctx context.Context, c net.Conn) context.Context {
+// connContext stores the peer of a connection in its context.
+func connContext(ctx context.Context, c net.Conn) context.Context {
 	for {
-		if s, ok := c.(*securedConn); ok {
+		if s, ok := c.(*sniffConn); ok {
 			return context.WithValue(ctx, connKey{}, s)
 		}
 		outer, ok := c.(interface{ NetConn() net.Conn })
@@ -54,13 +54,13 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	if !ok {
 		return ctx
 	}
-	if cred, err := credentials(uc); err == nil { // who cannot be known is not trusted
+	if cred, err := peerCredentials(uc); err == nil { // an unidentified peer is not trusted
 		return WithPeerCredentials(ctx, cred)
 	}
 	return ctx
 }
 
-func credentials(c *net.UnixConn) (PeerCredentials, error) {
+func peerCredentials(c *net.UnixConn) (PeerCredentials, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return PeerCredentials{}, err
@@ -80,11 +80,11 @@ func credentials(c *net.UnixConn) (PeerCredentials, error) {
 	return cred, err
 }
 
-// peerGroups reads SO_PEERGROUPS of unix(7), for which x/sys/unix has no function.
+// peerGroups reads SO_PEERGROUPS (unix(7)), for which x/sys/unix has no function.
 func peerGroups(fd uintptr) ([]uint32, error) {
 	groups := make([]uint32, 32)
 	for {
-		size := uint32(len(groups)) * 4 // bytes; the kernel says how many it uses or needs
+		size := uint32(len(groups)) * 4 // bytes; the kernel sets it to the size used or needed
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS,
 			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0)
 		switch {
@@ -98,7 +98,8 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 	}
 }
 
-// Peer names who sent a request: "uid 0 (pid 42)" over the control socket, over TCP the address and what it was admitted by.
+// Peer identifies the sender of a request: "uid 0 (pid 42)" over the control socket; over TCP, the address and how it
+// was authorized.
 func Peer(r *http.Request) string {
 	if identity, ok := r.Context().Value(identityKey{}).(string); ok {
 		return identity
@@ -109,18 +110,18 @@ func Peer(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-// known is the request with who sent it, for Peer.
-func known(r *http.Request, identity string) *http.Request {
+// withIdentity returns the request with its sender's identity, for Peer.
+func withIdentity(r *http.Request, identity string) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), identityKey{}, identity))
 }
 
-// secureState says what TLS knows about the request's connection; nil when it is plain.
-func secureState(r *http.Request) *tls.ConnectionState {
-	c, ok := r.Context().Value(connKey{}).(*securedConn)
+// tlsState returns the TLS state of the request's connection; nil if it is plain.
+func tlsState(r *http.Request) *tls.ConnectionState {
+	c, ok := r.Context().Value(connKey{}).(*sniffConn)
 	if !ok {
 		return nil
 	}
-	t := c.secure.Load()
+	t := c.tls.Load()
 	if t == nil {
 		return nil
 	}
@@ -128,7 +129,7 @@ func secureState(r *http.Request) *tls.ConnectionState {
 	return &state
 }
 
-// FromLoopback tells whether a request came over TCP from this machine itself.
+// FromLoopback reports whether a request came over TCP from this machine itself.
 func FromLoopback(r *http.Request) bool {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -138,8 +139,8 @@ func FromLoopback(r *http.Request) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// FromWebPage tells whether a browser sent a request for a page that it shows. Such a page can be anybody's: one whose name
-// leads to this machine looks like one of ours, so none is trusted.
+// FromWebPage reports whether a browser sent the request on behalf of a web page. No page is trusted, not even one of
+// the same origin: with DNS rebinding, any page can appear to come from this machine.
 func FromWebPage(r *http.Request) bool {
 	return r.Header.Get("Origin") != "" || http.NewCrossOriginProtection().Check(r) != nil
 }

@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// Bounds of what one client may take up. Answers are small, so the times are for slow networks, not slow work.
+// Limits of one client. Responses are small, so the timeouts allow for slow networks, not for slow work.
 const (
-	MaxHeader = 16 << 10 // bytes of a request's headers, and net/http lets 4 KiB more go by
-	MaxBody   = 64 << 10 // bytes of a request's body; handlers hold to it with http.MaxBytesReader
+	MaxHeader = 16 << 10 // bytes of request headers; net/http allows 4 KiB more
+	MaxBody   = 64 << 10 // bytes of a request body; handlers enforce it with http.MaxBytesReader
 
-	readHeaderTime = 5 * time.Second
-	readTime       = 10 * time.Second // of a whole request
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second // of a whole request
 )
 
-// Server makes a server with all bounds. write is how long an answer may take from the end of the request's headers on, idle
-// how long a connection is kept between requests.
-func NewServer(h http.Handler, log *slog.Logger, write, idle time.Duration) *http.Server {
+// NewServer returns a server with all limits set. writeTimeout runs from the end of the request headers; idleTimeout is
+// how long an idle connection stays open.
+func NewServer(h http.Handler, log *slog.Logger, writeTimeout, idleTimeout time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readHeaderTime,
-		ReadTimeout:       readTime,
-		WriteTimeout:      write,
-		IdleTimeout:       idle,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxHeader,
-		ConnContext:       withConn,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong is not news
+		ConnContext:       connContext,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' errors are not worth more
 	}
 }

@@ -1,4 +1,4 @@
-// Package logfile appends whole lines to a file that never grows beyond a bound: a full one becomes the newest of a few older parts.
+// Package logfile appends whole lines to a file of bounded size that it rotates.
 package logfile
 
 import (
@@ -14,33 +14,33 @@ import (
 
 const mode = 0o640
 
-// File is such a file. It may be used by several goroutines.
+// File is a rotated log file. It is safe for concurrent use.
 type File struct {
-	path  string
-	size  int64 // most bytes of one part
-	older int   // how many older parts are kept: PATH.1, the newest of them, to PATH.older
-	mu    sync.Mutex
+	path    string
+	maxSize int64 // bytes per file
+	keep    int   // rotated files kept: PATH.1 (the newest) to PATH.keep
+	mu      sync.Mutex
 }
 
-// New gives the file at path, of parts with at most size bytes. Nothing is opened until something is appended, and after that it is
-// closed again: whoever moves the file away (logrotate, an operator) finds the next line in a new one.
-func New(path string, size int64, older int) *File {
-	return &File{path: path, size: size, older: older}
+// New returns the log file at path, which is rotated before it exceeds maxSize bytes. Each Append opens and closes the
+// file, so that it may be moved away at any time, by logrotate or by hand.
+func New(path string, maxSize int64, keep int) *File {
+	return &File{path: path, maxSize: maxSize, keep: keep}
 }
 
-// Append writes lines, each with its line end, and waits until they are on the disk. When it fails nothing, not even a part of a line,
-// is left behind.
+// Append writes lines, which must end with a newline, and syncs them to disk. On failure it leaves no partial line
+// behind.
 func (l *File) Append(lines []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.append(lines); err != nil {
-		return fmt.Errorf("%s: %w: free space on that disk or make it writable", l.path, err)
+		return fmt.Errorf("%s: %w: free disk space, or make the file writable", l.path, err)
 	}
 	return nil
 }
 
 func (l *File) append(lines []byte) error {
-	if err := l.turn(int64(len(lines))); err != nil {
+	if err := l.rotate(int64(len(lines))); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, mode)
@@ -50,7 +50,7 @@ func (l *File) append(lines []byte) error {
 	return errors.Join(write(f, lines), f.Close())
 }
 
-// write appends to the file, on a line of its own also when a crash left half of one.
+// write appends lines. If a crash left an unfinished line at the end, they begin on a new one.
 func write(f *os.File, lines []byte) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -71,8 +71,8 @@ func write(f *os.File, lines []byte) error {
 	return f.Sync()
 }
 
-// turn makes room for n bytes: a full file becomes the newest of the older parts, and the oldest of those goes.
-func (l *File) turn(n int64) error {
+// rotate makes room for n bytes: it renames a full file and drops the oldest rotated one.
+func (l *File) rotate(n int64) error {
 	info, err := os.Lstat(l.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -80,37 +80,37 @@ func (l *File) turn(n int64) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return errors.New("something that is no plain file is there: move it away") // a pipe would block for ever
-	case info.Size()+n <= l.size:
+		return errors.New("not a regular file: move it away") // opening a FIFO would block forever
+	case info.Size()+n <= l.maxSize:
 		return nil
 	}
-	for i := l.older; i > 0; i-- {
-		if err := os.Rename(l.part(i-1), l.part(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for i := l.keep; i > 0; i-- {
+		if err := os.Rename(l.filePath(i-1), l.filePath(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-// part is the path of the file itself, 0, or of an older part.
-func (l *File) part(i int) string {
+// filePath is the path of the i-th rotated file; 0 is the current one.
+func (l *File) filePath(i int) string {
 	if i == 0 {
 		return l.path
 	}
 	return l.path + "." + strconv.Itoa(i)
 }
 
-// Tail gives the last whole lines of the file and its newest older part, n bytes of them at most. Of a file that is not there it gives
-// nothing.
+// Tail returns the last whole lines of the current and the newest rotated file, at most n bytes. If there is no file it
+// returns nothing.
 func (l *File) Tail(n int64) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	newest, err := tail(l.part(0), n)
-	if err != nil || l.older == 0 {
+	newest, err := tail(l.filePath(0), n)
+	if err != nil || l.keep == 0 {
 		return newest, err
 	}
-	before, err := tail(l.part(1), n-int64(len(newest)))
-	return append(before, newest...), err
+	older, err := tail(l.filePath(1), n-int64(len(newest)))
+	return append(older, newest...), err
 }
 
 func tail(path string, n int64) ([]byte, error) {
@@ -121,19 +121,19 @@ func tail(path string, n int64) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("read %s: something that is no plain file is there: move it away", path)
+		return nil, fmt.Errorf("read %s: not a regular file: move it away", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	from := max(info.Size()-n, 0)
-	text, err := io.ReadAll(io.NewSectionReader(f, from, n))
+	start := max(info.Size()-n, 0)
+	text, err := io.ReadAll(io.NewSectionReader(f, start, n))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if from > 0 { // it may begin in the middle of a line
+	if start > 0 { // may begin in the middle of a line
 		text = text[bytes.IndexByte(text, '\n')+1:]
 	}
 	return text[:bytes.LastIndexByte(text, '\n')+1], nil

@@ -20,10 +20,10 @@ func read(t *testing.T, path string) string {
 	return string(data)
 }
 
-// line is a line with a number, of 50 bytes.
+// line returns a numbered line of 50 bytes.
 func line(n int) []byte { return fmt.Appendf(nil, "%049d\n", n) }
 
-func TestTheFileIsBounded(t *testing.T) {
+func TestFilesAreRotatedAndTheirNumberIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.log")
 	l := New(path, 1000, 4)
@@ -36,11 +36,11 @@ func TestTheFileIsBounded(t *testing.T) {
 	if err != nil || len(files) != 5 {
 		t.Fatalf("%d files, %v; want 5", len(files), err)
 	}
-	var all string // from the oldest line on, none is missing, doubled or cut
+	var all string // contiguous from the oldest line: none missing, repeated or cut short
 	for _, part := range []string{".4", ".3", ".2", ".1", ""} {
 		text := read(t, path+part)
 		if len(text) > 1000 {
-			t.Errorf("part %q has %d bytes", part, len(text))
+			t.Errorf("file %q has %d bytes", part, len(text))
 		}
 		all += text
 	}
@@ -49,20 +49,20 @@ func TestTheFileIsBounded(t *testing.T) {
 		want.Write(line(i))
 	}
 	if all != want.String() {
-		t.Errorf("the parts have\n%s", all)
+		t.Errorf("the files contain\n%s", all)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != mode {
 		t.Errorf("mode %v, %v; want %o", info.Mode(), err, mode)
 	}
 }
 
-func TestTailGivesWholeLines(t *testing.T) {
+func TestTailReturnsWholeLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	l := New(path, 100, 1)
 	if text, err := l.Tail(1000); len(text) > 0 || err != nil {
-		t.Errorf("of no file: %q, %v", text, err)
+		t.Errorf("without a file: %q, %v", text, err)
 	}
-	for i := range 3 { // the third turns the file
+	for i := range 3 { // the third rotates the file
 		if err := l.Append(line(i)); err != nil {
 			t.Fatal(err)
 		}
@@ -85,11 +85,11 @@ func TestTailGivesWholeLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := l.Tail(60); string(got) != string(line(7)) || err != nil {
-		t.Errorf("with half a line at the end: %q, %v", got, err)
+		t.Errorf("with an unfinished line at the end: %q, %v", got, err)
 	}
 }
 
-func TestHalfALineOfACrashDoesNotSpoilTheNext(t *testing.T) {
+func TestALineCutShortByACrashDoesNotCorruptTheNext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
@@ -98,25 +98,25 @@ func TestHalfALineOfACrashDoesNotSpoilTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := read(t, path); got != "half\n"+string(line(1)) {
-		t.Errorf("the file has %q", got)
+		t.Errorf("the file contains %q", got)
 	}
 }
 
-func TestWhatIsNoFileIsNotWritten(t *testing.T) {
+func TestAPathThatIsNotARegularFileIsRejected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l := New(path, 1000, 1)
 	if err := l.Append(line(1)); err == nil || !strings.Contains(err.Error(), "move it away") {
-		t.Errorf("Append = %v, want that something is in the way", err)
+		t.Errorf("Append = %v, want an error that names the fix", err)
 	}
 	if _, err := l.Tail(10); err == nil || !strings.Contains(err.Error(), "move it away") {
-		t.Errorf("Tail = %v, want that something is in the way", err)
+		t.Errorf("Tail = %v, want an error that names the fix", err)
 	}
 }
 
-func TestLinesOfSeveralWritersDoNotMix(t *testing.T) {
+func TestConcurrentWritersDoNotInterleaveLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	l := New(path, 10_000, 1)
 	var wg sync.WaitGroup
@@ -131,12 +131,12 @@ func TestLinesOfSeveralWritersDoNotMix(t *testing.T) {
 	}
 	wg.Wait()
 	if got := read(t, path); got != strings.Repeat(string(line(1)), 40) {
-		t.Errorf("the file has %q", got)
+		t.Errorf("the file contains %q", got)
 	}
 }
 
-// A full disk: a limit on the size of files cuts a write short as a full disk does, in a process of its own.
-func TestAFullDiskLeavesNoPartOfALine(t *testing.T) {
+// A file size limit cuts a write short just as a full disk does. It is set in a separate process.
+func TestAFullDiskLeavesNoPartialLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	cmd := exec.Command("/bin/sh", "-c", `ulimit -f 1; exec "$0" -test.run='^TestHelperProcess$'`, os.Args[0])
 	cmd.Env = append(os.Environ(), "LOGFILE_TEST_PATH="+path)
@@ -145,21 +145,21 @@ func TestAFullDiskLeavesNoPartOfALine(t *testing.T) {
 		t.Fatalf("helper: %v: %s", err, out)
 	}
 	if !strings.Contains(string(out), "error: "+path) {
-		t.Errorf("helper said %q, want an error", out)
+		t.Errorf("the helper printed %q, want an error", out)
 	}
 	if text := read(t, path); text == "" || len(text)%50 != 0 {
-		t.Errorf("the file has %q, want whole lines", text)
+		t.Errorf("the file contains %q, want whole lines", text)
 	}
 }
 
-// TestHelperProcess is not a test of its own: the test above runs it as another process.
+// TestHelperProcess is no test: TestAFullDiskLeavesNoPartialLine runs it in a separate process.
 func TestHelperProcess(t *testing.T) {
 	path := os.Getenv("LOGFILE_TEST_PATH")
 	if path == "" {
 		return
 	}
 	l := New(path, 10_000, 1)
-	for i := range 30 { // 1500 bytes, of which the limit takes 512 or 1024
+	for i := range 30 { // 1500 bytes; the limit is 512 or 1024
 		if err := l.Append(line(i)); err != nil {
 			fmt.Println("error:", err)
 			return

@@ -2,7 +2,7 @@
 
 package mark
 
-// Generation counts the transactions of everybody in the namespace of k.
+// Generation returns the number of transactions by all programs in the namespace of k.
 func (k *Kernel) Generation() (uint32, error) {
 	return currentGeneration(k.writer)
 }

@@ -14,80 +14,81 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-// ErrNoNftables says that the running kernel has no nftables for inet tables and cannot load it.
+// ErrNoNftables means that the running kernel has no nftables for inet tables and cannot load it.
 var ErrNoNftables = errors.New("this kernel has no nftables: load it with `modprobe nf_tables`, " +
 	"or run on a kernel built with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
 
-// tries is how often an operation begins anew because another program changed nftables under it.
-const tries = 10
+// maxAttempts is how often an operation restarts because another program changed nftables.
+const maxAttempts = 10
 
-// Kernel is the Table of the running kernel: the table inet lb of nftables. It reads what is there before each change, repairs what
-// others did to the table, and touches no other.
+// Kernel is the Table of the running kernel: the nftables table inet lb. It reads the table before each change, repairs
+// changes by others, and touches no other table.
 //
-// It belongs to the network namespace of the thread that called NewKernel, whatever namespaces the process enters later.
+// It belongs to the network namespace of the thread that called NewKernel, even if the process enters others later.
 type Kernel struct {
-	// turn holds one token; its owner alone may use what is below. A channel and not a mutex, so that waiting ends with the
-	// context.
-	turn   chan struct{}
+	// lock holds one token; only its owner may use the fields below. It is a channel instead of a mutex so that waiting
+	// can end with the context.
+	lock   chan struct{}
 	reader *nftables.Conn
 	writer *netlink.Conn
-	read   *snapshot // the last one that was whole; nil: none
+	cached *snapshot // the last consistent snapshot; nil: none
 	closed bool
 }
 
-// snapshot is the state as of a generation. Each transaction of anybody makes a new generation, so as long as the kernel names this one, its table
-// is this.
+// snapshot is the table's state at a generation. Every transaction of any program makes a new generation, so the state
+// is current as long as the kernel reports this one.
 type snapshot struct {
 	generation uint32
 	state      state
 }
 
-// NewKernel opens the kernel's nftables, and changes nothing yet. ErrNoNftables where there is none, netx.ErrNoPrivilege
-// without CAP_NET_ADMIN.
+// NewKernel opens the kernel's nftables and changes nothing yet. ErrNoNftables if the kernel has no nftables,
+// netx.ErrNoPrivilege without CAP_NET_ADMIN.
 func NewKernel() (*Kernel, error) {
-	// Both sockets must come to be in one namespace, and a goroutine may change threads between them.
+	// Both sockets must be opened in one namespace, and a goroutine may change threads between them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	k := &Kernel{turn: make(chan struct{}, 1)}
-	k.turn <- struct{}{}
+	k := &Kernel{lock: make(chan struct{}, 1)}
+	k.lock <- struct{}{}
 	var err error
 	if k.writer, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
-		return nil, fmt.Errorf("open nftables: %w", explain(err))
+		return nil, fmt.Errorf("open nftables: %w", explainErrno(err))
 	}
-	if err := k.prepare(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open nftables: %w", explain(err)), k.writer.Close())
+	if err := k.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", explainErrno(err)), k.writer.Close())
 	}
 	return k, nil
 }
 
-func (k *Kernel) prepare() error {
-	if err := enlarge(k.writer); err != nil {
+func (k *Kernel) open() error {
+	if err := setBufferSizes(k.writer); err != nil {
 		return err
 	}
 	_, err := currentGeneration(k.writer)
-	if errors.Is(err, unix.EINVAL) { // netlink is there, its nftables part is not
+	if errors.Is(err, unix.EINVAL) { // netlink exists, but not its nftables part
 		return fmt.Errorf("%w (%w)", ErrNoNftables, err)
 	}
 	if err != nil {
 		return err
 	}
-	k.reader, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(enlarge))
+	k.reader, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(setBufferSizes))
 	return err
 }
 
-// enlarge makes a socket's buffers as large as the kernel lets us.
-func enlarge(c *netlink.Conn) error {
-	if err := c.SetReadBuffer(socketBuffer); err != nil {
-		return fmt.Errorf("enlarge the socket's buffer: %w", err)
+// setBufferSizes makes a socket's buffers as large as the kernel permits.
+func setBufferSizes(c *netlink.Conn) error {
+	if err := c.SetReadBuffer(socketBufferSize); err != nil {
+		return fmt.Errorf("set the socket's receive buffer: %w", err)
 	}
-	if err := c.SetWriteBuffer(socketBuffer); err != nil {
-		return fmt.Errorf("enlarge the socket's buffer: %w", err)
+	if err := c.SetWriteBuffer(socketBufferSize); err != nil {
+		return fmt.Errorf("set the socket's send buffer: %w", err)
 	}
 	return nil
 }
 
-// List implements Table. Only rules that take effect count: those of a map whose rule someone removed are left out.
+// List implements Table. It returns only rules that take effect: if someone removed the nftables rule for a map, the
+// map's entries are left out.
 func (k *Kernel) List(ctx context.Context) ([]Rule, error) {
 	var rules []Rule
 	err := k.do(ctx, opList, func(at *snapshot) (bool, error) {
@@ -100,7 +101,7 @@ func (k *Kernel) List(ctx context.Context) ([]Rule, error) {
 
 // Set implements Table.
 func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
-	rules, err := normal(rules)
+	rules, err := normalize(rules)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opSet, err)
 	}
@@ -110,10 +111,10 @@ func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
 			return false, nil
 		}
 		err := commit(k.writer, at.generation, p.build)
-		if err == nil || errors.Is(err, errMoved) || p.rebuild {
+		if err == nil || errors.Is(err, errGenerationChanged) || p.rebuild {
 			return true, err
 		}
-		// Something that others put into our table holds on to what must go.
+		// Something that others put into the table references what must go.
 		p.rebuild = true
 		return true, commit(k.writer, at.generation, p.build)
 	})
@@ -132,10 +133,10 @@ func (k *Kernel) Remove(ctx context.Context) error {
 	})
 }
 
-// Close gives the sockets back. The marks stay.
+// Close closes the sockets. The marking rules stay.
 func (k *Kernel) Close() error {
-	<-k.turn
-	defer func() { k.turn <- struct{}{} }()
+	<-k.lock
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return nil
 	}
@@ -146,56 +147,57 @@ func (k *Kernel) Close() error {
 	return nil
 }
 
-// do has f talk to the kernel once it is our turn, and again for as long as another program changes nftables while it does.
-func (k *Kernel) do(ctx context.Context, operation string, f attempt) error {
+// do runs f while it holds the lock, and again as long as another program changes nftables meanwhile.
+func (k *Kernel) do(ctx context.Context, operation string, f operationFunc) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
 	select {
-	case <-k.turn:
+	case <-k.lock:
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", operation, ctx.Err())
 	}
-	defer func() { k.turn <- struct{}{} }()
+	defer func() { k.lock <- struct{}{} }()
 	if k.closed {
 		return fmt.Errorf("%s: %w", operation, net.ErrClosed)
 	}
-	for range tries {
+	for range maxAttempts {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%s: %w", operation, err)
 		}
-		err := k.once(f)
-		if !errors.Is(err, errMoved) {
+		err := k.attempt(f)
+		if !errors.Is(err, errGenerationChanged) {
 			if err != nil {
-				return fmt.Errorf("%s: %w", operation, explain(err))
+				return fmt.Errorf("%s: %w", operation, explainErrno(err))
 			}
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: %w, %d times in a row; it is tried again with the next change or cycle", operation, errMoved, tries)
+	return fmt.Errorf("%s: %w, %d times in a row; retrying with the next change or reconcile",
+		operation, errGenerationChanged, maxAttempts)
 }
 
-// attempt is an operation on nftables as it is in a snapshot. It says whether it came to a transaction, which the kernel compares with the
-// generation itself.
-type attempt func(at *snapshot) (committed bool, err error)
+// operationFunc works on nftables as of a snapshot. It reports whether it reached a transaction, for which the kernel
+// itself compares the generation.
+type operationFunc func(at *snapshot) (committed bool, err error)
 
-// once gives errMoved where f may have had parts of different states.
-func (k *Kernel) once(f attempt) error {
+// attempt runs f once. It returns errGenerationChanged if f may have seen a mixture of states.
+func (k *Kernel) attempt(f operationFunc) error {
 	before, err := currentGeneration(k.writer)
 	if err != nil {
 		return err
 	}
-	if at := k.read; at != nil && at.generation == before {
+	if at := k.cached; at != nil && at.generation == before {
 		_, err := f(at)
 		if err != nil {
-			k.read = nil // it may be to blame
+			k.cached = nil // it may be the cause
 		}
 		return err
 	}
-	k.read = nil
+	k.cached = nil
 	at, committed := &snapshot{generation: before}, false
 	var failed error
-	if at.state, failed = k.state(); failed == nil {
+	if at.state, failed = k.readState(); failed == nil {
 		committed, failed = f(at)
 	}
 	if committed {
@@ -206,19 +208,19 @@ func (k *Kernel) once(f attempt) error {
 		return errors.Join(failed, err)
 	}
 	if after != before {
-		return errMoved
+		return errGenerationChanged
 	}
 	if failed == nil {
-		k.read = at
+		k.cached = at
 	}
 	return failed
 }
 
-func explain(err error) error {
+func explainErrno(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (%w)", netx.ErrNoPrivilege, err)
-	// The netlink protocol and the inet family may each be missing.
+	// Either the netlink protocol or the inet family may be missing.
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
 		return fmt.Errorf("%w (%w)", ErrNoNftables, err)
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/braintree/lb/netx/mark/marktest"
 )
 
-// enterNewNamespace puts the calling goroutine, and the programs that it starts, into a network namespace of its own. Its thread is
-// never unlocked, so it ends with the test and takes the namespace along.
+// enterNewNamespace moves the calling goroutine, and the programs that it starts, into a new network namespace. The
+// thread is never unlocked, so it ends with the test and takes the namespace with it.
 func enterNewNamespace(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -45,7 +45,7 @@ func newKernel(t testing.TB) *mark.Kernel {
 	return k
 }
 
-// run gives what the command prints.
+// run returns the command's output.
 func run(t testing.TB, command ...string) string {
 	t.Helper()
 	out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
@@ -107,32 +107,32 @@ const listing = `table inet lb {
 }
 `
 
-// listed are the rules of listing: one for each map, so that nft's order of elements does not matter.
-func listed() []mark.Rule {
+// listedRules are the rules of listing: one per map, so that nft's order of elements does not matter.
+func listedRules() []mark.Rule {
 	return slices.DeleteFunc(someRules(), func(r mark.Rule) bool { return r.Protocol == "sctp" })
 }
 
-func TestKernelKeepsTheContract(t *testing.T) {
+func TestKernelConformance(t *testing.T) {
 	marktest.Run(t, func(t *testing.T) mark.Table {
 		enterNewNamespace(t)
 		return newKernel(t)
 	})
 }
 
-func TestNftListsTheRightMarksAndRestoresThem(t *testing.T) {
+func TestNftListsAndRestoresTheTable(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
-	must(t, k.Set(t.Context(), listed()))
+	must(t, k.Set(t.Context(), listedRules()))
 	saved := run(t, "nft", "list", "table", "inet", "lb")
 	if saved != listing {
 		t.Fatalf("nft lists\n%s\nwanted\n%s", saved, listing)
 	}
 	must(t, k.Remove(t.Context()))
 	if left := run(t, "nft", "list", "ruleset"); left != "" {
-		t.Fatalf("after Remove there is\n%s", left)
+		t.Fatalf("Remove left\n%s", left)
 	}
 	run(t, "nft", saved)
-	wantRules(t, k, listed())
+	wantRules(t, k, listedRules())
 }
 
 func wantRules(t testing.TB, k *mark.Kernel, rules []mark.Rule) {
@@ -149,7 +149,7 @@ func wantRules(t testing.TB, k *mark.Kernel, rules []mark.Rule) {
 	}
 	for i := range min(len(got), len(rules)) {
 		if got[i] != rules[i] {
-			t.Fatalf("the kernel has %d rules, wanted %d; the first to differ is %v, wanted %v", len(got), len(rules), got[i], rules[i])
+			t.Fatalf("the kernel has %d rules, wanted %d; the first difference is %v, wanted %v", len(got), len(rules), got[i], rules[i])
 		}
 	}
 	t.Fatalf("the kernel has %d rules, wanted %d", len(got), len(rules))
@@ -168,7 +168,7 @@ func TestSettingTheSameRulesWritesNothing(t *testing.T) {
 	must(t, k.Set(t.Context(), nil))
 	must(t, k.Remove(t.Context()))
 	if left := run(t, "nft", "list", "ruleset"); left != "" {
-		t.Fatalf("no rules on an empty machine made\n%s", left)
+		t.Fatalf("setting no rules on a clean machine created\n%s", left)
 	}
 	before := generation(t, k)
 	must(t, k.Set(t.Context(), someRules()))
@@ -195,12 +195,12 @@ func TestSettingTheSameRulesWritesNothing(t *testing.T) {
 	wantRules(t, k, rules)
 }
 
-func TestRulesThatTakeNoEffectAreNotListed(t *testing.T) {
+func TestIneffectiveRulesAreNotListed(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
-	must(t, k.Set(t.Context(), listed()))
+	must(t, k.Set(t.Context(), listedRules()))
 	run(t, "nft", "add element inet lb vip4 { 10.9.9.9 . icmp . 0 : 99 }")
-	wantRules(t, k, append(listed(), rule("10.9.9.9", "1", 0, "", 99)))
+	wantRules(t, k, append(listedRules(), rule("10.9.9.9", "1", 0, "", 99)))
 	run(t, "nft", "flush chain inet lb prerouting")
 	wantRules(t, k, nil)
 }
@@ -233,13 +233,13 @@ table bridge b {
 }
 `
 
-func TestOtherTablesStayByteForByte(t *testing.T) {
+func TestOtherTablesAreNeverTouched(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	run(t, "nft", foreignTables)
 	before := run(t, "nft", "-a", "list", "ruleset")
 	must(t, k.Set(t.Context(), someRules()))
-	must(t, k.Set(t.Context(), listed()))
+	must(t, k.Set(t.Context(), listedRules()))
 	run(t, "nft", "flush chain inet lb prerouting")
 	must(t, k.Set(t.Context(), someRules()))
 	must(t, k.Remove(t.Context()))
@@ -248,15 +248,15 @@ func TestOtherTablesStayByteForByte(t *testing.T) {
 	}
 }
 
-func TestAnotherProgramMayChangeNftablesAllTheTime(t *testing.T) {
+func TestConcurrentChangesByAnotherProgram(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	ctx, stop := context.WithCancel(t.Context())
-	other := newKernel(t) // of the same namespace, and the same table
+	other := newKernel(t) // in the same namespace, on the same table
 	done := make(chan error)
 	go func() {
 		for ctx.Err() == nil {
-			if err := other.Set(context.Background(), listed()); err != nil {
+			if err := other.Set(context.Background(), listedRules()); err != nil {
 				done <- err
 				return
 			}
@@ -273,18 +273,18 @@ func TestAnotherProgramMayChangeNftablesAllTheTime(t *testing.T) {
 	wantRules(t, k, someRules())
 }
 
-func TestTheHandleBelongsToTheNamespaceItWasOpenedIn(t *testing.T) {
+func TestTheHandleStaysInTheNamespaceWhereItWasOpened(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	enterNewNamespace(t)
 	must(t, k.Set(t.Context(), someRules()))
 	if here := run(t, "nft", "list", "ruleset"); here != "" {
-		t.Errorf("the rules came to be in the namespace entered later:\n%s", here)
+		t.Errorf("the rules were set in the namespace entered later:\n%s", here)
 	}
 	wantRules(t, k, someRules())
 }
 
-// dropNetAdmin takes CAP_NET_ADMIN from the calling thread for good, the thread ending with the test.
+// dropNetAdmin permanently drops CAP_NET_ADMIN of the calling thread, which ends with the test.
 func dropNetAdmin(t *testing.T) {
 	t.Helper()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -296,7 +296,7 @@ func dropNetAdmin(t *testing.T) {
 	must(t, unix.Capset(&header, &data[0]))
 }
 
-func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
+func TestEveryOperationReportsMissingPrivilege(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	must(t, k.Set(t.Context(), someRules()))
@@ -312,7 +312,7 @@ func TestWithoutPrivilegeEveryOperationSaysSo(t *testing.T) {
 	}
 }
 
-func TestAClosedHandleRefuses(t *testing.T) {
+func TestAClosedHandleChangesNothing(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	must(t, k.Close())
@@ -321,7 +321,7 @@ func TestAClosedHandleRefuses(t *testing.T) {
 	}
 }
 
-// manyRules are spread over the four maps.
+// manyRules returns n rules, spread over the four maps.
 func manyRules(n int) []mark.Rule {
 	var rules []mark.Rule
 	for i := range n {
@@ -337,7 +337,7 @@ func manyRules(n int) []mark.Rule {
 	return rules
 }
 
-func TestThousandsOfRulesAreOneTransaction(t *testing.T) {
+func TestThousandsOfRulesTakeOneTransaction(t *testing.T) {
 	enterNewNamespace(t)
 	k := newKernel(t)
 	rules := manyRules(5000)

@@ -20,7 +20,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// drawRule gives any good rule, from so few that two draws often give the same key.
+// drawRule draws a valid rule from so few values that two draws often have the same key.
 func drawRule(t *rapid.T) Rule {
 	return Rule{
 		Address: netip.MustParseAddr(rapid.SampledFrom([]string{
@@ -33,19 +33,19 @@ func drawRule(t *rapid.T) Rule {
 	}
 }
 
-// drawRules gives a set that Set takes.
+// drawRules draws a valid set of rules.
 func drawRules(t *rapid.T, name string) []Rule {
 	rules := rapid.SliceOfN(rapid.Custom(drawRule), 0, 30).Draw(t, name)
-	slices.SortFunc(rules, compare)
+	slices.SortFunc(rules, compareRules)
 	return slices.CompactFunc(rules, func(a, b Rule) bool { return compareKeys(a, b) == 0 })
 }
 
-func TestEveryRuleIsReadFromItsKeyInOneMap(t *testing.T) {
+func TestEveryRuleBelongsToOneMapAndRoundTrips(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := drawRule(t)
 		held := 0
-		for _, s := range shapes() {
-			if !s.holds(r) {
+		for _, s := range mapSpecs() {
+			if !s.contains(r) {
 				continue
 			}
 			held++
@@ -55,9 +55,9 @@ func TestEveryRuleIsReadFromItsKeyInOneMap(t *testing.T) {
 			}
 			key := s.key(r)
 			if len(key) != int(set.KeyType.Bytes) {
-				t.Fatalf("the key of %s has %d bytes, that of map %s %d", r, len(key), s.name, set.KeyType.Bytes)
+				t.Fatalf("the key of %s has %d bytes, the keys of map %s have %d", r, len(key), s.name, set.KeyType.Bytes)
 			}
-			if back, err := s.read(key, r.Mark); err != nil || back != r {
+			if back, err := s.parseKey(key, r.Mark); err != nil || back != r {
 				t.Fatalf("%s was read back as %s, %v", r, back, err)
 			}
 		}
@@ -67,35 +67,35 @@ func TestEveryRuleIsReadFromItsKeyInOneMap(t *testing.T) {
 	})
 }
 
-func TestKeysAreThoseOfNft(t *testing.T) {
+func TestKeysMatchNft(t *testing.T) {
 	r := Rule{Address: netip.MustParseAddr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Port: 443, Mark: 7}
 	want := []byte("eth10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xcc\x6d\x0d\x07\x06\x00\x00\x00\x01\xbb\x00\x00")
-	if got := shapes()[1].key(r); !bytes.Equal(got, want) {
+	if got := mapSpecs()[1].key(r); !bytes.Equal(got, want) {
 		t.Errorf("key is %x, wanted %x", got, want)
 	}
 }
 
-func FuzzReadKey(f *testing.F) {
+func FuzzParseKey(f *testing.F) {
 	f.Add([]byte{10, 0, 0, 1, 6, 0, 0, 0, 1, 187, 0, 0})
 	f.Fuzz(func(t *testing.T, key []byte) {
-		for _, s := range shapes() {
-			if r, err := s.read(key, 7); err == nil && !r.Address.IsValid() {
+		for _, s := range mapSpecs() {
+			if r, err := s.parseKey(key, 7); err == nil && !r.Address.IsValid() {
 				t.Errorf("map %s: %x became %v", s.name, key, r)
 			}
 		}
 	})
 }
 
-// kernelState is what a kernel would have after rules were set, damaged as drawn.
+// kernelState is a kernel's state after rules were set and then damaged as drawn.
 func kernelState(rules []Rule, damage func(what string) bool) state {
-	s := state{present: true, hooked: !damage("chain"), ruled: true}
-	for _, shape := range shapes() {
-		f := found{present: !damage("map deleted"), tagged: !damage("rule deleted")}
-		f.intact = f.present && !damage("map damaged")
-		s.ruled = s.ruled && f.tagged
+	s := state{present: true, chainValid: !damage("chain"), rulesValid: true}
+	for _, spec := range mapSpecs() {
+		f := mapState{present: !damage("map deleted"), ruleValid: !damage("rule deleted")}
+		f.valid = f.present && !damage("map damaged")
+		s.rulesValid = s.rulesValid && f.ruleValid
 		for _, r := range rules {
-			if f.intact && shape.holds(r) {
-				f.elements = append(f.elements, element{shape.key(r), r.Mark})
+			if f.valid && spec.contains(r) {
+				f.elements = append(f.elements, element{spec.key(r), r.Mark})
 			}
 		}
 		slices.SortFunc(f.elements, compareElements)
@@ -104,27 +104,27 @@ func kernelState(rules []Rule, damage func(what string) bool) state {
 	return s
 }
 
-// applied does to a state what a kernel would do, which refuses a second mark for a key and the removal of what is not there.
-func applied(s state, p plan) (state, error) {
-	after := state{present: true, hooked: s.hooked || p.rebuild, ruled: s.ruled || p.rewrite || p.rebuild}
+// applyPlan does what a kernel would do, which rejects a second mark for a key and the removal of a missing element.
+func applyPlan(s state, p plan) (state, error) {
+	after := state{present: true, chainValid: s.chainValid || p.rebuild, rulesValid: s.rulesValid || p.rewrite || p.rebuild}
 	for i, c := range p.maps {
 		f := s.maps[i]
-		f.tagged = f.tagged || after.ruled
+		f.ruleValid = f.ruleValid || after.rulesValid
 		if p.rebuild || c.replace {
-			f = found{present: true, intact: true, tagged: true, elements: c.want}
-			after.ruled = true
+			f = mapState{present: true, valid: true, ruleValid: true, elements: c.desired}
+			after.rulesValid = true
 		} else {
 			for _, e := range c.remove {
 				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
 				if !there {
-					return after, fmt.Errorf("%x is removed but not there", e.key)
+					return after, fmt.Errorf("%x is removed but missing", e.key)
 				}
 				f.elements = slices.Delete(slices.Clone(f.elements), at, at+1)
 			}
 			for _, e := range c.add {
 				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
 				if there {
-					return after, fmt.Errorf("%x is added but there", e.key)
+					return after, fmt.Errorf("%x is added but exists", e.key)
 				}
 				f.elements = slices.Insert(slices.Clone(f.elements), at, e)
 			}
@@ -132,24 +132,24 @@ func applied(s state, p plan) (state, error) {
 		after.maps = append(after.maps, f)
 	}
 	for i := range after.maps {
-		after.maps[i].tagged = after.maps[i].tagged || after.ruled
+		after.maps[i].ruleValid = after.maps[i].ruleValid || after.rulesValid
 	}
 	return after, nil
 }
 
-func TestAnyStateIsMadeTheWantedOneAndThenLeftAlone(t *testing.T) {
+func TestPlansConvergeFromAnyState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		had, want := drawRules(t, "had"), drawRules(t, "want")
 		some := rapid.Bool().Draw(t, "damaged")
 		before := kernelState(had, func(what string) bool { return some && rapid.IntRange(0, 3).Draw(t, what) == 0 })
 		if rapid.IntRange(0, 9).Draw(t, "absent") == 0 {
-			before = state{maps: make([]found, len(shapes()))}
+			before = state{maps: make([]mapState, len(mapSpecs()))}
 		}
 		p := before.plan(want)
 		after := before
 		if !p.empty() {
 			var err error
-			if after, err = applied(before, p); err != nil {
+			if after, err = applyPlan(before, p); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -163,7 +163,7 @@ func TestAnyStateIsMadeTheWantedOneAndThenLeftAlone(t *testing.T) {
 	})
 }
 
-func TestElementsThatStayAreNotTouched(t *testing.T) {
+func TestUnchangedElementsAreNotTouched(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		had, want := drawRules(t, "had"), drawRules(t, "want")
 		p := kernelState(had, func(what string) bool { return what == "rule deleted" }).plan(want)
@@ -172,22 +172,23 @@ func TestElementsThatStayAreNotTouched(t *testing.T) {
 				continue
 			}
 			for _, c := range p.maps {
-				key := element{key: c.shape.key(r)}
-				if _, removed := slices.BinarySearchFunc(c.remove, key, compareElements); c.shape.holds(r) && (removed || c.replace || p.rebuild) {
-					t.Fatalf("%s stays, and is removed", r)
+				key := element{key: c.spec.key(r)}
+				_, removed := slices.BinarySearchFunc(c.remove, key, compareElements)
+				if c.spec.contains(r) && (removed || c.replace || p.rebuild) {
+					t.Fatalf("%s is unchanged but removed", r)
 				}
 			}
 		}
 	})
 }
 
-func TestATransactionRestsOnItsGenerationAndIsAnsweredOnce(t *testing.T) {
+func TestATransactionCarriesItsGenerationAndOneAcknowledgement(t *testing.T) {
 	rules := []Rule{{Address: netip.MustParseAddr("10.0.0.1"), Protocol: "tcp", Port: 443, Mark: 7}}
-	messages, err := record(state{maps: make([]found, len(shapes()))}.plan(rules).build)
+	messages, err := recordMessages(state{maps: make([]mapState, len(mapSpecs()))}.plan(rules).build)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := prepare(messages, 0x01020304); err != nil {
+	if err := prepareBatch(messages, 0x01020304); err != nil {
 		t.Fatal(err)
 	}
 	first, last := messages[0], messages[len(messages)-1]
@@ -199,60 +200,61 @@ func TestATransactionRestsOnItsGenerationAndIsAnsweredOnce(t *testing.T) {
 	}
 	sets := 0
 	for i, m := range messages {
-		if answered := m.Header.Flags&netlink.Acknowledge != 0; answered != (i == len(messages)-2) {
-			t.Errorf("message %d of %d: answered is %t", i, len(messages), answered)
+		if requested := m.Header.Flags&netlink.Acknowledge != 0; requested != (i == len(messages)-2) {
+			t.Errorf("message %d of %d: acknowledgement requested is %t", i, len(messages), requested)
 		}
 		if m.Header.Sequence != 0 || m.Header.PID != 0 {
-			t.Errorf("message %d has the recorder's numbers: %v", i, m.Header)
+			t.Errorf("message %d keeps the recorder's sequence number or port ID: %v", i, m.Header)
 		}
 		if m.Header.Type == newSetType {
 			sets++
-			// {0: 2, 1: 1}: keys big endian, marks as the machine has them.
+			// {0: 2, 1: 1}: keys big endian, marks native.
 			if !bytes.HasSuffix(m.Data, []byte{0, 4, 2, 0, 0, 0, 1, 4, 1, 0, 0, 0}) {
 				t.Errorf("a map without the byte order of its marks: %x", m.Data)
 			}
 		}
 	}
-	if sets != len(shapes()) {
-		t.Errorf("%d maps are made, wanted %d", sets, len(shapes()))
+	if sets != len(mapSpecs()) {
+		t.Errorf("%d maps are created, wanted %d", sets, len(mapSpecs()))
 	}
 }
 
-func answer(sequence uint32, errno syscall.Errno) syscall.NetlinkMessage {
+func reply(sequence uint32, errno syscall.Errno) syscall.NetlinkMessage {
 	return syscall.NetlinkMessage{
 		Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR, Seq: sequence},
 		Data:   binary.NativeEndian.AppendUint32(nil, uint32(-int32(errno))),
 	}
 }
 
-func TestVerdict(t *testing.T) {
+func TestBatchError(t *testing.T) {
 	const last = 9
 	for _, c := range []struct {
 		name    string
 		answers []syscall.NetlinkMessage
 		want    error
 	}{
-		{"acknowledged", []syscall.NetlinkMessage{answer(last, 0)}, nil},
-		{"refused, though the last message is acknowledged", []syscall.NetlinkMessage{answer(5, unix.EEXIST), answer(last, 0)}, unix.EEXIST},
-		{"another program was quicker", []syscall.NetlinkMessage{answer(1, unix.ERESTART)}, errMoved},
-		{"no privilege", []syscall.NetlinkMessage{answer(1, unix.EPERM)}, unix.EPERM},
+		{"acknowledged", []syscall.NetlinkMessage{reply(last, 0)}, nil},
+		{"rejected, although the last message is acknowledged",
+			[]syscall.NetlinkMessage{reply(5, unix.EEXIST), reply(last, 0)}, unix.EEXIST},
+		{"another program was faster", []syscall.NetlinkMessage{reply(1, unix.ERESTART)}, errGenerationChanged},
+		{"no privilege", []syscall.NetlinkMessage{reply(1, unix.EPERM)}, unix.EPERM},
 	} {
-		if got := verdict(c.answers, last); !errors.Is(got, c.want) {
+		if got := batchError(c.answers, last); !errors.Is(got, c.want) {
 			t.Errorf("%s: %v, wanted %v", c.name, got, c.want)
 		}
 	}
 	for name, answers := range map[string][]syscall.NetlinkMessage{
-		"nothing":                       nil,
-		"an answer to something before": {answer(3, 0)},
-		"rubbish":                       {{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR}, Data: []byte{1}}},
+		"nothing":                          nil,
+		"a response to an earlier message": {reply(3, 0)},
+		"rubbish":                          {{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR}, Data: []byte{1}}},
 	} {
-		if verdict(answers, last) == nil {
-			t.Errorf("%s is taken for success", name)
+		if batchError(answers, last) == nil {
+			t.Errorf("%s counts as success", name)
 		}
 	}
 }
 
-func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
+func TestErrnosMapToTheirCause(t *testing.T) {
 	for errno, want := range map[syscall.Errno]error{
 		unix.EPERM:           netx.ErrNoPrivilege,
 		unix.EACCES:          netx.ErrNoPrivilege,
@@ -261,47 +263,48 @@ func TestErrnosGetTheNameOfTheirCause(t *testing.T) {
 		unix.EAFNOSUPPORT:    ErrNoNftables,
 		unix.EEXIST:          unix.EEXIST,
 	} {
-		if got := explain(fmt.Errorf("set: %w", &netlink.OpError{Op: "receive", Err: errno})); !errors.Is(got, want) {
+		if got := explainErrno(fmt.Errorf("set: %w", &netlink.OpError{Op: "receive", Err: errno})); !errors.Is(got, want) {
 			t.Errorf("%v became %v, wanted %v", errno, got, want)
 		}
 	}
 }
 
-func TestRulesAreComparedWhateverTheirRegistersAreCalled(t *testing.T) {
-	for _, s := range shapes() {
+func TestRuleComparisonIgnoresRegisterNumbering(t *testing.T) {
+	for _, s := range mapSpecs() {
 		ours, kernels := s.rule(), s.rule()
 		for _, e := range kernels.Exprs {
 			switch e := e.(type) {
 			case *expr.Meta:
-				e.Register = asKernel(e.Register)
+				e.Register = kernelRegister(e.Register)
 			case *expr.Cmp:
-				e.Register = asKernel(e.Register)
+				e.Register = kernelRegister(e.Register)
 			case *expr.Payload:
-				e.DestRegister = asKernel(e.DestRegister)
+				e.DestRegister = kernelRegister(e.DestRegister)
 			case *expr.Lookup:
-				e.SourceRegister, e.DestRegister, e.SetID = asKernel(e.SourceRegister), asKernel(e.DestRegister), 0
+				e.SourceRegister, e.DestRegister, e.SetID = kernelRegister(e.SourceRegister), kernelRegister(e.DestRegister), 0
 			}
 		}
-		if !sameRule(ours, kernels) {
-			t.Errorf("%s: %s\nis not\n%s", s.name, words(ours.Exprs), words(kernels.Exprs))
+		if !equalRules(ours, kernels) {
+			t.Errorf("%s: %s\nis not\n%s", s.name, exprString(ours.Exprs), exprString(kernels.Exprs))
 		}
 		for name, other := range map[string]*nftables.Rule{
-			"another tag":      {UserData: []byte("x"), Exprs: ours.Exprs},
-			"fewer words":      {UserData: ours.UserData, Exprs: ours.Exprs[1:]},
-			"a word more":      {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs), &expr.Counter{})},
-			"another map":      {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs[:len(ours.Exprs)-2]), &expr.Lookup{SetName: "x"}, ours.Exprs[len(ours.Exprs)-1])},
-			"nothing but tag":  {UserData: ours.UserData},
-			"nothing whatever": {},
+			"another comment":      {UserData: []byte("x"), Exprs: ours.Exprs},
+			"a missing expression": {UserData: ours.UserData, Exprs: ours.Exprs[1:]},
+			"an extra expression":  {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs), &expr.Counter{})},
+			"another map": {UserData: ours.UserData, Exprs: append(slices.Clone(ours.Exprs[:len(ours.Exprs)-2]),
+				&expr.Lookup{SetName: "x"}, ours.Exprs[len(ours.Exprs)-1])},
+			"only the comment": {UserData: ours.UserData},
+			"nothing":          {},
 		} {
-			if sameRule(ours, other) {
+			if equalRules(ours, other) {
 				t.Errorf("%s: a rule with %s counts as ours", s.name, name)
 			}
 		}
 	}
 }
 
-// asKernel gives a register the name by which the kernel lists it.
-func asKernel(r uint32) uint32 {
+// kernelRegister converts a register to the number with which the kernel lists it.
+func kernelRegister(r uint32) uint32 {
 	if r >= unix.NFT_REG32_00 && (r-unix.NFT_REG32_00)%4 == 0 {
 		return unix.NFT_REG_1 + (r-unix.NFT_REG32_00)/4
 	}

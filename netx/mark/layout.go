@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// The layout is the same however many rules there are, none included, so that a packet always costs two look-ups:
+// The layout is the same for any number of rules, even none, so that a packet always costs two lookups:
 //
 //	table inet lb {
 //		map vip4 { type ipv4_addr . inet_proto . inet_service : mark; }
@@ -31,7 +31,7 @@ import (
 //		}
 //	}
 //
-// A rule whose map has no such key ends without effect. Those with the interface come later, so they win.
+// A rule whose map lacks the key has no effect. Those with an interface come later, so they take precedence.
 const (
 	tableName = "lb"
 	chainName = "prerouting"
@@ -49,22 +49,22 @@ func chain() *nftables.Chain {
 	}
 }
 
-func sameChain(a, b *nftables.Chain) bool {
+func equalChains(a, b *nftables.Chain) bool {
 	return a.Name == b.Name && a.Type == b.Type && reflect.DeepEqual(a.Policy, b.Policy) &&
 		reflect.DeepEqual(a.Hooknum, b.Hooknum) && reflect.DeepEqual(a.Priority, b.Priority)
 }
 
-// shape is one of the maps, with its rule.
-type shape struct {
+// mapSpec describes one of the maps and its rule.
+type mapSpec struct {
 	id          uint32 // within a transaction
 	name        string
 	family      ipvs.Family
 	byInterface bool
 }
 
-// shapes lists the maps in the order of their rules.
-func shapes() []shape {
-	return []shape{
+// mapSpecs returns the maps in the order of their rules.
+func mapSpecs() []mapSpec {
+	return []mapSpec{
 		{1, "vip4", ipvs.IPv4, false},
 		{2, "vip4_interface", ipvs.IPv4, true},
 		{3, "vip6", ipvs.IPv6, false},
@@ -72,11 +72,11 @@ func shapes() []shape {
 	}
 }
 
-func (s shape) holds(r Rule) bool {
+func (s mapSpec) contains(r Rule) bool {
 	return ipvs.FamilyOf(r.Address) == s.family && (r.Interface != "") == s.byInterface
 }
 
-func (s shape) set() (*nftables.Set, error) {
+func (s mapSpec) set() (*nftables.Set, error) {
 	var types []nftables.SetDatatype
 	if s.byInterface {
 		types = append(types, nftables.TypeIFName)
@@ -94,33 +94,33 @@ func (s shape) set() (*nftables.Set, error) {
 	}, nil
 }
 
-func sameSet(a, b *nftables.Set) bool {
+func equalSets(a, b *nftables.Set) bool {
 	return a.IsMap && b.IsMap && a.KeyType.Name == b.KeyType.Name && a.KeyType.Bytes == b.KeyType.Bytes &&
 		a.DataType.Name == b.DataType.Name && a.DataType.Bytes == b.DataType.Bytes &&
 		!a.Constant && !a.Interval && !a.HasTimeout && !a.Dynamic && a.Size == 0
 }
 
-// setUserData tells nft in which byte order keys (0: 2, big endian) and marks (1: 1, the machine's) are. google/nftables 0.3.0 leaves
-// out the marks, and nft would list 7 as 0x07000000, and restore that.
+// setUserData tells nft the byte order of keys (0: 2, big endian) and marks (1: 1, native). google/nftables 0.3.0 omits
+// that of the marks; nft would then list 7 as 0x07000000, and restore that.
 func setUserData() []byte {
 	data := userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, 2)
 	return userdata.AppendUint32(data, userdata.NFTNL_UDATA_SET_DATABYTEORDER, 1)
 }
 
-// The offsets in bytes of what the maps look at.
+// Offsets in bytes of the fields in the maps' keys.
 const (
 	ipv4Destination = 16
 	ipv6Destination = 24
 	destinationPort = 2 // the same in TCP, UDP and SCTP
 )
 
-func (s shape) rule() *nftables.Rule {
+func (s mapSpec) rule() *nftables.Rule {
 	protocol, offset, length := byte(unix.NFPROTO_IPV4), uint32(ipv4Destination), uint32(4)
 	if s.family == ipvs.IPv6 {
 		protocol, offset, length = unix.NFPROTO_IPV6, ipv6Destination, 16
 	}
 	const first = unix.NFT_REG32_00
-	next := uint32(first) // of the registers, 4 bytes each
+	next := uint32(first) // register, 4 bytes each
 	exprs := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: first},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: first, Data: []byte{protocol}},
@@ -142,23 +142,25 @@ func (s shape) rule() *nftables.Rule {
 	}
 }
 
-// sameRule compares tag and expressions. The kernel gives registers back by other names, hence words.
-func sameRule(a, b *nftables.Rule) bool {
-	return string(a.UserData) == string(b.UserData) && words(a.Exprs) == words(b.Exprs)
+// equalRules compares comment and expressions. The kernel returns registers with other numbers, so it compares
+// exprString.
+func equalRules(a, b *nftables.Rule) bool {
+	return string(a.UserData) == string(b.UserData) && exprString(a.Exprs) == exprString(b.Exprs)
 }
 
-func words(exprs []expr.Any) string {
+func exprString(exprs []expr.Any) string {
 	var b strings.Builder
 	for _, e := range exprs {
 		switch e := e.(type) {
 		case *expr.Meta:
-			fmt.Fprintf(&b, "meta %d %t %d\n", e.Key, e.SourceRegister, register(e.Register))
+			fmt.Fprintf(&b, "meta %d %t %d\n", e.Key, e.SourceRegister, canonicalRegister(e.Register))
 		case *expr.Cmp:
-			fmt.Fprintf(&b, "cmp %d %d %x\n", e.Op, register(e.Register), e.Data)
+			fmt.Fprintf(&b, "cmp %d %d %x\n", e.Op, canonicalRegister(e.Register), e.Data)
 		case *expr.Payload:
-			fmt.Fprintf(&b, "payload %d %d %d %d %d\n", e.OperationType, register(e.DestRegister), e.Base, e.Offset, e.Len)
+			fmt.Fprintf(&b, "payload %d %d %d %d %d\n", e.OperationType, canonicalRegister(e.DestRegister), e.Base, e.Offset, e.Len)
 		case *expr.Lookup:
-			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n", register(e.SourceRegister), register(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
+			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n",
+				canonicalRegister(e.SourceRegister), canonicalRegister(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
 		default:
 			fmt.Fprintf(&b, "%T\n", e)
 		}
@@ -166,16 +168,17 @@ func words(exprs []expr.Any) string {
 	return b.String()
 }
 
-// register gives the four 16-byte registers (1 to 4) the number of the first of the sixteen 4-byte ones (8 to 23) in it.
-func register(r uint32) uint32 {
+// canonicalRegister converts the number of a 16-byte register (1 to 4) to that of the first 4-byte register (8 to 23)
+// in it.
+func canonicalRegister(r uint32) uint32 {
 	if r >= unix.NFT_REG_1 && r <= unix.NFT_REG_4 {
 		return unix.NFT_REG32_00 + (r-unix.NFT_REG_1)*4
 	}
 	return r
 }
 
-// key is what a map is asked for: each field filled up with zeroes to 4 bytes; numbers big endian.
-func (s shape) key(r Rule) []byte {
+// key returns a rule's key in the map: each field padded with zeroes to 4 bytes, numbers big endian.
+func (s mapSpec) key(r Rule) []byte {
 	var key []byte
 	if s.byInterface {
 		key = append(key, make([]byte, unix.IFNAMSIZ)...)
@@ -187,8 +190,8 @@ func (s shape) key(r Rule) []byte {
 	return append(binary.BigEndian.AppendUint16(key, r.Port), 0, 0)
 }
 
-// read gives the rule back. A protocol that is none of ours, put by hand, keeps its number for a name.
-func (s shape) read(key []byte, mark ipvs.Mark) (Rule, error) {
+// parseKey converts a map entry to a rule. For a protocol other than lb's, added by hand, the name is its number.
+func (s mapSpec) parseKey(key []byte, mark ipvs.Mark) (Rule, error) {
 	r := Rule{Mark: mark}
 	if s.byInterface && len(key) >= unix.IFNAMSIZ {
 		r.Interface = unix.ByteSliceToString(key[:unix.IFNAMSIZ])
@@ -199,7 +202,7 @@ func (s shape) read(key []byte, mark ipvs.Mark) (Rule, error) {
 		length = 16
 	}
 	if len(key) != length+8 {
-		return r, errors.New("map " + s.name + " has a key of another length than lb's")
+		return r, errors.New("map " + s.name + " has a key of an unexpected length")
 	}
 	r.Address, _ = netip.AddrFromSlice(key[:length])
 	number := key[length]

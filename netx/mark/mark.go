@@ -1,4 +1,4 @@
-// Package mark keeps the nftables maps that give packets for a virtual IP the mark of their cluster.
+// Package mark manages the nftables maps that set the firewall mark of a cluster on packets to its virtual IPs.
 package mark
 
 import (
@@ -8,21 +8,21 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Rule marks the packets of one protocol to one address and port.
+// Rule marks packets of one protocol to one address and port.
 type Rule struct {
 	Address   netip.Addr
-	Interface string // that the packet comes in by; "" is any
+	Interface string // incoming; "" means any
 	Protocol  string // tcp, udp or sctp
 	Port      uint16
 	Mark      ipvs.Mark
 }
 
-// Table is the set of marking rules in the kernel. An implementation may be used by several goroutines.
+// Table is the set of marking rules in the kernel. Implementations are safe for concurrent use.
 type Table interface {
-	// List returns the rules as the kernel has them, sorted; none when the table is absent.
+	// List returns the kernel's rules, sorted; none if the table is absent.
 	List(ctx context.Context) ([]Rule, error)
-	// Set makes the rules in the kernel exactly these, in one transaction; nothing where they already are.
+	// Set replaces the kernel's rules by these, in one transaction; it writes nothing if they are equal.
 	Set(ctx context.Context, rules []Rule) error
-	// Remove takes the whole table out; no error when it is absent.
+	// Remove deletes the whole table; it is no error if it is absent.
 	Remove(ctx context.Context) error
 }

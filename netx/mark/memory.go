@@ -7,28 +7,28 @@ import (
 	"sync"
 )
 
-// Memory is a Table in memory that answers as the kernel does. For tests.
+// Memory is an in-memory Table that behaves like the kernel's, for tests and previews.
 type Memory struct {
-	mu     sync.Mutex // protects all below
+	mu     sync.Mutex // protects all fields below
 	rules  []Rule     // sorted
 	writes int
 	fault  func(operation string) error
 }
 
-// NewMemory gives an empty table.
+// NewMemory returns an empty table.
 func NewMemory() *Memory {
 	return &Memory{}
 }
 
-// SetFault has every operation ("list marks", "set marks", "remove marks") answered by fault first: what it returns, unless nil, is the
-// operation's error and nothing is changed. A nil fault takes it away.
+// SetFault calls fault before each operation ("list marks", "set marks" or "remove marks"). An error that it returns
+// becomes the operation's error, and nothing is changed. nil removes the fault.
 func (m *Memory) SetFault(fault func(operation string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fault = fault
 }
 
-// Writes counts the transactions that changed something.
+// Writes returns the number of transactions that changed something.
 func (m *Memory) Writes() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -39,7 +39,7 @@ func (m *Memory) Writes() int {
 func (m *Memory) List(ctx context.Context) ([]Rule, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, opList); err != nil {
+	if err := m.begin(ctx, opList); err != nil {
 		return nil, err
 	}
 	return slices.Clone(m.rules), nil
@@ -49,10 +49,10 @@ func (m *Memory) List(ctx context.Context) ([]Rule, error) {
 func (m *Memory) Set(ctx context.Context, rules []Rule) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, opSet); err != nil {
+	if err := m.begin(ctx, opSet); err != nil {
 		return err
 	}
-	rules, err := normal(rules)
+	rules, err := normalize(rules)
 	if err != nil {
 		return fmt.Errorf("%s: %w", opSet, err)
 	}
@@ -67,7 +67,7 @@ func (m *Memory) Set(ctx context.Context, rules []Rule) error {
 func (m *Memory) Remove(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.enter(ctx, opRemove); err != nil {
+	if err := m.begin(ctx, opRemove); err != nil {
 		return err
 	}
 	if m.rules != nil {
@@ -77,15 +77,15 @@ func (m *Memory) Remove(ctx context.Context) error {
 	return nil
 }
 
-// The operations, as errors name them.
+// The operations, as named in errors.
 const (
 	opList   = "list marks"
 	opSet    = "set marks"
 	opRemove = "remove marks"
 )
 
-// enter begins every operation, which may be refused. The caller holds mu.
-func (m *Memory) enter(ctx context.Context, operation string) error {
+// begin starts an operation and returns its error, if it is to fail. The caller holds mu.
+func (m *Memory) begin(ctx context.Context, operation string) error {
 	err := ctx.Err()
 	if err == nil && m.fault != nil {
 		err = m.fault(operation)

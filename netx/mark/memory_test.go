@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/mark/marktest"
 )
 
-func TestMemoryKeepsTheContract(t *testing.T) {
+func TestMemoryConformance(t *testing.T) {
 	marktest.Run(t, func(*testing.T) mark.Table { return mark.NewMemory() })
 }
 

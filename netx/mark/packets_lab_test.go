@@ -20,7 +20,8 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// client is a host of its own: a thread in another network namespace, joined to the test's by two cables, c0–eth10 and c1–eth11.
+// client is a simulated host: a thread in another network namespace, joined to the test's by two veth pairs, c0–eth10
+// and c1–eth11.
 type client struct {
 	t      *testing.T
 	thread int
@@ -28,15 +29,15 @@ type client struct {
 	ended  chan struct{}
 }
 
-// cable builds the client, and routes to 204.109.13.7 and fd00::7 over either cable.
-func cable(t *testing.T) *client {
+// newClient builds the client, with routes to 204.109.13.7 and fd00::7 over each pair.
+func newClient(t *testing.T) *client {
 	t.Helper()
 	enterNewNamespace(t)
 	c := &client{t: t, jobs: make(chan func()), ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		defer close(c.ended)
-		runtime.LockOSThread() // never unlocked: the thread ends, and the namespace with it
+		runtime.LockOSThread() // never unlocked: the thread and its namespace end
 		c.thread = unix.Gettid()
 		started <- unix.Unshare(unix.CLONE_NEWNET)
 		for job := range c.jobs {
@@ -62,7 +63,7 @@ func cable(t *testing.T) *client {
 	return c
 }
 
-// do has f run in the client's namespace. What fails there fails here.
+// do runs f in the client's namespace. If f fails the test, do ends it.
 func (c *client) do(f func()) {
 	done := make(chan struct{})
 	select {
@@ -75,7 +76,7 @@ func (c *client) do(f func()) {
 	}
 }
 
-// dial opens a raw socket towards address that leaves by device. It belongs to the client's namespace wherever it is used.
+// dial opens a raw socket to address that sends through device. It stays in the client's namespace wherever it is used.
 func (c *client) dial(t *testing.T, address, protocol, device string) net.Conn {
 	t.Helper()
 	network := "ip4:"
@@ -100,33 +101,34 @@ func (c *client) dial(t *testing.T, address, protocol, device string) net.Conn {
 	return conn
 }
 
-// packet is a header of any of the protocols, as far as their ports.
+// packet is a header that starts with the ports in any of the protocols.
 func packet(port uint16) []byte {
 	p := make([]byte, 20)
 	binary.BigEndian.PutUint16(p, 40000)
 	binary.BigEndian.PutUint16(p[2:], port)
-	binary.BigEndian.PutUint16(p[4:], 20) // a length, for UDP
-	p[12] = 5 << 4                        // and one for TCP
+	binary.BigEndian.PutUint16(p[4:], 20) // the length in UDP
+	p[12] = 5 << 4                        // the data offset in TCP
 	return p
 }
 
-// count counts packets behind lb's chain by mark, as nft sees them.
-func count(t *testing.T, marks ...string) {
+// addCounters counts packets after lb's chain by mark.
+func addCounters(t *testing.T, marks ...string) {
 	t.Helper()
 	commands := []string{
 		"add table inet check",
 		"add chain inet check c { type filter hook prerouting priority mangle + 1; }",
 	}
 	for _, m := range marks {
-		commands = append(commands, "add counter inet check m"+m, fmt.Sprintf("add rule inet check c %s meta mark %s counter name m%s", sentByUs, m, m))
+		commands = append(commands, "add counter inet check m"+m,
+			fmt.Sprintf("add rule inet check c %s meta mark %s counter name m%s", sentByUs, m, m))
 	}
 	run(t, "nft", strings.Join(commands, "\n"))
 }
 
-// sentByUs leaves out what IPv6 says by itself.
+// sentByUs excludes packets that IPv6 sends on its own.
 const sentByUs = "th sport 40000"
 
-func counted(t *testing.T, name string) int {
+func readCounter(t *testing.T, name string) int {
 	t.Helper()
 	words := strings.Fields(run(t, "nft", "list", "counter", "inet", "check", name))
 	for i, w := range words {
@@ -140,22 +142,22 @@ func counted(t *testing.T, name string) int {
 	return 0
 }
 
-// eventually asks nft until the counter has come to n.
+// eventually reads the counter until it reaches n.
 func eventually(t *testing.T, name string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for got := counted(t, name); got != n; got = counted(t, name) {
+	for got := readCounter(t, name); got != n; got = readCounter(t, name) {
 		if ctx.Err() != nil || got > n {
 			t.Fatalf("%d packets of counter %s, wanted %d", got, name, n)
 		}
 	}
 }
 
-func TestPacketsGetTheirMark(t *testing.T) {
-	c := cable(t)
+func TestPacketsAreMarked(t *testing.T) {
+	c := newClient(t)
 	k := newKernel(t)
-	count(t, "0", "7", "8", "9", "4294967295")
+	addCounters(t, "0", "7", "8", "9", "4294967295")
 	var rules []mark.Rule
 	for _, address := range []string{"204.109.13.7", "fd00::7"} {
 		rules = append(rules,
@@ -164,7 +166,7 @@ func TestPacketsGetTheirMark(t *testing.T) {
 			rule(address, "udp", 443, "", 9),
 			rule(address, "sctp", 443, "", 4294967295),
 			rule(address, "tcp", 80, "eth11", 8),
-			rule(address, "tcp", 8080, "eth1", 9)) // no interface has that name, though two begin with it
+			rule(address, "tcp", 8080, "eth1", 9)) // a prefix of two interface names, but no name itself
 	}
 	must(t, k.Set(t.Context(), rules))
 
@@ -177,7 +179,7 @@ func TestPacketsGetTheirMark(t *testing.T) {
 			mark     string
 		}{
 			{"tcp", 443, "c0", "7"},
-			{"tcp", 443, "c1", "8"}, // with the interface wins
+			{"tcp", 443, "c1", "8"}, // the rule with the interface takes precedence
 			{"udp", 443, "c0", "9"},
 			{"udp", 443, "c1", "9"},
 			{"sctp", 443, "c0", "4294967295"},
@@ -200,8 +202,8 @@ func TestPacketsGetTheirMark(t *testing.T) {
 	}
 }
 
-func TestNoPacketIsWithoutMarkWhileRulesChange(t *testing.T) {
-	c := cable(t)
+func TestPacketsStayMarkedWhileRulesChange(t *testing.T) {
+	c := newClient(t)
 	k := newKernel(t)
 	stays := []mark.Rule{rule("204.109.13.7", "udp", 443, "", 7), rule("fd00::7", "udp", 443, "eth10", 7)}
 	must(t, k.Set(t.Context(), stays))
@@ -218,7 +220,7 @@ func TestNoPacketIsWithoutMarkWhileRulesChange(t *testing.T) {
 		conn := c.dial(t, r.Address.String(), r.Protocol, "c0")
 		go func() {
 			for ctx.Err() == nil {
-				// A full queue is no matter here.
+				// A full queue does not matter here.
 				if _, err := conn.Write(packet(r.Port)); err != nil && !strings.Contains(err.Error(), "buffer") {
 					flooded <- err
 					return
@@ -229,7 +231,7 @@ func TestNoPacketIsWithoutMarkWhileRulesChange(t *testing.T) {
 	}
 	for i := range 60 {
 		must(t, k.Set(t.Context(), append(manyRules(40*(i%3)), stays...)))
-		if i%4 == 3 { // has all be built anew
+		if i%4 == 3 { // forces a rebuild of the table
 			run(t, "nft", "add rule inet lb prerouting counter")
 		}
 	}
@@ -237,10 +239,10 @@ func TestNoPacketIsWithoutMarkWhileRulesChange(t *testing.T) {
 	for range stays {
 		must(t, <-flooded)
 	}
-	// Linux 6.1 itself was seen to miss an element once in 200,000 look-ups while its map grows; taking a rule or a map away
-	// for the time of a change loses thousands.
+	// Linux 6.1 itself was seen to miss an element once in 200,000 lookups while its map grows. Removing a rule or map
+	// during a change would lose thousands of packets.
 	const most = 20_000
-	if lost, marked := counted(t, "lost"), counted(t, "marked"); lost*most > marked || marked < 1000 {
+	if lost, marked := readCounter(t, "lost"), readCounter(t, "marked"); lost*most > marked || marked < 1000 {
 		t.Errorf("%d packets had the mark and %d had not; wanted at least 1000, and at most one in %d without", marked, lost, most)
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// chunk is how many elements go into one message, which holds 64 KiB: some 700 of the largest kind.
-const chunk = 500
+// elementsPerMessage keeps a message below its limit of 64 KiB, which is about 700 elements of the largest kind.
+const elementsPerMessage = 500
 
-// element is one entry of a map.
+// element is one map entry.
 type element struct {
 	key  []byte
 	mark ipvs.Mark
@@ -24,56 +24,56 @@ func compareElements(a, b element) int {
 	return bytes.Compare(a.key, b.key)
 }
 
-// plan is what makes the kernel's state the wanted one, in one transaction, and with as little as will do: an element that stays is
-// found by every packet meanwhile. One that is made anew can be missed by a packet in the instant the transaction is applied:
-// on Linux 6.1, one of 220000 in a flood while the whole table was made anew fifteen times.
+// plan turns the kernel's state into the desired one in one transaction, with as few changes as possible: packets
+// always find an element that stays. A packet can miss a recreated element at the instant of the transaction: on Linux
+// 6.1, one packet in 220,000 of a flood while the whole table was recreated fifteen times.
 type plan struct {
-	rebuild bool // the table, with all that is in it
-	rewrite bool // the chain's rules
-	maps    []change
+	rebuild bool // recreate the table with all its contents
+	rewrite bool // rewrite the chain's rules
+	maps    []mapChange
 }
 
-// change is what is done to one map.
-type change struct {
-	shape       shape
-	replace     bool // the map itself, since it is missing or not as it should be
-	present     bool // there is one to be replaced
+// mapChange is the change to one map.
+type mapChange struct {
+	spec        mapSpec
+	replace     bool // recreate the map, which is missing or invalid
+	present     bool // the map to be replaced exists
 	remove, add []element
-	want        []element // all, for a map made anew
+	desired     []element // all elements, for a recreated map
 }
 
 func (p plan) empty() bool {
 	return !p.rebuild && !p.rewrite &&
-		!slices.ContainsFunc(p.maps, func(c change) bool { return c.replace || len(c.remove) > 0 || len(c.add) > 0 })
+		!slices.ContainsFunc(p.maps, func(c mapChange) bool { return c.replace || len(c.remove) > 0 || len(c.add) > 0 })
 }
 
 // build puts the plan's messages into a transaction.
 func (p plan) build(c *nftables.Conn) error {
-	rules := p.rebuild || p.rewrite || slices.ContainsFunc(p.maps, func(m change) bool { return m.replace })
+	rules := p.rebuild || p.rewrite || slices.ContainsFunc(p.maps, func(m mapChange) bool { return m.replace })
 	switch {
 	case p.rebuild:
-		c.AddTable(table()) // so that there is one to delete
+		c.AddTable(table()) // so that there is a table to delete
 		c.DelTable(table())
 		c.AddTable(table())
 		c.AddChain(chain())
 	case rules:
-		c.FlushChain(chain()) // a map that a rule looks into cannot be deleted
+		c.FlushChain(chain()) // a map that a rule references cannot be deleted
 	}
 	for _, m := range p.maps {
 		if err := m.build(c, p.rebuild); err != nil {
-			return fmt.Errorf("map %s: %w", m.shape.name, err)
+			return fmt.Errorf("map %s: %w", m.spec.name, err)
 		}
 	}
 	if rules {
 		for _, m := range p.maps {
-			c.AddRule(m.shape.rule())
+			c.AddRule(m.spec.rule())
 		}
 	}
 	return nil
 }
 
-func (m change) build(c *nftables.Conn, rebuild bool) error {
-	set, err := m.shape.set()
+func (m mapChange) build(c *nftables.Conn, rebuild bool) error {
+	set, err := m.spec.set()
 	if err != nil {
 		return err
 	}
@@ -85,17 +85,17 @@ func (m change) build(c *nftables.Conn, rebuild bool) error {
 		if err := c.AddSet(set, nil); err != nil {
 			return err
 		}
-		remove, add = nil, m.want
+		remove, add = nil, m.desired
 	} else {
-		set.ID = 0 // of a set made in this transaction; this one is in the kernel
+		set.ID = 0 // the ID is for sets created in this transaction; this one exists
 	}
-	// Removed before added, for a changed mark is both, and the kernel refuses a second mark for a key.
-	for part := range slices.Chunk(remove, chunk) {
+	// Remove before adding: a changed mark needs both, and the kernel rejects a second mark for a key.
+	for part := range slices.Chunk(remove, elementsPerMessage) {
 		if err := c.SetDeleteElements(set, setElements(part, false)); err != nil {
 			return err
 		}
 	}
-	for part := range slices.Chunk(add, chunk) {
+	for part := range slices.Chunk(add, elementsPerMessage) {
 		if err := c.SetAddElements(set, setElements(part, true)); err != nil {
 			return err
 		}

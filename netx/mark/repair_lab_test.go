@@ -8,67 +8,77 @@ import (
 	"testing"
 )
 
-// damages are commands of nft that an operator may type, or another program.
+// damages are nft commands that an operator or another program might run.
 func damages() map[string]string {
 	return map[string]string{
-		"table deleted":         "delete table inet lb",
-		"table dormant":         "add table inet lb { flags dormant; }",
-		"chain deleted":         "flush chain inet lb prerouting; delete chain inet lb prerouting",
-		"chain of another hook": "flush chain inet lb prerouting; delete chain inet lb prerouting; add chain inet lb prerouting { type filter hook input priority mangle; }",
+		"table deleted": "delete table inet lb",
+		"table dormant": "add table inet lb { flags dormant; }",
+		"chain deleted": "flush chain inet lb prerouting; delete chain inet lb prerouting",
+		"chain of another hook": "flush chain inet lb prerouting; delete chain inet lb prerouting; " +
+			"add chain inet lb prerouting { type filter hook input priority mangle; }",
 		"chain of another priority": "flush chain inet lb prerouting; delete chain inet lb prerouting; " +
 			"add chain inet lb prerouting { type filter hook prerouting priority filter; }",
-		"chain without hook":   "flush chain inet lb prerouting; delete chain inet lb prerouting; add chain inet lb prerouting",
-		"policy drop":          "chain inet lb prerouting { policy drop; }",
-		"rules flushed":        "flush chain inet lb prerouting",
-		"rule put before ours": "insert rule inet lb prerouting meta mark set 99 accept",
-		"rule put behind ours": "add rule inet lb prerouting meta mark set 99",
+		"chain without hook":        "flush chain inet lb prerouting; delete chain inet lb prerouting; add chain inet lb prerouting",
+		"policy drop":               "chain inet lb prerouting { policy drop; }",
+		"rules flushed":             "flush chain inet lb prerouting",
+		"rule inserted before lb's": "insert rule inet lb prerouting meta mark set 99 accept",
+		"rule added after lb's":     "add rule inet lb prerouting meta mark set 99",
 		"rules in another order": "flush chain inet lb prerouting; " +
-			"add rule inet lb prerouting meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface comment \"lb: vip4_interface\"; " +
+			"add rule inet lb prerouting meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface " +
+			"comment \"lb: vip4_interface\"; " +
 			"add rule inet lb prerouting meta mark set ip daddr . meta l4proto . th dport map @vip4 comment \"lb: vip4\"; " +
 			"add rule inet lb prerouting meta mark set ip6 daddr . meta l4proto . th dport map @vip6 comment \"lb: vip6\"; " +
-			"add rule inet lb prerouting meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface comment \"lb: vip6_interface\"",
-		"rule that does something else under our tag": "flush chain inet lb prerouting; " +
+			"add rule inet lb prerouting meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface " +
+			"comment \"lb: vip6_interface\"",
+		"different rule with lb's comment": "flush chain inet lb prerouting; " +
 			"add rule inet lb prerouting meta mark set ip saddr . meta l4proto . th dport map @vip4 comment \"lb: vip4\"; " +
-			"add rule inet lb prerouting meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface comment \"lb: vip4_interface\"; " +
+			"add rule inet lb prerouting meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface " +
+			"comment \"lb: vip4_interface\"; " +
 			"add rule inet lb prerouting meta mark set ip6 daddr . meta l4proto . th dport map @vip6 comment \"lb: vip6\"; " +
-			"add rule inet lb prerouting meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface comment \"lb: vip6_interface\"",
-		"map deleted":               "flush chain inet lb prerouting; delete map inet lb vip6",
-		"map of another type":       "flush chain inet lb prerouting; delete map inet lb vip4; add map inet lb vip4 { type ipv4_addr : mark; }",
-		"map with a limit":          "flush chain inet lb prerouting; delete map inet lb vip4; add map inet lb vip4 { type ipv4_addr . inet_proto . inet_service : mark; size 2; }",
-		"set in the place of a map": "flush chain inet lb prerouting; delete map inet lb vip4; add set inet lb vip4 { type ipv4_addr . inet_proto . inet_service; }",
-		"map held by another chain": "flush chain inet lb prerouting; delete map inet lb vip4; add map inet lb vip4 { type ipv4_addr : mark; }; " +
+			"add rule inet lb prerouting meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface " +
+			"comment \"lb: vip6_interface\"",
+		"map deleted": "flush chain inet lb prerouting; delete map inet lb vip6",
+		"map of another type": "flush chain inet lb prerouting; delete map inet lb vip4; " +
+			"add map inet lb vip4 { type ipv4_addr : mark; }",
+		"map with a limit": "flush chain inet lb prerouting; delete map inet lb vip4; " +
+			"add map inet lb vip4 { type ipv4_addr . inet_proto . inet_service : mark; size 2; }",
+		"set instead of a map": "flush chain inet lb prerouting; delete map inet lb vip4; " +
+			"add set inet lb vip4 { type ipv4_addr . inet_proto . inet_service; }",
+		"map referenced by another chain": "flush chain inet lb prerouting; delete map inet lb vip4; " +
+			"add map inet lb vip4 { type ipv4_addr : mark; }; " +
 			"add chain inet lb mine; add rule inet lb mine meta mark set ip daddr map @vip4",
-		"map emptied":                "flush map inet lb vip4",
-		"element deleted":            "delete element inet lb vip6_interface { fifteen-letters . fd00::7 . tcp . 443 }",
-		"element added":              "add element inet lb vip4 { 10.9.9.9 . icmp . 0 : 99 }",
-		"element with another mark":  "delete element inet lb vip4 { 204.109.13.7 . tcp . 443 }; add element inet lb vip4 { 204.109.13.7 . tcp . 443 : 99 }",
-		"element with a comment too": "add element inet lb vip4 { 10.9.9.9 . udp . 53 comment \"mine\" : 99 }",
+		"map emptied":     "flush map inet lb vip4",
+		"element deleted": "delete element inet lb vip6_interface { fifteen-letters . fd00::7 . tcp . 443 }",
+		"element added":   "add element inet lb vip4 { 10.9.9.9 . icmp . 0 : 99 }",
+		"element with another mark": "delete element inet lb vip4 { 204.109.13.7 . tcp . 443 }; " +
+			"add element inet lb vip4 { 204.109.13.7 . tcp . 443 : 99 }",
+		"element with a comment": "add element inet lb vip4 { 10.9.9.9 . udp . 53 comment \"mine\" : 99 }",
 	}
 }
 
-func TestDamageByHandIsRepaired(t *testing.T) {
+func TestManualDamageIsRepaired(t *testing.T) {
 	for name, damage := range damages() {
 		t.Run(name, func(t *testing.T) {
 			enterNewNamespace(t)
 			k := newKernel(t)
-			must(t, k.Set(t.Context(), listed()))
+			must(t, k.Set(t.Context(), listedRules()))
 			run(t, "nft", damage)
-			must(t, k.Set(t.Context(), listed()))
-			// A map made anew is listed last.
-			if repaired := run(t, "nft", "list", "table", "inet", "lb"); !slices.Equal(blocks(repaired), blocks(listing)) {
+			must(t, k.Set(t.Context(), listedRules()))
+			// A recreated map is listed last.
+			if repaired := run(t, "nft", "list", "table", "inet", "lb"); !slices.Equal(sortedBlocks(repaired), sortedBlocks(listing)) {
 				t.Fatalf("nft lists\n%s\nwanted\n%s", repaired, listing)
 			}
 			before := generation(t, k)
-			must(t, k.Set(t.Context(), listed()))
+			must(t, k.Set(t.Context(), listedRules()))
 			if after := generation(t, k); after != before {
-				t.Error("it is repaired again and again")
+				t.Error("the repaired table is written again")
 			}
 		})
 	}
 }
 
-// blocks gives the maps and the chain of a listing, sorted.
-func blocks(listing string) []string {
+// sortedBlocks returns the maps and the chain of a listing, sorted.
+func sortedBlocks(listing string) []string {
 	inner := strings.TrimSuffix(strings.TrimPrefix(listing, "table inet lb {\n"), "}\n")
 	var bs []string
 	for b := range strings.SplitSeq(inner, "\n\n") {

@@ -12,26 +12,26 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// state is what the kernel has of our table.
+// state is the table's state in the kernel.
 type state struct {
-	present bool // there is a table inet lb
-	hooked  bool // table and chain are as we make them
-	ruled   bool // so are the chain's rules
-	maps    []found
+	present    bool // table inet lb exists
+	chainValid bool // table and chain are as lb creates them
+	rulesValid bool // and so are the chain's rules
+	maps       []mapState
 }
 
-// found is one of the maps, in the order of shapes().
-type found struct {
-	present  bool // there is something of that name
-	intact   bool // it is a map as we make it
-	tagged   bool // and its rule stands where it should
-	elements []element
+// mapState is the state of one map, in the order of mapSpecs.
+type mapState struct {
+	present   bool // something of that name exists
+	valid     bool // it is a map as lb creates it
+	ruleValid bool // and its rule is in its place
+	elements  []element
 }
 
-// state reads the table. What the library cannot read counts as damaged, for lb makes nothing of the kind; an operation that fails
-// while another program changes nftables is repeated anyway.
-func (k *Kernel) state() (state, error) {
-	s := state{maps: make([]found, len(shapes()))}
+// readState reads the table. What the library cannot parse counts as invalid, since lb creates nothing of that kind. If
+// another program changes nftables meanwhile, the operation is repeated anyway.
+func (k *Kernel) readState() (state, error) {
+	s := state{maps: make([]mapState, len(mapSpecs()))}
 	t, err := k.reader.ListTableOfFamily(tableName, nftables.TableFamilyINet)
 	if errors.Is(err, unix.ENOENT) {
 		return s, nil
@@ -40,60 +40,60 @@ func (k *Kernel) state() (state, error) {
 		return s, fmt.Errorf("read table inet %s: %w", tableName, err)
 	}
 	s.present = true
-	if s.hooked, err = k.hooked(t); err != nil {
+	if s.chainValid, err = k.chainValid(t); err != nil {
 		return s, err
 	}
 	rules, err := k.reader.GetRules(table(), chain())
-	exactly := err == nil && len(rules) == len(shapes())
-	s.ruled = exactly
-	for i, shape := range shapes() {
-		s.maps[i] = k.find(shape)
-		s.maps[i].tagged = exactly && sameRule(rules[i], shape.rule())
-		s.ruled = s.ruled && s.maps[i].tagged
+	exactly := err == nil && len(rules) == len(mapSpecs())
+	s.rulesValid = exactly
+	for i, spec := range mapSpecs() {
+		s.maps[i] = k.mapState(spec)
+		s.maps[i].ruleValid = exactly && equalRules(rules[i], spec.rule())
+		s.rulesValid = s.rulesValid && s.maps[i].ruleValid
 	}
 	return s, nil
 }
 
-// hooked says whether the chain sees packets where it should.
-func (k *Kernel) hooked(t *nftables.Table) (bool, error) {
+// chainValid reports whether the table and chain are as lb creates them.
+func (k *Kernel) chainValid(t *nftables.Table) (bool, error) {
 	chains, err := k.reader.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return false, fmt.Errorf("read the chains of table inet %s: %w", tableName, err)
 	}
 	same := slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
-		return c.Table != nil && c.Table.Name == tableName && c.Table.Family == nftables.TableFamilyINet && sameChain(c, chain())
+		return c.Table != nil && c.Table.Name == tableName && c.Table.Family == nftables.TableFamilyINet && equalChains(c, chain())
 	})
-	// A table's flags are dormant and owner; ours has none.
+	// The table flags are dormant and owner; lb sets neither.
 	return same && t.Flags == 0, nil
 }
 
-// find reads one map.
-func (k *Kernel) find(s shape) found {
-	damaged := found{present: true}
+// mapState reads one map.
+func (k *Kernel) mapState(s mapSpec) mapState {
+	invalid := mapState{present: true}
 	want, err := s.set()
 	if err != nil {
-		return damaged
+		return invalid
 	}
 	set, err := k.reader.GetSetByName(table(), s.name)
 	if errors.Is(err, unix.ENOENT) {
-		return found{}
+		return mapState{}
 	}
-	if err != nil || !sameSet(set, want) {
-		return damaged
+	if err != nil || !equalSets(set, want) {
+		return invalid
 	}
-	elements, err := k.elements(set)
+	elements, err := k.readElements(set)
 	if err != nil {
-		return damaged
+		return invalid
 	}
-	return found{present: true, intact: true, elements: elements}
+	return mapState{present: true, valid: true, elements: elements}
 }
 
-// elements reads what a map holds, sorted. For some milliseconds after a large change the kernel rearranges a map. What it gives
-// meanwhile has some elements twice and may lack as many others, so it is asked again.
-func (k *Kernel) elements(set *nftables.Set) ([]element, error) {
-	const readings = 20
+// readElements reads a map's elements, sorted. For some milliseconds after a large change the kernel resizes a map; a
+// dump taken then has duplicates and may lack as many other elements, so it is repeated.
+func (k *Kernel) readElements(set *nftables.Set) ([]element, error) {
+	const maxReads = 20
 	var elements []element
-	for range readings {
+	for range maxReads {
 		entries, err := k.reader.GetSetElements(set)
 		if err != nil {
 			return nil, err
@@ -101,7 +101,7 @@ func (k *Kernel) elements(set *nftables.Set) ([]element, error) {
 		elements = nil
 		for _, e := range entries {
 			if len(e.Val) != 4 {
-				return nil, errors.New("an element without a mark")
+				return nil, errors.New("a map element has no mark")
 			}
 			elements = append(elements, element{key: e.Key, mark: ipvs.Mark(binary.NativeEndian.Uint32(e.Val))})
 		}
@@ -114,50 +114,50 @@ func (k *Kernel) elements(set *nftables.Set) ([]element, error) {
 	return elements, nil
 }
 
-// rules gives the rules that take effect, sorted.
+// rules returns the rules that take effect, sorted.
 func (s state) rules() ([]Rule, error) {
 	var rules []Rule
-	for i, shape := range shapes() {
-		if !s.hooked || !s.maps[i].intact || !s.maps[i].tagged {
+	for i, spec := range mapSpecs() {
+		if !s.chainValid || !s.maps[i].valid || !s.maps[i].ruleValid {
 			continue
 		}
 		for _, e := range s.maps[i].elements {
-			r, err := shape.read(e.key, e.mark)
+			r, err := spec.parseKey(e.key, e.mark)
 			if err != nil {
 				return nil, err
 			}
 			rules = append(rules, r)
 		}
 	}
-	slices.SortFunc(rules, compare)
+	slices.SortFunc(rules, compareRules)
 	return rules, nil
 }
 
-// plan compares what is there with the wanted rules, which are normal.
+// plan compares the state with the desired rules, which must be normalized.
 func (s state) plan(rules []Rule) plan {
 	if !s.present && len(rules) == 0 {
 		return plan{}
 	}
-	p := plan{rebuild: !s.hooked, rewrite: !s.ruled}
-	for i, shape := range shapes() {
-		c := change{shape: shape, replace: !s.maps[i].intact, present: s.maps[i].present}
-		var want []element
+	p := plan{rebuild: !s.chainValid, rewrite: !s.rulesValid}
+	for i, spec := range mapSpecs() {
+		c := mapChange{spec: spec, replace: !s.maps[i].valid, present: s.maps[i].present}
+		var desired []element
 		for _, r := range rules {
-			if shape.holds(r) {
-				want = append(want, element{key: shape.key(r), mark: r.Mark})
+			if spec.contains(r) {
+				desired = append(desired, element{key: spec.key(r), mark: r.Mark})
 			}
 		}
-		slices.SortFunc(want, compareElements)
-		c.remove = without(s.maps[i].elements, want)
-		c.add = without(want, s.maps[i].elements)
-		c.want = want
+		slices.SortFunc(desired, compareElements)
+		c.remove = difference(s.maps[i].elements, desired)
+		c.add = difference(desired, s.maps[i].elements)
+		c.desired = desired
 		p.maps = append(p.maps, c)
 	}
 	return p
 }
 
-// without gives the elements of a that b lacks or has with another mark. Both are sorted.
-func without(a, b []element) []element {
+// difference returns the elements of a that are missing from b or have another mark there. Both are sorted.
+func difference(a, b []element) []element {
 	var rest []element
 	for _, e := range a {
 		i, same := slices.BinarySearchFunc(b, e, compareElements)

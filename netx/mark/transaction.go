@@ -12,28 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errMoved says that another program changed nftables since the generation that a transaction rests on; nothing was done.
-var errMoved = errors.New("another program changed nftables meanwhile")
+// errGenerationChanged means that another program changed nftables since the generation on which a transaction is
+// based; nothing was done.
+var errGenerationChanged = errors.New("another program changed nftables meanwhile")
 
 const (
-	// socketBuffer holds what the kernel says to a large transaction, and the transaction itself.
-	socketBuffer = 16 << 20
+	// socketBufferSize is large enough for a large transaction and the kernel's responses to it.
+	socketBufferSize = 16 << 20
 
 	headerLength = 4 // of struct nfgenmsg
 	newSetType   = netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSET)
 	getGenType   = netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN)
 )
 
-// record gives the messages that google/nftables would send for build. They are sent by commit instead of the library's
-// Flush, which
-//   - cannot say on which state the transaction rests, so that it would undo what another program did meanwhile;
-//   - leaves out the byte order of a map's data (see setUserData), and lets no message be added to its transaction;
-//   - has every message answered, and overflows the socket's buffer with the answers.
-func record(build func(*nftables.Conn) error) ([]netlink.Message, error) {
+// recordMessages returns the messages that google/nftables would send for build. commit sends them instead of the
+// library's Flush, which
+//   - cannot state the generation on which the transaction is based, so it would undo concurrent changes by others;
+//   - omits the byte order of a map's data (see setUserData), and cannot add messages to its transaction;
+//   - requests a response to every message, which overflows the socket's receive buffer.
+func recordMessages(build func(*nftables.Conn) error) ([]netlink.Message, error) {
 	var sent []netlink.Message
 	conn, err := nftables.New(nftables.WithTestDial(func(messages []netlink.Message) ([]netlink.Message, error) {
 		sent = append(sent, messages...)
-		return nil, io.EOF // no answer
+		return nil, io.EOF // no response
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("build transaction: %w", err)
@@ -47,15 +48,16 @@ func record(build func(*nftables.Conn) error) ([]netlink.Message, error) {
 	return sent, nil
 }
 
-// prepare makes a recorded transaction rest on a generation, and has its last message alone answered unless something fails.
-func prepare(messages []netlink.Message, generation uint32) error {
-	last := len(messages) - 2 // behind it the end of the transaction
+// prepareBatch adds the generation to a recorded transaction and requests a response to its last message only; failures
+// are always reported.
+func prepareBatch(messages []netlink.Message, generation uint32) error {
+	last := len(messages) - 2 // before the end of the batch
 	if last < 1 {
-		return errors.New("build transaction: nothing in it")
+		return errors.New("build transaction: it is empty")
 	}
 	for i := range messages {
 		m := &messages[i]
-		m.Header.Sequence, m.Header.PID, m.Header.Length = 0, 0, 0 // the real socket's
+		m.Header.Sequence, m.Header.PID, m.Header.Length = 0, 0, 0 // set by the real socket
 		m.Header.Flags &^= netlink.Acknowledge | netlink.Echo
 		if m.Header.Type == newSetType {
 			attribute, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NFTA_SET_USERDATA, Data: setUserData()}})
@@ -76,36 +78,36 @@ func prepare(messages []netlink.Message, generation uint32) error {
 	return nil
 }
 
-// commit applies the transaction as a whole or not at all; errMoved where nftables is at another generation by now.
+// commit applies the transaction atomically; errGenerationChanged if nftables is at another generation by now.
 func commit(conn *netlink.Conn, generation uint32, build func(*nftables.Conn) error) error {
-	messages, err := record(build)
+	messages, err := recordMessages(build)
 	if err != nil {
 		return err
 	}
-	if err := prepare(messages, generation); err != nil {
+	if err := prepareBatch(messages, generation); err != nil {
 		return err
 	}
 	sent, err := conn.SendMessages(messages)
 	if err != nil {
 		return fmt.Errorf("send transaction: %w", err)
 	}
-	answers, err := queued(conn)
+	replies, err := receiveQueued(conn)
 	if err != nil {
-		return fmt.Errorf("receive the answer to the transaction: %w", err)
+		return fmt.Errorf("receive the response to the transaction: %w", err)
 	}
-	return verdict(answers, sent[len(sent)-2].Header.Sequence)
+	return batchError(replies, sent[len(sent)-2].Header.Sequence)
 }
 
-// queued gives the answers that wait at the socket. The kernel works on a transaction within the call that sends it, so all
-// are there by then; and none is left behind to be taken for the answer to something else.
-func queued(conn *netlink.Conn) ([]syscall.NetlinkMessage, error) {
+// receiveQueued returns all queued responses. The kernel processes a transaction within the system call that sends it,
+// so all are queued by then, and none remains to be mistaken for a later response.
+func receiveQueued(conn *netlink.Conn) ([]syscall.NetlinkMessage, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	var answers []syscall.NetlinkMessage
+	var replies []syscall.NetlinkMessage
 	var failed error
-	buffer := make([]byte, 256<<10) // an error brings the message back that it is about, 64 KiB at most
+	buffer := make([]byte, 256<<10) // an error repeats the message that it is about, at most 64 KiB
 	read := func(fd uintptr) {
 		for {
 			n, _, err := unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
@@ -123,53 +125,53 @@ func queued(conn *netlink.Conn) ([]syscall.NetlinkMessage, error) {
 				failed = err
 				return
 			}
-			answers = append(answers, messages...)
+			replies = append(replies, messages...)
 		}
 	}
 	if err := raw.Control(read); err != nil {
 		return nil, err
 	}
-	return answers, failed
+	return replies, failed
 }
 
-// verdict reads the first error out of the answers; without one the last message must have been acknowledged.
-func verdict(answers []syscall.NetlinkMessage, last uint32) error {
+// batchError returns the first error among the replies; without one, the last message must have been acknowledged.
+func batchError(replies []syscall.NetlinkMessage, last uint32) error {
 	acknowledged := false
-	for _, a := range answers {
-		if a.Header.Type != unix.NLMSG_ERROR || len(a.Data) < 4 {
+	for _, reply := range replies {
+		if reply.Header.Type != unix.NLMSG_ERROR || len(reply.Data) < 4 {
 			continue
 		}
-		switch errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(a.Data))); errno {
+		switch errno := syscall.Errno(-int32(binary.NativeEndian.Uint32(reply.Data))); errno {
 		case 0:
-			acknowledged = acknowledged || a.Header.Seq == last
+			acknowledged = acknowledged || reply.Header.Seq == last
 		case unix.ERESTART:
-			return errMoved
+			return errGenerationChanged
 		default:
-			return fmt.Errorf("the kernel refused the transaction: %w", errno)
+			return fmt.Errorf("the kernel rejected the transaction: %w", errno)
 		}
 	}
 	if !acknowledged {
-		return errors.New("the kernel did not answer the transaction")
+		return errors.New("the kernel did not acknowledge the transaction")
 	}
 	return nil
 }
 
-// currentGeneration gives the number of the last transaction of anybody, in this network namespace.
+// currentGeneration returns the number of the last transaction of any program in this network namespace.
 func currentGeneration(conn *netlink.Conn) (uint32, error) {
-	answers, err := conn.Execute(netlink.Message{
+	replies, err := conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: getGenType, Flags: netlink.Request},
 		Data:   make([]byte, headerLength),
 	})
 	if err != nil {
-		return 0, fmt.Errorf("ask nftables for its generation: %w", err)
+		return 0, fmt.Errorf("query the generation of nftables: %w", err)
 	}
-	for _, a := range answers {
-		if len(a.Data) < headerLength {
+	for _, reply := range replies {
+		if len(reply.Data) < headerLength {
 			continue
 		}
-		ad, err := netlink.NewAttributeDecoder(a.Data[headerLength:])
+		ad, err := netlink.NewAttributeDecoder(reply.Data[headerLength:])
 		if err != nil {
-			return 0, fmt.Errorf("read nftables' generation: %w", err)
+			return 0, fmt.Errorf("decode the generation of nftables: %w", err)
 		}
 		ad.ByteOrder = binary.BigEndian
 		for ad.Next() {
@@ -178,5 +180,5 @@ func currentGeneration(conn *netlink.Conn) (uint32, error) {
 			}
 		}
 	}
-	return 0, errors.New("read nftables' generation: the kernel did not tell it")
+	return 0, errors.New("query the generation of nftables: it is missing from the response")
 }

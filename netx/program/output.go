@@ -11,67 +11,68 @@ import (
 )
 
 const (
-	maxOutput = 64 << 10 // bytes kept of each of stdout and stderr, unless the Program says otherwise
-	maxPipe   = 1 << 20  // bytes that a pipe may hold, see pipe(7)
+	defaultMaxOutput = 64 << 10 // bytes captured from each of stdout and stderr by default
+	maxPipeSize      = 1 << 20  // largest capacity of a pipe in bytes, see pipe(7)
 )
 
-// output collects what a program writes to one of its streams. What the program and its group have written is kept however long lb has to
-// wait for the processor; who has left the group may hold the stream open, and is not waited for.
+// output captures one output stream of a program. It returns everything that the process group wrote before it ended,
+// even if lb itself gets no CPU time until later. Processes that left the group may keep the stream open; nothing waits
+// for them.
 type output struct {
-	r, w *os.File
-	kept bounded
-	done chan struct{} // closed when the goroutine that reads has ended; nil before it begins
+	r, w     *os.File
+	captured boundedBuffer
+	done     chan struct{} // closed when the reading goroutine ends; nil before start
 }
 
-// newOutputs makes those of stdout and stderr, which keep so many bytes each.
-func newOutputs(keep int) (stdout, stderr *output, err error) {
-	stdout, stderr = &output{kept: bounded{limit: keep}}, &output{kept: bounded{limit: keep}}
+// newOutputs returns the captures of stdout and stderr, each limited to limit bytes.
+func newOutputs(limit int) (stdout, stderr *output, err error) {
+	stdout, stderr = &output{captured: boundedBuffer{limit: limit}}, &output{captured: boundedBuffer{limit: limit}}
 	for _, o := range []*output{stdout, stderr} {
 		if o.r, o.w, err = os.Pipe(); err != nil {
 			stdout.close()
 			stderr.close()
-			return nil, nil, fmt.Errorf("make a pipe for the output: %w", err)
+			return nil, nil, fmt.Errorf("create a pipe for the output: %w", err)
 		}
 	}
 	return stdout, stderr, nil
 }
 
-// begin reads from here on. The program has its end of the pipe already.
-func (o *output) begin() {
-	_ = o.w.Close() // else the pipe would never end
+// start begins to read. The program must already have its end of the pipe.
+func (o *output) start() {
+	_ = o.w.Close() // or the pipe would never reach EOF
 	o.w = nil
 	o.done = make(chan struct{})
 	go func() {
 		defer close(o.done)
-		_, _ = io.Copy(&o.kept, o.r) // ends with the pipe, or by finish
+		_, _ = io.Copy(&o.captured, o.r) // returns at EOF or when drain sets the deadline
 	}()
 }
 
-// finish takes what is left in the pipe once nobody who matters can write any more.
-func (o *output) finish() {
-	_ = o.r.SetReadDeadline(time.Unix(1, 0)) // of a pipe that has ended: nothing is left to end
+// drain reads what is left in the pipe, after the whole process group has ended.
+func (o *output) drain() {
+	_ = o.r.SetReadDeadline(time.Unix(1, 0)) // fails if the pipe is at EOF, where there is nothing to interrupt
 	<-o.done
 	raw, err := o.r.SyscallConn()
 	if err != nil {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		part := make([]byte, 4096)
-		for taken := 0; taken < maxPipe; {
-			n, err := unix.Read(int(fd), part)
+		buf := make([]byte, 4096)
+		for total := 0; total < maxPipeSize; {
+			n, err := unix.Read(int(fd), buf)
 			if err == unix.EINTR {
 				continue
 			}
 			if n <= 0 {
-				return // the end, or all that there is
+				return // EOF, or the pipe is empty
 			}
-			_, _ = o.kept.Write(part[:n]) // never fails
-			taken += n
+			_, _ = o.captured.Write(buf[:n]) // never fails
+			total += n
 		}
 	})
 }
 
-// close gives the pipe back.
+// close closes the pipe.
 func (o *output) close() {
 	for _, end := range []*os.File{o.r, o.w} {
 		if end != nil {
@@ -80,16 +81,16 @@ func (o *output) close() {
 	}
 }
 
-// bounded keeps the first bytes written to it and takes the rest without complaint.
-type bounded struct {
-	limit int // bytes kept
+// boundedBuffer keeps the first limit bytes and discards the rest.
+type boundedBuffer struct {
+	limit int
 	buf   bytes.Buffer
 }
 
-func (b *bounded) Write(p []byte) (int, error) {
+func (b *boundedBuffer) Write(p []byte) (int, error) {
 	room := b.limit - b.buf.Len()
 	b.buf.Write(p[:min(len(p), room)])
 	return len(p), nil
 }
 
-func (b *bounded) String() string { return b.buf.String() }
+func (b *boundedBuffer) String() string { return b.buf.String() }

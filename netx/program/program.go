@@ -1,4 +1,4 @@
-// Package program runs a program in a process group of its own, for a bounded time and with a bounded output.
+// Package program runs a program in its own process group, with a time limit and bounded output.
 package program
 
 import (
@@ -16,80 +16,81 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stdinGrace is how long the rest of the input may take once the program's process group is dead: whatever still holds the pipe then has
-// left the group.
+// stdinGrace is how long writing stdin may continue after the process group was killed. Only a process that left the
+// group can still hold the pipe.
 const stdinGrace = 200 * time.Millisecond
 
-// Program is what to run. No shell is in between, unless it is the program.
+// Command is a program to run. No shell is involved unless Argv names one.
 type Command struct {
 	Argv       []string
-	Env        []string // nil is that of lb
+	Env        []string // nil inherits lb's own
 	Stdin      string
-	ContextErr func(error) error // words the end of the context; nil leaves it as it is
-	MaxOutput  int               // bytes kept of each of stdout and stderr, the rest is read and dropped; 0 is 64 KiB
+	ContextErr func(error) error // maps the error of a context that ended; nil keeps it
+	MaxOutput  int               // bytes captured from each of stdout and stderr, the rest is discarded; 0 means 64 KiB
 }
 
-// Outcome is how it ended.
+// Result is the outcome of a run.
 type Result struct {
 	Stdout, Stderr string
-	Err            error // nil: it ended by itself with exit status 0
+	Err            error // nil: exited with status 0
 }
 
-// Run runs the program once. Its process group is killed whole when ctx ends or the program does: it leaves no processes behind.
-func (p Command) Run(ctx context.Context) Result {
+// Run runs the program once. It kills the whole process group when ctx ends or the program exits, so no processes stay
+// behind.
+func (c Command) Run(ctx context.Context) Result {
 	if err := ctx.Err(); err != nil {
-		return Result{Err: p.ended(err)}
+		return Result{Err: c.contextErr(err)}
 	}
-	stdout, stderr, err := newOutputs(cmp.Or(p.MaxOutput, maxOutput))
+	stdout, stderr, err := newOutputs(cmp.Or(c.MaxOutput, defaultMaxOutput))
 	if err != nil {
 		return Result{Err: err}
 	}
 	defer stdout.close()
 	defer stderr.close()
-	cmd := exec.Command(p.Argv[0], p.Argv[1:]...)
+	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.Env, stdout.w, stderr.w
-	if p.Stdin != "" {
-		cmd.Stdin = strings.NewReader(p.Stdin)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.Env, stdout.w, stderr.w
+	if c.Stdin != "" {
+		cmd.Stdin = strings.NewReader(c.Stdin)
 	}
 	cmd.WaitDelay = stdinGrace
 	if err := cmd.Start(); err != nil {
 		return Result{Err: err}
 	}
-	_ = expose(cmd.Process.Pid) // the program runs all the same
-	stdout.begin()
-	stderr.begin()
+	_ = resetOOMScore(cmd.Process.Pid) // best effort: the program runs either way
+	stdout.start()
+	stderr.start()
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		awaitExit(cmd.Process.Pid)
+		waitExit(cmd.Process.Pid)
 	}()
-	var ended error
+	var cancelled error
 	select {
 	case <-exited:
 	case <-ctx.Done():
-		ended = fmt.Errorf("killed: %w", p.ended(ctx.Err()))
+		cancelled = fmt.Errorf("killed: %w", c.contextErr(ctx.Err()))
 	}
-	// The first process is not reaped yet, so its number, which is the group's, cannot belong to anybody else.
+	// The first process is not reaped yet, so its PID, which is also the group's, cannot have been reused.
 	killErr := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	<-exited
 	err = cmd.Wait()
-	stdout.finish()
-	stderr.finish()
+	stdout.drain()
+	stderr.drain()
 	switch {
-	case ended != nil && killErr != nil:
-		err = errors.Join(ended, fmt.Errorf("kill its process group: %w", killErr))
-	case ended != nil:
-		err = ended
+	case cancelled != nil && killErr != nil:
+		err = errors.Join(cancelled, fmt.Errorf("kill its process group: %w", killErr))
+	case cancelled != nil:
+		err = cancelled
 	case errors.Is(err, exec.ErrWaitDelay):
-		err = nil // it ended well; somebody outside its group still holds its input
+		err = nil // exited with 0; a process outside the group still holds stdin
 	}
-	return Result{Stdout: stdout.kept.String(), Stderr: stderr.kept.String(), Err: err}
+	return Result{Stdout: stdout.captured.String(), Stderr: stderr.captured.String(), Err: err}
 }
 
-// expose takes the protection from a process that lb itself may have against the kernel's killer when memory runs out, see
-// /proc/PID/oom_score_adj in proc(5): of the two, the program is to go.
-func expose(pid int) error {
+// resetOOMScore removes lb's own protection from the OOM killer, which the child inherits: if memory runs out, the
+// child should go first. See /proc/PID/oom_score_adj in proc(5).
+func resetOOMScore(pid int) error {
 	path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
 	score, err := os.ReadFile(path)
 	if err != nil || !bytes.HasPrefix(score, []byte("-")) {
@@ -98,15 +99,15 @@ func expose(pid int) error {
 	return os.WriteFile(path, []byte("0"), 0)
 }
 
-func (p Command) ended(err error) error {
-	if p.ContextErr == nil {
+func (c Command) contextErr(err error) error {
+	if c.ContextErr == nil {
 		return err
 	}
-	return p.ContextErr(err)
+	return c.ContextErr(err)
 }
 
-// awaitExit waits until the process has ended, and leaves it to be reaped.
-func awaitExit(pid int) {
+// waitExit waits until the process has exited and leaves it unreaped.
+func waitExit(pid int) {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
@@ -115,10 +116,10 @@ func awaitExit(pid int) {
 	}
 }
 
-// Said is what a program said, for the log and the operator: stderr, or stdout when that is empty.
-func (o Result) Message() string {
-	if said := strings.TrimSpace(o.Stderr); said != "" {
-		return said
+// Message is what the program printed, for logs and operators: stderr, or stdout if stderr is empty.
+func (r Result) Message() string {
+	if text := strings.TrimSpace(r.Stderr); text != "" {
+		return text
 	}
-	return strings.TrimSpace(o.Stdout)
+	return strings.TrimSpace(r.Stdout)
 }

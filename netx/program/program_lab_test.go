@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAProgramIsNotProtectedWhenMemoryRunsOut(t *testing.T) {
+func TestAProgramDoesNotInheritOOMProtection(t *testing.T) {
 	const own = "/proc/self/oom_score_adj"
 	before, err := os.ReadFile(own)
 	if err != nil {
@@ -27,6 +27,6 @@ func TestAProgramIsNotProtectedWhenMemoryRunsOut(t *testing.T) {
 	defer cancel()
 	o := Command{Argv: []string{"/bin/sh", "-c", `while read -r score </proc/$$/oom_score_adj && [ "$score" != 0 ]; do :; done`}}.Run(ctx)
 	if o.Err != nil {
-		t.Errorf("its score stays: %+v", o)
+		t.Errorf("its OOM score is not reset: %+v", o)
 	}
 }

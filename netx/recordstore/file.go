@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	suffix     = ".json"
-	tempPrefix = ".new-"
-	maxFile    = 16 << 10 // far above what a record with full texts takes
+	fileSuffix  = ".json"
+	tempPrefix  = ".new-"
+	maxFileSize = 16 << 10 // far above the size of a record whose texts have their maximum lengths
 )
 
-// Parse reads the contents of a record's file.
-func (s Kind[K, V]) Parse(data []byte) (V, error) {
+// Unmarshal decodes and validates the contents of a record's file. Unknown fields are errors.
+func (s Kind[K, V]) Unmarshal(data []byte) (V, error) {
 	var v, none V
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -29,13 +29,13 @@ func (s Kind[K, V]) Parse(data []byte) (V, error) {
 		return none, err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return none, fmt.Errorf("something follows the %s", s.Name)
+		return none, fmt.Errorf("unexpected data after the %s", s.Name)
 	}
 	return s.Validate(v)
 }
 
-// Format is the inverse of Parse.
-func (s Kind[K, V]) Format(v V) ([]byte, error) {
+// Marshal is the inverse of Unmarshal.
+func (s Kind[K, V]) Marshal(v V) ([]byte, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return nil, err
@@ -43,68 +43,68 @@ func (s Kind[K, V]) Format(v V) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-func (s Kind[K, V]) fileName(v V) string { return s.FileName(v) + suffix }
+func (s Kind[K, V]) fileName(v V) string { return s.FileName(v) + fileSuffix }
 
-// read reads one record and checks that its file is the one that a change of this record would write.
+// read reads one record and checks that its key belongs to this file name.
 func (s Kind[K, V]) read(dir, name string) (V, error) {
 	var none V
 	path := filepath.Join(dir, name)
 	fail := func(err error) (V, error) {
 		return none, fmt.Errorf("the %s in %s is ignored: %w: %s, or delete the file", s.Name, path, err, s.Fix)
 	}
-	// Anything but a plain file could block the start for ever (a pipe) or be something else's (a device).
+	// Opening anything but a regular file could block start-up forever (a FIFO) or have side effects (a device).
 	info, err := os.Stat(path)
 	if err != nil {
 		return fail(err)
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return fail(fmt.Errorf("not a plain file of at most %d bytes", maxFile))
+	if !info.Mode().IsRegular() || info.Size() > maxFileSize {
+		return fail(fmt.Errorf("not a regular file of at most %d bytes", maxFileSize))
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return fail(err)
 	}
-	v, err := s.Parse(data)
+	v, err := s.Unmarshal(data)
 	if err != nil {
 		return fail(err)
 	}
 	if want := s.fileName(v); want != name {
-		return fail(fmt.Errorf("its contents belong in %s", want))
+		return fail(fmt.Errorf("its contents belong in the file %s", want))
 	}
 	return v, nil
 }
 
-// write replaces the record's file in one step that survives a crash: a reader, and a start after a crash, sees the old or
-// the new contents and never a part. before is what its file has now; nil: there is none.
-func (s Kind[K, V]) write(dir string, v V, before *V) error {
-	data, err := s.Format(v)
+// write replaces the record's file atomically: readers, and a start after a crash, see the old or the new contents,
+// never a mixture. old is the record now in the file; nil if there is no file.
+func (s Kind[K, V]) write(dir string, v V, old *V) error {
+	data, err := s.Marshal(v)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(dir, s.fileName(v))
-	if err := replace(path, data); err != nil {
+	if err := replaceFile(path, data); err != nil {
 		return err
 	}
 	if err := syncDir(dir); err != nil {
-		// The new name is there but may not outlive a crash. Go back, so that what the caller is told is true.
-		return errors.Join(err, s.restore(path, before))
+		// The rename may not survive a crash. Undo it, so that the error returned is true.
+		return errors.Join(err, s.restore(path, old))
 	}
 	return nil
 }
 
-// restore undoes the change of a record's file.
-func (s Kind[K, V]) restore(path string, before *V) error {
-	if before == nil {
+// restore undoes a change of the record's file.
+func (s Kind[K, V]) restore(path string, old *V) error {
+	if old == nil {
 		return os.Remove(path)
 	}
-	data, err := s.Format(*before)
+	data, err := s.Marshal(*old)
 	if err != nil {
 		return err
 	}
-	return replace(path, data)
+	return replaceFile(path, data)
 }
 
-// remove deletes the record's file for good; one that is gone already is fine.
+// remove deletes the record's file durably; a missing file is no error.
 func (s Kind[K, V]) remove(dir string, v V) error {
 	path := filepath.Join(dir, s.fileName(v))
 	if err := ignoreMissing(os.Remove(path)); err != nil {
@@ -116,13 +116,13 @@ func (s Kind[K, V]) remove(dir string, v V) error {
 	return nil
 }
 
-// replace replaces a record's file.
-func replace(path string, data []byte) error { return WriteFileAtomic(path, data, 0o640) }
+// replaceFile replaces a record's file.
+func replaceFile(path string, data []byte) error { return WriteFileAtomic(path, data, 0o640) }
 
-// Replace puts a complete, synced file in the place of the one at path, if there is one: whoever reads sees the old contents or the new ones. Its folder
-// has to be there.
+// WriteFileAtomic writes data to a temporary file, syncs it and renames it to path: readers see the old or the new
+// contents, never a mixture. The folder must exist. The rename itself is not synced.
 func WriteFileAtomic(path string, data []byte, mode fs.FileMode) (err error) {
-	tmp, err := openPlain(filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+	tmp, err := openBlocking(filepath.Join(filepath.Dir(path), tempPrefix+rand.Text()), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return err
 	}
@@ -144,18 +144,18 @@ func WriteFileAtomic(path string, data []byte, mode fs.FileMode) (err error) {
 	return os.Rename(tmp.Name(), path)
 }
 
-// syncDir makes the names in a folder survive a crash.
+// syncDir makes renames and removals in a folder survive a crash.
 func syncDir(dir string) error {
-	d, err := openPlain(dir, unix.O_RDONLY)
+	d, err := openBlocking(dir, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// openPlain opens a plain file or a folder. os.OpenFile would have the runtime's poller watch it first, in vain, which takes as many system calls as all else that
-// is done with it here.
-func openPlain(path string, flags int) (*os.File, error) {
+// openBlocking opens a regular file or a folder. Unlike os.OpenFile it does not try to register the file with the
+// runtime's poller, which always fails for these and takes as many system calls as all other work here.
+func openBlocking(path string, flags int) (*os.File, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
 		switch {

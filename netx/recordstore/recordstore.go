@@ -1,5 +1,5 @@
-// Package recordstore holds what operators ordered in a folder, one small file for each order, so that it survives restarts and crashes; and it replaces a
-// single file in one step.
+// Package recordstore stores operators' overrides, such as forces and drains, as one small JSON file each, so that they
+// survive restarts and crashes.
 package recordstore
 
 import (
@@ -17,50 +17,52 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// Sort says what kind of records a folder holds. V is kept as JSON.
+// Kind describes the records of a folder. V is stored as JSON.
 type Kind[K comparable, V any] struct {
 	Name      string             // of one record, in errors: "force"
-	ConfigKey string             // of the configuration, that names the folder: "agent.data_dir"
-	Fix       string             // what to do about a record whose file cannot be used: "force again with `lb ctl force`"
-	Key       func(V) K          // there is one record for each
-	FileName  func(V) string     // the name of its file, without suffix, another one for each key
-	Validate  func(V) (V, error) // refuses what cannot be, and gives the record as it is kept
-	AfterLoad func(V) V          // what becomes of a record that was read from its file; nil is nothing
+	ConfigKey string             // the setting that names the folder: "agent.data_dir"
+	Fix       string             // what to do about an unusable file: "force again with `lb ctl force`"
+	Key       func(V) K          // identifies a record
+	FileName  func(V) string     // without suffix; must be unique for each key
+	Validate  func(V) (V, error) // returns the record in the form in which it is stored, or an error
+	AfterLoad func(V) V          // transforms a record that was read from its file; nil keeps it as it is
 }
 
-// Store is the set of records in a folder. All methods may be called from several goroutines.
+// Store is the set of records in a folder. It is safe for concurrent use.
 type Store[K comparable, V any] struct {
-	sort Kind[K, V]
-	dir  string // "" is none: the set is in memory alone
+	kind Kind[K, V]
+	dir  string // "" keeps the set in memory only
 
-	write sync.Mutex // held for a whole change, file and map, so that changes happen one after the other
+	write sync.Mutex // held for a whole change, file and map, so that changes are serialised
 
 	mu      sync.RWMutex // protects records; never held during I/O, so that readers do not wait for a slow disk
 	records map[K]V
 
-	changes atomic.Uint64 // of records; counted after they were made, while mu is held
+	revision atomic.Uint64 // of records; incremented after each change, while mu is held
 }
 
-// Open reads the folder, which it makes when it is missing. A file that cannot be used is left where it is, reported in
-// bad, and does not keep the others from being read.
-func Open[K comparable, V any](dir string, sort Kind[K, V]) (s *Store[K, V], bad []error, err error) {
+// Open reads the folder and creates it if it is missing. Files that cannot be used stay in place and are reported in
+// bad; the others are read all the same.
+func Open[K comparable, V any](dir string, kind Kind[K, V]) (s *Store[K, V], bad []error, err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, nil, fmt.Errorf("make the folder for %ss: %w: make it writable for lb, or set %s to another", sort.Name, err, sort.ConfigKey)
+		return nil, nil, fmt.Errorf("create the folder for %ss: %w: make it writable for lb, or set %s to another",
+			kind.Name, err, kind.ConfigKey)
 	}
-	s = &Store[K, V]{sort: sort, dir: dir, records: map[K]V{}}
-	left, bad, err := s.load()
-	for _, name := range left {
-		// Left by a crash in the middle of a write; whoever asked for it got no answer.
+	s = &Store[K, V]{kind: kind, dir: dir, records: map[K]V{}}
+	stale, bad, err := s.load()
+	for _, name := range stale {
+		// A crash interrupted a write that was never acknowledged.
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			bad = append(bad, fmt.Errorf("remove what a crash left: %w", err))
+			bad = append(bad, fmt.Errorf("remove a temporary file that a crash left behind: %w", err))
 		}
 	}
 	return s, bad, err
 }
 
-// Read gives what Open would, and touches nothing: the folder may be another process's, or missing.
-func Read[K comparable, V any](dir string, sort Kind[K, V]) (records []V, bad []error, err error) {
-	s := &Store[K, V]{sort: sort, dir: dir, records: map[K]V{}}
+// Read returns the records of a folder and changes nothing in it: the folder may belong to another process or be
+// missing.
+func Read[K comparable, V any](dir string, kind Kind[K, V]) (records []V, bad []error, err error) {
+	s := &Store[K, V]{kind: kind, dir: dir, records: map[K]V{}}
 	_, bad, err = s.load()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -68,139 +70,144 @@ func Read[K comparable, V any](dir string, sort Kind[K, V]) (records []V, bad []
 	return s.All(), bad, err
 }
 
-// Hold makes a set that is in no folder: it begins with these records, and what becomes of them is forgotten with it.
-func NewInMemory[K comparable, V any](records []V, sort Kind[K, V]) *Store[K, V] {
-	s := &Store[K, V]{sort: sort, records: map[K]V{}}
+// NewInMemory returns a store without a folder that starts with these records.
+func NewInMemory[K comparable, V any](records []V, kind Kind[K, V]) *Store[K, V] {
+	s := &Store[K, V]{kind: kind, records: map[K]V{}}
 	for _, v := range records {
-		s.records[sort.Key(v)] = v
+		s.records[kind.Key(v)] = v
 	}
 	return s
 }
 
-// load reads the records into the set, and names the files that are half written.
-func (s *Store[K, V]) load() (half []string, bad []error, err error) {
+// load reads the records into the set and returns the names of leftover temporary files.
+func (s *Store[K, V]) load() (stale []string, bad []error, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the folder of %ss: %w: make it readable for lb, or set %s to another", s.sort.Name, err, s.sort.ConfigKey)
+		return nil, nil, fmt.Errorf("read the folder of %ss: %w: make it readable for lb, or set %s to another",
+			s.kind.Name, err, s.kind.ConfigKey)
 	}
 	for _, e := range entries {
 		name := e.Name()
 		switch {
 		case strings.HasPrefix(name, tempPrefix):
-			half = append(half, name)
+			stale = append(stale, name)
 			continue
-		case !strings.HasSuffix(name, suffix):
+		case !strings.HasSuffix(name, fileSuffix):
 			continue
 		}
-		v, err := s.sort.read(s.dir, name)
+		v, err := s.kind.read(s.dir, name)
 		if err != nil {
 			bad = append(bad, err)
 			continue
 		}
-		if s.sort.AfterLoad != nil {
-			v = s.sort.AfterLoad(v)
+		if s.kind.AfterLoad != nil {
+			v = s.kind.AfterLoad(v)
 		}
-		s.records[s.sort.Key(v)] = v
+		s.records[s.kind.Key(v)] = v
 	}
-	return half, bad, nil
+	return stale, bad, nil
 }
 
-// Put keeps a record; one with the same key is replaced. When it returns nil the record is on disk. When it fails nothing has changed.
+// Put stores a record and replaces one with the same key. If it returns nil the record is on disk; if it fails nothing
+// has changed.
 func (s *Store[K, V]) Put(v V) error {
-	v, err := s.sort.Validate(v)
+	v, err := s.kind.Validate(v)
 	if err != nil {
 		return err
 	}
 	s.write.Lock()
 	defer s.write.Unlock()
-	if err := s.store(v); err != nil {
-		return fmt.Errorf("keep the %s in %s: %w: nothing has changed; free space on that disk or make it writable, and try again", s.sort.Name, s.dir, err)
+	if err := s.writeFile(v); err != nil {
+		return fmt.Errorf("store the %s in %s: %w: nothing has changed; free disk space or make the folder writable, and try again",
+			s.kind.Name, s.dir, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records[s.sort.Key(v)] = v
-	s.changes.Add(1)
+	s.records[s.kind.Key(v)] = v
+	s.revision.Add(1)
 	return nil
 }
 
-// Delete ends a record, gives it, and tells whether there was one. When it fails nothing has changed.
+// Delete removes a record and returns it; existed is false if there was none. If it fails nothing has changed.
 func (s *Store[K, V]) Delete(k K) (v V, existed bool, err error) {
 	s.write.Lock()
 	defer s.write.Unlock()
 	if v, existed = s.Get(k); !existed {
 		return v, false, nil
 	}
-	if err := s.erase(v); err != nil {
-		return v, true, fmt.Errorf("remove the %s from %s: %w: it is still in effect; make that folder writable and try again", s.sort.Name, s.dir, err)
+	if err := s.removeFile(v); err != nil {
+		return v, true, fmt.Errorf("remove the %s from %s: %w: it is still in effect; make the folder writable and try again",
+			s.kind.Name, s.dir, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.records, k)
-	s.changes.Add(1)
+	s.revision.Add(1)
 	return v, true, nil
 }
 
-// Expire takes the records that are over out of the set and their files away, and gives them in no order. A file that
-// cannot be removed is an error, but its record has ended all the same: the next Open and Expire try again.
-func (s *Store[K, V]) Expire(over func(V) bool) ([]V, error) {
-	if !s.any(over) {
+// Expire removes the records for which expired is true, with their files, and returns them in no particular order. If a
+// file cannot be removed it returns an error, but the record is gone from the set; the next Open reads it again.
+func (s *Store[K, V]) Expire(expired func(V) bool) ([]V, error) {
+	if !s.anyExpired(expired) {
 		return nil, nil
 	}
 	s.write.Lock()
 	defer s.write.Unlock()
-	var ended []V
+	var removed []V
 	var errs []error
 	for _, v := range s.All() {
-		if !over(v) {
+		if !expired(v) {
 			continue
 		}
 		s.mu.Lock()
-		delete(s.records, s.sort.Key(v))
-		s.changes.Add(1)
+		delete(s.records, s.kind.Key(v))
+		s.revision.Add(1)
 		s.mu.Unlock()
-		ended = append(ended, v)
-		if err := s.erase(v); err != nil {
-			errs = append(errs, fmt.Errorf("remove the file of a %s that has ended from %s: %w: make that folder writable, and delete the file", s.sort.Name, s.dir, err))
+		removed = append(removed, v)
+		if err := s.removeFile(v); err != nil {
+			errs = append(errs, fmt.Errorf("remove the file of an expired %s from %s: %w: make the folder writable and delete the file",
+				s.kind.Name, s.dir, err))
 		}
 	}
-	return ended, errors.Join(errs...)
+	return removed, errors.Join(errs...)
 }
 
-// store writes a record's file.
-func (s *Store[K, V]) store(v V) error {
+// writeFile writes a record's file.
+func (s *Store[K, V]) writeFile(v V) error {
 	if s.dir == "" {
 		return nil
 	}
-	if before, had := s.Get(s.sort.Key(v)); had {
-		return s.sort.write(s.dir, v, &before)
+	if old, existed := s.Get(s.kind.Key(v)); existed {
+		return s.kind.write(s.dir, v, &old)
 	}
-	return s.sort.write(s.dir, v, nil)
+	return s.kind.write(s.dir, v, nil)
 }
 
-// erase takes a record's file away.
-func (s *Store[K, V]) erase(v V) error {
+// removeFile removes a record's file.
+func (s *Store[K, V]) removeFile(v V) error {
 	if s.dir == "" {
 		return nil
 	}
-	return s.sort.remove(s.dir, v)
+	return s.kind.remove(s.dir, v)
 }
 
-// any looks without waiting for changes under way: it is asked every second, and mostly in vain.
-func (s *Store[K, V]) any(over func(V) bool) bool {
+// anyExpired does not wait for changes in progress: it is called every second and is mostly false.
+func (s *Store[K, V]) anyExpired(expired func(V) bool) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, v := range s.records {
-		if over(v) {
+		if expired(v) {
 			return true
 		}
 	}
 	return false
 }
 
-// Changes counts the records that were put, deleted and expired since Open: as long as it stays the same, so do the records.
-func (s *Store[K, V]) Revision() uint64 { return s.changes.Load() }
+// Revision counts the records put, deleted and expired since Open. While it stays the same, so do the records.
+func (s *Store[K, V]) Revision() uint64 { return s.revision.Load() }
 
-// Get gives the record of a key, where there is one.
+// Get returns the record with key k, if there is one.
 func (s *Store[K, V]) Get(k K) (V, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -208,7 +215,8 @@ func (s *Store[K, V]) Get(k K) (V, bool) {
 	return v, ok
 }
 
-// Look calls f with what gives the record of a key, all as of one moment. f must not be long, for changes wait for it.
+// View calls f with a getter on a consistent view of the records; with no records it does not call f. Changes wait
+// until f returns.
 func (s *Store[K, V]) View(f func(get func(K) (V, bool))) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -217,7 +225,7 @@ func (s *Store[K, V]) View(f func(get func(K) (V, bool))) {
 	}
 }
 
-// All lists every record, in no order.
+// All returns all records, in no particular order.
 func (s *Store[K, V]) All() []V {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -228,13 +236,14 @@ func (s *Store[K, V]) All() []V {
 	return all
 }
 
-// maxSpan is the longest time that an order is given for. What is to last longer has no end.
-const maxSpan = 366 * 24 * time.Hour
+// maxDuration is the longest time for which an override can be set; to last longer it must have no end.
+const maxDuration = 366 * 24 * time.Hour
 
-// ParseSpan reads for how long an order is given: a duration such as 90m or 1h30m, or whole days such as 3d.
+// ParseDuration parses how long an override lasts: a duration such as 90m or 1h30m, or whole days such as 3d, from 1s
+// to 366d.
 func ParseDuration(s string) (time.Duration, error) {
 	fail := func() (time.Duration, error) {
-		return 0, fmt.Errorf("for must be a time from 1s to 366d, such as 90m, 2h or 3d, not %q", sanitize.Line(s, 40))
+		return 0, fmt.Errorf("for must be a duration from 1s to 366d, such as 90m, 2h or 3d, not %q", sanitize.Line(s, 40))
 	}
 	var d time.Duration
 	if days, ok := strings.CutSuffix(s, "d"); ok {
@@ -249,7 +258,7 @@ func ParseDuration(s string) (time.Duration, error) {
 			return fail()
 		}
 	}
-	if d < time.Second || d > maxSpan {
+	if d < time.Second || d > maxDuration {
 		return fail()
 	}
 	return d, nil

@@ -12,20 +12,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// order is a record such as the daemons keep.
-type order struct {
+// record is a sample record.
+type record struct {
 	Name string `json:"name"`
 	N    int    `json:"n"`
 }
 
 var errNegative = errors.New("n is negative")
 
-func orders() Kind[string, order] {
-	return Kind[string, order]{
-		Name: "order", ConfigKey: "test.data_dir", Fix: "give it again",
-		Key:      func(o order) string { return o.Name },
-		FileName: func(o order) string { return "order." + o.Name },
-		Validate: func(o order) (order, error) {
+func testKind() Kind[string, record] {
+	return Kind[string, record]{
+		Name: "record", ConfigKey: "test.data_dir", Fix: "set it again",
+		Key:      func(o record) string { return o.Name },
+		FileName: func(o record) string { return "record." + o.Name },
+		Validate: func(o record) (record, error) {
 			if o.N < 0 {
 				return o, errNegative
 			}
@@ -35,38 +35,38 @@ func orders() Kind[string, order] {
 	}
 }
 
-func open(t *testing.T, dir string) *Store[string, order] {
+func open(t *testing.T, dir string) *Store[string, record] {
 	t.Helper()
-	s, bad, err := Open(dir, orders())
+	s, bad, err := Open(dir, testKind())
 	if err != nil || len(bad) > 0 {
-		t.Fatalf("Open: %v, bad files %v", err, bad)
+		t.Fatalf("Open: %v, unusable files %v", err, bad)
 	}
 	return s
 }
 
-// all is what the store has, by key.
-func all(s *Store[string, order]) map[string]order {
-	m := map[string]order{}
+// byName returns the store's records by name.
+func byName(s *Store[string, record]) map[string]record {
+	m := map[string]record{}
 	for _, o := range s.All() {
 		m[o.Name] = o
 	}
 	return m
 }
 
-func TestWhatIsKeptIsThereAfterAReopen(t *testing.T) {
+func TestRecordsSurviveAReopen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by", "open")
 	s := open(t, dir)
-	for _, o := range []order{{"A", 1}, {"b", 2}, {"a", 3}} {
+	for _, o := range []record{{"A", 1}, {"b", 2}, {"a", 3}} {
 		if err := s.Put(o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Put(order{"c", -1}); !errors.Is(err, errNegative) {
-		t.Errorf("Put of what cannot be = %v", err)
+	if err := s.Put(record{"c", -1}); !errors.Is(err, errNegative) {
+		t.Errorf("Put of an invalid record = %v", err)
 	}
-	want := map[string]order{"a": {"a", 3}, "b": {"b", 2}}
-	for name, s := range map[string]*Store[string, order]{"before": s, "after": open(t, dir)} {
-		if diff := cmp.Diff(want, all(s)); diff != "" {
+	want := map[string]record{"a": {"a", 3}, "b": {"b", 2}}
+	for name, s := range map[string]*Store[string, record]{"before": s, "after": open(t, dir)} {
+		if diff := cmp.Diff(want, byName(s)); diff != "" {
 			t.Errorf("%s a reopen (-want +got):\n%s", name, diff)
 		}
 	}
@@ -76,43 +76,44 @@ func TestWhatIsKeptIsThereAfterAReopen(t *testing.T) {
 	if _, existed, err := s.Delete("a"); existed || err != nil {
 		t.Errorf("second Delete = %t, %v", existed, err)
 	}
-	ended, err := s.Expire(func(o order) bool { return o.N == 2 })
-	if err != nil || !slices.Equal(ended, []order{{"b", 2}}) {
+	ended, err := s.Expire(func(o record) bool { return o.N == 2 })
+	if err != nil || !slices.Equal(ended, []record{{"b", 2}}) {
 		t.Errorf("Expire = %v, %v", ended, err)
 	}
-	if left := all(open(t, dir)); len(left) != 0 {
-		t.Errorf("left on the disk: %v", slices.Sorted(maps.Keys(left)))
+	if left := byName(open(t, dir)); len(left) != 0 {
+		t.Errorf("left on disk: %v", slices.Sorted(maps.Keys(left)))
 	}
 }
 
-func TestLookSeesOneMoment(t *testing.T) {
+func TestViewIsConsistent(t *testing.T) {
 	s := open(t, t.TempDir())
-	s.View(func(func(string) (order, bool)) { t.Error("there is nothing to look at") })
-	if err := s.Put(order{"a", 1}); err != nil {
+	s.View(func(func(string) (record, bool)) { t.Error("View of an empty store called f") })
+	if err := s.Put(record{"a", 1}); err != nil {
 		t.Fatal(err)
 	}
-	s.View(func(get func(string) (order, bool)) {
+	s.View(func(get func(string) (record, bool)) {
 		a, ok := get("a")
 		_, other := get("b")
 		if !ok || a.N != 1 || other {
-			t.Errorf("a is %v, %t; b is there: %t", a, ok, other)
+			t.Errorf("a is %v, %t; b exists: %t", a, ok, other)
 		}
 	})
 }
 
-func TestAnErrorSaysWhatToDo(t *testing.T) {
+func TestErrorsNameTheFix(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Open(dir, orders()); err == nil || !strings.Contains(err.Error(), "set test.data_dir to another") {
+	if _, _, err := Open(dir, testKind()); err == nil || !strings.Contains(err.Error(), "set test.data_dir to another") {
 		t.Errorf("Open = %v", err)
 	}
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "order.x.json"), []byte(`{"name":"x","n":1,"colour":"red"}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "record.x.json"), []byte(`{"name":"x","n":1,"colour":"red"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, bad, err := Open(dir, orders()); err != nil || len(bad) != 1 || !strings.Contains(bad[0].Error(), "give it again, or delete the file") {
+	_, bad, err := Open(dir, testKind())
+	if err != nil || len(bad) != 1 || !strings.Contains(bad[0].Error(), "set it again, or delete the file") {
 		t.Errorf("Open = %v, %v", bad, err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package sanitize makes one short, printable line out of text that came from outside: reasons, answers, errors, output of scripts.
+// Package sanitize turns text from outside (reasons, responses, errors, script output) into one short, printable line.
 package sanitize
 
 import (
@@ -7,50 +7,51 @@ import (
 	"unicode/utf8"
 )
 
-// Line gives s as one line of valid UTF-8 of at most limit bytes: whatever does not print (line ends, terminal escapes, direction
-// marks, broken UTF-8) becomes a single space or the replacement character, and a cut end shows as "…".
+// Line returns s as one line of valid UTF-8, at most limit bytes long. Runs of unprintable characters and spaces (line
+// ends, terminal escapes, direction marks) become one space, and invalid UTF-8 becomes the replacement character. A
+// truncated line ends with "…".
 func Line(s string, limit int) string {
-	if clean(s, limit) {
+	if isClean(s, limit) {
 		return s
 	}
 	const ellipsis = "…"
 	var b strings.Builder
-	gap := false
+	pendingSpace := false
 	for _, r := range s {
 		if r != utf8.RuneError && !unicode.IsPrint(r) || r == ' ' {
-			gap = b.Len() > 0
+			pendingSpace = b.Len() > 0
 			continue
 		}
-		need := utf8.RuneLen(r)
-		if gap {
-			need++
+		size := utf8.RuneLen(r)
+		if pendingSpace {
+			size++
 		}
-		if b.Len()+need > limit {
-			return cut(b.String(), limit-len(ellipsis)) + ellipsis
+		if b.Len()+size > limit {
+			return truncate(b.String(), limit-len(ellipsis)) + ellipsis
 		}
-		if gap {
+		if pendingSpace {
 			b.WriteByte(' ')
-			gap = false
+			pendingSpace = false
 		}
 		b.WriteRune(r)
 	}
 	return b.String()
 }
 
-// clean tells, of plain ASCII only, that nothing is to be done: nearly all that comes here is such.
-func clean(s string, limit int) bool {
-	gap := true
+// isClean reports whether Line would return s unchanged. It recognises plain ASCII only, which nearly all input is.
+func isClean(s string, limit int) bool {
+	previousSpace := true
 	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' || s[i] == ' ' && gap {
+		if s[i] < ' ' || s[i] > '~' || s[i] == ' ' && previousSpace {
 			return false
 		}
-		gap = s[i] == ' '
+		previousSpace = s[i] == ' '
 	}
-	return len(s) <= limit && (s == "" || !gap)
+	return len(s) <= limit && (s == "" || !previousSpace)
 }
 
-// cut shortens s to at most n bytes without splitting a character.
-func cut(s string, n int) string {
+// truncate shortens s to at most n bytes without splitting a character.
+func truncate(s string, n int) string {
 	if n >= len(s) {
 		return s
 	}

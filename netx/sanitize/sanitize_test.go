@@ -9,23 +9,23 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-func TestCleanGivesOnePrintableLine(t *testing.T) {
+func TestLineReturnsOnePrintableLine(t *testing.T) {
 	for _, tc := range []struct{ name, in, want string }{
-		{"plain text stays", "apt upgrades", "apt upgrades"},
+		{"plain text is unchanged", "apt upgrades", "apt upgrades"},
 		{"line ends become a space", "a\r\nb\n", "a b"},
-		{"terminal escapes lose their escape", "x\x1b[31mred", "x [31mred"},
+		{"the escape character of a terminal sequence is removed", "x\x1b[31mred", "x [31mred"},
 		{"broken UTF-8 is replaced", "\xffbad", "\ufffdbad"},
-		{"letters of other alphabets stay", "café ☕", "café ☕"},
-		{"direction marks go", "a\u202eb", "a b"},
-		{"leading and trailing space goes", "  a  ", "a"},
-		{"spaces in a row become one", "a  b", "a b"},
-		{"what prints last does", "~ end ", "~ end"},
-		{"a tabulator becomes a space", "a\tb", "a b"},
-		{"delete goes", "a\x7fb", "a b"},
-		{"empty stays empty", "", ""},
-		{"text that just fits stays", strings.Repeat("e", 64), strings.Repeat("e", 64)},
-		{"text that just does not fit is cut", strings.Repeat("e", 65), strings.Repeat("e", 61) + "…"},
-		{"long text is cut and says so", strings.Repeat("é", 40), strings.Repeat("é", 30) + "…"},
+		{"non-ASCII letters are kept", "café ☕", "café ☕"},
+		{"direction marks are removed", "a\u202eb", "a b"},
+		{"leading and trailing spaces are removed", "  a  ", "a"},
+		{"consecutive spaces become one", "a  b", "a b"},
+		{"printable ASCII boundaries are kept", "~ end ", "~ end"},
+		{"a tab becomes a space", "a\tb", "a b"},
+		{"a delete character becomes a space", "a\x7fb", "a b"},
+		{"an empty string is unchanged", "", ""},
+		{"text of exactly the limit is unchanged", strings.Repeat("e", 64), strings.Repeat("e", 64)},
+		{"text one byte over the limit is truncated", strings.Repeat("e", 65), strings.Repeat("e", 61) + "…"},
+		{"a multi-byte character is not split", strings.Repeat("é", 40), strings.Repeat("é", 30) + "…"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := sanitize.Line(tc.in, 64); got != tc.want {
@@ -35,7 +35,7 @@ func TestCleanGivesOnePrintableLine(t *testing.T) {
 	}
 }
 
-func FuzzClean(f *testing.F) {
+func FuzzLine(f *testing.F) {
 	f.Add("a\nb", 10)
 	f.Add("\xff\xfe\x00", 3)
 	f.Fuzz(func(t *testing.T, s string, limit int) {
@@ -46,11 +46,11 @@ func FuzzClean(f *testing.F) {
 		}
 		for _, r := range got {
 			if !unicode.IsPrint(r) && r != utf8.RuneError {
-				t.Errorf("Line(%q, %d) = %q: holds %U", s, limit, got, r)
+				t.Errorf("Line(%q, %d) = %q: contains %U", s, limit, got, r)
 			}
 		}
 		if again := sanitize.Line(got, limit); again != got {
-			t.Errorf("Clean is not stable: %q then %q", got, again)
+			t.Errorf("Line is not idempotent: %q, then %q", got, again)
 		}
 	})
 }

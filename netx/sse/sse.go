@@ -1,4 +1,5 @@
-// Package sse answers requests with streams of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+// Package sse serves and reads streams of server-sent events
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 package sse
 
 import (
@@ -9,75 +10,76 @@ import (
 )
 
 const (
-	// UsualPace is how often a stream without events shows that the daemon lives, unless the client asks for another between the
-	// two others. Clients may take it for a lease: after three of them without a byte the daemon, or the way to it, is gone.
+	// DefaultHeartbeat is the interval between heartbeats on an idle stream; a client may ask for another one between
+	// minHeartbeat and maxHeartbeat. After three intervals without a byte a client may assume that the daemon or the
+	// path to it is down.
 	DefaultHeartbeat = time.Second
-	quickestPace     = 100 * time.Millisecond // ten a second cost a daemon less than ten polls do
-	slowestPace      = time.Minute            // routers on the way forget connections that are quiet for longer
+	minHeartbeat     = 100 * time.Millisecond // ten heartbeats per second cost a daemon less than ten polls
+	maxHeartbeat     = time.Minute            // NAT and firewalls on the path drop connections that are idle for longer
 
-	// Heartbeat is what it then sends: a comment.
+	// Heartbeat is what an idle stream sends: a comment.
 	Heartbeat = ": heartbeat\n\n"
-	// WriteTime is how long a client may take to make room for what is sent at once.
+	// WriteTimeout is how long one write may block on a slow client.
 	WriteTimeout = 5 * time.Second
-	// RetryTime is when clients come back after the end of a stream, or after a refusal.
+	// RetryDelay is how long clients wait before they reconnect after a stream ended or was refused.
 	RetryDelay = time.Second
 )
 
-// Stream is one that has begun. It is used by one goroutine.
+// Stream is an open stream. It is not safe for concurrent use.
 type Stream struct {
-	w http.ResponseWriter
-	c *http.ResponseController
+	w          http.ResponseWriter
+	controller *http.ResponseController
 }
 
-// Pace reads the time between two heartbeats that a client asks for; without heartbeat in the query it is the usual.
+// HeartbeatInterval parses the query parameter heartbeat; without it, it returns DefaultHeartbeat.
 func HeartbeatInterval(r *http.Request) (time.Duration, error) {
-	asked := r.URL.Query().Get("heartbeat")
-	if asked == "" {
+	value := r.URL.Query().Get("heartbeat")
+	if value == "" {
 		return DefaultHeartbeat, nil
 	}
-	pace, err := time.ParseDuration(asked)
-	if err != nil || pace < quickestPace || pace > slowestPace {
-		return 0, fmt.Errorf("heartbeat=%.40q is not a time from %s to %s: write it as heartbeat=2s, or leave it out for one each second",
-			asked, quickestPace, slowestPace)
+	interval, err := time.ParseDuration(value)
+	if err != nil || interval < minHeartbeat || interval > maxHeartbeat {
+		return 0, fmt.Errorf("heartbeat=%.40q is not a duration from %s to %s: write it as heartbeat=2s, or omit it for one per second",
+			value, minHeartbeat, maxHeartbeat)
 	}
-	return pace, nil
+	return interval, nil
 }
 
-// Begin writes the status and the header of a stream. The server's own deadline for answers is for those that end; here each write has
-// its own. An error means that nothing was written.
-func Begin(w http.ResponseWriter, pace time.Duration) (*Stream, error) {
+// Begin writes the status and header of a stream. It replaces the server's write deadline, which is meant for finite
+// responses, by one per write. If it fails, nothing was written.
+func Begin(w http.ResponseWriter, heartbeat time.Duration) (*Stream, error) {
 	s := &Stream{w, http.NewResponseController(w)}
-	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
-		return nil, fmt.Errorf("stream without a deadline: %w", err)
+	if err := s.controller.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
+		return nil, fmt.Errorf("set the write deadline of a stream: %w", err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Accel-Buffering", "no") // nginx would keep events back
-	h.Set("X-Heartbeat", strconv.FormatFloat(pace.Seconds(), 'f', -1, 64))
+	h.Set("X-Accel-Buffering", "no") // or nginx buffers events
+	h.Set("X-Heartbeat", strconv.FormatFloat(heartbeat.Seconds(), 'f', -1, 64))
 	w.WriteHeader(http.StatusOK)
 	return s, nil
 }
 
-// Write sends what it is given, at once. An error is the end of the stream: the client has gone, or does not make room in time.
+// Write sends and flushes data. An error ends the stream: the client has gone or is too slow.
 func (s *Stream) Write(data []byte) (int, error) {
-	if err := s.c.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
+	if err := s.controller.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
 		return 0, err
 	}
 	n, err := s.w.Write(data)
 	if err != nil {
 		return n, err
 	}
-	return n, s.c.Flush()
+	return n, s.controller.Flush()
 }
 
-// First is what a stream begins with: when to come back, and then its first events.
+// Preamble returns the start of a stream: the retry delay followed by frames.
 func Preamble(frames []byte) []byte {
 	return append(fmt.Appendf(nil, "retry: %d\n", RetryDelay.Milliseconds()), frames...)
 }
 
-// Frame is an event with an id; "" is none. The data must be one line.
+// Frame formats an event. An empty id is omitted; data must be one line.
 func Frame(id, name, data string) []byte {
 	if id == "" {
 		return fmt.Appendf(nil, "event: %s\ndata: %s\n\n", name, data)
@@ -85,5 +87,5 @@ func Frame(id, name, data string) []byte {
 	return fmt.Appendf(nil, "id: %s\nevent: %s\ndata: %s\n\n", id, name, data)
 }
 
-// RetryLater sets the header of a refusal, so that the client comes back.
+// SetRetryAfter sets the Retry-After header of a refused stream.
 func SetRetryAfter(h http.Header) { h.Set("Retry-After", strconv.Itoa(int(RetryDelay.Seconds()))) }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAStreamOnTheWire(t *testing.T) {
+func TestStreamWireFormat(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		to, err := Begin(w, DefaultHeartbeat)
 		if err != nil {
@@ -40,7 +40,7 @@ func TestAStreamOnTheWire(t *testing.T) {
 	}
 }
 
-func TestAWriterWithoutDeadlinesGetsNoStream(t *testing.T) {
+func TestBeginFailsWithoutWriteDeadlines(t *testing.T) {
 	w := httptest.NewRecorder()
 	if _, err := Begin(w, DefaultHeartbeat); err == nil || w.Body.Len() > 0 {
 		t.Errorf("%v, %q", err, w.Body)

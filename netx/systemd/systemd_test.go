@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// socket is where a test hears what the service manager is told.
-func socket(t *testing.T) *net.UnixConn {
+// notifySocket listens where a service manager would and sets NOTIFY_SOCKET.
+func notifySocket(t *testing.T) *net.UnixConn {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -24,7 +24,7 @@ func socket(t *testing.T) *net.UnixConn {
 	return conn
 }
 
-func hear(t *testing.T, conn *net.UnixConn) string {
+func receive(t *testing.T, conn *net.UnixConn) string {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -37,35 +37,35 @@ func hear(t *testing.T, conn *net.UnixConn) string {
 	return string(buf[:n])
 }
 
-func TestTheManagerIsTold(t *testing.T) {
-	conn := socket(t)
+func TestNotifications(t *testing.T) {
+	conn := notifySocket(t)
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	m, err := New(slog.New(slog.DiscardHandler))
+	notifier, err := New(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.WatchdogInterval() != 15*time.Second {
-		t.Errorf("a beat every %s, want 15s", m.WatchdogInterval())
+	if notifier.WatchdogInterval() != 15*time.Second {
+		t.Errorf("watchdog interval %s, want 15s", notifier.WatchdogInterval())
 	}
 	if os.Getenv("WATCHDOG_USEC")+os.Getenv("WATCHDOG_PID") != "" {
-		t.Error("checks would inherit the watchdog")
+		t.Error("the commands of checks would inherit the watchdog variables")
 	}
 	for _, tc := range []struct {
 		tell func()
 		want string
 	}{
-		{func() { m.Ready("%d services:\n%s", 3, "x") }, "READY=1\nSTATUS=3 services: x"},
-		{m.Stopping, "STOPPING=1\nSTATUS=stopping"},
-		{m.KickWatchdog, "WATCHDOG=1"},
+		{func() { notifier.Ready("%d services:\n%s", 3, "x") }, "READY=1\nSTATUS=3 services: x"},
+		{notifier.Stopping, "STOPPING=1\nSTATUS=stopping"},
+		{notifier.KickWatchdog, "WATCHDOG=1"},
 	} {
 		tc.tell()
-		if got := hear(t, conn); got != tc.want {
+		if got := receive(t, conn); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)
 		}
 	}
-	m.Reloading()
-	lines := strings.Split(hear(t, conn), "\n")
+	notifier.Reloading()
+	lines := strings.Split(receive(t, conn), "\n")
 	if len(lines) != 3 || lines[0] != "RELOADING=1" || lines[2] != "STATUS=reloading" {
 		t.Fatalf("%q", lines)
 	}
@@ -75,7 +75,7 @@ func TestTheManagerIsTold(t *testing.T) {
 	}
 }
 
-func TestWithoutAManagerNobodyIsTold(t *testing.T) {
+func TestNoNotificationsWithoutAServiceManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	m, err := New(slog.New(slog.DiscardHandler))
 	if m != nil || err != nil {
@@ -86,29 +86,29 @@ func TestWithoutAManagerNobodyIsTold(t *testing.T) {
 	m.Stopping()
 	m.KickWatchdog()
 	if m.WatchdogInterval() != 0 {
-		t.Errorf("a beat every %s", m.WatchdogInterval())
+		t.Errorf("watchdog interval %s, want 0", m.WatchdogInterval())
 	}
 }
 
-func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
-	socket(t)
+func TestTheWatchdogOfAnotherProcessIsIgnored(t *testing.T) {
+	notifySocket(t)
 	t.Setenv("WATCHDOG_USEC", "30000000")
 	t.Setenv("WATCHDOG_PID", "1")
 	m, err := New(slog.New(slog.DiscardHandler))
 	if err != nil || m.WatchdogInterval() != 0 {
-		t.Errorf("%v, a beat every %s", err, m.WatchdogInterval())
+		t.Errorf("%v, watchdog interval %s, want 0", err, m.WatchdogInterval())
 	}
 }
 
-func TestAManagerThatIsGoneIsOneLineInTheLog(t *testing.T) {
-	socket(t).Close()
+func TestAFailedNotificationIsLoggedOnce(t *testing.T) {
+	notifySocket(t).Close()
 	var log strings.Builder
 	m, err := New(slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.Ready("x")
-	if strings.Count(log.String(), "cannot be told") != 1 {
+	if strings.Count(log.String(), "cannot notify the service manager") != 1 {
 		t.Errorf("log: %s", log.String())
 	}
 }

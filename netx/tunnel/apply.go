@@ -14,8 +14,8 @@ import (
 	"github.com/braintree/lb/netx"
 )
 
-// do carries one step out.
-func (s *Setup) do(step Step) error {
+// applyStep makes one change.
+func (s *Setup) applyStep(step Step) error {
 	switch step.Action {
 	case SetSysctl:
 		return s.setSysctl(step.Key, step.Value)
@@ -23,12 +23,12 @@ func (s *Setup) do(step Step) error {
 		if err := writeSysctl(step.Key, step.Value); err != nil {
 			return err
 		}
-		return s.note.change(func(n *Saved) { delete(n.Sysctls, step.Key) })
+		return s.saved.update(func(n *Saved) { delete(n.Sysctls, step.Key) })
 	case CreateDevice:
 		return createDevice()
 	case DeviceUp:
-		// Written down first: a crash between the two may only have Down do too much of what lb did.
-		if err := s.note.change(func(n *Saved) { n.DeviceUp = true }); err != nil {
+		// Saved first: after a crash in between, Down may set tunl0 down although Up did not set it up.
+		if err := s.saved.update(func(n *Saved) { n.DeviceUp = true }); err != nil {
 			return err
 		}
 		return setDevice(netlink.LinkSetUp)
@@ -43,18 +43,18 @@ func (s *Setup) do(step Step) error {
 	case RemoveVIP:
 		return changeVIP(netlink.AddrDel, step.VIP)
 	case DeleteSaved:
-		return s.note.remove()
+		return s.saved.remove()
 	}
-	return errors.New("this program cannot do that")
+	return errors.New("unknown action")
 }
 
-// setSysctl sets a kernel setting, keeping in the note what it was before lb first changed it.
+// setSysctl sets a sysctl and saves the value that it had before lb first changed it.
 func (s *Setup) setSysctl(key, value string) error {
 	was, err := os.ReadFile(sysctlDir + key)
 	if err != nil {
-		return fmt.Errorf("read a kernel setting: %w", err)
+		return fmt.Errorf("read a sysctl: %w", err)
 	}
-	err = s.note.change(func(n *Saved) {
+	err = s.saved.update(func(n *Saved) {
 		if _, known := n.Sysctls[key]; !known {
 			n.Sysctls[key] = SavedSysctl{Before: strings.TrimSpace(string(was)), Set: value}
 		}
@@ -67,13 +67,14 @@ func (s *Setup) setSysctl(key, value string) error {
 
 func writeSysctl(key, value string) error {
 	if err := os.WriteFile(sysctlDir+key, []byte(value), 0); err != nil {
-		return fmt.Errorf("write a kernel setting: %w", privilege(err))
+		return fmt.Errorf("write a sysctl: %w", explainErrno(err))
 	}
 	return nil
 }
 
-// createDevice makes tunl0. The request has the kernel load ipip, which brings a tunl0 of its own to the first network namespace, and
-// to others unless net.core.fb_tunnels_only_for_init_net says no; the one asked for here is then the same: from anyone, to anyone.
+// createDevice creates tunl0. The request makes the kernel load ipip, which creates its own tunl0 in the first network
+// namespace, and in others unless net.core.fb_tunnels_only_for_init_net forbids it. The device created here is the
+// same: from anyone, to anyone.
 func createDevice() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = device
@@ -81,15 +82,15 @@ func createDevice() error {
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
-	return whyNoDevice(err)
+	return explainDeviceErrno(err)
 }
 
-// whyNoDevice turns the kernel's refusal of tunl0 into words.
-func whyNoDevice(err error) error {
+// explainDeviceErrno adds the cause to the errno of creating tunl0.
+func explainDeviceErrno(err error) error {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return ErrNoIPIP
 	}
-	return privilege(err)
+	return explainErrno(err)
 }
 
 func setDevice(set func(netlink.Link) error) error {
@@ -97,10 +98,10 @@ func setDevice(set func(netlink.Link) error) error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", device, err)
 	}
-	return privilege(set(link))
+	return explainErrno(set(link))
 }
 
-// changeVIP adds or deletes a virtual IP of lb's.
+// changeVIP adds or deletes a virtual IP with lb's label.
 func changeVIP(change func(netlink.Link, *netlink.Addr) error, vip netip.Addr) error {
 	link, err := netlink.LinkByName(device)
 	if err != nil {
@@ -109,13 +110,13 @@ func changeVIP(change func(netlink.Link, *netlink.Addr) error, vip netip.Addr) e
 	host := &net.IPNet{IP: vip.AsSlice(), Mask: net.CIDRMask(32, 32)}
 	err = change(link, &netlink.Addr{IPNet: host, Label: label})
 	if errors.Is(err, unix.EADDRNOTAVAIL) {
-		return nil // somebody else was faster to delete it
+		return nil // already deleted by someone else
 	}
-	return privilege(err)
+	return explainErrno(err)
 }
 
-// privilege turns the kernel's refusal into words.
-func privilege(err error) error {
+// explainErrno adds the cause to errnos that need it.
+func explainErrno(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("%w: %w", netx.ErrNoPrivilege, err)
 	}

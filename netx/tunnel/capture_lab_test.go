@@ -16,13 +16,13 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// synAckSizes watches the packets that come to the host, and returns what tells the segment size of the answer that a
-// server sent to a connection's first packet.
+// synAckSizes captures the packets that reach the host. The function that it returns waits for the SYN-ACK from a
+// server and returns the MSS in it.
 func synAckSizes(t *testing.T, h *lab.Host) func(server netip.AddrPort) int {
 	t.Helper()
 	var file *os.File
 	err := h.Do(func() error {
-		protocol := binary.NativeEndian.Uint16([]byte{0x08, 0x00}) // IPv4, in network order
+		protocol := binary.NativeEndian.Uint16([]byte{0x08, 0x00}) // IPv4, in network byte order
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, int(protocol))
 		if err != nil {
 			return err
@@ -54,13 +54,13 @@ func synAckSizes(t *testing.T, h *lab.Host) func(server netip.AddrPort) int {
 	t.Cleanup(func() {
 		file.Close()
 		if err := <-ended; !errors.Is(err, os.ErrClosed) {
-			t.Errorf("watching packets ended: %v", err)
+			t.Errorf("the capture ended: %v", err)
 		}
 	})
 	return func(server netip.AddrPort) int {
 		t.Helper()
 		var size int
-		labtest.Eventually(t, within, "the answer of "+server.String()+" was seen", func() (bool, string) {
+		labtest.Eventually(t, patience, "a SYN-ACK from "+server.String()+" arrives", func() (bool, string) {
 			mu.Lock()
 			defer mu.Unlock()
 			size = seen[server]
@@ -70,7 +70,7 @@ func synAckSizes(t *testing.T, h *lab.Host) func(server netip.AddrPort) int {
 	}
 }
 
-// parseSynAck reads source and segment size of an IPv4 TCP packet with SYN and ACK.
+// parseSynAck returns source and MSS of an IPv4 TCP packet with SYN and ACK.
 func parseSynAck(p []byte) (netip.AddrPort, int, bool) {
 	if len(p) < 20 || p[0]>>4 != 4 || p[9] != unix.IPPROTO_TCP {
 		return netip.AddrPort{}, 0, false

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// addrs reads addresses.
+// addrs parses addresses.
 func addrs(texts ...string) []netip.Addr {
 	var list []netip.Addr
 	for _, t := range texts {
@@ -22,8 +22,8 @@ func addrs(texts ...string) []netip.Addr {
 	return list
 }
 
-// bare is a machine as it starts, with a tunl0 that the loaded module made.
-func bare() State {
+// freshState is a freshly booted machine, with the tunl0 that the module created.
+func freshState() State {
 	return State{
 		Device: Device{Kind: "ipip"},
 		Links:  []Link{{"eth0", 1500, addrs("10.0.0.1")}, {"wg0", 1420, addrs("10.8.0.1")}},
@@ -36,15 +36,15 @@ func bare() State {
 	}
 }
 
-// with changes a copy of the bare machine.
+// with returns an edited fresh state.
 func with(edit func(*State)) State {
-	s := bare()
+	s := freshState()
 	edit(&s)
 	return s
 }
 
-// words are the steps as an operator reads them.
-func words(steps []Step) []string {
+// descriptions returns the steps as strings.
+func descriptions(steps []Step) []string {
 	var list []string
 	for _, s := range steps {
 		list = append(list, s.String())
@@ -54,77 +54,85 @@ func words(steps []Step) []string {
 
 func TestPlan(t *testing.T) {
 	node := addrs("10.0.0.1")
-	settled := after(bare(), must(Plan(bare(), Desired{addrs("10.9.0.100"), node})))
+	upToDate := after(freshState(), must(Plan(freshState(), Desired{addrs("10.9.0.100"), node})))
 	tests := []struct {
 		name    string
 		current State
 		want    Desired
 		steps   []string
 	}{
-		{"from nothing, settings first and virtual IPs last", bare(), Desired{addrs("10.9.0.101", "10.9.0.100", "::ffff:10.9.0.101"), node}, []string{
+		{"from nothing, sysctls first and virtual IPs last", freshState(), Desired{
+			addrs("10.9.0.101", "10.9.0.100", "::ffff:10.9.0.101"), node,
+		}, []string{
 			"set net/ipv4/conf/all/arp_announce to 2 (is 0)",
 			"set net/ipv4/conf/all/arp_ignore to 1 (is 0)",
 			"set net/ipv4/conf/tunl0/rp_filter to 2 (is 0)",
 			"set tunl0 up",
-			"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.100, 10.9.0.101",
+			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100, 10.9.0.101 to 1440 bytes",
 			"add 10.9.0.100/32 to tunl0",
 			"add 10.9.0.101/32 to tunl0",
 		}},
-		{"nothing to do", settled, Desired{addrs("10.9.0.100"), node}, nil},
-		{"without tunl0", with(func(s *State) { s.Device.Kind = ""; delete(s.Sysctls, "tunl0/rp_filter") }), Desired{addrs("10.9.0.100"), node}, []string{
-			"create tunl0, loading the kernel's ipip module",
+		{"nothing to do", upToDate, Desired{addrs("10.9.0.100"), node}, nil},
+		{"without tunl0", with(func(s *State) {
+			s.Device.Kind = ""
+			delete(s.Sysctls, "tunl0/rp_filter")
+		}), Desired{addrs("10.9.0.100"), node}, []string{
+			"create tunl0 and load the kernel module ipip",
 			"set net/ipv4/conf/all/arp_announce to 2 (is 0)",
 			"set net/ipv4/conf/all/arp_ignore to 1 (is 0)",
 			"set net/ipv4/conf/tunl0/rp_filter to 2",
 			"set tunl0 up",
-			"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.100",
+			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1440 bytes",
 			"add 10.9.0.100/32 to tunl0",
 		}},
-		{"another virtual IP", settled, Desired{addrs("10.9.0.101"), node}, []string{
-			"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.101",
+		{"another virtual IP", upToDate, Desired{addrs("10.9.0.101"), node}, []string{
+			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.101 to 1440 bytes",
 			"add 10.9.0.101/32 to tunl0",
 			"remove 10.9.0.100/32 from tunl0",
 		}},
-		{"somebody else's virtual IPs are taken as they are and left alone", with(func(s *State) {
-			*s = settled
+		{"unmanaged virtual IPs count and are not touched", with(func(s *State) {
+			*s = upToDate
 			s.VIPs = []Address{{addrs("10.9.0.100")[0], false}, {addrs("10.9.0.7")[0], false}}
 		}), Desired{addrs("10.9.0.100"), node}, nil},
-		{"every interface counts where no node address is given", settled, Desired{VIPs: addrs("10.9.0.100")}, []string{
-			"write nftables table inet lb_agent: segments of at most 1360 bytes to 10.9.0.100",
+		{"all interfaces count if no node address is given", upToDate, Desired{VIPs: addrs("10.9.0.100")}, []string{
+			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1360 bytes",
 		}},
-		{"every interface counts where a node address is on none of them", settled, Desired{addrs("10.9.0.100"), addrs("10.0.0.9")}, []string{
-			"write nftables table inet lb_agent: segments of at most 1360 bytes to 10.9.0.100",
+		{"all interfaces count if none has the node address", upToDate, Desired{addrs("10.9.0.100"), addrs("10.0.0.9")}, []string{
+			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1360 bytes",
 		}},
-		{"ARP settings that are as good stay, those that leak do not", with(func(s *State) {
-			*s = settled
+		{"equivalent ARP sysctls stay, leaking ones are changed", with(func(s *State) {
+			*s = upToDate
 			s.Sysctls = maps.Clone(s.Sysctls)
 			s.Sysctls["all/arp_ignore"], s.Sysctls["eth0/arp_ignore"] = "2", "3"
 		}), Desired{addrs("10.9.0.100"), node}, []string{"set net/ipv4/conf/eth0/arp_ignore to 1 (is 3)"}},
-		{"a table that is not as lb writes it", with(func(s *State) { *s = settled; s.Clamp = &MSSClamp{} }), Desired{addrs("10.9.0.100"), node}, []string{
-			"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.100",
+		{"an unexpected table", with(func(s *State) {
+			*s = upToDate
+			s.Clamp = &MSSClamp{}
+		}), Desired{addrs("10.9.0.100"), node}, []string{
+			"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1440 bytes",
 		}},
-		{"no virtual IP any more", settled, Desired{}, []string{
+		{"no virtual IP left", upToDate, Desired{}, []string{
 			"remove 10.9.0.100/32 from tunl0",
 			"delete nftables table inet lb_agent",
 			"set tunl0 down",
-			"set net/ipv4/conf/all/arp_announce back to 0 (is 2)",
-			"set net/ipv4/conf/all/arp_ignore back to 0 (is 1)",
-			"set net/ipv4/conf/tunl0/rp_filter back to 0 (is 2)",
-			"forget what the settings were",
+			"restore net/ipv4/conf/all/arp_announce to 0 (is 2)",
+			"restore net/ipv4/conf/all/arp_ignore to 0 (is 1)",
+			"restore net/ipv4/conf/tunl0/rp_filter to 0 (is 2)",
+			"delete the saved settings",
 		}},
-		{"what others changed since stays", with(func(s *State) {
-			*s = settled
+		{"what others changed since Up stays", with(func(s *State) {
+			*s = upToDate
 			s.Device.InUse = true
 			s.Sysctls = maps.Clone(s.Sysctls)
 			s.Sysctls["all/arp_ignore"] = "8"
 		}), Desired{}, []string{
 			"remove 10.9.0.100/32 from tunl0",
 			"delete nftables table inet lb_agent",
-			"set net/ipv4/conf/all/arp_announce back to 0 (is 2)",
-			"set net/ipv4/conf/tunl0/rp_filter back to 0 (is 2)",
-			"forget what the settings were",
+			"restore net/ipv4/conf/all/arp_announce to 0 (is 2)",
+			"restore net/ipv4/conf/tunl0/rp_filter to 0 (is 2)",
+			"delete the saved settings",
 		}},
-		{"nothing wanted, nothing there", bare(), Desired{}, nil},
+		{"nothing desired, nothing present", freshState(), Desired{}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,14 +140,14 @@ func TestPlan(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(tt.steps, words(steps)); diff != "" {
+			if diff := cmp.Diff(tt.steps, descriptions(steps)); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestPlanSaysWhatItCannotBring(t *testing.T) {
+func TestPlanReportsWhatItCannotSetUp(t *testing.T) {
 	tests := []struct {
 		name    string
 		current State
@@ -147,11 +155,16 @@ func TestPlanSaysWhatItCannotBring(t *testing.T) {
 		error   string
 		steps   int
 	}{
-		{"an IPv6 virtual IP beside another", bare(), Desired{VIPs: addrs("fd09::100", "10.9.0.100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 6},
-		{"only IPv6", bare(), Desired{VIPs: addrs("fd09::100")}, "fd09::100: IPv6 virtual IPs are not yet supported", 0},
-		{"tunl0 is something else", with(func(s *State) { s.Device.Kind = "dummy" }), Desired{VIPs: addrs("10.9.0.100")}, "interface tunl0 is of kind dummy, not ipip", 0},
-		{"no network", with(func(s *State) { s.Links = nil }), Desired{VIPs: addrs("10.9.0.100")}, "no interface but loopback and tunnel is up", 0},
-		{"tiny packets", with(func(s *State) { s.Links[0].MTU = 60 }), Desired{VIPs: addrs("10.9.0.100")}, "interface eth0 carries packets of 60 bytes only", 0},
+		{"an IPv6 virtual IP beside an IPv4 one", freshState(), Desired{VIPs: addrs("fd09::100", "10.9.0.100")},
+			"fd09::100: IPv6 virtual IPs are not yet supported", 6},
+		{"only IPv6", freshState(), Desired{VIPs: addrs("fd09::100")},
+			"fd09::100: IPv6 virtual IPs are not yet supported", 0},
+		{"tunl0 has another type", with(func(s *State) { s.Device.Kind = "dummy" }), Desired{VIPs: addrs("10.9.0.100")},
+			"interface tunl0 has type dummy, not ipip", 0},
+		{"no network", with(func(s *State) { s.Links = nil }), Desired{VIPs: addrs("10.9.0.100")},
+			"no interface except loopback and the tunnel is up", 0},
+		{"tiny MTU", with(func(s *State) { s.Links[0].MTU = 60 }), Desired{VIPs: addrs("10.9.0.100")},
+			"the MTU of interface eth0 is only 60 bytes", 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -160,11 +173,11 @@ func TestPlanSaysWhatItCannotBring(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.error)
 			}
 			if len(steps) != tt.steps {
-				t.Errorf("got %d steps, want %d: %q", len(steps), tt.steps, words(steps))
+				t.Errorf("got %d steps, want %d: %q", len(steps), tt.steps, descriptions(steps))
 			}
 		})
 	}
-	if _, err := Plan(bare(), Desired{VIPs: addrs("fd09::100")}); !errors.Is(err, ErrIPv6) {
+	if _, err := Plan(freshState(), Desired{VIPs: addrs("fd09::100")}); !errors.Is(err, ErrIPv6) {
 		t.Errorf("%v is not ErrIPv6", err)
 	}
 }
@@ -176,7 +189,7 @@ func must(steps []Step, err error) []Step {
 	return steps
 }
 
-// after is the machine that the steps leave behind, by the book.
+// after is the state that the steps should leave behind.
 func after(s State, steps []Step) State {
 	s.Sysctls, s.Saved.Sysctls, s.VIPs = maps.Clone(s.Sysctls), maps.Clone(s.Saved.Sysctls), slices.Clone(s.VIPs)
 	for _, step := range steps {
@@ -211,12 +224,12 @@ func after(s State, steps []Step) State {
 	return s
 }
 
-func TestSecondPlanIsEmptyAndDownRestores(t *testing.T) {
+func TestPlansConvergeAndDownRestores(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		address := rapid.Custom(func(t *rapid.T) netip.Addr {
 			return netip.AddrFrom4([4]byte{10, 9, 0, rapid.Byte().Draw(t, "last")})
 		})
-		start := bare()
+		start := freshState()
 		for _, key := range slices.Sorted(maps.Keys(start.Sysctls)) {
 			start.Sysctls[key] = rapid.SampledFrom([]string{"0", "1", "2", "3"}).Draw(t, key)
 		}
@@ -226,7 +239,7 @@ func TestSecondPlanIsEmptyAndDownRestores(t *testing.T) {
 			want := Desired{VIPs: rapid.SliceOfN(address, 1, 5).Draw(t, "vips")}
 			now = after(now, must(Plan(now, want)))
 			if again := must(Plan(now, want)); len(again) != 0 {
-				t.Fatalf("a second plan is %q", words(again))
+				t.Fatalf("a second plan is %q", descriptions(again))
 			}
 			for _, v := range want.VIPs {
 				if !slices.ContainsFunc(now.VIPs, func(a Address) bool { return a.Addr == v }) {
@@ -236,10 +249,10 @@ func TestSecondPlanIsEmptyAndDownRestores(t *testing.T) {
 		}
 		now = after(now, PlanDown(now))
 		if again := PlanDown(now); len(again) != 0 {
-			t.Fatalf("a second undoing is %q", words(again))
+			t.Fatalf("a second PlanDown is %q", descriptions(again))
 		}
 		if diff := cmp.Diff(start, now, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-			t.Fatalf("not as it was: -was +is\n%s", diff)
+			t.Fatalf("not restored: -before +after\n%s", diff)
 		}
 	})
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Kernel settings of IPv4 interfaces, as files and as operators name them.
+// Sysctls of IPv4 interfaces: the folder, and the name that operators use.
 const (
 	sysctlDir  = "/proc/sys/net/ipv4/conf/"
 	sysctlName = "net/ipv4/conf/"
 )
 
-// State reads what the machine has. It needs no privilege but to list nftables.
+// State reads the current state. Only listing nftables needs privilege.
 func (s *Setup) State(ctx context.Context) (State, error) {
 	if err := ctx.Err(); err != nil {
 		return State{}, err
@@ -30,7 +30,7 @@ func (s *Setup) State(ctx context.Context) (State, error) {
 	if st.Sysctls, err = readSysctls(); err != nil {
 		return State{}, err
 	}
-	if st.Saved, err = s.note.read(); err != nil {
+	if st.Saved, err = s.saved.read(); err != nil {
 		return State{}, err
 	}
 	if st.Clamp, err = readClamp(); err != nil {
@@ -49,7 +49,7 @@ func (s *Setup) State(ctx context.Context) (State, error) {
 	return st, nil
 }
 
-// addLink takes an interface into the state.
+// addLink adds an interface to the state.
 func (st *State) addLink(l netlink.Link) error {
 	attrs := l.Attrs()
 	up := attrs.Flags&net.FlagUp != 0
@@ -62,10 +62,10 @@ func (st *State) addLink(l netlink.Link) error {
 		for _, a := range addrs {
 			addr, ok := netip.AddrFromSlice(a.IP.To4())
 			ones, _ := a.Mask.Size()
-			ours := ok && ones == 32 && a.Label == label
-			st.Device.InUse = st.Device.InUse || !ours
+			managed := ok && ones == 32 && a.Label == label
+			st.Device.InUse = st.Device.InUse || !managed
 			if ok && ones == 32 {
-				st.VIPs = append(st.VIPs, Address{Addr: addr, Managed: ours})
+				st.VIPs = append(st.VIPs, Address{Addr: addr, Managed: managed})
 			}
 		}
 		return nil
@@ -83,30 +83,30 @@ func (st *State) addLink(l netlink.Link) error {
 	return nil
 }
 
-// readSysctls reads the settings that matter of every interface.
+// readSysctls reads the relevant sysctls of all interfaces.
 func readSysctls() (map[string]string, error) {
 	values := map[string]string{}
 	for _, name := range []string{"arp_ignore", "arp_announce", "rp_filter"} {
 		files, err := filepath.Glob(sysctlDir + "*/" + name)
 		if err != nil {
-			return nil, fmt.Errorf("list kernel settings: %w", err)
+			return nil, fmt.Errorf("list sysctls: %w", err)
 		}
 		for _, f := range files {
 			value, err := os.ReadFile(f)
 			if errors.Is(err, os.ErrNotExist) {
-				continue // the interface went away
+				continue // the interface has disappeared
 			}
 			if err != nil {
-				return nil, fmt.Errorf("read a kernel setting: %w", err)
+				return nil, fmt.Errorf("read a sysctl: %w", err)
 			}
 			key := strings.TrimPrefix(f, sysctlDir)
-			if !strings.HasPrefix(key, "default/") { // only interfaces yet to come take those
+			if !strings.HasPrefix(key, "default/") { // "default" applies to future interfaces only
 				values[key] = strings.TrimSpace(string(value))
 			}
 		}
 	}
 	if values["all/arp_ignore"] == "" {
-		return nil, fmt.Errorf("no kernel settings in %s: is /proc mounted?", sysctlDir)
+		return nil, fmt.Errorf("no sysctls in %s: is /proc mounted?", sysctlDir)
 	}
 	return values, nil
 }

@@ -11,43 +11,43 @@ type Action uint8
 
 // The actions.
 const (
-	SetSysctl     Action = iota // Key to Value
-	RestoreSysctl               // Key to Value, and forget it
-	CreateDevice                // make tunl0, loading ipip
+	SetSysctl     Action = iota // sets Key to Value
+	RestoreSysctl               // sets Key back to Value and removes it from the saved state
+	CreateDevice                // creates tunl0, which loads ipip
 	DeviceUp
 	DeviceDown
-	WriteClamp // replace the nftables table by Clamp
+	WriteClamp // replaces the nftables table
 	DeleteClamp
 	AddVIP
 	RemoveVIP
-	DeleteSaved // what is left in the note
+	DeleteSaved // deletes the rest of the saved state
 )
 
-// Step is one change to the machine. Fields that its action does not name are zero.
+// Step is one change to the machine. Fields without meaning for its action are zero.
 type Step struct {
 	Action  Action
-	Key     string     // of a kernel setting, below /proc/sys/net/ipv4/conf
-	Value   string     // that it shall have
-	Current string     // that it has; "" where its interface does not exist yet
-	Clamp   MSSClamp   // of WriteClamp
-	VIP     netip.Addr // of AddVIP and RemoveVIP
+	Key     string     // sysctl below /proc/sys/net/ipv4/conf
+	Value   string     // the new value
+	Current string     // the present value; "" if the interface does not exist yet
+	Clamp   MSSClamp   // for WriteClamp
+	VIP     netip.Addr // for AddVIP and RemoveVIP
 }
 
-// Clamp is the segment size (MSS, bytes) that answers from the virtual IPs offer at most.
+// MSSClamp limits the maximum segment size (MSS, bytes) that replies from the virtual IPs offer.
 type MSSClamp struct {
 	VIPs []netip.Addr // sorted
 	MSS  int
 }
 
-// String says what the step does, as an operator reads it.
+// String describes the step for operators.
 func (s Step) String() string {
 	switch s.Action {
 	case SetSysctl:
-		return fmt.Sprintf("set %s%s to %s%s", sysctlName, s.Key, s.Value, s.was())
+		return fmt.Sprintf("set %s%s to %s%s", sysctlName, s.Key, s.Value, s.currentSuffix())
 	case RestoreSysctl:
-		return fmt.Sprintf("set %s%s back to %s%s", sysctlName, s.Key, s.Value, s.was())
+		return fmt.Sprintf("restore %s%s to %s%s", sysctlName, s.Key, s.Value, s.currentSuffix())
 	case CreateDevice:
-		return "create " + device + ", loading the kernel's ipip module"
+		return "create " + device + " and load the kernel module ipip"
 	case DeviceUp:
 		return "set " + device + " up"
 	case DeviceDown:
@@ -57,7 +57,7 @@ func (s Step) String() string {
 		for i, v := range s.Clamp.VIPs {
 			names[i] = v.String()
 		}
-		return fmt.Sprintf("write nftables table inet %s: segments of at most %d bytes to %s", table, s.Clamp.MSS, strings.Join(names, ", "))
+		return fmt.Sprintf("write nftables table inet %s: clamp the MSS of %s to %d bytes", table, strings.Join(names, ", "), s.Clamp.MSS)
 	case DeleteClamp:
 		return "delete nftables table inet " + table
 	case AddVIP:
@@ -65,12 +65,12 @@ func (s Step) String() string {
 	case RemoveVIP:
 		return fmt.Sprintf("remove %s/32 from %s", s.VIP, device)
 	case DeleteSaved:
-		return "forget what the settings were"
+		return "delete the saved settings"
 	}
 	return fmt.Sprintf("unknown action %d", s.Action)
 }
 
-func (s Step) was() string {
+func (s Step) currentSuffix() string {
 	if s.Current == "" {
 		return ""
 	}

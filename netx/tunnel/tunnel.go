@@ -1,25 +1,25 @@
-// Package tunnel makes this machine a real server behind IPIP: it takes packets out of the balancer's tunnel and answers clients
-// directly from the virtual IP.
+// Package tunnel makes this machine a real server for IPIP forwarding: it decapsulates the balancers' packets and
+// answers clients directly from the virtual IPs.
 //
-// What that takes, and how lb knows its own work again:
+// It sets up the following, and recognises what it set up:
 //
-//   - tunl0, the kernel's IPIP interface that takes packets from any balancer, up.
-//   - Each virtual IP as a /32 on tunl0. lb's carry the label "tunl0:lb", which `ip addr` shows: unlike an address's protocol every
-//     kernel keeps it, and unlike a file it cannot be lost or be wrong after a reboot. An address without it is somebody else's and
-//     is neither needed twice nor taken away.
-//   - arp_ignore 1 and arp_announce 2 on all interfaces, before the first virtual IP: the network must not learn that this machine
-//     has the address too.
-//   - rp_filter 2 on tunl0. Clients' packets come out of tunl0 while the way back to them leads elsewhere, which the strict
-//     check (1) takes for a forgery. The kernel uses the higher of "all" and the interface, so 2 (loose: the client must
-//     be reachable by some way) on tunl0 alone is right whatever the rest of the machine says, and a 0 there would not be.
-//     Nothing else is loosened; the tunnel's outer packets come from a balancer by the way that leads to it.
-//   - The segment size that answers from a virtual IP offer, lowered by the tunnel's 20 bytes: the client's full segments
-//     must fit into the tunnel. That is table inet lb_agent in nftables, and lb owns the whole of that table.
+//   - tunl0, the kernel's IPIP interface, which accepts packets from any balancer, is up.
+//   - Each virtual IP is a /32 on tunl0. lb's addresses have the label "tunl0:lb", which `ip addr` shows: unlike an
+//     address's protocol, every kernel supports it, and unlike a file, it cannot be lost or outdated after a reboot.
+//     Addresses without the label are unmanaged: lb neither adds them again nor removes them.
+//   - arp_ignore is 1 and arp_announce is 2 on all interfaces before the first virtual IP is added: the network must not
+//     learn that this machine has the address, too.
+//   - rp_filter is 2 on tunl0. Clients' packets arrive on tunl0 but are answered over another interface, which the strict
+//     filter (1) treats as spoofing. The kernel uses the higher value of "all" and the interface, so 2 (loose: the client
+//     must be reachable over any interface) on tunl0 is right whatever "all" is; 0 would not be. Nothing else is loosened:
+//     the outer packets arrive from a balancer over the interface that leads to it.
+//   - The MSS that replies from a virtual IP offer is lowered by the tunnel's 20 bytes, so that the client's full segments
+//     fit into the tunnel. This is nftables table inet lb_agent, which lb owns completely.
 //
-// What settings were before is kept in a file in the state folder, for Down, and forgotten at a reboot as the kernel forgets
-// what was set. Without the file Down leaves the settings as they are.
+// For Down, the previous sysctls are saved in a file in the state folder. They expire at a reboot, when the kernel
+// loses its settings as well. Without the file Down leaves the sysctls as they are.
 //
-// IPv4 only: IPv6 virtual IPs (ip6tnl) are reported as missing.
+// It supports IPv4 only; IPv6 virtual IPs (ip6tnl) are reported as missing.
 package tunnel
 
 import (
@@ -31,7 +31,7 @@ import (
 	"strings"
 )
 
-// The names of what lb sets up.
+// Names of what lb sets up.
 const (
 	device = "tunl0"
 	label  = device + ":lb"
@@ -39,37 +39,38 @@ const (
 )
 
 var (
-	// ErrNoIPIP says that the kernel cannot take packets out of IPIP.
+	// ErrNoIPIP means that the kernel does not support IPIP tunnels.
 	ErrNoIPIP = errors.New("this kernel has no ipip tunnel: load it with `modprobe ipip`, or run on a kernel built with CONFIG_NET_IPIP")
-	// ErrIPv6 says that a virtual IP cannot be set up because it is IPv6.
-	ErrIPv6 = errors.New("IPv6 virtual IPs are not yet supported by the tunnel set-up: put them on this machine by hand, or leave the machine out of their clusters")
+	// ErrIPv6 means that a virtual IP cannot be set up because it is IPv6.
+	ErrIPv6 = errors.New("IPv6 virtual IPs are not yet supported by the tunnel set-up: " +
+		"add them to this machine by other means, or leave the machine out of their clusters")
 )
 
-// Wanted is what the machine should be a real server for.
+// Desired is the desired state of a real server.
 type Desired struct {
-	VIPs  []netip.Addr // in any order, doubled or not
-	Nodes []netip.Addr // this machine's addresses that balancers tunnel to; none stands for all it has
+	VIPs  []netip.Addr // in any order, duplicates allowed
+	Nodes []netip.Addr // this machine's addresses that balancers tunnel to; none means all its addresses
 }
 
-// Setup reads and changes the machine. One goroutine at a time may use it, and one process on a machine.
+// Setup reads and changes the machine. It is not safe for concurrent use, and only one process per machine may use it.
 type Setup struct {
-	note noteFile
-	log  *slog.Logger
+	saved savedFile
+	log   *slog.Logger
 }
 
-// New returns a Setup that keeps its note in the given folder (/var/lib/lb/agent), which Up makes where it is missing.
+// New returns a Setup with its state in a folder (/var/lib/lb/agent), which Up creates if it is missing.
 func New(stateDir string, log *slog.Logger) *Setup {
-	return &Setup{note: noteFile{stateDir}, log: log}
+	return &Setup{saved: savedFile{stateDir}, log: log}
 }
 
-// Up sets up what is wanted and missing, takes away what lb set up and is no longer wanted, and returns the steps that it
-// did: none when all was well. An error names what is missing still; the rest is set up. No virtual IP wanted is Down.
-func (s *Setup) Up(ctx context.Context, want Desired) ([]Step, error) {
+// Up sets up what is desired and missing, removes what lb set up and is no longer desired, and returns the completed
+// steps: none if nothing had to be done. The error names what is still missing. Without virtual IPs it is like Down.
+func (s *Setup) Up(ctx context.Context, desired Desired) ([]Step, error) {
 	current, err := s.State(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("set up the tunnel: %w", err)
 	}
-	steps, missing := Plan(current, want)
+	steps, missing := Plan(current, desired)
 	done, err := s.Apply(ctx, steps)
 	if err := errors.Join(missing, err); err != nil {
 		return done, fmt.Errorf("set up the tunnel: %w", err)
@@ -77,8 +78,8 @@ func (s *Setup) Up(ctx context.Context, want Desired) ([]Step, error) {
 	return done, nil
 }
 
-// Down undoes what Up did and returns the steps that it did: none when nothing was left. The ipip module and tunl0 itself stay;
-// so does a setting that somebody changed after Up.
+// Down undoes Up and returns the completed steps: none if nothing was left. The ipip module, tunl0 itself and sysctls
+// changed by others after Up stay.
 func (s *Setup) Down(ctx context.Context) ([]Step, error) {
 	current, err := s.State(ctx)
 	if err != nil {
@@ -91,24 +92,24 @@ func (s *Setup) Down(ctx context.Context) ([]Step, error) {
 	return done, nil
 }
 
-// Apply does the steps in order and returns those that it did. It stops at the first that fails; the error names
-// all that were not done, and why the first of them was not.
+// Apply makes the steps in order and returns the completed ones. It stops at the first failure; the error names all
+// steps not done, and why the first one failed.
 func (s *Setup) Apply(ctx context.Context, steps []Step) ([]Step, error) {
 	for i, step := range steps {
 		err := ctx.Err()
 		if err == nil {
-			err = s.do(step)
+			err = s.applyStep(step)
 		}
 		if err != nil {
-			return steps[:i], fmt.Errorf("not done: %s: %w", list(steps[i:]), err)
+			return steps[:i], fmt.Errorf("not done: %s: %w", joinSteps(steps[i:]), err)
 		}
 		s.log.Info("tunnel: " + step.String())
 	}
 	return steps, nil
 }
 
-// list joins steps to one line.
-func list(steps []Step) string {
+// joinSteps joins steps to one line.
+func joinSteps(steps []Step) string {
 	names := make([]string, len(steps))
 	for i, s := range steps {
 		names[i] = s.String()

@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// within is room for an emulated processor.
-	within = 30 * time.Second
-	// stateDir is the agent's own, on a host's own /var/lib.
+	// patience leaves room for an emulated processor.
+	patience = 30 * time.Second
+	// stateDir is the agent's default; each host has its own /var/lib.
 	stateDir = "/var/lib/lb/agent"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// network is what the talk draws, with a tunnel interface in the place of IPVS: client, balancer, app.
+// network is client, balancer and app, with a tunnel interface on the balancer in place of IPVS.
 type network struct{ client, balancer, app *lab.Host }
 
 func build(t *testing.T) network {
@@ -44,7 +44,7 @@ func build(t *testing.T) network {
 	}
 }
 
-// tunnelTo leads the virtual IP from the client by way of the balancer into a tunnel to the app.
+// tunnelTo routes the virtual IP from the client over the balancer through a tunnel to the app.
 func (n network) tunnelTo(t *testing.T, vip string) {
 	t.Helper()
 	labtest.Run(t, n.balancer, "ip", "link", "add", "toapp", "type", "ipip", "local", "10.9.0.1", "remote", "10.9.0.2")
@@ -58,27 +58,27 @@ func (n network) tunnelTo(t *testing.T, vip string) {
 	}
 }
 
-// up runs Up on the host and returns its steps in words.
+// up runs Up on the host and returns its steps as strings.
 func up(t *testing.T, h *lab.Host, vips ...string) []string {
 	t.Helper()
 	var want tunnel.Desired
 	for _, v := range vips {
 		want.VIPs = append(want.VIPs, netip.MustParseAddr(v))
 	}
-	return act(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Up(ctx, want) })
+	return run(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Up(ctx, want) })
 }
 
 // down runs Down on the host.
 func down(t *testing.T, h *lab.Host) []string {
 	t.Helper()
-	return act(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Down(ctx) })
+	return run(t, h, func(ctx context.Context, s *tunnel.Setup) ([]tunnel.Step, error) { return s.Down(ctx) })
 }
 
-func act(t *testing.T, h *lab.Host, fn func(context.Context, *tunnel.Setup) ([]tunnel.Step, error)) []string {
+func run(t *testing.T, h *lab.Host, fn func(context.Context, *tunnel.Setup) ([]tunnel.Step, error)) []string {
 	t.Helper()
 	var steps []tunnel.Step
 	err := h.Do(func() (err error) {
-		steps, err = fn(t.Context(), tunnel.New(stateDir, labtest.Log(t))) // a new one each time: nothing is remembered in memory
+		steps, err = fn(t.Context(), tunnel.New(stateDir, labtest.Log(t))) // a new one each time, so nothing is kept in memory
 		return err
 	})
 	if err != nil {
@@ -91,15 +91,18 @@ func act(t *testing.T, h *lab.Host, fn func(context.Context, *tunnel.Setup) ([]t
 	return words
 }
 
-// snapshot is all that the set-up might change, as the system's own tools show it.
+// snapshot is everything that the set-up might change, as shown by standard tools.
 func snapshot(t *testing.T, h *lab.Host) string {
 	t.Helper()
-	return labtest.Run(t, h, "sh", "-c", `ip -o addr; ip -o link | cut -d' ' -f1-6; ip route show table all | sort; grep -r . /proc/sys/net/ipv4/conf | sort; nft list ruleset; ls -R /var/lib/lb`)
+	return labtest.Run(t, h, "sh", "-c", `ip -o addr; ip -o link | cut -d' ' -f1-6; ip route show table all | sort; `+
+		`grep -r . /proc/sys/net/ipv4/conf | sort; nft list ruleset; ls -R /var/lib/lb`)
 }
 
 func TestUpTwiceThenDown(t *testing.T) {
 	app := build(t).app
-	labtest.Run(t, app, "nft", "add table ip foreign; add chain ip foreign c { type filter hook output priority 0; }; add rule ip foreign c counter accept; add table inet lb; add map inet lb m { type ipv4_addr : mark; elements = { 10.9.0.7 : 0x7 }; }")
+	labtest.Run(t, app, "nft", "add table ip foreign; add chain ip foreign c { type filter hook output priority 0; }; "+
+		"add rule ip foreign c counter accept; "+
+		"add table inet lb; add map inet lb m { type ipv4_addr : mark; elements = { 10.9.0.7 : 0x7 }; }")
 	labtest.Run(t, app, "mkdir", "-p", stateDir)
 	foreign := func() string {
 		return labtest.Run(t, app, "sh", "-c", "nft list table ip foreign | sed 's/packets.*bytes [0-9]*//'; nft list table inet lb")
@@ -112,7 +115,7 @@ func TestUpTwiceThenDown(t *testing.T) {
 		"set net/ipv4/conf/all/arp_ignore to 1 (is 0)",
 		"set net/ipv4/conf/tunl0/rp_filter to 2 (is 0)",
 		"set tunl0 up",
-		"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.100, 10.9.0.101",
+		"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100, 10.9.0.101 to 1440 bytes",
 		"add 10.9.0.100/32 to tunl0",
 		"add 10.9.0.101/32 to tunl0",
 	}
@@ -122,7 +125,8 @@ func TestUpTwiceThenDown(t *testing.T) {
 	if steps := up(t, app, "10.9.0.100", "10.9.0.101"); len(steps) != 0 {
 		t.Errorf("second Up did %q", steps)
 	}
-	if list := labtest.Run(t, app, "ip", "-o", "addr", "show", "dev", "tunl0"); !strings.Contains(list, "10.9.0.100/32") || !strings.Contains(list, "tunl0:lb") {
+	list := labtest.Run(t, app, "ip", "-o", "addr", "show", "dev", "tunl0")
+	if !strings.Contains(list, "10.9.0.100/32") || !strings.Contains(list, "tunl0:lb") {
 		t.Errorf("addresses: %s", list)
 	}
 	golden := `table inet lb_agent {
@@ -138,20 +142,20 @@ func TestUpTwiceThenDown(t *testing.T) {
 }
 `
 	if diff := cmp.Diff(golden, labtest.Run(t, app, "nft", "list", "table", "inet", "lb_agent")); diff != "" {
-		t.Errorf("the table as nft shows it: -want +got\n%s", diff)
+		t.Errorf("the table as nft lists it: -want +got\n%s", diff)
 	}
 	if diff := cmp.Diff(foreignBefore, foreign()); diff != "" {
 		t.Errorf("other tables: -was +is\n%s", diff)
 	}
 
-	// An operator's own address stays through a change and through Down.
+	// An unmanaged address stays through a change and through Down.
 	labtest.Run(t, app, "ip", "addr", "add", "10.9.0.102/32", "dev", "tunl0")
 	want = []string{
-		"write nftables table inet lb_agent: segments of at most 1440 bytes to 10.9.0.101, 10.9.0.102",
+		"write nftables table inet lb_agent: clamp the MSS of 10.9.0.101, 10.9.0.102 to 1440 bytes",
 		"remove 10.9.0.100/32 from tunl0",
 	}
 	if diff := cmp.Diff(want, up(t, app, "10.9.0.102", "10.9.0.101")); diff != "" {
-		t.Errorf("Up for others: -want +got\n%s", diff)
+		t.Errorf("Up for other virtual IPs: -want +got\n%s", diff)
 	}
 	labtest.Run(t, app, "ip", "addr", "del", "10.9.0.102/32", "dev", "tunl0")
 
@@ -170,12 +174,12 @@ func TestDriftIsRepaired(t *testing.T) {
 	tests := []struct{ name, by, step string }{
 		{"address deleted", "ip addr del 10.9.0.100/32 dev tunl0", "add 10.9.0.100/32 to tunl0"},
 		{"tunl0 down", "ip link set tunl0 down", "set tunl0 up"},
-		{"setting changed", "sysctl -w net.ipv4.conf.all.arp_ignore=0", "set net/ipv4/conf/all/arp_ignore to 1 (is 0)"},
+		{"sysctl changed", "sysctl -w net.ipv4.conf.all.arp_ignore=0", "set net/ipv4/conf/all/arp_ignore to 1 (is 0)"},
 		{"rule deleted", "nft flush chain inet lb_agent answers", "write nftables table"},
 		{"rule added", "nft add rule inet lb_agent answers accept", "write nftables table"},
 		{"set changed", "nft add element inet lb_agent vips { 10.9.0.7 }", "write nftables table"},
 		{"table deleted", "nft delete table inet lb_agent", "write nftables table"},
-		{"table of another shape", "nft delete table inet lb_agent; nft add table inet lb_agent", "write nftables table"},
+		{"unexpected table", "nft delete table inet lb_agent; nft add table inet lb_agent", "write nftables table"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,11 +194,12 @@ func TestDriftIsRepaired(t *testing.T) {
 	}
 }
 
-func TestPacketsComeOutOfTheTunnelAndAnswersGoDirectly(t *testing.T) {
+func TestTunnelledPacketsArriveAndRepliesGoDirectly(t *testing.T) {
 	n := build(t)
 	n.tunnelTo(t, "10.9.0.100")
-	// The strictest machine there is: all that Up does not touch stays so.
-	labtest.Run(t, n.app, "sysctl", "-w", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.eth0.rp_filter=1", "net.ipv4.conf.tunl0.rp_filter=1")
+	// The strictest machine possible: Up changes only what it must.
+	labtest.Run(t, n.app, "sysctl", "-w",
+		"net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.eth0.rp_filter=1", "net.ipv4.conf.tunl0.rp_filter=1")
 	up(t, n.app, "10.9.0.100")
 	listener, err := n.app.Listen(t.Context(), "tcp4", ":443")
 	if err != nil {
@@ -221,17 +226,17 @@ func TestPacketsComeOutOfTheTunnelAndAnswersGoDirectly(t *testing.T) {
 		mss     int
 	}{{"10.9.0.100:443", 1440}, {"10.9.0.2:443", 1460}} {
 		t.Run(tt.address, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), within)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			c, err := n.client.Dial(ctx, "tcp", tt.address)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if err := c.SetDeadline(time.Now().Add(within)); err != nil {
+			if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
-			// Full segments: without the clamp they would not fit into the tunnel.
+			// Full segments, which would not fit into the tunnel without the clamp.
 			if _, err := c.Write(make([]byte, 100_000)); err != nil {
 				t.Fatal(err)
 			}
@@ -243,7 +248,7 @@ func TestPacketsComeOutOfTheTunnelAndAnswersGoDirectly(t *testing.T) {
 				t.Errorf("got %q, %v; want %q", got, err, want)
 			}
 			if mss := sizes(netip.MustParseAddrPort(tt.address)); mss != tt.mss {
-				t.Errorf("the answer from %s offered segments of %d bytes, want %d", tt.address, mss, tt.mss)
+				t.Errorf("the SYN-ACK from %s offered an MSS of %d bytes, want %d", tt.address, mss, tt.mss)
 			}
 		})
 	}
@@ -251,12 +256,12 @@ func TestPacketsComeOutOfTheTunnelAndAnswersGoDirectly(t *testing.T) {
 		t.Error("nothing went through the tunnel")
 	}
 	if count := labtest.Run(t, n.balancer, "cat", "/sys/class/net/toapp/statistics/rx_packets"); count != "0\n" {
-		t.Errorf("%s answers came back through the tunnel", strings.TrimSpace(count))
+		t.Errorf("%s replies went back through the tunnel", strings.TrimSpace(count))
 	}
 }
 
-func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
-	// The reason for rp_filter 2: with 1 on "all" and 0 on tunl0, as a fresh tunl0 has it, nothing arrives.
+func TestStrictReversePathFilterDropsTunnelledPackets(t *testing.T) {
+	// Why rp_filter is 2: with 1 on "all" and 0 on tunl0, the default of a new tunl0, nothing arrives.
 	n := build(t)
 	n.tunnelTo(t, "10.9.0.100")
 	labtest.Run(t, n.app, "sysctl", "-w", "net.ipv4.conf.all.rp_filter=1")
@@ -277,7 +282,7 @@ func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
 	if err := n.app.Sysctl("net.ipv4.conf.tunl0.rp_filter", "0"); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, within, "the strict check drops the packet", func() (bool, string) {
+	labtest.Eventually(t, patience, "the strict filter drops the packet", func() (bool, string) {
 		_, err := c.Write([]byte("lost"))
 		count := dropped()
 		return count != "0\n", fmt.Sprint(count, err)
@@ -286,7 +291,7 @@ func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
 	if _, err := c.Write([]byte("arrives")); err != nil {
 		t.Fatal(err)
 	}
-	if err := sink.SetReadDeadline(time.Now().Add(within)); err != nil {
+	if err := sink.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 16)
@@ -295,10 +300,10 @@ func TestStrictCheckWouldDropWhatComesOutOfTheTunnel(t *testing.T) {
 	}
 }
 
-func TestTheNetworkDoesNotLearnOfTheVirtualIP(t *testing.T) {
+func TestTheVirtualIPIsNotAnsweredByARP(t *testing.T) {
 	n := build(t)
 	up(t, n.app, "10.9.0.100")
-	ask := func() {
+	sendPacket := func() {
 		t.Helper()
 		c, err := n.client.Dial(t.Context(), "udp", "10.9.0.100:9")
 		if err != nil {
@@ -310,22 +315,22 @@ func TestTheNetworkDoesNotLearnOfTheVirtualIP(t *testing.T) {
 		}
 	}
 	neighbour := func() string { return labtest.Run(t, n.client, "ip", "neigh", "show", "10.9.0.100") }
-	ask()
-	labtest.Eventually(t, within, "the client asked and nobody answered", func() (bool, string) {
+	sendPacket()
+	labtest.Eventually(t, patience, "nobody answers the client's ARP requests", func() (bool, string) {
 		return strings.Contains(neighbour(), "FAILED"), neighbour()
 	})
-	// To see that the question is a good one: without the setting the app answers.
+	// The counter-check: without the sysctl the app answers.
 	if err := n.app.Sysctl("net.ipv4.conf.all.arp_ignore", "0"); err != nil {
 		t.Fatal(err)
 	}
 	labtest.Run(t, n.client, "ip", "neigh", "flush", "all")
-	ask()
-	labtest.Eventually(t, within, "the app answers for the virtual IP", func() (bool, string) {
+	sendPacket()
+	labtest.Eventually(t, patience, "the app answers ARP requests for the virtual IP", func() (bool, string) {
 		return strings.Contains(neighbour(), "lladdr"), neighbour()
 	})
 }
 
-func TestDeviceIsMadeWhereTheModuleMadeNone(t *testing.T) {
+func TestTheDeviceIsCreatedWhereTheModuleCreatesNone(t *testing.T) {
 	const setting = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
 	was, err := os.ReadFile(setting)
 	if err != nil {
@@ -360,7 +365,7 @@ func TestDeviceIsMadeWhereTheModuleMadeNone(t *testing.T) {
 	if _, err := c.Write([]byte("arrives")); err != nil {
 		t.Fatal(err)
 	}
-	if err := sink.SetReadDeadline(time.Now().Add(within)); err != nil {
+	if err := sink.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 16)
@@ -369,7 +374,7 @@ func TestDeviceIsMadeWhereTheModuleMadeNone(t *testing.T) {
 	}
 }
 
-func TestAFailureNamesWhatIsLeftUndone(t *testing.T) {
+func TestAFailureNamesTheStepsNotDone(t *testing.T) {
 	app := build(t).app
 	labtest.Run(t, app, "mkdir", stateDir)
 	labtest.Run(t, app, "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", stateDir)
@@ -379,15 +384,19 @@ func TestAFailureNamesWhatIsLeftUndone(t *testing.T) {
 		})
 		return err
 	})
-	for _, want := range []string{"set up the tunnel: ", "fd09::100: IPv6 virtual IPs are not yet supported", "not done: set net/ipv4/conf/all/arp_announce to 2 (is 0); ", "; add 10.9.0.100/32 to tunl0: write down what the settings were: ", "read-only"} {
+	for _, want := range []string{
+		"set up the tunnel: ", "fd09::100: IPv6 virtual IPs are not yet supported",
+		"not done: set net/ipv4/conf/all/arp_announce to 2 (is 0); ",
+		"; add 10.9.0.100/32 to tunl0: save the previous settings: ", "read-only",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
+			t.Errorf("no %q in the error: %v", want, err)
 		}
 	}
 	if !errors.Is(err, tunnel.ErrIPv6) {
 		t.Errorf("%v is not ErrIPv6", err)
 	}
 	if list := labtest.Run(t, app, "ip", "-o", "addr", "show", "dev", "tunl0"); strings.Contains(list, "10.9.0.100") {
-		t.Errorf("the virtual IP is there without the settings before it: %s", list)
+		t.Errorf("the virtual IP was added without the earlier steps: %s", list)
 	}
 }

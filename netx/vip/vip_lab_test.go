@@ -21,29 +21,29 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// prefixes are a virtual IP of each family.
+// prefixes returns a virtual IP of each family.
 func prefixes() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("10.9.0.100/32"), netip.MustParsePrefix("fd09::100/128")}
 }
 
-// on runs fn on the host and fails the test with its error.
-func on(t *testing.T, h *lab.Host, fn func(ctx context.Context) error) {
+// runOn runs fn on the host and fails the test on error.
+func runOn(t *testing.T, h *lab.Host, fn func(ctx context.Context) error) {
 	t.Helper()
 	if err := h.Do(func() error { return fn(t.Context()) }); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// has asks the host, and `ip` on it as a second opinion.
-func has(t *testing.T, h *lab.Host, p netip.Prefix) bool {
+// hasVIP asks vip.Has and checks its result against `ip addr`.
+func hasVIP(t *testing.T, h *lab.Host, p netip.Prefix) bool {
 	t.Helper()
 	var got bool
-	on(t, h, func(ctx context.Context) (err error) {
+	runOn(t, h, func(ctx context.Context) (err error) {
 		got, err = vip.Has(ctx, "eth0", p)
 		return err
 	})
 	if list := labtest.Run(t, h, "ip", "-o", "addr", "show", "dev", "eth0"); strings.Contains(list, " "+p.String()+" ") != got {
-		t.Errorf("Has says %v for %s, `ip addr` says\n%s", got, p, list)
+		t.Errorf("Has returns %v for %s, `ip addr` lists\n%s", got, p, list)
 	}
 	return got
 }
@@ -53,35 +53,35 @@ func TestAddAndRemoveAreIdempotent(t *testing.T) {
 	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "10.9.0.1/24", "fd09::1/64")
 	for _, p := range prefixes() {
 		t.Run(p.String(), func(t *testing.T) {
-			if has(t, h, p) {
-				t.Fatal("there before it was added")
+			if hasVIP(t, h, p) {
+				t.Fatal("present before Add")
 			}
 			for range 2 {
-				on(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", p) })
-				if !has(t, h, p) {
-					t.Fatal("not there after Add")
+				runOn(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", p) })
+				if !hasVIP(t, h, p) {
+					t.Fatal("missing after Add")
 				}
 			}
 			for range 2 {
-				on(t, h, func(ctx context.Context) error { return vip.Remove(ctx, "eth0", p) })
-				if has(t, h, p) {
-					t.Fatal("still there after Remove")
+				runOn(t, h, func(ctx context.Context) error { return vip.Remove(ctx, "eth0", p) })
+				if hasVIP(t, h, p) {
+					t.Fatal("still present after Remove")
 				}
 			}
 		})
 	}
 }
 
-func TestAnIPv6VirtualIPIsNoSource(t *testing.T) {
+func TestAnIPv6VirtualIPIsNeverASourceAddress(t *testing.T) {
 	l := labtest.New(t)
 	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "fd09::1/64")
-	on(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", netip.MustParsePrefix("fd09::200/128")) })
+	runOn(t, h, func(ctx context.Context) error { return vip.Add(ctx, "eth0", netip.MustParsePrefix("fd09::200/128")) })
 	if route := labtest.Run(t, h, "ip", "-6", "route", "get", "fd09::201"); !strings.Contains(route, "src fd09::1 ") {
-		t.Errorf("connections to the network would come from the virtual IP: %s", route)
+		t.Errorf("outgoing connections would use the virtual IP: %s", route)
 	}
 }
 
-func TestErrorsSayWhatToDo(t *testing.T) {
+func TestErrorsNameTheFix(t *testing.T) {
 	l := labtest.New(t)
 	h := labtest.Host(t, l, labtest.Switch(t, l, "lan"), "load01", "10.9.0.1/24")
 	p := prefixes()[0]
@@ -90,7 +90,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		fn   func(ctx context.Context) error
 		want string
 	}{
-		{"add to a missing interface", func(ctx context.Context) error { return vip.Add(ctx, "eth10", p) }, "add virtual IP 10.9.0.100/32: this machine has no interface eth10 (`ip link` lists what it has)"},
+		{"add to a missing interface", func(ctx context.Context) error { return vip.Add(ctx, "eth10", p) },
+			"add virtual IP 10.9.0.100/32: this machine has no interface eth10 (`ip link` lists them)"},
 		{"remove from a missing interface", func(ctx context.Context) error { return vip.Remove(ctx, "eth10", p) }, ""},
 	}
 	for _, tt := range tests {
@@ -109,7 +110,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	})
 }
 
-// unprivileged runs fn while the calling thread, and no other, has another user's effective number.
+// unprivileged runs fn with another effective user ID, on the calling thread only.
 func unprivileged(fn func() error) error {
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); errno != 0 {
 		return errno

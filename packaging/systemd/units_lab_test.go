@@ -17,17 +17,18 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal.
+// patience bounds waits without a deadline of their own; the guest is 10 to 20 times slower than bare metal.
 const patience = 90 * time.Second
 
 const (
-	// unitPath is where the machine's systemd finds all of its units: those of lb, and next to nothing else.
+	// unitPath is where the machine's systemd finds all of its units.
 	unitPath = "/run/units"
-	// lbPath is where lb is on the machine.
+	// lbPath is the path of lb on the machine.
 	lbPath = "/run/units/lb"
 )
 
-// fleet is the machine's /etc/lb/lb.toml: an app node and a load balancer in one, whose service is well while lb balance runs.
+// fleet is the machine's /etc/lb/lb.toml: an app node and load balancer in one, with a service that is up while lb
+// balance runs.
 const fleet = `
 [agent.tunnel]
 enabled = true
@@ -48,7 +49,8 @@ vips  = [ { address = "192.0.2.7", ports = [80] } ]
 nodes = [ { address = "192.0.2.1" }, { address = "192.0.2.99" } ]
 `
 
-// units are what a machine has besides lb's own. Those that the latter come after must be there; modprobe@ and the network's are only wished for.
+// units are the machine's units other than lb's. Those that lb's units order themselves after must exist; modprobe@ and
+// network-online are only wanted.
 var units = map[string]string{
 	"basic.target":    "[Unit]\nRequires=sysinit.target\nAfter=sysinit.target\n",
 	"sysinit.target":  "[Unit]\nDefaultDependencies=no\n",
@@ -56,15 +58,15 @@ var units = map[string]string{
 	"sockets.target":  "",
 }
 
-// machine is a host whose first process is systemd.
+// machine is a host that runs systemd as its init.
 type machine struct {
 	host    *lab.Host
-	systemd string // its number on the host
+	systemd string // its PID on the host
 	log     labtest.Output
 }
 
-// boot starts systemd with lb's units as they are, but for the path of lb and of its log. Signs of life are due sooner, so that the test need not
-// wait for them for minutes.
+// boot starts systemd with lb's units, except for the paths of lb and of its log, and with a shorter watchdog timeout,
+// so that the test need not wait for minutes.
 func boot(t *testing.T) *machine {
 	t.Helper()
 	binary := os.Getenv("LB_BIN")
@@ -74,7 +76,7 @@ func boot(t *testing.T) *machine {
 	l := labtest.New(t)
 	m := &machine{host: labtest.Host(t, l, labtest.Switch(t, l, "net"), "node01", "192.0.2.1/24")}
 	labtest.Run(t, m.host, "mkdir", "-p", unitPath)
-	// Where it is now, in a home or in /tmp, the units may not show it to the daemons.
+	// In its present path, a home or /tmp, the units may hide it from the daemons.
 	program, err := os.ReadFile(binary)
 	if err != nil {
 		t.Fatal(err)
@@ -99,13 +101,15 @@ func boot(t *testing.T) *machine {
 	for unit, command := range map[string]string{"lb-agent": "agent", "lb-balance": "balance"} {
 		labtest.Run(t, m.host, "mkdir", filepath.Join(unitPath, unit+".service.d"))
 		m.write(t, filepath.Join(unitPath, unit+".service.d", "lab.conf"), fmt.Sprintf(
-			"[Service]\nExecStart=\nExecStart=%s %s\nEnvironment=LB_CONFIG=/run/lb.toml\nStandardOutput=append:/run/%s.log\nStandardError=inherit\nWatchdogSec=15s\n",
+			"[Service]\nExecStart=\nExecStart=%s %s\nEnvironment=LB_CONFIG=/run/lb.toml\n"+
+				"StandardOutput=append:/run/%s.log\nStandardError=inherit\nWatchdogSec=15s\n",
 			lbPath, command, unit))
 	}
 	m.write(t, "/run/lb.toml", fleet)
 	m.write(t, "/run/health", "92\n")
-	const start = `read -r pid rest </proc/self/stat && echo "$pid" >/run/systemd.pid && mount -t proc proc /proc && umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && rm -rf /run/lb &&
-exec env container=lab SYSTEMD_UNIT_PATH=` + unitPath + ` /lib/systemd/systemd --system --unit=basic.target --log-target=console`
+	const start = `read -r pid rest </proc/self/stat && echo "$pid" >/run/systemd.pid && ` +
+		`mount -t proc proc /proc && umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && rm -rf /run/lb && ` +
+		`exec env container=lab SYSTEMD_UNIT_PATH=` + unitPath + ` /lib/systemd/systemd --system --unit=basic.target --log-target=console`
 	p, err := m.host.Start(lab.Command{
 		Path: "unshare", Args: []string{"--pid", "--mount", "--ipc", "--cgroup", "--fork", "--kill-child", "sh", "-c", start},
 		Stdout: &m.log, Stderr: &m.log,
@@ -113,7 +117,7 @@ exec env container=lab SYSTEMD_UNIT_PATH=` + unitPath + ` /lib/systemd/systemd -
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.Kill() }) // and all of its namespace with it
+	t.Cleanup(func() { _ = p.Kill() }) // with its whole namespace
 	labtest.Eventually(t, patience, "systemd runs", func() (bool, string) {
 		out, err := m.host.Run(t.Context(), "cat", "/run/systemd.pid")
 		m.systemd = strings.TrimSpace(out)
@@ -133,12 +137,12 @@ func (m *machine) write(t *testing.T, path, text string) {
 	}
 }
 
-// inside are nsenter's arguments to run a command where systemd is.
+// inside returns nsenter's arguments to run a command in systemd's namespaces.
 func (m *machine) inside(args ...string) []string {
 	return append([]string{"--target", m.systemd, "--mount", "--pid", "--cgroup"}, args...)
 }
 
-// systemctl does as it is told, or the test fails.
+// systemctl runs systemctl and fails the test on error.
 func (m *machine) systemctl(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := m.host.Run(t.Context(), "nsenter", m.inside(append([]string{"systemctl"}, args...)...)...)
@@ -148,16 +152,16 @@ func (m *machine) systemctl(t *testing.T, args ...string) string {
 	return out
 }
 
-// show is a property of a unit.
+// show returns a property of a unit.
 func (m *machine) show(t *testing.T, unit, property string) string {
 	t.Helper()
 	return strings.TrimSpace(m.systemctl(t, "show", "--value", "-p", property, unit))
 }
 
-// logs are those of the daemons. They are where systemd is: each of its services has mounts of its own.
+// logs returns the daemons' logs. They are in systemd's mount namespace; its services have their own.
 func (m *machine) logs(t *testing.T) string {
 	t.Helper()
-	out, _ := m.host.Run(t.Context(), "nsenter", m.inside("sh", "-c", "tail -n 20 /run/lb-*.log")...) // the test fails anyhow
+	out, _ := m.host.Run(t.Context(), "nsenter", m.inside("sh", "-c", "tail -n 20 /run/lb-*.log")...) // the test fails anyway
 	return out + m.log.String()
 }
 
@@ -166,15 +170,16 @@ func (m *machine) table(t *testing.T) string {
 	return labtest.Run(t, m.host, "ipvsadm", "-Sn")
 }
 
-// TestTheUnitsWorkUnderSystemd takes both daemons through their lives as systemd's services, with all that the units take away from them.
-func TestTheUnitsWorkUnderSystemd(t *testing.T) {
+// TestUnitsUnderSystemd runs both daemons as systemd services with all restrictions of the units.
+func TestUnitsUnderSystemd(t *testing.T) {
 	m := boot(t)
 	m.systemctl(t, "start", "lb-balance.service")
-	if got := m.show(t, "lb-balance", "ActiveState") + " " + m.show(t, "lb-balance", "StatusText"); got != "active what is to run is in the kernel" {
-		t.Errorf("lb balance is %q", got)
+	status := m.show(t, "lb-balance", "ActiveState") + " " + m.show(t, "lb-balance", "StatusText")
+	if status != "active what is to run is in the kernel" {
+		t.Errorf("lb balance is %q", status)
 	}
 	if saved := m.table(t); !strings.Contains(saved, "-A -f 7 ") {
-		t.Errorf("it says that it is ready, and the kernel has\n%s", saved)
+		t.Errorf("it reports that it is ready, but the kernel has\n%s", saved)
 	}
 	m.systemctl(t, "start", "lb-agent.service")
 	healthy := func() (bool, string) {
@@ -188,21 +193,21 @@ func TestTheUnitsWorkUnderSystemd(t *testing.T) {
 	if got := strings.TrimSpace(labtest.Run(t, m.host, "cat", "/proc/sys/net/ipv4/vs/expire_nodest_conn")); got != "1" {
 		t.Errorf("expire_nodest_conn is %s: set_sysctls did nothing\n%s", got, m.logs(t))
 	}
-	t.Run("a stop leaves the kernel alone, and systemd_unit sees it", func(t *testing.T) { m.stops(t, healthy) })
-	t.Run("a broken config is refused and nothing else", func(t *testing.T) { m.refuses(t, healthy) })
-	t.Run("what is killed or hangs is started again", func(t *testing.T) { m.revives(t, healthy) })
-	t.Run("no poll is refused while systemd holds the port", func(t *testing.T) { m.activates(t, healthy) })
+	t.Run("a stop leaves the kernel's table, and systemd_unit notices it", func(t *testing.T) { m.testStop(t, healthy) })
+	t.Run("a broken configuration is rejected and changes nothing", func(t *testing.T) { m.testBrokenConfig(t, healthy) })
+	t.Run("a killed or hanging daemon is restarted", func(t *testing.T) { m.testRestart(t, healthy) })
+	t.Run("no poll is refused while systemd holds the port", func(t *testing.T) { m.testSocketActivation(t, healthy) })
 }
 
-func (m *machine) stops(t *testing.T, healthy func() (bool, string)) {
+func (m *machine) testStop(t *testing.T, healthy func() (bool, string)) {
 	m.systemctl(t, "stop", "lb-balance")
 	if got := m.show(t, "lb-balance", "Result"); got != "success" {
-		t.Errorf("the stop's result is %s\n%s", got, m.logs(t))
+		t.Errorf("the result of the stop is %s\n%s", got, m.logs(t))
 	}
 	if ok, last := healthy(); !ok {
 		t.Errorf("after the stop:\n%s", last)
 	}
-	labtest.Eventually(t, patience, "the agent sees that the unit is not active", func() (bool, string) {
+	labtest.Eventually(t, patience, "the agent notices that the unit is not active", func() (bool, string) {
 		out, err := m.host.Run(t.Context(), "curl", "-sS", "http://192.0.2.1:9293/webapp/status")
 		return strings.Contains(out, "Health: 0\n"), fmt.Sprint(out, err, m.logs(t))
 	})
@@ -210,13 +215,13 @@ func (m *machine) stops(t *testing.T, healthy func() (bool, string)) {
 	labtest.Eventually(t, patience, "the node has its weight again", healthy)
 }
 
-func (m *machine) refuses(t *testing.T, healthy func() (bool, string)) {
+func (m *machine) testBrokenConfig(t *testing.T, healthy func() (bool, string)) {
 	m.write(t, "/run/lb.toml", "[clusters.webapp]\nfwmark = \"seven\"\n")
 	for _, unit := range []string{"lb-agent", "lb-balance"} {
 		pid := m.show(t, unit, "MainPID")
 		m.systemctl(t, "reload", unit)
 		if got := m.show(t, unit, "ActiveState"); got != "active" || m.show(t, unit, "MainPID") != pid {
-			t.Errorf("after a reload of a broken config %s is %s\n%s", unit, got, m.logs(t))
+			t.Errorf("after a reload with a broken configuration %s is %s\n%s", unit, got, m.logs(t))
 		}
 	}
 	if ok, last := healthy(); !ok {
@@ -224,10 +229,11 @@ func (m *machine) refuses(t *testing.T, healthy func() (bool, string)) {
 	}
 	m.systemctl(t, "stop", "lb-balance")
 	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("systemctl", "start", "lb-balance")...); err == nil {
-		t.Errorf("it starts with a broken config: %s", out)
+		t.Errorf("it starts with a broken configuration: %s", out)
 	}
 	labtest.Eventually(t, patience, "systemd gives up", func() (bool, string) {
-		got := fmt.Sprint(m.show(t, "lb-balance", "ActiveState"), " ", m.show(t, "lb-balance", "ExecMainStatus"), " ", m.show(t, "lb-balance", "NRestarts"))
+		got := fmt.Sprint(m.show(t, "lb-balance", "ActiveState"), " ", m.show(t, "lb-balance", "ExecMainStatus"), " ",
+			m.show(t, "lb-balance", "NRestarts"))
 		return got == "failed 78 0", got
 	})
 	m.write(t, "/run/lb.toml", fleet)
@@ -235,15 +241,15 @@ func (m *machine) refuses(t *testing.T, healthy func() (bool, string)) {
 	labtest.Eventually(t, patience, "the node has its weight again", healthy)
 }
 
-func (m *machine) revives(t *testing.T, healthy func() (bool, string)) {
+func (m *machine) testRestart(t *testing.T, healthy func() (bool, string)) {
 	for _, signal := range []string{"KILL", "STOP"} {
 		for _, unit := range []string{"lb-agent", "lb-balance"} {
 			pid := m.show(t, unit, "MainPID")
 			m.systemctl(t, "kill", "--kill-who=main", "--signal="+signal, unit)
-			labtest.Eventually(t, patience, unit+" runs again after SIG"+signal, func() (bool, string) {
+			labtest.Eventually(t, patience, unit+" is restarted after SIG"+signal, func() (bool, string) {
 				now, state := m.show(t, unit, "MainPID"), m.show(t, unit, "ActiveState")
 				if !strings.Contains(m.table(t), "-A -f 7 ") {
-					t.Fatalf("the kernel has lost the service\n%s", m.logs(t))
+					t.Fatalf("the service is missing from the kernel\n%s", m.logs(t))
 				}
 				return state == "active" && now != "0" && now != pid, state + " " + now + "\n" + m.logs(t)
 			})
@@ -252,35 +258,35 @@ func (m *machine) revives(t *testing.T, healthy func() (bool, string)) {
 	labtest.Eventually(t, patience, "the node has its weight again", healthy)
 }
 
-// activates has systemd hold the agent's port, and restarts the agent while balancers, as it were, poll it.
-func (m *machine) activates(t *testing.T, healthy func() (bool, string)) {
+// testSocketActivation restarts the agent during polls while systemd holds its port.
+func (m *machine) testSocketActivation(t *testing.T, healthy func() (bool, string)) {
 	m.systemctl(t, "stop", "lb-agent")
 	m.systemctl(t, "start", "lb-agent.socket", "lb-agent-control.socket")
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: m.host.Dial}}
-	var asked atomic.Int64
+	var polls atomic.Int64
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
 			resp, err := client.Get("http://192.0.2.1:9293/webapp/status")
 			if err != nil {
-				ended <- fmt.Errorf("poll %d: %w", asked.Load()+1, err)
+				ended <- fmt.Errorf("poll %d: %w", polls.Load()+1, err)
 				return
 			}
 			_ = resp.Body.Close()
-			asked.Add(1)
+			polls.Add(1)
 		}
 		ended <- nil
 	}()
 	polled := func(more int64, what string) {
-		goal := asked.Load() + more
+		goal := polls.Load() + more
 		labtest.Eventually(t, patience, what, func() (bool, string) {
 			select {
 			case err := <-ended:
 				t.Fatalf("%v\n%s", err, m.logs(t))
 			default:
 			}
-			return asked.Load() >= goal, m.logs(t)
+			return polls.Load() >= goal, m.logs(t)
 		})
 	}
 	polled(5, "polls are answered")
@@ -293,10 +299,11 @@ func (m *machine) activates(t *testing.T, healthy func() (bool, string)) {
 		t.Errorf("%v\n%s", err, m.logs(t))
 	}
 	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("grep", "signal: terminated", "/run/lb-agent.log")...); err == nil {
-		t.Errorf("systemd ends commands of checks, and the agent tells balancers that they failed:\n%s", out)
+		t.Errorf("systemd killed the commands of checks, and the agent reported them as failed:\n%s", out)
 	}
-	if out, err := m.host.Run(t.Context(), "nsenter", m.inside("env", "LB_CONFIG=/run/lb.toml", lbPath, "ctl", "list")...); err != nil || !strings.Contains(out, "webapp") {
-		t.Errorf("over systemd's socket: %v\n%s", err, out)
+	out, err := m.host.Run(t.Context(), "nsenter", m.inside("env", "LB_CONFIG=/run/lb.toml", lbPath, "ctl", "list")...)
+	if err != nil || !strings.Contains(out, "webapp") {
+		t.Errorf("over the inherited socket: %v\n%s", err, out)
 	}
 	labtest.Eventually(t, patience, "the node has its weight again", healthy)
 }

@@ -1,4 +1,4 @@
-// Package systemd holds the units of both daemons; its tests keep them in step with the program.
+// Package systemd holds the systemd units of both daemons; its tests check them against the program.
 package systemd
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/braintree/lb/ctl/exit"
 )
 
-// settings reads the settings of a unit; of one that stands twice the last value counts.
+// settings reads a unit's settings; the last value of a key counts.
 func settings(t *testing.T, name string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -30,22 +30,23 @@ func settings(t *testing.T, name string) map[string]string {
 	return found
 }
 
-func TestServicesAreInStepWithTheProgram(t *testing.T) {
+func TestServiceUnitsMatchTheProgram(t *testing.T) {
 	for unit, command := range map[string]string{client.Agent().Unit: "agent", client.Balancer().Unit: "balance"} {
 		t.Run(unit, func(t *testing.T) {
 			s := settings(t, unit+".service")
 			for key, want := range map[string]string{
 				"Type": "notify", "NotifyAccess": "main", "ExecStart": "/usr/bin/lb " + command, "ExecReload": "/bin/kill -HUP $MAINPID",
-				// Not exit.Refused: programs in Go that panic, or that the watchdog aborts, end with 2.
-				"RestartPreventExitStatus": fmt.Sprint(exit.NoKernel, exit.NoPrivilege, exit.Mistakes), "StartLimitIntervalSec": "0", "KillMode": "mixed",
-				"RuntimeDirectory": "lb", "RuntimeDirectoryPreserve": "yes", // the other daemon's socket is there, too
+				// Not exit.Refused: Go programs that panic or are aborted by the watchdog exit with 2.
+				"RestartPreventExitStatus": fmt.Sprint(exit.NoKernel, exit.NoPrivilege, exit.Mistakes),
+				"StartLimitIntervalSec":    "0", "KillMode": "mixed",
+				"RuntimeDirectory": "lb", "RuntimeDirectoryPreserve": "yes", // the folder also holds the other daemon's socket
 			} {
 				if s[key] != want {
 					t.Errorf("%s is %q, want %q", key, s[key], want)
 				}
 			}
 			if s["WatchdogSec"] == "" {
-				t.Error("there is no watchdog")
+				t.Error("WatchdogSec is not set")
 			}
 		})
 	}
@@ -53,24 +54,24 @@ func TestServicesAreInStepWithTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for unit, kept := range map[string]struct{ data, control string }{
+	for unit, paths := range map[string]struct{ data, control string }{
 		client.Agent().Unit:    {cfg.Agent.DataDir, cfg.Agent.Control},
 		client.Balancer().Unit: {cfg.Balancer.DataDir, cfg.Balancer.Control},
 	} {
 		s := settings(t, unit+".service")
-		if got := filepath.Join("/var/lib", s["StateDirectory"]); s["ProtectSystem"] != "strict" || got != kept.data {
-			t.Errorf("%s may write to %s, and data_dir is %s", unit, got, kept.data)
+		if got := filepath.Join("/var/lib", s["StateDirectory"]); s["ProtectSystem"] != "strict" || got != paths.data {
+			t.Errorf("%s may write to %s, but data_dir is %s", unit, got, paths.data)
 		}
-		if got := filepath.Join("/run", s["RuntimeDirectory"]); got != filepath.Dir(kept.control) {
-			t.Errorf("%s may make its socket in %s, and control is %s", unit, got, kept.control)
+		if got := filepath.Join("/run", s["RuntimeDirectory"]); got != filepath.Dir(paths.control) {
+			t.Errorf("%s may create its socket in %s, but control is %s", unit, got, paths.control)
 		}
 	}
 	if got := settings(t, "lb-balance.service")["CapabilityBoundingSet"]; got != "CAP_NET_ADMIN" {
-		t.Errorf("lb balance may do %q", got)
+		t.Errorf("lb balance has the capabilities %q", got)
 	}
 }
 
-func TestSocketsStandForKeysOfTheConfiguration(t *testing.T) {
+func TestSocketUnitsNameConfigurationKeys(t *testing.T) {
 	files, err := filepath.Glob("*.socket")
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%q, %v", files, err)

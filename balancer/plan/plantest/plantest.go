@@ -1,4 +1,4 @@
-// Package plantest holds what must be true of a plan on any table, as a property for rapid, so that it is tried in memory and on the kernel alike.
+// Package plantest checks the properties of plans on any ipvs.Table, in memory or in the kernel.
 package plantest
 
 import (
@@ -14,9 +14,9 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// MakesTheWantedTable fills the empty table and puts a plan to it: applied, it gives the wanted services whatever was there; what is not
-// owned stays; a second plan is empty.
-func MakesTheWantedTable(t *rapid.T, table ipvs.Table) {
+// CheckPlan fills the empty table at random, plans a random wanted table and applies the plan. The result must be the wanted services
+// and the unchanged foreign ones, and a second plan must be empty.
+func CheckPlan(t *rapid.T, table ipvs.Table) {
 	owned := map[ipvs.Mark]bool{1: true, 2: true, 3: true}
 	wanted := drawServices(t, "wanted", 1, 2, 3)
 	ours, foreign := drawServices(t, "ours", 1, 2, 3), drawServices(t, "foreign", 4, 5)
@@ -26,10 +26,10 @@ func MakesTheWantedTable(t *rapid.T, table ipvs.Table) {
 	p := plan.Diff(wanted, actual, owned)
 	for i, o := range p {
 		if !owned[o.Key.Mark] {
-			t.Fatalf("the plan touches %s:\n%s", o.Key, p)
+			t.Fatalf("the plan changes %s:\n%s", o.Key, p)
 		}
 		if i > 0 && p[i-1].Kind == plan.DeleteService && o.Kind != plan.DeleteService {
-			t.Fatalf("a service goes before something else is done:\n%s", p)
+			t.Fatalf("a service is deleted before the last operations:\n%s", p)
 		}
 	}
 	apply(t, table, p)
@@ -37,11 +37,12 @@ func MakesTheWantedTable(t *rapid.T, table ipvs.Table) {
 	got := dump(t, table)
 	expected := ipvs.NewMemory()
 	expected.Seed(slices.Concat(wanted, foreign)...)
-	if diff := cmp.Diff(plainly(dump(t, expected)), plainly(got), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(normalized(dump(t, expected)), normalized(got),
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Fatalf("%s\nplan:\n%s", diff, p)
 	}
 	if again := plan.Diff(wanted, got, owned); len(again) > 0 {
-		t.Fatalf("a second plan is not empty:\n%s", again)
+		t.Fatalf("the second plan is not empty:\n%s", again)
 	}
 }
 
@@ -53,7 +54,7 @@ func dump(t *rapid.T, table ipvs.Table) []ipvs.Service {
 	return services
 }
 
-// apply does to a table what the balancer does to the kernel.
+// apply applies a plan; every operation must succeed.
 func apply(t *rapid.T, table ipvs.Table, p plan.Plan) {
 	for i, err := range table.Apply(context.Background(), p.Changes()) {
 		if err != nil {
@@ -62,10 +63,10 @@ func apply(t *rapid.T, table ipvs.Table, p plan.Plan) {
 	}
 }
 
-// drawServices draws services of some of the marks, each key once, in any order.
-func drawServices(t *rapid.T, label string, from ...ipvs.Mark) []ipvs.Service {
+// drawServices draws services with distinct keys in random order.
+func drawServices(t *rapid.T, label string, marks ...ipvs.Mark) []ipvs.Service {
 	var services []ipvs.Service
-	for _, m := range from {
+	for _, m := range marks {
 		for _, family := range []ipvs.Family{ipvs.IPv4, ipvs.IPv6} {
 			if rapid.Bool().Draw(t, label) {
 				services = append(services, drawService(t, ipvs.Key{Mark: m, Family: family}))
@@ -75,7 +76,7 @@ func drawServices(t *rapid.T, label string, from ...ipvs.Mark) []ipvs.Service {
 	if len(services) == 0 {
 		return nil
 	}
-	return rapid.Permutation(services).Draw(t, label+" in order")
+	return rapid.Permutation(services).Draw(t, label+" order")
 }
 
 func drawService(t *rapid.T, k ipvs.Key) ipvs.Service {
@@ -101,8 +102,8 @@ func drawService(t *rapid.T, k ipvs.Key) ipvs.Service {
 	return s
 }
 
-// plainly gives the services with nil for none of them and for no destinations, so that they compare.
-func plainly(services []ipvs.Service) []ipvs.Service {
+// normalized replaces empty slices by nil, so that services compare.
+func normalized(services []ipvs.Service) []ipvs.Service {
 	if len(services) == 0 {
 		return nil
 	}

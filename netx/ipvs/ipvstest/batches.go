@@ -11,8 +11,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// guessed gives the changes with every put marked as new or not.
-func guessed(changes []ipvs.Change, isNew bool) []ipvs.Change {
+// assumeNew returns the changes with AssumeNew set to isNew.
+func assumeNew(changes []ipvs.Change, isNew bool) []ipvs.Change {
 	changes = slices.Clone(changes)
 	for i := range changes {
 		changes[i].AssumeNew = isNew
@@ -29,20 +29,20 @@ func apply(t *testing.T, table ipvs.Table, changes ...ipvs.Change) {
 	}
 }
 
-func batchOfNone(t *testing.T, table ipvs.Table) {
+func emptyBatch(t *testing.T, table ipvs.Table) {
 	if errs := table.Apply(t.Context(), nil); len(errs) != 0 {
-		t.Errorf("no change, but errors: %v", errs)
+		t.Errorf("errors without a change: %v", errs)
 	}
 	want(t, table)
 }
 
-// batchInOrder has each change see what those before it did, whatever is guessed.
+// batchInOrder checks that each change sees the effect of the earlier ones, whatever is assumed.
 func batchInOrder(t *testing.T, table ipvs.Table) {
 	a, b := destination("10.0.0.1", 1), destination("10.0.0.2", 2)
 	heavier, wrr := destination("10.0.0.1", 9), service(7, ipvs.IPv4)
 	wrr.Scheduler = "wrr"
 	for _, isNew := range []bool{false, true} {
-		apply(t, table, guessed([]ipvs.Change{
+		apply(t, table, assumeNew([]ipvs.Change{
 			ipvs.PutService(service(7, ipvs.IPv4)),
 			ipvs.PutDestination(key(7, ipvs.IPv4), a),
 			ipvs.PutDestination(key(7, ipvs.IPv4), b),
@@ -54,16 +54,16 @@ func batchInOrder(t *testing.T, table ipvs.Table) {
 			ipvs.PutService(service(8, ipvs.IPv6)),
 			ipvs.PutService(wrr),
 		}, isNew)...)
-		want(t, table, with(wrr, heavier), service(8, ipvs.IPv6))
+		want(t, table, withDestinations(wrr, heavier), service(8, ipvs.IPv6))
 	}
 }
 
-// batchOfEdits has puts that may only edit: of what is there, of what is not, and of what a change before them put there.
-func batchOfEdits(t *testing.T, table ipvs.Table) {
+// mustExistChanges puts with MustExist what exists, what does not, and what an earlier change of the batch added.
+func mustExistChanges(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
 	for _, isNew := range []bool{false, true} {
-		changes := guessed([]ipvs.Change{
+		changes := assumeNew([]ipvs.Change{
 			ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.1", 9)),
 			ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 2)),
 			ipvs.PutDestination(key(8, ipvs.IPv4), destination("10.0.0.1", 3)),
@@ -75,26 +75,26 @@ func batchOfEdits(t *testing.T, table ipvs.Table) {
 		}
 		errs := table.Apply(t.Context(), changes)
 		if errs[0] != nil || errs[4] != nil {
-			t.Errorf("edits of what is there: %v, %v", errs[0], errs[4])
+			t.Errorf("edits of existing objects: %v, %v", errs[0], errs[4])
 		}
 		wantError(t, errs[1], ipvs.ErrNoDestination, "put destination 10.0.0.2 in mark 7: ")
 		wantError(t, errs[2], ipvs.ErrNoService, "put destination 10.0.0.1 in mark 8: ")
 		wantError(t, errs[3], ipvs.ErrNoService, "put service mark 8: ")
-		want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 9)))
+		want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 9)))
 	}
 	edit := ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 5))
 	edit.MustExist = true
 	apply(t, table, ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.2", 2)), edit)
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 9), destination("10.0.0.2", 5)))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 9), destination("10.0.0.2", 5)))
 }
 
-// batchWithErrors has errors at the beginning, in the middle and at the end: each is told of its own change, and the others are made.
+// batchWithErrors has errors at the start, middle and end: each belongs to its own change, and the others are made.
 func batchWithErrors(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	bad := destination("10.0.0.9", 1)
 	bad.Lower = 5
 	for _, isNew := range []bool{true, false} {
-		errs := table.Apply(t.Context(), guessed([]ipvs.Change{
+		errs := table.Apply(t.Context(), assumeNew([]ipvs.Change{
 			ipvs.DeleteService(key(9, ipvs.IPv4)),
 			ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.1", 1)),
 			ipvs.DeleteDestination(key(7, ipvs.IPv4), netip.MustParseAddr("10.0.0.5"), 0),
@@ -122,16 +122,16 @@ func batchWithErrors(t *testing.T, table ipvs.Table) {
 				t.Errorf("change %d: %v", i, errs[i])
 			}
 		}
-		want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1), destination("10.0.0.2", 2)))
+		want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 1), destination("10.0.0.2", 2)))
 	}
 }
 
-// batchWithoutService has a service that cannot be put: its destinations fail with it, and those of others do not.
+// batchWithoutService has a service that cannot be put: its destinations fail with it, those of others do not.
 func batchWithoutService(t *testing.T, table ipvs.Table) {
 	unknown := service(8, ipvs.IPv4)
 	unknown.Scheduler = "xyz"
 	for _, isNew := range []bool{true, false} {
-		errs := table.Apply(t.Context(), guessed([]ipvs.Change{
+		errs := table.Apply(t.Context(), assumeNew([]ipvs.Change{
 			ipvs.PutService(service(7, ipvs.IPv4)),
 			ipvs.PutService(unknown),
 			ipvs.PutDestination(key(8, ipvs.IPv4), destination("10.0.0.1", 1)),
@@ -144,12 +144,12 @@ func batchWithoutService(t *testing.T, table ipvs.Table) {
 		if errs[0] != nil || errs[4] != nil {
 			t.Errorf("the others: %v, %v", errs[0], errs[4])
 		}
-		want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+		want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
 	}
 }
 
-// batchOfThousands has more changes than the kernel's answers have room for, and none of them good, wrongly guessed, and right.
-func batchOfThousands(t *testing.T, table ipvs.Table) {
+// largeBatch has more changes than the receive buffer holds responses: all failing, wrongly assumed, correctly assumed.
+func largeBatch(t *testing.T, table ipvs.Table) {
 	const many = 2000
 	var puts, wrong []ipvs.Change
 	var wanted []ipvs.Destination
@@ -164,16 +164,16 @@ func batchOfThousands(t *testing.T, table ipvs.Table) {
 	}
 	putService(t, table, service(7, ipvs.IPv4))
 	for _, isNew := range []bool{false, false, true} {
-		apply(t, table, guessed(puts, isNew)...)
-		want(t, table, with(service(7, ipvs.IPv4), wanted...))
+		apply(t, table, assumeNew(puts, isNew)...)
+		want(t, table, withDestinations(service(7, ipvs.IPv4), wanted...))
 	}
 	for i, err := range table.Apply(t.Context(), wrong) {
 		wantError(t, err, ipvs.ErrNoDestination, fmt.Sprintf("delete destination %s:80 in mark 7: ", wanted[i].Address))
 	}
-	want(t, table, with(service(7, ipvs.IPv4), wanted...))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), wanted...))
 }
 
-func batchRefused(t *testing.T, table ipvs.Table) {
+func rejectedBatch(t *testing.T, table ipvs.Table) {
 	changes := []ipvs.Change{ipvs.PutService(service(7, ipvs.IPv4)), ipvs.PutDestination(key(7, ipvs.IPv4), destination("10.0.0.1", 1))}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -7,7 +7,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// wantDaemons compares all daemons that run.
+// wantDaemons compares all running daemons.
 func wantDaemons(t *testing.T, table ipvs.Table, daemons ...ipvs.Daemon) {
 	t.Helper()
 	got, err := table.Daemons(t.Context())
@@ -52,7 +52,7 @@ func syncDaemons(t *testing.T, table ipvs.Table) {
 	wantDaemons(t, table)
 }
 
-func badSyncDaemons(t *testing.T, table ipvs.Table) {
+func invalidSyncDaemons(t *testing.T, table ipvs.Table) {
 	wantError(t, table.StopDaemon(t.Context(), ipvs.Backup), ipvs.ErrNoDaemon, "stop the backup sync daemon: ")
 	wantError(t, table.StopDaemon(t.Context(), 3), ipvs.ErrInvalid, "stop the role 3 sync daemon: ")
 	for _, d := range []ipvs.Daemon{
@@ -79,6 +79,6 @@ func syncWithMixedFamilies(t *testing.T, table ipvs.Table) {
 	wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv4), destination("fd00::1", 1))), ipvs.ErrInvalid,
 		"put destination fd00::1 in mark 7: ")
 	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
 	stopDaemon(t, table, ipvs.Master)
 }

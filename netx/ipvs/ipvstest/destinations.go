@@ -30,7 +30,7 @@ func createDestinations(t *testing.T, table ipvs.Table) {
 	}
 	putDestination(t, table, key(7, ipvs.IPv4), four...)
 	putDestination(t, table, key(7, ipvs.IPv6), six...)
-	want(t, table, with(service(7, ipvs.IPv4), four...), with(service(7, ipvs.IPv6), six...))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), four...), withDestinations(service(7, ipvs.IPv6), six...))
 }
 
 func editDestination(t *testing.T, table ipvs.Table) {
@@ -50,12 +50,12 @@ func editDestination(t *testing.T, table ipvs.Table) {
 	} {
 		d.Address = netip.MustParseAddr("10.0.0.1")
 		putDestination(t, table, key(7, ipvs.IPv4), d)
-		want(t, table, with(service(7, ipvs.IPv4), d, other))
+		want(t, table, withDestinations(service(7, ipvs.IPv4), d, other))
 	}
 	counted := destination("10.0.0.1", 9)
 	counted.ActiveConns, counted.InactiveConns = 5, 6
 	putDestination(t, table, key(7, ipvs.IPv4), counted)
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 9), other))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 9), other))
 }
 
 func sameAddressOtherPort(t *testing.T, table ipvs.Table) {
@@ -63,11 +63,11 @@ func sameAddressOtherPort(t *testing.T, table ipvs.Table) {
 	a.Port, b.Port = 443, 8443
 	putService(t, table, service(7, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), b, a, destination("10.0.0.1", 3))
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 3), a, b))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 3), a, b))
 	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), a.Address, 443)); err != nil {
 		t.Fatal(err)
 	}
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 3), b))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 3), b))
 }
 
 func mixedFamilies(t *testing.T, table ipvs.Table) {
@@ -75,7 +75,7 @@ func mixedFamilies(t *testing.T, table ipvs.Table) {
 	four, six := destination("10.0.0.1", 1), destination("fd00::1", 2)
 	putDestination(t, table, key(7, ipvs.IPv4), four, six)
 	putDestination(t, table, key(7, ipvs.IPv6), four)
-	want(t, table, with(service(7, ipvs.IPv4), four, six), with(service(7, ipvs.IPv6), four))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), four, six), withDestinations(service(7, ipvs.IPv6), four))
 	for _, f := range []ipvs.Forwarding{ipvs.Masq, ipvs.Route} {
 		d := destination("fd00::2", 1)
 		d.Forwarding = f
@@ -85,7 +85,7 @@ func mixedFamilies(t *testing.T, table ipvs.Table) {
 	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), six.Address, 0)); err != nil {
 		t.Fatal(err)
 	}
-	want(t, table, with(service(7, ipvs.IPv4), four), with(service(7, ipvs.IPv6), four))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), four), withDestinations(service(7, ipvs.IPv6), four))
 }
 
 func mappedAddress(t *testing.T, table ipvs.Table) {
@@ -95,7 +95,7 @@ func mappedAddress(t *testing.T, table ipvs.Table) {
 	putDestination(t, table, key(7, ipvs.IPv4), d)
 	plain := d
 	plain.Address = netip.MustParseAddr("10.0.0.1")
-	want(t, table, with(service(7, ipvs.IPv4), plain))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), plain))
 	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), d.Address, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -109,28 +109,28 @@ func deleteDestination(t *testing.T, table ipvs.Table) {
 	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(7, ipvs.IPv4), a.Address, 0)); err != nil {
 		t.Fatal(err)
 	}
-	want(t, table, with(service(7, ipvs.IPv4), b))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), b))
 	putDestination(t, table, key(7, ipvs.IPv4), a)
-	want(t, table, with(service(7, ipvs.IPv4), a, b))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), a, b))
 }
 
-func badDestinations(t *testing.T, table ipvs.Table) {
+func invalidDestinations(t *testing.T, table ipvs.Table) {
 	old := destination("10.0.0.1", 1)
 	oldSix := destination("fd00::1", 1)
 	putService(t, table, service(7, ipvs.IPv4), service(7, ipvs.IPv6))
 	putDestination(t, table, key(7, ipvs.IPv4), old)
 	putDestination(t, table, key(7, ipvs.IPv6), oldSix)
 	for name, change := range map[string]func(*ipvs.Destination){
-		"no address":                   func(d *ipvs.Destination) { d.Address = netip.Addr{} },
-		"local node":                   func(d *ipvs.Destination) { d.Forwarding = 1 },
-		"bypass":                       func(d *ipvs.Destination) { d.Forwarding = 4 },
-		"lower above upper":            func(d *ipvs.Destination) { d.Upper, d.Lower = 3, 5 },
-		"lower without upper":          func(d *ipvs.Destination) { d.Lower = 5 },
-		"upper above the kernel's":     func(d *ipvs.Destination) { d.Upper = 2147483648 },
-		"GUE without port":             func(d *ipvs.Destination) { d.Encap.Type = ipvs.GUE },
-		"GRE with port":                func(d *ipvs.Destination) { d.Encap = ipvs.Encap{Type: ipvs.GRE, Port: 1} },
-		"unknown encapsulation":        func(d *ipvs.Destination) { d.Encap.Type = 3 },
-		"encapsulation without tunnel": func(d *ipvs.Destination) { d.Forwarding, d.Encap.Type = ipvs.Masq, ipvs.GRE },
+		"no address":                     func(d *ipvs.Destination) { d.Address = netip.Addr{} },
+		"local node":                     func(d *ipvs.Destination) { d.Forwarding = 1 },
+		"bypass":                         func(d *ipvs.Destination) { d.Forwarding = 4 },
+		"lower above upper":              func(d *ipvs.Destination) { d.Upper, d.Lower = 3, 5 },
+		"lower without upper":            func(d *ipvs.Destination) { d.Lower = 5 },
+		"upper above the kernel's limit": func(d *ipvs.Destination) { d.Upper = 2147483648 },
+		"GUE without port":               func(d *ipvs.Destination) { d.Encap.Type = ipvs.GUE },
+		"GRE with port":                  func(d *ipvs.Destination) { d.Encap = ipvs.Encap{Type: ipvs.GRE, Port: 1} },
+		"unknown encapsulation":          func(d *ipvs.Destination) { d.Encap.Type = 3 },
+		"encapsulation without tunnel":   func(d *ipvs.Destination) { d.Forwarding, d.Encap.Type = ipvs.Masq, ipvs.GRE },
 	} {
 		d := destination("10.0.0.1", 2)
 		change(&d)
@@ -146,5 +146,5 @@ func badDestinations(t *testing.T, table ipvs.Table) {
 		wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.PutDestination(key(7, ipvs.IPv6), destination(address, 1))), ipvs.ErrInvalid,
 			"put destination "+address+" in mark 7 (IPv6): ")
 	}
-	want(t, table, with(service(7, ipvs.IPv4), old), with(service(7, ipvs.IPv6), oldSix))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), old), withDestinations(service(7, ipvs.IPv6), oldSix))
 }

@@ -1,4 +1,4 @@
-// Package ipvstest holds the contract of ipvs.Table as tests, which every implementation passes.
+// Package ipvstest is the conformance suite of ipvs.Table, which every implementation passes.
 package ipvstest
 
 import (
@@ -15,44 +15,44 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Run puts tables to the test. newTable gives an empty one that nobody else uses, and closes it when t ends.
+// Run runs the suite. newTable returns an empty table for exclusive use and closes it when t ends.
 func Run(t *testing.T, newTable func(t *testing.T) ipvs.Table) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, ipvs.Table)
 	}{
 		{"an empty table dumps nothing", dumpEmpty},
-		{"a service is created as it was put", createServices},
+		{"a service is created with the given settings", createServices},
 		{"an edited service keeps its destinations", editService},
-		{"every scheduler of the kernel is known", everyScheduler},
+		{"every scheduler of the kernel is accepted", everyScheduler},
 		{"every flag is kept", everyFlag},
 		{"one mark serves both families", bothFamilies},
-		{"a deleted service takes its destinations along", deleteService},
+		{"deleting a service deletes its destinations", deleteService},
 		{"destinations keep weight, thresholds and forwarding", createDestinations},
 		{"a destination is edited in place", editDestination},
-		{"a destination is known by address and port", sameAddressOtherPort},
-		{"an IPv4 service has IPv6 destinations by tunnel alone", mixedFamilies},
+		{"a destination is identified by address and port", sameAddressOtherPort},
+		{"an IPv4 service has IPv6 destinations only by tunnel", mixedFamilies},
 		{"an IPv4-mapped address is IPv4", mappedAddress},
-		{"a deleted destination is gone, the others stay", deleteDestination},
+		{"deleting a destination keeps the others", deleteDestination},
 		{"dumps are sorted", sortedDump},
-		{"a dump is the caller's own", ownDump},
-		{"what is missing is named", missing},
-		{"bad services are refused and change nothing", badServices},
-		{"bad destinations are refused and change nothing", badDestinations},
-		{"a prefix of persistence is kept", prefixes},
-		{"no change is no error", batchOfNone},
-		{"changes are made in order, whatever is guessed", batchInOrder},
-		{"what has to be there is edited and never added", batchOfEdits},
-		{"an error among changes is told of its own", batchWithErrors},
+		{"a dump is independent of the table", independentDump},
+		{"errors name what is missing", missing},
+		{"invalid services are rejected and change nothing", invalidServices},
+		{"invalid destinations are rejected and change nothing", invalidDestinations},
+		{"the persistence prefix is kept", prefixes},
+		{"an empty batch has no errors", emptyBatch},
+		{"changes are made in order, whatever is assumed", batchInOrder},
+		{"MustExist edits and never adds", mustExistChanges},
+		{"an error in a batch belongs to its change", batchWithErrors},
 		{"destinations fail with their service", batchWithoutService},
-		{"thousands of changes, good and bad", batchOfThousands},
-		{"refused changes have an error each", batchRefused},
+		{"thousands of changes, good and bad", largeBatch},
+		{"each rejected change has an error", rejectedBatch},
 		{"sync daemons start, are read back, and stop", syncDaemons},
-		{"what is wrong with a sync daemon is named", badSyncDaemons},
+		{"invalid sync daemons are rejected", invalidSyncDaemons},
 		{"sync daemons and mixed families exclude each other", syncWithMixedFamilies},
 		{"a cancelled context changes nothing", cancelled},
-		{"several goroutines may use it", concurrent},
-		{"a closed table refuses", closed},
+		{"concurrent use is safe", concurrent},
+		{"a closed table rejects every call", closed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newTable(t)) })
 	}
@@ -68,7 +68,7 @@ func destination(address string, weight ipvs.Weight) ipvs.Destination {
 	return ipvs.Destination{Address: netip.MustParseAddr(address), Forwarding: ipvs.Tunnel, Weight: weight}
 }
 
-// want compares the whole table, as Dump gives it.
+// want compares the whole table with the given services.
 func want(t *testing.T, table ipvs.Table, services ...ipvs.Service) {
 	t.Helper()
 	got, err := table.Dump(t.Context())
@@ -80,8 +80,8 @@ func want(t *testing.T, table ipvs.Table, services ...ipvs.Service) {
 	}
 }
 
-// with gives the service these destinations.
-func with(s ipvs.Service, ds ...ipvs.Destination) ipvs.Service {
+// withDestinations returns the service with these destinations.
+func withDestinations(s ipvs.Service, ds ...ipvs.Destination) ipvs.Service {
 	s.Destinations = ds
 	return s
 }
@@ -104,7 +104,7 @@ func putDestination(t *testing.T, table ipvs.Table, k ipvs.Key, ds ...ipvs.Desti
 	}
 }
 
-// wantError checks the cause and the words, which name operation and object.
+// wantError checks the cause of an error and its prefix, which names operation and object.
 func wantError(t *testing.T, got, want error, words string) {
 	t.Helper()
 	if !errors.Is(got, want) {
@@ -125,12 +125,12 @@ func sortedDump(t *testing.T, table ipvs.Table) {
 	putDestination(t, table, key(20, ipvs.IPv6), destination("fd00::10", 1), destination("fd00::9", 1))
 	want(t, table,
 		service(3, ipvs.IPv4),
-		with(service(20, ipvs.IPv4), destination("9.0.0.9", 1), destination("10.0.0.9", 1), destination("10.0.0.10", 1)),
-		with(service(20, ipvs.IPv6), destination("fd00::9", 1), destination("fd00::10", 1)),
+		withDestinations(service(20, ipvs.IPv4), destination("9.0.0.9", 1), destination("10.0.0.9", 1), destination("10.0.0.10", 1)),
+		withDestinations(service(20, ipvs.IPv6), destination("fd00::9", 1), destination("fd00::10", 1)),
 		service(4294967295, ipvs.IPv4))
 }
 
-func ownDump(t *testing.T, table ipvs.Table) {
+func independentDump(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	putDestination(t, table, key(7, ipvs.IPv4), destination("10.0.0.1", 1))
 	dump, err := table.Dump(t.Context())
@@ -139,7 +139,7 @@ func ownDump(t *testing.T, table ipvs.Table) {
 	}
 	dump[0].Scheduler = "rr"
 	dump[0].Destinations[0].Weight = 50
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
 }
 
 func cancelled(t *testing.T, table ipvs.Table) {
@@ -155,7 +155,7 @@ func cancelled(t *testing.T, table ipvs.Table) {
 		"put destination 10.0.0.2 in mark 7: ")
 	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteDestination(key(7, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0)), context.Canceled,
 		"delete destination 10.0.0.1 in mark 7: ")
-	want(t, table, with(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), destination("10.0.0.1", 1)))
 }
 
 func concurrent(t *testing.T, table ipvs.Table) {
@@ -172,12 +172,12 @@ func concurrent(t *testing.T, table ipvs.Table) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
-		wanted = append(wanted, with(service(ipvs.Mark(100+w), ipvs.IPv4), destination("10.0.0.1", rounds)))
+		wanted = append(wanted, withDestinations(service(ipvs.Mark(100+w), ipvs.IPv4), destination("10.0.0.1", rounds)))
 	}
 	want(t, table, wanted...)
 }
 
-// work makes a service's only destination go through the weights, and reads each back.
+// work puts a service's only destination with each weight in turn and reads it back.
 func work(ctx context.Context, table ipvs.Table, k ipvs.Key, rounds int) error {
 	if err := ipvs.ApplyOne(ctx, table, ipvs.PutService(service(k.Mark, k.Family))); err != nil {
 		return err
@@ -193,7 +193,7 @@ func work(ctx context.Context, table ipvs.Table, k ipvs.Key, rounds int) error {
 		}
 		for _, s := range dump {
 			if s.Key == k && (len(s.Destinations) != 1 || s.Destinations[0] != d) {
-				return errors.New(k.String() + " was read back otherwise than it was put")
+				return errors.New(k.String() + " reads back different from what was put")
 			}
 		}
 	}

@@ -15,8 +15,8 @@ func createServices(t *testing.T, table ipvs.Table) {
 	putService(t, table, plain, sticky, highest)
 	want(t, table, plain, sticky, highest)
 
-	// What PutService ignores.
-	putService(t, table, with(plain, destination("10.0.0.1", 1)))
+	// PutService ignores destinations.
+	putService(t, table, withDestinations(plain, destination("10.0.0.1", 1)))
 	want(t, table, plain, sticky, highest)
 }
 
@@ -34,7 +34,7 @@ func editService(t *testing.T, table ipvs.Table) {
 	} {
 		s.Key = key(7, ipvs.IPv4)
 		putService(t, table, s)
-		want(t, table, with(s, d1, d2))
+		want(t, table, withDestinations(s, d1, d2))
 	}
 }
 
@@ -47,7 +47,7 @@ func everyScheduler(t *testing.T, table ipvs.Table) {
 		s := service(7, ipvs.IPv4)
 		s.Scheduler = name
 		putService(t, table, s)
-		want(t, table, with(s, destination("10.0.0.1", 1)))
+		want(t, table, withDestinations(s, destination("10.0.0.1", 1)))
 	}
 }
 
@@ -77,11 +77,11 @@ func bothFamilies(t *testing.T, table ipvs.Table) {
 	putService(t, table, four, six)
 	putDestination(t, table, four.Key, destination("10.0.0.1", 1))
 	putDestination(t, table, six.Key, destination("fd00::1", 2))
-	want(t, table, with(four, destination("10.0.0.1", 1)), with(six, destination("fd00::1", 2)))
+	want(t, table, withDestinations(four, destination("10.0.0.1", 1)), withDestinations(six, destination("fd00::1", 2)))
 	if err := ipvs.ApplyOne(t.Context(), table, ipvs.DeleteService(four.Key)); err != nil {
 		t.Fatal(err)
 	}
-	want(t, table, with(six, destination("fd00::1", 2)))
+	want(t, table, withDestinations(six, destination("fd00::1", 2)))
 }
 
 func deleteService(t *testing.T, table ipvs.Table) {
@@ -100,8 +100,10 @@ func missing(t *testing.T, table ipvs.Table) {
 	d := destination("10.0.0.3", 1)
 	six := destination("fd00::3", 1)
 	ctx := t.Context()
-	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteService(key(8, ipvs.IPv4))), ipvs.ErrNoService, "delete service mark 8: no such service")
-	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteService(key(7, ipvs.IPv6))), ipvs.ErrNoService, "delete service mark 7 (IPv6): no such service")
+	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteService(key(8, ipvs.IPv4))), ipvs.ErrNoService,
+		"delete service mark 8: no such service")
+	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.DeleteService(key(7, ipvs.IPv6))), ipvs.ErrNoService,
+		"delete service mark 7 (IPv6): no such service")
 	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutDestination(key(8, ipvs.IPv4), d)), ipvs.ErrNoService,
 		"put destination 10.0.0.3 in mark 8: no such service")
 	wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutDestination(key(7, ipvs.IPv6), six)), ipvs.ErrNoService,
@@ -118,14 +120,16 @@ func missing(t *testing.T, table ipvs.Table) {
 	for _, name := range []string{"", "xyz", "WLC", "a-scheduler-with-a-very-long-name"} {
 		s := service(7, ipvs.IPv4)
 		s.Scheduler = name
-		wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutService(s)), ipvs.ErrNoScheduler, "put service mark 7: the kernel has no such scheduler")
+		wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutService(s)), ipvs.ErrNoScheduler,
+			"put service mark 7: the kernel has no such scheduler")
 		s.Mark = 9
-		wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutService(s)), ipvs.ErrNoScheduler, "put service mark 9: the kernel has no such scheduler")
+		wantError(t, ipvs.ApplyOne(ctx, table, ipvs.PutService(s)), ipvs.ErrNoScheduler,
+			"put service mark 9: the kernel has no such scheduler")
 	}
-	want(t, table, with(service(7, ipvs.IPv4), d))
+	want(t, table, withDestinations(service(7, ipvs.IPv4), d))
 }
 
-func badServices(t *testing.T, table ipvs.Table) {
+func invalidServices(t *testing.T, table ipvs.Table) {
 	putService(t, table, service(7, ipvs.IPv4))
 	for name, change := range map[string]func(*ipvs.Service){
 		"mark 0":                      func(s *ipvs.Service) { s.Mark = 0 },
@@ -136,12 +140,12 @@ func badServices(t *testing.T, table ipvs.Table) {
 		"timeout without persistence": func(s *ipvs.Service) { s.Timeout = time.Second },
 		"persistence without timeout": func(s *ipvs.Service) { s.Flags = ipvs.Persistent },
 		"negative timeout":            func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, -time.Second },
-		"part of a second":            func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, 1500*time.Millisecond },
+		"fractional seconds":          func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, 1500*time.Millisecond },
 		"prefix without persistence":  func(s *ipvs.Service) { s.Prefix = 24 },
 		"prefix longer than an address": func(s *ipvs.Service) {
 			s.Flags, s.Timeout, s.Prefix = ipvs.Persistent, time.Second, 33
 		},
-		"more than the kernel's clock holds": func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, 50*24*time.Hour },
+		"timeout that overflows the kernel's ticks": func(s *ipvs.Service) { s.Flags, s.Timeout = ipvs.Persistent, 50*24*time.Hour },
 	} {
 		s := service(7, ipvs.IPv4)
 		s.Scheduler = "rr"
@@ -151,8 +155,8 @@ func badServices(t *testing.T, table ipvs.Table) {
 		wantError(t, err, ipvs.ErrInvalid, "put service mark ")
 	}
 	wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.DeleteService(key(0, ipvs.IPv4))), ipvs.ErrInvalid, "delete service mark 0: ")
-	wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(0, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0)), ipvs.ErrInvalid,
-		"delete destination 10.0.0.1 in mark 0: ")
+	wantError(t, ipvs.ApplyOne(t.Context(), table, ipvs.DeleteDestination(key(0, ipvs.IPv4), netip.MustParseAddr("10.0.0.1"), 0)),
+		ipvs.ErrInvalid, "delete destination 10.0.0.1 in mark 0: ")
 	want(t, table, service(7, ipvs.IPv4))
 }
 

@@ -11,33 +11,33 @@ import (
 
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// Balancer is a machine that has power or not.
+// Balancer is a load balancer that can be powered on and off.
 type Balancer struct {
 	Name string
 
 	number  int
 	cluster *Cluster
 
-	mu      sync.Mutex // protects what follows: the power strip switches the machine off
-	boots   int
-	machine *machine // nil without power
+	mu        sync.Mutex // protects the fields below: the power strip switches the machine off
+	bootCount int
+	machine   *machine // nil without power
 }
 
-// machine is a balancer from its boot on.
+// machine is the state of a balancer between boot and power-off.
 type machine struct {
 	host      *lab.Host
-	daemon    *talk.Daemon
+	daemon    *testbed.Daemon
 	table     ipvs.Table
 	log       *os.File
-	bare      *http.Server
+	baseline  *http.Server
 	corosync  *lab.Process
 	pacemaker *lab.Process
 }
 
-// Host is the machine as it runs; nil without power.
+// Host returns the running host, nil without power.
 func (b *Balancer) Host() *lab.Host {
 	if m := b.running(); m != nil {
 		return m.host
@@ -45,8 +45,8 @@ func (b *Balancer) Host() *lab.Host {
 	return nil
 }
 
-// Daemon is the lb balance of the machine as it runs.
-func (b *Balancer) Daemon() *talk.Daemon { return b.running().daemon }
+// Daemon returns the running machine's lb balance.
+func (b *Balancer) Daemon() *testbed.Daemon { return b.running().daemon }
 
 func (b *Balancer) running() *machine {
 	b.mu.Lock()
@@ -54,21 +54,21 @@ func (b *Balancer) running() *machine {
 	return b.machine
 }
 
-// Boot gives the balancer power and starts what systemd would start: Corosync, Pacemaker, and lb balance. Nothing of an earlier life is there.
+// Boot powers the balancer on and starts what systemd would: Corosync, Pacemaker and lb balance. No state of an earlier boot is left.
 func (b *Balancer) Boot(ctx context.Context) error {
 	nets := b.cluster.nets
 	host, err := b.cluster.lab.Host(b.Name,
-		plug(nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 10+b.number)),
-		plug(nets.private, "eth0", fmt.Sprintf("10.0.0.%d/24", 250+b.number)),
-		plug(nets.power, "eth1", fmt.Sprintf("10.9.0.%d/24", b.number)))
+		newLink(nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 10+b.number)),
+		newLink(nets.private, "eth0", fmt.Sprintf("10.0.0.%d/24", 250+b.number)),
+		newLink(nets.power, "eth1", fmt.Sprintf("10.9.0.%d/24", b.number)))
 	if err != nil {
 		return err
 	}
 	m := &machine{host: host}
 	b.mu.Lock()
 	b.machine = m
-	b.boots++
-	logs := filepath.Join(b.cluster.options.Logs, fmt.Sprintf("%s-boot%d", b.Name, b.boots))
+	b.bootCount++
+	logs := filepath.Join(b.cluster.options.Logs, fmt.Sprintf("%s-boot%d", b.Name, b.bootCount))
 	b.mu.Unlock()
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if m.log, err = os.Create(filepath.Join(logs, "lb-balance.log")); err != nil {
 		return err
 	}
-	for path, text := range map[string]string{talk.ConfigPath: fleet, "/run/corosync.conf": corosync()} {
+	for path, text := range map[string]string{testbed.ConfigPath: fleetConfig, "/run/corosync.conf": corosyncConfig()} {
 		if err := host.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -87,14 +87,16 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	if err := host.Do(func() (err error) { m.table, err = ipvs.NewKernel(); return err }); err != nil {
 		return err
 	}
-	// What is under way when an address moves is balanced by the new machine although it has not seen its SYN.
+	// When an address moves, the new balancer must accept connections whose SYN it has not seen.
 	if err := host.Sysctl("net/ipv4/vs/sloppy_tcp", "1"); err != nil {
 		return err
 	}
-	if err := b.serveBare(ctx, m); err != nil {
+	if err := b.serveBaseline(ctx, m); err != nil {
 		return err
 	}
-	m.daemon = &talk.Daemon{Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log}
+	m.daemon = &testbed.Daemon{
+		Host: host, Binary: b.cluster.options.Binary, Socket: "/run/lb/balancer.sock", Args: []string{"balance"}, Logs: m.log,
+	}
 	if m.corosync, err = host.Start(lab.Command{Path: "corosync", Args: []string{"-f", "-c", "/run/corosync.conf"}}); err != nil {
 		return err
 	}
@@ -105,27 +107,27 @@ func (b *Balancer) Boot(ctx context.Context) error {
 	return m.daemon.Start(ctx)
 }
 
-// serveBare has the machine answer at whatever address it has on the port of the bare address, with its own name.
-func (b *Balancer) serveBare(ctx context.Context, m *machine) error {
-	listener, err := m.host.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", Bare.Port()))
+// serveBaseline answers with the machine's name on the baseline address's port, on every address of the machine.
+func (b *Balancer) serveBaseline(ctx context.Context, m *machine) error {
+	listener, err := m.host.Listen(ctx, "tcp", fmt.Sprintf("0.0.0.0:%d", Baseline.Port()))
 	if err != nil {
 		return err
 	}
-	m.bare = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	m.baseline = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, b.Name)
 	})}
-	go func() { _ = m.bare.Serve(listener) }() // ends when it is closed
+	go func() { _ = m.baseline.Serve(listener) }() // returns when closed
 	return nil
 }
 
-func (b *Balancer) stopBare() {
-	if m := b.running(); m != nil && m.bare != nil {
-		_ = m.bare.Close()
+func (b *Balancer) stopBaseline() {
+	if m := b.running(); m != nil && m.baseline != nil {
+		_ = m.baseline.Close()
 	}
 }
 
-// PowerOff takes the power away: nobody on the machine gets to say or to keep anything. Without power it does nothing.
+// PowerOff cuts the power: nothing on the machine can send or save anything any more. Without power it does nothing.
 func (b *Balancer) PowerOff() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,8 +137,8 @@ func (b *Balancer) PowerOff() error {
 	}
 	b.machine = nil
 	err := b.cluster.lab.Remove(m.host)
-	if m.bare != nil {
-		_ = m.bare.Close()
+	if m.baseline != nil {
+		_ = m.baseline.Close()
 	}
 	if m.table != nil {
 		err = errors.Join(err, m.table.Close())

@@ -1,5 +1,5 @@
-// Package cluster runs three load balancers under Corosync and Pacemaker in the lab: with the real lb on them and on four app nodes, a
-// client, and a power strip that Pacemaker can have a balancer switched off by.
+// Package cluster runs three load balancers under Corosync and Pacemaker in the lab, with the real lb on them and on four app nodes, a
+// client, and a power strip as fence device.
 package cluster
 
 import (
@@ -10,44 +10,43 @@ import (
 	"net/netip"
 
 	"github.com/braintree/lb/netx/lab"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// What is asked for in the public network, and where the client asks for it.
 const (
-	publicInterface = "eth10"
+	publicInterface = "eth10" // of every machine in the public network
 	webappMark      = 7
 )
 
-// Where the client asks: at the virtual IP of webapp, and at an address that Pacemaker moves alone, to compare it with.
+// Addresses that the client sends requests to: webapp's virtual IP, and a baseline that Pacemaker moves without lb, for comparison.
 var (
-	Webapp = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 7}), talk.Port)
-	Bare   = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 9}), 8080)
+	Webapp   = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 7}), testbed.Port)
+	Baseline = netip.AddrPortFrom(netip.AddrFrom4([4]byte{204, 109, 13, 9}), 8080)
 )
 
-// Options says what the cluster is made of.
+// Options configures the cluster.
 type Options struct {
 	Binary string // path of lb
-	Logs   string // a folder for the balancers' logs: one in it for each boot
+	Logs   string // directory for the balancers' logs, with a subdirectory for each boot
 }
 
-// Cluster is the running stage.
+// Cluster is a running cluster.
 type Cluster struct {
 	Client    *lab.Host
-	Apps      []*talk.App
+	Apps      []*testbed.App
 	Balancers []*Balancer
 
-	options Options
-	lab     *lab.Lab
-	strip   *strip
-	nets    networks
+	options    Options
+	lab        *lab.Lab
+	powerStrip *powerStrip
+	nets       networks
 }
 
-// networks are the switches: requests come by the first one, lb works in the second one and so does Corosync, and the third one
-// leads to the power strip.
+// networks are the switches: public for requests, private for lb and Corosync, power for the power strip.
 type networks struct{ public, private, power *lab.Switch }
 
-// New builds the hosts and starts an agent and an app on each app node. No balancer has power yet. Close it whatever happens.
+// New builds the hosts and starts an agent and an application on each app node. The balancers are powered off. The caller closes the
+// cluster.
 func New(ctx context.Context, log *slog.Logger, o Options) (*Cluster, error) {
 	l, err := lab.New(log)
 	if err != nil {
@@ -69,17 +68,17 @@ func (c *Cluster) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	c.Client, err = c.lab.Host("client", plug(c.nets.public, publicInterface, "204.109.13.100/24"))
+	c.Client, err = c.lab.Host("client", newLink(c.nets.public, publicInterface, "204.109.13.100/24"))
 	if err != nil {
 		return err
 	}
-	for n := 1; n <= balancers; n++ {
+	for n := 1; n <= balancerCount; n++ {
 		c.Balancers = append(c.Balancers, &Balancer{Name: fmt.Sprintf("load%02d", n), number: n, cluster: c})
 	}
-	if c.strip, err = newStrip(ctx, c); err != nil {
+	if c.powerStrip, err = newPowerStrip(ctx, c); err != nil {
 		return err
 	}
-	for n := 1; n <= apps; n++ {
+	for n := 1; n <= appCount; n++ {
 		if err := c.addApp(ctx, n); err != nil {
 			return err
 		}
@@ -87,49 +86,49 @@ func (c *Cluster) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// addApp starts an app node. Its health is 100 less 10 for each one before it, so that weights can be told apart.
+// addApp starts an app node. Each has a different health, so that weights identify nodes.
 func (c *Cluster) addApp(ctx context.Context, n int) error {
 	address := netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
 	host, err := c.lab.Host(fmt.Sprintf("app%02d", n),
-		plug(c.nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 100+n)),
-		plug(c.nets.private, "eth0", address.String()+"/24"))
+		newLink(c.nets.public, publicInterface, fmt.Sprintf("204.109.13.%d/24", 100+n)),
+		newLink(c.nets.private, "eth0", address.String()+"/24"))
 	if err != nil {
 		return err
 	}
-	app := talk.NewApp(host, address)
+	app := testbed.NewApp(host, address)
 	c.Apps = append(c.Apps, app)
-	if err := host.WriteFile(talk.ConfigPath, []byte(fleet), 0o644); err != nil {
+	if err := host.WriteFile(testbed.ConfigPath, []byte(fleetConfig), 0o644); err != nil {
 		return err
 	}
 	if err := app.Serve(ctx); err != nil {
 		return err
 	}
-	app.Agent = &talk.Daemon{Host: host, Binary: c.options.Binary, Socket: "/run/lb/agent.sock", Args: []string{"agent"}}
+	app.Agent = &testbed.Daemon{Host: host, Binary: c.options.Binary, Socket: "/run/lb/agent.sock", Args: []string{"agent"}}
 	if err := app.Agent.Start(ctx); err != nil {
 		return err
 	}
-	_, err = host.Run(ctx, "env", "LB_CONFIG="+talk.ConfigPath, c.options.Binary,
-		"ctl", "force", "health", fmt.Sprint(Health(n)), "-r", "to tell the nodes apart")
+	_, err = host.Run(ctx, "env", "LB_CONFIG="+testbed.ConfigPath, c.options.Binary,
+		"ctl", "force", "health", fmt.Sprint(NodeHealth(n)), "-r", "to tell the nodes apart")
 	return err
 }
 
-// Health is what app node n, from 1 on, says of itself.
-func Health(n int) int { return 110 - 10*n }
+// NodeHealth returns the health of app node n, from 1: 100, 90, 80, …
+func NodeHealth(n int) int { return 110 - 10*n }
 
-func plug(sw *lab.Switch, name, prefix string) lab.Link {
+func newLink(sw *lab.Switch, name, prefix string) lab.Link {
 	return lab.Link{Switch: sw, Interface: name, Addresses: []netip.Prefix{netip.MustParsePrefix(prefix)}}
 }
 
-// Close ends every process and takes the hosts down. It may be called twice.
+// Close ends all processes and removes the hosts. It may be called twice.
 func (c *Cluster) Close() error {
 	for _, app := range c.Apps {
 		app.Stop()
 	}
-	if c.strip != nil {
-		_ = c.strip.stop()
+	if c.powerStrip != nil {
+		_ = c.powerStrip.stop()
 	}
 	for _, b := range c.Balancers {
-		b.stopBare()
+		b.stopBaseline()
 	}
 	return c.lab.Close()
 }

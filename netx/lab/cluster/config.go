@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// How many there are of each.
+// The size of the cluster.
 const (
-	balancers = 3
-	apps      = 4
+	balancerCount = 3
+	appCount      = 4
 )
 
-// fleet is the one lb.toml of all machines. With mh, and sloppy_tcp, a kernel sends a connection that it does not know to the node where the others would
-// (docs/scale.md). The dependency has much time: while Pacemaker moves all that it has, the guest lets it wait for seconds.
-const fleet = `# The same file stands on every machine.
+// fleetConfig is the lb.toml of all machines. With mh and sloppy_tcp, a kernel sends a connection that it does not know to the same node as
+// the others would (docs/scale.md). The dependency's timeout is long: while Pacemaker moves all resources, the guest stalls for seconds.
+const fleetConfig = `# The same file on every machine.
 [agent.tunnel]
 enabled = true
 
@@ -36,8 +36,8 @@ vips   = [ { address = "204.109.13.7", interface = "eth10", protocol = "tcp", po
 nodes  = [ { address = "10.0.0.1" }, { address = "10.0.0.2" }, { address = "10.0.0.3" }, { address = "10.0.0.4" } ]
 `
 
-// corosync is the configuration of Corosync: a machine counts as lost 3 s after its last word, and a majority decides.
-func corosync() string {
+// corosyncConfig returns the configuration of Corosync. A machine counts as lost after 3 s of silence, and quorum needs a majority.
+func corosyncConfig() string {
 	var b strings.Builder
 	b.WriteString(`totem {
   version: 2
@@ -58,16 +58,17 @@ logging {
 }
 nodelist {
 `)
-	for n := 1; n <= balancers; n++ {
+	for n := 1; n <= balancerCount; n++ {
 		fmt.Fprintf(&b, "  node {\n    ring0_addr: 10.0.0.%d\n    name: load%02d\n    nodeid: %d\n  }\n", 250+n, n, n)
 	}
 	b.WriteString("}\n")
 	return b.String()
 }
 
-// basics is what a site tells Pacemaker beside the clusters of lb: how to fence, from where nothing else runs. The three balancers share two emulated processors, so that each seems to
-// be short of them, and Pacemaker would do one thing after the other (load-threshold); all at once would be too much (batch-limit).
-const basics = `<configuration>
+// fencingConfig is what a site configures in Pacemaker besides lb's clusters: the fence device, on a balancer that runs nothing else.
+// The three balancers share two emulated processors. With its default load-threshold, Pacemaker would find each overloaded and run one
+// action at a time; batch-limit keeps it from running all at once.
+const fencingConfig = `<configuration>
   <crm_config>
     <cluster_property_set id="cib-bootstrap-options">
       <nvpair id="cib-bootstrap-options-stonith-enabled" name="stonith-enabled" value="true"/>
@@ -90,24 +91,24 @@ const basics = `<configuration>
 </configuration>
 `
 
-// bare is an address to compare with: it is made as lb makes its own, and prefers what webapp prefers. IPaddr2 is a shell script that may take
-// more than half a minute of a busy guest: with the usual timeout Pacemaker would call a monitor failed, then the stop, and have the balancer
-// switched off. So its actions have two minutes here, those of webapp's address, too, and the monitor of the bare one runs seldom.
-const bare = `<configuration>
+// baselineConfig is an address like the ones that lb configures, with webapp's preferences. IPaddr2 is a shell script that can take
+// more than 30 s in a busy guest. With the usual timeouts Pacemaker would count a monitor as failed, then the stop, and fence the
+// balancer. So its actions, and those of webapp's address, have 2 min, and the baseline's monitor runs rarely.
+const baselineConfig = `<configuration>
   <resources>
-    <primitive id="bare" class="ocf" provider="heartbeat" type="IPaddr2">
-      <instance_attributes id="bare-instance_attributes">
-        <nvpair id="bare-ip" name="ip" value="204.109.13.9"/>
-        <nvpair id="bare-netmask" name="cidr_netmask" value="32"/>
-        <nvpair id="bare-nic" name="nic" value="eth10"/>
+    <primitive id="baseline" class="ocf" provider="heartbeat" type="IPaddr2">
+      <instance_attributes id="baseline-instance_attributes">
+        <nvpair id="baseline-ip" name="ip" value="204.109.13.9"/>
+        <nvpair id="baseline-netmask" name="cidr_netmask" value="32"/>
+        <nvpair id="baseline-nic" name="nic" value="eth10"/>
       </instance_attributes>
-      <meta_attributes id="bare-meta_attributes">
-        <nvpair id="bare-stickiness" name="resource-stickiness" value="1000"/>
+      <meta_attributes id="baseline-meta_attributes">
+        <nvpair id="baseline-stickiness" name="resource-stickiness" value="1000"/>
       </meta_attributes>
       <operations>
-        <op id="bare-start" name="start" interval="0s" timeout="120s"/>
-        <op id="bare-stop" name="stop" interval="0s" timeout="120s"/>
-        <op id="bare-monitor" name="monitor" interval="60s" timeout="120s"/>
+        <op id="baseline-start" name="start" interval="0s" timeout="120s"/>
+        <op id="baseline-stop" name="stop" interval="0s" timeout="120s"/>
+        <op id="baseline-monitor" name="monitor" interval="60s" timeout="120s"/>
       </operations>
     </primitive>
     <group id="group-webapp">
@@ -121,8 +122,8 @@ const bare = `<configuration>
     </group>
   </resources>
   <constraints>
-    <rsc_location id="prefer-bare-1" rsc="bare" node="load01" score="20"/>
-    <rsc_location id="prefer-bare-2" rsc="bare" node="load02" score="10"/>
+    <rsc_location id="prefer-baseline-1" rsc="baseline" node="load01" score="20"/>
+    <rsc_location id="prefer-baseline-2" rsc="baseline" node="load02" score="10"/>
   </constraints>
 </configuration>
 `

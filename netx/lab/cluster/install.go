@@ -10,24 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// install makes a host's file system one where Corosync and Pacemaker are installed and have never run, with lb's resource agent and
-// the fence agent where they are looked for, and the folder of logs as its own. It runs on the host.
+// install prepares a host's file system as if Corosync and Pacemaker were newly installed, with lb's resource agent and the fence agent in
+// their usual places and logs as /var/log. It runs on the host.
 func install(binary, logs string) error {
 	if err := unix.Mount("tmpfs", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
 		return fmt.Errorf("mount an empty /dev/shm: %w", err)
 	}
-	// Pacemaker's processes write there, too, and they are another user's.
+	// Pacemaker's processes write there as another user.
 	err := errors.Join(os.Chmod(logs, 0o777), os.Mkdir(logs+"/crmsh", 0o755))
 	if err != nil {
 		return err
 	}
 	if err := unix.Mount(logs, "/var/log", "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount a folder on /var/log: %w", err)
+		return fmt.Errorf("mount the log directory on /var/log: %w", err)
 	}
-	if err := folders(); err != nil {
+	if err := createPackageDirs(); err != nil {
 		return err
 	}
-	err = layer("/usr/lib/ocf/resource.d", func(dir string) error {
+	err = overlay("/usr/lib/ocf/resource.d", func(dir string) error {
 		if err := os.Mkdir(dir+"/braintree", 0o755); err != nil {
 			return err
 		}
@@ -36,19 +36,19 @@ func install(binary, logs string) error {
 	if err != nil {
 		return err
 	}
-	return layer("/usr/sbin", func(dir string) error { return os.WriteFile(dir+"/fence_strip", []byte(fenceAgent), 0o755) })
+	return overlay("/usr/sbin", func(dir string) error { return os.WriteFile(dir+"/fence_strip", []byte(fenceAgent), 0o755) })
 }
 
-// folders makes those that come with the packages, and with systemd.
-func folders() error {
+// createPackageDirs creates the directories that the packages and systemd would.
+func createPackageDirs() error {
 	account, err := user.Lookup("hacluster")
 	if err != nil {
-		return fmt.Errorf("find Pacemaker's user, who comes with its package: %w", err)
+		return fmt.Errorf("find user hacluster of the pacemaker package: %w", err)
 	}
 	uid, uidErr := strconv.Atoi(account.Uid)
 	gid, gidErr := strconv.Atoi(account.Gid)
 	if err := errors.Join(uidErr, gidErr); err != nil {
-		return fmt.Errorf("number of Pacemaker's user: %w", err)
+		return fmt.Errorf("parse the IDs of user hacluster: %w", err)
 	}
 	for _, dir := range []string{"/var/lib/corosync", "/var/lib/pacemaker", "/var/lib/pacemaker/cib", "/var/lib/pacemaker/pengine",
 		"/var/lib/pacemaker/blackbox", "/var/lib/pacemaker/cores", "/run/crm", "/run/resource-agents"} {
@@ -59,9 +59,9 @@ func folders() error {
 	return nil
 }
 
-// layer puts a folder of files on top of one of the machine's, as this host sees it.
-func layer(dir string, fill func(dir string) error) error {
-	upper, err := os.MkdirTemp("/run", "layer-")
+// overlay mounts new files on top of a directory of the machine, on this host only.
+func overlay(dir string, fill func(dir string) error) error {
+	upper, err := os.MkdirTemp("/run", "overlay-")
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func layer(dir string, fill func(dir string) error) error {
 		return err
 	}
 	if err := unix.Mount("overlay", dir, "overlay", unix.MS_RDONLY, "lowerdir="+upper+":"+dir); err != nil {
-		return fmt.Errorf("layer on %s: %w", dir, err)
+		return fmt.Errorf("mount an overlay on %s: %w", dir, err)
 	}
 	return nil
 }

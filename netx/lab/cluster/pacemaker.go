@@ -9,11 +9,11 @@ import (
 	"strings"
 
 	"github.com/braintree/lb/netx/lab"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 	"github.com/braintree/lb/ocf/crm"
 )
 
-// Run runs a program on the balancer as its operator would, with input, and returns its standard output.
+// Run runs a program on the balancer with the given standard input, as its operator would, and returns its standard output.
 func (b *Balancer) Run(ctx context.Context, input string, name string, args ...string) (string, error) {
 	m := b.running()
 	if m == nil {
@@ -22,7 +22,7 @@ func (b *Balancer) Run(ctx context.Context, input string, name string, args ...s
 	var stdout, stderr bytes.Buffer
 	p, err := m.host.Start(lab.Command{
 		Path: name, Args: args, Stdin: strings.NewReader(input), Stdout: &stdout, Stderr: &stderr,
-		Env: append(os.Environ(), "HOME=/run", "LB_CONFIG="+talk.ConfigPath),
+		Env: append(os.Environ(), "HOME=/run", "LB_CONFIG="+testbed.ConfigPath),
 	})
 	if err != nil {
 		return "", err
@@ -40,33 +40,33 @@ func (b *Balancer) Run(ctx context.Context, input string, name string, args ...s
 	return stdout.String(), nil
 }
 
-// Prepare tells Pacemaker what a site tells it beside the clusters of lb.
-func (b *Balancer) Prepare(ctx context.Context) error {
-	return b.load(ctx, basics)
+// ConfigureFencing configures what a site needs in Pacemaker besides lb's clusters.
+func (b *Balancer) ConfigureFencing(ctx context.Context) error {
+	return b.loadCIB(ctx, fencingConfig)
 }
 
-// AddBare has Pacemaker run the address to compare with, and be patient with it and with webapp's.
-func (b *Balancer) AddBare(ctx context.Context) error { return b.load(ctx, bare) }
+// AddBaseline configures the baseline address, and longer timeouts for it and for webapp's address.
+func (b *Balancer) AddBaseline(ctx context.Context) error { return b.loadCIB(ctx, baselineConfig) }
 
-func (b *Balancer) load(ctx context.Context, text string) error {
+func (b *Balancer) loadCIB(ctx context.Context, text string) error {
 	_, err := b.Run(ctx, text, "cibadmin", "--modify", "--allow-create", "--xml-pipe")
 	return err
 }
 
-// Configure has Pacemaker run the clusters of lb.toml, in the way that docs/pacemaker.md shows.
-func (b *Balancer) Configure(ctx context.Context) error {
+// ConfigureClusters configures the clusters of lb.toml in Pacemaker, as docs/pacemaker.md shows.
+func (b *Balancer) ConfigureClusters(ctx context.Context) error {
 	_, err := b.Run(ctx, "", "sh", "-c", `"$0" ctl pacemaker | crm configure load update -`, b.cluster.options.Binary)
 	return err
 }
 
-// Property sets one of Pacemaker's, or a node's where that is not empty.
-func (b *Balancer) Property(ctx context.Context, name, value string) error {
+// SetProperty sets a cluster property of Pacemaker.
+func (b *Balancer) SetProperty(ctx context.Context, name, value string) error {
 	_, err := b.Run(ctx, "", "crm_attribute", "--name", name, "--update", value)
 	return err
 }
 
-// Standby tells Pacemaker whether a balancer may run anything.
-func (b *Balancer) Standby(ctx context.Context, node string, standby bool) error {
+// SetStandby puts a balancer in standby or takes it out.
+func (b *Balancer) SetStandby(ctx context.Context, node string, standby bool) error {
 	value := "off"
 	if standby {
 		value = "on"
@@ -75,7 +75,7 @@ func (b *Balancer) Standby(ctx context.Context, node string, standby bool) error
 	return err
 }
 
-// Status asks Pacemaker, as seen from the balancer.
+// Status returns Pacemaker's status as seen from the balancer.
 func (b *Balancer) Status(ctx context.Context) (crm.Status, error) {
 	text, err := b.Run(ctx, "", "crm_mon", crm.StatusArguments()...)
 	if err != nil {
@@ -88,7 +88,7 @@ func (b *Balancer) Status(ctx context.Context) (crm.Status, error) {
 	return s, nil
 }
 
-// Online are the balancers that take part, sorted.
+// Online returns the balancers that are cluster members, sorted.
 func Online(s crm.Status) []string {
 	var names []string
 	for _, m := range s.Machines {
@@ -100,8 +100,8 @@ func Online(s crm.Status) []string {
 	return names
 }
 
-// On tells where a resource runs, without failure; nowhere while something is under way.
-func On(s crm.Status, id string) []string {
+// RunningOn returns the machines where a resource runs without failure, and nil while an action is pending.
+func RunningOn(s crm.Status, id string) []string {
 	r, _ := s.Resource(id)
 	if r.Role != "Started" || r.Pending != "" {
 		return nil

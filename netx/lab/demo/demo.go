@@ -1,4 +1,4 @@
-// Package demo plays the talk live: real requests, a real kernel table, real daemons, and claims that are checked.
+// Package demo plays the talk live, with real requests, a real kernel and real daemons, and checks what it claims.
 package demo
 
 import (
@@ -11,27 +11,27 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/ipvs"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 const (
-	rate     = 25                     // requests a second
-	interval = time.Second            // between two of the balancer's polls of a node
-	rampUp   = 10 * time.Second       // of a node that is new or back
-	frame    = 250 * time.Millisecond // between two looks at the kernel's table
+	requestRate   = 25                     // per second
+	checkInterval = time.Second            // check_interval of the cluster
+	rampUp        = 10 * time.Second       // ramp_up_time of the cluster
+	frameInterval = 250 * time.Millisecond // between two reads of the kernel's table
 )
 
-// Options says how the demo is shown.
+// Options configures the demo.
 type Options struct {
-	Binary string          // path of lb, which plays all the daemons
-	Out    io.Writer       // where the show goes
-	Width  func() int      // of the terminal, whose table is redrawn in place; nil prints plain lines
-	Keys   <-chan struct{} // each goes on to the next scene; nil goes by the clock
-	Logs   io.Writer       // the daemons' logs; nil is nowhere
+	Binary string          // path of lb
+	Out    io.Writer       // receives the demo's output
+	Width  func() int      // of the terminal, in characters, to redraw the table in place; nil prints plain lines
+	Keys   <-chan struct{} // each value continues to the next scene; nil continues automatically
+	Logs   io.Writer       // receives the daemons' logs; nil discards
 }
 
-// Keys gives one signal for every line read, and goes on without asking when there is nothing more to read. The
-// reading ends with in or with the process: a read from a terminal cannot be called back.
+// Keys sends a value for every line read, and closes the channel at the end of input. Its goroutine ends with the input or with the
+// process: a read from a terminal cannot be interrupted.
 func Keys(in io.Reader) <-chan struct{} {
 	keys := make(chan struct{})
 	go func() {
@@ -43,34 +43,34 @@ func Keys(in io.Reader) <-chan struct{} {
 	return keys
 }
 
-// ErrClaims says that the demo ran but did not hold what it promises.
-var ErrClaims = errors.New("the demo did not hold what it claims")
+// ErrClaimFailed reports a demo that ran to its end with a claim that did not hold.
+var ErrClaimFailed = errors.New("the demo ran, but not all of its claims held: see BROKEN above")
 
-// Run plays the demo. It returns netx.ErrNoIPVS or netx.ErrNoPrivilege where it cannot be played, and ErrClaims when a
-// claim did not hold. It leaves nothing behind.
+// Run plays the demo and removes everything it built. It returns netx.ErrNoIPVS or netx.ErrNoPrivilege where it cannot run, and
+// ErrClaimFailed if a claim did not hold.
 func Run(ctx context.Context, o Options) (err error) {
-	if err := probe(); err != nil {
+	if err := checkKernel(); err != nil {
 		return err
 	}
 	s := newScreen(o.Out, o.Width)
-	s.line("Building the hosts: client, load01, app01 to app04 …")
-	scenario, err := talk.New(ctx, slog.New(slog.DiscardHandler), talk.Options{
-		Binary: o.Binary, Nodes: 3, Spare: 1, Scheduler: "wrr", RampUp: rampUp, CheckInterval: interval, Logs: o.Logs,
+	s.line("Building the network: a client, load01, and app01 to app04 …")
+	site, err := testbed.New(ctx, slog.New(slog.DiscardHandler), testbed.Options{
+		Binary: o.Binary, Nodes: 3, Spare: 1, Scheduler: "wrr", RampUp: rampUp, CheckInterval: checkInterval, Logs: o.Logs,
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, scenario.Close()) }()
-	p := &play{scenario: scenario, screen: s, keys: o.Keys}
-	if err := scenario.Load.Do(func() (err error) { p.table, err = ipvs.NewKernel(); return err }); err != nil {
+	defer func() { err = errors.Join(err, site.Close()) }()
+	p := &runner{site: site, screen: s, keys: o.Keys}
+	if err := site.BalancerHost.Do(func() (err error) { p.table, err = ipvs.NewKernel(); return err }); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.table.Close()) }()
 	return p.run(ctx)
 }
 
-// probe finds out whether the demo can be played here, before anything is built.
-func probe() error {
+// checkKernel reports whether the demo can run here, before it builds anything.
+func checkKernel() error {
 	table, err := ipvs.NewKernel()
 	if err != nil {
 		return err
@@ -78,50 +78,50 @@ func probe() error {
 	return table.Close()
 }
 
-// play is the demo under way.
-type play struct {
-	scenario *talk.Scenario
-	screen   *screen
-	keys     <-chan struct{}
-	table    ipvs.Table
-	traffic  *talk.Traffic
+// runner is a running demo.
+type runner struct {
+	site    *testbed.Site
+	screen  *screen
+	keys    <-chan struct{}
+	table   ipvs.Table
+	traffic *testbed.Traffic
 
 	start   time.Time
-	window  []sample // of the last seconds, for the share of requests
-	last    view
+	recent  []sample // within shareWindow, for the shares of requests
+	last    snapshot
 	claims  []claim
-	weights map[string][]int // of each node since the scene began
+	weights map[string][]int // seen since the scene began, by node
 }
 
-// claim is one promise of the demo and whether it held.
+// claim is a promise of the demo and whether it held.
 type claim struct {
-	text string
-	held bool
-	seen string // the figures
+	text    string
+	held    bool
+	figures string
 }
 
-func (p *play) claim(held bool, text, seen string, values ...any) {
-	p.claims = append(p.claims, claim{text: text, held: held, seen: fmt.Sprintf(seen, values...)})
+func (p *runner) check(held bool, text, seen string, values ...any) {
+	p.claims = append(p.claims, claim{text: text, held: held, figures: fmt.Sprintf(seen, values...)})
 }
 
-func (p *play) run(ctx context.Context) error {
+func (p *runner) run(ctx context.Context) error {
 	for n, health := range []int{45, 30, 75} {
-		if err := p.scenario.Apps[n].SetHealth(health); err != nil {
+		if err := p.site.Apps[n].SetHealth(health); err != nil {
 			return err
 		}
 	}
-	if err := p.scenario.Balancer.Start(ctx); err != nil {
+	if err := p.site.Balancer.Start(ctx); err != nil {
 		return err
 	}
-	if err := p.rotation(ctx); err != nil {
+	if err := p.waitForRotation(ctx); err != nil {
 		return err
 	}
 	p.start = time.Now()
-	p.traffic = p.scenario.StartTraffic(ctx, rate)
-	err := p.scenes(ctx)
+	p.traffic = p.site.StartTraffic(ctx, requestRate)
+	err := p.playScenes(ctx)
 	counts := p.traffic.Stop()
 	if ctx.Err() != nil {
-		return errors.New("the demo was interrupted; nothing of it is left behind")
+		return errors.New("the demo was interrupted and has cleaned up")
 	}
 	if err != nil {
 		return err
@@ -130,13 +130,13 @@ func (p *play) run(ctx context.Context) error {
 	if counts.LastError != nil {
 		seen += ": " + counts.LastError.Error()
 	}
-	p.claim(counts.Failed == 0, "no request was lost in all that", "%s", seen)
+	p.check(counts.Failed == 0, "no request was lost in the whole demo", "%s", seen)
 	return p.verdict()
 }
 
-// rotation waits until the balancer has put every node into the kernel's table: before that, nobody serves the VIP.
-func (p *play) rotation(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// waitForRotation waits until every node has weight in the kernel. Before that, requests to the VIP fail.
+func (p *runner) waitForRotation(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	for {
 		services, err := p.table.Dump(ctx)
@@ -149,21 +149,21 @@ func (p *play) rotation(ctx context.Context) error {
 				ready += min(int(d.Weight), 1)
 			}
 		}
-		if ready == len(p.scenario.Members()) {
+		if ready == len(p.site.ConfiguredApps()) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("only %d of %d nodes came into rotation:\n%s", ready, len(p.scenario.Members()), p.scenario.Balancer.Log())
-		case <-time.After(frame):
+			return fmt.Errorf("only %d of %d nodes are in rotation:\n%s", ready, len(p.site.ConfiguredApps()), p.site.Balancer.Log())
+		case <-time.After(frameInterval):
 		}
 	}
 }
 
-// scenes plays them in the talk's order and stops at the first that cannot be played.
-func (p *play) scenes(ctx context.Context) error {
-	for n, scene := range story() {
-		p.screen.scene(fmt.Sprintf("%d. %s", n+1, scene.title), scene.say)
+// playScenes plays the scenes in order and stops at the first that fails.
+func (p *runner) playScenes(ctx context.Context) error {
+	for n, scene := range scenes() {
+		p.screen.scene(fmt.Sprintf("%d. %s", n+1, scene.title), scene.intro)
 		p.weights = map[string][]int{}
 		if err := scene.play(ctx, p); err != nil {
 			return fmt.Errorf("scene %q: %w", scene.title, err)
@@ -176,13 +176,13 @@ func (p *play) scenes(ctx context.Context) error {
 	return nil
 }
 
-// pause goes on watching until a key is pressed, when the demo goes by key.
-func (p *play) pause(ctx context.Context) error {
+// pause keeps the display running until a key is pressed, if the demo is stepped by key.
+func (p *runner) pause(ctx context.Context) error {
 	if p.keys == nil {
 		return nil
 	}
-	p.screen.note("press Enter to go on")
-	return p.watch(ctx, time.Hour, func(view) bool {
+	p.screen.note("press Enter to continue")
+	return p.watch(ctx, time.Hour, func(snapshot) bool {
 		select {
 		case <-p.keys:
 			return true
@@ -192,17 +192,17 @@ func (p *play) pause(ctx context.Context) error {
 	})
 }
 
-// verdict prints each claim with its figures.
-func (p *play) verdict() error {
+// verdict prints each claim with its result and figures.
+func (p *runner) verdict() error {
 	p.screen.line("")
-	p.screen.line("What was claimed, and what was seen:")
+	p.screen.line("What we claimed, and what happened:")
 	var err error
 	for _, c := range p.claims {
 		word := "held"
 		if !c.held {
-			word, err = "BROKEN", ErrClaims
+			word, err = "BROKEN", ErrClaimFailed
 		}
-		p.screen.line(fmt.Sprintf("  %-6s  %s (%s)", word, c.text, c.seen))
+		p.screen.line(fmt.Sprintf("  %-6s  %s (%s)", word, c.text, c.figures))
 	}
 	return err
 }

@@ -9,34 +9,34 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/api"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// shareWindow is the time over which a node's share of the requests is shown.
+// shareWindow is the time over which each node's share of the requests is measured.
 const shareWindow = 4 * time.Second
 
-// view is what one frame shows.
-type view struct {
-	at       time.Time
-	elapsed  time.Duration
-	counts   talk.Counts
-	balancer bool // it answers
-	nodes    []nodeView
+// snapshot is the state that one frame shows.
+type snapshot struct {
+	at         time.Time
+	elapsed    time.Duration
+	counts     testbed.Counts
+	balancerUp bool // its API responds
+	nodes      []nodeRow
 }
 
-// nodeView is one row: weight and connections as the kernel has them, health and reason as the balancer says.
-type nodeView struct {
+// nodeRow is a row of the table. Weight and connections come from the kernel, health and reason from the balancer.
+type nodeRow struct {
 	name        string
 	inTable     bool
 	health      string
 	why         string
 	weight      int
 	connections int
-	share       float64 // of the requests answered in the window, 0–1
+	share       float64 // of the requests answered within shareWindow, 0–1
 }
 
-// weight returns a node's weight in the kernel, -1 when it is not in the table.
-func (v view) weight(node string) int {
+// weight returns a node's weight in the kernel, -1 if it is not in the table.
+func (v snapshot) weight(node string) int {
 	for _, n := range v.nodes {
 		if n.name == node && n.inTable {
 			return n.weight
@@ -45,7 +45,7 @@ func (v view) weight(node string) int {
 	return -1
 }
 
-func (v view) total() int {
+func (v snapshot) totalWeight() int {
 	total := 0
 	for _, n := range v.nodes {
 		total += n.weight
@@ -53,20 +53,20 @@ func (v view) total() int {
 	return total
 }
 
-// sample is the request counts at one time.
+// sample is the request counts at a point in time.
 type sample struct {
 	at     time.Time
-	counts talk.Counts
+	counts testbed.Counts
 }
 
-// watch looks at the kernel's table frame by frame and shows it, until the condition holds; its absence is an error.
-// With a nil condition it watches for the whole time.
-func (p *play) watch(ctx context.Context, within time.Duration, until func(view) bool) error {
+// watch reads the kernel's table and shows it, frame by frame, until a condition holds. It fails if that takes longer than within.
+// Without a condition it watches for the whole time.
+func (p *runner) watch(ctx context.Context, within time.Duration, until func(snapshot) bool) error {
 	deadline := time.Now().Add(within)
-	tick := time.NewTicker(frame)
+	tick := time.NewTicker(frameInterval)
 	defer tick.Stop()
 	for {
-		if err := p.look(ctx); err != nil {
+		if err := p.takeSnapshot(ctx); err != nil {
 			return err
 		}
 		p.screen.frame(p.last)
@@ -77,7 +77,7 @@ func (p *play) watch(ctx context.Context, within time.Duration, until func(view)
 			if until == nil {
 				return nil
 			}
-			return fmt.Errorf("not seen within %s", within)
+			return fmt.Errorf("not reached within %s", within)
 		}
 		select {
 		case <-ctx.Done():
@@ -87,23 +87,23 @@ func (p *play) watch(ctx context.Context, within time.Duration, until func(view)
 	}
 }
 
-// look makes the next view.
-func (p *play) look(ctx context.Context) error {
+// takeSnapshot replaces the last snapshot with the current state.
+func (p *runner) takeSnapshot(ctx context.Context) error {
 	services, err := p.table.Dump(ctx)
 	if err != nil {
 		return err
 	}
-	v := view{at: time.Now(), counts: p.traffic.Counts()}
+	v := snapshot{at: time.Now(), counts: p.traffic.Counts()}
 	v.elapsed = v.at.Sub(p.start)
-	p.window = append(p.window, sample{v.at, v.counts})
-	for len(p.window) > 1 && v.at.Sub(p.window[0].at) > shareWindow {
-		p.window = p.window[1:]
+	p.recent = append(p.recent, sample{v.at, v.counts})
+	for len(p.recent) > 1 && v.at.Sub(p.recent[0].at) > shareWindow {
+		p.recent = p.recent[1:]
 	}
-	recent := v.counts.Since(p.window[0].counts)
+	recent := v.counts.Since(p.recent[0].counts)
 	status, err := p.status(ctx)
-	v.balancer = err == nil
-	for _, app := range p.scenario.Members() {
-		n := nodeView{name: app.Host.Name(), health: "?", why: "the balancer is dead; the kernel keeps the weight"}
+	v.balancerUp = err == nil
+	for _, app := range p.site.ConfiguredApps() {
+		n := nodeRow{name: app.Host.Name(), health: "?", why: "the balancer is down; the kernel keeps the weight"}
 		for _, s := range services {
 			for _, d := range s.Destinations {
 				if d.Address == app.Address {
@@ -111,10 +111,10 @@ func (p *play) look(ctx context.Context) error {
 				}
 			}
 		}
-		if said, ok := status[app.Address.String()]; ok {
-			n.why = said.Why
-			if said.Health != nil {
-				n.health = strconv.Itoa(*said.Health)
+		if nodeStatus, ok := status[app.Address.String()]; ok {
+			n.why = nodeStatus.Why
+			if nodeStatus.Health != nil {
+				n.health = strconv.Itoa(*nodeStatus.Health)
 			}
 		}
 		n.share = float64(recent.ByNode[n.name]) / float64(max(recent.Answered, 1))
@@ -127,21 +127,21 @@ func (p *play) look(ctx context.Context) error {
 	return nil
 }
 
-// status asks the balancer what it says of the cluster's nodes.
-func (p *play) status(ctx context.Context) (map[string]api.NodeStatus, error) {
+// status returns the balancer's view of the cluster's nodes, by address.
+func (p *runner) status(ctx context.Context) (map[string]api.NodeStatus, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://balancer/cluster/webapp", nil)
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
-	answer, err := p.scenario.Balancer.Client().Do(request)
+	response, err := p.site.Balancer.Client().Do(request)
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
+	defer response.Body.Close()
 	var cluster api.ClusterStatus
-	if err := json.NewDecoder(answer.Body).Decode(&cluster); err != nil {
-		return nil, fmt.Errorf("read the balancer's answer: %w", err)
+	if err := json.NewDecoder(response.Body).Decode(&cluster); err != nil {
+		return nil, fmt.Errorf("read the balancer's response: %w", err)
 	}
 	nodes := map[string]api.NodeStatus{}
 	for _, n := range cluster.Nodes {

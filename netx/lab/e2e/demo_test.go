@@ -11,36 +11,39 @@ import (
 	"testing"
 )
 
-// TestDemoRunsToItsEndWithoutATerminal plays the whole demo, checks that it checks itself, and that nothing is left behind.
-func TestDemoRunsToItsEndWithoutATerminal(t *testing.T) {
-	links, lbs := interfaces(t), processes(t)
+// TestDemoRunsWithoutATerminal plays the whole demo, checks that it checks itself, and that it cleans up.
+func TestDemoRunsWithoutATerminal(t *testing.T) {
+	links, lbs := interfaces(t), lbProcesses(t)
 	out, err := exec.CommandContext(t.Context(), binary(t), "demo").CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
 		t.Fatalf("lb demo: %v", err)
 	}
 	text := string(out)
-	for _, want := range []string{"1. Balance by health", "2. A new kid on the block", "3. Maintenance", "4. A heartbeat fails", "5. The balancer dies", ", 0 lost, slowest"} {
+	for _, want := range []string{
+		"1. Balance by health", "2. A new kid on the block", "3. Maintenance", "4. A heartbeat fails", "5. The balancer dies",
+		", 0 lost, slowest",
+	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the demo does not say %q", want)
+			t.Errorf("the demo does not print %q", want)
 		}
 	}
-	shows(t, readme(t, "demo"), text)
+	compareWithReadme(t, readmeBlock(t, "demo"), text)
 	if held := strings.Count(text, "\n  held "); held < 8 {
 		t.Errorf("%d claims were checked, want at least 8", held)
 	}
 	if strings.Contains(text, "\x1b") {
-		t.Error("escape sequences without a terminal")
+		t.Error("the output contains escape sequences")
 	}
 	if now := interfaces(t); now != links {
-		t.Errorf("interfaces were %s, are now %s", links, now)
+		t.Errorf("interfaces were %s, now %s", links, now)
 	}
-	if now := processes(t); now != lbs {
-		t.Errorf("%d lb processes, before the demo %d", now, lbs)
+	if now := lbProcesses(t); now != lbs {
+		t.Errorf("%d lb processes, %d before the demo", now, lbs)
 	}
 }
 
-// interfaces lists this machine's network interfaces.
+// interfaces returns this machine's network interfaces.
 func interfaces(t *testing.T) string {
 	t.Helper()
 	lines, err := os.ReadFile("/proc/net/dev")
@@ -50,8 +53,8 @@ func interfaces(t *testing.T) string {
 	return strings.Join(regexp.MustCompile(`(?m)^ *(\S+):`).FindAllString(string(lines), -1), " ")
 }
 
-// processes counts those that run the lb under test.
-func processes(t *testing.T) int {
+// lbProcesses counts the processes that run the lb under test.
+func lbProcesses(t *testing.T) int {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {

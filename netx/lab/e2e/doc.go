@@ -1,2 +1,2 @@
-// Package e2e holds the end-to-end tests: the talk's scenario with real packets on a real IPVS kernel, built with the tag lab.
+// Package e2e contains the end-to-end tests, which send real packets through a real IPVS kernel; they need build tag lab.
 package e2e

@@ -14,13 +14,13 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// events asks lb ctl for what happened, oldest first.
-func events(t *testing.T, s *talk.Scenario, args ...string) []event.Event {
+// events returns the output of lb ctl events, oldest first.
+func events(t *testing.T, s *testbed.Site, args ...string) []event.Event {
 	t.Helper()
-	out := lb(t, s, s.Load, append([]string{"ctl", "events", "--json"}, args...)...)
+	out := runLB(t, s, s.BalancerHost, append([]string{"ctl", "events", "--json"}, args...)...)
 	var all []event.Event
 	for line := range strings.Lines(out) {
 		var e event.Event
@@ -32,23 +32,23 @@ func events(t *testing.T, s *talk.Scenario, args ...string) []event.Event {
 	return all
 }
 
-// TestWhatHappensIsToldToHooksAndPrometheus forces a node down and up, and compares what the hooks were told with what the balancer
-// tells, and what it counts with what the kernel does.
-func TestWhatHappensIsToldToHooksAndPrometheus(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
+// TestEventsReachHooksAndMetrics forces a node down and up. It compares the events that hooks received with those of lb ctl events, and the
+// metrics with what the kernel does.
+func TestEventsReachHooksAndMetrics(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
 	var hook webhook
 	l, err := s.Client.Listen(t.Context(), "tcp", "204.109.13.100:8080")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: &hook, ReadHeaderTimeout: patience}
-	go func() { _ = server.Serve(l) }() // ends when it is closed
+	server := &http.Server{Handler: &hook, ReadHeaderTimeout: timeout}
+	go func() { _ = server.Serve(l) }() // returns when closed
 	t.Cleanup(func() { _ = server.Close() })
-	text := labtest.Run(t, s.Load, "cat", "/run/lb.toml") + `
+	text := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml") + `
 [hooks.journal]
 type   = "exec"
-argv   = ["sh", "-c", 'echo "$LB_NUMBER $LB_NODE $LB_OLD $LB_NEW $LB_CAUSE" >>/run/told']
+argv   = ["sh", "-c", 'echo "$LB_NUMBER $LB_NODE $LB_OLD $LB_NEW $LB_CAUSE" >>/run/events']
 events = ["weight"]
 timeout = "50s"
 
@@ -62,13 +62,13 @@ timeout = "50s"
 	if err := s.WriteConfig([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	lb(t, s, s.Load, "ctl", "reload")
+	runLB(t, s, s.BalancerHost, "ctl", "reload")
 
 	const reason = `apt "upgrades" $(reboot)`
-	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", reason)
-	labtest.Eventually(t, patience, "app02 is out", func() (bool, string) { return weights(t, s)["10.0.0.2"] == 0, "" })
-	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-d")
-	settled(t, s, 100)
+	runLB(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", reason)
+	labtest.Eventually(t, timeout, "app02 is out", func() (bool, string) { return readWeights(t, s)["10.0.0.2"] == 0, "" })
+	runLB(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-d")
+	waitForWeight(t, s, 100)
 
 	var want []string
 	for _, e := range events(t, s) {
@@ -76,23 +76,25 @@ timeout = "50s"
 			want = append(want, fmt.Sprintf("%d %s %s %s %s", e.Number, e.Node, e.Old, e.New, e.Cause))
 		}
 	}
-	if len(want) != 2 || !strings.Contains(want[0], "10.0.0.2 100 0 ") || !strings.Contains(want[0], reason) || !strings.Contains(want[1], "10.0.0.2 0 100 ") {
-		t.Fatalf("lb ctl events tells of the weights %q", want)
+	if len(want) != 2 || !strings.Contains(want[0], "10.0.0.2 100 0 ") || !strings.Contains(want[0], reason) ||
+		!strings.Contains(want[1], "10.0.0.2 0 100 ") {
+		t.Fatalf("lb ctl events shows the weight changes %q", want)
 	}
-	labtest.Eventually(t, patience, "both hooks were told in order", func() (bool, string) {
-		out, err := s.Load.Run(t.Context(), "cat", "/run/told")
+	labtest.Eventually(t, timeout, "both hooks received the events in order", func() (bool, string) {
+		out, err := s.BalancerHost.Run(t.Context(), "cat", "/run/events")
 		if err != nil {
 			return false, err.Error()
 		}
-		journal, chat := strings.Split(strings.TrimSpace(out), "\n"), hook.told()
-		return slices.Equal(journal, want) && slices.Equal(chat, want), fmt.Sprintf("told:  %q\nexec:  %q\nposted: %q", want, journal, chat)
+		journal, chat := strings.Split(strings.TrimSpace(out), "\n"), hook.receivedEvents()
+		return slices.Equal(journal, want) && slices.Equal(chat, want),
+			fmt.Sprintf("events: %q\nexec:   %q\nposted: %q", want, journal, chat)
 	})
 
-	if counts := s.Requests(t.Context(), 30, 3); counts.Failed != 0 {
+	if counts := s.SendRequests(t.Context(), 30, 3); counts.Failed != 0 {
 		t.Fatal(counts.LastError)
 	}
-	labtest.Eventually(t, patience, "the page for Prometheus has the kernel's 30 connections", func() (bool, string) {
-		page := labtest.Run(t, s.Load, "curl", "-sS", "http://127.0.0.1:9292/metrics")
+	labtest.Eventually(t, timeout, "the metrics count the kernel's 30 connections", func() (bool, string) {
+		page := labtest.Run(t, s.BalancerHost, "curl", "-sS", "http://127.0.0.1:9292/metrics")
 		tool := exec.Command("promtool", "check", "metrics")
 		tool.Stdin = strings.NewReader(page)
 		if out, err := tool.CombinedOutput(); err != nil || len(out) > 0 {
@@ -112,32 +114,32 @@ timeout = "50s"
 	})
 }
 
-// webhook keeps what was posted to it.
+// webhook records the events posted to it.
 type webhook struct {
-	mu      sync.Mutex // protects all below
-	refused bool
-	have    []string
+	mu         sync.Mutex // protects the fields below
+	failedOnce bool
+	received   []string
 }
 
-// ServeHTTP refuses the first and takes all others.
+// ServeHTTP rejects the first event and accepts all others.
 func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var e event.Event
 	if err := json.NewDecoder(r.Body).Decode(&e); err != nil || r.Method != http.MethodPost || r.Header.Get("X-Key") != "secret" {
-		h.have = append(h.have, fmt.Sprint(r.Method, r.Header, err))
+		h.received = append(h.received, fmt.Sprint(r.Method, r.Header, err))
 		return
 	}
-	if !h.refused {
-		h.refused = true // it is tried again
+	if !h.failedOnce {
+		h.failedOnce = true // the hook must retry
 		http.Error(w, "busy", http.StatusServiceUnavailable)
 		return
 	}
-	h.have = append(h.have, fmt.Sprintf("%d %s %s %s %s", e.Number, e.Node, e.Old, e.New, e.Cause))
+	h.received = append(h.received, fmt.Sprintf("%d %s %s %s %s", e.Number, e.Node, e.Old, e.New, e.Cause))
 }
 
-func (h *webhook) told() []string {
+func (h *webhook) receivedEvents() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.have)
+	return slices.Clone(h.received)
 }

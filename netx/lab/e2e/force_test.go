@@ -14,32 +14,32 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
-	s := stage(t, func(o *talk.Options) { o.RampUp = 6 * time.Second })
-	settled(t, s, 100)
+func TestForceDownDrainsAndDeleteRampsUp(t *testing.T) {
+	s := newSite(t, func(o *testbed.Options) { o.RampUp = 6 * time.Second })
+	waitForWeight(t, s, 100)
 	established := openStreams(t, s)
 	traffic := s.StartTraffic(t.Context(), 20)
-	table := kernelTable(t, s)
+	table := openTable(t, s)
 
 	app := s.Apps[1]
-	out := lb(t, s, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+	out := runLB(t, s, app.Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
 	if !strings.Contains(out, "File created") {
 		t.Errorf("force down printed %q", out)
 	}
 	forced := time.Now()
-	labtest.Eventually(t, patience, "app02 at weight 0", func() (bool, string) {
-		got := dump(t, table)
+	labtest.Eventually(t, timeout, "app02 at weight 0", func() (bool, string) {
+		got := dumpWeights(t, table)
 		return got["10.0.0.2"] == 0, fmt.Sprint(got)
 	})
-	if took := time.Since(forced); took > interval+500*time.Millisecond {
+	if took := time.Since(forced); took > checkInterval+500*time.Millisecond {
 		t.Errorf("weight 0 after %s, want within a check interval and 0.5 s", took)
 	}
 
 	status := "" // lb ctl status ends with 1 for a service that is down
-	if out, err := s.LB(t.Context(), app.Host, "ctl", "status", "webapp"); err == nil {
+	if out, err := s.RunLB(t.Context(), app.Host, "ctl", "status", "webapp"); err == nil {
 		t.Errorf("lb ctl status of a forced-down service succeeded:\n%s", out)
 	} else {
 		status = out
@@ -50,39 +50,39 @@ func TestForceDownDrainsANodeAndDeleteRampsItUp(t *testing.T) {
 		}
 	}
 
-	// No new connection goes there, while those that are established go on.
-	settle(t, traffic)
+	// New connections avoid the node, established ones continue.
+	waitForRequests(t, traffic)
 	before := app.Served()
-	counts := s.Requests(t.Context(), 100, 4)
+	counts := s.SendRequests(t.Context(), 100, 4)
 	if served := app.Served() - before; served != 0 || counts.Failed != 0 {
 		t.Errorf("app02 served %d new connections after weight 0; failed %d: %v", served, counts.Failed, counts.LastError)
 	}
 	for node, stream := range established {
-		if got := stream.ask(t); got != node {
-			t.Errorf("the connection to %s is answered by %q after the force", node, got)
+		if got := stream.ping(t); got != node {
+			t.Errorf("%q responds on the connection to %s after the force", got, node)
 		}
 	}
 
-	lb(t, s, app.Host, "ctl", "force", "down", "webapp", "-d")
-	back := watchWeights(t, s)
-	settled(t, s, 100)
+	runLB(t, s, app.Host, "ctl", "force", "down", "webapp", "-d")
+	back := recordWeights(t, s)
+	waitForWeight(t, s, 100)
 	ramp := []int{}
 	for _, w := range back() {
 		ramp = append(ramp, w["10.0.0.2"])
 	}
 	if len(ramp) < 4 {
-		t.Errorf("app02 came back in %v; want it to ramp up", ramp)
+		t.Errorf("app02's weights after the force: %v, want a ramp-up", ramp)
 	}
 	if counts := traffic.Stop(); counts.Failed != 0 {
 		t.Errorf("%d requests failed: %v", counts.Failed, counts.LastError)
 	}
 }
 
-// settle waits until a hundred more requests are answered, so that those on their way before are through.
-func settle(t *testing.T, traffic *talk.Traffic) {
+// waitForRequests waits until 20 more requests are answered, so that earlier ones have ended.
+func waitForRequests(t *testing.T, traffic *testbed.Traffic) {
 	t.Helper()
 	start := traffic.Counts().Answered
-	labtest.Eventually(t, patience, "20 more requests", func() (bool, string) {
+	labtest.Eventually(t, timeout, "20 more requests are answered", func() (bool, string) {
 		n := traffic.Counts().Answered - start
 		return n >= 20, fmt.Sprint(n)
 	})
@@ -94,12 +94,12 @@ type stream struct {
 	lines *bufio.Reader
 }
 
-// openStreams opens connections until there is one to each node, by the node's name.
-func openStreams(t *testing.T, s *talk.Scenario) map[string]*stream {
+// openStreams opens connections until there is one to each node, and returns them by node name.
+func openStreams(t *testing.T, s *testbed.Site) map[string]*stream {
 	t.Helper()
 	streams := map[string]*stream{}
 	for range 20 {
-		conn, err := s.Client.Dial(t.Context(), "tcp", fmt.Sprintf("%s:%d", talk.VIP, talk.Port))
+		conn, err := s.Client.Dial(t.Context(), "tcp", fmt.Sprintf("%s:%d", testbed.VIP, testbed.Port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,8 +108,8 @@ func openStreams(t *testing.T, s *talk.Scenario) map[string]*stream {
 			t.Fatal(err)
 		}
 		st := &stream{conn: conn, lines: bufio.NewReader(conn)}
-		streams[st.ask(t)] = st
-		if len(streams) == len(s.Members()) {
+		streams[st.ping(t)] = st
+		if len(streams) == len(s.ConfiguredApps()) {
 			return streams
 		}
 	}
@@ -117,10 +117,10 @@ func openStreams(t *testing.T, s *talk.Scenario) map[string]*stream {
 	return nil
 }
 
-// ask sends a line and returns the name of the node that answers it.
-func (s *stream) ask(t *testing.T) string {
+// ping sends a line and returns the name of the node that responds.
+func (s *stream) ping(t *testing.T) string {
 	t.Helper()
-	if err := s.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fmt.Fprintln(s.conn, "who?"); err != nil {
@@ -133,18 +133,18 @@ func (s *stream) ask(t *testing.T) string {
 	return strings.TrimSpace(line)
 }
 
-// TestAPortUsedAgainDoesNotReachADrainedNode: the kernel remembers a closed connection for two minutes, and by default sends a new
-// one from the same client port to the same node, whatever its weight.
-func TestAPortUsedAgainDoesNotReachADrainedNode(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
+// TestReusedPortDoesNotReachADrainedNode checks the effect of expire_nodest_conn, which set_sysctls sets. The kernel remembers a closed
+// connection for two minutes, and by default sends a new one from the same client port to the same node, whatever its weight.
+func TestReusedPortDoesNotReachADrainedNode(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
 	port := 20000
 	for transactFrom(t, s, port) != "app02" {
 		port++
 	}
-	lb(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
-	labtest.Eventually(t, patience, "app02 at weight 0", func() (bool, string) {
-		got := weights(t, s)
+	runLB(t, s, s.Apps[1].Host, "ctl", "force", "down", "webapp", "-r", "apt upgrades")
+	labtest.Eventually(t, timeout, "app02 at weight 0", func() (bool, string) {
+		got := readWeights(t, s)
 		return got["10.0.0.2"] == 0, fmt.Sprint(got)
 	})
 	if node := transactFrom(t, s, port); node == "app02" {
@@ -152,21 +152,22 @@ func TestAPortUsedAgainDoesNotReachADrainedNode(t *testing.T) {
 	}
 }
 
-// transactFrom sends one transaction from a given port of the client and returns the name of the node that answers.
-func transactFrom(t *testing.T, s *talk.Scenario, port int) string {
+// transactFrom sends a transaction from a client port and returns the name of the node that responds.
+func transactFrom(t *testing.T, s *testbed.Site, port int) string {
 	t.Helper()
 	var body []byte
 	err := s.Client.Do(func() error {
-		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: patience}
-		conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", talk.VIP, talk.Port))
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: timeout}
+		conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("%s:%d", testbed.VIP, testbed.Port))
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 			return err
 		}
-		if _, err := fmt.Fprint(conn, "POST /transactions HTTP/1.1\r\nHost: webapp\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"); err != nil {
+		const request = "POST /transactions HTTP/1.1\r\nHost: webapp\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+		if _, err := io.WriteString(conn, request); err != nil {
 			return err
 		}
 		lines := bufio.NewReader(conn)
@@ -178,11 +179,11 @@ func transactFrom(t *testing.T, s *talk.Scenario, port int) string {
 		if body, err = io.ReadAll(answer.Body); err != nil {
 			return err
 		}
-		_, err = lines.Peek(1) // the node closes first, so that the port is free again at once
+		_, err = lines.Peek(1) // the node closes first, so that the port is free immediately
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		return fmt.Errorf("more than an answer, or %w", err)
+		return fmt.Errorf("data after the response, or %w", err)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -190,13 +191,13 @@ func transactFrom(t *testing.T, s *talk.Scenario, port int) string {
 	return string(body)
 }
 
-func TestForcesSurviveTheAgentsKill(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
+func TestForcesSurviveAnAgentKill(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
 	app := s.Apps[1]
-	lb(t, s, app.Host, "ctl", "force", "health", "40", "webapp", "-r", "half a day")
-	labtest.Eventually(t, patience, "app02 at weight 40", func() (bool, string) {
-		got := weights(t, s)
+	runLB(t, s, app.Host, "ctl", "force", "health", "40", "webapp", "-r", "half a day")
+	labtest.Eventually(t, timeout, "app02 at weight 40", func() (bool, string) {
+		got := readWeights(t, s)
 		return got["10.0.0.2"] == 40, fmt.Sprint(got)
 	})
 	if err := app.Agent.Kill(); err != nil {
@@ -205,12 +206,12 @@ func TestForcesSurviveTheAgentsKill(t *testing.T) {
 	if err := app.Agent.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, patience, "the force is still there and measured health is back", func() (bool, string) {
-		out, _ := s.LB(t.Context(), app.Host, "ctl", "status", "webapp") // fails while the first checks run
+	labtest.Eventually(t, timeout, "the force is kept and health is measured again", func() (bool, string) {
+		out, _ := s.RunLB(t.Context(), app.Host, "ctl", "status", "webapp") // fails until the first checks finish
 		return strings.Contains(out, "Health: 40\nMeasured Health: 100\nForced Reason: half a day 40\n"), out
 	})
-	labtest.Eventually(t, patience, "app02 at weight 40 again", func() (bool, string) {
-		got := weights(t, s)
+	labtest.Eventually(t, timeout, "app02 at weight 40 again", func() (bool, string) {
+		got := readWeights(t, s)
 		return got["10.0.0.2"] == 40, fmt.Sprint(got)
 	})
 }

@@ -9,110 +9,121 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// cibPath is a file in the place of a Pacemaker that runs: its own tools read it, and its own scheduler makes it go on.
+// cibPath is the path of a CIB file that replaces a running Pacemaker: its tools read the file, and crm_simulate advances it.
 const cibPath = "/run/cib.xml"
 
 const simulate = "crm_simulate --simulate --xml-file " + cibPath + " --save-output " + cibPath + " "
 
-// onLoad runs a shell command on load01, which bears that name, as one of Pacemaker's machines does.
-func onLoad(t *testing.T, s *talk.Scenario, command string) string {
+// onBalancer runs a shell command on load01, with that hostname, like a member of a Pacemaker cluster.
+func onBalancer(t *testing.T, s *testbed.Site, command string) string {
 	t.Helper()
-	return labtest.Run(t, s.Load, "unshare", "--uts", "env", "CIB_file="+cibPath, "LB_CONFIG=/run/lb.toml", "LB="+binary(t), "sh", "-c", "hostname load01; "+command)
+	return labtest.Run(t, s.BalancerHost, "unshare", "--uts",
+		"env", "CIB_file="+cibPath, "LB_CONFIG=/run/lb.toml", "LB="+binary(t), "sh", "-c", "hostname load01; "+command)
 }
 
-// manage makes a Pacemaker of load01 and load02 from the scenario's own configuration, with the cluster on load01.
-func manage(t *testing.T, s *talk.Scenario) {
+// configurePacemaker creates a Pacemaker cluster of load01 and load02 from the site's lb.toml, with webapp on load01.
+func configurePacemaker(t *testing.T, s *testbed.Site) {
 	t.Helper()
-	const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1"><configuration>
-<crm_config><cluster_property_set id="options"><nvpair id="fencing" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
+	const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9"
+  epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1"><configuration>
+<crm_config><cluster_property_set id="options">
+  <nvpair id="fencing" name="stonith-enabled" value="false"/>
+</cluster_property_set></crm_config>
 <nodes><node id="1" uname="load01"/><node id="2" uname="load02"/></nodes><resources/><constraints/></configuration><status/></cib>`
-	if err := s.Load.WriteFile(cibPath, []byte(machines), 0o600); err != nil {
+	if err := s.BalancerHost.WriteFile(cibPath, []byte(machines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	onLoad(t, s, "$LB ctl pacemaker --as xml | cibadmin --modify --allow-create --xml-pipe")
-	onLoad(t, s, simulate+"--node-up load01")
+	onBalancer(t, s, "$LB ctl pacemaker --as xml | cibadmin --modify --allow-create --xml-pipe")
+	onBalancer(t, s, simulate+"--node-up load01")
 }
 
-// compared runs `lb ctl pacemaker status`, which changes nothing, and wants its exit status and these texts in what it prints.
-func compared(t *testing.T, s *talk.Scenario, status int, words ...string) {
+// checkStatus runs `lb ctl pacemaker status`, checks its exit status and that it prints the given texts, and that it changes nothing.
+func checkStatus(t *testing.T, s *testbed.Site, status int, words ...string) {
 	t.Helper()
 	before := kernelState(t, s)
-	out := onLoad(t, s, "$LB ctl pacemaker status 2>&1; echo exit status $?")
+	out := onBalancer(t, s, "$LB ctl pacemaker status 2>&1; echo exit status $?")
 	for _, word := range append(words, fmt.Sprintf("exit status %d\n", status)) {
 		if !strings.Contains(out, word) {
 			t.Errorf("no %q in\n%s", word, out)
 		}
 	}
 	if after := kernelState(t, s); after != before {
-		t.Errorf("it changed the kernel from\n%s\nto\n%s", before, after)
+		t.Errorf("the command changed the kernel from\n%s\nto\n%s", before, after)
 	}
 }
 
-// TestPacemakerStatusTellsWhoSaysWhat has Pacemaker, lb balance and the kernel fall out with each other, and does what the command advises.
-func TestPacemakerStatusTellsWhoSaysWhat(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
-	manage(t, s)
+// TestPacemakerStatusReportsDisagreement makes Pacemaker, lb balance and the kernel disagree, and follows the command's advice.
+func TestPacemakerStatusReportsDisagreement(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
+	configurePacemaker(t, s)
 	const agreed = "all agree\n"
 	const row = "webapp   load01   load01        running          mark 7, 3 of 3 nodes with weight  204.109.13.7 on eth10\n"
 
-	compared(t, s, 0, row, "this machine: load01\n", "load01 online, load02 offline\n", "note: fencing is off", agreed)
-	if out := onLoad(t, s, "$LB ctl pacemaker status --json webapp"); !strings.Contains(out, `"agree": true`) {
+	checkStatus(t, s, 0, row, "this machine: load01\n", "load01 online, load02 offline\n", "note: fencing is off", agreed)
+	if out := onBalancer(t, s, "$LB ctl pacemaker status --json webapp"); !strings.Contains(out, `"agree": true`) {
 		t.Errorf("as JSON:\n%s", out)
 	}
 
 	if err := s.Balancer.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	compared(t, s, 1, "webapp   load01   load01        silent           mark 7, 3 of 3 nodes", "trouble: lb balance does not answer on this machine", "no answer in time; it runs but hangs",
+	checkStatus(t, s, 1, "webapp   load01   load01        silent           mark 7, 3 of 3 nodes",
+		"trouble: lb balance does not answer on this machine", "no answer in time; it runs but hangs",
 		"trouble: webapp: the kernel forwards for it, and nobody follows its nodes' health\n", "2 troubles\n")
-	labtest.Run(t, s.Load, "ipvsadm", "-C") // a balancer that is awake would put the service back
-	compared(t, s, 1, "trouble: webapp: Pacemaker has it here, the kernel has no service for it, and lb balance does not answer\n")
+	labtest.Run(t, s.BalancerHost, "ipvsadm", "-C") // a running balancer would restore the service
+	checkStatus(t, s, 1, "trouble: webapp: Pacemaker has it here, the kernel has no service for it, and lb balance does not answer\n")
 	if err := s.Balancer.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	settled(t, s, 100)
-	compared(t, s, 0, row)
+	waitForWeight(t, s, 100)
+	checkStatus(t, s, 0, row)
 
-	labtest.Run(t, s.Load, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
-	compared(t, s, 1, "trouble: webapp: Pacemaker has 204.109.13.7 here, and no interface of this machine has it", "crm resource refresh vip-204.109.13.7")
-	labtest.Run(t, s.Load, "ip", "address", "add", "204.109.13.7/32", "dev", "eth10")
+	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
+	checkStatus(t, s, 1, "trouble: webapp: Pacemaker has 204.109.13.7 here, and no interface of this machine has it",
+		"crm resource refresh vip-204.109.13.7")
+	labtest.Run(t, s.BalancerHost, "ip", "address", "add", "204.109.13.7/32", "dev", "eth10")
 
-	onLoad(t, s, simulate+"--node-up load02")
-	onLoad(t, s, "crm_standby --node load01 --update on; "+simulate)
-	compared(t, s, 1, "note: load01 is in standby", "trouble: webapp: lb balance runs it here, and Pacemaker has it on load02\n  → `lb ctl cluster stop webapp`",
+	onBalancer(t, s, simulate+"--node-up load02")
+	onBalancer(t, s, "crm_standby --node load01 --update on; "+simulate)
+	checkStatus(t, s, 1, "note: load01 is in standby",
+		"trouble: webapp: lb balance runs it here, and Pacemaker has it on load02\n  → `lb ctl cluster stop webapp`",
 		"two machines may answer for it\n  → `ip address del 204.109.13.7/32 dev eth10`\n", "2 troubles\n")
-	labtest.Run(t, s.Load, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
+	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
 	if err := s.Balancer.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	compared(t, s, 1, "trouble: webapp: the kernel here forwards mark 7 for it; lb balance does not run it, and Pacemaker has it on load02\n  → `OCF_RESKEY_cluster=webapp lb ocf stop` takes it out\n")
-	onLoad(t, s, "OCF_RESKEY_cluster=webapp $LB ocf stop -c /run/lb.toml")
+	checkStatus(t, s, 1,
+		"trouble: webapp: the kernel here forwards mark 7 for it; lb balance does not run it, and Pacemaker has it on load02\n"+
+			"  → `OCF_RESKEY_cluster=webapp lb ocf stop` takes it out\n")
+	onBalancer(t, s, "OCF_RESKEY_cluster=webapp $LB ocf stop -c /run/lb.toml")
 	if err := s.Balancer.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	settled(t, s, 100) // autostart
-	lb(t, s, s.Load, "ctl", "cluster", "stop", "webapp")
-	labtest.Eventually(t, patience, "the service has left the kernel", func() (bool, string) {
-		saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
+	waitForWeight(t, s, 100) // autostart
+	runLB(t, s, s.BalancerHost, "ctl", "cluster", "stop", "webapp")
+	labtest.Eventually(t, timeout, "the service is removed from the kernel", func() (bool, string) {
+		saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
 		return !strings.Contains(saved, "-f 7"), saved
 	})
-	compared(t, s, 0, "webapp   load02   load02        stopped          nothing      none\n", agreed)
-	onLoad(t, s, "for it in //rsc_colocation //rsc_order //group //clone; do cibadmin --delete-all --force --xpath $it; done; "+simulate)
-	compared(t, s, 0, "note: webapp: Pacemaker does not have it, and autostart = true has lb balance run it")
+	checkStatus(t, s, 0, "webapp   load02   load02        stopped          nothing      none\n", agreed)
+	const removeAll = "for it in //rsc_colocation //rsc_order //group //clone; do cibadmin --delete-all --force --xpath $it; done; "
+	onBalancer(t, s, removeAll+simulate)
+	checkStatus(t, s, 0, "note: webapp: Pacemaker does not have it, and autostart = true has lb balance run it")
 
-	out := onLoad(t, s, "unset CIB_file; $LB ctl pacemaker status; echo exit status $?")
+	out := onBalancer(t, s, "unset CIB_file; $LB ctl pacemaker status; echo exit status $?")
 	if !strings.Contains(out, "trouble: Pacemaker does not run on this machine") || !strings.Contains(out, "exit status 1\n") {
 		t.Errorf("without Pacemaker:\n%s", out)
 	}
-	out = onLoad(t, s, "PATH=/nonexistent $LB ctl pacemaker status; echo exit status $?")
-	if !strings.Contains(out, "trouble: Pacemaker is not installed here: there is no crm_mon in PATH\n") || !strings.Contains(out, "exit status 1\n") {
+	out = onBalancer(t, s, "PATH=/nonexistent $LB ctl pacemaker status; echo exit status $?")
+	if !strings.Contains(out, "trouble: Pacemaker is not installed here: there is no crm_mon in PATH\n") ||
+		!strings.Contains(out, "exit status 1\n") {
 		t.Errorf("without its tools:\n%s", out)
 	}
-	out = onLoad(t, s, "setpriv --reuid 65534 --regid 65534 --clear-groups $LB ctl pacemaker status 2>&1; echo exit status $?")
+	out = onBalancer(t, s, "setpriv --reuid 65534 --regid 65534 --clear-groups $LB ctl pacemaker status 2>&1; echo exit status $?")
 	if !strings.Contains(out, "run as root or with CAP_NET_ADMIN") || !strings.Contains(out, "exit status 77\n") {
 		t.Errorf("without privilege:\n%s", out)
 	}

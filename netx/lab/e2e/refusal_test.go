@@ -11,14 +11,14 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// refusal runs lb on load01 and expects this exit status and one clear message with these words.
-func refusal(t *testing.T, s *talk.Scenario, command string, status int, words ...string) {
+// expectRefusal runs a command on load01 that must fail with this exit status and a message with these words, and change nothing.
+func expectRefusal(t *testing.T, s *testbed.Site, command string, status int, words ...string) {
 	t.Helper()
 	before := kernelState(t, s)
-	_, err := s.Load.Run(t.Context(), "sh", "-c", command)
+	_, err := s.BalancerHost.Run(t.Context(), "sh", "-c", command)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != status {
 		t.Fatalf("%s: %v, want exit status %d", command, err, status)
@@ -34,87 +34,89 @@ func refusal(t *testing.T, s *talk.Scenario, command string, status int, words .
 	}
 }
 
-// kernelState returns all of IPVS and nftables on load01.
-func kernelState(t *testing.T, s *talk.Scenario) string {
+// kernelState returns the whole state of IPVS and nftables on load01.
+func kernelState(t *testing.T, s *testbed.Site) string {
 	t.Helper()
-	return labtest.Run(t, s.Load, "ipvsadm", "-Sn") + labtest.Run(t, s.Load, "nft", "list", "ruleset")
+	return labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn") + labtest.Run(t, s.BalancerHost, "nft", "list", "ruleset")
 }
 
-func TestRefusalsAreClearAndChangeNothing(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
-	good := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
+func TestRefusedStartsExplainAndChangeNothing(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
+	good := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml")
 	elsewhere := strings.Replace(good, "[balancer]\n", "[balancer]\nlisten = \"127.0.0.1:9299\"\ncontrol = \"/run/lb/other.sock\"\n", 1)
 	lb := binary(t)
 
-	t.Run("another balancer runs", func(t *testing.T) {
-		refusal(t, s, lb+" balance -c /run/lb.toml", 1, "/run/lb/balancer.sock", "another")
+	t.Run("another balancer is running", func(t *testing.T) {
+		expectRefusal(t, s, lb+" balance -c /run/lb.toml", 1, "/run/lb/balancer.sock", "another")
 	})
-	t.Run("another balancer runs, at another socket", func(t *testing.T) {
-		write(t, s, elsewhere)
-		refusal(t, s, lb+" balance -c /run/lb.toml", 1, "another lb balance runs in this network namespace")
+	t.Run("another balancer is running with another socket", func(t *testing.T) {
+		writeConfig(t, s, elsewhere)
+		expectRefusal(t, s, lb+" balance -c /run/lb.toml", 1, "another lb balance runs in this network namespace")
 	})
 	if err := s.Balancer.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("port in use", func(t *testing.T) {
-		listener, err := s.Load.Listen(t.Context(), "tcp", "127.0.0.1:9299")
+		listener, err := s.BalancerHost.Listen(t.Context(), "tcp", "127.0.0.1:9299")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer listener.Close()
-		write(t, s, elsewhere)
-		refusal(t, s, lb+" balance -c /run/lb.toml", 1, "127.0.0.1:9299", "balancer.listen")
+		writeConfig(t, s, elsewhere)
+		expectRefusal(t, s, lb+" balance -c /run/lb.toml", 1, "127.0.0.1:9299", "balancer.listen")
 	})
 	t.Run("broken config", func(t *testing.T) {
-		write(t, s, strings.Replace(good, "fwmark         = 7", "fwmark = 0\nramp_up = 3", 1))
-		refusal(t, s, lb+" balance -c /run/lb.toml", 78, "/run/lb.toml:", "clusters.webapp.fwmark", "ramp_up_time")
+		writeConfig(t, s, strings.Replace(good, "fwmark         = 7", "fwmark = 0\nramp_up = 3", 1))
+		expectRefusal(t, s, lb+" balance -c /run/lb.toml", 78, "/run/lb.toml:", "clusters.webapp.fwmark", "ramp_up_time")
 	})
 	t.Run("no config", func(t *testing.T) {
-		refusal(t, s, lb+" balance -c /run/none.toml", 78, "/run/none.toml")
+		expectRefusal(t, s, lb+" balance -c /run/none.toml", 78, "/run/none.toml")
 	})
 	t.Run("no privilege", func(t *testing.T) {
-		write(t, s, good)
-		refusal(t, s, "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "+lb+" balance --dry-run -c /run/lb.toml", 77, "CAP_NET_ADMIN")
+		writeConfig(t, s, good)
+		const unprivileged = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "
+		expectRefusal(t, s, unprivileged+lb+" balance --dry-run -c /run/lb.toml", 77, "CAP_NET_ADMIN")
 	})
 }
 
-func write(t *testing.T, s *talk.Scenario, text string) {
+func writeConfig(t *testing.T, s *testbed.Site, text string) {
 	t.Helper()
 	if err := s.WriteConfig([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestDryRunPrintsThePlanAndTouchesNothing(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
-	labtest.Run(t, s.Load, "ipvsadm", strings.Fields("-A -f 8 -s rr")...)
+func TestDryRunPrintsThePlanAndChangesNothing(t *testing.T) {
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
+	labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields("-A -f 8 -s rr")...)
 	if err := s.Balancer.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Run(t, s.Load, "ipvsadm", strings.Fields("-e -f 7 -r 10.0.0.2 -i -w 17")...)
+	labtest.Run(t, s.BalancerHost, "ipvsadm", strings.Fields("-e -f 7 -r 10.0.0.2 -i -w 17")...)
 	before := kernelState(t, s)
-	plan := lb(t, s, s.Load, "balance", "--dry-run")
+	plan := runLB(t, s, s.BalancerHost, "balance", "--dry-run")
 	if !strings.Contains(plan, "10.0.0.2") || !strings.Contains(plan, "17 → 100") {
 		t.Errorf("the plan does not show that 10.0.0.2 goes from weight 17 to 100:\n%s", plan)
 	}
 	if strings.Contains(plan, "10.0.0.1 ") || strings.Contains(plan, "mark 8") {
-		t.Errorf("the plan shows more than what differs:\n%s", plan)
+		t.Errorf("the plan shows more than the differences:\n%s", plan)
 	}
 	if after := kernelState(t, s); after != before {
 		t.Errorf("the dry run changed the kernel from\n%s\nto\n%s", before, after)
 	}
 }
 
-// TestOCFActionsOnOneMachine takes the resource agent through its actions as Pacemaker would.
+// TestOCFActionsOnOneMachine runs the resource agent's actions as Pacemaker would.
 func TestOCFActionsOnOneMachine(t *testing.T) {
-	s := stage(t, nil)
-	settled(t, s, 100)
-	link(t, s)
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
+	linkResourceAgent(t, s)
 	ocf := func(action string, want int) {
 		t.Helper()
-		_, err := s.Load.Run(t.Context(), "env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
+		_, err := s.BalancerHost.Run(t.Context(),
+			"env", "OCF_RESKEY_cluster=webapp", "OCF_RESKEY_config=/run/lb.toml", "/run/bigbrother", action)
 		var exit *exec.ExitError
 		got := 0
 		if errors.As(err, &exit) {
@@ -126,19 +128,19 @@ func TestOCFActionsOnOneMachine(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %v", action, got, want, err)
 		}
 	}
-	served := func() bool { return strings.Contains(labtest.Run(t, s.Load, "ipvsadm", "-Sn"), "-A -f 7") }
+	inKernel := func() bool { return strings.Contains(labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn"), "-A -f 7") }
 	ocf("validate-all", 0)
 	ocf("monitor", 0)
 	ocf("start", 0)
 	ocf("stop", 0)
-	if served() {
+	if inKernel() {
 		t.Error("the kernel still forwards after stop")
 	}
 	ocf("monitor", 7)
 	ocf("stop", 0)
 	ocf("start", 0)
-	if got := fmt.Sprint(weights(t, s)); got != "map[10.0.0.1:100 10.0.0.2:100 10.0.0.3:100]" {
-		t.Errorf("when start returns the kernel has %s", got)
+	if got := fmt.Sprint(readWeights(t, s)); got != "map[10.0.0.1:100 10.0.0.2:100 10.0.0.3:100]" {
+		t.Errorf("weights after start returned: %s", got)
 	}
 	ocf("monitor", 0)
 	for _, c := range []struct {
@@ -156,14 +158,14 @@ func TestOCFActionsOnOneMachine(t *testing.T) {
 		}
 		ocf("monitor", 1)
 		ocf("stop", 0)
-		if served() {
+		if inKernel() {
 			t.Errorf("the kernel still forwards after a stop with the daemon %s", c.name)
 		}
 		if err := c.mends(); err != nil {
 			t.Fatal(err)
 		}
-		if c.name == "hung" { // autostart runs the cluster again, as a boot would
-			settled(t, s, 100)
+		if c.name == "hung" { // autostart starts the cluster again, as after a boot
+			waitForWeight(t, s, 100)
 		}
 	}
 	ocf("monitor", 7)

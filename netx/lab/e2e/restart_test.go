@@ -8,27 +8,27 @@ import (
 	"testing"
 
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// TestTheBalancersEndLosesNothing ends, starts and reloads lb balance under load: no request fails and no weight moves.
-func TestTheBalancersEndLosesNothing(t *testing.T) {
-	s := stage(t, nil)
+// TestRestartsAndReloadsLoseNothing stops, starts and reloads lb balance under load: no request fails and no weight changes.
+func TestRestartsAndReloadsLoseNothing(t *testing.T) {
+	s := newSite(t, nil)
 	for n, health := range []int{90, 60, 100} {
 		if err := s.Apps[n].SetHealth(health); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := "map[10.0.0.1:90 10.0.0.2:60 10.0.0.3:100]"
-	labtest.Eventually(t, patience, want, func() (bool, string) {
-		got := fmt.Sprint(weights(t, s))
+	labtest.Eventually(t, timeout, want, func() (bool, string) {
+		got := fmt.Sprint(readWeights(t, s))
 		return got == want, got
 	})
-	good := labtest.Run(t, s.Load, "cat", "/run/lb.toml")
+	good := labtest.Run(t, s.BalancerHost, "cat", "/run/lb.toml")
 	for _, c := range []struct {
 		name string
 		do   func() error
-		log  string // that the daemon must have printed afterwards
+		log  string // expected in the daemon's log afterwards
 	}{
 		{"SIGTERM and start", func() error { return restart(t, s, s.Balancer.Stop) }, "webapp"},
 		{"kill -9 and start", func() error { return restart(t, s, s.Balancer.Kill) }, "webapp"},
@@ -47,24 +47,24 @@ func TestTheBalancersEndLosesNothing(t *testing.T) {
 		}, "refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			stop := watchWeights(t, s)
+			stop := recordWeights(t, s)
 			traffic := s.StartTraffic(t.Context(), 20)
-			settle(t, traffic)
+			waitForRequests(t, traffic)
 			if err := c.do(); err != nil {
 				t.Fatal(err)
 			}
-			labtest.Eventually(t, patience, fmt.Sprintf("a log line with %q", c.log), func() (bool, string) {
+			labtest.Eventually(t, timeout, fmt.Sprintf("a log line with %q", c.log), func() (bool, string) {
 				log := s.Balancer.Log()
 				return strings.Contains(log, c.log), log
 			})
-			polled(t, s)
+			waitForReadings(t, s)
 			counts := traffic.Stop()
 			if counts.Failed != 0 {
 				t.Errorf("%d of %d requests failed: %v", counts.Failed, counts.Failed+counts.Answered, counts.LastError)
 			}
 			for _, w := range stop() {
 				if fmt.Sprint(w) != want {
-					t.Errorf("weights moved to %v", w)
+					t.Errorf("weights changed to %v", w)
 				}
 			}
 			if err := s.WriteConfig([]byte(good)); err != nil {
@@ -74,23 +74,23 @@ func TestTheBalancersEndLosesNothing(t *testing.T) {
 	}
 }
 
-// restart ends the balancer, has the kernel work alone for some requests, and starts it again.
-func restart(t *testing.T, s *talk.Scenario, end func() error) error {
+// restart stops the balancer, sends requests through the kernel alone, and starts it again.
+func restart(t *testing.T, s *testbed.Site, stop func() error) error {
 	t.Helper()
-	if err := end(); err != nil {
+	if err := stop(); err != nil {
 		return err
 	}
-	if counts := s.Requests(t.Context(), 40, 4); counts.Failed != 0 {
+	if counts := s.SendRequests(t.Context(), 40, 4); counts.Failed != 0 {
 		t.Errorf("without the balancer %d of 40 requests failed: %v", counts.Failed, counts.LastError)
 	}
 	return s.Balancer.Start(t.Context())
 }
 
-// polled waits until the balancer follows the agents: it sees a new health of app01, and then the old one again.
-func polled(t *testing.T, s *talk.Scenario) {
+// waitForReadings waits until the balancer has a reading of every node.
+func waitForReadings(t *testing.T, s *testbed.Site) {
 	t.Helper()
-	labtest.Eventually(t, patience, "the balancer has readings", func() (bool, string) {
-		out, err := s.LB(t.Context(), s.Load, "ctl", "cluster", "status", "webapp", "--json")
+	labtest.Eventually(t, timeout, "the balancer has a reading of every node", func() (bool, string) {
+		out, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "cluster", "status", "webapp", "--json")
 		return err == nil && strings.Count(out, `"state":"up"`)+strings.Count(out, `"state": "up"`) == 3, fmt.Sprint(out, err)
 	})
 }

@@ -14,11 +14,10 @@ import (
 	"github.com/braintree/lb/netx/lab"
 )
 
-// Sockets for SCTP, one to one, as RFC 6458 has them: but for how they are made they behave like those for TCP, and package net takes
-// them for such. Each is bound to one address, since an association may use all that its ends have, also those that no packet for the
-// virtual IP comes to.
+// One-to-one SCTP sockets (RFC 6458) behave like TCP sockets except in how they are created, and package net treats them as such. Each
+// is bound to one address: an association may use all addresses of its ends, including those without a route through the virtual IP.
 
-// listenSCTP listens on a host's address until the test ends.
+// listenSCTP listens on an address of a host until the test ends.
 func listenSCTP(t *testing.T, h *lab.Host, at netip.AddrPort) net.Listener {
 	t.Helper()
 	var l net.Listener
@@ -27,7 +26,7 @@ func listenSCTP(t *testing.T, h *lab.Host, at netip.AddrPort) net.Listener {
 		if err != nil {
 			return err
 		}
-		defer file.Close() // the listener has its own
+		defer file.Close() // the listener has its own descriptor
 		if err := unix.Listen(int(file.Fd()), 64); err != nil {
 			return err
 		}
@@ -41,7 +40,7 @@ func listenSCTP(t *testing.T, h *lab.Host, at netip.AddrPort) net.Listener {
 	return l
 }
 
-// dialSCTP opens an association from a host's address, and waits for it in the kernel, which gives up after a while.
+// dialSCTP opens an association from an address of a host. Connect blocks until the kernel gives up.
 func dialSCTP(h *lab.Host, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
 	var c net.Conn
 	err := h.Do(func() error {
@@ -49,7 +48,7 @@ func dialSCTP(h *lab.Host, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 		if err != nil {
 			return err
 		}
-		defer file.Close() // the connection has its own
+		defer file.Close() // the connection has its own descriptor
 		for err = unix.EINTR; err == unix.EINTR; {
 			err = unix.Connect(int(file.Fd()), sockaddr(to))
 		}
@@ -65,7 +64,7 @@ func dialSCTP(h *lab.Host, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 	return c, nil
 }
 
-// socketSCTP makes a socket on the thread's host, bound to an address.
+// socketSCTP creates a socket bound to an address, on the calling thread's host.
 func socketSCTP(at netip.AddrPort) (*os.File, error) {
 	family := unix.AF_INET
 	if at.Addr().Is6() {

@@ -15,36 +15,37 @@ import (
 
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 	"github.com/braintree/lb/netx/sse"
 )
 
-// TestAForceIsInTheKernelAtOnce measures from a force on an agent to the weight in the kernel, over the agent's stream: from the moment that the force has by the
-// agent's own word, and from the moment before it is asked for. The goal, a median under 10 ms and 99 of 100 under 50 ms, is told and fails nothing: in the
-// guest, 10 to 20 times slower than metal, other work on the host is most of it. By polls alone the median would be half an interval.
+// TestForceReachesTheKernelAtOnce measures the time from a force on an agent to the weight in the kernel, over the agent's stream: both
+// from the force's own timestamp, and from just before the request. It logs how the times compare with the goal, a median below 10 ms and
+// 99 % below 50 ms, and does not fail on it: in the guest, 10 to 20 times slower than real hardware, other load on the machine dominates.
+// With polls alone, the median would be half an interval.
 //
-// The end is the time of the balancer's event, which it makes once the kernel has the weight. The kernel's own table is looked at then, and not all the
-// while: that would hold the guest's processors, and IPVS's lock, against those who are measured.
-func TestAForceIsInTheKernelAtOnce(t *testing.T) {
-	const changes, calm = 100, 100 * time.Millisecond // half of them are forces, the others end them
-	s := stage(t, nil)
-	settled(t, s, 100)
-	labtest.Eventually(t, patience, "app02 is watched by its stream", func() (bool, string) {
-		out := lb(t, s, s.Load, "ctl", "why", "webapp", "10.0.0.2")
+// The end is the timestamp of the balancer's event, which it emits once the kernel has the weight. The test reads the kernel's table only
+// then: reading it continuously would compete for the guest's processors and IPVS's lock.
+func TestForceReachesTheKernelAtOnce(t *testing.T) {
+	const changes, pause = 100, 100 * time.Millisecond // half of the changes set a force, the others delete it
+	s := newSite(t, nil)
+	waitForWeight(t, s, 100)
+	labtest.Eventually(t, timeout, "app02 is watched by its stream", func() (bool, string) {
+		out := runLB(t, s, s.BalancerHost, "ctl", "why", "webapp", "10.0.0.2")
 		return strings.Contains(out, "watched by stream"), out
 	})
-	table, next := kernelTable(t, s), weightEvents(t, s)
+	table, next := openTable(t, s), weightEvents(t, s)
 	agent := s.Apps[1].Agent.Client()
 	transport := agent.Transport.(*http.Transport)
 	transport.DisableKeepAlives = false
 	t.Cleanup(transport.CloseIdleConnections)
-	var asked, forced []time.Duration // how long each took from the request, and from the force
+	var fromRequest, fromForce []time.Duration // durations from the request and from the force
 	for n := range changes {
 		method, want := http.MethodPost, 0
 		if n%2 == 1 {
 			method, want = http.MethodDelete, 100
 		}
-		<-time.After(calm)
+		<-time.After(pause)
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://agent/webapp/down?reason=measured", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -67,30 +68,31 @@ func TestAForceIsInTheKernelAtOnce(t *testing.T) {
 		for e.Node != "10.0.0.2" || e.New != strconv.Itoa(want) {
 			e = next()
 		}
-		asked = append(asked, e.Time.Sub(begun))
+		fromRequest = append(fromRequest, e.Time.Sub(begun))
 		if method == http.MethodPost {
-			forced = append(forced, e.Time.Sub(force.At))
+			fromForce = append(fromForce, e.Time.Sub(force.At))
 		}
-		if got := dump(t, table)["10.0.0.2"]; got != want {
-			t.Errorf("change %d: the balancer tells of weight %d, and the kernel has %d", n, want, got)
+		if got := dumpWeights(t, table)["10.0.0.2"]; got != want {
+			t.Errorf("change %d: the balancer reported weight %d, but the kernel has %d", n, want, got)
 		}
 	}
-	slices.Sort(asked)
-	slices.Sort(forced)
+	slices.Sort(fromRequest)
+	slices.Sort(fromForce)
 	for _, d := range []struct {
 		from string
 		took []time.Duration
-	}{{"force", forced}, {"request", asked}} {
-		t.Logf("from the %s to the weight in the kernel, %d times: half within %s (goal 10 ms), 99 of 100 within %s (goal 50 ms), at least %s",
+	}{{"force", fromForce}, {"request", fromRequest}} {
+		t.Logf("from the %s to the weight in the kernel, %d times: median %s (goal 10 ms), 99th percentile %s (goal 50 ms), minimum %s",
 			d.from, len(d.took), d.took[len(d.took)/2], d.took[len(d.took)*99/100], d.took[0])
 	}
-	if half := asked[len(asked)/2]; half > interval/8 {
-		t.Errorf("half of %d changes took more than %s: over the stream it should be a few ms on metal, and 20 times that in a busy guest: %v", changes, interval/8, asked)
+	if median := fromRequest[len(fromRequest)/2]; median > checkInterval/8 {
+		t.Errorf("the median of %d changes is above %s; expect a few ms on real hardware, 20 times that in a busy guest: %v",
+			changes, checkInterval/8, fromRequest)
 	}
 }
 
-// weightEvents follows the balancer's events. What it returns waits for the next weight in the kernel.
-func weightEvents(t *testing.T, s *talk.Scenario) (next func() event.Event) {
+// weightEvents subscribes to the balancer's events. The returned function waits for the next weight event.
+func weightEvents(t *testing.T, s *testbed.Site) (next func() event.Event) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://balancer/events", nil)
 	if err != nil {
@@ -101,7 +103,7 @@ func weightEvents(t *testing.T, s *talk.Scenario) (next func() event.Event) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = resp.Body.Close() }) // a stream has no end
+	t.Cleanup(func() { _ = resp.Body.Close() }) // the stream never ends by itself
 	in := sse.NewReader(bufio.NewReader(resp.Body))
 	return func() event.Event {
 		t.Helper()

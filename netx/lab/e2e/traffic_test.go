@@ -11,17 +11,17 @@ import (
 
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-func TestRequestsReachTheAppsAndComeBackDirectly(t *testing.T) {
-	s := stage(t, func(o *talk.Options) { o.Scheduler = "wlc" })
-	settled(t, s, 100)
-	count(t, s.Load)
+func TestResponsesBypassTheBalancer(t *testing.T) {
+	s := newSite(t, func(o *testbed.Options) { o.Scheduler = "wlc" })
+	waitForWeight(t, s, 100)
+	installCounters(t, s.BalancerHost)
 	for _, app := range s.Apps {
-		count(t, app.Host)
+		installCounters(t, app.Host)
 	}
-	counts := s.Requests(t.Context(), 60, 4)
+	counts := s.SendRequests(t.Context(), 60, 4)
 	if counts.Failed != 0 || counts.Answered != 60 {
 		t.Fatalf("answered %d, failed %d: %v", counts.Answered, counts.Failed, counts.LastError)
 	}
@@ -29,51 +29,54 @@ func TestRequestsReachTheAppsAndComeBackDirectly(t *testing.T) {
 		if counts.ByNode[app.Host.Name()] == 0 {
 			t.Errorf("%s answered nothing: %v", app.Host.Name(), counts.ByNode)
 		}
-		if n := counted(t, app.Host, "answers"); n == 0 {
-			t.Errorf("no answer from the VIP left %s", app.Host.Name())
+		if n := packetCount(t, app.Host, "responses"); n == 0 {
+			t.Errorf("no response from the VIP left %s", app.Host.Name())
 		}
 	}
-	if n := counted(t, s.Load, "requests"); n == 0 {
-		t.Error("no request came to the balancer")
+	if n := packetCount(t, s.BalancerHost, "requests"); n == 0 {
+		t.Error("no request reached the balancer")
 	}
-	if n := counted(t, s.Load, "answers"); n != 0 {
-		t.Errorf("%d answers went through the balancer; they must go directly", n)
+	if n := packetCount(t, s.BalancerHost, "responses"); n != 0 {
+		t.Errorf("%d responses passed through the balancer, want none", n)
 	}
-	saved := labtest.Run(t, s.Load, "ipvsadm", "-Sn")
-	for _, want := range []string{"-A -f 7 -s wlc", "-a -f 7 -r 10.0.0.1:0 -i -w 100", "-a -f 7 -r 10.0.0.2:0 -i -w 100", "-a -f 7 -r 10.0.0.3:0 -i -w 100"} {
+	saved := labtest.Run(t, s.BalancerHost, "ipvsadm", "-Sn")
+	for _, want := range []string{
+		"-A -f 7 -s wlc", "-a -f 7 -r 10.0.0.1:0 -i -w 100", "-a -f 7 -r 10.0.0.2:0 -i -w 100", "-a -f 7 -r 10.0.0.3:0 -i -w 100",
+	} {
 		if !strings.Contains(saved, want) {
 			t.Errorf("ipvsadm -Sn lacks %q:\n%s", want, saved)
 		}
 	}
-	if rules := labtest.Run(t, s.Load, "nft", "list", "table", "inet", "lb"); !strings.Contains(rules, "204.109.13.7 . tcp . 443 : 0x00000007") {
+	rules := labtest.Run(t, s.BalancerHost, "nft", "list", "table", "inet", "lb")
+	if !strings.Contains(rules, "204.109.13.7 . tcp . 443 : 0x00000007") {
 		t.Errorf("nft does not show mark 7 for the VIP:\n%s", rules)
 	}
 }
 
-// count has nftables count requests to the VIP and answers from it, in a table of its own.
-func count(t *testing.T, h *lab.Host) {
+// installCounters counts requests to the VIP and responses from it, in an nftables table of its own.
+func installCounters(t *testing.T, h *lab.Host) {
 	t.Helper()
 	rules := fmt.Sprintf(`table inet probe {
 	counter requests {}
-	counter answers {}
+	counter responses {}
 	chain in {
 		type filter hook prerouting priority -300
 		ip daddr %[1]s tcp dport 443 counter name requests
-		ip saddr %[1]s tcp sport 443 counter name answers
+		ip saddr %[1]s tcp sport 443 counter name responses
 	}
 	chain out {
 		type filter hook output priority 300
-		ip saddr %[1]s tcp sport 443 counter name answers
+		ip saddr %[1]s tcp sport 443 counter name responses
 	}
-}`, talk.VIP)
+}`, testbed.VIP)
 	if err := h.WriteFile("/run/probe.nft", []byte(rules), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	labtest.Run(t, h, "nft", "-f", "/run/probe.nft")
 }
 
-// counted returns how many packets a counter of count has seen.
-func counted(t *testing.T, h *lab.Host, counter string) int {
+// packetCount returns the packets seen by a counter of installCounters.
+func packetCount(t *testing.T, h *lab.Host, counter string) int {
 	t.Helper()
 	out := labtest.Run(t, h, "nft", "list", "counter", "inet", "probe", counter)
 	_, after, _ := strings.Cut(out, "packets ")
@@ -86,7 +89,7 @@ func counted(t *testing.T, h *lab.Host, counter string) int {
 }
 
 func TestSharesFollowWeightsUnderWRR(t *testing.T) {
-	s := stage(t, nil)
+	s := newSite(t, nil)
 	want := map[string]int{}
 	for n, health := range []int{45, 30, 75} {
 		want[s.Apps[n].Address.String()] = health
@@ -94,12 +97,12 @@ func TestSharesFollowWeightsUnderWRR(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	labtest.Eventually(t, patience, "weights 45, 30, 75", func() (bool, string) {
-		got := fmt.Sprint(weights(t, s))
+	labtest.Eventually(t, timeout, "weights 45, 30, 75", func() (bool, string) {
+		got := fmt.Sprint(readWeights(t, s))
 		return got == fmt.Sprint(want), got
 	})
 	const connections = 2000
-	counts := s.Requests(t.Context(), connections, 8)
+	counts := s.SendRequests(t.Context(), connections, 8)
 	if counts.Failed != 0 || counts.Answered != connections {
 		t.Fatalf("answered %d, failed %d: %v", counts.Answered, counts.Failed, counts.LastError)
 	}

@@ -1,2 +1,2 @@
-// Package failover holds the tests of takeovers: three balancers under a real Corosync and Pacemaker, under load, built with the tag lab.
+// Package failover tests takeovers between three balancers under a real Corosync and Pacemaker, under load; it needs build tag lab.
 package failover

@@ -16,39 +16,40 @@ import (
 	"github.com/braintree/lb/netx/lab/cluster"
 )
 
-// patience bounds waits for what must happen but has no deadline of its own; the guest is 10 to 20 times slower than metal, and three machines share it.
-const patience = 2 * time.Minute
+// timeout limits waits for events without a deadline of their own; the guest is 10 to 20 times slower than real hardware, and three
+// machines share it.
+const timeout = 2 * time.Minute
 
-// Between two looks at a condition: at what kernels have, and at what a program must be started for, which costs the guest half a second of its processors.
+// Poll intervals of eventually.
 const (
-	look = 200 * time.Millisecond
-	ask  = 4 * time.Second
+	fastPoll = 200 * time.Millisecond // for kernel state
+	slowPoll = 4 * time.Second        // for conditions that run a program, which takes half a second of processor time in the guest
 )
 
-// eventually waits until cond holds, which is looked at at this pace, and fails the test with the last state seen when it does not in time.
-func eventually(t *testing.T, pace time.Duration, what string, cond func() (ok bool, last string)) {
+// eventually waits until cond, checked at an interval, holds. If it does not within the timeout, the test fails with the last state seen.
+func eventually(t *testing.T, interval time.Duration, what string, cond func() (ok bool, last string)) {
 	t.Helper()
-	limit := time.After(patience)
+	deadline := time.After(timeout)
 	for {
 		ok, last := cond()
 		if ok {
 			return
 		}
 		select {
-		case <-limit:
-			t.Fatalf("after %v still not: %s\nlast seen: %s", patience, what, last)
-		case <-time.After(pace):
+		case <-deadline:
+			t.Fatalf("timed out after %v waiting for: %s\nlast state: %s", timeout, what, last)
+		case <-time.After(interval):
 		}
 	}
 }
 
-// TestFailover takes three balancers under load through what can happen to them. Each scenario can run alone: -run 'TestFailover/power'. They
-// share one cluster, which the first one that runs builds, since that takes a minute; each begins by mending what the one before has broken.
+// TestFailover takes three balancers under load through failures. Each scenario can run alone: -run 'TestFailover/power'. All share one
+// cluster, because building it takes a minute; each starts by repairing what an earlier one broke.
 func TestFailover(t *testing.T) {
 	s := &suite{}
 	s.build(t)
 	s.start(t)
-	t.Cleanup(func() { s.print(t) })
+	t.Cleanup(func() { s.logTable(t) })
 	t.Run("cold start", s.coldStart)
 	t.Run("planned move", s.plannedMove)
 	t.Run("power loss", s.powerLoss)
@@ -60,24 +61,24 @@ func TestFailover(t *testing.T) {
 // suite is the cluster that all scenarios share.
 type suite struct {
 	cluster *cluster.Cluster
-	logs    string // folder of the machines' logs, one for each boot
+	logs    string // directory of the machines' logs, with a subdirectory for each boot
 
-	online  time.Duration // from power to three balancers that are online
-	loaded  time.Duration // that the command took which configures Pacemaker
-	serving time.Duration // from that command to answers
+	membership  time.Duration // from power-on until three balancers are online
+	configuring time.Duration // duration of the command that configures Pacemaker
+	serving     time.Duration // from the start of that command to the first response
 
 	rows []row
 }
 
-// row is a line of the table at the end.
-type row struct{ scenario, what, webapp, bare string }
+// row is a line of the summary table.
+type row struct{ scenario, what, webapp, baseline string }
 
-func (s *suite) note(scenario, what string, webapp, bare any) {
-	s.rows = append(s.rows, row{scenario, what, show(webapp), show(bare)})
+func (s *suite) record(scenario, what string, webapp, baseline any) {
+	s.rows = append(s.rows, row{scenario, what, formatValue(webapp), formatValue(baseline)})
 }
 
-// show writes a value of the table.
-func show(v any) string {
+// formatValue formats a value of the table.
+func formatValue(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return ""
@@ -87,23 +88,23 @@ func show(v any) string {
 	return fmt.Sprint(v)
 }
 
-func (s *suite) print(t *testing.T) {
+func (s *suite) logTable(t *testing.T) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%-14s %-52s %10s %10s\n", "scenario", "what", "webapp", "bare")
+	fmt.Fprintf(&b, "\n%-14s %-52s %10s %10s\n", "scenario", "what", "webapp", "baseline")
 	for _, r := range s.rows {
-		fmt.Fprintf(&b, "%-14s %-52s %10s %10s\n", r.scenario, r.what, r.webapp, r.bare)
+		fmt.Fprintf(&b, "%-14s %-52s %10s %10s\n", r.scenario, r.what, r.webapp, r.baseline)
 	}
 	t.Log(b.String())
 }
 
-// build makes the hosts; no balancer has power yet. Logs of a failed run stay in LAB_OUT.
+// build creates the hosts, without power for the balancers. Logs of a failed run are kept in LAB_OUT.
 func (s *suite) build(t *testing.T) {
 	binary := os.Getenv("LB_BIN")
 	if binary == "" {
 		t.Fatal("LB_BIN is not set: give it the path of the lb to test, as scripts/test does")
 	}
 	s.logs = t.TempDir()
-	// Pacemaker's processes are another user's.
+	// Pacemaker's processes write their logs as another user.
 	for dir := s.logs; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -137,38 +138,38 @@ func (s *suite) balancer(t *testing.T, name string) *cluster.Balancer {
 	return nil
 }
 
-// start gives power to every balancer and configures Pacemaker.
+// start powers on all balancers and configures Pacemaker.
 func (s *suite) start(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
 	s.boot(t)
 	first := s.cluster.Balancers[0]
-	t.Logf("%.1f s: three balancers have power", time.Since(begun).Seconds())
-	s.allOnline(t)
-	s.online = time.Since(begun)
-	t.Logf("%.1f s: they are online", time.Since(begun).Seconds())
-	if err := first.Prepare(t.Context()); err != nil {
+	t.Logf("%.1f s: three balancers are powered on", time.Since(begun).Seconds())
+	s.waitOnline(t)
+	s.membership = time.Since(begun)
+	t.Logf("%.1f s: all are online", time.Since(begun).Seconds())
+	if err := first.ConfigureFencing(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	told := time.Now()
-	if err := first.Configure(t.Context()); err != nil {
+	configured := time.Now()
+	if err := first.ConfigureClusters(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.loaded = time.Since(told)
+	s.configuring = time.Since(configured)
 	t.Logf("%.1f s: Pacemaker is configured", time.Since(begun).Seconds())
-	s.serves(t)
-	s.serving = time.Since(told)
-	t.Logf("%.1f s: webapp answers", time.Since(begun).Seconds())
-	if err := first.AddBare(t.Context()); err != nil {
+	s.waitServing(t)
+	s.serving = time.Since(configured)
+	t.Logf("%.1f s: webapp responds", time.Since(begun).Seconds())
+	if err := first.AddBaseline(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, look, "the bare address is on one balancer", func() (bool, string) {
-		holders := s.cluster.Holders(t.Context(), cluster.Bare.Addr())
+	eventually(t, fastPoll, "the baseline address is on one balancer", func() (bool, string) {
+		holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 		return len(holders) == 1, fmt.Sprint(holders)
 	})
 }
 
-// boot gives power to every balancer that has none.
+// boot powers on every balancer that is off.
 func (s *suite) boot(t *testing.T) {
 	t.Helper()
 	var boots sync.WaitGroup
@@ -187,69 +188,72 @@ func (s *suite) boot(t *testing.T) {
 	}
 }
 
-func (s *suite) allOnline(t *testing.T) {
+func (s *suite) waitOnline(t *testing.T) {
 	t.Helper()
-	eventually(t, ask, "three balancers are online", func() (bool, string) {
+	eventually(t, slowPoll, "three balancers are online", func() (bool, string) {
 		state, err := s.cluster.Balancers[0].Status(t.Context())
 		return err == nil && len(cluster.Online(state)) == 3, fmt.Sprintf("%+v %v", state.Machines, err)
 	})
 }
 
-// serves waits until the virtual IP is on one balancer, every kernel has the true weights, and the client is answered.
-func (s *suite) serves(t *testing.T) {
+// waitServing waits until one balancer has the virtual IP, every kernel has the expected weights, and the client gets responses.
+func (s *suite) waitServing(t *testing.T) {
 	t.Helper()
-	eventually(t, look, "webapp runs everywhere and its address is on one balancer", func() (bool, string) {
+	eventually(t, fastPoll, "webapp runs everywhere and its address is on one balancer", func() (bool, string) {
 		var seen []string
 		for _, b := range s.cluster.Balancers {
 			seen = append(seen, b.Weights(t.Context()))
 		}
 		holders := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())
-		return len(holders) == 1 && !slices.ContainsFunc(seen, func(w string) bool { return w != s.cluster.TrueWeights() }),
+		return len(holders) == 1 && !slices.ContainsFunc(seen, func(w string) bool { return w != s.cluster.ExpectedWeights() }),
 			fmt.Sprintf("address on %v, weights %q", holders, seen)
 	})
-	s.answered(t, s.cluster.Probe(t.Context(), cluster.Webapp))
+	s.waitAnswered(t, s.cluster.StartProbes(t.Context(), cluster.Webapp))
 }
 
-// answered waits for an answer, and stops the probes.
-func (s *suite) answered(t *testing.T, p *cluster.Probes) {
+// waitAnswered waits for a response and stops the probes.
+func (s *suite) waitAnswered(t *testing.T, p *cluster.Probes) {
 	t.Helper()
 	from := time.Now()
-	eventually(t, look, "the client is answered", func() (bool, string) { return p.Since(from) > 0, "" })
+	eventually(t, fastPoll, "the client gets responses", func() (bool, string) { return p.AnsweredSince(from) > 0, "" })
 	p.Stop()
 }
 
-// ready mends what an earlier scenario broke, and returns the balancer where the virtual IP and the bare address are.
-func (s *suite) ready(t *testing.T) *cluster.Balancer {
+// restore repairs what an earlier scenario broke. It returns the balancer that has the virtual IP and the baseline address.
+func (s *suite) restore(t *testing.T) *cluster.Balancer {
 	t.Helper()
 	s.boot(t)
-	s.allOnline(t)
+	s.waitOnline(t)
 	b := s.cluster.Balancers[0]
 	if _, err := b.Run(t.Context(), "", "crm_resource", "--cleanup"); err != nil {
 		t.Fatal(err)
 	}
-	s.serves(t)
+	s.waitServing(t)
 	holder := s.cluster.Holders(t.Context(), cluster.Webapp.Addr())[0]
-	if bare := s.cluster.Holders(t.Context(), cluster.Bare.Addr()); !slices.Equal(bare, []string{holder}) {
-		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "bare", "--node", holder); err != nil {
+	if baseline := s.cluster.Holders(t.Context(), cluster.Baseline.Addr()); !slices.Equal(baseline, []string{holder}) {
+		if _, err := b.Run(t.Context(), "", "crm_resource", "--move", "--resource", "baseline", "--node", holder); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, look, "the bare address is beside it", func() (bool, string) { // else Pacemaker may not have begun when it is told to forget it
-			holders := s.cluster.Holders(t.Context(), cluster.Bare.Addr())
+		// The move must be done before its constraint is cleared.
+		eventually(t, fastPoll, "the baseline address is on the same balancer", func() (bool, string) {
+			holders := s.cluster.Holders(t.Context(), cluster.Baseline.Addr())
 			return slices.Equal(holders, []string{holder}), fmt.Sprint(holders)
 		})
-		if _, err := b.Run(t.Context(), "", "crm_resource", "--clear", "--resource", "bare"); err != nil {
+		if _, err := b.Run(t.Context(), "", "crm_resource", "--clear", "--resource", "baseline"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, ask, "Pacemaker has nothing to do", func() (bool, string) {
+	eventually(t, slowPoll, "Pacemaker is idle", func() (bool, string) {
 		state, err := b.Status(t.Context())
 		if err != nil {
 			return false, err.Error()
 		}
 		at := []string{holder}
-		ok := slices.Equal(cluster.On(state, "bare"), at) && slices.Equal(cluster.On(state, "vip-"+cluster.Webapp.Addr().String()), at) && len(cluster.On(state, "cluster-webapp")) == 3
+		ok := slices.Equal(cluster.RunningOn(state, "baseline"), at) &&
+			slices.Equal(cluster.RunningOn(state, "vip-"+cluster.Webapp.Addr().String()), at) &&
+			len(cluster.RunningOn(state, "cluster-webapp")) == 3
 		return ok, fmt.Sprintf("%+v", state)
 	})
-	s.answered(t, s.cluster.Probe(t.Context(), cluster.Bare))
+	s.waitAnswered(t, s.cluster.StartProbes(t.Context(), cluster.Baseline))
 	return s.balancer(t, holder)
 }

@@ -13,74 +13,75 @@ import (
 	"time"
 
 	"github.com/braintree/lb/netx/lab/cluster"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// The load: requests a second to each address, which wait as long as a browser would, and connections to webapp that last. More of it takes from
-// Pacemaker's shell scripts in the guest what they need to end within their timeouts.
+// The load: requests per second to each address, with a browser's timeout, and long-lived connections to webapp. Under more load,
+// Pacemaker's shell scripts exceed their timeouts in the guest.
 const (
-	rate         = 2
-	requestLimit = time.Minute
-	streams      = 5
+	requestRate    = 2
+	requestTimeout = time.Minute
+	streamCount    = 5
 )
 
-// load is what a client does all through a scenario.
+// load is the client's traffic during a scenario.
 type load struct {
-	suite    *suite
-	begun    time.Time
-	webapp   side
-	bare     side
-	streams  *cluster.Streams
-	weights  sync.WaitGroup
-	cancel   context.CancelFunc
-	blind    atomic.Pointer[cluster.Balancer] // a balancer that cannot know the true weights
-	mistaken map[string]bool                  // weights that were in a kernel and not true, with the balancer's name before them
+	suite        *suite
+	begun        time.Time
+	webapp       addressLoad
+	baseline     addressLoad
+	streams      *cluster.Streams
+	weights      sync.WaitGroup
+	cancel       context.CancelFunc
+	isolated     atomic.Pointer[cluster.Balancer] // a balancer cut off from the agents, whose weights may be wrong
+	wrongWeights map[string]bool                  // unexpected weights seen in a kernel, as "BALANCER WEIGHTS"
 }
 
-// side is what is asked of one address.
-type side struct {
+// addressLoad is the traffic to one address.
+type addressLoad struct {
 	probes  *cluster.Probes
-	traffic *talk.Traffic
+	traffic *testbed.Traffic
 }
 
-// result is what one address gave.
+// result is the outcome for one address.
 type result struct {
-	outage   time.Duration // the longest time without an answer
-	over     time.Time     // when that ended
+	outage   time.Duration // longest time without a response
+	over     time.Time     // end of the outage
 	answered int
-	lost     int // not answered within requestLimit, refused, or answered by somebody else
+	lost     int // timed out, refused, or without status 201
 	slowest  time.Duration
 	last     error
 }
 
-// begin starts the load and returns when every part of it goes well.
-func (s *suite) begin(t *testing.T) *load {
+// startLoad starts the load and waits until all of it works.
+func (s *suite) startLoad(t *testing.T) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	l := &load{suite: s, begun: time.Now(), cancel: cancel, mistaken: map[string]bool{}}
-	l.webapp, l.bare = s.side(ctx, cluster.Webapp), s.side(ctx, cluster.Bare)
+	l := &load{suite: s, begun: time.Now(), cancel: cancel, wrongWeights: map[string]bool{}}
+	l.webapp, l.baseline = s.startAddressLoad(ctx, cluster.Webapp), s.startAddressLoad(ctx, cluster.Baseline)
 	var err error
-	if l.streams, err = s.cluster.Open(ctx, cluster.Webapp, streams); err != nil {
+	if l.streams, err = s.cluster.OpenStreams(ctx, cluster.Webapp, streamCount); err != nil {
 		t.Fatal(err)
 	}
-	l.weights.Go(func() { l.watch(ctx) })
-	l.flows(t, l.begun)
-	for _, b := range s.cluster.Balancers { // the kernels tell each other some seconds later
-		eventually(t, ask, b.Name+" knows every connection that lasts", func() (bool, string) {
-			n, err := l.streams.Unknown(ctx, b)
+	l.weights.Go(func() { l.watchWeights(ctx) })
+	l.waitForFlow(t, l.begun)
+	for _, b := range s.cluster.Balancers { // the kernels synchronize after some seconds
+		eventually(t, slowPoll, b.Name+" knows every long-lived connection", func() (bool, string) {
+			n, err := l.streams.UnknownTo(ctx, b)
 			return err == nil && n == 0, fmt.Sprintf("%d unknown, %v", n, err)
 		})
 	}
 	return l
 }
 
-func (s *suite) side(ctx context.Context, to netip.AddrPort) side {
-	return side{s.cluster.Probe(ctx, to), talk.NewAsker(s.cluster.Client, to, requestLimit).Start(ctx, rate)}
+func (s *suite) startAddressLoad(ctx context.Context, to netip.AddrPort) addressLoad {
+	requester := testbed.NewRequester(s.cluster.Client, to, requestTimeout)
+	return addressLoad{s.cluster.StartProbes(ctx, to), requester.StartTraffic(ctx, requestRate)}
 }
 
-// watch looks at the weights in all kernels.
-func (l *load) watch(ctx context.Context) {
+// watchWeights checks the weights in all kernels until ctx ends.
+func (l *load) watchWeights(ctx context.Context) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -90,72 +91,74 @@ func (l *load) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, b := range l.suite.cluster.Balancers {
-			if w := b.Weights(ctx); w != "" && w != l.suite.cluster.TrueWeights() && b != l.blind.Load() {
-				l.mistaken[b.Name+" "+w] = true
+			if w := b.Weights(ctx); w != "" && w != l.suite.cluster.ExpectedWeights() && b != l.isolated.Load() {
+				l.wrongWeights[b.Name+" "+w] = true
 			}
 		}
 	}
 }
 
-// flows waits until probes sent after this time are answered by both addresses, several in a row, and every connection that lasts has got on.
-func (l *load) flows(t *testing.T, from time.Time) {
+// waitForFlow waits until both addresses have answered several probes sent after from, and every long-lived connection has had a response.
+func (l *load) waitForFlow(t *testing.T, from time.Time) {
 	t.Helper()
 	const several = 10
-	eventually(t, look, "requests are answered and connections go on", func() (bool, string) {
-		webapp, bare, silent := l.webapp.probes.Since(from), l.bare.probes.Since(from), l.streams.Silent(from)
-		return webapp >= several && bare >= several && silent <= 0,
-			fmt.Sprintf("%d answers of webapp and %d of the bare address, %d connections without an answer", webapp, bare, silent)
+	eventually(t, fastPoll, "requests are answered and connections work", func() (bool, string) {
+		webapp, baseline := l.webapp.probes.AnsweredSince(from), l.baseline.probes.AnsweredSince(from)
+		unanswered := l.streams.UnansweredSince(from)
+		return webapp >= several && baseline >= several && unanswered <= 0,
+			fmt.Sprintf("%d responses from webapp and %d from the baseline, %d connections without a response", webapp, baseline, unanswered)
 	})
 }
 
-// end stops the load and returns what came of it.
-func (l *load) end(t *testing.T) (webapp, bare result, broken []error) {
+// stop stops the load and returns the results.
+func (l *load) stop(t *testing.T) (webapp, baseline result, broken []error) {
 	t.Helper()
-	webapp, bare = l.webapp.end(), l.bare.end()
+	webapp, baseline = l.webapp.stop(), l.baseline.stop()
 	broken = l.streams.Close()
 	l.cancel()
 	l.weights.Wait()
-	for w := range l.mistaken {
-		t.Errorf("weights that are not true: %s; true is %s", w, l.suite.cluster.TrueWeights())
+	for w := range l.wrongWeights {
+		t.Errorf("wrong weights: %s; want %s", w, l.suite.cluster.ExpectedWeights())
 	}
 	for node := range l.webapp.traffic.Counts().ByNode {
 		if !strings.HasPrefix(node, "app") {
-			t.Errorf("%s answered for webapp", node)
+			t.Errorf("%s, which is not an app node, answered for webapp", node)
 		}
 	}
-	return webapp, bare, broken
+	return webapp, baseline, broken
 }
 
-func (s side) end() result {
+func (s addressLoad) stop() result {
 	counts := s.traffic.Stop()
 	r := result{answered: counts.Answered, lost: counts.Failed, slowest: counts.Slowest, last: counts.LastError}
 	r.outage, r.over = s.probes.Stop()
 	return r
 }
 
-// table notes a result beside that of the bare address.
-func (s *suite) table(scenario string, webapp, bare result, broken []error) {
-	s.note(scenario, "longest time without an answer to a new connection", webapp.outage, bare.outage)
-	s.note(scenario, "slowest answer, by the client's TCP", webapp.slowest, bare.slowest)
-	s.note(scenario, "requests", webapp.answered+webapp.lost, bare.answered+bare.lost)
-	s.note(scenario, "requests lost", webapp.lost, bare.lost)
-	s.note(scenario, fmt.Sprintf("of %d connections that last, broken", streams), len(broken), nil)
+// recordResults adds the results of a scenario to the table.
+func (s *suite) recordResults(scenario string, webapp, baseline result, broken []error) {
+	s.record(scenario, "longest time without a response to a new connection", webapp.outage, baseline.outage)
+	s.record(scenario, "slowest response, with TCP retransmissions", webapp.slowest, baseline.slowest)
+	s.record(scenario, "requests", webapp.answered+webapp.lost, baseline.answered+baseline.lost)
+	s.record(scenario, "requests lost", webapp.lost, baseline.lost)
+	s.record(scenario, fmt.Sprintf("broken of %d long-lived connections", streamCount), len(broken), nil)
 }
 
-// noLonger compares outages: 1.2 times, and a probe at each end.
-func noLonger(t *testing.T, webapp, bare time.Duration) {
+// compareOutages fails the test if webapp's outage exceeds the baseline's by more than 20 % and a probe interval at each end.
+func compareOutages(t *testing.T, webapp, baseline time.Duration) {
 	t.Helper()
-	t.Logf("without an answer: webapp %.1f s, bare address %.1f s: %.2f times", webapp.Seconds(), bare.Seconds(), webapp.Seconds()/bare.Seconds())
-	if webapp > bare*12/10+2*cluster.ProbeEvery {
-		t.Errorf("webapp was away for %s, the bare address for %s: more than 1.2 times that", webapp, bare)
+	t.Logf("outage: webapp %.1f s, baseline %.1f s, ratio %.2f",
+		webapp.Seconds(), baseline.Seconds(), webapp.Seconds()/baseline.Seconds())
+	if webapp > baseline*12/10+2*cluster.ProbeInterval {
+		t.Errorf("webapp was out for %s, the baseline for %s: more than 1.2 times as long", webapp, baseline)
 	}
 }
 
-// whole fails the test for what was lost.
-func whole(t *testing.T, webapp result, broken []error) {
+// checkNothingLost fails the test for each lost request and broken connection.
+func checkNothingLost(t *testing.T, webapp result, broken []error) {
 	t.Helper()
 	if webapp.lost > 0 {
-		t.Errorf("%d of %d requests were lost, the last one: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
+		t.Errorf("%d of %d requests were lost, the last with: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
 	}
 	for _, err := range broken {
 		t.Errorf("a connection broke: %v", err)

@@ -1,4 +1,4 @@
-// Package labtest gives tests a lab that ends with the test, and a way to wait for what a lab does in its own time.
+// Package labtest gives tests a lab that is closed with the test, and a way to wait for conditions.
 package labtest
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/braintree/lb/netx/lab"
 )
 
-// pollEvery is the time between two looks at a condition.
-const pollEvery = 10 * time.Millisecond
+// pollInterval is the time between two checks of a condition.
+const pollInterval = 10 * time.Millisecond
 
-// New returns a lab that is closed at the test's end. The test fails where labs cannot be built; it is never skipped.
+// New returns a lab that is closed when the test ends. The test fails if labs cannot be built here; it is never skipped.
 func New(t testing.TB) *lab.Lab {
 	t.Helper()
 	l, err := lab.New(Log(t))
@@ -35,7 +35,7 @@ func Log(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Switch returns the lab's switch of that name, building it where there is none.
+// Switch returns the lab's switch with this name, building it if needed.
 func Switch(t testing.TB, l *lab.Lab, name string) *lab.Switch {
 	t.Helper()
 	s, err := l.Switch(name)
@@ -45,7 +45,7 @@ func Switch(t testing.TB, l *lab.Lab, name string) *lab.Switch {
 	return s
 }
 
-// Host builds a host with the one interface eth0 and the given addresses, written as prefixes.
+// Host builds a host with one interface, eth0, and the given addresses, written as prefixes.
 func Host(t testing.TB, l *lab.Lab, s *lab.Switch, name string, prefixes ...string) *lab.Host {
 	t.Helper()
 	link := lab.Link{Switch: s, Interface: "eth0"}
@@ -59,7 +59,7 @@ func Host(t testing.TB, l *lab.Lab, s *lab.Switch, name string, prefixes ...stri
 	return h
 }
 
-// Run runs a program on the host and returns its standard output; the test fails when the program does.
+// Run runs a program on the host and returns its standard output. The test fails if the program does.
 func Run(t testing.TB, h *lab.Host, name string, args ...string) string {
 	t.Helper()
 	out, err := h.Run(t.Context(), name, args...)
@@ -69,12 +69,12 @@ func Run(t testing.TB, h *lab.Host, name string, args ...string) string {
 	return out
 }
 
-// Eventually waits until cond holds, and fails the test with the last state seen when it does not within the time.
-func Eventually(t testing.TB, within time.Duration, what string, cond func() (ok bool, last string)) {
+// Eventually waits until cond holds. If it does not within the timeout, the test fails with the last state seen.
+func Eventually(t testing.TB, timeout time.Duration, what string, cond func() (ok bool, last string)) {
 	t.Helper()
-	limit := time.NewTimer(within)
-	defer limit.Stop()
-	tick := time.NewTicker(pollEvery)
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		ok, last := cond()
@@ -82,14 +82,14 @@ func Eventually(t testing.TB, within time.Duration, what string, cond func() (ok
 			return
 		}
 		select {
-		case <-limit.C:
-			t.Fatalf("after %v still not: %s\nlast seen: %s", within, what, last)
+		case <-deadline.C:
+			t.Fatalf("timed out after %v waiting for: %s\nlast state: %s", timeout, what, last)
 		case <-tick.C:
 		}
 	}
 }
 
-// Output keeps what a process writes; it may be read while the process runs. The zero value is ready.
+// Output collects what a process writes. It can be read while the process runs. The zero value is ready to use.
 type Output struct {
 	mu  sync.Mutex // protects buf
 	buf bytes.Buffer
@@ -102,7 +102,7 @@ func (o *Output) Write(p []byte) (int, error) {
 	return o.buf.Write(p)
 }
 
-// String returns all that was written so far.
+// String returns everything written so far.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

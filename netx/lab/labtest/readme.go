@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// ReadmeBlock returns the fenced block of a Markdown file that follows the comment <!-- name -->, so that what is shown there
-// is run or compared.
+// ReadmeBlock returns the fenced block after the comment <!-- name --> in a Markdown file, so that tests can run it or compare it.
 func ReadmeBlock(t testing.TB, path, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -18,7 +17,7 @@ func ReadmeBlock(t testing.TB, path, name string) string {
 	_, block, begun := strings.Cut(after, "\n")
 	block, _, ended := strings.Cut(block, "```\n")
 	if !found || !begun || !ended {
-		t.Fatalf("%s has no block behind <!-- %s -->", path, name)
+		t.Fatalf("%s has no fenced block after <!-- %s -->", path, name)
 	}
 	return block
 }

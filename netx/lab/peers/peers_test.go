@@ -1,7 +1,7 @@
 //go:build bench
 
-// Package peers measures what it costs to watch real servers and keep the kernel's table, for lb and for keepalived in one run, and what their
-// restarts cost. scripts/bench peers runs it where IPVS is real, and docs/performance.md says what came out.
+// Package peers compares lb with keepalived and ldirectord: the cost of watching real servers, the reaction time, and the cost of restarts.
+// scripts/bench peers runs it on a kernel with IPVS; docs/performance.md has the results.
 package peers
 
 import (
@@ -25,26 +25,24 @@ import (
 )
 
 const (
-	patience = 3 * time.Minute
-	// settleTime is left alone after the last real server is known, measureTime is measured.
-	settleTime  = 5 * time.Second
-	measureTime = 15 * time.Second
-	// reactions are how many times a real server falls ill, one after the other.
-	reactions = 21
-	// lookEvery is the time between two looks at the kernel's table while a reaction is waited for.
-	lookEvery = 5 * time.Millisecond
-	// quick is the interval at which keepalived is to be as soon as streams are.
-	quick = 10 * time.Millisecond
+	timeout     = 3 * time.Minute
+	settleTime  = 5 * time.Second  // from the last real server's first weight to the measurement
+	measureTime = 15 * time.Second // duration of the measurement
+	reactions   = 21               // how often a real server fails, one after the other
+	// pollInterval is how often the kernel's table is read while waiting for a reaction.
+	pollInterval = 5 * time.Millisecond
+	// fastInterval is the interval at which keepalived should react as fast as streams do.
+	fastInterval = 10 * time.Millisecond
 )
 
-// ground is where the watchers are measured: a load balancer, and a host with all real servers.
-type ground struct {
+// testRig is a load balancer, and a host with all real servers.
+type testRig struct {
 	load  *lab.Host
-	farm  *farm
+	farm  *agentFarm
 	table ipvs.Table
 }
 
-func newGround(t *testing.T) *ground {
+func newTestRig(t *testing.T) *testRig {
 	t.Helper()
 	l, err := lab.New(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -56,7 +54,7 @@ func newGround(t *testing.T) *ground {
 		}
 	})
 	sw := labtest.Switch(t, l, "private")
-	g := &ground{load: labtest.Host(t, l, sw, "load01", "10.0.0.254/24")}
+	g := &testRig{load: labtest.Host(t, l, sw, "load01", "10.0.0.254/24")}
 	g.farm = startFarm(t, labtest.Host(t, l, sw, "farm", "10.0.0.1/24"))
 	if err := g.load.Route(netip.MustParsePrefix(farmNet), netip.MustParseAddr("10.0.0.1")); err != nil {
 		t.Fatal(err)
@@ -65,8 +63,8 @@ func newGround(t *testing.T) *ground {
 	return g
 }
 
-// weights gives the weight of every real server in the kernel; one that is not there has none.
-func (g *ground) weights(t *testing.T) map[netip.Addr]int {
+// weights returns the weight of every real server in the kernel's table.
+func (g *testRig) weights(t *testing.T) map[netip.Addr]int {
 	t.Helper()
 	services, err := g.table.Dump(context.Background())
 	if err != nil {
@@ -81,10 +79,10 @@ func (g *ground) weights(t *testing.T) map[netip.Addr]int {
 	return now
 }
 
-// full waits until every real server has its weight.
-func (g *ground) full(t *testing.T, nodes int) {
+// waitForAll waits until every real server has its weight.
+func (g *testRig) waitForAll(t *testing.T, nodes int) {
 	t.Helper()
-	labtest.Eventually(t, patience, fmt.Sprintf("%d real servers in the kernel", nodes), func() (bool, string) {
+	labtest.Eventually(t, timeout, fmt.Sprintf("%d real servers in the kernel", nodes), func() (bool, string) {
 		up := 0
 		for _, w := range g.weights(t) {
 			if w == 100 {
@@ -95,14 +93,14 @@ func (g *ground) full(t *testing.T, nodes int) {
 	})
 }
 
-// figures are those of one watcher.
+// figures are the measurements of one program.
 type figures struct {
-	processor float64 // of a core
-	checks    float64 // answers of the farm a second
+	processor float64 // fraction of a core
+	checks    float64 // per second
 	resident  int     // bytes
 }
 
-// perCheck is processor time for one check.
+// perCheck returns the processor time per check.
 func (f figures) perCheck() time.Duration {
 	if f.checks == 0 {
 		return 0
@@ -110,24 +108,24 @@ func (f figures) perCheck() time.Duration {
 	return time.Duration(f.processor / f.checks * float64(time.Second))
 }
 
-// measure runs one watcher for a while, with nothing happening.
-func (g *ground) measure(t *testing.T, w watcher, nodes int, interval time.Duration) figures {
+// measure runs a program for a while without any change of health.
+func (g *testRig) measure(t *testing.T, w watcher, nodes int, interval time.Duration) figures {
 	t.Helper()
-	p := w.start(t, g.load, onTheFarm(nodes), interval)
-	defer g.end(t, p)
-	g.full(t, nodes)
+	p := w.start(t, g.load, farmServices(nodes), interval)
+	defer g.stop(t, p)
+	g.waitForAll(t, nodes)
 	<-time.After(settleTime)
-	before, answered, begun := costOf(t, p), g.farm.answers.Load(), time.Now()
+	before, answered, begun := usageOf(t, p), g.farm.responses.Load(), time.Now()
 	<-time.After(measureTime)
-	after, checks, took := costOf(t, p), g.farm.answers.Load()-answered, time.Since(begun)
+	after, checks, took := usageOf(t, p), g.farm.responses.Load()-answered, time.Since(begun)
 	return figures{
 		processor: float64(after.processor-before.processor) / float64(took),
 		checks:    float64(checks) / took.Seconds(), resident: after.resident,
 	}
 }
 
-// end ends a watcher and clears the kernel's table.
-func (g *ground) end(t *testing.T, p *lab.Process) {
+// stop stops a program and clears the kernel's table.
+func (g *testRig) stop(t *testing.T, p *lab.Process) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -139,12 +137,12 @@ func (g *ground) end(t *testing.T, p *lab.Process) {
 	}
 }
 
-// react measures how long after a real server's illness the kernel sends it nothing more, some times, in order of length.
-func (g *ground) react(t *testing.T, w watcher, nodes int, interval time.Duration) []time.Duration {
+// measureReaction returns the sorted times from a real server's failure to its weight of 0 in the kernel.
+func (g *testRig) measureReaction(t *testing.T, w watcher, nodes int, interval time.Duration) []time.Duration {
 	t.Helper()
-	p := w.start(t, g.load, onTheFarm(nodes), interval)
-	defer g.end(t, p)
-	g.full(t, nodes)
+	p := w.start(t, g.load, farmServices(nodes), interval)
+	defer g.stop(t, p)
+	g.waitForAll(t, nodes)
 	page, err := os.Open(fmt.Sprintf("/proc/%d/net/ip_vs", p.Pid()))
 	if err != nil {
 		t.Fatal(err)
@@ -152,30 +150,30 @@ func (g *ground) react(t *testing.T, w watcher, nodes int, interval time.Duratio
 	defer page.Close()
 	var took []time.Duration
 	for n := range reactions {
-		node := address(n * nodes / reactions)
-		<-time.After(interval * time.Duration(n) / reactions) // at another moment of the interval each time
+		node := nodeAddress(n * nodes / reactions)
+		<-time.After(interval * time.Duration(n) / reactions) // at a different phase of the interval each time
 		begun := time.Now()
-		g.farm.set(node, false)
-		for weightOn(t, page, node) != 0 {
-			if time.Since(begun) > patience {
-				t.Fatalf("%s: %s still has weight after %s", w.name, node, patience)
+		g.farm.setUp(node, false)
+		for readWeight(t, page, node) != 0 {
+			if time.Since(begun) > timeout {
+				t.Fatalf("%s: %s still has weight after %s", w.name, node, timeout)
 			}
-			<-time.After(lookEvery)
+			<-time.After(pollInterval)
 		}
 		took = append(took, time.Since(begun))
-		g.farm.set(node, true)
-		g.full(t, nodes)
+		g.farm.setUp(node, true)
+		g.waitForAll(t, nodes)
 	}
 	slices.Sort(took)
 	return took
 }
 
-// weightOn finds a real server's weight on the kernel's page of its table, /proc/net/ip_vs: to read that takes far less than to ask for the table, and so
-// is less in the way of who is measured. A real server's line is "  -> 0A400001:0000 Tunnel 100 0 0", with its address in hexadecimal digits.
-func weightOn(t *testing.T, page *os.File, node netip.Addr) int {
+// readWeight returns a real server's weight from /proc/net/ip_vs. Reading that costs far less than a dump by netlink, and so disturbs the
+// program being measured less. A real server's line is "  -> 0A400001:0000 Tunnel 100 0 0", with its address in hexadecimal.
+func readWeight(t *testing.T, table *os.File, node netip.Addr) int {
 	t.Helper()
 	text := make([]byte, 64<<10)
-	n, err := page.ReadAt(text, 0)
+	n, err := table.ReadAt(text, 0)
 	if !errors.Is(err, io.EOF) {
 		t.Fatalf("%d bytes of the kernel's table: %v", n, err)
 	}
@@ -191,19 +189,20 @@ func weightOn(t *testing.T, page *os.File, node netip.Addr) int {
 	return weight
 }
 
-// TestWatching prints what it costs to watch 100, 500 and 2000 real servers, each once a second, and how soon an illness is in the kernel.
-func TestWatching(t *testing.T) {
-	g := newGround(t)
+// TestWatchCost prints the cost of watching 100, 500 and 2000 real servers, each once per second.
+func TestWatchCost(t *testing.T) {
+	g := newTestRig(t)
 	r := newReport(t)
 	for _, nodes := range []int{100, 500, 2000} {
-		r.line("%d real servers, watched for %s after %s of rest, interval 1s", nodes, measureTime, settleTime)
+		r.line("%d real servers, measured for %s after %s to settle, interval 1s", nodes, measureTime, settleTime)
 		var keepalived figures
 		for i, w := range watchers {
 			f := g.measure(t, w, nodes, time.Second)
 			if i == 0 {
 				keepalived = f
 			}
-			r.line("  %-12s %6.2f %% of a core, %7.1f checks/s, %8s a check, %5.1f MiB resident   processor %s, a check %s, memory %s of keepalived's",
+			r.line("  %-12s %6.2f %% of a core, %7.1f checks/s, %8s per check, %5.1f MiB resident   "+
+				"ratios to keepalived: processor %s, per check %s, memory %s",
 				w.name, 100*f.processor, f.checks, f.perCheck().Round(time.Microsecond), float64(f.resident)/(1<<20),
 				ratio(f.processor, keepalived.processor), ratio(float64(f.perCheck()), float64(keepalived.perCheck())),
 				ratio(float64(f.resident), float64(keepalived.resident)))
@@ -211,27 +210,31 @@ func TestWatching(t *testing.T) {
 	}
 }
 
-// TestReaction prints how soon an illness is in the kernel, and what streams cost beside keepalived at the interval that is to make it as soon: with
-// few real servers, which it can watch that often, and with many.
-func TestReaction(t *testing.T) {
-	g := newGround(t)
+// TestReactionTime prints how soon a failure is in the kernel, and what streams cost compared to keepalived at an interval that should make
+// it react as fast: with few real servers, which it can check that often, and with many.
+func TestReactionTime(t *testing.T) {
+	g := newTestRig(t)
 	r := newReport(t)
 	for _, nodes := range []int{10, 100} {
-		r.line("%d real servers; from a real server's illness to its weight of 0 in the kernel, %d times, looked at each %s", nodes, reactions, lookEvery)
+		r.line("%d real servers; from a real server's failure to its weight of 0 in the kernel, %d times, read every %s",
+			nodes, reactions, pollInterval)
 		reaction := func(w watcher, interval time.Duration) string {
-			took := g.react(t, w, nodes, interval)
-			return fmt.Sprintf("  %-12s interval %-7s median %8s, least %8s, most %8s", w.name, interval, took[len(took)/2].Round(100*time.Microsecond),
+			took := g.measureReaction(t, w, nodes, interval)
+			return fmt.Sprintf("  %-12s interval %-7s median %8s, minimum %8s, maximum %8s",
+				w.name, interval, took[len(took)/2].Round(100*time.Microsecond),
 				took[0].Round(100*time.Microsecond), took[len(took)-1].Round(100*time.Microsecond))
 		}
 		for _, w := range watchers {
 			r.line("%s", reaction(w, time.Second))
 		}
 		keepalived, streams := watchers[0], watchers[2]
-		line := reaction(keepalived, quick)
-		f := g.measure(t, keepalived, nodes, quick)
-		r.line("%s   %6.2f %% of a core, %.0f checks/s of the %.0f that this asks for", line, 100*f.processor, f.checks, float64(nodes)/quick.Seconds())
+		line := reaction(keepalived, fastInterval)
+		f := g.measure(t, keepalived, nodes, fastInterval)
+		r.line("%s   %6.2f %% of a core, %.0f of %.0f checks/s",
+			line, 100*f.processor, f.checks, float64(nodes)/fastInterval.Seconds())
 		of := g.measure(t, streams, nodes, time.Second)
-		r.line("  %-12s interval 1s      %6.2f %% of a core when nothing happens: %s of that", streams.name, 100*of.processor, ratio(of.processor, f.processor))
+		r.line("  %-12s interval 1s      %6.2f %% of a core when idle: %s of that",
+			streams.name, 100*of.processor, ratio(of.processor, f.processor))
 	}
 }
 
@@ -242,7 +245,7 @@ func ratio(a, b float64) string {
 	return fmt.Sprintf("%.3f", a/b)
 }
 
-// report is where the figures go: the test's output, and peers.txt in the folder that the lab brings back.
+// report prints the figures and writes them to peers.txt in the directory that the lab brings back.
 type report struct {
 	t    *testing.T
 	file *os.File

@@ -14,19 +14,20 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab"
 	"github.com/braintree/lb/netx/lab/labtest"
-	"github.com/braintree/lb/netx/lab/talk"
+	"github.com/braintree/lb/netx/lab/testbed"
 )
 
 const (
-	restarts = 3
-	rate     = 50 // new connections a second
-	mark     = 7  // the stage's
+	restarts    = 3
+	requestRate = 50 // new connections per second
+	mark        = 7  // of the testbed's cluster
 )
 
-// TestRestart prints what a restart costs under load: how long the kernel had nobody to send requests to, and how many of them failed.
-// The stage's lb has set the marks, which all of the programs need, and made the real servers ready.
+// TestRestart prints the cost of a restart under load: how long no real server had weight in the kernel, and how many requests failed. lb
+// has set the marks, which all programs need, and prepared the real servers.
 func TestRestart(t *testing.T) {
-	s, err := talk.New(t.Context(), slog.New(slog.DiscardHandler), talk.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second})
+	o := testbed.Options{Binary: binary(t), Nodes: 3, Scheduler: "wrr", CheckInterval: time.Second}
+	s, err := testbed.New(t.Context(), slog.New(slog.DiscardHandler), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestRestart(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	table := openTable(t, s.Load)
+	table := openTable(t, s.BalancerHost)
 	var nodes []netip.Addr
 	for _, app := range s.Apps {
 		nodes = append(nodes, app.Address)
@@ -43,17 +44,17 @@ func TestRestart(t *testing.T) {
 	if err := s.Balancer.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	serving(t, table, len(nodes))
+	waitServing(t, table, len(nodes))
 	r := newReport(t)
-	r.line("%d restarts of each under %d new connections a second, three real servers", restarts, rate)
+	r.line("%d restarts of each under %d new connections per second, three real servers", restarts, requestRate)
 
-	b := &bouncer{"lb", func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) }}
-	r.line("%s", b.restart(t, s, table))
+	b := &restartable{"lb", func() { must(t, s.Balancer.Stop()) }, func() { must(t, s.Balancer.Start(t.Context())) }}
+	r.line("%s", b.measure(t, s, table))
 	must(t, s.Balancer.Stop())
 	for _, w := range []watcher{{"keepalived", startKeepalived}, {"ldirectord", startLdirectord}} {
-		labtest.Run(t, s.Load, "ipvsadm", "-C")
+		labtest.Run(t, s.BalancerHost, "ipvsadm", "-C")
 		start := func() func() {
-			p := w.start(t, s.Load, []service{{mark, nodes}}, time.Second)
+			p := w.start(t, s.BalancerHost, []service{{mark, nodes}}, time.Second)
 			return func() {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
@@ -61,49 +62,49 @@ func TestRestart(t *testing.T) {
 			}
 		}
 		stop := start()
-		serving(t, table, len(nodes))
-		b := &bouncer{w.name, func() { stop() }, func() { stop = start() }}
-		r.line("%s", b.restart(t, s, table))
+		waitServing(t, table, len(nodes))
+		b := &restartable{w.name, func() { stop() }, func() { stop = start() }}
+		r.line("%s", b.measure(t, s, table))
 		stop()
 	}
 }
 
-// bouncer is a program that runs, and can be stopped and started again.
-type bouncer struct {
+// restartable is a running program that can be stopped and started again.
+type restartable struct {
 	name        string
 	stop, start func()
 }
 
-// restart measures its restarts.
-func (b *bouncer) restart(t *testing.T, s *talk.Scenario, table ipvs.Table) string {
+// measure restarts the program a few times and returns the results as a line.
+func (b *restartable) measure(t *testing.T, s *testbed.Site, table ipvs.Table) string {
 	t.Helper()
-	traffic := s.StartTraffic(t.Context(), rate)
-	gaps := watchGaps(table)
+	traffic := s.StartTraffic(t.Context(), requestRate)
+	gaps := measureOutage(table)
 	for range restarts {
 		answered := traffic.Counts().Answered
-		labtest.Eventually(t, patience, "requests are answered", func() (bool, string) {
-			return traffic.Counts().Answered > answered+rate, ""
+		labtest.Eventually(t, timeout, "requests are answered", func() (bool, string) {
+			return traffic.Counts().Answered > answered+requestRate, ""
 		})
 		b.stop()
 		b.start()
-		serving(t, table, len(s.Apps))
+		waitServing(t, table, len(s.Apps))
 	}
 	counts := traffic.Stop()
 	empty := gaps()
-	return fmt.Sprintf("  %-12s the kernel had nobody to send requests to for %8s, %4d of %d requests failed, the slowest answer took %s",
+	return fmt.Sprintf("  %-12s no real server had weight for %8s, %4d of %d requests failed, the slowest response took %s",
 		b.name, empty.Round(time.Millisecond), counts.Failed, counts.Failed+counts.Answered, counts.Slowest.Round(time.Millisecond))
 }
 
-// serving waits until all real servers have weight.
-func serving(t *testing.T, table ipvs.Table, nodes int) {
+// waitServing waits until all real servers have weight.
+func waitServing(t *testing.T, table ipvs.Table, nodes int) {
 	t.Helper()
-	labtest.Eventually(t, patience, "all real servers have weight", func() (bool, string) {
-		return weighty(table) == nodes, ""
+	labtest.Eventually(t, timeout, "all real servers have weight", func() (bool, string) {
+		return countWithWeight(table) == nodes, ""
 	})
 }
 
-// weighty counts the real servers that may get new connections.
-func weighty(table ipvs.Table) int {
+// countWithWeight returns how many real servers can get new connections.
+func countWithWeight(table ipvs.Table) int {
 	services, err := table.Dump(context.Background())
 	if err != nil {
 		return 0
@@ -119,8 +120,8 @@ func weighty(table ipvs.Table) int {
 	return n
 }
 
-// watchGaps adds up for how long no real server has weight, until the function that it returns is called.
-func watchGaps(table ipvs.Table) func() time.Duration {
+// measureOutage adds up how long no real server has weight, until the returned function is called.
+func measureOutage(table ipvs.Table) func() time.Duration {
 	var empty time.Duration
 	var watching sync.WaitGroup
 	done := make(chan struct{})
@@ -134,7 +135,7 @@ func watchGaps(table ipvs.Table) func() time.Duration {
 				return
 			case <-tick.C:
 			}
-			none, now := weighty(table) == 0, time.Now()
+			none, now := countWithWeight(table) == 0, time.Now()
 			if none {
 				empty += now.Sub(last)
 			}

@@ -1,4 +1,4 @@
-// Package marktest holds the contract of mark.Table as tests, which every implementation passes.
+// Package marktest is the conformance suite of mark.Table, which every implementation passes.
 package marktest
 
 import (
@@ -17,25 +17,25 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// Run puts tables to the test. newTable gives an empty one that nobody else uses.
+// Run runs the suite. newTable returns an empty table for exclusive use.
 func Run(t *testing.T, newTable func(t *testing.T) mark.Table) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, mark.Table)
 	}{
 		{"an absent table lists nothing and is removed without error", absent},
-		{"every kind of rule is listed as it was set, sorted", everyKind},
-		{"set takes away what is not wanted any more", replace},
+		{"every kind of rule is listed as it was set, sorted", everyKindOfRule},
+		{"set removes rules that are no longer wanted", replace},
 		{"a changed mark replaces the old one", changeMark},
-		{"no rules are no rules", empty},
-		{"a rule given twice counts once", twice},
+		{"an empty set lists nothing", empty},
+		{"a rule given twice counts once", duplicateRules},
 		{"an IPv4-mapped address is IPv4", mapped},
 		{"a removed table can be set again", removeAndSet},
-		{"the caller's rules stay the caller's", ownRules},
-		{"bad rules are refused together and change nothing", bad},
-		{"two marks for the same packets are refused", conflict},
+		{"rules are independent of the caller's slice", callerKeepsRules},
+		{"invalid rules are all reported and change nothing", invalidRules},
+		{"two marks for the same packets are rejected", conflict},
 		{"a cancelled context changes nothing", cancelled},
-		{"several goroutines may use it", concurrent},
+		{"concurrent use is safe", concurrent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newTable(t)) })
 	}
@@ -73,7 +73,7 @@ func absent(t *testing.T, table mark.Table) {
 	want(t, table)
 }
 
-func everyKind(t *testing.T, table mark.Table) {
+func everyKindOfRule(t *testing.T, table mark.Table) {
 	sorted := []mark.Rule{
 		rule("9.0.0.1", "tcp", 443, "", 1),
 		rule("10.0.0.1", "sctp", 5060, "", 2),
@@ -110,7 +110,9 @@ func replace(t *testing.T, table mark.Table) {
 func changeMark(t *testing.T, table mark.Table) {
 	before := []mark.Rule{rule("10.0.0.1", "tcp", 443, "", 1), rule("10.0.0.1", "tcp", 443, "eth0", 2), rule("fd00::1", "udp", 53, "", 3)}
 	set(t, table, before...)
-	after := []mark.Rule{rule("10.0.0.1", "tcp", 443, "", 2), rule("10.0.0.1", "tcp", 443, "eth0", 1), rule("fd00::1", "udp", 53, "", 70000)}
+	after := []mark.Rule{
+		rule("10.0.0.1", "tcp", 443, "", 2), rule("10.0.0.1", "tcp", 443, "eth0", 1), rule("fd00::1", "udp", 53, "", 70000),
+	}
 	set(t, table, after...)
 	want(t, table, after...)
 }
@@ -123,7 +125,7 @@ func empty(t *testing.T, table mark.Table) {
 	want(t, table)
 }
 
-func twice(t *testing.T, table mark.Table) {
+func duplicateRules(t *testing.T, table mark.Table) {
 	r := rule("10.0.0.1", "tcp", 443, "", 1)
 	set(t, table, r, r)
 	want(t, table, r)
@@ -145,7 +147,7 @@ func removeAndSet(t *testing.T, table mark.Table) {
 	want(t, table, r)
 }
 
-func ownRules(t *testing.T, table mark.Table) {
+func callerKeepsRules(t *testing.T, table mark.Table) {
 	rules := []mark.Rule{rule("10.0.0.2", "tcp", 443, "", 2), rule("10.0.0.1", "tcp", 443, "", 1)}
 	set(t, table, rules...)
 	if rules[0].Mark != 2 {
@@ -160,7 +162,7 @@ func ownRules(t *testing.T, table mark.Table) {
 	want(t, table, rule("10.0.0.1", "tcp", 443, "", 1), rule("10.0.0.2", "tcp", 443, "", 2))
 }
 
-func bad(t *testing.T, table mark.Table) {
+func invalidRules(t *testing.T, table mark.Table) {
 	good := rule("10.0.0.1", "tcp", 443, "", 1)
 	set(t, table, good)
 	wrong := map[string]mark.Rule{
@@ -179,14 +181,14 @@ func bad(t *testing.T, table mark.Table) {
 	for words, r := range wrong {
 		err := table.Set(t.Context(), []mark.Rule{r})
 		if !errors.Is(err, mark.ErrInvalid) || !strings.HasPrefix(err.Error(), "set marks: ") || !strings.Contains(err.Error(), words) {
-			t.Errorf("%v: %v, wanted words about %s", r, err, words)
+			t.Errorf("%v: %v, wanted it to mention %s", r, err, words)
 		}
 		all = append(all, r)
 	}
 	err := table.Set(t.Context(), all)
 	for words := range wrong {
 		if err == nil || !strings.Contains(err.Error(), words) {
-			t.Errorf("among all that is wrong, nothing about %s: %v", words, err)
+			t.Errorf("the error for all rules does not mention %s: %v", words, err)
 		}
 	}
 	want(t, table, good)
@@ -218,7 +220,7 @@ func concurrent(t *testing.T, table mark.Table) {
 	const workers, rounds = 6, 10
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	// Each sets all its rules at once, so any list is of one worker's.
+	// Each worker sets all its rules at once, so a list never mixes workers.
 	rules := func(w int) []mark.Rule {
 		var rs []mark.Rule
 		for port := range uint16(5) {

@@ -1,2 +1,2 @@
-// Package noipvs holds the end-to-end test of a kernel without IPVS, apart from the others since a kernel that has it loaded rarely lets it go.
+// Package noipvs tests lb on a kernel without IPVS, in a package of its own because a kernel can rarely unload ip_vs after other tests.
 package noipvs

@@ -14,28 +14,30 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// TestWithoutIPVSOneClearMessage takes ip_vs out of the guest's kernel and keeps it from being loaded again.
-func TestWithoutIPVSOneClearMessage(t *testing.T) {
+// TestWithoutIPVSTheErrorSaysWhatToDo unloads ip_vs from the guest's kernel and prevents it from loading again.
+func TestWithoutIPVSTheErrorSaysWhatToDo(t *testing.T) {
 	lb := os.Getenv("LB_BIN")
 	if lb == "" {
 		t.Fatal("LB_BIN is not set: give it the path of the lb to test, as scripts/test does")
 	}
-	const loader = "/proc/sys/kernel/modprobe"
-	before, err := os.ReadFile(loader)
+	const modprobePath = "/proc/sys/kernel/modprobe"
+	before, err := os.ReadFile(modprobePath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.WriteFile(loader, before, 0o644); err != nil {
+		if err := os.WriteFile(modprobePath, before, 0o644); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := os.WriteFile(loader, []byte("/bin/false"), 0o644); err != nil {
+	if err := os.WriteFile(modprobePath, []byte("/bin/false"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// A namespace that used it is cleaned up by the kernel in its own time, and holds the modules until then.
+	// The kernel cleans up namespaces asynchronously, and the modules are in use until then.
 	labtest.Eventually(t, time.Minute, "ip_vs is unloaded", func() (bool, string) {
-		out, err := exec.Command("sh", "-c", "for m in $(sed -n 's/^\\(ip_vs_[a-z]*\\) .*/\\1/p' /proc/modules); do rmmod $m; done; ! grep -q '^ip_vs ' /proc/modules || rmmod ip_vs").CombinedOutput()
+		const unload = `for m in $(sed -n 's/^\(ip_vs_[a-z]*\) .*/\1/p' /proc/modules); do rmmod $m; done
+! grep -q '^ip_vs ' /proc/modules || rmmod ip_vs`
+		out, err := exec.Command("sh", "-c", unload).CombinedOutput()
 		return err == nil, string(out)
 	})
 	dir := t.TempDir()

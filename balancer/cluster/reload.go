@@ -1,0 +1,154 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+// Reload pairs the clusters of a new configuration with those of a model: by name, and a renamed one by its mark.
+type Reload struct {
+	cfg     *config.Config
+	next    []*Cluster // in the order of cfg
+	gone    []*Cluster
+	joined  []*Cluster
+	running []*Cluster           // before the reload
+	marks   map[ipvs.Mark]string // of running clusters that the reload takes away, and whose
+}
+
+// Match pairs a new configuration with the model. It changes nothing.
+func (m *Model) Match(cfg *config.Config) *Reload {
+	r := &Reload{cfg: cfg, next: make([]*Cluster, len(cfg.Clusters))}
+	taken := map[*Cluster]bool{}
+	for i, k := range cfg.Clusters {
+		if c, err := m.Find(k.Name); err == nil {
+			r.next[i], taken[c] = c, true
+		}
+	}
+	for i, k := range cfg.Clusters {
+		if r.next[i] != nil {
+			continue
+		}
+		at := slices.IndexFunc(m.clusters, func(c *Cluster) bool { return !taken[c] && c.cfg.Mark == k.Mark })
+		if at >= 0 {
+			r.next[i], taken[m.clusters[at]] = m.clusters[at], true
+			continue
+		}
+		r.next[i] = &Cluster{}
+		r.joined = append(r.joined, r.next[i])
+	}
+	for _, c := range m.clusters {
+		if !taken[c] {
+			r.gone = append(r.gone, c)
+		}
+		if c.running {
+			r.running = append(r.running, c)
+		}
+	}
+	return r
+}
+
+// Gone returns the clusters that the new configuration does not have.
+func (r *Reload) Gone() []*Cluster { return r.gone }
+
+// Guard refuses a configuration that would remove more than half of the running clusters.
+func (r *Reload) Guard() error {
+	var names []string
+	for _, c := range r.gone {
+		if c.running {
+			names = append(names, c.cfg.Name)
+		}
+	}
+	if 2*len(names) <= len(r.running) {
+		return nil
+	}
+	return fmt.Errorf("refusing to remove %d of %d running clusters (%s): use `lb ctl reload --force` if this is intended, or stop each of them first with `lb ctl cluster stop NAME`",
+		len(names), len(r.running), strings.Join(names, ", "))
+}
+
+// Renames returns the new names of renamed clusters, by their old ones.
+func (r *Reload) Renames() map[string]string {
+	names := map[string]string{}
+	for i, c := range r.next {
+		if was := c.cfg.Name; was != "" && was != r.cfg.Clusters[i].Name {
+			names[was] = r.cfg.Clusters[i].Name
+		}
+	}
+	return names
+}
+
+// Reconfigure gives the model the new configuration. Services go on: marks that running clusters lose are known to r until Retire.
+func (m *Model) Reconfigure(now time.Time, r *Reload) {
+	r.marks = map[ipvs.Mark]string{}
+	for _, c := range r.running {
+		for _, mark := range c.Marks() {
+			r.marks[mark] = c.cfg.Name
+		}
+	}
+	m.configure(r.cfg)
+	for i, c := range r.next {
+		was := c.cfg
+		c.cfg = r.cfg.Clusters[i]
+		m.reconfigure(now, c, was.Name)
+	}
+	for _, c := range r.gone {
+		if c.running {
+			rep := c.report(now, event.ClusterStopped, event.Info, "cluster stops")
+			rep.Cause = "the new configuration does not have it"
+			m.emit(rep)
+		}
+	}
+	m.clusters = slices.Clone(r.next)
+	m.sort()
+	for _, c := range r.next {
+		if c.running {
+			for _, mark := range c.Marks() {
+				delete(r.marks, mark)
+			}
+		}
+	}
+}
+
+// reconfigure brings a cluster in line with its new configuration. was is its name before; "" for a new one.
+func (m *Model) reconfigure(now time.Time, c *Cluster, was string) {
+	joining := decide.State{}
+	if c.running {
+		joining = decide.Join(now)
+	}
+	old := c.nodes
+	c.setNodes(joining)
+	c.setSites()
+	for _, n := range c.keepRemotes(old) {
+		m.reportMember(c.report(now, event.MemberLeft, event.Info, "another data centre's balancer receives no more packets"), n,
+			"the new configuration has no site that may list it, or has it as a node")
+	}
+	if was != "" && was != c.cfg.Name {
+		r := c.report(now, event.ClusterRenamed, event.Info, "cluster renamed: it has the mark of one that is gone, and continues as it was")
+		r.Old, r.New = was, c.cfg.Name
+		m.emit(r)
+	}
+}
+
+// Join starts what the new clusters of a reload need: one that the table has already is adopted if adopt is true; one with autostart begins to
+// start.
+func (m *Model) Join(now time.Time, r *Reload, table []ipvs.Service, adopt bool) {
+	for _, c := range r.joined {
+		if _, ours := r.marks[c.Mark()]; !ours && adopt && hasMark(table, c.Mark()) {
+			m.adopt(now, c, table)
+		}
+		m.autostart(now, c)
+	}
+}
+
+// Retire retires the marks that the reload has taken from running clusters. Their services go once no marking rule leads to them.
+func (m *Model) Retire(r *Reload) {
+	for mark, cluster := range r.marks {
+		m.retired[mark] = retirement{cause: "a reload has taken this mark from cluster " + cluster, afterMarks: true}
+	}
+}

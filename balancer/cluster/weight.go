@@ -1,0 +1,127 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/braintree/lb/balancer/decide"
+	"github.com/braintree/lb/config"
+)
+
+// Observe takes in a reading of a node. It reports whether that changed the node's own weight while the cluster runs, which the kernel should
+// learn without delay. A node that has left its cluster is ignored.
+func (c *Cluster) Observe(now time.Time, n *Node, r decide.Reading) bool {
+	n.count(r)
+	if !c.decideNode(now, n, &r) || !c.running {
+		return false
+	}
+	c.changed = true
+	return true
+}
+
+// count counts a reading.
+func (n *Node) count(r decide.Reading) {
+	switch {
+	case !r.Answered:
+		n.readings.Silent++
+	case r.Health > 0:
+		n.readings.Up++
+	default:
+		n.readings.Down++
+	}
+}
+
+// decideNode decides a node's own weight anew, with a reading or because time has passed, and reports whether it changed. decideCluster decides
+// what follows for the cluster.
+func (c *Cluster) decideNode(now time.Time, n *Node, r *decide.Reading) bool {
+	before, in := n.own.weight, c.input(n)
+	n.own.in = in
+	in.Reading = r
+	n.state, n.own.weight, n.own.steps = decide.Node(now, in, n.state)
+	c.stale = true
+	return n.own.weight != before
+}
+
+// tick decides anew whatever depends on the time, or has changed beside the readings.
+func (c *Cluster) tick(now time.Time) {
+	for _, n := range c.nodes {
+		if !n.state.Steady() || n.own.in != c.input(n) {
+			c.decideNode(now, n, nil)
+		}
+	}
+	if c.stale || !c.group.SuspectSince.IsZero() {
+		c.decideCluster(now)
+	}
+}
+
+// decideCluster decides about the nodes together and updates the pool with their weights.
+func (c *Cluster) decideCluster(now time.Time) {
+	c.members = c.members[:0]
+	for _, n := range c.nodes {
+		c.members = append(c.members, decide.Member{
+			Address: n.cfg.Address, Priority: n.cfg.Priority, Weight: n.own.weight, Steps: n.own.steps, State: &n.state,
+		})
+	}
+	c.group, c.verdict = decide.Cluster(now, c.policy(), c.group, c.members)
+	for i, n := range c.nodes {
+		n.weight, n.steps = c.members[i].Weight, c.members[i].Steps
+	}
+	c.pool = c.pool.Next(now, c.running, c.verdict.Total)
+	c.stale = false
+}
+
+// input is what a decision about the node depends on beside its reading.
+func (c *Cluster) input(n *Node) decide.Input {
+	if n.remote != nil {
+		return decide.Input{Settings: c.remoteSettings(), Pool: c.pool, Drain: n.drainCause()}
+	}
+	in := decide.Input{Settings: c.settings(), Pool: c.pool, Override: c.file, Drain: n.drainCause()}
+	if n.cfg.MaxWeight > 0 && (in.Settings.MaxWeight == 0 || n.cfg.MaxWeight < in.Settings.MaxWeight) {
+		in.Settings.MaxWeight = n.cfg.MaxWeight
+	}
+	return in
+}
+
+// settings are what the configuration says about the weight of each node.
+func (c *Cluster) settings() decide.Settings {
+	set := decide.Settings{
+		Rise: c.cfg.Rise, Fall: c.cfg.Fall, RampUp: c.cfg.RampUpTime, MaxWeight: c.cfg.MaxWeight,
+		DeadBand: c.cfg.DeadBand, Slew: c.cfg.Slew,
+		// Each node is polled once an interval: after this time every node that was healthy at the first weight has risen.
+		WarmUp: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
+	}
+	if c.cfg.Mode == config.ActivePassive {
+		set.RampUp = 0 // no other node carries the traffic meanwhile
+	}
+	return set
+}
+
+// policy is what the configuration says about the nodes together.
+func (c *Cluster) policy() decide.Policy {
+	return decide.Policy{
+		Passive: c.cfg.Mode == config.ActivePassive,
+		AllDown: allDown(c.cfg.AllDown),
+		Suspect: decide.SuspectRule{
+			Share: c.cfg.SuspectShare,
+			Limit: c.cfg.SuspectTime,
+			// Nodes are polled at different times: failures of one moment become known within this time.
+			Window: time.Duration(c.cfg.Fall)*c.cfg.CheckInterval + c.cfg.CheckTimeout,
+		},
+	}
+}
+
+func allDown(a config.AllDown) decide.AllDown {
+	switch a {
+	case config.ToPage:
+		return decide.Downpage
+	case config.HoldLast:
+		return decide.HoldLast
+	case config.AllIn:
+		return decide.AllIn
+	}
+	return decide.RefuseAll
+}
+
+// desperate reports whether nodes have weight although none of them is healthy. Nobody else should count on these weights.
+func (c *Cluster) desperate() bool {
+	return c.verdict.AllDown && (c.cfg.AllDown == config.HoldLast || c.cfg.AllDown == config.AllIn)
+}

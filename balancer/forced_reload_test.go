@@ -1,0 +1,47 @@
+package balancer
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/ipvs"
+)
+
+func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
+	_, node := agents(t)
+	cfg := files(t, node)
+	cfg.Clusters[0].Autostart = true
+	o := options(cfg)
+	var now atomic.Pointer[config.Config]
+	now.Store(cfg)
+	o.Load = func() (*config.Config, error) { return now.Load(), nil }
+	ready := make(chan struct{})
+	o.Ready = func() { close(ready) }
+	b, _ := daemon(t, o)
+	<-ready
+	empty := *cfg
+	empty.Clusters = nil
+	now.Store(&empty)
+	for _, tt := range []struct {
+		socket, path, says string
+		status             int
+	}{
+		{"", "/reload?force=true", "not accepted over TCP", 403},
+		{cfg.Balancer.Control, "/reload?force=yes", "force must be true", 400},
+		{cfg.Balancer.Control, "/reload", "lb ctl reload --force", 409},
+		{cfg.Balancer.Control, "/reload?force=true", "reloaded", 200},
+	} {
+		if status, body := request(t, b, tt.socket, "POST", tt.path); status != tt.status || !strings.Contains(body, tt.says) {
+			t.Errorf("POST %s: %d %q, want %d %q", tt.path, status, body, tt.status, tt.says)
+		}
+	}
+	if services, err := o.Table.(*ipvs.Memory).Dump(t.Context()); err != nil || len(services) != 0 {
+		t.Errorf("the table has %v, %v", services, err)
+	}
+	events, _ := b.engine.rec.Report.Journal.Since(0)
+	if e := events[len(events)-1]; e.Kind != "config_reloaded" || !strings.HasSuffix(e.Cause, ", forced") {
+		t.Errorf("the last event is %+v", e)
+	}
+}

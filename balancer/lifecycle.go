@@ -1,0 +1,107 @@
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/braintree/lb/balancer/api"
+	"github.com/braintree/lb/balancer/cluster"
+	"github.com/braintree/lb/balancer/reconcile"
+)
+
+// outcome is the answer to a start or a stop.
+type outcome struct {
+	changed bool
+	err     error
+}
+
+// Start starts a cluster and returns when the kernel has it, with weights. It returns false if the cluster runs already.
+func (e *engine) Start(ctx context.Context, name, who string) (bool, error) {
+	answer := make(chan outcome, 1)
+	if err := e.do(ctx, func(ctx context.Context) { e.beginStart(ctx, name, who, answer) }); err != nil {
+		return false, err
+	}
+	select {
+	case o := <-answer:
+		return o.changed, o.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// beginStart begins a start, which ends once the first readings have arrived, or joins one in progress.
+func (e *engine) beginStart(ctx context.Context, name, who string, answer chan outcome) {
+	c, err := e.rec.Model.Find(name)
+	if err != nil {
+		answer <- outcome{err: err}
+		return
+	}
+	if !e.rec.Adopted() && !c.Starting() {
+		e.reconcile(ctx, reconcile.Order) // the kernel may run it already
+	}
+	if c.Running() {
+		answer <- outcome{err: e.rec.Failure(c, "start")}
+		return
+	}
+	if !c.Starting() {
+		e.rec.Model.BeginStart(time.Now(), c, "asked by "+who)
+		e.rec.Flush()
+	}
+	e.waiting[c] = append(e.waiting[c], answer)
+}
+
+// completeStarts ends the starts that have what they wait for, and answers their orders.
+func (e *engine) completeStarts(ctx context.Context) {
+	starts := e.rec.CompleteStarts(ctx)
+	if len(starts) == 0 {
+		return
+	}
+	e.schedule.last, e.schedule.urgent = time.Now(), false
+	e.publish()
+	for _, s := range starts {
+		e.answer(s.Cluster, outcome{changed: true, err: s.Err})
+	}
+}
+
+// answer answers the orders that wait for the start of a cluster.
+func (e *engine) answer(c *cluster.Cluster, o outcome) {
+	for _, waiting := range e.waiting[c] {
+		waiting <- o
+	}
+	delete(e.waiting, c)
+}
+
+// Stop removes a cluster from the kernel. It returns false if the kernel does not have it.
+func (e *engine) Stop(ctx context.Context, name, who string) (bool, error) {
+	var changed bool
+	var err error
+	if busy := e.do(ctx, func(ctx context.Context) { changed, err = e.stop(ctx, name, who) }); busy != nil {
+		return false, busy
+	}
+	return changed, err
+}
+
+func (e *engine) stop(ctx context.Context, name, who string) (bool, error) {
+	c, err := e.rec.Model.Find(name)
+	if err != nil {
+		return false, err
+	}
+	e.answer(c, outcome{err: fmt.Errorf("cluster %s was stopped while it started", name)})
+	changed, err := e.rec.Stop(ctx, c, who)
+	e.publish()
+	return changed, err
+}
+
+// abandonStarts answers the orders that still wait when the daemon stops.
+func (e *engine) abandonStarts() {
+	for c := range e.waiting {
+		e.answer(c, outcome{err: api.ErrStopping})
+	}
+}
+
+// dismiss answers the orders that wait for a cluster that has left the configuration.
+func (e *engine) dismiss(c *cluster.Cluster) {
+	e.answer(c, outcome{err: errors.New("the cluster left the configuration while it started")})
+}

@@ -1,0 +1,89 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/braintree/lb/balancer/cluster"
+)
+
+// Start is a start that has ended, or has to go on because the kernel cannot be read.
+type Start struct {
+	Cluster *cluster.Cluster
+	Err     error // what keeps the kernel from having the cluster as it should be
+}
+
+// CompleteStarts lets the clusters run that have the readings they wait for, or have waited long enough, and returns them.
+func (r *Reconciler) CompleteStarts(ctx context.Context) []Start {
+	now := time.Now()
+	ready := r.Model.Ready(now)
+	if len(ready) == 0 {
+		return nil
+	}
+	if !r.adopted {
+		r.Reconcile(ctx, Order) // a cluster that the kernel runs already keeps its weights: read the table first
+	}
+	if r.adopted {
+		for _, c := range ready {
+			r.Model.Run(now, c)
+		}
+	}
+	r.Reconcile(ctx, Order)
+	var starts []Start
+	for _, c := range ready {
+		starts = append(starts, Start{c, r.Failure(c, "start")})
+		if !r.adopted {
+			c.PostponeStart(time.Now().Add(r.Model.Interval()))
+			continue
+		}
+		r.Model.EndStart(time.Now(), c, r.Kernel.Table.Rejected(c.Marks()))
+	}
+	r.Flush()
+	return starts
+}
+
+// Failure is what keeps the kernel from having a cluster as an order wants it; nil for nothing.
+func (r *Reconciler) Failure(c *cluster.Cluster, verb string) error {
+	err := join(r.Kernel.Table.Err(), r.Kernel.Table.Rejected(c.Marks()))
+	if err == "" {
+		return nil
+	}
+	return fmt.Errorf("%s cluster %s: %s; lb retries every %s", verb, c.Name(), err, r.Model.Interval())
+}
+
+// Stop removes a cluster from the kernel, even one that another program put there. It returns false if there is nothing to remove.
+func (r *Reconciler) Stop(ctx context.Context, c *cluster.Cluster, who string) (bool, error) {
+	if !c.Running() {
+		r.readTable(ctx)
+	}
+	table := r.Kernel.Table
+	if !c.Running() && !c.Starting() && table.Err() == "" && !table.Has(c.Marks()...) {
+		return false, nil
+	}
+	r.Model.Stop(time.Now(), c, who)
+	r.Flush()
+	r.Reconcile(ctx, Order)
+	if table.Err() != "" || table.Has(c.Marks()...) {
+		return false, fmt.Errorf("stop cluster %s: %s; lb retries every %s", c.Name(), join(table.Err(), table.Rejected(c.Marks())), r.Model.Interval())
+	}
+	return true, nil
+}
+
+// Reconfigure gives the model a new configuration. The kernel stays as it is until TakeOver.
+func (r *Reconciler) Reconfigure(reload *cluster.Reload) {
+	r.Model.Reconfigure(time.Now(), reload)
+	r.Flush()
+}
+
+// TakeOver makes the kernel what the new configuration wants. Whatever a cluster is in the kernel goes on until its successor is there: first
+// services appear and change in place, then the marks change, then the services disappear that no mark leads to any more.
+func (r *Reconciler) TakeOver(ctx context.Context, reload *cluster.Reload) {
+	now := time.Now()
+	r.readTable(ctx)
+	r.Model.Join(now, reload, r.Kernel.Table.Services(), r.adopted)
+	r.Flush()
+	r.Reconcile(ctx, NewServices)
+	r.Model.Retire(reload)
+	r.Reconcile(ctx, NewMarks)
+}

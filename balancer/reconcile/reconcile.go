@@ -1,0 +1,170 @@
+// Package reconcile takes the model of the clusters to the kernel: adopt, decide, diff, apply, report. The daemon does so again and again; a
+// preview does it once, on copies in memory.
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/braintree/lb/balancer/cluster"
+	"github.com/braintree/lb/balancer/event"
+	"github.com/braintree/lb/balancer/kernel"
+)
+
+// Inputs are what a reconcile takes in beside the readings.
+type Inputs interface {
+	// Drains returns the drains that hold at a time.
+	Drains(now time.Time) map[cluster.NodeKey]cluster.Drain
+	// Overrides gives the model the up and down files of the clusters.
+	Overrides(now time.Time, m *cluster.Model)
+	// Pages serves the downpages of the running clusters, and tells the model where.
+	Pages(ctx context.Context, m *cluster.Model)
+}
+
+// Reconciler makes the kernel what the model wants. One goroutine uses it at a time.
+type Reconciler struct {
+	Model  *cluster.Model
+	Kernel *kernel.Kernel
+	Report *Reporter
+	inputs Inputs
+
+	adopted bool // the kernel's table has been read, and what runs there is adopted
+}
+
+// New returns a reconciler that has not touched the kernel.
+func New(m *cluster.Model, k *kernel.Kernel, r *Reporter, in Inputs) *Reconciler {
+	return &Reconciler{Model: m, Kernel: k, Report: r, inputs: in}
+}
+
+// Adopted reports whether the kernel's table has been read once, and what runs there is adopted.
+func (r *Reconciler) Adopted() bool { return r.adopted }
+
+// Reconcile makes the kernel what the model wants: it reads the table, decides, and applies the difference. Weights that readings have changed go
+// first, before the table is read, because reading it takes longer than all else from a reading to the kernel. What fails is reported, and tried
+// again by the next reconcile. It reports whether anything in the kernel changed or failed.
+func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
+	work, cancel := kernel.Context(ctx)
+	defer cancel()
+	begun := time.Now()
+	defer func() { r.Report.Metrics.Duration.Observe(time.Since(begun).Seconds()) }()
+	changed, marks := r.Model.Changed(), triggerRules[t].marks
+	if !changed {
+		r.others(work, begun, marks)
+	}
+	r.Model.SetDrains(r.inputs.Drains(begun))
+	if changed && r.Kernel.Table.Ready() {
+		r.sendChanged(work, begun)
+	}
+	if !r.readTable(work) {
+		return true
+	}
+	r.adopt(begun)
+	r.inputs.Pages(ctx, r.Model)
+	r.inputs.Overrides(begun, r.Model)
+	r.Flush()
+	r.Model.Tick(begun)
+	news = r.makeDesired(work, begun)
+	r.Model.Reconciled()
+	if changed && r.marksDue(begun) {
+		r.others(work, begun, marks) // a changed weight does not wait for them
+	}
+	return news
+}
+
+// sendChanged gives the kernel the weights that readings have changed, as edits of the table as last read. It may be wrong about what other programs
+// did since; the read that follows finds that.
+func (r *Reconciler) sendChanged(ctx context.Context, now time.Time) {
+	edits, owned := r.Model.Edits(now, r.Kernel.Table.Services())
+	if result := r.Kernel.Table.Edit(ctx, edits, owned); len(result.Done) > 0 {
+		r.reportTable(result)
+	}
+}
+
+// makeDesired makes the table the desired one, and reports whether anything changed or failed.
+func (r *Reconciler) makeDesired(ctx context.Context, now time.Time) bool {
+	table := r.Kernel.Table
+	desired, owned := r.Model.Desired(now, table.Services(), r.Kernel.Marks.Right())
+	p := table.Diff(desired, owned)
+	r.reportTable(table.Apply(ctx, p, owned))
+	r.reportRejected()
+	table.Leave(ctx, len(p) > 0)
+	r.Report.KernelError("the IPVS table", nil, table.Err())
+	if table.Ready() {
+		r.Model.Forget(table.Services())
+	}
+	return len(p) > 0
+}
+
+// readTable reads the kernel's table and reports whether that worked.
+func (r *Reconciler) readTable(ctx context.Context) bool {
+	ok := r.Kernel.Table.Read(ctx)
+	r.Report.KernelError("the IPVS table", nil, r.Kernel.Table.Err())
+	return ok
+}
+
+// adopt takes over, once, the clusters that the kernel already runs.
+func (r *Reconciler) adopt(now time.Time) {
+	if !r.adopted {
+		r.adopted = true
+		r.Model.Adopt(now, r.Kernel.Table.Services())
+		r.Flush()
+	}
+}
+
+// others reconciles the resources beside the table: the marking rules as often as the trigger asks for, the sync daemons each time.
+func (r *Reconciler) others(ctx context.Context, now time.Time, marks marksPolicy) {
+	if marks == always || marks == whenDue && r.marksDue(now) {
+		changes := r.Kernel.Marks.Reconcile(ctx, now, r.Model.MarkRules())
+		r.Report.KernelError("the marking rules", nil, r.Kernel.Marks.Err())
+		r.Report.changes(now, changes, event.MarksChanged, "marking rules changed", "the marking rules")
+	}
+	changes := r.Kernel.Sync.Reconcile(ctx, r.Model.Sync())
+	r.Report.KernelError("connection synchronization", nil, r.Kernel.Sync.Err())
+	r.Report.changes(now, changes, event.SyncChanged, "sync daemons changed", "the kernel's sync daemons")
+}
+
+// marksDue reports whether the marking rules should be looked at again. The tolerance of half an interval is for timers.
+func (r *Reconciler) marksDue(now time.Time) bool {
+	interval := r.Model.Interval()
+	return r.Kernel.Marks.Due(now, MarkIntervals*interval-interval/2)
+}
+
+// reportTable reports what has changed in the model, and what the kernel's table has been changed to.
+func (r *Reconciler) reportTable(result kernel.Result) {
+	at := time.Now()
+	r.Model.ReportChanges(at)
+	r.Flush()
+	for _, op := range result.Done {
+		r.Report.operation(r.Model.Describe(at, op), op.Kind, result.Drift[op.Object()])
+	}
+}
+
+// reportRejected reports what the kernel rejects about each cluster, and about marks that are in no configuration any more.
+func (r *Reconciler) reportRejected() {
+	if r.Kernel.Table.Accepted() && len(r.Report.kernelErrors) == 0 {
+		return // nearly always
+	}
+	for _, c := range r.Model.Clusters() {
+		r.Report.KernelError("cluster "+c.Name(), c, r.Kernel.Table.Rejected(c.Marks()))
+	}
+	r.Report.KernelError("marks that left the configuration", nil, r.Kernel.Table.RejectedBeside(r.Model.Marks()))
+}
+
+// Flush reports what the model has noted.
+func (r *Reconciler) Flush() {
+	for _, report := range r.Model.TakeReports() {
+		r.Report.Emit(report)
+	}
+}
+
+// LastError is what is wrong with a cluster in the kernel at present; "" for nothing.
+func (r *Reconciler) LastError(c *cluster.Cluster) string {
+	return join(r.Kernel.Table.Err(), r.Kernel.Table.Rejected(c.Marks()), r.Kernel.Marks.Err())
+}
+
+// join joins what is not empty.
+func join(words ...string) string {
+	return strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), "; ")
+}

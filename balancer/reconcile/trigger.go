@@ -1,0 +1,42 @@
+package reconcile
+
+// Trigger is the reason for a reconcile. Nothing else may start one: what only reads (status, metrics, plans, events) has no trigger.
+type Trigger uint8
+
+// The triggers. A reconcile needs no preparation: the first one adopts what the kernel runs, whatever its trigger.
+const (
+	Startup     Trigger = iota // the daemon has started
+	Timer                      // an interval has passed since the last reconcile
+	Reading                    // a reading changed a weight; at least MinGap after the last reconcile with this trigger
+	Order                      // an operator starts or stops a cluster, or drains or resumes a node
+	NewServices                // a reload, first half: services appear and change while marks still lead to the old ones
+	NewMarks                   // a reload, second half: marks change, then services that no mark leads to disappear
+)
+
+// marksPolicy says whether a reconcile looks at the marking rules.
+type marksPolicy uint8
+
+const (
+	whenDue marksPolicy = iota // MarkIntervals after the last look, or when that failed
+	never
+	always
+)
+
+// MarkIntervals is the number of intervals between two looks at the marking rules.
+const MarkIntervals = 5
+
+// triggerRules lists how the triggers differ. TestTriggers has what each of them does to the kernel.
+var triggerRules = [...]struct {
+	name  string
+	marks marksPolicy
+}{
+	Startup:     {"startup", whenDue},
+	Timer:       {"timer", whenDue},
+	Reading:     {"reading", whenDue},
+	Order:       {"order", whenDue},
+	NewServices: {"new services", never},
+	NewMarks:    {"new marks", always},
+}
+
+// String names the trigger.
+func (t Trigger) String() string { return triggerRules[t].name }

@@ -1,0 +1,67 @@
+package server
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+)
+
+// siteCluster describes a cluster to the balancers of other data centres: one element of the answer of GET /fwmark/MARK. Names and order are
+// those that big_brother reads from its interpol nodes.
+type siteCluster struct {
+	AggregatedHealth int    `json:"aggregated_health"` // sum over all balancers that are counted
+	Count            int    `json:"count"`             // balancers that the figures describe: this one
+	Address          string `json:"lb_ip_address"`     // where to send packets
+	URL              string `json:"lb_url"`            // for people
+	Health           int    `json:"health"`            // AggregatedHealth / Count
+	Location         string `json:"lb_source_location"`
+}
+
+// fwmark answers GET /fwmark/MARK for the balancers of other data centres with the combined weight of the cluster's own nodes. MARK is the
+// cluster's mark or that of its relay; the latter says that the cluster takes packets from other data centres. Weight that came from other
+// data centres is not included, so no weight counts twice and no packet travels in a circle. A cluster that does not run here answers an
+// empty list: it exists but takes nothing.
+func (h handler) fwmark(w http.ResponseWriter, r *http.Request, number string) {
+	mark, err := strconv.ParseUint(number, 10, 32)
+	if err != nil || !isRead(r) {
+		notFound(w)
+		return
+	}
+	status := h.Clusters.Status(r.Context())
+	for _, c := range status.Clusters {
+		if uint64(c.Mark) != mark && (uint64(c.RelayMark) != mark || mark == 0) {
+			continue
+		}
+		list := []siteCluster{}
+		if c.Running {
+			asked := askedAt(r)
+			list = append(list, siteCluster{
+				AggregatedHealth: c.CombinedWeight, Count: 1, Health: c.CombinedWeight, Location: status.Location,
+				Address: cmp.Or(status.RelayAddress, asked.Addr().String()),
+				URL:     fmt.Sprintf("http://%s/fwmark/%d", asked, mark),
+			})
+		}
+		body, err := json.Marshal(list)
+		if err != nil {
+			text(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body) // a client that went away needs no answer
+		return
+	}
+	text(w, http.StatusNotFound, fmt.Sprintf("Mark %d not found", mark))
+}
+
+// askedAt is the local address that the request arrived at; 127.0.0.1 if it arrived over the Unix socket.
+func askedAt(r *http.Request) netip.AddrPort {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		at := local.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap().WithZone(""), at.Port())
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+}
