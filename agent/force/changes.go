@@ -7,6 +7,7 @@ import (
 
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/netx/audit"
+	"github.com/braintree/lb/netx/recordstore"
 	"github.com/braintree/lb/netx/sanitize"
 )
 
@@ -57,8 +58,8 @@ func (c *Changes) Delete(service string, kind score.Kind, by By) (f Force, audit
 		return f, nil, ErrNotForced
 	}
 	c.Changed(service)
-	c.Log.Info("no longer forced", "service", service, "kind", kind, "reason", sanitize.Line(by.Reason, maxReason),
-		"who", sanitize.Line(by.Who, maxWho), "peer", by.Peer)
+	c.Log.Info("no longer forced", "service", service, "kind", kind, "reason", sanitize.Line(by.Reason, recordstore.MaxReason),
+		"who", sanitize.Line(by.Who, recordstore.MaxWho), "peer", by.Peer)
 	e := entry(audit.Deleted, f)
 	e.Who, e.Reason, e.Peer = by.Who, by.Reason, by.Peer
 	return f, c.record(e), nil

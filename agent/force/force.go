@@ -14,12 +14,8 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// Limits of texts, in bytes. A reason is one line that fits on a screen.
-const (
-	maxReason  = 500
-	maxWho     = 100
-	maxService = 200 // keeps the file name below the 255 bytes of most file systems
-)
+// maxService is the maximum length of a service's name, in bytes. It keeps the file name below the 255 bytes of most file systems.
+const maxService = 200
 
 // ErrInvalid is wrapped by errors about an invalid force, as opposed to errors of the disk.
 var ErrInvalid = errors.New("not a valid force")
@@ -57,8 +53,8 @@ func (f Force) key() key { return key{f.Service, f.Kind} }
 
 // Cleaned returns the force as stored: texts as one printable line of limited length, times in UTC.
 func (f Force) Cleaned() Force {
-	f.Reason = sanitize.Line(f.Reason, maxReason)
-	f.Who = sanitize.Line(f.Who, maxWho)
+	f.Reason = sanitize.Line(f.Reason, recordstore.MaxReason)
+	f.Who = sanitize.Line(f.Who, recordstore.MaxWho)
 	f.At = f.At.UTC().Round(0)
 	if !f.Expires.IsZero() {
 		f.Expires = f.Expires.UTC().Round(0)

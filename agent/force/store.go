@@ -19,7 +19,7 @@ type Store struct {
 func storedForces() recordstore.Kind[key, Force] {
 	return recordstore.Kind[key, Force]{
 		Name: "force", ConfigKey: "agent.data_dir", Fix: "force again with `lb ctl force`",
-		Key: Force.key, FileName: fileName, Validate: Force.checked,
+		Key: Force.key, FileName: fileName, Validate: Force.checked, Compare: compare,
 	}
 }
 
@@ -51,8 +51,7 @@ func (s *Store) Delete(service string, kind score.Kind) (f Force, existed bool, 
 // Expire removes expired forces and their files, and returns them in the order of All. It returns an error if
 // a file cannot be removed, but that force has ended all the same. The next Open and Expire retry.
 func (s *Store) Expire(now time.Time) ([]Force, error) {
-	ended, err := s.records.Expire(func(f Force) bool { return f.Expired(now) })
-	return sorted(ended), err
+	return s.records.Expire(func(f Force) bool { return f.Expired(now) })
 }
 
 // InEffect returns the force that determines the health of a service now.
@@ -80,12 +79,10 @@ func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 func (s *Store) Changes() uint64 { return s.records.Revision() }
 
 // All lists all forces by service and strength, including those that have expired since the last Expire.
-func (s *Store) All() []Force { return sorted(s.records.All()) }
+func (s *Store) All() []Force { return s.records.All() }
 
-func sorted(all []Force) []Force {
-	slices.SortFunc(all, func(a, b Force) int {
-		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(slices.Index(score.Kinds(), a.Kind),
-			slices.Index(score.Kinds(), b.Kind)))
-	})
-	return all
+// compare orders forces by service, and by strength within a service.
+func compare(a, b Force) int {
+	return cmp.Or(cmp.Compare(a.Service, b.Service),
+		cmp.Compare(slices.Index(score.Kinds(), a.Kind), slices.Index(score.Kinds(), b.Kind)))
 }
