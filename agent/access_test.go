@@ -100,7 +100,7 @@ func TestAReloadWithAnUnusableTokenChangesNothing(t *testing.T) {
 	b, _ := running(t, cfg)
 	admitted := func(token string, want int) {
 		t.Helper()
-		if r := b.ask(server.TCP, "POST", "/webapp/up", "reason=x", "Authorization", "Bearer "+token); r.StatusCode != want {
+		if r := b.do(server.TCP, "POST", "/webapp/up", "reason=x", "Authorization", "Bearer "+token); r.StatusCode != want {
 			t.Errorf("token %.1s…: %d, want %d", token, r.StatusCode, want)
 		}
 	}
@@ -113,7 +113,7 @@ func TestAReloadWithAnUnusableTokenChangesNothing(t *testing.T) {
 	b.reload <- struct{}{}
 	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "agent.token_file", "at least 32") == 1 })
 	admitted(first, 201)
-	if r := b.ask(server.TCP, "GET", "/new/status", ""); r.StatusCode != 404 {
+	if r := b.do(server.TCP, "GET", "/new/status", ""); r.StatusCode != 404 {
 		t.Errorf("the rest of the configuration is in effect: %d", r.StatusCode)
 	}
 	write(second)

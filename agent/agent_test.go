@@ -176,8 +176,8 @@ func asRoot(r *http.Request, over server.Transport) *http.Request {
 	return r.WithContext(listen.WithPeerCredentials(r.Context(), listen.PeerCredentials{UID: 0, PID: 42}))
 }
 
-// ask sends a request to a handler of the agent and returns the response.
-func (b *bench) ask(over server.Transport, method, target, body string, header ...string) *http.Response {
+// do sends a request to a handler of the agent and returns the response.
+func (b *bench) do(over server.Transport, method, target, body string, header ...string) *http.Response {
 	r := asRoot(httptest.NewRequest(method, target, strings.NewReader(body)), over)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -301,7 +301,8 @@ func TestAFailedStartHasAClearErrorAndLeavesNothingBound(t *testing.T) {
 			[]string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
 		{"an address of another machine", func(c *config.Config) { c.Agent.Listen = "192.0.2.1:9293" },
 			[]string{"192.0.2.1:9293", "does not have that address", "agent.listen"}},
-		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file }, []string{file, "not a socket", "agent.control"}},
+		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file },
+			[]string{file, "not a socket", "agent.control"}},
 		{"a socket's path too long", func(c *config.Config) { c.Agent.Control = "/tmp/" + strings.Repeat("x", 200) },
 			[]string{"107 bytes", "agent.control"}},
 		{"an impossible data_dir", func(c *config.Config) { c.Agent.DataDir = file + "/x" }, []string{file, "agent.data_dir"}},
@@ -366,7 +367,7 @@ func TestASecondAgentIsRefusedAndAStaleSocketIsReplaced(t *testing.T) {
 func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
 	// Until the dependency has its first result, no answer may report the service as down.
 	b, _ := running(t, configIn(shortDir(t), webapp("sleep 0.2")))
-	r := b.ask(server.TCP, "GET", "/webapp/status", "")
+	r := b.do(server.TCP, "GET", "/webapp/status", "")
 	if body := bodyOf(t, r); r.StatusCode != 200 {
 		t.Errorf("first answer: %d %q", r.StatusCode, body)
 	}
@@ -378,12 +379,12 @@ func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
 func TestTheAgentMeasuresThisMachine(t *testing.T) {
 	metrics := []config.Check{metric("cpu_load", 50, nil), metric("available_memory", 50, nil)}
 	b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: metrics}))
-	r := b.ask(server.TCP, "GET", "/web/status", "")
+	r := b.do(server.TCP, "GET", "/web/status", "")
 	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, "\nMetric::CPULoad(50): ") ||
 		!strings.Contains(body, "\nMetric::AvailableMemory(50): ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	body := bodyOf(t, b.ask(server.TCP, "GET", "/web/metrics", ""))
+	body := bodyOf(t, b.do(server.TCP, "GET", "/web/metrics", ""))
 	if !strings.HasPrefix(body, `cpu_load_average{service="web"} `) || strings.Count(body, "\n") != 1 {
 		t.Errorf("metrics: %q", body)
 	}

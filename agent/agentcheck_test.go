@@ -81,7 +81,7 @@ func TestAgentChecksFollowTheForces(t *testing.T) {
 			cfg, shared, own := haproxyConfig(t, shortDir(t), tc.dependency)
 			b, _ := running(t, cfg)
 			for _, f := range tc.forces {
-				if r := b.ask(server.Socket, "POST", f[0], f[1]); r.StatusCode != 201 {
+				if r := b.do(server.Socket, "POST", f[0], f[1]); r.StatusCode != 201 {
 					t.Fatalf("POST %s: %d %s", f[0], r.StatusCode, bodyOf(t, r))
 				}
 			}

@@ -32,10 +32,10 @@ func TestJSONHasTheContentsOfTheTextAndTheReasons(t *testing.T) {
 		},
 		webapp("true"),
 	))
-	b.ask(server.Socket, "POST", "/webapp/health", "reason=capacity&health=42&who=kim")
+	b.do(server.Socket, "POST", "/webapp/health", "reason=capacity&health=42&who=kim")
 	var s strings.Builder
 	for _, target := range []string{"/webapp/status", "/"} {
-		r := b.ask(server.TCP, "GET", target, "", "Accept", "text/html;q=0.5, application/json")
+		r := b.do(server.TCP, "GET", target, "", "Accept", "text/html;q=0.5, application/json")
 		fmt.Fprintf(&s, "> GET %s\n< %s\n< Content-Type: %s\n< X-Health: %s\n%s\n", target, r.Status, r.Header.Get("Content-Type"),
 			r.Header.Get("X-Health"), bodyOf(t, r))
 	}
@@ -50,7 +50,7 @@ func TestJSONIsSentOnlyOnRequest(t *testing.T) {
 		"": false, "*/*": false, "text/plain": false, "application/json": true, "application/json; q=0.9, */*": true,
 		"application/json;q=0": false, "application/jsonx": false, ",;,": false,
 	} {
-		r := b.ask(server.TCP, "GET", "/webapp/status", "", "Accept", accept)
+		r := b.do(server.TCP, "GET", "/webapp/status", "", "Accept", accept)
 		if got := json.Valid([]byte(bodyOf(t, r))); got != want {
 			t.Errorf("Accept: %q: JSON is %v, want %v", accept, got, want)
 		}
@@ -131,7 +131,7 @@ func TestForceParametersAreReadInAllCommonEncodings(t *testing.T) {
 				t.Errorf("%d %s; stored %+v, want the reason %q", w.Code, w.Body, f, tc.want)
 			}
 			for _, target := range []string{"/", "/webapp/status"} {
-				if r := b.ask(server.TCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
+				if r := b.do(server.TCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
 					t.Errorf("GET %s: %d", target, r.StatusCode)
 				}
 			}
@@ -152,7 +152,7 @@ func TestInvalidRequestsChangeNothing(t *testing.T) {
 		{"no service", "//down", "reason=x", 404},
 		{"unknown kind", "/webapp/sideways", "reason=x", 404},
 	} {
-		if r := b.ask(server.Socket, "POST", tc.target, tc.body); r.StatusCode != tc.want {
+		if r := b.do(server.Socket, "POST", tc.target, tc.body); r.StatusCode != tc.want {
 			t.Errorf("%s: %d %s, want %d", tc.name, r.StatusCode, bodyOf(t, r), tc.want)
 		}
 	}
@@ -167,11 +167,11 @@ func TestAFailedWriteIsReported(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "data"), filepath.Join(dir, "away")); err != nil {
 		t.Fatal(err)
 	}
-	r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x")
+	r := b.do(server.Socket, "POST", "/webapp/down", "reason=x")
 	if body := bodyOf(t, r); r.StatusCode != 500 || !strings.Contains(body, "nothing has changed") || strings.Count(body, "\n") != 1 {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
+	if r := b.do(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
 		t.Errorf("health %s after a failed force", r.Header.Get("X-Health"))
 	}
 }
@@ -188,7 +188,7 @@ func TestTheCauseSaysWhatDeterminesTheHealth(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, configIn(shortDir(t), webapp(tc.dependency)))
 			if tc.target != "" {
-				b.ask(server.Socket, "POST", tc.target, "")
+				b.do(server.Socket, "POST", tc.target, "")
 			}
 			now := time.Now()
 			if got := b.services.View(b.services.Current().ByName["webapp"], now).Cause(now); got != tc.want {
@@ -201,7 +201,7 @@ func TestTheCauseSaysWhatDeterminesTheHealth(t *testing.T) {
 func TestAForceOnARemovedServiceCanBeEnded(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	if r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
+	if r := b.do(server.Socket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
 		t.Fatal(r.Status)
 	}
 	if err := stop(); err != nil {
@@ -212,7 +212,7 @@ func TestAForceOnARemovedServiceCanBeEnded(t *testing.T) {
 		t.Errorf("log:\n%s", b.log)
 	}
 	for _, want := range []int{200, 404} {
-		if r := b.ask(server.Socket, "DELETE", "/webapp/down", ""); r.StatusCode != want {
+		if r := b.do(server.Socket, "DELETE", "/webapp/down", ""); r.StatusCode != want {
 			t.Errorf("DELETE: %d, want %d", r.StatusCode, want)
 		}
 	}

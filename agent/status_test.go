@@ -72,7 +72,7 @@ func TestTheFastPathAnswersLikeNetHTTP(t *testing.T) {
 		same(path, false)
 	}
 	for _, f := range []string{"down?reason=upgrade", "up?reason=%c3%a9", "health?reason=ceiling&health=42&for=2h"} {
-		if r := b.ask(server.Socket, "POST", "/webapp/"+f, ""); r.StatusCode != 201 {
+		if r := b.do(server.Socket, "POST", "/webapp/"+f, ""); r.StatusCode != 201 {
 			t.Fatal(r.Status, bodyOf(t, r))
 		}
 		same("/webapp/status", true)
@@ -84,7 +84,7 @@ func TestTheFastPathAnswersLikeNetHTTP(t *testing.T) {
 func (b *bench) answered(t *testing.T) int {
 	t.Helper()
 	n := 0
-	metrics := bodyOf(t, b.ask(server.TCP, "GET", "/metrics", ""))
+	metrics := bodyOf(t, b.do(server.TCP, "GET", "/metrics", ""))
 	counter := regexp.MustCompile(`(?m)^lb_agent_http_requests_total\{code="[0-9]+",page="(.*)"\} ([0-9]+)$`)
 	for _, found := range counter.FindAllStringSubmatch(metrics, -1) {
 		if count, err := strconv.Atoi(found[2]); found[1] != "metrics" && err == nil {
@@ -111,7 +111,7 @@ func TestTheStatusPageShowsTheCurrentFiguresOfASocket(t *testing.T) {
 	for queued := range 3 {
 		b.services.Current().ByName["web"].Metrics[0].RunOnce(t.Context(), b.Agent.log)
 		want := name + fmt.Sprintf(figures, 0, queued, 10*queued) + "path: " + path + "): "
-		if page := bodyOf(t, b.ask(server.TCP, "GET", "/web/status", "")); !strings.Contains(page, want) {
+		if page := bodyOf(t, b.do(server.TCP, "GET", "/web/status", "")); !strings.Contains(page, want) {
 			t.Errorf("the page has no %q:\n%s", want, page)
 		}
 		client, err := net.Dial("unix", path)
@@ -120,7 +120,7 @@ func TestTheStatusPageShowsTheCurrentFiguresOfASocket(t *testing.T) {
 		}
 		defer client.Close()
 	}
-	page, label := bodyOf(t, b.ask(server.TCP, "GET", "/metrics", "")), `check="`+name+"path: "+path+`)"`
+	page, label := bodyOf(t, b.do(server.TCP, "GET", "/metrics", "")), `check="`+name+"path: "+path+`)"`
 	if !strings.Contains(page, label) {
 		t.Errorf("no series has %s", label)
 	}

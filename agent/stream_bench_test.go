@@ -118,7 +118,7 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 	defer crowd(t, b, others)()
 	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
 	defer w.Close()
-	w.NextEvent() // of a run that ended before
+	w.NextEvent() // the current health
 	for {
 		e := w.NextEvent()
 		now := time.Since(epoch)
@@ -234,7 +234,7 @@ func TestAnEventIsSentBeforeItsForceIsLogged(t *testing.T) {
 	event()
 	log.conn.Store(c.(*net.TCPConn))
 	for n := range forces {
-		b.ask(server.Socket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
+		b.do(server.Socket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
 		event()
 	}
 	if early, total := log.early.Load(), log.total.Load(); total != forces || early < forces*4/5 {

@@ -62,7 +62,7 @@ func TestFault16FailuresAreInHAProxysWords(t *testing.T) {
 	b := newBench(t, Port{Address: "shared"}, Port{Address: "gone", Service: "nope"})
 	for _, send := range []string{"nope\n", "\n", "web/app\n", "../etc/passwd\n", "GET / HTTP/1.0\r\n\r\n", "\xff\xfe\n",
 		"webapp\x00\n", strings.Repeat("a", 300) + "\n"} {
-		if got := b.ask("shared", send); !strings.HasPrefix(got, "fail #") || !strings.HasSuffix(got, "\r\n") ||
+		if got := b.query("shared", send); !strings.HasPrefix(got, "fail #") || !strings.HasSuffix(got, "\r\n") ||
 			strings.Count(got, "\n") != 1 {
 			t.Errorf("the answer to %.20q is %q", send, got)
 		}

@@ -83,8 +83,8 @@ func (b *bench) dial(address string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// ask sends a text and returns the answer, up to the end of the connection.
-func (b *bench) ask(address, send string) string {
+// query sends a text and returns the answer, up to the end of the connection.
+func (b *bench) query(address, send string) string {
 	b.t.Helper()
 	conn := b.dial(address)
 	defer conn.Close()
@@ -100,7 +100,7 @@ func (b *bench) ask(address, send string) string {
 
 func (b *bench) want(address, send, want string) {
 	b.t.Helper()
-	if got := b.ask(address, send); got != want {
+	if got := b.query(address, send); got != want {
 		b.t.Errorf("the answer to %.40q on %s is %q, want %q", send, address, got, want)
 	}
 }

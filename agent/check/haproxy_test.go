@@ -56,7 +56,7 @@ func TestHAProxyBackends(t *testing.T) {
 		{"DOWN", page, []string{"dead"}, false, "dead is DOWN"},
 		{"all must be UP", page, []string{"web", "dead", "empty"}, false, "dead is DOWN; empty has no server that takes traffic"},
 		{"missing", page, []string{"wbe"}, false, "HAProxy has no backend wbe"},
-		{"a frontend is no backend", page, []string{"f"}, false, "HAProxy has no backend f"},
+		{"a frontend is not a backend", page, []string{"f"}, false, "HAProxy has no backend f"},
 		{"its servers are drained", rowsOf("w", "a,DRAIN,0", "BACKEND,UP,0"), []string{"w"}, false, "no server that takes traffic"},
 		{"no permission", "Permission denied\n\n", []string{"web"}, false, `HAProxy answered "Permission denied"`},
 		{"no answer", "", []string{"web"}, false, "closed the connection without an answer"},

@@ -52,7 +52,7 @@ func TestPrometheus(t *testing.T) {
 		{"several with that name", page, count, nil, 0, 1, false, 0, "has 2 samples of " + count + ": add labels"},
 		{"no such labels", page, count, map[string]string{"queue": "hold"}, 0, 1, false, 0, "has no " + count + " with these labels"},
 		{"no such sample", page, "postfix_queue", nil, 0, 1, false, 0, "has no postfix_queue"},
-		{"a family is no sample", page, "postfix_showq_message_age_seconds", nil, 0, 1, false, 0, "has no postfix_showq"},
+		{"a family is not a sample", page, "postfix_showq_message_age_seconds", nil, 0, 1, false, 0, "has no postfix_showq"},
 		{"NaN", exporter(t, "x NaN\n"), "x", nil, 0, 1, false, 0, "x is NaN"},
 		{"infinity is a number", exporter(t, "x +Inf\n"), "x", nil, 0, 1, true, 0, "x is +Inf"},
 		{"a broken line", exporter(t, "x{a=} 1\n"), "x", nil, 0, 1, false, 0, "the lines of x: text format parsing error"},

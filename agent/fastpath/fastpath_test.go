@@ -17,8 +17,8 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// ask sends a request and reads the response.
-func ask(t *testing.T, c net.Conn, request string) *http.Response {
+// roundTrip sends a request and reads the response.
+func roundTrip(t *testing.T, c net.Conn, request string) *http.Response {
 	t.Helper()
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
@@ -77,17 +77,17 @@ func TestShutdownClosesIdleConnectionsAndAnswersTheLastRequests(t *testing.T) {
 		s := newRig(t, find())
 		idle, silent, late, other := s.dial(), s.dial(), s.dial(), s.dial()
 		for _, c := range []net.Conn{idle, late, other} {
-			ask(t, c, requests["plain"])
+			roundTrip(t, c, requests["plain"])
 		}
 		synctest.Wait() // all wait for requests
 		begun := time.Now()
 		stopped := make(chan time.Duration)
 		go func() { s.stop(); stopped <- time.Since(begun) }()
 		synctest.Wait()
-		if r := ask(t, late, requests["plain"]); r.StatusCode != 200 || !r.Close {
+		if r := roundTrip(t, late, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("a request on its way got %s, Connection: close %v", r.Status, r.Close)
 		}
-		if r := ask(t, other, requests["JSON"]); r.StatusCode != 200 {
+		if r := roundTrip(t, other, requests["JSON"]); r.StatusCode != 200 {
 			t.Errorf("a request for the server on its way got %s", r.Status)
 		}
 		for name, c := range map[string]net.Conn{"idle": idle, "silent": silent, "answered": late} {
@@ -132,7 +132,7 @@ func TestShutdownServesConnectionsAcceptedBefore(t *testing.T) {
 			t.Error("Shutdown did not wait for the connection")
 		default:
 		}
-		if r := ask(t, near, requests["plain"]); r.StatusCode != 200 || !r.Close {
+		if r := roundTrip(t, near, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
 		}
 		<-stopped
@@ -150,7 +150,7 @@ func TestShutdownGivesFirstRequestsMoreTime(t *testing.T) {
 		stopped := make(chan struct{})
 		go func() { s.stop(); close(stopped) }()
 		time.Sleep(2 * requestGrace)
-		if r := ask(t, c, requests["plain"]); r.StatusCode != 200 || !r.Close {
+		if r := roundTrip(t, c, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
 		}
 		<-stopped

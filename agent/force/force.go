@@ -14,7 +14,8 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// maxService is the maximum length of a service's name, in bytes. It keeps the file name below the 255 bytes of most file systems.
+// maxService is the maximum length of a service's name, in bytes. It keeps the file name below the 255 bytes
+// of most file systems.
 const maxService = 200
 
 // ErrInvalid is wrapped by errors about an invalid force, as opposed to errors of the disk.
@@ -97,7 +98,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// Report gives the force as in JSON.
+// Report converts the force to JSON.
 func (f Force) Report() api.Force {
 	r := api.Force{Kind: string(f.Kind), All: f.Service == "", Reason: f.Reason, Who: f.Who, At: f.At, Expires: f.Expires}
 	if f.Kind == score.Health {

@@ -99,7 +99,8 @@ func TestTextsAreCleanedAndLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := s.All()[0]
-	if len(f.Reason) > recordstore.MaxReason || len(f.Who) > recordstore.MaxWho || !utf8.ValidString(f.Reason) || strings.ContainsAny(f.Reason, "\n\x1b") {
+	if len(f.Reason) > recordstore.MaxReason || len(f.Who) > recordstore.MaxWho || !utf8.ValidString(f.Reason) ||
+		strings.ContainsAny(f.Reason, "\n\x1b") {
 		t.Errorf("stored %q by %q", f.Reason, f.Who)
 	}
 	if !strings.HasPrefix(f.Reason, "a b\ufffd [31mé") {

@@ -18,7 +18,7 @@ import (
 type Job struct {
 	Service string
 	Config  config.Check
-	Name    string // the check's display name; check.Display builds it anew on every call
+	Name    string // the check's display name; check.Display builds a new string on every call
 
 	check check.Check
 	phase time.Duration // delay from the start to the second run, 1 ns to the interval
@@ -78,7 +78,7 @@ func (j *Job) Matches(service string, cfg config.Check) bool {
 // Latest is the result of the latest run, nil before the first one has ended.
 func (j *Job) Latest() *Result { return j.latest.Load() }
 
-// Reading gives the latest result and its input to the score.
+// Reading returns the latest result and its input to the score.
 func (j *Job) Reading() (score.Reading, *Result) {
 	reading := score.Reading{Interval: j.Config.Interval, Floor: j.check.Floor()}
 	r := j.latest.Load()

@@ -25,7 +25,7 @@ func answerJSON(w http.ResponseWriter, status int, v any) {
 	send(w, status, inJSON, append(body, '\n'))
 }
 
-// Values of header fields, shared by all answers and never modified. Header.Set would allocate each one anew,
+// Values of header fields, shared by all answers and never modified. Header.Set would allocate each of them,
 // a large part of an answer's cost.
 var (
 	plainText = []string{"text/plain; charset=utf-8"}

@@ -27,7 +27,7 @@ func (r *Registry) Current() *Set { return r.current.Load() }
 // Replace puts another set into use.
 func (r *Registry) Replace(s *Set) { r.current.Store(s) }
 
-// Find gives the view of a service; false: there is no such service.
+// Find returns the view of a service; false: there is no such service.
 func (r *Registry) Find(name string, now time.Time) (View, bool) {
 	s, ok := r.current.Load().ByName[name]
 	if !ok {
