@@ -18,12 +18,12 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// TestASlowClientIsCutOff is about headers alone: package listen tests the other times.
-func TestASlowClientIsCutOff(t *testing.T) {
+// TestASlowClientIsDisconnected is about headers alone: package listen tests the other times.
+func TestASlowClientIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.boot(webapp("web", 7))
-		dial, end := b.serve()
+		r := newRig(t)
+		r.boot(webapp("web", 7))
+		dial, end := r.serve()
 		defer end()
 		conn, begun := dial(), time.Now()
 		if _, err := io.WriteString(conn, "PUT /cluster/web HTTP/1.1\r\n"); err != nil {
@@ -36,9 +36,9 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	})
 }
 
-func TestAHugeClientIsRefusedOnBothListeners(t *testing.T) {
-	cfg := files(t)
-	b, _ := daemon(t, options(cfg))
+func TestOversizedRequestsAreRejectedOnBothListeners(t *testing.T) {
+	cfg := daemonConfig(t)
+	b, _ := runDaemon(t, options(cfg))
 	header := "GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + strings.Repeat("a", 2*listen.MaxHeader) + "\r\n\r\n"
 	body := fmt.Sprintf("PUT /cluster/nope HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 8<<20, strings.Repeat("a", 2*listen.MaxBody))
 	for _, tt := range []struct {
@@ -66,9 +66,9 @@ func TestAHugeClientIsRefusedOnBothListeners(t *testing.T) {
 	}
 }
 
-func TestChangesOverTCPByTheToken(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestChangesOverTCPNeedTheToken(t *testing.T) {
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	token := filepath.Join(t.TempDir(), "token")
 	write := func(s string) {
 		t.Helper()
@@ -82,7 +82,7 @@ func TestChangesOverTCPByTheToken(t *testing.T) {
 	o, log, reload := options(cfg), &logs{}, make(chan struct{})
 	o.Log, o.Reload = slog.New(slog.NewTextHandler(log, nil)), reload
 	o.Load = func() (*config.Config, error) { return cfg, nil }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	change := func(method, token string, want int) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+b.Addr().String()+"/cluster/web", nil)

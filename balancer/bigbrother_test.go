@@ -110,22 +110,22 @@ func (x exchange) answer(t *testing.T, conn net.Conn) string {
 	return fmt.Sprintf("%d\n%s", resp.StatusCode, body)
 }
 
-// TestHTTPAsBigBrotherSpeaksIt replays, against a real server, what big_brother was asked, with its configuration.
-func TestHTTPAsBigBrotherSpeaksIt(t *testing.T) {
+// TestHTTPMatchesBigBrother replays, against a real server, what big_brother was asked, with its configuration.
+func TestHTTPMatchesBigBrother(t *testing.T) {
 	const path = "testdata/bigbro-http.txt"
 	all := readExchanges(t, path)
 	if len(all) < 50 {
 		t.Fatalf("%s has only %d requests", path, len(all))
 	}
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		r := newRig(t)
 		web, db, empty := webapp("web", 1), webapp("my-db.x", 2), webapp("emptyap", 3)
 		first, second := config.Node{Address: addr("127.0.1.1"), Port: 9000, Path: "/web/status"}, config.Node{Address: addr("127.0.1.2"), Port: 9000, Path: "/web/status"}
 		web.Nodes, db.Nodes, empty.Mode = []config.Node{first, second}, []config.Node{second}, config.ActivePassive
-		b.fleet.set("127.0.1.1", 100)
-		b.fleet.set("127.0.1.2", 100)
-		b.boot(web, db, empty)
-		dial, end := b.serve()
+		r.fleet.set("127.0.1.1", 100)
+		r.fleet.set("127.0.1.2", 100)
+		r.boot(web, db, empty)
+		dial, end := r.serve()
 		defer end()
 		for _, x := range all {
 			if diff := cmp.Diff(x.wanted, x.answer(t, dial())); diff != "" {

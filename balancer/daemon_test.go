@@ -26,7 +26,7 @@ import (
 )
 
 // agents serves one agent on loopback whose health is what it is set to.
-func agents(t *testing.T) (*atomic.Int64, config.Node) {
+func fakeAgent(t *testing.T) (*atomic.Int64, config.Node) {
 	t.Helper()
 	health := &atomic.Int64{}
 	health.Store(92)
@@ -39,7 +39,7 @@ func agents(t *testing.T) (*atomic.Int64, config.Node) {
 }
 
 // files is a daemon's configuration: one cluster, web, with that node, on sockets of its own.
-func files(t testing.TB, nodes ...config.Node) *config.Config {
+func daemonConfig(t testing.TB, nodes ...config.Node) *config.Config {
 	t.Helper()
 	c := webapp("web", 7)
 	c.Nodes, c.CheckInterval, c.CheckTimeout = nodes, 20*time.Millisecond, 15*time.Millisecond
@@ -58,7 +58,7 @@ func options(cfg *config.Config) Options {
 }
 
 // daemon runs a balancer until the test ends, or stop is called.
-func daemon(t testing.TB, o Options) (b *Balancer, stop func()) {
+func runDaemon(t testing.TB, o Options) (b *Balancer, stop func()) {
 	t.Helper()
 	b, err := New(t.Context(), o)
 	if err != nil {
@@ -130,9 +130,9 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func TestDaemonFromStartToEnd(t *testing.T) {
-	health, node := agents(t)
-	cfg := files(t, node)
+func TestDaemonLifecycle(t *testing.T) {
+	health, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	o := options(cfg)
 	reload := make(chan struct{})
 	log := &logs{}
@@ -144,7 +144,7 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 		}
 		return cfg, nil
 	}
-	b, stop := daemon(t, o)
+	b, stop := runDaemon(t, o)
 	socket := cfg.Balancer.Control
 
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o660 {
@@ -188,9 +188,9 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 	}
 }
 
-func TestReadyIsSaidWhenAutostartIsInTheKernel(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestReadyIsCalledOnceAutostartedClustersAreInTheKernel(t *testing.T) {
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
 	o := options(cfg)
 	ready := make(chan string, 1)
@@ -198,13 +198,13 @@ func TestReadyIsSaidWhenAutostartIsInTheKernel(t *testing.T) {
 		services, err := o.Table.Dump(context.Background())
 		ready <- fmt.Sprint(len(services), err)
 	}
-	daemon(t, o)
+	runDaemon(t, o)
 	if got := <-ready; got != "1 <nil>" {
 		t.Errorf("when ready the kernel has %s services", got)
 	}
 }
 
-func TestNewSaysWhatIsWrong(t *testing.T) {
+func TestNewExplainsErrors(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"balancer.control", "not a socket"}},
-		{"another balancer", func(t *testing.T, _ *Options, cfg *config.Config) { daemon(t, options(cfg)) },
+		{"another balancer", func(t *testing.T, _ *Options, cfg *config.Config) { runDaemon(t, options(cfg)) },
 			[]string{"another lb balance is running", "balancer.control"}},
 		{"no table", func(_ *testing.T, o *Options, _ *config.Config) {
 			table := ipvs.NewMemory()
@@ -243,7 +243,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := files(t)
+			cfg := daemonConfig(t)
 			o := options(cfg)
 			tt.change(t, &o, cfg)
 			_, err := New(t.Context(), o)
@@ -260,7 +260,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestAStaleControlSocketIsReplaced(t *testing.T) {
-	cfg := files(t)
+	cfg := daemonConfig(t)
 	if err := os.MkdirAll(filepath.Dir(cfg.Balancer.Control), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -270,18 +270,18 @@ func TestAStaleControlSocketIsReplaced(t *testing.T) {
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
 	_ = l.Close()
-	b, _ := daemon(t, options(cfg))
+	b, _ := runDaemon(t, options(cfg))
 	if status, _ := request(t, b, cfg.Balancer.Control, "GET", "/"); status != 200 {
 		t.Errorf("GET / over the new socket: %d", status)
 	}
 }
 
-func TestDryRunPrintsThePlanAndTouchesNothing(t *testing.T) {
-	health, node := agents(t)
+func TestDryRunPrintsThePlanAndChangesNothing(t *testing.T) {
+	health, node := fakeAgent(t)
 	health.Store(100)
 	gone := node
 	gone.Address = addr("127.9.9.9")
-	auto, adopted, stopped := files(t, node, gone).Clusters[0], webapp("adopted", 8), webapp("stopped", 9)
+	auto, adopted, stopped := daemonConfig(t, node, gone).Clusters[0], webapp("adopted", 8), webapp("stopped", 9)
 	auto.Autostart = true
 	adopted.Nodes, stopped.Nodes = []config.Node{node}, []config.Node{node}
 	cfg := &config.Config{Clusters: []config.Cluster{adopted, stopped, auto}}

@@ -16,8 +16,8 @@ import (
 )
 
 // withPage is a daemon's configuration with a page of lb's own. The virtual IP is on loopback, so that it can be asked.
-func withPage(t *testing.T, node config.Node) *config.Config {
-	cfg := files(t, node)
+func ownPageConfig(t *testing.T, node config.Node) *config.Config {
+	cfg := daemonConfig(t, node)
 	c := &cfg.Clusters[0]
 	c.VIPs[0].Address = addr("127.0.0.1")
 	c.AllDown = config.ToPage
@@ -26,7 +26,7 @@ func withPage(t *testing.T, node config.Node) *config.Config {
 }
 
 // pageOf is the page's destination in the kernel; false when there is none with weight.
-func pageOf(t *testing.T, o Options) (ipvs.Destination, bool) {
+func pageDestination(t *testing.T, o Options) (ipvs.Destination, bool) {
 	t.Helper()
 	services, err := o.Table.Dump(t.Context())
 	if err != nil {
@@ -42,24 +42,24 @@ func pageOf(t *testing.T, o Options) (ipvs.Destination, bool) {
 	return ipvs.Destination{}, false
 }
 
-func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
-	health, node := agents(t)
-	cfg := withPage(t, node)
+func TestLBServesItsOwnDownpageWhenNoNodeIsLeft(t *testing.T) {
+	health, node := fakeAgent(t)
+	cfg := ownPageConfig(t, node)
 	html := filepath.Join(t.TempDir(), "sorry.html")
 	reload := make(chan struct{})
 	o := options(cfg)
 	o.Reload = reload
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	socket := cfg.Balancer.Control
 	if status, body := request(t, b, socket, "PUT", "/cluster/web"); status != 200 {
 		t.Fatalf("start: %d %s", status, body)
 	}
-	if d, in := pageOf(t, o); in {
+	if d, in := pageDestination(t, o); in {
 		t.Errorf("with a healthy node the page is in: %+v", d)
 	}
 	health.Store(0)
 	var page ipvs.Destination
-	eventually(t, "the page is in", func() (in bool) { page, in = pageOf(t, o); return in })
+	eventually(t, "the page is in", func() (in bool) { page, in = pageDestination(t, o); return in })
 	if page.Address != addr("127.0.0.1") || page.Forwarding != ipvs.Masq || page.Weight != 1 {
 		t.Errorf("the page's destination is %+v", page)
 	}
@@ -91,7 +91,7 @@ func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
 	if _, body := read(); body != "<p>sorry" {
 		t.Errorf("after a reload with a page of one's own: %q", body)
 	}
-	if again, in := pageOf(t, o); !in || again.Port != page.Port {
+	if again, in := pageDestination(t, o); !in || again.Port != page.Port {
 		t.Errorf("the reload moved the page from %+v to %+v", page, again)
 	}
 	changed.Clusters[0].Downpage.HTML = html + ".missing"
@@ -99,7 +99,7 @@ func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
 		t.Errorf("reload with a page that is missing: %v", err)
 	}
 	health.Store(90)
-	eventually(t, "the page is out", func() bool { _, in := pageOf(t, o); return !in })
+	eventually(t, "the page is out", func() bool { _, in := pageDestination(t, o); return !in })
 	if status, _ := request(t, b, socket, "DELETE", "/cluster/web"); status != 200 {
 		t.Errorf("stop: %d", status)
 	}

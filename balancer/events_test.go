@@ -18,8 +18,8 @@ import (
 )
 
 // kinds gives the events after a number, each in a few words.
-func (b *bench) kinds(since uint64) string {
-	events, _ := b.engine.rec.Report.Journal.Since(since)
+func (r *rig) eventsSince(since uint64) string {
+	events, _ := r.engine.rec.Report.Journal.Since(since)
 	var words []string
 	for _, e := range events {
 		word := fmt.Sprintf("%s %s %s", e.Kind, e.Cluster, e.Node)
@@ -34,55 +34,55 @@ func (b *bench) kinds(since uint64) string {
 	return strings.Join(words, "\n")
 }
 
-func (b *bench) wantEvents(what string, since uint64, want ...string) uint64 {
-	b.t.Helper()
-	if got := b.kinds(since); got != strings.Join(want, "\n") {
-		b.t.Errorf("%s: events\n%s\nwant\n%s", what, got, strings.Join(want, "\n"))
+func (r *rig) wantEvents(what string, since uint64, want ...string) uint64 {
+	r.t.Helper()
+	if got := r.eventsSince(since); got != strings.Join(want, "\n") {
+		r.t.Errorf("%s: events\n%s\nwant\n%s", what, got, strings.Join(want, "\n"))
 	}
-	return b.engine.rec.Report.Journal.Last()
+	return r.engine.rec.Report.Journal.Last()
 }
 
-func TestEventsTellWhatHappens(t *testing.T) {
+func TestEventsOfAClusterAndItsNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 40)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 40)
 		c := webapp("web", 7, 1, 2)
 		c.RampUpTime = 4 * time.Second
-		b.boot(c)
-		b.start("web")
-		last := b.wantEvents("start", 0,
+		r.boot(c)
+		r.start("web")
+		last := r.wantEvents("start", 0,
 			"marks_changed", "cluster_starting web", "node_up web 10.0.0.1 unknown>up 2/2", "node_up web 10.0.0.2 unknown>up 2/2",
 			"service_added web", "node_added web 10.0.0.1 >92", "node_added web 10.0.0.2 >40", "cluster_started web 2/2")
-		b.fleet.set("10.0.0.2", 0)
-		b.wait(3 * time.Second)
-		last = b.wantEvents("a node falls", last, "node_down web 10.0.0.2 up>down 1/2", "weight web 10.0.0.2 40>0")
-		b.fleet.set("10.0.0.2", 40)
-		b.wait(9 * time.Second)
-		if got := b.kinds(last); !strings.HasPrefix(got, "node_ramping web 10.0.0.2 down>ramping 2/2\nweight web 10.0.0.2 0>1\n") ||
+		r.fleet.set("10.0.0.2", 0)
+		r.wait(3 * time.Second)
+		last = r.wantEvents("a node falls", last, "node_down web 10.0.0.2 up>down 1/2", "weight web 10.0.0.2 40>0")
+		r.fleet.set("10.0.0.2", 40)
+		r.wait(9 * time.Second)
+		if got := r.eventsSince(last); !strings.HasPrefix(got, "node_ramping web 10.0.0.2 down>ramping 2/2\nweight web 10.0.0.2 0>1\n") ||
 			!strings.Contains(got, "node_up web 10.0.0.2 ramping>up 2/2") {
 			t.Errorf("a node comes back:\n%s", got)
 		}
-		last = b.engine.rec.Report.Journal.Last()
-		if err := errors.Join(b.table.Apply(t.Context(), []ipvs.Change{ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})})...); err != nil {
+		last = r.engine.rec.Report.Journal.Last()
+		if err := errors.Join(r.table.Apply(t.Context(), []ipvs.Change{ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})})...); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2 * time.Second)
-		last = b.wantEvents("drift", last, "drift_repaired web", "drift_repaired web 10.0.0.1 >92", "drift_repaired web 10.0.0.2 >40")
-		if err := b.reload(webapp("web", 7, 1)); err != nil {
+		r.wait(2 * time.Second)
+		last = r.wantEvents("drift", last, "drift_repaired web", "drift_repaired web 10.0.0.1 >92", "drift_repaired web 10.0.0.2 >40")
+		if err := r.reload(webapp("web", 7, 1)); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2 * time.Second)
-		last = b.wantEvents("a node leaves the config", last, "node_leaving web 10.0.0.2 40>0", "node_removed web 10.0.0.2 0>")
-		if _, err := b.engine.Stop(t.Context(), "web", "kim"); err != nil {
+		r.wait(2 * time.Second)
+		last = r.wantEvents("a node leaves the config", last, "node_leaving web 10.0.0.2 40>0", "node_removed web 10.0.0.2 0>")
+		if _, err := r.engine.Stop(t.Context(), "web", "kim"); err != nil {
 			t.Fatal(err)
 		}
-		b.wantEvents("stop", last, "cluster_stopped web", "service_removed")
+		r.wantEvents("stop", last, "cluster_stopped web", "service_removed")
 	})
 }
 
 // follow opens a stream of events of a daemon.
-func follow(t *testing.T, b *Balancer, query, id string) (*http.Response, *sse.Reader) {
+func openStream(t *testing.T, b *Balancer, query, id string) (*http.Response, *sse.Reader) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+b.Addr().String()+"/events"+query, nil)
 	if err != nil {
@@ -99,7 +99,7 @@ func follow(t *testing.T, b *Balancer, query, id string) (*http.Response, *sse.R
 }
 
 // read gives the next event that is no heartbeat.
-func read(t *testing.T, r *sse.Reader) string {
+func nextEvent(t *testing.T, r *sse.Reader) string {
 	t.Helper()
 	for {
 		e, err := r.Next()
@@ -112,21 +112,21 @@ func read(t *testing.T, r *sse.Reader) string {
 	}
 }
 
-func TestEventsStream(t *testing.T) {
-	cfg := files(t)
+func TestEventStream(t *testing.T) {
+	cfg := daemonConfig(t)
 	cfg.Balancer.DataDir = filepath.Join(t.TempDir(), "data")
-	b, stop := daemon(t, options(cfg))
+	b, stop := runDaemon(t, options(cfg))
 	eventually(t, "the start", func() bool { return b.engine.rec.Report.Journal.Last() >= 2 })
 	last := b.engine.rec.Report.Journal.Last()
-	_, now := follow(t, b, "?heartbeat=100ms", "")
-	if got := read(t, now); got != fmt.Sprintf("%d ", last) {
+	_, now := openStream(t, b, "?heartbeat=100ms", "")
+	if got := nextEvent(t, now); got != fmt.Sprintf("%d ", last) {
 		t.Fatalf("the stream begins with %q, want number %d", got, last)
 	}
-	_, resumed := follow(t, b, "", fmt.Sprint(last-1))
-	_, one := follow(t, b, "?cluster=db", "")
-	read(t, resumed)
-	read(t, one)
-	if got := read(t, resumed); !strings.HasPrefix(got, fmt.Sprintf("%d ", last)) {
+	_, resumed := openStream(t, b, "", fmt.Sprint(last-1))
+	_, one := openStream(t, b, "?cluster=db", "")
+	nextEvent(t, resumed)
+	nextEvent(t, one)
+	if got := nextEvent(t, resumed); !strings.HasPrefix(got, fmt.Sprintf("%d ", last)) {
 		t.Errorf("resumed with %q, want event %d", got, last)
 	}
 	b.engine.rec.Report.Journal.Add(event.Event{Kind: event.Weight, Cluster: "web"})
@@ -140,13 +140,13 @@ func TestEventsStream(t *testing.T) {
 		{"resumed", resumed, fmt.Sprintf("%d weight", last+1)},
 		{"of one cluster", one, fmt.Sprintf("%d weight", last+2)},
 	} {
-		if got := read(t, tt.stream); got != tt.want {
+		if got := nextEvent(t, tt.stream); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 	stop()
 	for got := ""; got != " end"; {
-		got = read(t, one) // the stream ends before the daemon does
+		got = nextEvent(t, one) // the stream ends before the daemon does
 	}
 	again := journal.Open(cfg.Balancer.DataDir, b.log)
 	events, _ := again.Since(0)
@@ -155,15 +155,15 @@ func TestEventsStream(t *testing.T) {
 	}
 }
 
-func TestStreamsOfEventsAreBounded(t *testing.T) {
-	cfg := files(t)
-	b, _ := daemon(t, options(cfg))
+func TestEventStreamsAreLimited(t *testing.T) {
+	cfg := daemonConfig(t)
+	b, _ := runDaemon(t, options(cfg))
 	for range 64 { // as many as may be open
-		if r, _ := follow(t, b, "", ""); r.StatusCode != 200 {
+		if r, _ := openStream(t, b, "", ""); r.StatusCode != 200 {
 			t.Fatalf("status %d", r.StatusCode)
 		}
 	}
-	if r, _ := follow(t, b, "", ""); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
+	if r, _ := openStream(t, b, "", ""); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
 		t.Errorf("one more is answered with %d %v", r.StatusCode, r.Header)
 	}
 	if status, _ := request(t, b, "", "GET", "/events"); status != 200 {
@@ -171,19 +171,19 @@ func TestStreamsOfEventsAreBounded(t *testing.T) {
 	}
 }
 
-// TestASlowReaderOfEventsIsCutOff lets a client read nothing: what the sockets hold is soon full.
-func TestASlowReaderOfEventsIsCutOff(t *testing.T) {
+// TestASlowEventReaderIsDisconnected lets a client read nothing: what the sockets hold is soon full.
+func TestASlowEventReaderIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.boot(webapp("web", 7))
-		dial, end := b.serve()
+		r := newRig(t)
+		r.boot(webapp("web", 7))
+		dial, end := r.serve()
 		defer end()
 		conn := dial()
 		if _, err := conn.Write([]byte("GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		b.engine.rec.Report.Journal.Add(event.Event{Kind: event.Weight})
+		r.engine.rec.Report.Journal.Add(event.Event{Kind: event.Weight})
 		time.Sleep(2 * sse.WriteTimeout)
 		n, err := 0, error(nil)
 		for buf := make([]byte, 4096); err == nil; {

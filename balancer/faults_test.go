@@ -16,17 +16,17 @@ import (
 // docs/bigbrother.md has them.
 func faults() map[int][]string {
 	return map[int][]string{
-		1:  {"TestReloadGuard", "TestDaemonFromStartToEnd", "TestABrokenFileChangesNothing"},                       // a config with mistakes, or none, changes nothing that runs
-		2:  {"TestAHangingNodeCostsOnlyItself", "TestManyChangesShareACycle"},                                      // a node that hangs; many that change at once
-		3:  {"TestKernelErrorsAreShownAndRetried", "TestAStartOrStopThatTheKernelRefusesSaysSo"},                   // a kernel that refuses
-		4:  {"TestHealthOfAResponse", "TestANegativeHealthIsNoWeight"},                                             // a negative health
+		1:  {"TestReloadGuard", "TestDaemonLifecycle", "TestABrokenFileChangesNothing"},                       // a config with mistakes, or none, changes nothing that runs
+		2:  {"TestAHangingNodeDoesNotDelayOthers", "TestManyChangesShareAReconcile"},                                      // a node that timesOut; many that change at once
+		3:  {"TestKernelErrorsAreReportedAndRetried", "TestAStartOrStopThatTheKernelRejectsReturnsItsError"},                   // a kernel that refuses
+		4:  {"TestHealthOfAResponse", "TestANegativeHealthIsWeightZero"},                                             // a negative health
 		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                 // another port, mark or scheduler
-		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeIsBack"},                                     // the downpage leaves
-		7:  {"TestParseSite", "TestAReloadKeepsWhatOtherDataCentresList"},                                          // what other data centres answer
-		8:  {"TestActivePassive", "TestActivePassiveTiesGoByAddress"},                                              // the active node is the right one
-		9:  {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainTakesANodeOutAndItsEndRampsItUp"},   // ramp-up counts from when a node is back
-		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatSomebodyElseSetUp", "TestAReadChangesNothing"}, // what the kernel has at the start; reads without side effects
-		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersTouchesNothing"},                      // stopped clusters stay untouched
+		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeRecovers"},                                     // the downpage leaves
+		7:  {"TestParseSite", "TestAReloadKeepsRemoteBalancers"},                                          // what other data centres answer
+		8:  {"TestActivePassive", "TestActivePassiveTiesAreBrokenByAddress"},                                              // the active node is the right one
+		9:  {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainSetsWeightZeroAndResumingRampsUp"},   // ramp-up counts from when a node is back
+		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatAnotherProgramSetUp", "TestAReadChangesNothing"}, // what the kernel has at the start; reads without side effects
+		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersChangesNothing"},                      // stopped clusters stay untouched
 		12: {"TestNagiosResultsAreSent"},                                                                           // send_nsca is run
 	}
 }
@@ -66,37 +66,37 @@ func TestEachFaultHasATest(t *testing.T) {
 // TestAReadChangesNothing is half of fault 10: there, GET /cluster/NAME started to watch what the kernel had.
 func TestAReadChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.boot(webapp("web", 7, 1))
-		h := b.handler()
-		before := len(b.changes())
+		r := newRig(t)
+		r.boot(webapp("web", 7, 1))
+		h := r.handler()
+		before := len(r.tableWrites())
 		for _, path := range []string{"/", "/cluster/web", "/cluster/web/status", "/cluster/web/status_detail", "/fwmark/7", "/events", "/metrics"} {
-			ask(h, "GET", path, "")
+			roundTrip(h, "GET", path, "")
 		}
-		if n := len(b.changes()) - before; n != 0 {
-			t.Errorf("%d changes to the kernel's table: %v", n, b.changes()[before:])
+		if n := len(r.tableWrites()) - before; n != 0 {
+			t.Errorf("%d changes to the kernel's table: %v", n, r.tableWrites()[before:])
 		}
 	})
 }
 
-func TestReloadOfStoppedClustersTouchesNothing(t *testing.T) {
+func TestReloadOfStoppedClustersChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.boot(webapp("web", 7, 1))
-		before := len(b.changes())
-		if err := b.reload(webapp("web", 8, 1, 2), webapp("db", 9, 3)); err != nil {
+		r := newRig(t)
+		r.boot(webapp("web", 7, 1))
+		before := len(r.tableWrites())
+		if err := r.reload(webapp("web", 8, 1, 2), webapp("db", 9, 3)); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(b.changes()) - before; n != 0 {
-			t.Errorf("%d changes to the kernel's table: %v", n, b.changes()[before:])
+		if n := len(r.tableWrites()) - before; n != 0 {
+			t.Errorf("%d changes to the kernel's table: %v", n, r.tableWrites()[before:])
 		}
 	})
 }
 
 // changes gives what was asked of the kernel's table but for reads.
-func (b *bench) changes() []string {
+func (r *rig) tableWrites() []string {
 	var changes []string
-	for _, c := range b.table.Calls() {
+	for _, c := range r.table.Calls() {
 		if c.Operation != "dump" {
 			changes = append(changes, c.Operation+" "+c.Key.String())
 		}
@@ -107,8 +107,8 @@ func (b *bench) changes() []string {
 // TestABrokenFileChangesNothing is fault 1 with files as they lie on the disk: there, one that is invalid deletes what runs, and one
 // that is no YAML, or gone, ends the program.
 func TestABrokenFileChangesNothing(t *testing.T) {
-	health, node := agents(t)
-	cfg := files(t, node)
+	health, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	path := filepath.Join(t.TempDir(), "lb.toml")
 	good := fmt.Sprintf("[balancer]\nlisten = \"127.0.0.1:0\"\ncontrol = %q\ndata_dir = %q\n[clusters.web]\nfwmark = 7\nautostart = true\n"+
 		"vips = [ { address = \"204.109.13.7\", ports = [ 443 ] } ]\nnodes = [ { address = %q, port = %d } ]\n",
@@ -124,7 +124,7 @@ func TestABrokenFileChangesNothing(t *testing.T) {
 	o.Load = func() (*config.Config, error) { return config.Load(path, nil) }
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	<-ready
 	weight := func() string {
 		_, body := request(t, b, "", "GET", "/cluster/web/status_detail")
@@ -151,12 +151,12 @@ func TestABrokenFileChangesNothing(t *testing.T) {
 	}
 }
 
-// TestANegativeHealthIsNoWeight is fault 4 from the answer to the kernel: there, the node stays at its old weight.
-func TestANegativeHealthIsNoWeight(t *testing.T) {
-	health, node := agents(t)
-	cfg := files(t, node)
+// TestANegativeHealthIsWeightZero is fault 4 from the answer to the kernel: there, the node stays at its old weight.
+func TestANegativeHealthIsWeightZero(t *testing.T) {
+	health, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
-	b, _ := daemon(t, options(cfg))
+	b, _ := runDaemon(t, options(cfg))
 	kernel := func(weight int) func() bool {
 		return func() bool {
 			_, body := request(t, b, "", "GET", "/cluster/web/status_detail")

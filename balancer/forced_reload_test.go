@@ -9,9 +9,9 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestARefusedReloadCanBeForced(t *testing.T) {
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
 	o := options(cfg)
 	var now atomic.Pointer[config.Config]
@@ -19,7 +19,7 @@ func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
 	o.Load = func() (*config.Config, error) { return now.Load(), nil }
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	<-ready
 	empty := *cfg
 	empty.Clusters = nil

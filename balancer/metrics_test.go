@@ -12,18 +12,18 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-func TestPrometheusGetsWhatIsKnown(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 0)
-		b.fleet.set("10.0.0.3", silent)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 0)
+		r.fleet.set("10.0.0.3", connRefused)
 		c := webapp("web", 7, 1, 2, 3)
 		c.MaxWeight = 60
-		b.boot(c, webapp("idle", 8, 1))
-		b.start("web")
-		b.wait(5 * time.Second)
-		services, err := b.table.Dump(t.Context())
+		r.boot(c, webapp("idle", 8, 1))
+		r.start("web")
+		r.wait(5 * time.Second)
+		services, err := r.table.Dump(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,9 +36,9 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 				Address: netip.MustParseAddr("10.0.0.9"), Port: port, Forwarding: ipvs.Tunnel, Weight: 1, ActiveConns: 1,
 			})
 		}
-		b.table.Seed(services...)
-		b.wait(4 * time.Second)
-		page := ask(b.handler(), "GET", "/metrics", "")
+		r.table.Seed(services...)
+		r.wait(4 * time.Second)
+		page := roundTrip(r.handler(), "GET", "/metrics", "")
 		page, _, _ = strings.Cut(page[strings.Index(page, `| "`)+3:], "\"\n")
 		page = strings.NewReplacer(`\n`, "\n", `\"`, `"`).Replace(page)
 		problems, err := promlint.New(strings.NewReader(page)).Lint()

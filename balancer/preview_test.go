@@ -20,32 +20,32 @@ import (
 )
 
 // planOf is the plan of a reload with these clusters; with none, that of the next cycle. It is made sure that nothing changes.
-func (b *bench) planOf(cfg *config.Config) api.Plan {
-	b.t.Helper()
-	calls, writes, kernel, events := len(b.table.Calls()), b.marks.Writes(), b.kernel(), b.engine.rec.Report.Journal.Last()
-	p, err := b.engine.Plan(b.t.Context(), cfg)
+func (r *rig) checkedPlan(cfg *config.Config) api.Plan {
+	r.t.Helper()
+	calls, writes, kernel, events := len(r.table.Calls()), r.marks.Writes(), r.dump(), r.engine.rec.Report.Journal.Last()
+	p, err := r.engine.Plan(r.t.Context(), cfg)
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	for _, c := range b.table.Calls()[calls:] {
+	for _, c := range r.table.Calls()[calls:] {
 		if c.Operation != "dump" && c.Operation != "list daemons" {
-			b.t.Errorf("the plan did: %v", c)
+			r.t.Errorf("the plan did: %v", c)
 		}
 	}
-	if b.kernel() != kernel || b.marks.Writes() != writes || b.engine.rec.Report.Journal.Last() != events {
-		b.t.Error("the plan changed something")
+	if r.dump() != kernel || r.marks.Writes() != writes || r.engine.rec.Report.Journal.Last() != events {
+		r.t.Error("the plan changed something")
 	}
 	return p
 }
 
-func (b *bench) conns(m ipvs.Mark, node string, active, inactive int) {
-	b.t.Helper()
-	if err := b.table.SetConns(ipvs.Key{Mark: m, Family: ipvs.IPv4}, addr(node), 0, active, inactive); err != nil {
-		b.t.Fatal(err)
+func (r *rig) setConns(m ipvs.Mark, node string, active, inactive int) {
+	r.t.Helper()
+	if err := r.table.SetConns(ipvs.Key{Mark: m, Family: ipvs.IPv4}, addr(node), 0, active, inactive); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
-func TestAPlanIsWhatTheReloadDoes(t *testing.T) {
+func TestAPlanMatchesTheReload(t *testing.T) {
 	auto := func(c config.Cluster) config.Cluster { c.Autostart = true; return c }
 	scheduler := func(c config.Cluster) config.Cluster { c.Scheduler = "rr"; return c }
 	for _, tt := range []struct {
@@ -97,30 +97,30 @@ connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				for node, health := range map[string]int{"10.0.0.1": 92, "10.0.0.2": 40, "10.0.0.3": 70, "10.0.0.9": hangs} {
-					b.fleet.set(node, health)
+				r := newRig(t)
+				for node, health := range map[string]int{"10.0.0.1": 92, "10.0.0.2": 40, "10.0.0.3": 70, "10.0.0.9": timesOut} {
+					r.fleet.set(node, health)
 				}
-				b.boot(webapp("api", 8, 3), webapp("web", 7, 1, 2))
-				b.start("web")
-				b.start("api")
-				b.conns(7, "10.0.0.2", 12, 3)
-				b.conns(8, "10.0.0.3", 5, 0)
-				p := b.planOf(&config.Config{Clusters: tt.to})
+				r.boot(webapp("api", 8, 3), webapp("web", 7, 1, 2))
+				r.start("web")
+				r.start("api")
+				r.setConns(7, "10.0.0.2", 12, 3)
+				r.setConns(8, "10.0.0.3", 5, 0)
+				p := r.checkedPlan(&config.Config{Clusters: tt.to})
 				if diff := cmp.Diff(tt.want, p.String()); diff != "" {
 					t.Error(diff)
 				}
-				table, rules := b.tables()
-				if err := b.engine.Reload(t.Context(), &config.Config{Clusters: tt.to}, true); err != nil {
+				table, rules := r.tables()
+				if err := r.engine.Reload(t.Context(), &config.Config{Clusters: tt.to}, true); err != nil {
 					t.Fatal(err)
 				}
 				if tt.name != "a cluster joins" { // which starts later
-					if diff := cmp.Diff(sorted(p.Changes), b.since(table, rules)); diff != "" {
+					if diff := cmp.Diff(sortedChanges(p.Changes), r.changesSince(table, rules)); diff != "" {
 						t.Errorf("the plan (-) is not what the reload did (+):\n%s", diff)
 					}
 				}
-				b.wait(time.Minute + tick)
-				if after := b.planOf(nil).String(); after != "nothing to change\n" {
+				r.wait(time.Minute + tick)
+				if after := r.checkedPlan(nil).String(); after != "nothing to change\n" {
 					t.Errorf("after the reload there is more to do: %s", after)
 				}
 			})
@@ -129,23 +129,23 @@ connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 }
 
 // tables are the kernel's.
-func (b *bench) tables() ([]ipvs.Service, []mark.Rule) {
-	b.t.Helper()
-	services, err := b.table.Dump(b.t.Context())
+func (r *rig) tables() ([]ipvs.Service, []mark.Rule) {
+	r.t.Helper()
+	services, err := r.table.Dump(r.t.Context())
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	rules, err := b.marks.List(b.t.Context())
+	rules, err := r.marks.List(r.t.Context())
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	return services, rules
 }
 
 // since is what has changed in the kernel's tables since they were these, in words and sorted.
-func (b *bench) since(table []ipvs.Service, rules []mark.Rule) []string {
-	b.t.Helper()
-	services, now := b.tables()
+func (r *rig) changesSince(table []ipvs.Service, rules []mark.Rule) []string {
+	r.t.Helper()
+	services, now := r.tables()
 	all := map[ipvs.Mark]bool{}
 	for _, s := range slices.Concat(services, table) {
 		all[s.Mark] = true
@@ -161,7 +161,7 @@ func (b *bench) since(table []ipvs.Service, rules []mark.Rule) []string {
 	return words
 }
 
-func sorted(changes []api.PlanChange) []string {
+func sortedChanges(changes []api.PlanChange) []string {
 	words := []string{}
 	for _, c := range changes {
 		words = append(words, c.Change)
@@ -170,93 +170,93 @@ func sorted(changes []api.PlanChange) []string {
 	return words
 }
 
-func TestAPlanOfNowShowsDrift(t *testing.T) {
+func TestThePlanOfTheNextReconcileShowsDrift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		if p := b.planOf(nil); p.String() != "nothing to change\n" {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		if p := r.checkedPlan(nil); p.String() != "nothing to change\n" {
 			t.Errorf("plan %s", p)
 		}
-		b.seed(7, "rr", map[int]ipvs.Weight{1: 92})
-		if p := b.planOf(nil); p.String() != "mark 7: service scheduler rr → wlc\n" {
+		r.seed(7, "rr", map[int]ipvs.Weight{1: 92})
+		if p := r.checkedPlan(nil); p.String() != "mark 7: service scheduler rr → wlc\n" {
 			t.Errorf("plan %s", p)
 		}
-		b.table.SetFault(func(ipvs.Call) error { return errBusy })
-		if _, err := b.engine.Plan(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "busy") {
+		r.table.SetFault(func(ipvs.Call) error { return errBusy })
+		if _, err := r.engine.Plan(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "busy") {
 			t.Errorf("with a kernel that cannot be read: %v", err)
 		}
-		b.table.SetFault(nil)
+		r.table.SetFault(nil)
 	})
 }
 
 // A drain follows its cluster to the new name in the plan, and stays where it is on the disk.
-func TestAPlanMovesNoDrain(t *testing.T) {
+func TestAPlanRenamesNoDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 92)
-		b.boot(webapp("web", 7, 1, 2))
-		b.start("web")
-		b.drain("10.0.0.2")
-		if p := b.planOf(&config.Config{Clusters: []config.Cluster{webapp("site", 7, 1, 2)}}); p.String() != "nothing to change\n" {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 92)
+		r.boot(webapp("web", 7, 1, 2))
+		r.start("web")
+		r.drain("10.0.0.2")
+		if p := r.checkedPlan(&config.Config{Clusters: []config.Cluster{webapp("site", 7, 1, 2)}}); p.String() != "nothing to change\n" {
 			t.Errorf("plan %s", p)
 		}
-		if d := b.engine.drains.store.All(); len(d) != 1 || d[0].Cluster != "web" {
+		if d := r.engine.drains.store.All(); len(d) != 1 || d[0].Cluster != "web" {
 			t.Errorf("drains %+v", d)
 		}
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
 	})
 }
 
-func TestAPlanHasTheSyncDaemons(t *testing.T) {
+func TestAPlanIncludesTheSyncDaemons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
 		cfg := &config.Config{Clusters: []config.Cluster{webapp("web", 7, 1)}}
 		cfg.Balancer.Sync = config.Sync{Interface: "eth1", ID: 7}
-		if want, p := "start the master sync daemon on eth1, id 7\nstart the backup sync daemon on eth1, id 7\n", b.planOf(cfg); p.String() != want {
+		if want, p := "start the master sync daemon on eth1, id 7\nstart the backup sync daemon on eth1, id 7\n", r.checkedPlan(cfg); p.String() != want {
 			t.Errorf("plan %s", p)
 		}
-		if err := b.engine.Reload(t.Context(), cfg, false); err != nil {
+		if err := r.engine.Reload(t.Context(), cfg, false); err != nil {
 			t.Fatal(err)
 		}
-		if p := b.planOf(cfg); p.String() != "nothing to change\n" {
+		if p := r.checkedPlan(cfg); p.String() != "nothing to change\n" {
 			t.Errorf("plan %s", p)
 		}
 		cfg.Balancer.Sync = config.Sync{}
-		if want, p := "stop the master sync daemon on eth1, id 7\nstop the backup sync daemon on eth1, id 7\n", b.planOf(cfg); p.String() != want {
+		if want, p := "stop the master sync daemon on eth1, id 7\nstop the backup sync daemon on eth1, id 7\n", r.checkedPlan(cfg); p.String() != want {
 			t.Errorf("plan %s", p)
 		}
 	})
 }
 
-func TestAPlanKnowsThatASiteHasNotBeenHeard(t *testing.T) {
+func TestAPlanNotesASiteThatHasNotResponded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.others.tells(1, "10.9.0.1=80")
-		b.boot(sending("web", 7, []int{1}, 1))
-		b.start("web")
-		p := b.planOf(&config.Config{Clusters: []config.Cluster{sending("web", 7, []int{1, 2}, 1)}})
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.sites.set(1, "10.9.0.1=80")
+		r.boot(withSites("web", 7, []int{1}, 1))
+		r.start("web")
+		p := r.checkedPlan(&config.Config{Clusters: []config.Cluster{withSites("web", 7, []int{1, 2}, 1)}})
 		if want := "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is known after its first response\n"; p.String() != want {
 			t.Errorf("plan %s", p)
 		}
-		b.want("7 wlc 10.0.0.1=92 10.9.0.1=80\n10007 wlc 10.0.0.1=92")
+		r.wantTable("7 wlc 10.0.0.1=92 10.9.0.1=80\n10007 wlc 10.0.0.1=92")
 	})
 }
 
 func TestAPlanOverHTTP(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
 	o := options(cfg)
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	<-ready
 	candidate := func(texts ...string) string {
 		c := api.Candidate{}

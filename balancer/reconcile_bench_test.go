@@ -15,13 +15,13 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// BenchmarkCycle is a cycle of clusters of ten nodes each on tables in memory: one in which nothing has changed, one for a single reading that
+// BenchmarkReconcile is a cycle of clusters of ten nodes each on tables in memory: one in which nothing has changed, one for a single reading that
 // changes a weight, and one in which every weight has changed.
-func BenchmarkCycle(b *testing.B) {
+func BenchmarkReconcile(b *testing.B) {
 	for _, nodes := range []int{100, 1000, 10000} {
 		for _, changes := range []int{0, 1, nodes} {
 			b.Run(fmt.Sprintf("nodes=%d/changes=%d", nodes, changes), func(b *testing.B) {
-				e := settledEngine(b, nodes/10)
+				e := warmEngine(b, nodes/10)
 				var all []nodeRef
 				for _, c := range e.rec.Model.Clusters() {
 					for _, n := range c.Nodes() {
@@ -39,11 +39,11 @@ func BenchmarkCycle(b *testing.B) {
 	}
 }
 
-// BenchmarkTake is what a reading costs that changes nothing.
-func BenchmarkTake(b *testing.B) {
+// BenchmarkObserve is what a reading costs that changes nothing.
+func BenchmarkObserve(b *testing.B) {
 	for _, nodes := range []int{100, 10000} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
-			e := settledEngine(b, nodes/10)
+			e := warmEngine(b, nodes/10)
 			clusters := e.rec.Model.Clusters()
 			from := e.watchers.nodes[clusters[len(clusters)/2].Nodes()[5]].watcher
 			for b.Loop() {
@@ -53,8 +53,8 @@ func BenchmarkTake(b *testing.B) {
 	}
 }
 
-// settledEngine is an engine that does not run, with running clusters whose nodes are all well.
-func settledEngine(b *testing.B, clusters int) *engine {
+// warmEngine is an engine that does not run, with running clusters whose nodes are all well.
+func warmEngine(b *testing.B, clusters int) *engine {
 	b.Helper()
 	cfg := &config.Config{}
 	for i := range clusters {

@@ -10,7 +10,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-func TestSettingsFollowWhatIsUsed(t *testing.T) {
+func TestRecommendedSysctlsFollowTheConfig(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		cfg  config.Config
@@ -33,7 +33,7 @@ func TestSettingsFollowWhatIsUsed(t *testing.T) {
 }
 
 // A reload takes over where other data centres send packets to, so that it does not call for a restart.
-func TestOnlyWhatTakesARestartCallsForOne(t *testing.T) {
+func TestNeedsRestart(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*config.Balancer)
@@ -64,7 +64,7 @@ func TestOnlyWhatTakesARestartCallsForOne(t *testing.T) {
 }
 
 // What lb's own page answers is masqueraded, and a firewall that drops what connection tracking does not know would drop it.
-func TestAClusterThatMasqueradesLeavesConnectionTrackingAlone(t *testing.T) {
+func TestMasqueradingLeavesConnectionTrackingAlone(t *testing.T) {
 	page := config.Weights{AllDown: config.ToPage, Downpage: config.Downpage{OwnPage: config.OwnPage{Page: true}}}
 	tests := []struct {
 		name    string

@@ -63,12 +63,12 @@ func BenchmarkEventToTable(b *testing.B) {
 	}))
 	defer agent.Close()
 	at := netip.MustParseAddrPort(agent.Listener.Addr().String())
-	cfg := files(b, config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"})
+	cfg := daemonConfig(b, config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"})
 	c := &cfg.Clusters[0]
 	c.CheckInterval, c.CheckTimeout, c.Autostart, c.Watch = 2*time.Second, time.Second, true, config.WatchAuto
 	o, table := options(cfg), &stopwatch{ipvs.NewMemory(), make(chan time.Time)}
 	o.Table = table
-	_, stop := daemon(b, o)
+	_, stop := runDaemon(b, o)
 	defer stop()
 	<-table.changed // the start
 	var took []time.Duration

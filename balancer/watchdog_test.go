@@ -17,11 +17,11 @@ import (
 	"github.com/braintree/lb/netx/systemd"
 )
 
-// patient is how long a test waits for what comes at once on a machine with nothing else to do.
-const patient = 30 * time.Second
+// notifyTimeout is how long a test waits for what comes at once on a machine with nothing else to do.
+const notifyTimeout = 30 * time.Second
 
 // manager is a service manager that a test listens for; told gives what it is told next, "" when that is nothing within the time.
-func manager(t *testing.T, watchdog time.Duration) (m *systemd.Notifier, told func(within time.Duration) string) {
+func serviceManager(t *testing.T, watchdog time.Duration) (m *systemd.Notifier, told func(within time.Duration) string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb") // a short path, for a socket
 	if err != nil {
@@ -57,10 +57,10 @@ func manager(t *testing.T, watchdog time.Duration) (m *systemd.Notifier, told fu
 	}
 }
 
-func TestTheServiceManagerIsToldHowTheBalancerDoes(t *testing.T) {
-	m, told := manager(t, time.Hour)
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestServiceManagerNotifications(t *testing.T) {
+	m, told := serviceManager(t, time.Hour)
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	o := options(cfg)
 	reload := make(chan struct{}, 1)
 	broken := false
@@ -72,10 +72,10 @@ func TestTheServiceManagerIsToldHowTheBalancerDoes(t *testing.T) {
 		return cfg, nil
 	}
 	t.Run("while it runs", func(t *testing.T) {
-		daemon(t, o)
+		runDaemon(t, o)
 		for _, want := range []string{"READY=1\nSTATUS=what is to run is in the kernel", "RELOADING=1\nMONOTONIC_USEC=", "READY=1\nSTATUS=1 clusters",
 			"RELOADING=1\nMONOTONIC_USEC=", "READY=1\nSTATUS=the last reload was refused"} {
-			got := told(patient)
+			got := told(notifyTimeout)
 			if !strings.HasPrefix(got, want) {
 				t.Errorf("%q, want %q", got, want)
 			}
@@ -85,19 +85,19 @@ func TestTheServiceManagerIsToldHowTheBalancerDoes(t *testing.T) {
 			}
 		}
 	})
-	if got := told(patient); got != "STOPPING=1\nSTATUS=stopping" {
+	if got := told(notifyTimeout); got != "STOPPING=1\nSTATUS=stopping" {
 		t.Errorf("at the end: %q", got)
 	}
 }
 
-func TestSignsOfLifeComeFromTheOwnerOfTheClusters(t *testing.T) {
-	m, told := manager(t, 50*time.Millisecond)
-	_, node := agents(t)
-	o := options(files(t, node))
+func TestTheEngineKicksTheWatchdog(t *testing.T) {
+	m, told := serviceManager(t, 50*time.Millisecond)
+	_, node := fakeAgent(t)
+	o := options(daemonConfig(t, node))
 	o.Manager = m
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	for beats := 0; beats < 3; {
-		switch told(patient) {
+		switch told(notifyTimeout) {
 		case "WATCHDOG=1":
 			beats++
 		case "":
@@ -105,22 +105,22 @@ func TestSignsOfLifeComeFromTheOwnerOfTheClusters(t *testing.T) {
 		}
 	}
 	// While the owner is held up, a sign that was on its way may still come, and then no more.
-	hangs, release := make(chan struct{}), make(chan struct{})
+	timesOut, release := make(chan struct{}), make(chan struct{})
 	var held sync.WaitGroup
 	held.Go(func() {
-		if err := b.engine.do(t.Context(), func(context.Context) { close(hangs); <-release }); err != nil {
+		if err := b.engine.do(t.Context(), func(context.Context) { close(timesOut); <-release }); err != nil {
 			t.Error(err)
 		}
 	})
-	<-hangs
+	<-timesOut
 	for told(20*time.Millisecond) != "" {
 	}
 	if got := told(200 * time.Millisecond); got != "" {
-		t.Errorf("the owner hangs, and the manager is told %q", got)
+		t.Errorf("the owner timesOut, and the manager is told %q", got)
 	}
 	close(release)
 	held.Wait()
-	if got := told(patient); got != "WATCHDOG=1" {
+	if got := told(notifyTimeout); got != "WATCHDOG=1" {
 		t.Errorf("the owner works again, and the manager is told %q", got)
 	}
 }

@@ -18,12 +18,12 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// TestAThousandWeightsBesideTheLibrary changes a thousand weights as a cycle does, and with one call of moby/ipvs each, in turn.
+// TestAThousandWeightsAgainstMobyIPVS changes a thousand weights as a cycle does, and with one call of moby/ipvs each, in turn.
 // The best round of either counts: what else the machine does lengthens the others. docs/performance.md has the figures.
-func TestAThousandWeightsBesideTheLibrary(t *testing.T) {
+func TestAThousandWeightsAgainstMobyIPVS(t *testing.T) {
 	const clusters, each, rounds = 100, 10, 15
 	const nodes = clusters * each
-	b := newRealBench(t)
+	r := newKernelRig(t)
 	library, err := moby.New("")
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestAThousandWeightsBesideTheLibrary(t *testing.T) {
 		return services
 	}
 	have := weighed(1)
-	table := kernel.New(b.table, b.marks).Table
+	table := kernel.New(r.table, r.marks).Table
 	if table.Apply(t.Context(), plan.Diff(have, nil, owned), owned); table.RejectedBeside(nil) != "" {
 		t.Fatal(table.RejectedBeside(nil))
 	}
@@ -74,7 +74,7 @@ func TestAThousandWeightsBesideTheLibrary(t *testing.T) {
 		}
 		theirs = append(theirs, time.Since(start))
 	}
-	got, err := b.table.Dump(t.Context())
+	got, err := r.table.Dump(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // What a node answers beside a health.
 const (
-	silent = -1 // refuses the connection
-	hangs  = -2 // accepts and never answers
+	connRefused = -1 // refuses the connection
+	timesOut    = -2 // accepts and never answers
 )
 
 // fleet is the nodes of a test: what they answer, and how often they were asked.
@@ -62,10 +62,10 @@ func (p *fakePoller) Poll(ctx context.Context) decide.Reading {
 	p.fleet.polls[p.node]++
 	p.fleet.mu.Unlock()
 	switch {
-	case answer == hangs:
+	case answer == timesOut:
 		<-ctx.Done()
 		return decide.Reading{At: time.Now(), Detail: "timeout"}
-	case answer == silent || !known:
+	case answer == connRefused || !known:
 		return decide.Reading{At: time.Now(), Detail: "connection refused"}
 	}
 	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("agent reported health %d", answer)}
@@ -90,74 +90,74 @@ func webapp(name string, m uint32, nodes ...int) config.Cluster {
 }
 
 // bench is an engine at work in a bubble.
-type bench struct {
-	t      *testing.T
-	fleet  *fleet
-	others *others
-	site   config.Balancer // where it stands
-	table  *ipvs.Memory
-	marks  *mark.Memory
-	log    *logs
-	engine *engine
-	dir    string // data_dir
-	kill   func()
+type rig struct {
+	t        *testing.T
+	fleet    *fleet
+	sites    *remoteSites
+	balancer config.Balancer // the [balancer] section
+	table    *ipvs.Memory
+	marks    *mark.Memory
+	log      *logs
+	engine   *engine
+	dir      string // data_dir
+	kill     func()
 }
 
-func newBench(t *testing.T) *bench {
-	return &bench{
+func newRig(t *testing.T) *rig {
+	return &rig{
 		t: t, fleet: &fleet{answer: map[netip.Addr]int{}, polls: map[netip.Addr]int{}},
-		others: &others{lists: map[netip.Addr][]watch.RemoteBalancer{}},
-		table:  ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{}, dir: t.TempDir(),
+		sites: &remoteSites{lists: map[netip.Addr][]watch.RemoteBalancer{}},
+		table: ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{}, dir: t.TempDir(),
 	}
 }
 
 // boot starts an engine, as the daemon does, on the tables as they are, and waits for the first readings.
-func (b *bench) boot(clusters ...config.Cluster) {
-	b.t.Helper()
-	b.engine = newEngine(Options{
-		Table: b.table, Marks: b.marks, NewPoller: b.fleet.poller, NewSitePoller: b.others.poller, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+func (r *rig) boot(clusters ...config.Cluster) {
+	r.t.Helper()
+	r.engine = newEngine(Options{
+		Table: r.table, Marks: r.marks, NewPoller: r.fleet.poller, NewSitePoller: r.sites.poller, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
-	if err := b.engine.drains.open(b.dir); err != nil {
-		b.t.Fatal(err)
+	if err := r.engine.drains.open(r.dir); err != nil {
+		r.t.Fatal(err)
 	}
-	b.engine.configure(&config.Config{Balancer: b.site, Clusters: clusters})
-	ctx, cancel := context.WithCancel(b.t.Context())
-	go b.engine.run(ctx)
-	b.kill = func() { cancel(); <-b.engine.done }
-	b.t.Cleanup(b.kill)
+	r.engine.configure(&config.Config{Balancer: r.balancer, Clusters: clusters})
+	ctx, cancel := context.WithCancel(r.t.Context())
+	go r.engine.run(ctx)
+	r.kill = func() { cancel(); <-r.engine.done }
+	r.t.Cleanup(r.kill)
 	synctest.Wait()
-	b.wait(50 * time.Millisecond)
+	r.wait(50 * time.Millisecond)
 }
 
-func (b *bench) wait(d time.Duration) {
+func (r *rig) wait(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-func (b *bench) start(name string) {
-	b.t.Helper()
-	if changed, err := b.engine.Start(b.t.Context(), name, "test"); !changed || err != nil {
-		b.t.Fatalf("start %s: changed %v, %v", name, changed, err)
+func (r *rig) start(name string) {
+	r.t.Helper()
+	if changed, err := r.engine.Start(r.t.Context(), name, "test"); !changed || err != nil {
+		r.t.Fatalf("start %s: changed %v, %v", name, changed, err)
 	}
 }
 
 // hang keeps the engine's owner from doing anything until wake is called, which waits until it has nothing to do again.
-func (b *bench) hang() (wake func()) {
-	b.t.Helper()
+func (r *rig) block() (unblock func()) {
+	r.t.Helper()
 	held, release := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = b.engine.do(context.Background(), func(context.Context) { close(held); <-release })
+		_ = r.engine.do(context.Background(), func(context.Context) { close(held); <-release })
 	}()
 	<-held
 	return func() { close(release); synctest.Wait() }
 }
 
 // kernel prints the table: "7 wlc 10.0.0.1=100 10.0.0.2=0".
-func (b *bench) kernel() string {
-	b.t.Helper()
-	services, err := b.table.Dump(context.Background())
+func (r *rig) dump() string {
+	r.t.Helper()
+	services, err := r.table.Dump(context.Background())
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	var lines []string
 	for _, s := range services {
@@ -170,18 +170,18 @@ func (b *bench) kernel() string {
 	return strings.Join(lines, "\n")
 }
 
-func (b *bench) want(kernel string) {
-	b.t.Helper()
-	if got := b.kernel(); got != kernel {
-		b.t.Fatalf("the kernel has\n%s\nwant\n%s\nlog:\n%s", got, kernel, b.log)
+func (r *rig) wantTable(kernel string) {
+	r.t.Helper()
+	if got := r.dump(); got != kernel {
+		r.t.Fatalf("the kernel has\n%s\nwant\n%s\nlog:\n%s", got, kernel, r.log)
 	}
 }
 
-func (b *bench) wantLog(words ...string) {
-	b.t.Helper()
+func (r *rig) wantLog(words ...string) {
+	r.t.Helper()
 	for _, w := range words {
-		if !strings.Contains(b.log.String(), w) {
-			b.t.Errorf("the log lacks %q:\n%s", w, b.log)
+		if !strings.Contains(r.log.String(), w) {
+			r.t.Errorf("the log lacks %q:\n%s", w, r.log)
 		}
 	}
 }
@@ -205,12 +205,12 @@ func (l *logs) String() string {
 }
 
 // seed puts a service into the kernel as an earlier run or somebody else would have: weights by the last number of the address.
-func (b *bench) seed(m ipvs.Mark, scheduler string, weights map[int]ipvs.Weight) {
+func (r *rig) seed(m ipvs.Mark, scheduler string, weights map[int]ipvs.Weight) {
 	s := ipvs.Service{Key: ipvs.Key{Mark: m, Family: ipvs.IPv4}, Scheduler: scheduler}
 	for n, w := range weights {
 		s.Destinations = append(s.Destinations, ipvs.Destination{Address: addr(fmt.Sprintf("10.0.0.%d", n)), Forwarding: ipvs.Tunnel, Weight: w})
 	}
-	b.table.Seed(s)
+	r.table.Seed(s)
 }
 
 var errBusy = errors.New("device or resource busy")
