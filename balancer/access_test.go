@@ -18,20 +18,20 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// TestASlowClientIsDisconnected is about headers alone: package listen tests the other times.
+// TestASlowClientIsDisconnected tests the header timeout alone. Package listen tests the others.
 func TestASlowClientIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.boot(webapp("web", 7))
 		dial, end := r.serve()
 		defer end()
-		conn, begun := dial(), time.Now()
+		conn, start := dial(), time.Now()
 		if _, err := io.WriteString(conn, "PUT /cluster/web HTTP/1.1\r\n"); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, conn) // until it is closed
-		if took := time.Since(begun); took < 4*time.Second || took > 10*time.Second {
-			t.Errorf("cut off after %s", took)
+		if took := time.Since(start); took < 4*time.Second || took > 10*time.Second {
+			t.Errorf("disconnected after %s", took)
 		}
 	})
 }
@@ -47,7 +47,7 @@ func TestOversizedRequestsAreRejectedOnBothListeners(t *testing.T) {
 	}{
 		{"header, TCP", "tcp", b.Addr().String(), header, 431},
 		{"header, socket", "unix", cfg.Balancer.Control, header, 431},
-		{"body, TCP", "tcp", b.Addr().String(), body, 403}, // before it is read
+		{"body, TCP", "tcp", b.Addr().String(), body, 403}, // without reading the body
 		{"body, socket", "unix", cfg.Balancer.Control, body, 413},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestOversizedRequestsAreRejectedOnBothListeners(t *testing.T) {
 			wrote := make(chan struct{})
 			go func() { defer close(wrote); _, _ = io.WriteString(conn, tt.request) }()
 			if r, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || r.StatusCode != tt.status || !r.Close {
-				t.Errorf("%+v, %v, want %d and the connection's end", r, err, tt.status)
+				t.Errorf("%+v, %v; want status %d and a closed connection", r, err, tt.status)
 			}
 			_ = conn.Close()
 			<-wrote

@@ -25,7 +25,7 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// agents serves one agent on loopback whose health is what it is set to.
+// fakeAgent serves an agent on loopback. It returns the agent's health, which tests set, and its node.
 func fakeAgent(t *testing.T) (*atomic.Int64, config.Node) {
 	t.Helper()
 	health := &atomic.Int64{}
@@ -38,7 +38,7 @@ func fakeAgent(t *testing.T) (*atomic.Int64, config.Node) {
 	return health, config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
 }
 
-// files is a daemon's configuration: one cluster, web, with that node, on sockets of its own.
+// daemonConfig is a daemon's configuration with one cluster, web, of these nodes, and with sockets and a data_dir of its own.
 func daemonConfig(t testing.TB, nodes ...config.Node) *config.Config {
 	t.Helper()
 	c := webapp("web", 7)
@@ -57,7 +57,7 @@ func options(cfg *config.Config) Options {
 	}
 }
 
-// daemon runs a balancer until the test ends, or stop is called.
+// runDaemon runs a balancer until the test ends or stop is called.
 func runDaemon(t testing.TB, o Options) (b *Balancer, stop func()) {
 	t.Helper()
 	b, err := New(t.Context(), o)
@@ -82,7 +82,7 @@ func runDaemon(t testing.TB, o Options) (b *Balancer, stop func()) {
 	return b, stop
 }
 
-// request asks over TCP, or over the control socket where its path is given.
+// request sends a request over TCP or, if its path is given, over the control socket.
 func request(t *testing.T, b *Balancer, socket, method, path string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+b.Addr().String()+path, nil)
@@ -92,7 +92,7 @@ func request(t *testing.T, b *Balancer, socket, method, path string) (int, strin
 	return send(t, socket, req)
 }
 
-// send is request with one that is made already.
+// send does the same with an existing request.
 func send(t *testing.T, socket string, req *http.Request) (int, string) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
@@ -114,7 +114,7 @@ func send(t *testing.T, socket string, req *http.Request) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// eventually waits until the condition holds, asking again and again.
+// eventually waits until a condition holds, for up to 30 s.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -140,7 +140,7 @@ func TestDaemonLifecycle(t *testing.T) {
 	o.Reload, o.Log = reload, slog.New(slog.NewTextHandler(log, nil))
 	o.Load = func() (*config.Config, error) {
 		if broken.Load() {
-			return nil, fmt.Errorf("load: %w", config.Diagnostics{{File: "lb.toml", Line: 3, Problem: "first mistake"}, {File: "lb.toml", Line: 9, Problem: "second mistake"}})
+			return nil, fmt.Errorf("load: %w", config.Diagnostics{{File: "lb.toml", Line: 3, Problem: "first problem"}, {File: "lb.toml", Line: 9, Problem: "second problem"}})
 		}
 		return cfg, nil
 	}
@@ -151,13 +151,13 @@ func TestDaemonLifecycle(t *testing.T) {
 		t.Errorf("control socket: %v, %v; want mode 0660", info, err)
 	}
 	if status, body := request(t, b, "", "PUT", "/cluster/web"); status != 403 || !strings.Contains(body, socket) {
-		t.Errorf("a start over TCP: %d %q; want 403 and the socket's path", status, body)
+		t.Errorf("start over TCP: %d %q; want 403 and the socket's path", status, body)
 	}
 	if status, body := request(t, b, socket, "PUT", "/cluster/web"); status != 200 || body != "OK" {
 		t.Errorf("start: %d %q", status, body)
 	}
 	if !strings.Contains(log.String(), fmt.Sprintf("uid %d (pid %d)", os.Getuid(), os.Getpid())) {
-		t.Errorf("the log does not say who started the cluster:\n%s", log)
+		t.Errorf("the log does not name the user who started the cluster:\n%s", log)
 	}
 	eventually(t, "weight 92", func() bool {
 		_, body := request(t, b, "", "GET", "/cluster/web")
@@ -172,19 +172,19 @@ func TestDaemonLifecycle(t *testing.T) {
 	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "configuration reloaded") })
 	broken.Store(true)
 	reload <- struct{}{}
-	eventually(t, "both mistakes", func() bool {
-		return strings.Contains(log.String(), "lb.toml:3: first mistake") && strings.Contains(log.String(), "lb.toml:9: second mistake")
+	eventually(t, "both diagnostics", func() bool {
+		return strings.Contains(log.String(), "lb.toml:3: first problem") && strings.Contains(log.String(), "lb.toml:9: second problem")
 	})
 	before, _ := o.Table.Dump(t.Context())
 	stop()
 	if after, _ := o.Table.Dump(t.Context()); len(after) != 1 || len(after[0].Destinations) != 1 || after[0].Destinations[0].Weight != before[0].Destinations[0].Weight {
-		t.Errorf("the end of the daemon changed the kernel from %v to %v", before, after)
+		t.Errorf("stopping the daemon changed the kernel from %v to %v", before, after)
 	}
 	if rules, _ := o.Marks.List(t.Context()); len(rules) != 1 {
-		t.Errorf("after the end the marking rules are %v", rules)
+		t.Errorf("after the stop the marking rules are %v", rules)
 	}
 	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the control socket is left behind: %v", err)
+		t.Errorf("the control socket still exists: %v", err)
 	}
 }
 
@@ -200,7 +200,7 @@ func TestReadyIsCalledOnceAutostartedClustersAreInTheKernel(t *testing.T) {
 	}
 	runDaemon(t, o)
 	if got := <-ready; got != "1 <nil>" {
-		t.Errorf("when ready the kernel has %s services", got)
+		t.Errorf("at Ready the kernel has %s services", got)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestNewExplainsErrors(t *testing.T) {
 		}, []string{"lb.toml:3: no"}},
 		{"port in use", func(_ *testing.T, _ *Options, cfg *config.Config) { cfg.Balancer.Listen = taken.Addr().String() },
 			[]string{taken.Addr().String(), "balancer.listen", "ss -ltnp"}},
-		{"address of nobody", func(_ *testing.T, _ *Options, cfg *config.Config) { cfg.Balancer.Listen = "192.0.2.1:9292" },
+		{"address of no interface", func(_ *testing.T, _ *Options, cfg *config.Config) { cfg.Balancer.Listen = "192.0.2.1:9292" },
 			[]string{"192.0.2.1:9292", "balancer.listen", "ip address"}},
 		{"control is a file", func(t *testing.T, _ *Options, cfg *config.Config) {
 			cfg.Balancer.Control = filepath.Join(t.TempDir(), "file")
@@ -252,7 +252,7 @@ func TestNewExplainsErrors(t *testing.T) {
 			}
 			for _, w := range tt.want {
 				if !strings.Contains(err.Error(), w) {
-					t.Errorf("%v: lacks %q", err, w)
+					t.Errorf("%v: does not contain %q", err, w)
 				}
 			}
 		})
@@ -268,7 +268,7 @@ func TestAStaleControlSocketIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // as after kill -9
 	_ = l.Close()
 	b, _ := runDaemon(t, options(cfg))
 	if status, _ := request(t, b, cfg.Balancer.Control, "GET", "/"); status != 200 {
@@ -323,7 +323,7 @@ cluster stopped stays stopped: the kernel has no mark 9 and autostart is off; ` 
 	}
 	for _, c := range table.Calls() {
 		if c.Operation != "dump" && c.Operation != "list daemons" {
-			t.Errorf("the dry run did: %v", c)
+			t.Errorf("the dry run called: %v", c)
 		}
 	}
 	if n := marks.Writes(); n != writes {

@@ -14,7 +14,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// ordered sends a drain or its end as ctl does, and gives status and body.
+// request sends a request to the handler and returns status and body.
 func (r *rig) request(method, target string) (int, string) {
 	r.t.Helper()
 	w := httptest.NewRecorder()
@@ -22,17 +22,17 @@ func (r *rig) request(method, target string) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-// audited is the record of who drained what.
+// auditLog returns the audit log.
 func (r *rig) auditLog() string {
 	r.t.Helper()
-	record, err := os.ReadFile(filepath.Join(r.dir, audit.FileName))
+	text, err := os.ReadFile(filepath.Join(r.dir, audit.FileName))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return string(record)
+	return string(text)
 }
 
-// twoNodes runs a cluster of two healthy nodes that ramp for 100 s.
+// bootTwoNodes runs a cluster, web, of two healthy nodes with a ramp-up time of 100 s.
 func (r *rig) bootTwoNodes(more ...func(*config.Cluster)) {
 	r.fleet.set("10.0.0.1", 92)
 	r.fleet.set("10.0.0.2", 100)
@@ -56,7 +56,7 @@ func TestADrainSetsWeightZeroAndResumingRampsUp(t *testing.T) {
 		if status != 200 || body != "10.0.0.2 is drained in web, until "+until+"\n" {
 			t.Errorf("drain: %d %q", status, body)
 		}
-		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0") // when the answer comes
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0") // once the request returns
 		n := r.engine.Status(t.Context()).Clusters[0].Nodes[1]
 		if n.State != "drained" || n.Why != "drained by kim: new disks, until "+until || n.Drain == nil || n.Drain.Who != "kim" {
 			t.Errorf("status %+v", n)
@@ -66,25 +66,25 @@ func TestADrainSetsWeightZeroAndResumingRampsUp(t *testing.T) {
 		}
 		r.wait(10 * time.Second)
 		if n := r.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "draining" || n.ActiveConns != 3 {
-			t.Errorf("with connections it is %s, %d active", n.State, n.ActiveConns)
+			t.Errorf("with connections its state is %s, %d active", n.State, n.ActiveConns)
 		}
 		if _, body := r.request("GET", "/drains"); body != "web 10.0.0.2 by kim: new disks\n" {
-			t.Errorf("list: %q", body)
+			t.Errorf("GET /drains: %q", body)
 		}
 		if _, body := r.request("GET", "/cluster/web/status_detail"); !strings.Contains(body, `"10.0.0.2":0`) {
-			t.Errorf("status_detail lacks the drained node: %s", body)
+			t.Errorf("status_detail does not list the drained node: %s", body)
 		}
 		if status, body := r.request("DELETE", "/drain/10.0.0.2?who=ann"); status != 200 || body != "10.0.0.2 is no longer drained in web\n" {
-			t.Errorf("undrain: %d %q", status, body)
+			t.Errorf("resume: %d %q", status, body)
 		}
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=1")
 		r.wait(102 * time.Second)
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=100")
 		r.wantLog(`msg="node drained" cluster=web node=10.0.0.2 cause="by kim: new disks`, `msg="node resumed"`)
-		record := r.auditLog()
+		log := r.auditLog()
 		for _, want := range []string{`"change":"drained","cluster":"web","node":"10.0.0.2","kind":"drain","reason":"new disks","who":"kim"`, `"change":"undrained"`, `"who":"ann"`} {
-			if !strings.Contains(record, want) {
-				t.Errorf("the record lacks %s:\n%s", want, record)
+			if !strings.Contains(log, want) {
+				t.Errorf("the audit log does not contain %s:\n%s", want, log)
 			}
 		}
 	})
@@ -106,8 +106,8 @@ func TestADrainSurvivesARestartAndExpires(t *testing.T) {
 		r.wantLog("drain expired")
 		r.wait(102 * time.Second)
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=100")
-		if record := r.auditLog(); !strings.Contains(record, `"change":"expired"`) {
-			t.Errorf("the record:\n%s", record)
+		if log := r.auditLog(); !strings.Contains(log, `"change":"expired"`) {
+			t.Errorf("the audit log does not record the expiry:\n%s", log)
 		}
 	})
 }
@@ -115,27 +115,27 @@ func TestADrainSurvivesARestartAndExpires(t *testing.T) {
 func TestADrainThatLeavesTooFewNodesIsRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		least  int
-		before string // what is asked first
+		least  int    // min_healthy
+		before string // an earlier drain
 		health int    // of 10.0.0.1
-		ask    string
+		target string
 		status int
 	}{
-		{"one healthy node stays", 1, "", 92, "/cluster/web/drain/10.0.0.2", 200},
+		{"one healthy node is left", 1, "", 92, "/cluster/web/drain/10.0.0.2", 200},
 		{"the other one is down", 1, "", 0, "/cluster/web/drain/10.0.0.2", 409},
 		{"the node itself is down", 1, "", 0, "/cluster/web/drain/10.0.0.1", 200},
 		{"the other one is drained", 1, "/cluster/web/drain/10.0.0.1", 92, "/cluster/web/drain/10.0.0.2", 409},
 		{"by host", 1, "/drain/10.0.0.1", 92, "/drain/10.0.0.2", 409},
 		{"again, with another reason", 1, "/cluster/web/drain/10.0.0.1", 92, "/cluster/web/drain/10.0.0.1?reason=b", 200},
-		{"two are wanted", 2, "", 92, "/cluster/web/drain/10.0.0.2", 409},
-		{"none is wanted", 0, "", 0, "/cluster/web/drain/10.0.0.2", 200},
+		{"min_healthy is 2", 2, "", 92, "/cluster/web/drain/10.0.0.2", 409},
+		{"min_healthy is 0", 0, "", 0, "/cluster/web/drain/10.0.0.2", 200},
 		{"forced", 1, "", 0, "/cluster/web/drain/10.0.0.2?force=true", 200},
 		{"unknown cluster", 1, "", 92, "/cluster/nope/drain/10.0.0.2", 404},
 		{"unknown node", 1, "", 92, "/cluster/web/drain/10.0.0.9", 404},
 		{"unknown host", 1, "", 92, "/drain/10.0.0.9", 404},
-		{"no address", 1, "", 92, "/cluster/web/drain/app01", 400},
-		{"no time", 1, "", 92, "/cluster/web/drain/10.0.0.2?for=soon", 400},
-		{"no yes or no", 1, "", 92, "/cluster/web/drain/10.0.0.2?force=maybe", 400},
+		{"invalid address", 1, "", 92, "/cluster/web/drain/app01", 400},
+		{"invalid duration", 1, "", 92, "/cluster/web/drain/10.0.0.2?for=soon", 400},
+		{"invalid force", 1, "", 92, "/cluster/web/drain/10.0.0.2?force=maybe", 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -148,12 +148,12 @@ func TestADrainThatLeavesTooFewNodesIsRefused(t *testing.T) {
 						t.Fatalf("%d %s", status, body)
 					}
 				}
-				status, body := r.request("POST", tt.ask)
+				status, body := r.request("POST", tt.target)
 				if status != tt.status {
 					t.Errorf("%d %q, want %d", status, body, tt.status)
 				}
-				if status == 409 && !strings.Contains(body, "--force") || strings.Contains(tt.ask, ".9") && !strings.Contains(body, "10.0.0.1, 10.0.0.2") {
-					t.Errorf("no way out in %q", body)
+				if status == 409 && !strings.Contains(body, "--force") || strings.Contains(tt.target, ".9") && !strings.Contains(body, "10.0.0.1, 10.0.0.2") {
+					t.Errorf("%q does not say what to do", body)
 				}
 			})
 		})
@@ -182,7 +182,7 @@ func TestAHostIsDrainedInAllItsClustersOrInNone(t *testing.T) {
 		}
 		r.wantTable("1 wlc 10.0.0.2=100\n2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.1=0 10.0.0.3=100")
 		if status, _ := r.request("DELETE", "/cluster/web/drain/10.0.0.1"); status != 200 {
-			t.Errorf("undrain in one of them: %d", status)
+			t.Errorf("resume in one of them: %d", status)
 		}
 		r.wantTable("1 wlc 10.0.0.2=100\n2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.1=100 10.0.0.3=100")
 		for target, want := range map[string]int{"/cluster/web/drain/10.0.0.1": 404, "/drain/10.0.0.3": 404, "/cluster/nope/drain/10.0.0.1": 404} {
@@ -193,7 +193,7 @@ func TestAHostIsDrainedInAllItsClustersOrInNone(t *testing.T) {
 	})
 }
 
-// A drain outlives its node: what is back in the config after a repair is let in by a person, not by the config.
+// A drain outlives its node: when the node returns to the config after a repair, an operator has to resume it.
 func TestADrainOfANodeThatLeftTheConfigIsStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -238,7 +238,7 @@ func TestADrainThatCannotBeStoredHasNoEffect(t *testing.T) {
 	})
 }
 
-// Ann's drain stands, whatever becomes of Kim's: who takes the place of a drain and fails gives it back.
+// When Kim's drain of the host fails, Ann's earlier drain, which it would have replaced, stays in effect.
 func TestAFailedDrainOfAHostKeepsEarlierDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -252,7 +252,7 @@ func TestAFailedDrainOfAHostKeepsEarlierDrains(t *testing.T) {
 		if status, body := r.request("POST", "/cluster/shop/drain/10.0.0.1?who=ann&reason=disks"); status != 200 {
 			t.Fatalf("%d %s", status, body)
 		}
-		// A folder stands where the file of the second drain is to be.
+		// A directory is in the way of the second drain's file.
 		if err := os.MkdirAll(filepath.Join(r.dir, "drain.web.10.0.0.1.json", "y"), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -262,15 +262,15 @@ func TestAFailedDrainOfAHostKeepsEarlierDrains(t *testing.T) {
 		r.wait(5 * time.Second)
 		r.wantTable("2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.1=100 10.0.0.3=100")
 		if all := r.engine.Drains(t.Context()); len(all) != 1 || all[0].Who != "ann" || !all[0].Expires.IsZero() {
-			t.Errorf("drains %+v, want Ann's alone", all)
+			t.Errorf("drains %+v; want only Ann's", all)
 		}
-		if strings.Contains(r.log.String(), "the drain before ends") {
-			t.Errorf("the log tells the end of a drain that stands:\n%s", r.log)
+		if strings.Contains(r.log.String(), "drain replaced") {
+			t.Errorf("the log reports a replaced drain that is still in effect:\n%s", r.log)
 		}
 	})
 }
 
-// A reload that is refused half-way through the drains has changed none of them.
+// When a drain cannot be renamed, the reload is refused and no drain changes.
 func TestAReloadThatCannotRenameAllDrainsRenamesNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -290,7 +290,7 @@ func TestAReloadThatCannotRenameAllDrainsRenamesNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := r.reload(webapp("shop2", 2, 1, 2), webapp("web2", 3, 3, 4)); err == nil || !strings.Contains(err.Error(), "web2") {
-			t.Fatalf("reload = %v, want a refusal", err)
+			t.Fatalf("reload: %v; want an error about web2", err)
 		}
 		r.wait(5 * time.Second)
 		r.wantTable("2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.3=0 10.0.0.4=100")
@@ -300,7 +300,7 @@ func TestAReloadThatCannotRenameAllDrainsRenamesNone(t *testing.T) {
 	})
 }
 
-// A node that stands by is as good as any other to take over from the one that is drained.
+// A passive node counts as healthy: it can take over.
 func TestTheActiveNodeCanBeDrainedIfAPassiveNodeIsHealthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -311,11 +311,11 @@ func TestTheActiveNodeCanBeDrainedIfAPassiveNodeIsHealthy(t *testing.T) {
 		r.boot(c)
 		r.start("web")
 		if status, body := r.request("POST", "/drain/10.0.0.1"); status != 200 {
-			t.Errorf("the active one, with another that stands by: %d %s", status, body)
+			t.Errorf("the active node, with a healthy passive one: %d %s", status, body)
 		}
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=100")
 		if status, body := r.request("POST", "/drain/10.0.0.2"); status != 409 {
-			t.Errorf("the last one: %d %s", status, body)
+			t.Errorf("the last healthy node: %d %s", status, body)
 		}
 	})
 }

@@ -27,10 +27,10 @@ func TestWeightsFollowHealth(t *testing.T) {
 		r.start("web")
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=40")
 
-		r.fleet.set("10.0.0.2", 0) // its own word counts within an interval
+		r.fleet.set("10.0.0.2", 0) // health that the agent reports counts at the next poll
 		r.wait(2*time.Second + minGap)
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
-		r.fleet.set("10.0.0.1", connRefused) // silence counts after the second poll
+		r.fleet.set("10.0.0.1", connRefused) // no response counts after two polls
 		r.wait(2*time.Second + minGap)
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
 		r.wait(2*time.Second + minGap)
@@ -75,14 +75,14 @@ func TestStartWaitsForFirstReadings(t *testing.T) {
 		r := newRig(t)
 		r.fleet.set("10.0.0.1", 92)
 		r.fleet.set("10.0.0.2", timesOut)
-		began := time.Now()
+		start := time.Now()
 		auto := webapp("web", 7, 1, 2)
 		auto.Autostart, auto.RampUpTime = true, time.Minute
 		r.boot(auto)
-		r.wantTable("") // the second node has not answered yet
+		r.wantTable("") // the second node has not responded yet
 		r.wait(time.Second)
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
-		if took := time.Since(began); took > 1200*time.Millisecond {
+		if took := time.Since(start); took > 1200*time.Millisecond {
 			t.Errorf("started after %s, want about check_timeout", took)
 		}
 	})
@@ -98,10 +98,10 @@ func TestAHangingNodeDoesNotDelayOthers(t *testing.T) {
 		before := r.fleet.polled("10.0.0.2")
 		r.wait(20 * time.Second)
 		if n := r.fleet.polled("10.0.0.2") - before; n != 10 {
-			t.Errorf("the other node was asked %d times in 20 s, want 10", n)
+			t.Errorf("the other node was polled %d times in 20 s, want 10", n)
 		}
 		if n := r.fleet.polled("10.0.0.1"); n < 9 || n > 12 {
-			t.Errorf("the hanging node was asked %d times, want about 10", n)
+			t.Errorf("the hanging node was polled %d times, want about 10", n)
 		}
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=50")
 	})
@@ -124,15 +124,15 @@ func TestRestartKeepsWeightsAndRamps(t *testing.T) {
 		middle := r.dump()
 		calls := len(r.table.Calls())
 		if !strings.Contains(middle, "10.0.0.2=5") && !strings.Contains(middle, "10.0.0.2=4") {
-			t.Fatalf("in the middle of the ramp the kernel has %s", middle)
+			t.Fatalf("halfway through the ramp the kernel has %s", middle)
 		}
-		r.wait(10 * time.Second) // nobody there: the kernel goes on as it is
+		r.wait(10 * time.Second) // without lb, the kernel keeps the weights
 
 		r.boot(c, webapp("other", 9, 3))
 		r.wantTable(middle)
 		for _, call := range r.table.Calls()[calls:] {
 			if call.Operation != "dump" {
-				t.Errorf("the restart did: %v", call)
+				t.Errorf("the restart called: %v", call)
 			}
 		}
 		r.wait(55 * time.Second)
@@ -155,7 +155,7 @@ func TestAdoptionKeepsWeightsUntilReadings(t *testing.T) {
 			r.fleet.set(n, timesOut)
 		}
 		r.boot(c)
-		// The scheduler is edited in place, the node that is new joins at 0, the one that is gone drains.
+		// lb edits the scheduler in place, adds the new node at weight 0, and drains the one that left.
 		r.wantTable("7 wlc 10.0.0.1=77 10.0.0.2=20 10.0.0.3=0 10.0.0.9=0\n99 rr 10.0.0.1=5")
 		r.fleet.set("10.0.0.1", 30)
 		r.fleet.set("10.0.0.2", 40)
@@ -163,7 +163,7 @@ func TestAdoptionKeepsWeightsUntilReadings(t *testing.T) {
 		r.wait(2 * time.Second)
 		got := r.dump()
 		if !strings.Contains(got, "10.0.0.1=30") || strings.Contains(got, "10.0.0.3=100") || strings.Contains(got, "10.0.0.2=40") {
-			t.Errorf("after the first readings: %s; want less at once, more in a ramp", got)
+			t.Errorf("after the first readings: %s; want lower weights at once and higher ones in a ramp", got)
 		}
 		r.wait(12 * time.Second)
 		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=40 10.0.0.3=100 10.0.0.9=0\n99 rr 10.0.0.1=5")
@@ -182,9 +182,9 @@ func TestAdoptionKeepsWeightsUntilReadings(t *testing.T) {
 func TestDriftIsRepairedAndReported(t *testing.T) {
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	tests := []struct {
-		name string
-		hand func(ctx context.Context, r *rig) error
-		log  string
+		name   string
+		change func(ctx context.Context, r *rig) error
+		log    string
 	}{
 		{"a weight", func(ctx context.Context, r *rig) error {
 			return ipvs.ApplyOne(ctx, r.table, ipvs.PutDestination(key, ipvs.Destination{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}))
@@ -198,7 +198,7 @@ func TestDriftIsRepairedAndReported(t *testing.T) {
 			return ipvs.ApplyOne(ctx, r.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}))
 		}, "mark 7: service scheduler rr → wlc"},
 		{"the marking rules", func(ctx context.Context, r *rig) error { return r.marks.Remove(ctx) }, "mark 7: add tcp 204.109.13.7:7 on eth10"},
-		{"a marking rule more", func(ctx context.Context, r *rig) error {
+		{"an additional marking rule", func(ctx context.Context, r *rig) error {
 			rules, err := r.marks.List(ctx)
 			return errors.Join(err, r.marks.Set(ctx, append(rules, mark.Rule{Address: addr("204.109.13.7"), Protocol: "tcp", Port: 99, Mark: 3})))
 		}, "mark 3: remove tcp 204.109.13.7:99"},
@@ -212,16 +212,16 @@ func TestDriftIsRepairedAndReported(t *testing.T) {
 				r.boot(webapp("web", 7, 1, 2))
 				r.start("web")
 				if strings.Contains(r.log.String(), "drift") {
-					t.Fatalf("drift before anybody did anything:\n%s", r.log)
+					t.Fatalf("drift before any change:\n%s", r.log)
 				}
-				if err := tt.hand(t.Context(), r); err != nil {
+				if err := tt.change(t.Context(), r); err != nil {
 					t.Fatal(err)
 				}
 				wait := 2 * time.Second
 				if strings.Contains(tt.name, "marking") {
 					wait *= reconcile.MarkIntervals
 				}
-				r.engine.Status(t.Context()) // looking must not hide it
+				r.engine.Status(t.Context()) // reading the status must not hide drift
 				r.wait(wait + minGap)
 				r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=40")
 				if rules, _ := r.marks.List(t.Context()); len(rules) != 1 || rules[0].Mark != 7 {
@@ -240,10 +240,10 @@ func TestAnOrderRunsBeforeDriftIsRepaired(t *testing.T) {
 		r.boot(webapp("web", 7, 1))
 		r.start("web")
 		unblock := r.block()
-		// A cluster manager asks for a stop, gets no answer, and takes the service out by itself.
+		// A cluster manager orders a stop, gets no response, and removes the service itself.
 		stopped := make(chan error, 1)
 		go func() { _, err := r.engine.Stop(context.Background(), "web", "test"); stopped <- err }()
-		r.wait(10 * time.Second) // a cycle is long due
+		r.wait(10 * time.Second) // a reconcile is overdue
 		if err := ipvs.ApplyOne(t.Context(), r.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
@@ -255,14 +255,14 @@ func TestAnOrderRunsBeforeDriftIsRepaired(t *testing.T) {
 		r.wantTable("")
 		for _, c := range r.table.Calls()[before:] {
 			if c.Operation != "dump" {
-				t.Errorf("after the stop was asked for, the engine did: %v", c)
+				t.Errorf("after the stop was ordered, the engine called: %v", c)
 			}
 		}
 	})
 }
 
-// TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired is about a stop that lies in a socket when the process goes on: it is read a little later
-// than the engine wakes.
+// TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired has a stop that is still in a socket when the process continues: it arrives a little after
+// the engine wakes.
 func TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -283,7 +283,7 @@ func TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired(t *testing.T) {
 		r.wantTable("")
 		for _, c := range r.table.Calls()[before:] {
 			if c.Operation != "dump" {
-				t.Errorf("before the stop was read, the engine did: %v", c)
+				t.Errorf("before the stop arrived, the engine called: %v", c)
 			}
 		}
 	})
@@ -312,10 +312,9 @@ func TestKernelErrorsAreReportedAndRetried(t *testing.T) {
 		r.fleet.set("10.0.0.1", 92)
 		r.boot(webapp("web", 7, 1))
 		r.start("web")
-		refusal := errors.New("device or resource busy")
 		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "put destination" {
-				return refusal
+				return errBusy
 			}
 			return nil
 		})
@@ -324,15 +323,15 @@ func TestKernelErrorsAreReportedAndRetried(t *testing.T) {
 		r.wantTable("7 wlc 10.0.0.1=92")
 		c := r.engine.Status(t.Context()).Clusters[0]
 		if c.Nodes[0].Weight != 10 || *c.Nodes[0].KernelWeight != 92 || c.CombinedWeight != 92 || !strings.Contains(c.LastError, "resource busy") {
-			t.Errorf("status %+v; want weight 10, the kernel's 92, and why", c)
+			t.Errorf("status %+v; want weight 10, the kernel's weight 92, and the error", c)
 		}
 		if n := r.engine.Status(t.Context()).KernelErrors; n < 3 {
-			t.Errorf("%d kernel errors counted, want one a cycle", n)
+			t.Errorf("%d kernel errors counted, want one for each reconcile", n)
 		}
 		if n := strings.Count(r.log.String(), "kernel error"); n != 1 {
-			t.Errorf("the refusal was logged %d times, want once:\n%s", n, r.log)
+			t.Errorf("the kernel error was logged %d times, want once:\n%s", n, r.log)
 		}
-		r.table.SetFault(func(ipvs.Call) error { return refusal })
+		r.table.SetFault(func(ipvs.Call) error { return errBusy })
 		r.wait(4 * time.Second)
 		if c := r.engine.Status(t.Context()).Clusters[0]; !strings.Contains(c.LastError, "dump the load-balancing table") {
 			t.Errorf("last_error %q with a table that cannot be read", c.LastError)
@@ -341,7 +340,7 @@ func TestKernelErrorsAreReportedAndRetried(t *testing.T) {
 		r.wait(2*time.Second + minGap)
 		r.wantTable("7 wlc 10.0.0.1=10")
 		if c := r.engine.Status(t.Context()).Clusters[0]; c.LastError != "" || *c.Nodes[0].KernelWeight != 10 {
-			t.Errorf("after kernel error resolved: %+v", c)
+			t.Errorf("after the kernel error was resolved: %+v", c)
 		}
 	})
 }
@@ -362,7 +361,7 @@ func TestAStartOrStopThatTheKernelRejectsReturnsItsError(t *testing.T) {
 		}
 		r.table.SetFault(nil)
 		r.wait(2*time.Second + minGap)
-		r.wantTable("7 wlc 10.0.0.1=92") // it goes on trying
+		r.wantTable("7 wlc 10.0.0.1=92") // lb retries
 
 		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "delete service" {
@@ -404,7 +403,7 @@ func TestManyChangesShareAReconcile(t *testing.T) {
 			}
 		}
 		if edits != 200 || dumps > 2*(2000/20+4) {
-			t.Errorf("%d edits and %d dumps for 200 changes; want one edit each, and dumps bounded by the pause between cycles", edits, dumps)
+			t.Errorf("%d edits and %d dumps for 200 changes; want one edit each, and dumps limited by the minimum gap between reconciles", edits, dumps)
 		}
 	})
 }
@@ -424,7 +423,7 @@ func TestATableThatCannotBeReadAtStartupIsAdoptedLater(t *testing.T) {
 		r.wait(10 * time.Second)
 		r.table.SetFault(nil)
 		r.wait(2*time.Second + minGap)
-		// It ran before, so it goes on from the weight it had; what was asked for meanwhile is done.
+		// web ran before, so its node ramps up from the weight that it had. other starts, as ordered meanwhile.
 		if got := r.dump(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=3") || !strings.HasSuffix(got, "8 wlc 10.0.0.1=100") {
 			t.Errorf("the kernel has\n%s\nlog:\n%s", got, r.log)
 		}
@@ -439,7 +438,7 @@ func TestAMarkThatAnotherProgramSetUp(t *testing.T) {
 		r.seed(7, "rr", map[int]ipvs.Weight{9: 5})
 		r.seed(8, "rr", map[int]ipvs.Weight{9: 5})
 		r.wait(10 * time.Second)
-		r.wantTable("7 rr 10.0.0.9=5\n8 rr 10.0.0.9=5") // a cluster that does not run is left alone
+		r.wantTable("7 rr 10.0.0.9=5\n8 rr 10.0.0.9=5") // lb does not touch the marks of a stopped cluster
 		if n := strings.Count(r.log.String(), "a cluster that lb did not start"); n != 2 {
 			t.Errorf("reported %d times, want once for each:\n%s", n, r.log)
 		}
@@ -448,7 +447,7 @@ func TestAMarkThatAnotherProgramSetUp(t *testing.T) {
 		if changed, err := r.engine.Stop(t.Context(), "db", "test"); !changed || err != nil {
 			t.Errorf("stop: changed %v, %v", changed, err)
 		}
-		r.wantTable("7 wlc 10.0.0.1=100") // the stranger had no connections left
+		r.wantTable("7 wlc 10.0.0.1=100") // 10.0.0.9 had no connections left
 	})
 }
 
@@ -463,11 +462,11 @@ func TestAStandbyTakesOverWithCurrentWeights(t *testing.T) {
 		r.wait(time.Minute)
 		r.fleet.set("10.0.0.2", 70)
 		r.wait(3 * time.Second)
-		began := time.Now()
+		start := time.Now()
 		r.start("web")
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=70")
-		if took := time.Since(began); took > 0 {
-			t.Errorf("the start took %s, though every node is known", took)
+		if took := time.Since(start); took > 0 {
+			t.Errorf("the start took %s, although every node has a reading", took)
 		}
 	})
 }
@@ -484,21 +483,21 @@ func TestTheFirstChangeAfterAQuietPeriodDoesNotWait(t *testing.T) {
 		for _, n := range r.engine.rec.Model.Clusters()[0].Nodes() {
 			watchers = append(watchers, r.engine.watchers.nodes[n].watcher)
 		}
-		tell := func(node, health int) {
+		observe := func(node, health int) {
 			r.engine.watchers.updates <- watch.Update{From: watchers[node], Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
-		// Right behind a cycle of the clock's, which is no reason to wait.
+		// Right after a reconcile by the timer. minGap does not apply to it.
 		var next time.Time
 		if err := r.engine.do(t.Context(), func(context.Context) { next = r.engine.schedule.last.Add(r.engine.rec.Model.Interval()) }); err != nil {
 			t.Fatal(err)
 		}
 		r.wait(time.Until(next) + time.Millisecond)
-		tell(0, 40)
+		observe(0, 40)
 		r.wantTable("7 wlc 10.0.0.1=40 10.0.0.2=92")
 		r.wait(time.Millisecond)
-		tell(1, 30) // the next one shares its cycle with whoever comes within a minGap
-		tell(0, 20)
+		observe(1, 30) // waits, and shares a reconcile with what changes within minGap
+		observe(0, 20)
 		r.wantTable("7 wlc 10.0.0.1=40 10.0.0.2=92")
 		r.wait(minGap)
 		r.wantTable("7 wlc 10.0.0.1=20 10.0.0.2=30")

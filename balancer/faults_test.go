@@ -12,22 +12,21 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// faults are those of big_brother 0.9.12 that were observed and are not copied, with the tests that show what lb does in their place, as
-// docs/bigbrother.md has them.
+// faults lists the observed faults of big_brother 0.9.12 that lb does not copy, with the tests of what lb does instead, as in docs/bigbrother.md.
 func faults() map[int][]string {
 	return map[int][]string{
-		1:  {"TestReloadGuard", "TestDaemonLifecycle", "TestABrokenFileChangesNothing"},                       // a config with mistakes, or none, changes nothing that runs
-		2:  {"TestAHangingNodeDoesNotDelayOthers", "TestManyChangesShareAReconcile"},                                      // a node that timesOut; many that change at once
-		3:  {"TestKernelErrorsAreReportedAndRetried", "TestAStartOrStopThatTheKernelRejectsReturnsItsError"},                   // a kernel that refuses
+		1:  {"TestReloadGuard", "TestDaemonLifecycle", "TestABrokenFileChangesNothing"},                              // an invalid or missing config changes nothing
+		2:  {"TestAHangingNodeDoesNotDelayOthers", "TestManyChangesShareAReconcile"},                                 // a node hangs; many nodes change at once
+		3:  {"TestKernelErrorsAreReportedAndRetried", "TestAStartOrStopThatTheKernelRejectsReturnsItsError"},         // the kernel rejects changes
 		4:  {"TestHealthOfAResponse", "TestANegativeHealthIsWeightZero"},                                             // a negative health
-		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                 // another port, mark or scheduler
-		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeRecovers"},                                     // the downpage leaves
-		7:  {"TestParseSite", "TestAReloadKeepsRemoteBalancers"},                                          // what other data centres answer
-		8:  {"TestActivePassive", "TestActivePassiveTiesAreBrokenByAddress"},                                              // the active node is the right one
-		9:  {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainSetsWeightZeroAndResumingRampsUp"},   // ramp-up counts from when a node is back
-		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatAnotherProgramSetUp", "TestAReadChangesNothing"}, // what the kernel has at the start; reads without side effects
-		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersChangesNothing"},                      // stopped clusters stay untouched
-		12: {"TestNagiosResultsAreSent"},                                                                           // send_nsca is run
+		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                   // another port, mark or scheduler
+		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeRecovers"},                                     // the downpage is removed
+		7:  {"TestParseSite", "TestAReloadKeepsRemoteBalancers"},                                                     // responses of other data centres
+		8:  {"TestActivePassive", "TestActivePassiveTiesAreBrokenByAddress"},                                         // the right node is active
+		9:  {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainSetsWeightZeroAndResumingRampsUp"},    // ramp-up starts when a node recovers
+		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatAnotherProgramSetUp", "TestAReadChangesNothing"}, // the kernel's table at startup; reads without side effects
+		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersChangesNothing"},                        // stopped clusters do not change
+		12: {"TestNagiosResultsAreSent"},                                                                             // lb runs send_nsca
 	}
 }
 
@@ -53,17 +52,17 @@ func TestEachFaultHasATest(t *testing.T) {
 	for number, tests := range faults() {
 		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %d \|.*\| (.*) \|$`, number)).FindStringSubmatch(string(doc))
 		if want := "`" + strings.Join(tests, "`, `") + "`"; row == nil || row[1] != want {
-			t.Errorf("fault %d: docs/bigbrother.md has %q, not %s", number, row, want)
+			t.Errorf("fault %d: docs/bigbrother.md has %q, want %s", number, row, want)
 		}
 		for _, name := range tests {
 			if !strings.Contains(source.String(), "\nfunc "+name+"(t *testing.T) {") {
-				t.Errorf("fault %d: there is no %s", number, name)
+				t.Errorf("fault %d: no test %s", number, name)
 			}
 		}
 	}
 }
 
-// TestAReadChangesNothing is half of fault 10: there, GET /cluster/NAME started to watch what the kernel had.
+// TestAReadChangesNothing covers half of fault 10: in big_brother, GET /cluster/NAME started to watch what the kernel had.
 func TestAReadChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -93,7 +92,7 @@ func TestReloadOfStoppedClustersChangesNothing(t *testing.T) {
 	})
 }
 
-// changes gives what was asked of the kernel's table but for reads.
+// tableWrites returns the calls of the kernel's table, without reads.
 func (r *rig) tableWrites() []string {
 	var changes []string
 	for _, c := range r.table.Calls() {
@@ -104,8 +103,8 @@ func (r *rig) tableWrites() []string {
 	return changes
 }
 
-// TestABrokenFileChangesNothing is fault 1 with files as they lie on the disk: there, one that is invalid deletes what runs, and one
-// that is no YAML, or gone, ends the program.
+// TestABrokenFileChangesNothing covers fault 1 with files on disk: in big_brother, an invalid file deletes running clusters, and a file that is not
+// YAML, or is missing, ends the program.
 func TestABrokenFileChangesNothing(t *testing.T) {
 	health, node := fakeAgent(t)
 	cfg := daemonConfig(t, node)
@@ -131,27 +130,27 @@ func TestABrokenFileChangesNothing(t *testing.T) {
 		return body
 	}
 	want := fmt.Sprintf(`{"nodes":{"127.0.0.1":%d},"cluster":"web","running":true}`, health.Load())
-	for name, text := range map[string]string{"invalid": good + "[clusters.db]\nfwmark = -1\n", "no TOML": "---\nclusters: [", "empty": "", "gone": ""} {
+	for name, text := range map[string]string{"invalid": good + "[clusters.db]\nfwmark = -1\n", "not TOML": "---\nclusters: [", "empty": "", "missing": ""} {
 		write(text)
-		if name == "gone" {
+		if name == "missing" {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if status, body := request(t, b, cfg.Balancer.Control, "POST", "/reload"); status != 409 {
-			t.Errorf("%s: reload gave %d %q", name, status, body)
+			t.Errorf("%s: reload: %d %q, want 409", name, status, body)
 		}
 		if got := weight(); got != want {
-			t.Errorf("%s: afterwards %s, want %s", name, got, want)
+			t.Errorf("%s: after the reload %s, want %s", name, got, want)
 		}
 	}
 	write(good)
 	if status, body := request(t, b, cfg.Balancer.Control, "POST", "/reload"); status != 200 {
-		t.Errorf("the good file again: %d %q", status, body)
+		t.Errorf("reload of the good file: %d %q", status, body)
 	}
 }
 
-// TestANegativeHealthIsWeightZero is fault 4 from the answer to the kernel: there, the node stays at its old weight.
+// TestANegativeHealthIsWeightZero covers fault 4 from the agent's response to the kernel: in big_brother, the node keeps its old weight.
 func TestANegativeHealthIsWeightZero(t *testing.T) {
 	health, node := fakeAgent(t)
 	cfg := daemonConfig(t, node)

@@ -12,11 +12,11 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// askFor asks a handler for a path, as who has connected to that address of the balancer.
+// getAt requests a path from a handler, as a client that is connected to that local address of the balancer.
 func getAt(h http.Handler, path, local string) (int, string) {
 	r := httptest.NewRequest("GET", path, nil)
-	at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))
-	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, at))
+	address := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, address))
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w.Code, w.Body.String()
@@ -39,7 +39,7 @@ func TestFwmarkReportsTheClustersWeight(t *testing.T) {
 			t.Errorf("got %d %s\nwant %s", code, body, want)
 		}
 		if _, body := getAt(h, "/fwmark/7", "[::ffff:10.1.0.5]:9292"); body != want {
-			t.Errorf("asked on a listener for both versions: %s", body)
+			t.Errorf("on a dual-stack listener: %s", body)
 		}
 		for _, path := range []string{"/fwmark/9", "/fwmark/", "/fwmark/-7", "/fwmark/7/x", "/fwmark/4294967303", "/fwmark"} {
 			if code, body := getAt(h, path, "10.1.0.5:9292"); code != 404 {
@@ -53,7 +53,7 @@ func TestFwmarkReportsTheClustersWeight(t *testing.T) {
 		}
 		const named = `[{"aggregated_health":50,"count":1,"lb_ip_address":"192.0.2.1","lb_url":"http://10.1.0.5:9292/fwmark/8","health":50,"lb_source_location":"dc1"}]`
 		if _, body := getAt(h, "/fwmark/8", "10.1.0.5:9292"); body != named {
-			t.Errorf("with a place and an address of its own: %s\nwant %s", body, named)
+			t.Errorf("with location and relay_address: %s\nwant %s", body, named)
 		}
 	})
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// kernelRig is an engine on the kernel's own tables.
+// kernelRig is a rig on the kernel's tables.
 type kernelRig struct {
 	*rig
 	table *ipvs.Kernel
@@ -27,14 +27,14 @@ type kernelRig struct {
 	web   config.Cluster
 }
 
-// newKernelRig enters a network namespace of the test's own and opens its tables.
+// newKernelRig enters a new network namespace and opens its tables.
 func newKernelRig(t *testing.T) *kernelRig {
 	t.Helper()
-	runtime.LockOSThread() // never unlocked: the thread ends with the test and takes the namespace along
+	runtime.LockOSThread() // never unlocked: the thread ends with the test, and the namespace with it
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	runTool(t, "ip link set lo up") // else the kernel takes every destination for a broadcast address
+	runTool(t, "ip link set lo up") // otherwise the kernel takes every destination for a broadcast address
 	r := &kernelRig{rig: newRig(t), web: webapp("web", 7, 1, 2)}
 	r.web.CheckInterval, r.web.CheckTimeout = 100*time.Millisecond, 50*time.Millisecond
 	var err error
@@ -61,7 +61,7 @@ func (r *kernelRig) run() (e *engine, kill func()) {
 	return e, func() { cancel(); <-e.done }
 }
 
-// has waits until ipvsadm shows these lines and no others.
+// wantIPVSAdm waits until ipvsadm shows exactly these lines.
 func (r *kernelRig) wantIPVSAdm(lines ...string) {
 	r.t.Helper()
 	last, want := "", sortedLines(strings.Join(lines, "\n"))
@@ -76,7 +76,7 @@ func (r *kernelRig) wantIPVSAdm(lines ...string) {
 	})
 }
 
-// TestEngineOnTheKernel takes the engine through its life on real tables; ipvsadm and nft say what is there.
+// TestEngineOnTheKernel starts, changes, adopts, reloads and stops a cluster on the kernel's tables. ipvsadm and nft show them.
 func TestEngineOnTheKernel(t *testing.T) {
 	r := newKernelRig(t)
 	r.fleet.set("10.0.0.1", 92)
@@ -93,8 +93,8 @@ func TestEngineOnTheKernel(t *testing.T) {
 	if rules := runTool(t, "nft list table inet lb"); !strings.Contains(rules, "204.109.13.7") || !strings.Contains(rules, "0x00000007") {
 		t.Errorf("nft has\n%s", rules)
 	}
-	for _, hand := range []string{"-e -f 7 -r 10.0.0.2 -i -w 5", "-d -f 7 -r 10.0.0.1", "-E -f 7 -s rr", "-e -f 7 -r 10.0.0.2 -g -w 40", "-D -f 7"} {
-		runTool(t, "ipvsadm "+hand)
+	for _, change := range []string{"-e -f 7 -r 10.0.0.2 -i -w 5", "-d -f 7 -r 10.0.0.1", "-E -f 7 -s rr", "-e -f 7 -r 10.0.0.2 -g -w 40", "-D -f 7"} {
+		runTool(t, "ipvsadm "+change)
 		r.wantIPVSAdm("-A -f 7 -s wlc", "-a -f 7 -r 10.0.0.1:0 -i -w 92", "-a -f 7 -r 10.0.0.2:0 -i -w 40", foreign)
 	}
 	r.wantLog("drift repaired", "weight 5 → 40", "forwarding route → tunnel")
@@ -118,7 +118,7 @@ func TestEngineOnTheKernel(t *testing.T) {
 	r.wantIPVSAdm(foreign)
 }
 
-// tool runs a program in the test's namespace and gives what it prints.
+// runTool runs a program in the test's namespace and returns its output.
 func runTool(t *testing.T, line string) string {
 	t.Helper()
 	words := strings.Fields(line)
@@ -129,11 +129,11 @@ func runTool(t *testing.T, line string) string {
 	return string(out)
 }
 
-// sortedLines makes two listings comparable: the kernel's order is that of a hash table.
+// sortedLines makes two listings comparable: the kernel lists services in the order of a hash table.
 func sortedLines(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	for i := range lines {
-		lines[i] = strings.TrimSuffix(strings.TrimSpace(lines[i]), " --tun-type ipip") // some versions of ipvsadm say it
+		lines[i] = strings.TrimSuffix(strings.TrimSpace(lines[i]), " --tun-type ipip") // some versions of ipvsadm print it
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

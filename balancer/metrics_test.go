@@ -30,7 +30,7 @@ func TestMetrics(t *testing.T) {
 		services[0].Destinations[0].Stats = ipvs.Stats{Connections: 5, PacketsIn: 40, BytesIn: 4000, PacketsOut: 1, BytesOut: 2}
 		services[0].Destinations[0].ActiveConns = 3
 		services[0].Destinations[1].Weight = 9 // drift
-		// Two that are in no config, at one address.
+		// Two destinations at one address that are not in the config.
 		for _, port := range []uint16{0, 80} {
 			services[0].Destinations = append(services[0].Destinations, ipvs.Destination{
 				Address: netip.MustParseAddr("10.0.0.9"), Port: port, Forwarding: ipvs.Tunnel, Weight: 1, ActiveConns: 1,
@@ -51,7 +51,7 @@ func TestMetrics(t *testing.T) {
 				series[line[:at]] = strings.TrimSpace(line[at:])
 			}
 		}
-		for name, want := range map[string]string{ // "": whatever it is
+		for name, want := range map[string]string{ // "": any value
 			`lb_balancer_cluster_running{cluster="web"}`: "1", `lb_balancer_cluster_running{cluster="idle"}`: "0",
 			`lb_balancer_cluster_combined_weight{cluster="web"}`: "60", `lb_balancer_cluster_trouble{cluster="web"}`: "0",
 			`lb_balancer_cluster_nodes{cluster="web"}`:                                        "3",
@@ -84,7 +84,7 @@ func TestMetrics(t *testing.T) {
 			`go_goroutines`:                                                                   "",
 			`process_start_time_seconds`:                                                      "",
 		} {
-			if got, there := series[name]; !there || want != "" && got != want {
+			if got, ok := series[name]; !ok || want != "" && got != want {
 				t.Errorf("%s is %q, want %q", name, got, want)
 			}
 		}

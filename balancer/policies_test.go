@@ -14,7 +14,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// passive is a cluster of nodes 10.0.0.N in active/passive mode with the priorities 0, 1, 2 … in the order of the list.
+// activePassive is an active/passive cluster of the nodes 10.0.0.N, with the priorities 0, 1, 2 … in the order of the list.
 func activePassive(nodes ...int) config.Cluster {
 	c := webapp("web", 7, nodes...)
 	c.Mode, c.RampUpTime = config.ActivePassive, time.Minute
@@ -24,10 +24,10 @@ func activePassive(nodes ...int) config.Cluster {
 	return c
 }
 
-// turn waits until what the nodes say now is in the kernel, silence included.
+// waitForReadings waits until the nodes' current health is in the kernel, even for nodes that do not respond.
 func (r *rig) waitForReadings() { r.wait(6*time.Second + minGap) }
 
-// status is the cluster as the engine describes it.
+// status returns a cluster's status.
 func (r *rig) status(name string) api.ClusterStatus {
 	r.t.Helper()
 	for _, c := range r.engine.Status(r.t.Context()).Clusters {
@@ -39,8 +39,8 @@ func (r *rig) status(name string) api.ClusterStatus {
 	return api.ClusterStatus{}
 }
 
-// What big_brother does wrong here: it starts on the wrong node, edits nodes that are not in the table, leaks the relay service,
-// sorts addresses as text, and counts passive nodes.
+// big_brother's faults here: it starts on the wrong node, edits nodes that are not in the table, leaks the relay service, sorts addresses as text,
+// and counts passive nodes.
 func TestActivePassive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -55,15 +55,15 @@ func TestActivePassive(t *testing.T) {
 		r.fleet.set("10.0.0.2", connRefused)
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=0")
-		r.fleet.set("10.0.0.2", 80) // it is back: so is the traffic, and there is nothing to ramp
+		r.fleet.set("10.0.0.2", 80) // it recovers and gets the traffic back, without a ramp
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=80")
 		calls := len(r.table.Calls())
-		r.fleet.set("10.0.0.1", 50) // a passive node changes nothing
+		r.fleet.set("10.0.0.1", 50) // a passive node's health changes nothing
 		r.waitForReadings()
 		for _, call := range r.table.Calls()[calls:] {
 			if call.Operation != "dump" {
-				t.Errorf("a passive node's health led to: %v", call)
+				t.Errorf("a passive node's health caused: %v", call)
 			}
 		}
 		r.fleet.set("10.0.0.1", 0)
@@ -91,7 +91,7 @@ func TestActivePassiveTiesAreBrokenByAddress(t *testing.T) {
 		c.Nodes[0].Priority, c.Nodes[1].Priority = 3, 3
 		r.fleet.set("10.0.0.9", 100)
 		r.fleet.set("10.0.0.10", 100)
-		r.seed(7, "wlc", map[int]ipvs.Weight{10: 100}) // the last run of lb, or big_brother, had the other one
+		r.seed(7, "wlc", map[int]ipvs.Weight{10: 100}) // an earlier run of lb, or big_brother, used the other node
 		r.boot(c)
 		r.wantTable("7 wlc 10.0.0.9=100 10.0.0.10=0")
 	})
@@ -110,15 +110,15 @@ func TestDownpage(t *testing.T) {
 		r.fleet.set("10.0.0.1", 0)
 		r.fleet.set("10.0.0.2", 0)
 		r.waitForReadings()
-		const in = "7 wlc 10.0.0.1=0 10.0.0.2=0 169.254.254.254=1"
-		r.wantTable(in)
+		const allDown = "7 wlc 10.0.0.1=0 10.0.0.2=0 169.254.254.254=1"
+		r.wantTable(allDown)
 		s := r.status("web")
 		if s.CombinedWeight != 0 || len(s.Nodes) != 2 || s.Downpage == nil || *s.Downpage.KernelWeight != 1 || s.Notice != "no node has weight: the downpage answers" {
 			t.Errorf("combined weight %d, %d nodes, downpage %+v, notice %q", s.CombinedWeight, len(s.Nodes), s.Downpage, s.Notice)
 		}
 		r.wantLog("cluster in trouble", "add node 169.254.254.254 weight 1", `cause="no node has weight: the downpage answers"`)
 
-		// A reload while it is in, and a restart, leave it as it is; and it goes when a node is back, also when all happens at once.
+		// A reload and a restart leave the downpage in the table. lb removes it when a node recovers, even during a reload.
 		calls := len(r.table.Calls())
 		if err := r.reload(c); err != nil {
 			t.Fatal(err)
@@ -127,7 +127,7 @@ func TestDownpage(t *testing.T) {
 		r.kill()
 		r.boot(c)
 		r.waitForReadings()
-		r.wantTable(in)
+		r.wantTable(allDown)
 		for _, call := range r.table.Calls()[calls:] {
 			if call.Operation != "dump" {
 				t.Errorf("while nothing changed: %v", call)
@@ -155,7 +155,7 @@ func TestDownpageKeepsItsConnectionsWhenANodeRecovers(t *testing.T) {
 		r.fleet.set("10.0.0.1", 0)
 		r.boot(c)
 		r.start("web")
-		r.wantTable("7 wlc 10.0.0.1=0 169.254.254.254=1\n10007 wlc 10.0.0.1=0") // what other data centres send here gets no page
+		r.wantTable("7 wlc 10.0.0.1=0 169.254.254.254=1\n10007 wlc 10.0.0.1=0") // packets from other data centres get no downpage
 		if err := r.table.SetConns(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, addr("169.254.254.254"), 0, 2, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestDownpageKeepsItsConnectionsWhenANodeRecovers(t *testing.T) {
 		if s := r.status("web"); s.Downpage == nil || s.Downpage.State != "leaving" || s.CombinedWeight != 100 || len(s.Nodes) != 1 {
 			t.Errorf("downpage %+v, combined weight %d, %d nodes", s.Downpage, s.CombinedWeight, len(s.Nodes))
 		}
-		// Without the policy, a reload takes it out for good.
+		// A reload without the policy removes the downpage.
 		c.AllDown = config.RefuseAll
 		r.fleet.set("10.0.0.1", 0)
 		if err := r.reload(c); err != nil {
@@ -203,9 +203,9 @@ func TestPoliciesWhenAllNodesAreDown(t *testing.T) {
 				r.waitForReadings()
 				r.wantTable(tt.want)
 				if s := r.status("web"); s.CombinedWeight != 0 || !strings.HasPrefix(s.Notice, "no node has weight") {
-					t.Errorf("combined weight %d, notice %q: nobody else should count on it", s.CombinedWeight, s.Notice)
+					t.Errorf("combined weight %d, notice %q; want 0 for other balancers", s.CombinedWeight, s.Notice)
 				}
-				r.fleet.set("10.0.0.1", 50) // what comes back carries everything at once
+				r.fleet.set("10.0.0.1", 50) // a node that recovers gets all traffic, without a ramp
 				r.waitForReadings()
 				r.wantTable("7 wlc 10.0.0.1=50 10.0.0.2=0 10.0.0.3=0")
 			})
@@ -218,12 +218,12 @@ func TestLossOfManyNodesAtOnceIsSuspect(t *testing.T) {
 		r := newRig(t)
 		c := webapp("web", 7, 1, 2, 3, 4)
 		c.SuspectShare, c.SuspectTime, c.RampUpTime = 50, time.Minute, time.Minute
-		hear := func(health int) {
+		setThree := func(health int) {
 			for _, n := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} {
 				r.fleet.set(n, health)
 			}
 		}
-		hear(100)
+		setThree(100)
 		r.fleet.set("10.0.0.4", 100)
 		r.boot(c)
 		r.start("web")
@@ -231,7 +231,7 @@ func TestLossOfManyNodesAtOnceIsSuspect(t *testing.T) {
 		all := "7 wlc 10.0.0.1=100 10.0.0.2=100 10.0.0.3=100 10.0.0.4=100"
 		r.wantTable(all)
 
-		hear(connRefused) // our own network: it comes back within the time, and nothing has moved
+		setThree(connRefused) // as if the balancer's own network failed: weights hold for suspect_time
 		for range 20 {
 			r.wait(time.Second)
 			r.wantTable(all)
@@ -241,19 +241,19 @@ func TestLossOfManyNodesAtOnceIsSuspect(t *testing.T) {
 			t.Errorf("notice %q, state %s, combined weight %d", s.Notice, s.Nodes[0].State, s.CombinedWeight)
 		}
 		r.wantLog("cluster in trouble", "lb suspects its own network")
-		hear(100)
+		setThree(100)
 		r.waitForReadings()
 		r.wantTable(all)
 		r.wait(time.Minute)
 
-		hear(0) // their own word is believed
+		setThree(0) // health that agents report is never suspect
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=0 10.0.0.3=0 10.0.0.4=100")
-		hear(100)
+		setThree(100)
 		r.wait(2 * time.Minute)
 		r.wantTable(all)
 
-		hear(connRefused) // and so is a silence that lasts
+		setThree(connRefused) // weights fall when suspect_time is over
 		r.wait(30 * time.Second)
 		r.wantTable(all)
 		r.wait(40 * time.Second)
@@ -268,7 +268,7 @@ func TestUpAndDownFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		dir := t.TempDir()
-		put := func(name, text string) {
+		write := func(name, text string) {
 			t.Helper()
 			path := filepath.Join(dir, name)
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -293,8 +293,8 @@ func TestUpAndDownFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=80")
-		put("down/web", "database moves\n")
-		put("down/wbe", "")
+		write("down/web", "database moves\n")
+		write("down/wbe", "")
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=0")
 		if s := r.status("web"); !strings.HasPrefix(s.Notice, "the cluster has a down file: database moves; no node has weight") || s.Nodes[0].Why != "cluster down file: database moves" {
@@ -303,18 +303,18 @@ func TestUpAndDownFiles(t *testing.T) {
 		r.wantLog("the cluster has a down file", "database moves", "has the name of no cluster", dir+"/down/wbe")
 		remove("down/web")
 		r.waitForReadings()
-		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=80") // at once, without a ramp
+		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=80") // without a ramp
 		r.wantLog("the cluster's down file is gone")
 
 		r.fleet.set("10.0.0.1", 0)
 		r.fleet.set("10.0.0.2", connRefused)
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=0")
-		put("up/web", "")
-		put("down/web", "")
+		write("up/web", "")
+		write("down/web", "")
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=100")
-		// Up wins, also while the folder with the up file cannot be seen.
+		// The up file wins, even while its directory cannot be read.
 		if err := os.Rename(dir+"/up", dir+"/away"); err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +336,7 @@ func TestUpAndDownFiles(t *testing.T) {
 	})
 }
 
-// drain has an operator drain a node of the cluster web, whatever is left.
+// drain drains a node of the cluster web by force.
 func (r *rig) drain(address string) {
 	r.t.Helper()
 	if status, body := r.request("POST", "/cluster/web/drain/"+address+"?reason=disk&force=true"); status != 200 {

@@ -19,7 +19,7 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// planOf is the plan of a reload with these clusters; with none, that of the next cycle. It is made sure that nothing changes.
+// checkedPlan returns the plan of a reload with cfg or, if cfg is nil, of the next reconcile. It checks that planning changes nothing.
 func (r *rig) checkedPlan(cfg *config.Config) api.Plan {
 	r.t.Helper()
 	calls, writes, kernel, events := len(r.table.Calls()), r.marks.Writes(), r.dump(), r.engine.rec.Report.Journal.Last()
@@ -29,7 +29,7 @@ func (r *rig) checkedPlan(cfg *config.Config) api.Plan {
 	}
 	for _, c := range r.table.Calls()[calls:] {
 		if c.Operation != "dump" && c.Operation != "list daemons" {
-			r.t.Errorf("the plan did: %v", c)
+			r.t.Errorf("the plan called: %v", c)
 		}
 	}
 	if r.dump() != kernel || r.marks.Writes() != writes || r.engine.rec.Report.Journal.Last() != events {
@@ -53,21 +53,21 @@ func TestAPlanMatchesTheReload(t *testing.T) {
 		to   []config.Cluster
 		want string
 	}{
-		{"the same", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2)}, "nothing to change\n"},
-		{"a node leaves", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1)}, `mark 7: node 10.0.0.2 weight 40 → 0
+		{"no change", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2)}, "nothing to change\n"},
+		{"a node is removed", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1)}, `mark 7: node 10.0.0.2 weight 40 → 0
 connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they continue for up to 1m0s
 `},
-		{"an idle node leaves", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 2)}, `mark 7: remove node 10.0.0.1
+		{"an idle node is removed", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 2)}, `mark 7: remove node 10.0.0.1
 connections: web, mark 7, node 10.0.0.1: none
 `},
-		{"a node joins", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2, 9)}, `mark 7: add node 10.0.0.9 weight 0, tunnel
+		{"a node is added", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2, 9)}, `mark 7: add node 10.0.0.9 weight 0, tunnel
 note: cluster web, node 10.0.0.9: its weight follows from its first response
 `},
-		{"a cluster leaves", []config.Cluster{webapp("web", 7, 1, 2)}, `mark 8: remove tcp 204.109.13.7:8 on eth10
+		{"a cluster is removed", []config.Cluster{webapp("web", 7, 1, 2)}, `mark 8: remove tcp 204.109.13.7:8 on eth10
 mark 8: remove service
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"all leave", nil, `a reload would be refused: refusing to remove 2 of 2 running clusters (api, web): use ` +
+		{"all are removed", nil, `a reload would be refused: refusing to remove 2 of 2 running clusters (api, web): use ` +
 			"`lb ctl reload --force` if this is intended, or stop each of them first with `lb ctl cluster stop NAME`" + `
 with --force it would do:
 mark 7: remove tcp 204.109.13.7:7 on eth10
@@ -78,7 +78,7 @@ connections: web, mark 7, node 10.0.0.1: none
 connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they break
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"a cluster joins", []config.Cluster{webapp("api", 8, 3), auto(webapp("new", 9, 1)), webapp("off", 10, 1), webapp("web", 7, 1, 2)}, `mark 9: add service, scheduler wlc
+		{"a cluster is added", []config.Cluster{webapp("api", 8, 3), auto(webapp("new", 9, 1)), webapp("off", 10, 1), webapp("web", 7, 1, 2)}, `mark 9: add service, scheduler wlc
 mark 9: add node 10.0.0.1 weight 0, tunnel
 mark 9: add tcp 204.109.13.7:9 on eth10
 mark 10: add tcp 204.109.13.7:10 on eth10
@@ -114,21 +114,21 @@ connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 				if err := r.engine.Reload(t.Context(), &config.Config{Clusters: tt.to}, true); err != nil {
 					t.Fatal(err)
 				}
-				if tt.name != "a cluster joins" { // which starts later
+				if tt.name != "a cluster is added" { // it starts later
 					if diff := cmp.Diff(sortedChanges(p.Changes), r.changesSince(table, rules)); diff != "" {
-						t.Errorf("the plan (-) is not what the reload did (+):\n%s", diff)
+						t.Errorf("plan (-) and reload (+) differ:\n%s", diff)
 					}
 				}
-				r.wait(time.Minute + tick)
+				r.wait(time.Minute + sitePoll)
 				if after := r.checkedPlan(nil).String(); after != "nothing to change\n" {
-					t.Errorf("after the reload there is more to do: %s", after)
+					t.Errorf("plan after the reload: %s", after)
 				}
 			})
 		})
 	}
 }
 
-// tables are the kernel's.
+// tables returns the kernel's tables.
 func (r *rig) tables() ([]ipvs.Service, []mark.Rule) {
 	r.t.Helper()
 	services, err := r.table.Dump(r.t.Context())
@@ -142,7 +142,7 @@ func (r *rig) tables() ([]ipvs.Service, []mark.Rule) {
 	return services, rules
 }
 
-// since is what has changed in the kernel's tables since they were these, in words and sorted.
+// changesSince lists the differences between earlier tables and the kernel's, sorted.
 func (r *rig) changesSince(table []ipvs.Service, rules []mark.Rule) []string {
 	r.t.Helper()
 	services, now := r.tables()
@@ -185,13 +185,13 @@ func TestThePlanOfTheNextReconcileShowsDrift(t *testing.T) {
 		}
 		r.table.SetFault(func(ipvs.Call) error { return errBusy })
 		if _, err := r.engine.Plan(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "busy") {
-			t.Errorf("with a kernel that cannot be read: %v", err)
+			t.Errorf("with a table that cannot be read: %v", err)
 		}
 		r.table.SetFault(nil)
 	})
 }
 
-// A drain follows its cluster to the new name in the plan, and stays where it is on the disk.
+// In a plan, a drain follows its renamed cluster. On disk it keeps the old name.
 func TestAPlanRenamesNoDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -277,15 +277,15 @@ nodes = [ { address = "127.0.0.1" }, { address = "127.0.0.2" } ]
 	for _, tt := range []struct {
 		name, socket, method, body string
 		status                     int
-		says                       string
+		want                       string
 	}{
-		{"now, over TCP", "", "GET", "", 200, "nothing to change"},
+		{"next reconcile, over TCP", "", "GET", "", 200, "nothing to change"},
 		{"a config over TCP", "", "POST", candidate(web), 403, "not accepted over TCP"},
-		{"no config", cfg.Balancer.Control, "POST", "", 400, "not a configuration in JSON"},
+		{"not JSON", cfg.Balancer.Control, "POST", "", 400, "not a configuration in JSON"},
 		{"no files", cfg.Balancer.Control, "POST", "{}", 400, "no files"},
-		{"a mistake", cfg.Balancer.Control, "POST", candidate("[clusters.web]\nfwmrk = 7"), 200, "/tmp/0.toml:2"},
-		{"an empty one", cfg.Balancer.Control, "POST", candidate(""), 200, "lb ctl reload --force"},
-		{"a file that is included", cfg.Balancer.Control, "POST", candidate(`include = ["1.toml"]`, web), 200, "mark 7: add node 127.0.0.2 weight 0, tunnel"},
+		{"an invalid key", cfg.Balancer.Control, "POST", candidate("[clusters.web]\nfwmrk = 7"), 200, "/tmp/0.toml:2"},
+		{"an empty config", cfg.Balancer.Control, "POST", candidate(""), 200, "lb ctl reload --force"},
+		{"an included file", cfg.Balancer.Control, "POST", candidate(`include = ["1.toml"]`, web), 200, "mark 7: add node 127.0.0.2 weight 0, tunnel"},
 		{"too large", cfg.Balancer.Control, "POST", candidate(strings.Repeat("#\n", 4<<20/2)), 413, "larger than 4 MiB"},
 		{"another method", cfg.Balancer.Control, "PUT", "", 404, "Not Found"},
 	} {
@@ -294,8 +294,8 @@ nodes = [ { address = "127.0.0.1" }, { address = "127.0.0.2" } ]
 			t.Fatal(err)
 		}
 		status, body := send(t, tt.socket, req)
-		if status != tt.status || !strings.Contains(body, tt.says) {
-			t.Errorf("%s: %d %q, want %d %q", tt.name, status, body, tt.status, tt.says)
+		if status != tt.status || !strings.Contains(body, tt.want) {
+			t.Errorf("%s: %d %q, want %d %q", tt.name, status, body, tt.status, tt.want)
 		}
 	}
 }

@@ -11,19 +11,19 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// written is what a scenario did to the kernel, and what it reported: one line for each, with its time.
+// writeLog lists changes to the kernel's tables, one line each, with the time since start.
 type writeLog struct {
-	begun time.Time
+	start time.Time
 	lines []string
 }
 
-func (w *writeLog) add(what string) {
-	w.lines = append(w.lines, fmt.Sprintf("%s %s", time.Since(w.begun), what))
+func (w *writeLog) add(call string) {
+	w.lines = append(w.lines, fmt.Sprintf("%s %s", time.Since(w.start), call))
 }
 
-// record notes every change that the engine asks of the kernel's tables. What only reads is not noted.
+// recordWrites records the changes that the engine makes to the kernel's tables from now on.
 func (r *rig) recordWrites() *writeLog {
-	w := &writeLog{begun: time.Now()}
+	w := &writeLog{start: time.Now()}
 	r.table.SetFault(func(c ipvs.Call) error {
 		if c.Operation != "dump" && c.Operation != "list daemons" {
 			w.add(fmt.Sprintf("%s %s %s", c.Operation, c.Key, c.Address))
@@ -39,7 +39,7 @@ func (r *rig) recordWrites() *writeLog {
 	return w
 }
 
-// readEverything asks for all that can be read, by HTTP and from the engine.
+// readEverything reads everything that the server and the engine offer.
 func (r *rig) readEverything() {
 	r.t.Helper()
 	h := r.handler()
@@ -57,8 +57,8 @@ func (r *rig) readEverything() {
 	}
 }
 
-// TestReadersChangeNothing takes the engine through readings, drift, a drain and its end, once alone and once with readers between all of these, and
-// compares what is written to the kernel, when, and what is reported.
+// TestReadersChangeNothing runs readings, drift and a drain, once alone and once with readers in between. It compares the writes to the kernel, their
+// times, and the events.
 func TestReadersChangeNothing(t *testing.T) {
 	scenario := func(t *testing.T, read bool) (result string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -80,8 +80,8 @@ func TestReadersChangeNothing(t *testing.T) {
 			between(time.Second)
 			r.observe(r.engine, 60, "10.0.0.1")
 			between(0)
-			r.observe(r.engine, 50, "10.0.0.1") // within the minimum gap, so it waits
-			between(0)                          // a status between two readings
+			r.observe(r.engine, 50, "10.0.0.1") // waits for the minimum gap
+			between(0)
 			r.observe(r.engine, 45, "10.0.0.2")
 			between(3 * time.Second)
 			r.observe(r.engine, 0, "10.0.0.3")
@@ -105,15 +105,15 @@ func TestReadersChangeNothing(t *testing.T) {
 	}
 	alone, beside := scenario(t, false), scenario(t, true)
 	if alone != beside {
-		t.Errorf("with readers the engine did\n%s\n\nand without them\n%s", beside, alone)
+		t.Errorf("with readers:\n%s\n\nwithout:\n%s", beside, alone)
 	}
 	if !strings.Contains(alone, "put destination") || !strings.Contains(alone, "drift_repaired") {
-		t.Errorf("the scenario lacks something:\n%s", alone)
+		t.Errorf("the scenario has no writes or no drift:\n%s", alone)
 	}
 }
 
-// TestAStatusDoesNotDelayAWeight is the fault that a status between two readings once caused: it settled the cluster, and the changed weight then
-// waited for the dump of the whole table.
+// TestAStatusDoesNotDelayAWeight has a status request between a reading and its reconcile. A status must not decide weights: the changed weight would
+// then no longer count as changed, and wait for the dump of the whole table.
 func TestAStatusDoesNotDelayAWeight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -125,8 +125,8 @@ func TestAStatusDoesNotDelayAWeight(t *testing.T) {
 		r.engine.Status(t.Context())
 		calls := len(r.table.Calls())
 		r.wait(minGap)
-		if did := r.callsSince(calls); did != "put destination 10.0.0.1, dump" {
-			t.Errorf("it did %s; want the weight first", did)
+		if got := r.callsSince(calls); got != "put destination 10.0.0.1, dump" {
+			t.Errorf("calls: %s; want the weight before the dump", got)
 		}
 		r.wantTable("7 wlc 10.0.0.1=60")
 	})

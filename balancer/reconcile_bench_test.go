@@ -15,8 +15,8 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// BenchmarkReconcile is a cycle of clusters of ten nodes each on tables in memory: one in which nothing has changed, one for a single reading that
-// changes a weight, and one in which every weight has changed.
+// BenchmarkReconcile runs a reconcile of clusters of ten nodes each, on tables in memory: without changes, with one changed weight, and with every
+// weight changed.
 func BenchmarkReconcile(b *testing.B) {
 	for _, nodes := range []int{100, 1000, 10000} {
 		for _, changes := range []int{0, 1, nodes} {
@@ -39,7 +39,7 @@ func BenchmarkReconcile(b *testing.B) {
 	}
 }
 
-// BenchmarkObserve is what a reading costs that changes nothing.
+// BenchmarkObserve observes a reading that changes nothing.
 func BenchmarkObserve(b *testing.B) {
 	for _, nodes := range []int{100, 10000} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
@@ -53,7 +53,7 @@ func BenchmarkObserve(b *testing.B) {
 	}
 }
 
-// warmEngine is an engine that does not run, with running clusters whose nodes are all well.
+// warmEngine returns an engine that does not run, with running clusters whose nodes are all up.
 func warmEngine(b *testing.B, clusters int) *engine {
 	b.Helper()
 	cfg := &config.Config{}

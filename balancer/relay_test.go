@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// relaying is webapp with a relay, as in a configuration.
+// withRelay is webapp with a relay.
 func withRelay(name string, m uint32, nodes ...int) config.Cluster {
 	c := webapp(name, m, nodes...)
 	c.Relay = config.Relay{Enabled: true, Mark: m + 10000}
@@ -67,7 +67,7 @@ func TestAReloadAddsAndRemovesTheRelay(t *testing.T) {
 	})
 }
 
-// What a crash between two operations leaves behind is taken up: the relay is put back, or taken out by a stop.
+// A crash between two operations may leave half of a relay: lb adds the missing service, and a stop removes what is left.
 func TestAnIncompleteRelayIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -103,7 +103,7 @@ func TestStatusIncludesRelayedConnections(t *testing.T) {
 			t.Errorf("status %+v", c)
 		}
 		if !strings.Contains(r.log.String(), "mark=10007") {
-			t.Error("the log does not show the relay")
+			t.Error("the log does not name the relay's mark")
 		}
 	})
 }

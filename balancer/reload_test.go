@@ -19,7 +19,7 @@ func (r *rig) reload(clusters ...config.Cluster) error {
 	return r.engine.Reload(r.t.Context(), &config.Config{Clusters: clusters}, false)
 }
 
-// running boots three clusters, of which web and db run.
+// bootThreeClusters boots three clusters and starts web and db.
 func (r *rig) bootThreeClusters() []config.Cluster {
 	for _, n := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"} {
 		r.fleet.set(n, 100)
@@ -37,7 +37,7 @@ func TestReloadEditsInPlace(t *testing.T) {
 		name   string
 		change func(db, idle, web *config.Cluster)
 		want   string
-		calls  string // that changed the table, in order
+		calls  string // that write to the kernel, in order
 	}{
 		{"nothing changed", func(_, _, _ *config.Cluster) {}, all, ""},
 		{"scheduler", func(_, _, web *config.Cluster) { web.Scheduler = "wrr" },
@@ -46,14 +46,14 @@ func TestReloadEditsInPlace(t *testing.T) {
 			"7 wlc 10.0.0.1=30 10.0.0.2=30\n8 wlc 10.0.0.3=100", "put destination mark 7, put destination mark 7"},
 		{"port of an agent", func(_, _, web *config.Cluster) { web.Nodes[0].Port = 1234 }, all, ""},
 		{"forwarding", func(db, _, _ *config.Cluster) { db.Forwarding = config.DR }, all, "put destination mark 8"},
-		{"mark: the new service comes before the old one goes", func(_, _, web *config.Cluster) { web.Mark = 70 },
+		{"mark: the new service is added before the old one is removed", func(_, _, web *config.Cluster) { web.Mark = 70 },
 			"8 wlc 10.0.0.3=100\n70 wlc 10.0.0.1=100 10.0.0.2=100",
 			"put service mark 70, put destination mark 70, put destination mark 70, set marks, delete service mark 7"},
 		{"marks swapped", func(db, _, web *config.Cluster) { db.Mark, web.Mark = 7, 8 },
 			"7 wlc 10.0.0.1=0 10.0.0.2=0 10.0.0.3=100\n8 wlc 10.0.0.1=100 10.0.0.2=100 10.0.0.3=0",
 			"put destination mark 7, put destination mark 7, put destination mark 7, put destination mark 8, put destination mark 8, put destination mark 8, set marks, " +
 				"delete destination mark 7, delete destination mark 7, delete destination mark 8"},
-		{"a mark goes to a cluster that does not run", func(_, idle, web *config.Cluster) { web.Mark, idle.Mark = 70, 7 },
+		{"a mark moves to a stopped cluster", func(_, idle, web *config.Cluster) { web.Mark, idle.Mark = 70, 7 },
 			"8 wlc 10.0.0.3=100\n70 wlc 10.0.0.1=100 10.0.0.2=100",
 			"put service mark 70, put destination mark 70, put destination mark 70, set marks, delete service mark 7"},
 		{"renamed", func(_, _, web *config.Cluster) { web.Name = "www" }, all, ""},
@@ -67,21 +67,21 @@ func TestReloadEditsInPlace(t *testing.T) {
 				tt.change(&db, &idle, &web)
 				got := r.reloadCalls(db, idle, web)
 				if !strings.HasPrefix(got, tt.calls) || tt.calls == "" && got != "" {
-					t.Errorf("the reload did\n%s\nwant\n%s", got, tt.calls)
+					t.Errorf("calls of the reload\n%s\nwant\n%s", got, tt.calls)
 				}
-				if !strings.Contains(tt.name, "swapped") { // there the old nodes are still draining
+				if !strings.Contains(tt.name, "swapped") { // the old nodes are still draining
 					r.wantTable(tt.want)
 				}
 				r.wait(5 * time.Second)
 				if strings.Contains(r.log.String(), "drift") {
-					t.Errorf("a reload is no drift:\n%s", r.log)
+					t.Errorf("a change by a reload is reported as drift:\n%s", r.log)
 				}
 			})
 		})
 	}
 }
 
-// reloadCalls reloads and gives what that did in the kernel, in order.
+// reloadCalls reloads and returns the writes to the kernel, in order.
 func (r *rig) reloadCalls(clusters ...config.Cluster) string {
 	r.t.Helper()
 	var calls []string
@@ -101,7 +101,7 @@ func (r *rig) reloadCalls(clusters ...config.Cluster) string {
 	if err := r.reload(clusters...); err != nil {
 		r.t.Fatal(err)
 	}
-	if r.marks.Writes() == writes { // Set is also asked where the rules are right; it changes nothing then
+	if r.marks.Writes() == writes { // the engine also calls Set for rules that are right, without effect
 		calls = slices.DeleteFunc(calls, func(c string) bool { return c == "set marks" })
 	}
 	r.table.SetFault(nil)
@@ -119,31 +119,31 @@ func TestReloadAddsAndDrainsNodes(t *testing.T) {
 		if err := r.table.SetConns(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, addr("10.0.0.1"), 0, 3, 0); err != nil {
 			t.Fatal(err)
 		}
-		asked := r.fleet.polled("10.0.0.2")
+		polls := r.fleet.polled("10.0.0.2")
 		if err := r.reload(db, idle, web); err != nil {
 			t.Fatal(err)
 		}
-		if n := r.fleet.polled("10.0.0.2"); n != asked {
-			t.Errorf("the reload asked a node whose settings did not change: %d polls before, %d after", asked, n)
+		if n := r.fleet.polled("10.0.0.2"); n != polls {
+			t.Errorf("the reload polled a node with unchanged settings: %d polls before, %d after", polls, n)
 		}
-		r.wait(minGap) // the node that joined was asked at once, and begins its ramp
+		r.wait(minGap) // the new node is polled at once, and starts its ramp
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=100 10.0.0.4=1\n8 wlc 10.0.0.3=100")
 		r.wait(5 * time.Second)
 		if got := r.dump(); strings.Contains(got, "10.0.0.4=0") || strings.Contains(got, "10.0.0.4=100") {
-			t.Errorf("5 s into its ramp: %s", got)
+			t.Errorf("5 s into the ramp: %s", got)
 		}
 		r.wait(8 * time.Second)
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=100 10.0.0.4=100\n8 wlc 10.0.0.3=100")
 		c := r.engine.Status(t.Context()).Clusters[2]
 		if n := c.Nodes[2]; n.State != "leaving" || n.ActiveConns != 3 || !strings.Contains(n.Why, "keeps its connections") {
-			t.Errorf("the node that left: %+v", n)
+			t.Errorf("the removed node: %+v", n)
 		}
 		r.wait(time.Minute) // drain_timeout
 		r.wantTable("7 wlc 10.0.0.2=100 10.0.0.4=100\n8 wlc 10.0.0.3=100")
 	})
 }
 
-// The nodes that a cluster starts with take up traffic together; one that joins them a moment later finds them at work.
+// The nodes that a cluster starts with share its traffic at once, without a ramp. A node that joins them a moment later ramps up.
 func TestANodeThatJoinsANewClusterRampsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -154,7 +154,7 @@ func TestANodeThatJoinsANewClusterRampsUp(t *testing.T) {
 		r.fleet.set("10.0.0.3", 100)
 		r.boot(web)
 		r.start("web")
-		r.wait(1500 * time.Millisecond) // it answers more than a poll later than the other one
+		r.wait(1500 * time.Millisecond) // it responds more than a poll later than the other node
 		r.fleet.set("10.0.0.2", 100)
 		r.wait(3 * time.Second)
 		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100")
@@ -197,13 +197,13 @@ func TestReloadAddsAndRemovesClusters(t *testing.T) {
 		if rules, _ := r.marks.List(t.Context()); len(rules) != 3 {
 			t.Errorf("marking rules %v, want those of the three clusters", rules)
 		}
-		if told := r.eventsSince(0); strings.Count(told, "cluster_stopped") != 1 || !strings.Contains(told, "cluster_stopped db") || strings.Contains(told, "renamed") {
-			t.Errorf("events\n%s\nwant the end of db and of no other, and no new name", told)
+		if events := r.eventsSince(0); strings.Count(events, "cluster_stopped") != 1 || !strings.Contains(events, "cluster_stopped db") || strings.Contains(events, "renamed") {
+			t.Errorf("events\n%s\nwant only db stopped, and no cluster renamed", events)
 		}
 		before := r.fleet.polled("10.0.0.3")
 		r.wait(10 * time.Second)
 		if n := r.fleet.polled("10.0.0.3"); n != before {
-			t.Error("a node of a cluster that left the config is still asked")
+			t.Error("a node of a removed cluster is still polled")
 		}
 	})
 }
@@ -213,16 +213,16 @@ func TestReloadGuard(t *testing.T) {
 		name    string
 		start   []string
 		stop    []string
-		left    []string
+		kept    []string // clusters in the new config
 		refused bool
 	}{
-		{"empty", nil, nil, nil, true},
-		{"half of two", nil, nil, []string{"web"}, false},
-		{"none of two, the idle one stays", nil, nil, []string{"idle"}, true},
-		{"the only one that runs", nil, []string{"db"}, []string{"db", "idle"}, true},
-		{"all were stopped first", nil, []string{"db", "web"}, nil, false},
-		{"two of three", []string{"idle"}, nil, []string{"web"}, true},
-		{"one of three", []string{"idle"}, nil, []string{"db", "web"}, false},
+		{"all removed", nil, nil, nil, true},
+		{"one of two removed", nil, nil, []string{"web"}, false},
+		{"both running clusters removed", nil, nil, []string{"idle"}, true},
+		{"the only running cluster removed", nil, []string{"db"}, []string{"db", "idle"}, true},
+		{"all stopped first, then removed", nil, []string{"db", "web"}, nil, false},
+		{"two of three removed", []string{"idle"}, nil, []string{"web"}, true},
+		{"one of three removed", []string{"idle"}, nil, []string{"db", "web"}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -241,22 +241,22 @@ func TestReloadGuard(t *testing.T) {
 					_ = r.engine.do(t.Context(), func(context.Context) { all = r.engine.contents })
 					return all
 				}
-				_ = r.engine.do(t.Context(), func(context.Context) { r.engine.contents = map[string]*page.Content{"somebody's": nil} })
+				_ = r.engine.do(t.Context(), func(context.Context) { r.engine.contents = map[string]*page.Content{"previous": nil} })
 				before := r.dump()
-				clusters = slices.DeleteFunc(clusters, func(c config.Cluster) bool { return !slices.Contains(tt.left, c.Name) })
+				clusters = slices.DeleteFunc(clusters, func(c config.Cluster) bool { return !slices.Contains(tt.kept, c.Name) })
 				err := r.reload(clusters...)
 				if refused := err != nil; refused != tt.refused {
 					t.Fatalf("refused is %v (%v), want %v", refused, err, tt.refused)
 				}
 				if tt.refused {
 					if !strings.Contains(err.Error(), "lb ctl cluster stop") {
-						t.Errorf("the refusal does not say what to do: %v", err)
+						t.Errorf("the error does not say what to do: %v", err)
 					}
 					r.wait(10 * time.Second)
 					r.wantTable(before)
 				}
-				if _, kept := pages()["somebody's"]; kept != tt.refused {
-					t.Errorf("the pages of before are kept: %v; the config was refused: %v", kept, tt.refused)
+				if _, kept := pages()["previous"]; kept != tt.refused {
+					t.Errorf("previous pages kept: %v; reload refused: %v", kept, tt.refused)
 				}
 			})
 		})
@@ -272,7 +272,7 @@ func TestReloadWithoutMarksKeepsTheOldService(t *testing.T) {
 		if err := r.reload(db, idle, web); err != nil {
 			t.Fatal(err)
 		}
-		r.wait(10 * time.Second) // packets still get the old mark
+		r.wait(10 * time.Second) // the marking rules still set the old mark
 		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100\n8 wlc 10.0.0.3=100\n70 wlc 10.0.0.1=100 10.0.0.2=100")
 		if c := r.engine.Status(t.Context()).Clusters[2]; !strings.Contains(c.LastError, "busy") {
 			t.Errorf("last_error %q", c.LastError)

@@ -24,23 +24,23 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// What a node answers beside a health.
+// Values of fleet.set for a node that does not respond.
 const (
 	connRefused = -1 // refuses the connection
-	timesOut    = -2 // accepts and never answers
+	timesOut    = -2 // accepts it, and never responds
 )
 
-// fleet is the nodes of a test: what they answer, and how often they were asked.
+// fleet is the nodes of a test: their health, and how often they have been polled.
 type fleet struct {
 	mu     sync.Mutex // protects the maps
-	answer map[netip.Addr]int
+	health map[netip.Addr]int
 	polls  map[netip.Addr]int
 }
 
 func (f *fleet) set(address string, health int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.answer[addr(address)] = health
+	f.health[addr(address)] = health
 }
 
 func (f *fleet) polled(address string) int {
@@ -58,24 +58,24 @@ type fakePoller struct {
 
 func (p *fakePoller) Poll(ctx context.Context) decide.Reading {
 	p.fleet.mu.Lock()
-	answer, known := p.fleet.answer[p.node]
+	health, known := p.fleet.health[p.node]
 	p.fleet.polls[p.node]++
 	p.fleet.mu.Unlock()
 	switch {
-	case answer == timesOut:
+	case health == timesOut:
 		<-ctx.Done()
 		return decide.Reading{At: time.Now(), Detail: "timeout"}
-	case answer == connRefused || !known:
+	case health == connRefused || !known:
 		return decide.Reading{At: time.Now(), Detail: "connection refused"}
 	}
-	return decide.Reading{At: time.Now(), Answered: true, Health: answer, Detail: fmt.Sprintf("agent reported health %d", answer)}
+	return decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("agent reported health %d", health)}
 }
 
 func (p *fakePoller) Close() {}
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// webapp is a cluster of nodes 10.0.0.N.
+// webapp is a cluster of the nodes 10.0.0.N.
 func webapp(name string, m uint32, nodes ...int) config.Cluster {
 	c := config.Cluster{
 		Name: name, Mark: m, Scheduler: "wlc", Forwarding: config.IPIP, CheckInterval: 2 * time.Second, CheckTimeout: time.Second,
@@ -89,7 +89,7 @@ func webapp(name string, m uint32, nodes ...int) config.Cluster {
 	return c
 }
 
-// bench is an engine at work in a bubble.
+// rig runs an engine on tables in memory, with fake nodes, in a synctest bubble.
 type rig struct {
 	t        *testing.T
 	fleet    *fleet
@@ -105,13 +105,13 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	return &rig{
-		t: t, fleet: &fleet{answer: map[netip.Addr]int{}, polls: map[netip.Addr]int{}},
+		t: t, fleet: &fleet{health: map[netip.Addr]int{}, polls: map[netip.Addr]int{}},
 		sites: &remoteSites{lists: map[netip.Addr][]watch.RemoteBalancer{}},
 		table: ipvs.NewMemory(), marks: mark.NewMemory(), log: &logs{}, dir: t.TempDir(),
 	}
 }
 
-// boot starts an engine, as the daemon does, on the tables as they are, and waits for the first readings.
+// boot starts an engine, as the daemon does, and waits for the first readings. The tables stay as they are.
 func (r *rig) boot(clusters ...config.Cluster) {
 	r.t.Helper()
 	r.engine = newEngine(Options{
@@ -141,7 +141,7 @@ func (r *rig) start(name string) {
 	}
 }
 
-// hang keeps the engine's owner from doing anything until wake is called, which waits until it has nothing to do again.
+// block keeps the engine's goroutine busy until unblock is called. unblock waits until that goroutine is idle again.
 func (r *rig) block() (unblock func()) {
 	r.t.Helper()
 	held, release := make(chan struct{}), make(chan struct{})
@@ -152,7 +152,7 @@ func (r *rig) block() (unblock func()) {
 	return func() { close(release); synctest.Wait() }
 }
 
-// kernel prints the table: "7 wlc 10.0.0.1=100 10.0.0.2=0".
+// dump prints the table: "7 wlc 10.0.0.1=100 10.0.0.2=0".
 func (r *rig) dump() string {
 	r.t.Helper()
 	services, err := r.table.Dump(context.Background())
@@ -170,10 +170,10 @@ func (r *rig) dump() string {
 	return strings.Join(lines, "\n")
 }
 
-func (r *rig) wantTable(kernel string) {
+func (r *rig) wantTable(want string) {
 	r.t.Helper()
-	if got := r.dump(); got != kernel {
-		r.t.Fatalf("the kernel has\n%s\nwant\n%s\nlog:\n%s", got, kernel, r.log)
+	if got := r.dump(); got != want {
+		r.t.Fatalf("the kernel has\n%s\nwant\n%s\nlog:\n%s", got, want, r.log)
 	}
 }
 
@@ -181,12 +181,12 @@ func (r *rig) wantLog(words ...string) {
 	r.t.Helper()
 	for _, w := range words {
 		if !strings.Contains(r.log.String(), w) {
-			r.t.Errorf("the log lacks %q:\n%s", w, r.log)
+			r.t.Errorf("the log does not contain %q:\n%s", w, r.log)
 		}
 	}
 }
 
-// logs keeps what is logged.
+// logs collects log output.
 type logs struct {
 	mu  sync.Mutex // protects buf
 	buf bytes.Buffer
@@ -204,7 +204,7 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-// seed puts a service into the kernel as an earlier run or somebody else would have: weights by the last number of the address.
+// seed puts a service of the nodes 10.0.0.N into the table, as an earlier run or another program would: weights by N.
 func (r *rig) seed(m ipvs.Mark, scheduler string, weights map[int]ipvs.Weight) {
 	s := ipvs.Service{Key: ipvs.Key{Mark: m, Family: ipvs.IPv4}, Scheduler: scheduler}
 	for n, w := range weights {

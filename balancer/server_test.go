@@ -20,7 +20,7 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// ask puts one request to a handler and prints the exchange.
+// roundTrip sends a request to a handler, and returns request and response as text.
 func roundTrip(h http.Handler, method, target, accept string) string {
 	r := httptest.NewRequest(method, target, nil)
 	if accept != "" {
@@ -36,7 +36,7 @@ func roundTrip(h http.Handler, method, target, accept string) string {
 	return b.String() + "\n"
 }
 
-// admitAll admits whoever asks.
+// admitAll admits every client.
 func admitAll(r *http.Request, _ string) (*http.Request, *listen.Refusal) { return r, nil }
 
 func (r *rig) server() *server.Server {
@@ -107,16 +107,16 @@ func TestAStopCompletesAfterItsClientDisconnects(t *testing.T) {
 		if err := conn.Close(); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // the server has read the request and seen the client go
+		synctest.Wait() // the server has read the request and noticed the disconnect
 		r.wantTable("7 wlc 10.0.0.1=92")
 		unblock()
 		r.wantTable("")
 		r.wait(10 * time.Second)
-		r.wantTable("") // and it stays so
+		r.wantTable("")
 	})
 }
 
-// serve serves the bench to clients that dial.
+// serve serves the rig's engine over pipes.
 func (r *rig) serve() (dial func() net.Conn, end func()) {
 	conns, none := make(pipeListener), make(pipeListener)
 	s := r.server()
@@ -136,7 +136,7 @@ func (r *rig) serve() (dial func() net.Conn, end func()) {
 	return dial, end
 }
 
-// pipeListener listens for the connections that are put into it.
+// pipeListener accepts the connections that are sent to it.
 type pipeListener chan net.Conn
 
 func (p pipeListener) Accept() (net.Conn, error) {

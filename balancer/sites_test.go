@@ -72,7 +72,7 @@ func (s *remoteSites) setList(n int, list []watch.RemoteBalancer) {
 	s.lists[addr(fmt.Sprintf("10.2.0.%d", n))] = list
 }
 
-// sending is webapp that sends to the sites 10.2.0.N, too.
+// withSites is a cluster with a relay that also sends to the sites 10.2.0.N.
 func withSites(name string, m uint32, sites []int, nodes ...int) config.Cluster {
 	c := withRelay(name, m, nodes...)
 	for _, s := range sites {
@@ -81,9 +81,9 @@ func withSites(name string, m uint32, sites []int, nodes ...int) config.Cluster 
 	return c
 }
 
-const tick = 2*time.Second + minGap // a look at a site, and what follows
+const sitePoll = 2*time.Second + minGap // a poll of a site and the reconcile after it
 
-// The steps and figures are those of compat/bigbro-interpol.txt.
+// The steps and weights are those of compat/bigbro-interpol.txt.
 func TestRemoteBalancersGetTheirWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -100,33 +100,33 @@ func TestRemoteBalancersGetTheirWeights(t *testing.T) {
 			t.Errorf("status %+v", status)
 		}
 		if _, body := getAt(r.handler(), "/fwmark/7", "10.1.0.5:9292"); !strings.Contains(body, `"health":100,`) {
-			t.Errorf("what came from elsewhere is passed on: %s", body)
+			t.Errorf("/fwmark includes the weight of remote balancers: %s", body)
 		}
 		if _, body := getAt(r.handler(), "/cluster/web/status_detail", "10.1.0.5:9292"); body != `{"nodes":{"10.0.0.1":100},"cluster":"web","running":true}` {
 			t.Errorf("status_detail %s", body)
 		}
 
-		r.sites.set(1, "10.9.0.1=330 dc2", "10.9.0.2=60 dc3") // more than max_weight: there are many nodes behind it
-		r.wait(tick)
+		r.sites.set(1, "10.9.0.1=330 dc2", "10.9.0.2=60 dc3") // above max_weight, which caps nodes: a balancer has many behind it
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=330 10.9.0.2=60" + relay)
 		r.sites.set(1, "10.9.0.1=33 dc2")
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=0" + relay)
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=0" + relay)
-		r.wait(2 * tick)
+		r.wait(2 * sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33" + relay)
 		r.sites.set(1, "10.9.0.1=33 dc2", "10.9.0.2=60 dc3")
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=60" + relay)
 		r.sites.set(1)
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=0 10.9.0.2=0" + relay)
 		r.wantLog("10.9.0.2 weight 60 → 0", "combined weight 33", "lists no balancer")
 	})
 }
 
-// A connRefused site is no site without weight: the last weights hold for fall looks, as a node's do.
+// A site that does not respond differs from one without weight: the last weights hold for fall polls, as for a node.
 func TestASiteThatStopsRespondingHoldsItsWeightsAndThenLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -142,10 +142,10 @@ func TestASiteThatStopsRespondingHoldsItsWeightsAndThenLeaves(t *testing.T) {
 		services[0].Destinations[1].ActiveConns = 3
 		r.table.Seed(services[0])
 		r.sites.setUnreachable(1)
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
-		r.wait(tick)
-		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=0\n10007 wlc 10.0.0.1=100") // its connections go on
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=0\n10007 wlc 10.0.0.1=100") // its connections continue
 		r.wait(30 * time.Second)
 		if n := r.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" || !strings.Contains(n.Why, "10.2.0.1 left: no response for 2 polls (fall = 2)") {
 			t.Errorf("status %+v", n)
@@ -156,7 +156,7 @@ func TestASiteThatStopsRespondingHoldsItsWeightsAndThenLeaves(t *testing.T) {
 	})
 }
 
-// big_brother forgets remote nodes with a reload, and leaves one that vanished meanwhile at its old weight (fault 7).
+// big_brother forgets remote nodes at a reload. One that disappears meanwhile keeps its old weight (fault 7).
 func TestAReloadKeepsRemoteBalancers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -170,25 +170,25 @@ func TestAReloadKeepsRemoteBalancers(t *testing.T) {
 		if err := r.reload(withSites("web", 7, []int{1, 2}, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100 10.9.0.1=80 10.9.0.2=60\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
 		if err := r.reload(withSites("web", 7, []int{2}, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		r.wait(2 * tick)
+		r.wait(2 * sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100 10.9.0.2=60\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
 		r.sites.set(2)
 		if err := r.reload(withSites("web", 7, []int{2}, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		r.wait(2 * tick)
+		r.wait(2 * sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
 		r.sites.set(2, "10.9.0.2=60")
-		r.wait(tick)
+		r.wait(sitePoll)
 		if err := r.reload(withRelay("web", 7, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		r.wait(2 * tick)
+		r.wait(2 * sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
 	})
 }
@@ -207,40 +207,40 @@ func TestARestartKeepsRemoteBalancersUntilTheirSiteResponds(t *testing.T) {
 		const before = "7 wlc 10.0.0.1=100 10.9.0.1=80 10.9.0.2=60\n10007 wlc 10.0.0.1=100"
 		r.wantTable(before)
 		r.sites.set(1, "10.9.0.1=70")
-		r.wait(tick * 3 / 4) // the look, and not yet the cycle that removes what it does not list
+		r.wait(sitePoll * 3 / 4) // after the poll, but before the reconcile that removes unlisted balancers
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=70 10.9.0.2=0\n10007 wlc 10.0.0.1=100")
-		r.wait(2 * tick)
+		r.wait(2 * sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=70\n10007 wlc 10.0.0.1=100")
 	})
 }
 
 func TestEntriesThatASiteMayNotList(t *testing.T) {
-	for _, tt := range []struct{ name, member, words string }{
+	for _, tt := range []struct{ name, entry, want string }{
 		{"a node", "10.0.0.1=9", "10.0.0.1 is a node of the cluster"},
 		{"a virtual IP", "204.109.13.7=9", "is a virtual IP of the cluster"},
 		{"this balancer", "10.1.0.5=9", "is this balancer"},
 		{"this data centre", "10.9.0.1=9 dc1", "is in this data centre, dc1"},
-		{"one that gets nothing", "10.9.0.1=9 dc3", "dc3 is one of non_egress_locations"},
+		{"an excluded location", "10.9.0.1=9 dc3", "dc3 is one of non_egress_locations"},
 		{"another IP version", "2001:db8::1=9 dc2", "has an IP version that no virtual IP of the cluster has"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t)
 				r.fleet.set("10.0.0.1", 100)
-				r.sites.set(1, tt.member, "10.9.0.7=70 dc2")
+				r.sites.set(1, tt.entry, "10.9.0.7=70 dc2")
 				c := withSites("web", 7, []int{1}, 1)
 				c.NonEgressLocations = []string{"dc3"}
 				r.balancer = config.Balancer{Location: "dc1", RelayAddress: addr("10.1.0.5")}
 				r.boot(c)
 				r.start("web")
 				r.wantTable("7 wlc 10.0.0.1=100 10.9.0.7=70\n10007 wlc 10.0.0.1=100")
-				r.wantLog(tt.words)
+				r.wantLog(tt.want)
 			})
 		})
 	}
 }
 
-// Two sites that list the same balancers, as two servers of one answer, are one site that fails twice as rarely.
+// Two sites may list the same balancers: their weights hold while one of the sites responds.
 func TestOneOfTwoSitesIsEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -255,13 +255,13 @@ func TestOneOfTwoSitesIsEnough(t *testing.T) {
 			r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
 		}
 		r.sites.set(2, "10.9.0.1=70")
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=70\n10007 wlc 10.0.0.1=100")
 	})
 }
 
-// Beyond the nodes, the kernel's table may have more than other data centres' balancers, which have weight and are reached by a tunnel: nodes on
-// their way out, and the server of last resort.
+// At a restart, lb adopts destinations that no config has as remote balancers only if they have weight and a tunnel. Others are nodes that are leaving,
+// or the downpage.
 func TestARestartAdoptsNothingElseAsARemoteBalancer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -290,7 +290,7 @@ func TestARestartAdoptsNothingElseAsARemoteBalancer(t *testing.T) {
 	})
 }
 
-// max_down_ticks counts looks in a row.
+// max_down_ticks counts consecutive polls that do not list a balancer.
 func TestMaxDownTicksCountsConsecutivePolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -301,17 +301,17 @@ func TestMaxDownTicksCountsConsecutivePolls(t *testing.T) {
 		r.boot(c)
 		listed := func() bool { return len(r.status("web").Nodes) == 2 }
 		r.sites.set(1)
-		r.wait(2 * tick)
+		r.wait(2 * sitePoll)
 		r.sites.set(1, "10.9.0.1=80 dc2")
-		r.wait(tick)
+		r.wait(sitePoll)
 		r.sites.set(1)
-		r.wait(2 * tick)
+		r.wait(2 * sitePoll)
 		if !listed() {
-			t.Error("it left within its ticks")
+			t.Error("the balancer was removed before max_down_ticks")
 		}
-		r.wait(tick)
+		r.wait(sitePoll)
 		if listed() {
-			t.Error("it is still there behind its ticks")
+			t.Error("the balancer was not removed after max_down_ticks")
 		}
 	})
 }

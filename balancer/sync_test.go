@@ -12,7 +12,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// wantDaemons compares the sync daemons that run with "master eth1 7, backup eth1 7".
+// wantDaemons compares the running sync daemons with a list such as "master eth1 7, backup eth1 7".
 func (r *rig) wantDaemons(want string) {
 	r.t.Helper()
 	daemons, err := r.table.Daemons(r.t.Context())
@@ -24,7 +24,7 @@ func (r *rig) wantDaemons(want string) {
 		words = append(words, fmt.Sprintf("%s %s %d", d.Role, d.Interface, d.ID))
 	}
 	if got := strings.Join(words, ", "); got != want {
-		r.t.Errorf("sync daemons %q, wanted %q\n%s", got, want, r.log)
+		r.t.Errorf("sync daemons %q, want %q\n%s", got, want, r.log)
 	}
 }
 
@@ -43,12 +43,12 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 		}
 		r.boot(web)
 		r.wait(3 * time.Second)
-		r.wantDaemons("backup eth9 1") // no sync in the config: somebody else's is left alone
+		r.wantDaemons("backup eth9 1") // without sync in the config, lb leaves another program's daemon alone
 
 		reload(config.Sync{Interface: "eth1", ID: 7})
 		r.wantDaemons("master eth1 7, backup eth1 7")
 		if strings.Contains(r.log.String(), "drift") {
-			t.Errorf("a change of the config is taken for drift:\n%s", r.log)
+			t.Errorf("a change of the config is reported as drift:\n%s", r.log)
 		}
 		if err := r.table.StopDaemon(t.Context(), ipvs.Master); err != nil {
 			t.Fatal(err)
@@ -57,10 +57,10 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 		r.wantDaemons("master eth1 7, backup eth1 7")
 		r.wantLog("drift repaired", "start the master sync daemon on eth1, id 7")
 
-		refusal := errors.New("no such device")
+		noDevice := errors.New("no such device")
 		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "start daemon" {
-				return refusal
+				return noDevice
 			}
 			return nil
 		})

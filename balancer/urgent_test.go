@@ -18,7 +18,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// hear has the owner take a reading of each of these nodes, which then answer the same.
+// observe gives the engine a reading of each of these nodes. They report the same health from then on.
 func (r *rig) observe(e *engine, health int, nodes ...string) {
 	r.t.Helper()
 	if err := e.do(r.t.Context(), func(context.Context) {
@@ -33,10 +33,10 @@ func (r *rig) observe(e *engine, health int, nodes ...string) {
 	}
 }
 
-// did are the calls of the table since there were so many, in words such as "put destination 10.0.0.1".
-func (r *rig) callsSince(since int) string {
+// callsSince returns the calls of the table after the first n, such as "put destination 10.0.0.1, dump".
+func (r *rig) callsSince(n int) string {
 	var words []string
-	for _, c := range r.table.Calls()[since:] {
+	for _, c := range r.table.Calls()[n:] {
 		if word := c.Operation; c.Address.IsValid() {
 			words = append(words, word+" "+c.Address.String())
 		} else {
@@ -56,21 +56,21 @@ func TestAChangedWeightDoesNotWaitForTheDump(t *testing.T) {
 		calls, last := len(r.table.Calls()), r.engine.rec.Report.Journal.Last()
 		r.observe(r.engine, 0, "10.0.0.1")
 		synctest.Wait()
-		if did := r.callsSince(calls); did != "put destination 10.0.0.1, dump" {
-			t.Errorf("it did %s; want the weight first, and one dump", did)
+		if got := r.callsSince(calls); got != "put destination 10.0.0.1, dump" {
+			t.Errorf("calls: %s; want the weight, then one dump", got)
 		}
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=40")
-		r.wantEvents("a node falls", last, "node_down web 10.0.0.1 up>down 1/2", "weight web 10.0.0.1 92>0")
+		r.wantEvents("a node goes down", last, "node_down web 10.0.0.1 up>down 1/2", "weight web 10.0.0.1 92>0")
 		latest := r.engine.snapshot.Load()
 		if s := latest.status(time.Now(), latest.services).Clusters[0]; *s.Nodes[0].KernelWeight != 0 || s.CombinedWeight != 40 {
 			t.Errorf("the snapshot has the kernel's weight %d, combined %d", *s.Nodes[0].KernelWeight, s.CombinedWeight)
 		}
 		r.wait(10 * time.Second)
-		r.wantEvents("nothing happens", last+2)
+		r.wantEvents("no change", last+2)
 	})
 }
 
-// TestDriftIsFoundAfterAnUrgentWeight has somebody change the table, and then a reading come before the engine has looked.
+// TestDriftIsFoundAfterAnUrgentWeight has another program change the table, and then a reading before the next dump.
 func TestDriftIsFoundAfterAnUrgentWeight(t *testing.T) {
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	weight := func(node string, w ipvs.Weight) ipvs.Change {
@@ -78,13 +78,13 @@ func TestDriftIsFoundAfterAnUrgentWeight(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		hand   ipvs.Change
-		looked bool // for a status, since
+		change ipvs.Change // by another program
+		status bool        // was read since
 		events []string
 	}{
 		{"another node's weight", weight("10.0.0.2", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 5>40"}},
 		{"another node", ipvs.DeleteDestination(key, addr("10.0.0.2"), 0), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 >40"}},
-		{"a node more", weight("10.0.0.9", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.9 5>0"}},
+		{"an additional node", weight("10.0.0.9", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.9 5>0"}},
 		{"the node", ipvs.DeleteDestination(key, addr("10.0.0.1"), 0), false, []string{"drift_repaired web 10.0.0.1 >60"}},
 		{"the service", ipvs.DeleteService(key), false, []string{"drift_repaired web", "drift_repaired web 10.0.0.1 >60", "drift_repaired web 10.0.0.2 >40"}},
 		{"the scheduler", ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web"}},
@@ -100,16 +100,16 @@ func TestDriftIsFoundAfterAnUrgentWeight(t *testing.T) {
 				r.boot(webapp("web", 7, 1, 2))
 				r.start("web")
 				r.wait(100*time.Millisecond + time.Millisecond)
-				if err := ipvs.ApplyOne(t.Context(), r.table, tt.hand); err != nil {
+				if err := ipvs.ApplyOne(t.Context(), r.table, tt.change); err != nil {
 					t.Fatal(err)
 				}
-				if tt.looked {
+				if tt.status {
 					r.engine.Status(t.Context())
 				}
 				last := r.engine.rec.Report.Journal.Last()
 				r.observe(r.engine, 60, "10.0.0.1")
 				synctest.Wait()
-				r.wantEvents("in one cycle", last, tt.events...)
+				r.wantEvents("in one reconcile", last, tt.events...)
 				if got := r.dump(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=60 10.0.0.2=40") {
 					t.Errorf("the kernel has %s", got)
 				}
@@ -132,8 +132,8 @@ func TestTheDownpageIsAddedBeforeWeightsFall(t *testing.T) {
 		calls := len(r.table.Calls())
 		r.observe(r.engine, 0, "10.0.0.1", "10.0.0.2")
 		synctest.Wait()
-		if did := r.callsSince(calls); !strings.HasPrefix(did, "dump, put destination 169.254.254.254, ") {
-			t.Errorf("it did %s; want a look, and then the page first", did)
+		if got := r.callsSince(calls); !strings.HasPrefix(got, "dump, put destination 169.254.254.254, ") {
+			t.Errorf("calls: %s; want a dump, then the downpage", got)
 		}
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=0 169.254.254.254=1")
 	})
@@ -158,18 +158,18 @@ func TestAnUrgentWeightIsAppliedWhenTheDumpFails(t *testing.T) {
 		r.observe(r.engine, 50, "10.0.0.1")
 		r.wait(minGap)
 		r.table.SetFault(nil)
-		r.wantTable("7 wlc 10.0.0.1=60") // what is in a table that was not read lately is not guessed
+		r.wantTable("7 wlc 10.0.0.1=60") // the last dump failed: lb edits nothing until one succeeds
 		r.wait(3 * time.Second)
 		r.wantTable("7 wlc 10.0.0.1=50")
 		r.wantEvents("when it can be read again", last+2, "kernel_obeys", "weight web 10.0.0.1 60>50")
 		if strings.Contains(r.log.String(), "drift") {
-			t.Errorf("lb's own change is taken for drift:\n%s", r.log)
+			t.Errorf("lb's own change is reported as drift:\n%s", r.log)
 		}
 	})
 }
 
 func TestAnOverrideFileFoundAfterAnUrgentWeightIsNotDrift(t *testing.T) {
-	for _, looked := range []bool{false, true} {
+	for _, status := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			r.balancer = config.Balancer{OverrideDir: t.TempDir()}
@@ -180,13 +180,13 @@ func TestAnOverrideFileFoundAfterAnUrgentWeightIsNotDrift(t *testing.T) {
 			if err := errors.Join(os.Mkdir(down, 0o755), os.WriteFile(filepath.Join(down, "web"), nil, 0o644)); err != nil {
 				t.Fatal(err)
 			}
-			if r.wait(100*time.Millisecond + time.Millisecond); looked {
+			if r.wait(100*time.Millisecond + time.Millisecond); status {
 				r.engine.Status(t.Context())
 			}
 			last := r.engine.rec.Report.Journal.Last()
 			r.observe(r.engine, 60, "10.0.0.1")
 			synctest.Wait()
-			r.wantEvents(fmt.Sprintf("looked at before: %t", looked), last,
+			r.wantEvents(fmt.Sprintf("status read before: %t", status), last,
 				"weight web 10.0.0.1 92>60", "file_appeared web >down", "cluster_state web ok>all_down 1/1", "weight web 10.0.0.1 60>0")
 		})
 	}
