@@ -40,7 +40,8 @@ func TestOversizedRequestsAreRejectedOnBothListeners(t *testing.T) {
 	cfg := daemonConfig(t)
 	b, _ := runDaemon(t, options(cfg))
 	header := "GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + strings.Repeat("a", 2*listen.MaxHeader) + "\r\n\r\n"
-	body := fmt.Sprintf("PUT /cluster/nope HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 8<<20, strings.Repeat("a", 2*listen.MaxBody))
+	body := fmt.Sprintf("PUT /cluster/nope HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 8<<20,
+		strings.Repeat("a", 2*listen.MaxBody))
 	for _, tt := range []struct {
 		name, network, address, request string
 		status                          int

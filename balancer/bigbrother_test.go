@@ -120,7 +120,8 @@ func TestHTTPMatchesBigBrother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		web, db, empty := webapp("web", 1), webapp("my-db.x", 2), webapp("emptyap", 3)
-		first, second := config.Node{Address: addr("127.0.1.1"), Port: 9000, Path: "/web/status"}, config.Node{Address: addr("127.0.1.2"), Port: 9000, Path: "/web/status"}
+		first, second := config.Node{Address: addr("127.0.1.1"), Port: 9000, Path: "/web/status"},
+			config.Node{Address: addr("127.0.1.2"), Port: 9000, Path: "/web/status"}
 		web.Nodes, db.Nodes, empty.Mode = []config.Node{first, second}, []config.Node{second}, config.ActivePassive
 		r.fleet.set("127.0.1.1", 100)
 		r.fleet.set("127.0.1.2", 100)

@@ -45,7 +45,9 @@ func daemonConfig(t testing.TB, nodes ...config.Node) *config.Config {
 	c.Nodes, c.CheckInterval, c.CheckTimeout = nodes, 20*time.Millisecond, 15*time.Millisecond
 	c.Fall = 1000 // a slow machine may miss some of these timeouts
 	return &config.Config{
-		Balancer: config.Balancer{Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "run", "b.sock"), DataDir: filepath.Join(t.TempDir(), "data")},
+		Balancer: config.Balancer{
+			Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "run", "b.sock"), DataDir: filepath.Join(t.TempDir(), "data"),
+		},
 		Clusters: []config.Cluster{c},
 	}
 }
@@ -140,7 +142,9 @@ func TestDaemonLifecycle(t *testing.T) {
 	o.Reload, o.Log = reload, slog.New(slog.NewTextHandler(log, nil))
 	o.Load = func() (*config.Config, error) {
 		if broken.Load() {
-			return nil, fmt.Errorf("load: %w", config.Diagnostics{{File: "lb.toml", Line: 3, Problem: "first problem"}, {File: "lb.toml", Line: 9, Problem: "second problem"}})
+			return nil, fmt.Errorf("load: %w", config.Diagnostics{
+				{File: "lb.toml", Line: 3, Problem: "first problem"}, {File: "lb.toml", Line: 9, Problem: "second problem"},
+			})
 		}
 		return cfg, nil
 	}
@@ -177,7 +181,8 @@ func TestDaemonLifecycle(t *testing.T) {
 	})
 	before, _ := o.Table.Dump(t.Context())
 	stop()
-	if after, _ := o.Table.Dump(t.Context()); len(after) != 1 || len(after[0].Destinations) != 1 || after[0].Destinations[0].Weight != before[0].Destinations[0].Weight {
+	if after, _ := o.Table.Dump(t.Context()); len(after) != 1 || len(after[0].Destinations) != 1 ||
+		after[0].Destinations[0].Weight != before[0].Destinations[0].Weight {
 		t.Errorf("stopping the daemon changed the kernel from %v to %v", before, after)
 	}
 	if rules, _ := o.Marks.List(t.Context()); len(rules) != 1 {

@@ -74,7 +74,8 @@ func TestADrainSetsWeightZeroAndResumingRampsUp(t *testing.T) {
 		if _, body := r.request("GET", "/cluster/web/status_detail"); !strings.Contains(body, `"10.0.0.2":0`) {
 			t.Errorf("status_detail does not list the drained node: %s", body)
 		}
-		if status, body := r.request("DELETE", "/drain/10.0.0.2?who=ann"); status != 200 || body != "10.0.0.2 is no longer drained in web\n" {
+		if status, body := r.request("DELETE", "/drain/10.0.0.2?who=ann"); status != 200 ||
+			body != "10.0.0.2 is no longer drained in web\n" {
 			t.Errorf("resume: %d %q", status, body)
 		}
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=1")
@@ -82,7 +83,10 @@ func TestADrainSetsWeightZeroAndResumingRampsUp(t *testing.T) {
 		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=100")
 		r.wantLog(`msg="node drained" cluster=web node=10.0.0.2 cause="by kim: new disks`, `msg="node resumed"`)
 		log := r.auditLog()
-		for _, want := range []string{`"change":"drained","cluster":"web","node":"10.0.0.2","kind":"drain","reason":"new disks","who":"kim"`, `"change":"undrained"`, `"who":"ann"`} {
+		for _, want := range []string{
+			`"change":"drained","cluster":"web","node":"10.0.0.2","kind":"drain","reason":"new disks","who":"kim"`,
+			`"change":"undrained"`, `"who":"ann"`,
+		} {
 			if !strings.Contains(log, want) {
 				t.Errorf("the audit log does not contain %s:\n%s", want, log)
 			}
@@ -152,7 +156,8 @@ func TestADrainThatLeavesTooFewNodesIsRefused(t *testing.T) {
 				if status != tt.status {
 					t.Errorf("%d %q, want %d", status, body, tt.status)
 				}
-				if status == 409 && !strings.Contains(body, "--force") || strings.Contains(tt.target, ".9") && !strings.Contains(body, "10.0.0.1, 10.0.0.2") {
+				if status == 409 && !strings.Contains(body, "--force") ||
+					strings.Contains(tt.target, ".9") && !strings.Contains(body, "10.0.0.1, 10.0.0.2") {
 					t.Errorf("%q does not say what to do", body)
 				}
 			})
@@ -177,7 +182,8 @@ func TestAHostIsDrainedInAllItsClustersOrInNone(t *testing.T) {
 			t.Errorf("%d %q", status, body)
 		}
 		r.wantTable("1 wlc 10.0.0.2=100\n2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.1=0 10.0.0.3=100")
-		if status, body := r.request("POST", "/drain/10.0.0.2"); status != 409 || !strings.Contains(body, "cluster alone has 0 healthy nodes") {
+		if status, body := r.request("POST", "/drain/10.0.0.2"); status != 409 ||
+			!strings.Contains(body, "cluster alone has 0 healthy nodes") {
 			t.Errorf("%d %q", status, body)
 		}
 		r.wantTable("1 wlc 10.0.0.2=100\n2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.1=0 10.0.0.3=100")
@@ -185,7 +191,8 @@ func TestAHostIsDrainedInAllItsClustersOrInNone(t *testing.T) {
 			t.Errorf("resume in one of them: %d", status)
 		}
 		r.wantTable("1 wlc 10.0.0.2=100\n2 wlc 10.0.0.1=0 10.0.0.2=100\n3 wlc 10.0.0.1=100 10.0.0.3=100")
-		for target, want := range map[string]int{"/cluster/web/drain/10.0.0.1": 404, "/drain/10.0.0.3": 404, "/cluster/nope/drain/10.0.0.1": 404} {
+		for target, want := range map[string]int{"/cluster/web/drain/10.0.0.1": 404, "/drain/10.0.0.3": 404,
+			"/cluster/nope/drain/10.0.0.1": 404} {
 			if status, body := r.request("DELETE", target); status != want {
 				t.Errorf("DELETE %s: %d %q, want %d", target, status, body, want)
 			}
@@ -230,7 +237,8 @@ func TestADrainThatCannotBeStoredHasNoEffect(t *testing.T) {
 		if err := os.RemoveAll(r.dir); err != nil {
 			t.Fatal(err)
 		}
-		if status, body := r.request("POST", "/cluster/web/drain/10.0.0.2"); status != 500 || !strings.Contains(body, "nothing has changed") {
+		if status, body := r.request("POST", "/cluster/web/drain/10.0.0.2"); status != 500 ||
+			!strings.Contains(body, "nothing has changed") {
 			t.Errorf("%d %q", status, body)
 		}
 		r.wait(10 * time.Second)
@@ -256,7 +264,8 @@ func TestAFailedDrainOfAHostKeepsEarlierDrains(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(r.dir, "drain.web.10.0.0.1.json", "y"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if status, body := r.request("POST", "/drain/10.0.0.1?who=kim&for=1h"); status != 500 || !strings.Contains(body, "nothing has changed") {
+		if status, body := r.request("POST", "/drain/10.0.0.1?who=kim&for=1h"); status != 500 ||
+			!strings.Contains(body, "nothing has changed") {
 			t.Errorf("%d %q", status, body)
 		}
 		r.wait(5 * time.Second)

@@ -187,20 +187,24 @@ func TestDriftIsRepairedAndReported(t *testing.T) {
 		log    string
 	}{
 		{"a weight", func(ctx context.Context, r *rig) error {
-			return ipvs.ApplyOne(ctx, r.table, ipvs.PutDestination(key, ipvs.Destination{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}))
+			return ipvs.ApplyOne(ctx, r.table, ipvs.PutDestination(key,
+				ipvs.Destination{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}))
 		}, "mark 7: node 10.0.0.1 weight 5 → 92"},
 		{"a node", func(ctx context.Context, r *rig) error {
 			return ipvs.ApplyOne(ctx, r.table, ipvs.DeleteDestination(key, addr("10.0.0.1"), 0))
 		},
 			"mark 7: add node 10.0.0.1 weight 92, tunnel"},
-		{"the service", func(ctx context.Context, r *rig) error { return ipvs.ApplyOne(ctx, r.table, ipvs.DeleteService(key)) }, "mark 7: add service, scheduler wlc"},
+		{"the service", func(ctx context.Context, r *rig) error { return ipvs.ApplyOne(ctx, r.table, ipvs.DeleteService(key)) },
+			"mark 7: add service, scheduler wlc"},
 		{"the scheduler", func(ctx context.Context, r *rig) error {
 			return ipvs.ApplyOne(ctx, r.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}))
 		}, "mark 7: service scheduler rr → wlc"},
-		{"the marking rules", func(ctx context.Context, r *rig) error { return r.marks.Remove(ctx) }, "mark 7: add tcp 204.109.13.7:7 on eth10"},
+		{"the marking rules", func(ctx context.Context, r *rig) error { return r.marks.Remove(ctx) },
+			"mark 7: add tcp 204.109.13.7:7 on eth10"},
 		{"an additional marking rule", func(ctx context.Context, r *rig) error {
 			rules, err := r.marks.List(ctx)
-			return errors.Join(err, r.marks.Set(ctx, append(rules, mark.Rule{Address: addr("204.109.13.7"), Protocol: "tcp", Port: 99, Mark: 3})))
+			return errors.Join(err, r.marks.Set(ctx,
+				append(rules, mark.Rule{Address: addr("204.109.13.7"), Protocol: "tcp", Port: 99, Mark: 3})))
 		}, "mark 3: remove tcp 204.109.13.7:99"},
 	}
 	for _, tt := range tests {
@@ -261,8 +265,8 @@ func TestAnOrderRunsBeforeDriftIsRepaired(t *testing.T) {
 	})
 }
 
-// TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired has a stop that is still in a socket when the process continues: it arrives a little after
-// the engine wakes.
+// TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired has a stop that is still in a socket when the process continues: it arrives a
+// little after the engine wakes.
 func TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -322,7 +326,8 @@ func TestKernelErrorsAreReportedAndRetried(t *testing.T) {
 		r.wait(8 * time.Second)
 		r.wantTable("7 wlc 10.0.0.1=92")
 		c := r.engine.Status(t.Context()).Clusters[0]
-		if c.Nodes[0].Weight != 10 || *c.Nodes[0].KernelWeight != 92 || c.CombinedWeight != 92 || !strings.Contains(c.LastError, "resource busy") {
+		if c.Nodes[0].Weight != 10 || *c.Nodes[0].KernelWeight != 92 || c.CombinedWeight != 92 ||
+			!strings.Contains(c.LastError, "resource busy") {
 			t.Errorf("status %+v; want weight 10, the kernel's weight 92, and the error", c)
 		}
 		if n := r.engine.Status(t.Context()).KernelErrors; n < 3 {
@@ -403,7 +408,8 @@ func TestManyChangesShareAReconcile(t *testing.T) {
 			}
 		}
 		if edits != 200 || dumps > 2*(2000/20+4) {
-			t.Errorf("%d edits and %d dumps for 200 changes; want one edit each, and dumps limited by the minimum gap between reconciles", edits, dumps)
+			t.Errorf("%d edits and %d dumps for 200 changes; want one edit each, and dumps limited by the minimum gap between reconciles",
+				edits, dumps)
 		}
 	})
 }
@@ -484,12 +490,16 @@ func TestTheFirstChangeAfterAQuietPeriodDoesNotWait(t *testing.T) {
 			watchers = append(watchers, r.engine.watchers.nodes[n].watcher)
 		}
 		observe := func(node, health int) {
-			r.engine.watchers.updates <- watch.Update{From: watchers[node], Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
+			r.engine.watchers.updates <- watch.Update{From: watchers[node],
+				Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
 		// Right after a reconcile by the timer. minGap does not apply to it.
 		var next time.Time
-		if err := r.engine.do(t.Context(), func(context.Context) { next = r.engine.schedule.last.Add(r.engine.rec.Model.Interval()) }); err != nil {
+		err := r.engine.do(t.Context(), func(context.Context) {
+			next = r.engine.schedule.last.Add(r.engine.rec.Model.Interval())
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		r.wait(time.Until(next) + time.Millisecond)

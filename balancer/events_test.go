@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,7 +60,7 @@ func TestEventsOfAClusterAndItsNodes(t *testing.T) {
 			t.Errorf("a node recovers:\n%s", got)
 		}
 		last = r.engine.rec.Report.Journal.Last()
-		if err := errors.Join(r.table.Apply(t.Context(), []ipvs.Change{ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})})...); err != nil {
+		if err := ipvs.ApplyOne(t.Context(), r.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
 		r.wait(2 * time.Second)
@@ -87,7 +86,8 @@ func TestDrainEvents(t *testing.T) {
 		r.start("web")
 		last := r.engine.rec.Report.Journal.Last()
 		r.request("POST", "/cluster/web/drain/10.0.0.2?reason=disks&who=kim")
-		last = r.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2", "weight web 10.0.0.2 92>0")
+		last = r.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2",
+			"weight web 10.0.0.2 92>0")
 		events, _ := r.engine.rec.Report.Journal.Since(last - 3)
 		if e := events[0]; e.Cause != "by kim: disks" {
 			t.Errorf("the event is %+v", e)
@@ -95,9 +95,11 @@ func TestDrainEvents(t *testing.T) {
 		r.request("POST", "/cluster/web/drain/10.0.0.2?reason=fans&who=ann&for=10s")
 		last = r.wantEvents("another drain", last, "drain_ended web 10.0.0.2", "drain_begun web 10.0.0.2")
 		r.wait(15 * time.Second)
-		last = r.wantEvents("its expiry", last, "drain_expired web 10.0.0.2", "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92")
+		last = r.wantEvents("its expiry", last, "drain_expired web 10.0.0.2", "node_up web 10.0.0.2 drained>up 2/2",
+			"weight web 10.0.0.2 0>92")
 		r.request("POST", "/cluster/web/drain/10.0.0.2?reason=disks&who=kim")
-		last = r.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2", "weight web 10.0.0.2 92>0")
+		last = r.wantEvents("a drain", last, "drain_begun web 10.0.0.2", "node_drained web 10.0.0.2 up>drained 2/2",
+			"weight web 10.0.0.2 92>0")
 		r.request("DELETE", "/cluster/web/drain/10.0.0.2?who=kim")
 		r.wantEvents("a resumed node", last, "drain_ended web 10.0.0.2", "node_up web 10.0.0.2 drained>up 2/2", "weight web 10.0.0.2 0>92")
 	})
@@ -153,7 +155,8 @@ func TestSiteEvents(t *testing.T) {
 		last := r.engine.rec.Report.Journal.Last()
 		r.sites.set(1, "10.9.0.1=80 dc2")
 		r.wait(3 * time.Second)
-		last = r.wantEvents("a remote balancer", last, "site_answers web", "member_joined web 10.9.0.1", "node_up web 10.9.0.1 unknown>up 2/2")
+		last = r.wantEvents("a remote balancer", last, "site_answers web", "member_joined web 10.9.0.1",
+			"node_up web 10.9.0.1 unknown>up 2/2")
 		r.sites.setUnreachable(1)
 		r.wait(3 * time.Second)
 		r.wantEvents("no response", last, "site_silent web", "member_left web 10.9.0.1")

@@ -12,21 +12,34 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// faults lists the observed faults of big_brother 0.9.12 that lb does not copy, with the tests of what lb does instead, as in docs/bigbrother.md.
+// faults lists the observed faults of big_brother 0.9.12 that lb does not copy, with the tests of what lb does instead, as in
+// docs/bigbrother.md.
 func faults() map[int][]string {
 	return map[int][]string{
-		1:  {"TestReloadGuard", "TestDaemonLifecycle", "TestABrokenFileChangesNothing"},                              // an invalid or missing config changes nothing
-		2:  {"TestAHangingNodeDoesNotDelayOthers", "TestManyChangesShareAReconcile"},                                 // a node hangs; many nodes change at once
-		3:  {"TestKernelErrorsAreReportedAndRetried", "TestAStartOrStopThatTheKernelRejectsReturnsItsError"},         // the kernel rejects changes
-		4:  {"TestHealthOfAResponse", "TestANegativeHealthIsWeightZero"},                                             // a negative health
-		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                   // another port, mark or scheduler
-		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeRecovers"},                                     // the downpage is removed
-		7:  {"TestParseSite", "TestAReloadKeepsRemoteBalancers"},                                                     // responses of other data centres
-		8:  {"TestActivePassive", "TestActivePassiveTiesAreBrokenByAddress"},                                         // the right node is active
-		9:  {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainSetsWeightZeroAndResumingRampsUp"},    // ramp-up starts when a node recovers
-		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatAnotherProgramSetUp", "TestAReadChangesNothing"}, // the kernel's table at startup; reads without side effects
-		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersChangesNothing"},                        // stopped clusters do not change
-		12: {"TestNagiosResultsAreSent"},                                                                             // lb runs send_nsca
+		// An invalid or missing config changes nothing.
+		1: {"TestReloadGuard", "TestDaemonLifecycle", "TestABrokenFileChangesNothing"},
+		// A node hangs; many nodes change at once.
+		2: {"TestAHangingNodeDoesNotDelayOthers", "TestManyChangesShareAReconcile"},
+		// The kernel rejects changes.
+		3: {"TestKernelErrorsAreReportedAndRetried", "TestAStartOrStopThatTheKernelRejectsReturnsItsError"},
+		// A negative health.
+		4: {"TestHealthOfAResponse", "TestANegativeHealthIsWeightZero"},
+		// Another port, mark or scheduler.
+		5: {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},
+		// The downpage is removed.
+		6: {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeRecovers"},
+		// Responses of other data centres.
+		7: {"TestParseSite", "TestAReloadKeepsRemoteBalancers"},
+		// The right node is active.
+		8: {"TestActivePassive", "TestActivePassiveTiesAreBrokenByAddress"},
+		// Ramp-up starts when a node recovers.
+		9: {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainSetsWeightZeroAndResumingRampsUp"},
+		// The kernel's table at startup; reads without side effects.
+		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatAnotherProgramSetUp", "TestAReadChangesNothing"},
+		// Stopped clusters do not change.
+		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersChangesNothing"},
+		// lb runs send_nsca.
+		12: {"TestNagiosResultsAreSent"},
 	}
 }
 
@@ -69,7 +82,8 @@ func TestAReadChangesNothing(t *testing.T) {
 		r.boot(webapp("web", 7, 1))
 		h := r.handler()
 		before := len(r.tableWrites())
-		for _, path := range []string{"/", "/cluster/web", "/cluster/web/status", "/cluster/web/status_detail", "/fwmark/7", "/events", "/metrics"} {
+		for _, path := range []string{"/", "/cluster/web", "/cluster/web/status", "/cluster/web/status_detail", "/fwmark/7", "/events",
+			"/metrics"} {
 			roundTrip(h, "GET", path, "")
 		}
 		if n := len(r.tableWrites()) - before; n != 0 {
@@ -103,8 +117,8 @@ func (r *rig) tableWrites() []string {
 	return changes
 }
 
-// TestABrokenFileChangesNothing covers fault 1 with files on disk: in big_brother, an invalid file deletes running clusters, and a file that is not
-// YAML, or is missing, ends the program.
+// TestABrokenFileChangesNothing covers fault 1 with files on disk: in big_brother, an invalid file deletes running clusters, and a file
+// that is not YAML, or is missing, ends the program.
 func TestABrokenFileChangesNothing(t *testing.T) {
 	health, node := fakeAgent(t)
 	cfg := daemonConfig(t, node)
@@ -130,7 +144,8 @@ func TestABrokenFileChangesNothing(t *testing.T) {
 		return body
 	}
 	want := fmt.Sprintf(`{"nodes":{"127.0.0.1":%d},"cluster":"web","running":true}`, health.Load())
-	for name, text := range map[string]string{"invalid": good + "[clusters.db]\nfwmark = -1\n", "not TOML": "---\nclusters: [", "empty": "", "missing": ""} {
+	for name, text := range map[string]string{"invalid": good + "[clusters.db]\nfwmark = -1\n", "not TOML": "---\nclusters: [",
+		"empty": "", "missing": ""} {
 		write(text)
 		if name == "missing" {
 			if err := os.Remove(path); err != nil {

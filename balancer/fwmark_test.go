@@ -34,7 +34,8 @@ func TestFwmarkReportsTheClustersWeight(t *testing.T) {
 		}
 		r.start("web")
 		r.start("db")
-		const want = `[{"aggregated_health":80,"count":1,"lb_ip_address":"10.1.0.5","lb_url":"http://10.1.0.5:9292/fwmark/7","health":80,"lb_source_location":""}]`
+		const want = `[{"aggregated_health":80,"count":1,"lb_ip_address":"10.1.0.5","lb_url":"http://10.1.0.5:9292/fwmark/7",` +
+			`"health":80,"lb_source_location":""}]`
 		if code, body := getAt(h, "/fwmark/7", "10.1.0.5:9292"); code != 200 || body != want {
 			t.Errorf("got %d %s\nwant %s", code, body, want)
 		}
@@ -51,7 +52,8 @@ func TestFwmarkReportsTheClustersWeight(t *testing.T) {
 		if err := r.engine.Reload(t.Context(), next, false); err != nil {
 			t.Fatal(err)
 		}
-		const named = `[{"aggregated_health":50,"count":1,"lb_ip_address":"192.0.2.1","lb_url":"http://10.1.0.5:9292/fwmark/8","health":50,"lb_source_location":"dc1"}]`
+		const named = `[{"aggregated_health":50,"count":1,"lb_ip_address":"192.0.2.1","lb_url":"http://10.1.0.5:9292/fwmark/8",` +
+			`"health":50,"lb_source_location":"dc1"}]`
 		if _, body := getAt(h, "/fwmark/8", "10.1.0.5:9292"); body != named {
 			t.Errorf("with location and relay_address: %s\nwant %s", body, named)
 		}

@@ -93,7 +93,8 @@ func TestEngineOnTheKernel(t *testing.T) {
 	if rules := runTool(t, "nft list table inet lb"); !strings.Contains(rules, "204.109.13.7") || !strings.Contains(rules, "0x00000007") {
 		t.Errorf("nft has\n%s", rules)
 	}
-	for _, change := range []string{"-e -f 7 -r 10.0.0.2 -i -w 5", "-d -f 7 -r 10.0.0.1", "-E -f 7 -s rr", "-e -f 7 -r 10.0.0.2 -g -w 40", "-D -f 7"} {
+	for _, change := range []string{"-e -f 7 -r 10.0.0.2 -i -w 5", "-d -f 7 -r 10.0.0.1", "-E -f 7 -s rr", "-e -f 7 -r 10.0.0.2 -g -w 40",
+		"-D -f 7"} {
 		runTool(t, "ipvsadm "+change)
 		r.wantIPVSAdm("-A -f 7 -s wlc", "-a -f 7 -r 10.0.0.1:0 -i -w 92", "-a -f 7 -r 10.0.0.2:0 -i -w 40", foreign)
 	}

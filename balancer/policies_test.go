@@ -39,8 +39,8 @@ func (r *rig) status(name string) api.ClusterStatus {
 	return api.ClusterStatus{}
 }
 
-// big_brother's faults here: it starts on the wrong node, edits nodes that are not in the table, leaks the relay service, sorts addresses as text,
-// and counts passive nodes.
+// big_brother's faults here: it starts on the wrong node, edits nodes that are not in the table, leaks the relay service, sorts addresses
+// as text, and counts passive nodes.
 func TestActivePassive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -113,7 +113,8 @@ func TestDownpage(t *testing.T) {
 		const allDown = "7 wlc 10.0.0.1=0 10.0.0.2=0 169.254.254.254=1"
 		r.wantTable(allDown)
 		s := r.status("web")
-		if s.CombinedWeight != 0 || len(s.Nodes) != 2 || s.Downpage == nil || *s.Downpage.KernelWeight != 1 || s.Notice != "no node has weight: the downpage answers" {
+		if s.CombinedWeight != 0 || len(s.Nodes) != 2 || s.Downpage == nil || *s.Downpage.KernelWeight != 1 ||
+			s.Notice != "no node has weight: the downpage answers" {
 			t.Errorf("combined weight %d, %d nodes, downpage %+v, notice %q", s.CombinedWeight, len(s.Nodes), s.Downpage, s.Notice)
 		}
 		r.wantLog("cluster in trouble", "add node 169.254.254.254 weight 1", `cause="no node has weight: the downpage answers"`)
@@ -297,7 +298,8 @@ func TestUpAndDownFiles(t *testing.T) {
 		write("down/wbe", "")
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=0")
-		if s := r.status("web"); !strings.HasPrefix(s.Notice, "the cluster has a down file: database moves; no node has weight") || s.Nodes[0].Why != "cluster down file: database moves" {
+		if s := r.status("web"); !strings.HasPrefix(s.Notice, "the cluster has a down file: database moves; no node has weight") ||
+			s.Nodes[0].Why != "cluster down file: database moves" {
 			t.Errorf("notice %q, why %q", s.Notice, s.Nodes[0].Why)
 		}
 		r.wantLog("the cluster has a down file", "database moves", "has the name of no cluster", dir+"/down/wbe")

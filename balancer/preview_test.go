@@ -78,7 +78,9 @@ connections: web, mark 7, node 10.0.0.1: none
 connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they break
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"a cluster is added", []config.Cluster{webapp("api", 8, 3), auto(webapp("new", 9, 1)), webapp("off", 10, 1), webapp("web", 7, 1, 2)}, `mark 9: add service, scheduler wlc
+		{"a cluster is added", []config.Cluster{
+			webapp("api", 8, 3), auto(webapp("new", 9, 1)), webapp("off", 10, 1), webapp("web", 7, 1, 2),
+		}, `mark 9: add service, scheduler wlc
 mark 9: add node 10.0.0.1 weight 0, tunnel
 mark 9: add tcp 204.109.13.7:9 on eth10
 mark 10: add tcp 204.109.13.7:10 on eth10
@@ -92,7 +94,8 @@ mark 11: add tcp 204.109.13.7:11 on eth10
 mark 8: remove service
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"another name and scheduler", []config.Cluster{scheduler(webapp("rest", 8, 3)), webapp("web", 7, 1, 2)}, `mark 8: service scheduler wlc → rr
+		{"another name and scheduler", []config.Cluster{scheduler(webapp("rest", 8, 3)), webapp("web", 7, 1, 2)},
+			`mark 8: service scheduler wlc → rr
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -218,7 +221,8 @@ func TestAPlanIncludesTheSyncDaemons(t *testing.T) {
 		r.start("web")
 		cfg := &config.Config{Clusters: []config.Cluster{webapp("web", 7, 1)}}
 		cfg.Balancer.Sync = config.Sync{Interface: "eth1", ID: 7}
-		if want, p := "start the master sync daemon on eth1, id 7\nstart the backup sync daemon on eth1, id 7\n", r.checkedPlan(cfg); p.String() != want {
+		const starts = "start the master sync daemon on eth1, id 7\nstart the backup sync daemon on eth1, id 7\n"
+		if p := r.checkedPlan(cfg); p.String() != starts {
 			t.Errorf("plan %s", p)
 		}
 		if err := r.engine.Reload(t.Context(), cfg, false); err != nil {
@@ -228,7 +232,8 @@ func TestAPlanIncludesTheSyncDaemons(t *testing.T) {
 			t.Errorf("plan %s", p)
 		}
 		cfg.Balancer.Sync = config.Sync{}
-		if want, p := "stop the master sync daemon on eth1, id 7\nstop the backup sync daemon on eth1, id 7\n", r.checkedPlan(cfg); p.String() != want {
+		const stops = "stop the master sync daemon on eth1, id 7\nstop the backup sync daemon on eth1, id 7\n"
+		if p := r.checkedPlan(cfg); p.String() != stops {
 			t.Errorf("plan %s", p)
 		}
 	})
@@ -242,7 +247,8 @@ func TestAPlanNotesASiteThatHasNotResponded(t *testing.T) {
 		r.boot(withSites("web", 7, []int{1}, 1))
 		r.start("web")
 		p := r.checkedPlan(&config.Config{Clusters: []config.Cluster{withSites("web", 7, []int{1, 2}, 1)}})
-		if want := "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is known after its first response\n"; p.String() != want {
+		const want = "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is known after its first response\n"
+		if p.String() != want {
 			t.Errorf("plan %s", p)
 		}
 		r.wantTable("7 wlc 10.0.0.1=92 10.9.0.1=80\n10007 wlc 10.0.0.1=92")
@@ -285,7 +291,8 @@ nodes = [ { address = "127.0.0.1" }, { address = "127.0.0.2" } ]
 		{"no files", cfg.Balancer.Control, "POST", "{}", 400, "no files"},
 		{"an invalid key", cfg.Balancer.Control, "POST", candidate("[clusters.web]\nfwmrk = 7"), 200, "/tmp/0.toml:2"},
 		{"an empty config", cfg.Balancer.Control, "POST", candidate(""), 200, "lb ctl reload --force"},
-		{"an included file", cfg.Balancer.Control, "POST", candidate(`include = ["1.toml"]`, web), 200, "mark 7: add node 127.0.0.2 weight 0, tunnel"},
+		{"an included file", cfg.Balancer.Control, "POST", candidate(`include = ["1.toml"]`, web), 200,
+			"mark 7: add node 127.0.0.2 weight 0, tunnel"},
 		{"too large", cfg.Balancer.Control, "POST", candidate(strings.Repeat("#\n", 4<<20/2)), 413, "larger than 4 MiB"},
 		{"another method", cfg.Balancer.Control, "PUT", "", 404, "Not Found"},
 	} {

@@ -43,7 +43,8 @@ func (r *rig) recordWrites() *writeLog {
 func (r *rig) readEverything() {
 	r.t.Helper()
 	h := r.handler()
-	for _, path := range []string{"/", "/cluster/web", "/cluster/web/status_detail", "/metrics", "/drains", "/fwmark/7", "/events?since=0"} {
+	for _, path := range []string{"/", "/cluster/web", "/cluster/web/status_detail", "/metrics", "/drains", "/fwmark/7",
+		"/events?since=0"} {
 		if got := roundTrip(h, "GET", path, "application/json"); !strings.Contains(got, "\n< 200 ") {
 			r.t.Errorf("GET %s: %s", path, got)
 		}
@@ -57,8 +58,8 @@ func (r *rig) readEverything() {
 	}
 }
 
-// TestReadersChangeNothing runs readings, drift and a drain, once alone and once with readers in between. It compares the writes to the kernel, their
-// times, and the events.
+// TestReadersChangeNothing runs readings, drift and a drain, once alone and once with readers in between. It compares the writes to the
+// kernel, their times, and the events.
 func TestReadersChangeNothing(t *testing.T) {
 	scenario := func(t *testing.T, read bool) (result string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -112,8 +113,8 @@ func TestReadersChangeNothing(t *testing.T) {
 	}
 }
 
-// TestAStatusDoesNotDelayAWeight has a status request between a reading and its reconcile. A status must not decide weights: the changed weight would
-// then no longer count as changed, and wait for the dump of the whole table.
+// TestAStatusDoesNotDelayAWeight has a status request between a reading and its reconcile. A status must not decide weights: the changed
+// weight would then no longer count as changed, and wait for the dump of the whole table.
 func TestAStatusDoesNotDelayAWeight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// BenchmarkReconcile runs a reconcile of clusters of ten nodes each, on tables in memory: without changes, with one changed weight, and with every
-// weight changed.
+// BenchmarkReconcile runs a reconcile of clusters of ten nodes each, on tables in memory: without changes, with one changed weight, and
+// with every weight changed.
 func BenchmarkReconcile(b *testing.B) {
 	for _, nodes := range []int{100, 1000, 10000} {
 		for _, changes := range []int{0, 1, nodes} {
@@ -47,7 +47,8 @@ func BenchmarkObserve(b *testing.B) {
 			clusters := e.rec.Model.Clusters()
 			from := e.watchers.nodes[clusters[len(clusters)/2].Nodes()[5]].watcher
 			for b.Loop() {
-				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "agent reported health 92"}})
+				e.observe(watch.Update{From: from,
+					Reading: decide.Reading{At: time.Now(), Answered: true, Health: 92, Detail: "agent reported health 92"}})
 			}
 		})
 	}
@@ -61,7 +62,8 @@ func warmEngine(b *testing.B, clusters int) *engine {
 		c := webapp(fmt.Sprintf("web%d", i), uint32(i+1))
 		c.VIPs[0].Address = netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
 		for n := range 10 {
-			c.Nodes = append(c.Nodes, config.Node{Address: netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), byte(n + 1)}), Port: 9293, Path: "/web/status"})
+			c.Nodes = append(c.Nodes, config.Node{Address: netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), byte(n + 1)}), Port: 9293,
+				Path: "/web/status"})
 		}
 		cfg.Clusters = append(cfg.Clusters, c)
 	}

@@ -34,7 +34,8 @@ func TestTheRelayHasOnlyLocalNodes(t *testing.T) {
 		if got := fmt.Sprint(rules); err != nil || got != want {
 			t.Errorf("marking rules %s, %v\nwant %s", got, err, want)
 		}
-		for path, found := range map[string]bool{"/fwmark/7": true, "/fwmark/10007": true, "/fwmark/8": true, "/fwmark/10008": false, "/fwmark/0": false} {
+		for path, found := range map[string]bool{"/fwmark/7": true, "/fwmark/10007": true, "/fwmark/8": true, "/fwmark/10008": false,
+			"/fwmark/0": false} {
 			if code, body := getAt(r.handler(), path, "10.1.0.5:9292"); (code == 200) != found {
 				t.Errorf("%s: %d %s", path, code, body)
 			}

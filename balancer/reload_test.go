@@ -51,7 +51,8 @@ func TestReloadEditsInPlace(t *testing.T) {
 			"put service mark 70, put destination mark 70, put destination mark 70, set marks, delete service mark 7"},
 		{"marks swapped", func(db, _, web *config.Cluster) { db.Mark, web.Mark = 7, 8 },
 			"7 wlc 10.0.0.1=0 10.0.0.2=0 10.0.0.3=100\n8 wlc 10.0.0.1=100 10.0.0.2=100 10.0.0.3=0",
-			"put destination mark 7, put destination mark 7, put destination mark 7, put destination mark 8, put destination mark 8, put destination mark 8, set marks, " +
+			"put destination mark 7, put destination mark 7, put destination mark 7, " +
+				"put destination mark 8, put destination mark 8, put destination mark 8, set marks, " +
 				"delete destination mark 7, delete destination mark 7, delete destination mark 8"},
 		{"a mark moves to a stopped cluster", func(_, idle, web *config.Cluster) { web.Mark, idle.Mark = 70, 7 },
 			"8 wlc 10.0.0.3=100\n70 wlc 10.0.0.1=100 10.0.0.2=100",
@@ -174,7 +175,8 @@ func TestReloadChangesTheOverrideDirectory(t *testing.T) {
 		if err := errors.Join(os.Mkdir(dir+"/down", 0o755), os.WriteFile(dir+"/down/web", nil, 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.engine.Reload(t.Context(), &config.Config{Clusters: clusters, Balancer: config.Balancer{OverrideDir: dir}}, false); err != nil {
+		next := &config.Config{Clusters: clusters, Balancer: config.Balancer{OverrideDir: dir}}
+		if err := r.engine.Reload(t.Context(), next, false); err != nil {
 			t.Fatal(err)
 		}
 		r.waitForReadings()
@@ -197,7 +199,8 @@ func TestReloadAddsAndRemovesClusters(t *testing.T) {
 		if rules, _ := r.marks.List(t.Context()); len(rules) != 3 {
 			t.Errorf("marking rules %v, want those of the three clusters", rules)
 		}
-		if events := r.eventsSince(0); strings.Count(events, "cluster_stopped") != 1 || !strings.Contains(events, "cluster_stopped db") || strings.Contains(events, "renamed") {
+		if events := r.eventsSince(0); strings.Count(events, "cluster_stopped") != 1 || !strings.Contains(events, "cluster_stopped db") ||
+			strings.Contains(events, "renamed") {
 			t.Errorf("events\n%s\nwant only db stopped, and no cluster renamed", events)
 		}
 		before := r.fleet.polled("10.0.0.3")

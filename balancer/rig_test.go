@@ -80,8 +80,9 @@ func webapp(name string, m uint32, nodes ...int) config.Cluster {
 	c := config.Cluster{
 		Name: name, Mark: m, Scheduler: "wlc", Forwarding: config.IPIP, CheckInterval: 2 * time.Second, CheckTimeout: time.Second,
 		Rise: 1, Fall: 2, DrainTimeout: time.Minute,
-		Weights: config.Weights{Mode: config.ActiveActive, AllDown: config.RefuseAll, Downpage: config.Downpage{Address: addr("169.254.254.254")}},
-		VIPs:    []config.VIP{{Address: addr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{uint16(m)}}},
+		Weights: config.Weights{Mode: config.ActiveActive, AllDown: config.RefuseAll,
+			Downpage: config.Downpage{Address: addr("169.254.254.254")}},
+		VIPs: []config.VIP{{Address: addr("204.109.13.7"), Interface: "eth10", Protocol: "tcp", Ports: []uint16{uint16(m)}}},
 	}
 	for _, n := range nodes {
 		c.Nodes = append(c.Nodes, config.Node{Address: addr(fmt.Sprintf("10.0.0.%d", n)), Port: 9293, Path: "/" + name + "/status"})
@@ -115,7 +116,8 @@ func newRig(t *testing.T) *rig {
 func (r *rig) boot(clusters ...config.Cluster) {
 	r.t.Helper()
 	r.engine = newEngine(Options{
-		Table: r.table, Marks: r.marks, NewPoller: r.fleet.poller, NewSitePoller: r.sites.poller, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Table: r.table, Marks: r.marks, NewPoller: r.fleet.poller, NewSitePoller: r.sites.poller,
+		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	if err := r.engine.drains.open(r.dir); err != nil {
 		r.t.Fatal(err)
@@ -208,7 +210,8 @@ func (l *logs) String() string {
 func (r *rig) seed(m ipvs.Mark, scheduler string, weights map[int]ipvs.Weight) {
 	s := ipvs.Service{Key: ipvs.Key{Mark: m, Family: ipvs.IPv4}, Scheduler: scheduler}
 	for n, w := range weights {
-		s.Destinations = append(s.Destinations, ipvs.Destination{Address: addr(fmt.Sprintf("10.0.0.%d", n)), Forwarding: ipvs.Tunnel, Weight: w})
+		s.Destinations = append(s.Destinations, ipvs.Destination{Address: addr(fmt.Sprintf("10.0.0.%d", n)), Forwarding: ipvs.Tunnel,
+			Weight: w})
 	}
 	r.table.Seed(s)
 }

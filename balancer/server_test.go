@@ -43,8 +43,8 @@ func (r *rig) server() *server.Server {
 	hooks := func() map[string]hook.Counts { return map[string]hook.Counts{"page": {Delivered: 3, Lost: 1}} }
 	report := r.engine.rec.Report
 	return server.New(server.Options{
-		Clusters: r.engine, Drains: r.engine, Version: "1.2.3", Log: slog.New(slog.DiscardHandler), AdmitTCP: admitAll, AdmitSocket: admitAll,
-		Journal: report.Journal, Hooks: hooks, Collectors: report.Metrics.Collectors(),
+		Clusters: r.engine, Drains: r.engine, Version: "1.2.3", Log: slog.New(slog.DiscardHandler),
+		AdmitTCP: admitAll, AdmitSocket: admitAll, Journal: report.Journal, Hooks: hooks, Collectors: report.Metrics.Collectors(),
 	})
 }
 
@@ -70,7 +70,8 @@ func TestStatusJSON(t *testing.T) {
 		r.fleet.set("10.0.0.1", 0)
 		r.wait(3 * time.Second)
 		h := r.handler()
-		for _, tt := range []struct{ path, file string }{{"/", "list.json"}, {"/cluster/web", "cluster.json"}, {"/cluster/web/status", "cluster.json"}} {
+		for _, tt := range []struct{ path, file string }{{"/", "list.json"}, {"/cluster/web", "cluster.json"},
+			{"/cluster/web/status", "cluster.json"}} {
 			w := httptest.NewRecorder()
 			req := httptest.NewRequest("GET", tt.path, nil)
 			req.Header.Set("Accept", "application/json")

@@ -17,10 +17,12 @@ func TestRecommendedSysctlsFollowTheConfig(t *testing.T) {
 		want string
 	}{
 		{"only tunnels", config.Config{Clusters: []config.Cluster{{Forwarding: config.IPIP}}}, "expire_nodest_conn=1 conntrack=0"},
-		{"NAT and direct routing", config.Config{Clusters: []config.Cluster{{Forwarding: config.NAT}, {Forwarding: config.DR}}}, "expire_nodest_conn=1"},
+		{"NAT and direct routing", config.Config{Clusters: []config.Cluster{{Forwarding: config.NAT}, {Forwarding: config.DR}}},
+			"expire_nodest_conn=1"},
 		{"persistence", config.Config{Clusters: []config.Cluster{{Balancing: config.Balancing{Persistence: time.Minute}}}},
 			"expire_nodest_conn=1 expire_quiescent_template=1 conntrack=0"},
-		{"sync", config.Config{Balancer: config.Balancer{Sync: config.Sync{Interface: "eth1"}}}, "expire_nodest_conn=1 conntrack=0 backup_only=0"},
+		{"sync", config.Config{Balancer: config.Balancer{Sync: config.Sync{Interface: "eth1"}}},
+			"expire_nodest_conn=1 conntrack=0 backup_only=0"},
 	} {
 		var got []string
 		for _, s := range ipvs.RecommendedSysctls(ipvs.Features(c.cfg.KernelUse())) {
@@ -73,7 +75,8 @@ func TestMasqueradingLeavesConnectionTrackingAlone(t *testing.T) {
 		{"tunnels", config.Cluster{Forwarding: config.IPIP}, false},
 		{"NAT", config.Cluster{Forwarding: config.NAT}, true},
 		{"tunnels, with lb's own downpage", config.Cluster{Forwarding: config.IPIP, Weights: page}, true},
-		{"tunnels, with an unused downpage", config.Cluster{Forwarding: config.IPIP, Weights: config.Weights{Downpage: page.Downpage}}, false},
+		{"tunnels, with an unused downpage", config.Cluster{Forwarding: config.IPIP, Weights: config.Weights{Downpage: page.Downpage}},
+			false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

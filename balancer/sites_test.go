@@ -96,13 +96,15 @@ func TestRemoteBalancersGetTheirWeights(t *testing.T) {
 		r.start("web")
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80 10.9.0.2=60" + relay)
 		status := r.engine.Status(t.Context()).Clusters[0]
-		if n := status.Nodes[1]; status.CombinedWeight != 100 || n.Name() != "10.9.0.1 (dc2)" || n.State != "up" || !strings.Contains(n.Why, "combined weight 80") {
+		if n := status.Nodes[1]; status.CombinedWeight != 100 || n.Name() != "10.9.0.1 (dc2)" || n.State != "up" ||
+			!strings.Contains(n.Why, "combined weight 80") {
 			t.Errorf("status %+v", status)
 		}
 		if _, body := getAt(r.handler(), "/fwmark/7", "10.1.0.5:9292"); !strings.Contains(body, `"health":100,`) {
 			t.Errorf("/fwmark includes the weight of remote balancers: %s", body)
 		}
-		if _, body := getAt(r.handler(), "/cluster/web/status_detail", "10.1.0.5:9292"); body != `{"nodes":{"10.0.0.1":100},"cluster":"web","running":true}` {
+		const detail = `{"nodes":{"10.0.0.1":100},"cluster":"web","running":true}`
+		if _, body := getAt(r.handler(), "/cluster/web/status_detail", "10.1.0.5:9292"); body != detail {
 			t.Errorf("status_detail %s", body)
 		}
 
@@ -147,7 +149,8 @@ func TestASiteThatStopsRespondingHoldsItsWeightsAndThenLeaves(t *testing.T) {
 		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=0\n10007 wlc 10.0.0.1=100") // its connections continue
 		r.wait(30 * time.Second)
-		if n := r.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" || !strings.Contains(n.Why, "10.2.0.1 left: no response for 2 polls (fall = 2)") {
+		if n := r.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" ||
+			!strings.Contains(n.Why, "10.2.0.1 left: no response for 2 polls (fall = 2)") {
 			t.Errorf("status %+v", n)
 		}
 		r.wait(time.Minute) // drain_timeout
@@ -260,15 +263,16 @@ func TestOneOfTwoSitesIsEnough(t *testing.T) {
 	})
 }
 
-// At a restart, lb adopts destinations that no config has as remote balancers only if they have weight and a tunnel. Others are nodes that are leaving,
-// or the downpage.
+// At a restart, lb adopts destinations that no config has as remote balancers only if they have weight and a tunnel. Others are nodes that
+// are leaving, or the downpage.
 func TestARestartAdoptsNothingElseAsARemoteBalancer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fleet.set("10.0.0.1", 100)
 		s := ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"}
 		for _, d := range []ipvs.Destination{
-			{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 100}, {Address: addr("10.0.0.7"), Forwarding: ipvs.Route, Weight: 60},
+			{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 100},
+			{Address: addr("10.0.0.7"), Forwarding: ipvs.Route, Weight: 60},
 			{Address: addr("10.0.0.8"), Forwarding: ipvs.Tunnel, Weight: 60}, {Address: addr("10.0.0.9"), Forwarding: ipvs.Tunnel},
 			{Address: addr("169.254.254.254"), Forwarding: ipvs.Tunnel, Weight: 1},
 		} {

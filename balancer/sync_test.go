@@ -33,7 +33,8 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 		r := newRig(t)
 		web := webapp("web", 7, 1)
 		reload := func(s config.Sync) {
-			if err := r.engine.Reload(t.Context(), &config.Config{Clusters: []config.Cluster{web}, Balancer: config.Balancer{Sync: s}}, false); err != nil {
+			next := &config.Config{Clusters: []config.Cluster{web}, Balancer: config.Balancer{Sync: s}}
+			if err := r.engine.Reload(t.Context(), next, false); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -30,8 +30,8 @@ func (s *stopwatch) Apply(ctx context.Context, changes []ipvs.Change) []error {
 	return errs
 }
 
-// BenchmarkEventToTable measures the time from an agent's event on a stream to the weight in a table in memory, in a whole balancer. The events are
-// more than minGap apart, so that none waits for the reconcile of the previous one.
+// BenchmarkEventToTable measures the time from an agent's event on a stream to the weight in a table in memory, in a whole balancer. The
+// events are more than minGap apart, so that none waits for the reconcile of the previous one.
 func BenchmarkEventToTable(b *testing.B) {
 	health, sent := make(chan int), make(chan time.Time, 1)
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestDriftIsFoundOnTheKernelAfterAnUrgentWeight changes the table with ipvsadm, and then observes a reading long before the next reconcile is due.
+// TestDriftIsFoundOnTheKernelAfterAnUrgentWeight changes the table with ipvsadm, and then observes a reading long before the next
+// reconcile is due.
 func TestDriftIsFoundOnTheKernelAfterAnUrgentWeight(t *testing.T) {
 	r := newKernelRig(t)
 	r.web.CheckInterval, r.web.CheckTimeout = time.Hour, time.Minute

@@ -25,7 +25,9 @@ func (r *rig) observe(e *engine, health int, nodes ...string) {
 		for from, of := range e.watchers.ofNode {
 			if address := of.node.Config().Address.String(); slices.Contains(nodes, address) {
 				r.fleet.set(address, health)
-				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("agent reported health %d", health)}})
+				e.observe(watch.Update{From: from, Reading: decide.Reading{
+					At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("agent reported health %d", health),
+				}})
 			}
 		}
 	}); err != nil {
@@ -83,11 +85,14 @@ func TestDriftIsFoundAfterAnUrgentWeight(t *testing.T) {
 		events []string
 	}{
 		{"another node's weight", weight("10.0.0.2", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 5>40"}},
-		{"another node", ipvs.DeleteDestination(key, addr("10.0.0.2"), 0), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 >40"}},
+		{"another node", ipvs.DeleteDestination(key, addr("10.0.0.2"), 0), false,
+			[]string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 >40"}},
 		{"an additional node", weight("10.0.0.9", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.9 5>0"}},
 		{"the node", ipvs.DeleteDestination(key, addr("10.0.0.1"), 0), false, []string{"drift_repaired web 10.0.0.1 >60"}},
-		{"the service", ipvs.DeleteService(key), false, []string{"drift_repaired web", "drift_repaired web 10.0.0.1 >60", "drift_repaired web 10.0.0.2 >40"}},
-		{"the scheduler", ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web"}},
+		{"the service", ipvs.DeleteService(key), false,
+			[]string{"drift_repaired web", "drift_repaired web 10.0.0.1 >60", "drift_repaired web 10.0.0.2 >40"}},
+		{"the scheduler", ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}), false,
+			[]string{"weight web 10.0.0.1 92>60", "drift_repaired web"}},
 		{"the node's weight, which is overwritten", weight("10.0.0.1", 5), false, []string{"weight web 10.0.0.1 92>60"}},
 		{"the node's weight, seen by a status", weight("10.0.0.1", 5), true, []string{"weight web 10.0.0.1 92>60"}},
 		{"the node, seen by a status", ipvs.DeleteDestination(key, addr("10.0.0.1"), 0), true, []string{"drift_repaired web 10.0.0.1 >60"}},

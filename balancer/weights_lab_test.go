@@ -18,8 +18,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// TestAThousandWeightsAgainstMobyIPVS changes a thousand weights as a reconcile does, and then with one call of moby/ipvs each. It compares the best
-// rounds, because other work of the machine lengthens the others. docs/performance.md has the figures.
+// TestAThousandWeightsAgainstMobyIPVS changes a thousand weights as a reconcile does, and then with one call of moby/ipvs each. It
+// compares the best rounds, because other work of the machine lengthens the others. docs/performance.md has the figures.
 func TestAThousandWeightsAgainstMobyIPVS(t *testing.T) {
 	const clusters, each, rounds = 100, 10, 15
 	const nodes = clusters * each
@@ -65,7 +65,8 @@ func TestAThousandWeightsAgainstMobyIPVS(t *testing.T) {
 			service := &moby.Service{FWMark: uint32(s.Mark), AddressFamily: unix.AF_INET, SchedName: "wlc", Netmask: 0xffffffff}
 			for _, d := range s.Destinations {
 				err := library.UpdateDestination(service, &moby.Destination{
-					Address: net.IP(d.Address.AsSlice()), AddressFamily: unix.AF_INET, ConnectionFlags: uint32(ipvs.Tunnel), Weight: int(d.Weight),
+					Address: net.IP(d.Address.AsSlice()), AddressFamily: unix.AF_INET, ConnectionFlags: uint32(ipvs.Tunnel),
+					Weight: int(d.Weight),
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -85,7 +86,7 @@ func TestAThousandWeightsAgainstMobyIPVS(t *testing.T) {
 	ourBest, theirBest := slices.Min(ours), slices.Min(theirs)
 	slices.Sort(ours)
 	slices.Sort(theirs)
-	t.Logf("%d weight changes, %d rounds: Apply %s each (median %s), moby/ipvs %s each (median %s): a ratio of 1 to %.1f (medians 1 to %.1f)",
+	t.Logf("%d weight changes, %d rounds: Apply %s each (median %s), moby/ipvs %s each (median %s), ratio 1 to %.1f (medians 1 to %.1f)",
 		nodes, rounds, per(ourBest), per(ours[rounds/2]), per(theirBest), per(theirs[rounds/2]),
 		float64(theirBest)/float64(ourBest), float64(theirs[rounds/2])/float64(ours[rounds/2]))
 	if 7*ourBest > theirBest { // the goal is a tenth; the clock of a virtual machine is less exact
