@@ -429,7 +429,7 @@ func TestATableThatCannotBeReadAtStartupIsAdoptedLater(t *testing.T) {
 		r.wait(10 * time.Second)
 		r.table.SetFault(nil)
 		r.wait(2*time.Second + minGap)
-		// web ran before, so its node ramps up from the weight that it had. other starts, as ordered meanwhile.
+		// web ran before, so its node ramps up from the weight that it had. Cluster other starts, as ordered meanwhile.
 		if got := r.dump(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=3") || !strings.HasSuffix(got, "8 wlc 10.0.0.1=100") {
 			t.Errorf("the kernel has\n%s\nlog:\n%s", got, r.log)
 		}
@@ -494,7 +494,7 @@ func TestTheFirstChangeAfterAQuietPeriodDoesNotWait(t *testing.T) {
 				Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
-		// Right after a reconcile by the timer. minGap does not apply to it.
+		// Right after a reconcile by the timer: minGap counts from the last reconcile by a reading.
 		var next time.Time
 		err := r.engine.do(t.Context(), func(context.Context) {
 			next = r.engine.schedule.last.Add(r.engine.rec.Model.Interval())

@@ -146,11 +146,11 @@ func (r *rig) start(name string) {
 // block keeps the engine's goroutine busy until unblock is called. unblock waits until that goroutine is idle again.
 func (r *rig) block() (unblock func()) {
 	r.t.Helper()
-	held, release := make(chan struct{}), make(chan struct{})
+	blocked, release := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = r.engine.do(context.Background(), func(context.Context) { close(held); <-release })
+		_ = r.engine.do(context.Background(), func(context.Context) { close(blocked); <-release })
 	}()
-	<-held
+	<-blocked
 	return func() { close(release); synctest.Wait() }
 }
 

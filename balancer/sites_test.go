@@ -108,7 +108,7 @@ func TestRemoteBalancersGetTheirWeights(t *testing.T) {
 			t.Errorf("status_detail %s", body)
 		}
 
-		r.sites.set(1, "10.9.0.1=330 dc2", "10.9.0.2=60 dc3") // above max_weight, which caps nodes: a balancer has many behind it
+		r.sites.set(1, "10.9.0.1=330 dc2", "10.9.0.2=60 dc3") // max_weight caps nodes, not remote balancers
 		r.wait(sitePoll)
 		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=330 10.9.0.2=60" + relay)
 		r.sites.set(1, "10.9.0.1=33 dc2")

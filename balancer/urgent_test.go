@@ -81,7 +81,7 @@ func TestDriftIsFoundAfterAnUrgentWeight(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change ipvs.Change // by another program
-		status bool        // was read since
+		status bool        // is read before the reading
 		events []string
 	}{
 		{"another node's weight", weight("10.0.0.2", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 5>40"}},

@@ -107,8 +107,8 @@ func TestTheEngineKicksTheWatchdog(t *testing.T) {
 	}
 	// While the engine is blocked, one kick that was already sent may still arrive, and then none.
 	blocked, release := make(chan struct{}), make(chan struct{})
-	var held sync.WaitGroup
-	held.Go(func() {
+	var order sync.WaitGroup
+	order.Go(func() {
 		if err := b.engine.do(t.Context(), func(context.Context) { close(blocked); <-release }); err != nil {
 			t.Error(err)
 		}
@@ -120,7 +120,7 @@ func TestTheEngineKicksTheWatchdog(t *testing.T) {
 		t.Errorf("with a blocked engine: %q", got)
 	}
 	close(release)
-	held.Wait()
+	order.Wait()
 	if got := next(notifyTimeout); got != "WATCHDOG=1" {
 		t.Errorf("after the engine is unblocked: %q", got)
 	}
