@@ -25,7 +25,7 @@ func (r *Reader) Read() (files map[string]decide.Override, complete bool) {
 	if r.Dir == "" {
 		return nil, false
 	}
-	files, err := Read(r.Dir)
+	files, err := readAll(r.Dir)
 	text := ""
 	if err != nil {
 		text = err.Error()
