@@ -184,7 +184,7 @@ func (b *Balancer) checkSettings() {
 // readyNotifier calls Ready and tells the service manager.
 func readyNotifier(o Options) func() {
 	return func() {
-		o.Manager.Ready("what is to run is in the kernel")
+		o.Manager.Ready("running, and the kernel is up to date")
 		if o.Ready != nil {
 			o.Ready()
 		}

@@ -73,7 +73,7 @@ func TestServiceManagerNotifications(t *testing.T) {
 	}
 	t.Run("while it runs", func(t *testing.T) {
 		runDaemon(t, o)
-		for _, want := range []string{"READY=1\nSTATUS=what is to run is in the kernel", "RELOADING=1\nMONOTONIC_USEC=",
+		for _, want := range []string{"READY=1\nSTATUS=running, and the kernel is up to date", "RELOADING=1\nMONOTONIC_USEC=",
 			"READY=1\nSTATUS=1 clusters",
 			"RELOADING=1\nMONOTONIC_USEC=", "READY=1\nSTATUS=the last reload was refused"} {
 			got := next(notifyTimeout)

@@ -70,7 +70,7 @@ func markChanges(wanted, actual []mark.Rule) []Change {
 	return changes
 }
 
-// Due reports whether the rules should be looked at again: when the last Reconcile is a period ago, or failed.
+// Due reports whether the rules should be reconciled again: when the last Reconcile is a period ago, or failed.
 func (m *Marks) Due(now time.Time, period time.Duration) bool {
 	return m.err != "" || now.Sub(m.lastAt) >= period
 }

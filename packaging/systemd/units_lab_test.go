@@ -175,7 +175,7 @@ func TestUnitsUnderSystemd(t *testing.T) {
 	m := boot(t)
 	m.systemctl(t, "start", "lb-balance.service")
 	status := m.show(t, "lb-balance", "ActiveState") + " " + m.show(t, "lb-balance", "StatusText")
-	if status != "active what is to run is in the kernel" {
+	if status != "active running, and the kernel is up to date" {
 		t.Errorf("lb balance is %q", status)
 	}
 	if saved := m.table(t); !strings.Contains(saved, "-A -f 7 ") {
