@@ -23,7 +23,7 @@ func TestSettingsFollowWhatIsUsed(t *testing.T) {
 		{"sync", config.Config{Balancer: config.Balancer{Sync: config.Sync{Interface: "eth1"}}}, "expire_nodest_conn=1 conntrack=0 backup_only=0"},
 	} {
 		var got []string
-		for _, s := range ipvs.RecommendedSysctls(ipvs.Features(c.cfg.KernelUse())) {
+		for _, s := range ipvs.RecommendedSysctls(ipvs.Features(c.cfg.KernelFeatures())) {
 			got = append(got, s.Name+"="+s.Value)
 		}
 		if strings.Join(got, " ") != c.want {
@@ -78,7 +78,7 @@ func TestAClusterThatMasqueradesLeavesConnectionTrackingAlone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if masq := (&config.Config{Clusters: []config.Cluster{tt.cluster}}).KernelUse().Masq; masq != tt.masq {
+			if masq := (&config.Config{Clusters: []config.Cluster{tt.cluster}}).KernelFeatures().Masq; masq != tt.masq {
 				t.Errorf("masquerades: %t", masq)
 			}
 		})

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// decoder reads one table of a TOML tree strictly. Each getter consumes its key; keys that no getter consumed are unknown keys. A value of the wrong type
-// is an error, and the getter returns the default.
+// decoder reads one table of a TOML tree strictly. Each getter consumes its key; keys that no getter consumed are unknown keys. A value
+// of the wrong type is an error, and the getter returns the default.
 type decoder struct {
 	doc      *document
 	path     string // of the table; "" at the root

@@ -74,8 +74,8 @@ func (ds Diagnostics) sorted() Diagnostics {
 	return slices.Compact(out)
 }
 
-// report collects errors while tables are read. It keeps the first error of each key: others are usually consequences, such as a port that is not a
-// number and therefore out of range.
+// report collects errors while tables are read. It keeps the first error of each key: others are usually consequences, such as a port
+// that is not a number and therefore out of range.
 type report struct {
 	diagnostics Diagnostics
 	failed      map[string]bool // by file and key

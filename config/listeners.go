@@ -53,7 +53,8 @@ func (c listener) conflictsWith(other listener) bool {
 // isWildcard reports whether a listener on that host accepts connections to every address of the machine.
 func isWildcard(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
 
-// listen reads the address of a listener: "host:port", or ":port" for every address of the machine. "" means no listener, if that is the default.
+// listen reads the address of a listener: "host:port", or ":port" for every address of the machine. "" means no listener, if that is the
+// default.
 func (l *loader) listen(d *decoder, key, def string) string {
 	const fix = `use ":9293", "127.0.0.1:9293" or "[::1]:9293"`
 	v := d.str(key, def)

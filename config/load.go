@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// CheckValidator validates the options of a check: it decodes c.Options and returns c.Options.Err(). Load reports those errors, and unknown keys,
-// with all others.
+// CheckValidator validates the options of a check: it decodes c.Options and returns c.Options.Err(). Load reports those errors, and
+// unknown keys, with all others.
 type CheckValidator func(c Check) error
 
 // Loader is Load with a fixed CheckValidator.
 type Loader func(path string) (*Config, error)
 
-// Load reads the configuration at path with the files that it includes. A nil checks leaves the options of checks unvalidated. The error is Diagnostics:
-// everything that is wrong in any of the files. Then Config is nil.
+// Load reads the configuration at path with the files that it includes. A nil checks leaves the options of checks unvalidated. The error
+// is Diagnostics: everything that is wrong in any of the files. Then Config is nil.
 func Load(path string, checks CheckValidator) (*Config, error) {
 	l := newLoader(path, checks)
 	l.readAll(l.read(path))
@@ -146,7 +146,8 @@ func (l *loader) add(doc *document, m *Diagnostic) *document {
 	return doc
 }
 
-// expand lists the files that match an entry of include, sorted. As in a shell, a leading * does not match hidden files. at is the path of the entry.
+// expand lists the files that match an entry of include, sorted. As in a shell, a leading * does not match hidden files. at is the path
+// of the entry.
 func (l *loader) expand(d *decoder, at, pattern string) []string {
 	full := pattern
 	if !filepath.IsAbs(full) {

@@ -55,7 +55,8 @@ func TestDo(t *testing.T) {
 			}{
 				"get":  {Request{Path: "/webapp/status"}, `GET /webapp/status  ""`},
 				"json": {Request{Path: "/", JSON: true}, `GET / application/json ""`},
-				"form": {Request{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}}, `POST /a%2Fb/down  "reason=a+b"`},
+				"form": {Request{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}},
+					`POST /a%2Fb/down  "reason=a+b"`},
 			}
 			for name, tt := range tests {
 				t.Run(name, func(t *testing.T) {
@@ -79,7 +80,8 @@ func TestAnUnreachableDaemonGivesTheFix(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	tests := map[string]struct{ address, want string }{
-		"no socket":    {dir + "/none.sock", "cannot reach lb agent at DIR/none.sock: no such file or directory; is it running? `systemctl start lb-agent`"},
+		"no socket": {dir + "/none.sock", "cannot reach lb agent at DIR/none.sock: no such file or directory; " +
+			"is it running? `systemctl start lb-agent`"},
 		"stale socket": {stale, "cannot reach lb agent at DIR/stale.sock: connection refused; is it running? `systemctl start lb-agent`"},
 	}
 	for name, tt := range tests {
@@ -105,7 +107,8 @@ func TestAHungDaemonTimesOut(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_, err = c.Do(ctx, Request{Path: "/"})
-	want := "cannot reach lb balance at " + address + ": timed out; it is running but hangs: look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
+	want := "cannot reach lb balance at " + address +
+		": timed out; it is running but hangs: look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

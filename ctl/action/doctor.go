@@ -25,7 +25,8 @@ type Diagnosis struct {
 	Fix  string `json:"do"`   // what to do; "" if Good
 }
 
-// Doctor prints whether the kernel's settings are as lb needs them, and how to fix those that are not. It returns ErrUnsafeKernel if any is not.
+// Doctor prints whether the kernel's settings are as lb needs them, and how to fix those that are not. It returns ErrUnsafeKernel if any
+// is not.
 func Doctor(ctx context.Context, out io.Writer, cfg *config.Config, format Format) error {
 	diagnoses, err := examine(ctx, cfg)
 	if err != nil {
@@ -52,7 +53,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]Diagnosis, error) {
 		diagnoses = append(diagnoses, examineTunnel(current, want)...)
 	}
 	if _, err := os.Stat(cfg.Balancer.Control); !isNode || err == nil {
-		return append(diagnoses, examineIPVS(ipvs.KernelSysctls, ipvs.Features(cfg.KernelUse()))...), nil
+		return append(diagnoses, examineIPVS(ipvs.KernelSysctls, ipvs.Features(cfg.KernelFeatures()))...), nil
 	}
 	return diagnoses, nil
 }
@@ -65,7 +66,8 @@ func examineIPVS(settings ipvs.SysctlDir, use ipvs.Features) []Diagnosis {
 		value, err := settings.Get(s.Name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return []Diagnosis{{What: "the kernel module ip_vs is not loaded", Why: "the kernel balances nothing, and its IPVS settings do not exist yet",
+			return []Diagnosis{{What: "the kernel module ip_vs is not loaded",
+				Why: "the kernel balances nothing, and its IPVS settings do not exist yet",
 				Fix: "`modprobe ip_vs`, as lb-balance.service does"}}
 		case err != nil:
 			diagnoses = append(diagnoses, Diagnosis{What: name + " cannot be read", Why: err.Error(), Fix: "run this command as root"})
@@ -89,7 +91,8 @@ func examineTunnel(current tunnel.State, want tunnel.Desired) []Diagnosis {
 			Fix: "`lb agent tunnel`, or agent.tunnel.enabled = true"})
 	}
 	if err != nil {
-		diagnoses = append(diagnoses, Diagnosis{What: "the tunnel cannot be set up", Why: err.Error(), Fix: "fix that, then run `lb agent tunnel`"})
+		diagnoses = append(diagnoses, Diagnosis{What: "the tunnel cannot be set up", Why: err.Error(),
+			Fix: "fix that, then run `lb agent tunnel`"})
 	}
 	if len(diagnoses) == 0 {
 		diagnoses = append(diagnoses, Diagnosis{Good: true, What: fmt.Sprintf("the tunnel accepts packets for %v", want.VIPs)})

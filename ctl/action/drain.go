@@ -39,9 +39,11 @@ func ParseDrain(verb string, args []string, host string) (Drain, error) {
 			return d, err
 		}
 	case host != "" && len(args) > 0:
-		return d, usage.Errorf("--host selects every cluster that has the node: remove %q, or use lb ctl %s CLUSTER NODE", strings.Join(args, " "), verb)
+		return d, usage.Errorf("--host selects every cluster that has the node: remove %q, or use lb ctl %s CLUSTER NODE",
+			strings.Join(args, " "), verb)
 	case host == "":
-		return d, usage.Errorf("missing node: usage: lb ctl %s CLUSTER NODE, or lb ctl %s --host NODE for every cluster that has it", verb, verb)
+		return d, usage.Errorf("missing node: usage: lb ctl %s CLUSTER NODE, or lb ctl %s --host NODE for every cluster that has it",
+			verb, verb)
 	}
 	var err error
 	d.Node, err = parseNode(address)

@@ -130,14 +130,15 @@ func (a *parser) flagWithValue(name string, args []string) (int, error) {
 	}
 	next := strings.TrimLeft(args[1], "-")
 	if _, known := a.find(next); known && args[1] != next {
-		return 0, usage.OptionErrorf("option %s needs a value: write a value that begins with a dash as %s=%s", args[0], dashed(name), args[1])
+		return 0, usage.OptionErrorf("option %s needs a value: write a value that begins with a dash as %s=%s", args[0], dashed(name),
+			args[1])
 	}
 	a.flags = append(a.flags, givenFlag{name, args[:2]})
 	return 2, nil
 }
 
-// bundle reads several one-letter options after one dash, as in -df. The last may take a value: the rest of the word, as in -rreason, or the
-// next word. It returns how many words it consumed; 0 if the word is not a bundle.
+// bundle reads several one-letter options after one dash, as in -df. The last may take a value: the rest of the word, as in -rreason, or
+// the next word. It returns how many words it consumed; 0 if the word is not a bundle.
 func (a *parser) bundle(args []string) ([]givenFlag, int) {
 	var found []givenFlag
 	letters := args[0][1:]
@@ -160,8 +161,8 @@ func (a *parser) bundle(args []string) ([]givenFlag, int) {
 	return found, 1
 }
 
-// find looks an option up in the commands found so far, innermost first, then in those that may still follow. An option of a given name takes
-// a value everywhere in a program or nowhere; a test of the program's command tree ensures that.
+// find looks an option up in the commands found so far, innermost first, then in those that may still follow. An option of a given name
+// takes a value everywhere in a program or nowhere; a test of the program's command tree ensures that.
 func (a *parser) find(name string) (Flag, bool) {
 	for _, c := range slices.Backward(a.path) {
 		if f, ok := c.flag(name); ok {

@@ -93,16 +93,19 @@ func TestArrangeKeepsWordsWhole(t *testing.T) {
 
 func TestArrangeRejects(t *testing.T) {
 	tests := map[string]struct{ line, want string }{
-		"unknown command":                 {"balanse", "unknown command \"balanse\": did you mean \"balance\"? See `lb --help`"},
-		"unknown subcommand":              {"ctl forec down", "unknown command \"forec\": did you mean \"force\"? See `lb ctl --help`"},
-		"unknown, nothing near":           {"xyzzy", "unknown command \"xyzzy\": see `lb --help`"},
-		"unknown option":                  {"balance --dryrun", "unknown option \"--dryrun\": did you mean \"--dry-run\"? See `lb balance --help`"},
-		"unknown option with a value":     {"ctl force down --raeson=x", "unknown option \"--raeson\": did you mean \"--reason\"? See `lb ctl force --help`"},
+		"unknown command":       {"balanse", "unknown command \"balanse\": did you mean \"balance\"? See `lb --help`"},
+		"unknown subcommand":    {"ctl forec down", "unknown command \"forec\": did you mean \"force\"? See `lb ctl --help`"},
+		"unknown, nothing near": {"xyzzy", "unknown command \"xyzzy\": see `lb --help`"},
+		"unknown option": {"balance --dryrun",
+			"unknown option \"--dryrun\": did you mean \"--dry-run\"? See `lb balance --help`"},
+		"unknown option with a value": {"ctl force down --raeson=x",
+			"unknown option \"--raeson\": did you mean \"--reason\"? See `lb ctl force --help`"},
 		"option of another command":       {"ctl list -r why", "unknown option \"-r\": see `lb ctl list --help`"},
 		"option before the wrong command": {"--dry-run ctl list", "unknown option \"--dry-run\": see `lb ctl list --help`"},
 		"missing value at the end":        {"ctl force down -r", "option -r needs a value"},
-		"missing value":                   {"ctl force down -r -d", "option -r needs a value: write a value that begins with a dash as -r=-d"},
-		"unknown letter in bundle":        {"ctl force -dz", "unknown option \"-dz\": see `lb ctl force --help`"},
+		"missing value": {"ctl force down -r -d",
+			"option -r needs a value: write a value that begins with a dash as -r=-d"},
+		"unknown letter in bundle": {"ctl force -dz", "unknown option \"-dz\": see `lb ctl force --help`"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +123,8 @@ func TestArrangeRejects(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"agent", "balance", "ctl", "demo", "--json", "-d"}
-	tests := map[string]string{"agnet": "agent", "balancer": "balance", "ctrl": "ctl", "dmeo": "demo", "--jsn": "--json", "x": "", "status": "", "": ""}
+	tests := map[string]string{"agnet": "agent", "balancer": "balance", "ctrl": "ctl", "dmeo": "demo", "--jsn": "--json", "x": "",
+		"status": "", "": ""}
 	for name, want := range tests {
 		if got := Nearest(name, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)

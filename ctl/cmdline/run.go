@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/ctl/usage"
 )
 
-// Run runs a command line, without the program's name. Options may stand anywhere. A wrong command line is a *usage.Error. Run never ends the
-// process.
+// Run runs a command line, without the program's name. Options may stand anywhere. A wrong command line is a *usage.Error. Run never ends
+// the process.
 func Run(ctx context.Context, app *cli.App, words []string) error {
 	words, err := Arrange(Tree(app), words)
 	if err != nil {

@@ -68,8 +68,8 @@ func Status(err error) int {
 	return Failed
 }
 
-// LitmusctlStatus maps an error, or nil, to the status of litmus_paper's own litmusctl: 2 for what the agent refuses, even if lb notices before
-// the request, and 1 for every other failure.
+// LitmusctlStatus maps an error, or nil, to the status of litmus_paper's own litmusctl: 2 for what the agent refuses, even if lb notices
+// before the request, and 1 for every other failure.
 func LitmusctlStatus(err error) int {
 	usageErr := (*usage.Error)(nil)
 	switch status := Status(err); {
@@ -91,7 +91,8 @@ const LitmusctlStatuses = `Exit status:
 func Report(w io.Writer, err error) {
 	var diagnostics config.Diagnostics
 	switch {
-	case err == nil, errors.Is(err, action.ErrDown), errors.Is(err, action.ErrInconsistent), errors.Is(err, action.ErrUnsafeKernel), errors.As(err, new(Code)):
+	case err == nil, errors.Is(err, action.ErrDown), errors.Is(err, action.ErrInconsistent), errors.Is(err, action.ErrUnsafeKernel),
+		errors.As(err, new(Code)):
 		// the printed result says it
 	case errors.As(err, &diagnostics) && len(diagnostics) > 1:
 		fmt.Fprintf(w, "lb: the configuration has %d errors:\n", len(diagnostics))
