@@ -41,7 +41,7 @@ func (p process) lb() *cli.App {
 			p.demo(),
 			{
 				Name:        "version",
-				Usage:       "print the version of lb, of Go, and of the platform",
+				Usage:       "print the versions of lb and Go, and the platform",
 				Description: "Examples:\n  lb version",
 				Action: func(c *cli.Context) error {
 					if err := cmdline.Arguments(c, 0, 0); err != nil {

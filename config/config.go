@@ -147,7 +147,7 @@ type Site struct {
 	At netip.AddrPort
 }
 
-// Relay configures how a cluster receives packets from balancers of other data centres. They get a mark of their own, whose service has
+// Relay configures how a cluster receives packets from balancers of other data centres. They get a mark of their own. Its service has
 // only the cluster's own nodes, so that no packet is forwarded to a data centre again.
 type Relay struct {
 	Enabled    bool

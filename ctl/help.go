@@ -141,9 +141,9 @@ Examples:
   lb ctl pacemaker --as xml | cibadmin --modify --allow-create --xml-pipe
   lb ctl pacemaker status`
 
-const pacemakerStatusHelp = `Run this command as root on a load balancer. It reads Pacemaker (crm_mon,
-cibadmin), lb balance and the kernel, and changes nothing. A note is something that an operator
-intended, such as a machine in standby. A problem needs attention.
+const pacemakerStatusHelp = `Run this command as root on a load balancer. It reads Pacemaker (crm_mon, cibadmin), lb balance
+and the kernel, and changes nothing. A note is something that an operator intended, such as a
+machine in standby. A problem needs attention.
 
 Exit status: 0 all agree (there may be notes), 1 there are problems, 77 no privilege to read the
 kernel.

@@ -2,7 +2,7 @@
 //
 // It talks to lb balance over its control socket and reads the kernel's own table. It guarantees: start returns when the kernel forwards
 // with weights; monitor distinguishes running, cleanly stopped and failed; stop succeeds once the kernel no longer forwards, whatever the
-// state of the daemon and its configuration (the cluster manager fences a machine whose stop fails).
+// state of the daemon and its configuration (after a failed stop, the cluster manager fences the machine).
 package ocf
 
 import (

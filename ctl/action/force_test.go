@@ -67,7 +67,7 @@ func TestParseForceRejects(t *testing.T) {
 			wantError(t, err, tt.want)
 			var usageErr *usage.Error
 			if !errors.As(err, &usageErr) && !errors.As(err, new(*client.NameError)) {
-				t.Errorf("%T is no usage error", err)
+				t.Errorf("%T is not a usage error", err)
 			}
 		})
 	}

@@ -18,7 +18,7 @@ type Command struct {
 	Names    []string // the name, then its aliases
 	Flags    []Flag
 	Commands []Command
-	// TakesArguments: the command has an action of its own, whose arguments are words that name no subcommand.
+	// TakesArguments: the command has an action of its own, with words that name no subcommand as arguments.
 	TakesArguments bool
 }
 
@@ -123,7 +123,7 @@ func (a *parser) flag(args []string) (int, error) {
 	return 0, usage.OptionErrorf("unknown option %q%s", strings.SplitN(word, "=", 2)[0], a.suggest(name, a.flagNames()))
 }
 
-// flagWithValue consumes an option whose value is the next word.
+// flagWithValue consumes an option with the next word as its value.
 func (a *parser) flagWithValue(name string, args []string) (int, error) {
 	if len(args) < 2 {
 		return 0, usage.OptionErrorf("option %s needs a value", args[0])

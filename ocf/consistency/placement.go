@@ -111,7 +111,7 @@ func (v Views) kernelFindings(f facts) []Finding {
 	return nil
 }
 
-// unmarked returns the first port of a virtual IP whose packets do not get the cluster's mark; "": all do.
+// unmarked returns the first port of a virtual IP where packets do not get the cluster's mark; "": there is none.
 func (v Views) unmarked(f facts) string {
 	if f.config == nil {
 		return ""

@@ -14,7 +14,7 @@ import (
 // step is one step of TestOnlyAddressesMove.
 type step struct {
 	name string
-	from string   // the step whose result it begins with
+	from string   // the step before it
 	do   []string // options of crm_simulate that cause the step
 	want string   // Pacemaker's actions, in order
 }

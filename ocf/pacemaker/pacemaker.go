@@ -62,7 +62,7 @@ type Group struct {
 
 // Clone is a cluster's resource, which runs on every balancer. The group runs only where the clone does. When both start or stop, the
 // cluster starts first and stops last, so an address is reachable only while its service is in the kernel. In the opposite order, the
-// machine's own TCP stack would reset connections in between; a client whose packet reaches no machine retransmits it instead.
+// machine's own TCP stack would reset connections in between; if a packet reaches no machine, the client retransmits it instead.
 type Clone struct {
 	ID           string
 	ColocationID string // of the constraint that the group runs where the clone does
