@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Schedulers are the schedulers of Linux, by their names in IPVS.
-var Schedulers = []string{
+// schedulers are the schedulers of Linux, by their names in IPVS.
+var schedulers = []string{
 	"dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "twos", "wlc", "wrr",
 }
 
@@ -37,9 +37,9 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		Weights:      l.weights(d),
 	}
 	c.CheckInterval, c.CheckTimeout = intervalAndTimeout(d, "check_interval", "check_timeout", defaultCheckInterval, defaultCheckTimeoutFor)
-	if !slices.Contains(Schedulers, c.Scheduler) {
-		fix := "use one of " + strings.Join(Schedulers, ", ")
-		if near := nearest(c.Scheduler, Schedulers); near != "" {
+	if !slices.Contains(schedulers, c.Scheduler) {
+		fix := "use one of " + strings.Join(schedulers, ", ")
+		if near := nearest(c.Scheduler, schedulers); near != "" {
 			fix = "did you mean " + near + "?"
 		}
 		d.invalid("scheduler", "is not an IPVS scheduler", fix)

@@ -342,7 +342,7 @@ func TestAnotherErrorOfTheValidator(t *testing.T) {
 }
 
 func TestSchedulersAreSorted(t *testing.T) {
-	if !slices.IsSorted(Schedulers) {
+	if !slices.IsSorted(schedulers) {
 		t.Error("not sorted")
 	}
 }

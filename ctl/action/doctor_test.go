@@ -67,7 +67,7 @@ func TestDoctorExaminesTheTunnel(t *testing.T) {
 	if err := printDiagnoses(&out, found, Format{JSON: true}); !errors.Is(err, ErrUnsafeKernel) {
 		t.Errorf("%v", err)
 	}
-	var back []Diagnosis
+	var back []diagnosis
 	if err := json.Unmarshal(out.Bytes(), &back); err != nil || len(back) != 2 ||
 		back[0].What != "the tunnel's set-up lacks: set tunl0 up" ||
 		back[1].What != "the tunnel's set-up lacks: add 192.0.2.1/32 to tunl0" {

@@ -14,8 +14,8 @@ import (
 	"github.com/braintree/lb/ctl/usage"
 )
 
-// drainTimeout bounds a drain or resume. The balancer answers within a quarter of it.
-const drainTimeout = time.Minute
+// drainRequestTimeout bounds a drain or resume. The balancer answers within a quarter of it.
+const drainRequestTimeout = time.Minute
 
 // Drain is a node to drain, or to resume.
 type Drain struct {
@@ -102,7 +102,7 @@ func (d Drain) path() string {
 
 // changeDrain sends a request that drains or resumes a node and prints the change.
 func changeDrain(ctx context.Context, out io.Writer, balancer *client.Client, q client.Request) ([]api.DrainReport, error) {
-	q.JSON, q.Timeout = true, drainTimeout
+	q.JSON, q.Timeout = true, drainRequestTimeout
 	r, err := balancer.Do(ctx, q)
 	if err != nil {
 		return nil, err

@@ -220,7 +220,7 @@ func (a *parser) suggest(name string, known []string) string {
 		names = append(names, c.Names[0])
 	}
 	help := strings.Join(names, " ") + " --help"
-	if near := Nearest(name, known); near != "" {
+	if near := nearest(name, known); near != "" {
 		return fmt.Sprintf(": did you mean %q? See `%s`", near, help)
 	}
 	return fmt.Sprintf(": see `%s`", help)

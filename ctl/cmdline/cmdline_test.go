@@ -126,8 +126,8 @@ func TestNearest(t *testing.T) {
 	tests := map[string]string{"agnet": "agent", "balancer": "balance", "ctrl": "ctl", "dmeo": "demo", "--jsn": "--json", "x": "",
 		"status": "", "": ""}
 	for name, want := range tests {
-		if got := Nearest(name, known); got != want {
-			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
+		if got := nearest(name, known); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
 		}
 	}
 }
