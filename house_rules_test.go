@@ -3,11 +3,12 @@ package main_test
 import (
 	"go/ast"
 	"go/token"
-	"path/filepath"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // lines counts from the line of one position to that of another, both included.
@@ -32,15 +33,19 @@ func (s source) functions(f func(*ast.FuncDecl)) {
 }
 
 // nameOf is what the file calls an imported package, "" if it does not import it.
-func (s source) nameOf(path string) string {
+func (s source) nameOf(imported string) string {
 	for _, spec := range s.file.Imports {
-		if imported, _ := strconv.Unquote(spec.Path.Value); imported != path {
+		if importPath, _ := strconv.Unquote(spec.Path.Value); importPath != imported {
 			continue
 		}
 		if spec.Name != nil {
 			return spec.Name.Name
 		}
-		return path[strings.LastIndex(path, "/")+1:]
+		name := path.Base(imported)
+		if version, ok := strings.CutPrefix(name, "v"); ok && strings.Trim(version, "0123456789") == "" {
+			name = path.Base(path.Dir(imported))
+		}
+		return name
 	}
 	return ""
 }
@@ -191,19 +196,41 @@ func noExit(s source, found report) {
 	}
 }
 
+func lineLength(s source, found report) {
+	file := s.set.File(s.file.FileStart)
+	number := 0
+	for line := range strings.Lines(s.content) {
+		number++
+		line = strings.TrimSuffix(line, "\n")
+		if n := utf8.RuneCountInString(line) + 3*strings.Count(line, "\t"); n > 140 {
+			found(file.LineStart(number), "%d columns", n)
+		}
+	}
+}
+
+// deciding are the packages that decide, and the types that they answer with.
+var deciding = []string{"agent/score", "balancer/api", "balancer/cluster", "balancer/decide", "balancer/plan", "ocf/consistency", "ocf/crm",
+	"ocf/pacemaker"}
+
+// pure is what packages that decide may import, beside packages of this module.
+var pure = []string{"cmp", "encoding/xml", "errors", "fmt", "maps", "math", "math/bits", "net/netip", "regexp", "slices",
+	"strconv", "strings", "time"}
+
 func noEffects(s source, found report) {
-	if s.test || !slices.Contains(deciding, filepath.ToSlash(filepath.Dir(s.path))) {
+	if s.test || !slices.Contains(deciding, s.dir()) {
 		return
 	}
 	for _, spec := range s.file.Imports {
-		if path, _ := strconv.Unquote(spec.Path.Value); slices.Contains(effects, path) {
+		if path, _ := strconv.Unquote(spec.Path.Value); !slices.Contains(pure, path) && !strings.HasPrefix(path, module+"/") {
 			found(spec.Pos(), "imports %s", path)
 		}
 	}
-	s.uses(s.file, "time", []string{"Now", "Since", "Until"}, func(at token.Pos, name string) { found(at, "%s", name) })
+	clock := []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer"}
+	s.uses(s.file, "time", clock, func(at token.Pos, name string) { found(at, "%s", name) })
+	s.uses(s.file, "fmt", []string{"Print", "Printf", "Println"}, func(at token.Pos, name string) { found(at, "%s", name) })
 }
 
-// TestHouseRulesCatch holds a violation and a harmless neighbour against each rule of fileRules.
+// TestHouseRulesCatch tries each rule of fileRules on a violation and a harmless neighbour.
 func TestHouseRulesCatch(t *testing.T) {
 	seen := map[int]bool{}
 	long := func(n int) string { return strings.Repeat("\n", n) }
@@ -221,15 +248,26 @@ func TestHouseRulesCatch(t *testing.T) {
 		{4, "x/x.go", "package x\nvar a = []int{1}", "package x\n// a is a table.\nvar a = []int{1}"},
 		{4, "x/x.go", "package x\nvar a = make(map[int]int)", "package x\n//go:embed a.txt\nvar a string"},
 		{5, "x/x.go", "package util", "package utility"},
-		{6, "x/x_test.go", "package x\nimport `time`\nfunc f() { time.Sleep(1) }", "package x\nimport (`time`; `testing/synctest`)\nfunc f() { time.Sleep(1) }"},
-		{7, "x/x_test.go", "package x\nimport `testing`\nfunc f(t *testing.T) { t.Skip() }", "package x\nimport `testing`\nfunc f(t *testing.T) { t.Log() }"},
+		{6, "x/x_test.go", "package x\nimport `time`\nfunc f() { time.Sleep(1) }",
+			"package x\nimport (`time`; `testing/synctest`)\nfunc f() { time.Sleep(1) }"},
+		{7, "x/x_test.go", "package x\nimport `testing`\nfunc f(t *testing.T) { t.Skip() }",
+			"package x\nimport `testing`\nfunc f(t *testing.T) { t.Log() }"},
 		{8, "x/x.go", "package x\nimport o `os`\nfunc f() { o.Exit(1) }", "package x\nimport `os`\nfunc f() { os.Getpid() }"},
-		{8, "x/x_test.go", "package x\nimport `log`\nfunc f() { log.Fatal() }", "package x\nimport `os`\nfunc TestMain(m *testing.M) { os.Exit(1) }"},
+		{8, "x/x_test.go", "package x\nimport `log`\nfunc f() { log.Fatal() }",
+			"package x\nimport `os`\nfunc TestMain(m *testing.M) { os.Exit(1) }"},
 		{9, "agent/score/x.go", "package score\nimport `io`", "package score\nimport `time`\ntype t time.Time"},
+		{9, "balancer/cluster/x.go", "package cluster\nimport `sync`", "package cluster\nimport `" + module + "/config`"},
 		{9, "balancer/plan/x.go", "package plan\nimport `time`\nvar t = time.Now", "package plan\nimport `net/netip`"},
+		{9, "balancer/plan/x.go", "package plan\nimport `fmt`\nvar p = fmt.Println", "package plan\nimport `fmt`\nvar p = fmt.Sprint"},
+		{10, "x/x.go", "package x // " + strings.Repeat("ä", 128), "package x // " + strings.Repeat("ä", 127)},
+		{10, "x/x.go", "package x\n\t// " + strings.Repeat("x", 134), "package x\n\t// " + strings.Repeat("x", 133)},
+		{11, "x/x.go", "package x\nfunc hurryUp() {}", "package x\nfunc hurray() {}"},
+		{11, "x/x.go", "package x\n// that is hardly\n// meant", "package x\n// a meant, hardly"},
+		{11, "x/x.go", "package x\nconst a = `the wait was in ` +\n\t`vain`", "package x\nconst a = `the vein`"},
+		{11, "x/x.go", "package x\n// sent before for to read", "package x\nfunc f() { for to < 1 {} }"},
 	} {
 		count := func(content string) (n int) {
-			fileRules[row.rule].check(parse(t, row.path, content), func(token.Pos, string, ...any) { n++ })
+			fileRules[row.rule].check(parse(t, token.NewFileSet(), row.path, content), func(token.Pos, string, ...any) { n++ })
 			return n
 		}
 		seen[row.rule] = true

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,11 +18,15 @@ import (
 
 // source is one Go file of this project.
 type source struct {
-	path string // below the project's folder, with slashes
-	set  *token.FileSet
-	file *ast.File
-	test bool
+	path    string // below the project's folder, with slashes
+	content string
+	set     *token.FileSet // one for all files
+	file    *ast.File
+	test    bool
 }
+
+// dir is the folder of the package, "." for the project's own.
+func (s source) dir() string { return path.Dir(s.path) }
 
 // report takes a violation: where it is, and what is there.
 type report func(at token.Pos, format string, args ...any)
@@ -40,31 +45,41 @@ var fileRules = []struct {
 	{"tests sleep only in the bubbles of testing/synctest", noSleep},
 	{"no test is skipped", noSkip},
 	{"the process ends in main.go or TestMain only", noExit},
-	{"packages that decide do no input or output and read no clock", noEffects},
+	{"packages that decide do no input or output, take no locks and read no clock", noEffects},
+	{"a line has at most 140 columns, a tab counts 4", lineLength},
+	{"code uses the vocabulary of the field", vocabulary},
 }
 
-// deciding lists the packages that the last of the rules is about.
-var deciding = []string{"balancer/decide", "balancer/plan", "agent/score", "ocf/pacemaker", "ocf/crm", "ocf/consistency"}
-
-// effects are what packages that decide do not import.
-var effects = []string{"os", "net", "net/http", "io", "log/slog"}
+// treeRules are the rules that need all files. TestHouseTreeRulesCatch has an example of each.
+var treeRules = []struct {
+	name  string
+	check func(tree []source, found report)
+}{
+	{"a package has one comment, and it starts with its name", packageComments},
+	{"a package imports only what importTable allows", importTable.check},
+	{"a struct has at most 20 fields and a type 25 methods, or a reason in largeTypes", largeTypes.check},
+	{"another package uses every exported name", exportedNames},
+}
 
 func TestHouseRules(t *testing.T) {
 	sources := readSources(t)
 	for _, rule := range fileRules {
 		t.Run(rule.name, func(t *testing.T) {
 			for _, s := range sources {
-				rule.check(s, func(at token.Pos, format string, args ...any) {
-					t.Errorf("%s: %s: %s", s.set.Position(at), fmt.Sprintf(format, args...), rule.name)
-				})
+				rule.check(s, reporter(t, s.set, rule.name))
 			}
 		})
 	}
-	t.Run("a package has one comment, and it starts with its name", func(t *testing.T) {
-		for _, mistake := range packageComments(sources) {
-			t.Error(mistake)
-		}
-	})
+	for _, rule := range treeRules {
+		t.Run(rule.name, func(t *testing.T) { rule.check(sources, reporter(t, sources[0].set, rule.name)) })
+	}
+}
+
+// reporter reports violations as errors of a test.
+func reporter(t *testing.T, set *token.FileSet, rule string) report {
+	return func(at token.Pos, format string, args ...any) {
+		t.Errorf("%s: %s: %s", set.Position(at), fmt.Sprintf(format, args...), rule)
+	}
 }
 
 // TestRepositoryIsLean looks at all tracked files, whatever they are.
@@ -111,6 +126,7 @@ func trackedFiles(t *testing.T) []string {
 
 func readSources(t *testing.T) []source {
 	t.Helper()
+	set := token.NewFileSet()
 	var sources []source
 	for _, path := range walk(t, func(path string) bool {
 		return strings.HasSuffix(path, ".go") && !strings.Contains("/"+path, "/testdata/")
@@ -119,7 +135,7 @@ func readSources(t *testing.T) []source {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sources = append(sources, parse(t, path, string(content)))
+		sources = append(sources, parse(t, set, path, string(content)))
 	}
 	if len(sources) == 0 {
 		t.Fatal("found no Go files: does this test run in the project's folder?")
@@ -127,14 +143,13 @@ func readSources(t *testing.T) []source {
 	return sources
 }
 
-func parse(t *testing.T, path, content string) source {
+func parse(t *testing.T, set *token.FileSet, path, content string) source {
 	t.Helper()
-	set := token.NewFileSet()
-	file, err := parser.ParseFile(set, path, content, parser.ParseComments|parser.SkipObjectResolution)
+	file, err := parser.ParseFile(set, path, content, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return source{path: path, set: set, file: file, test: strings.HasSuffix(path, "_test.go")}
+	return source{path: path, content: content, set: set, file: file, test: strings.HasSuffix(path, "_test.go")}
 }
 
 func walk(t *testing.T, wanted func(path string) bool) []string {
@@ -155,40 +170,4 @@ func walk(t *testing.T, wanted func(path string) bool) []string {
 		t.Fatal(err)
 	}
 	return paths
-}
-
-// packageComments reads "Package x" of godoc; a command may say "Command x", and a package that is only tests has it in
-// one of them.
-func packageComments(sources []source) []string {
-	type pkg struct{ dir, name string }
-	files, comments := map[pkg][]string{}, map[pkg][]string{}
-	var mistakes []string
-	for _, s := range sources {
-		dir := filepath.Dir(s.path)
-		if s.test && slices.ContainsFunc(sources, func(o source) bool { return !o.test && filepath.Dir(o.path) == dir }) {
-			continue
-		}
-		p := pkg{dir, s.file.Name.Name}
-		files[p] = append(files[p], s.path)
-		if s.file.Doc == nil {
-			continue
-		}
-		comments[p] = append(comments[p], s.path)
-		words := strings.Fields(s.file.Doc.Text())
-		if len(words) < 3 || (words[0] != "Package" || words[1] != p.name) && (words[0] != "Command" || p.name != "main") {
-			mistakes = append(mistakes, fmt.Sprintf("%s: the comment does not start with Package %s", s.set.Position(s.file.Doc.Pos()), p.name))
-		}
-	}
-	for p, paths := range files {
-		switch len(comments[p]) {
-		case 0:
-			mistakes = append(mistakes, fmt.Sprintf("%s:1: package %s has no comment", paths[0], p.name))
-		case 1:
-		default:
-			mistakes = append(mistakes, fmt.Sprintf("%s:1: package %s has a comment in %s too", comments[p][0], p.name,
-				strings.Join(comments[p][1:], ", ")))
-		}
-	}
-	slices.Sort(mistakes)
-	return mistakes
 }

@@ -1,23 +1,24 @@
-// Package agent is the daemon of an app node: it measures the services in the background and answers for their health.
+// Package agent is the daemon of an app node: it runs the checks of the node's services and reports their health.
 package agent
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
-	"sync"
+	"runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/braintree/lb/agent/agentcheck"
 	"github.com/braintree/lb/agent/check"
-	"github.com/braintree/lb/agent/fastpath"
 	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/server"
+	"github.com/braintree/lb/agent/service"
+	"github.com/braintree/lb/agent/stream"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
@@ -26,28 +27,28 @@ import (
 )
 
 const (
-	// settleTime bounds how long the first answers, and a reload, wait for the first results of new checks. A load balancer's
-	// poll outlasts it, so a restart of the agent does not show as a failure.
-	settleTime = 2 * time.Second
-	// stopTime bounds each step of stopping: requests under way, then checks.
-	stopTime = 3 * time.Second
+	// resultsTimeout bounds how long the first answers, and a reload, wait for the first results of new checks. It is shorter than
+	// the timeout of a balancer's poll, so that a restart of the agent does not look like a failure.
+	resultsTimeout = 2 * time.Second
+	// stopTimeout bounds how long requests in progress may take once the agent stops.
+	stopTimeout = 3 * time.Second
 )
 
 // Options are what an agent needs from the program around it.
 type Options struct {
 	Load    func() (*config.Config, error) // reads the configuration, at start and at every reload
-	Reload  <-chan struct{}                // asks for a reload; nil: never. Make it buffered: a reload may take some seconds
+	Reload  <-chan struct{}                // requests a reload; nil: never. Buffer it: a reload may take some seconds
 	Log     *slog.Logger
 	Version string // shown on the first line of GET /
 
-	Ready   func()            // called once, when requests are answered; nil: nothing
-	Manager *systemd.Notifier // is told how the agent does; nil: nobody
-	Sockets *listen.Sockets   // opened for the agent by the service manager; nil: none
+	Ready   func()            // called once, when the agent answers requests; nil: nothing
+	Manager *systemd.Notifier // the service manager; nil: none
+	Sockets *listen.Sockets   // sockets that the service manager opened; nil: none
 
-	// Tunnel sets this machine up as a real server for what is wanted, at start and after a reload, when agent.tunnel
-	// is enabled; it must be idempotent. nil: [agent.tunnel] is refused.
+	// Tunnel sets this machine up as a real server, at start and after a reload, if agent.tunnel is enabled. It must be
+	// idempotent. nil: agent.tunnel is refused.
 	Tunnel     func(ctx context.Context, want tunnel.Desired) error
-	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: asks the kernel
+	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: reads them from the kernel
 
 	Host     check.Host // where checks find the kernel's files; zero: this machine's
 	Hostname string     // spreads the checks of a fleet over their intervals; "": asks the kernel
@@ -55,48 +56,47 @@ type Options struct {
 
 // Agent is the daemon. Make it with New, then Run it.
 type Agent struct {
-	opts   Options
-	log    *slog.Logger
-	forces *force.Store
-	audit  *audit.Log
-	host   check.Host
+	opts    Options
+	log     *slog.Logger
+	started config.Agent // the settings at start, of which a reload cannot change all
 
-	tcp      net.Listener
-	control  net.Listener
-	guard    *listen.Authorizer // who may change something
-	refusals *listen.RefusalLog
+	tcp     net.Listener
+	control net.Listener
+	guard   *listen.Authorizer // decides who may change something
 
 	agentChecks *agentcheck.Server
 	firstPorts  *agentcheck.Change // bound by New, served by Run
 
-	started config.Agent              // as configured when it started
-	current atomic.Pointer[set]       // what is measured now; replaced as a whole by a reload
-	watched atomic.Pointer[time.Time] // when the watch last went round
-	streams streams
-	scrape  *scrape
-	clocks  sync.WaitGroup // of the probes
-	crew    crew           // runs them
+	builder   service.Builder
+	services  *service.Registry
+	jobs      *schedule.Scheduler
+	streams   stream.Hub
+	changes   *force.Changes
+	server    *server.Server
+	monitored atomic.Pointer[time.Time] // when the monitor's latest round ended
 
-	settleTime time.Duration // settleTime, but for tests
+	resultsTimeout time.Duration // the constant, except in tests
 }
 
-// New loads the configuration, binds the listeners, reads the forced states and sets up the tunnel: all that can fail. What it
-// bound is closed again when it fails; after it succeeded, Run must be called.
+// New does everything that can fail: it loads the configuration, binds the listeners, reads the forces and sets up the tunnel. If it
+// fails it closes what it bound; otherwise Run must be called.
 func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.LocalAddrs == nil {
 		o.LocalAddrs = tunnel.LocalAddrs
 	}
 	if o.Hostname == "" {
-		// Without a name all that is lost is that fleets spread their checks.
+		// Without a name, the checks of a fleet are not spread; nothing else depends on it.
 		o.Hostname, _ = os.Hostname()
 	}
-	a := &Agent{opts: o, log: o.Log, refusals: listen.NewRefusalLog(o.Log), host: o.Host.Shared(), crew: newCrew(), settleTime: settleTime}
-	a.scrape = a.newScrape()
+	a := &Agent{
+		opts: o, log: o.Log, resultsTimeout: resultsTimeout,
+		builder: service.Builder{Host: o.Host.Shared(), Hostname: o.Hostname},
+	}
 	cfg, err := o.Load()
 	if err != nil {
 		return nil, err
 	}
-	first, err := a.build(cfg, nil)
+	set, err := a.builder.Build(cfg, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -105,48 +105,72 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 			err = errors.Join(err, a.closeListeners())
 		}
 	}()
-	// The socket comes first: who holds it is the one agent, and may tidy up in data_dir.
+	// The control socket comes first: its owner is the only agent, and may clean up in data_dir.
 	if err = a.bindControl(ctx, cfg.Agent); err != nil {
 		return nil, err
 	}
-	if a.forces, err = a.openForces(cfg); err != nil {
+	store, err := a.openForces(cfg)
+	if err != nil {
 		return nil, err
 	}
 	if a.tcp, err = a.daemon().ListenHTTP(ctx, cfg.Agent.Listen); err != nil {
 		return nil, err
 	}
-	a.agentChecks = a.newAgentChecks()
+	a.wire(cfg.Agent, set, store)
 	if a.firstPorts, err = a.agentChecks.Prepare(ctx, agentCheckPorts(cfg)); err != nil {
 		return nil, err
 	}
-	a.leaveSockets()
-	if err := a.setUpTunnel(ctx, cfg); err != nil {
+	a.closeUnusedSockets()
+	if err = a.setUpTunnel(ctx, cfg); err != nil {
 		return nil, err
 	}
-	a.started = cfg.Agent
-	a.current.Store(first)
 	return a, nil
 }
 
-// Addr is the address that reads are answered on.
+// wire connects the agent's parts: the scheduler's results and the changed forces go to the streams, and everything that answers reads
+// the services from the registry.
+func (a *Agent) wire(cfg config.Agent, set *service.Set, store *force.Store) {
+	a.started = cfg
+	a.services = service.NewRegistry(set, store)
+	a.jobs = schedule.New(a.log, a.streams.Refresh)
+	a.changes = &force.Changes{Store: store, Audit: audit.New(cfg.DataDir), Log: a.log, Changed: a.publish}
+	a.server = server.New(server.Options{
+		Services: a.services, Streams: &a.streams, Changes: a.changes, Guard: a.guard, Log: a.log, Version: a.opts.Version,
+	})
+	a.agentChecks = a.newAgentChecks()
+}
+
+// publish sends a changed force to the open streams; service "" is a force on every service. It lets their goroutines run first:
+// balancers wait for the events, and nobody waits for the logs that the caller writes next.
+func (a *Agent) publish(service string) {
+	if service == "" {
+		a.streams.RefreshAll()
+	} else {
+		a.streams.Refresh(service)
+	}
+	runtime.Gosched()
+}
+
+// Addr is the TCP address of the agent.
 func (a *Agent) Addr() net.Addr { return a.tcp.Addr() }
 
-// openForces reads the forced states and tells what in them wants an operator's eye.
+// openForces reads the forces and warns about what an operator should look at.
 func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
-	store, bad, err := force.Open(cfg.Agent.DataDir)
+	dir := cfg.Agent.DataDir
+	store, bad, err := force.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	a.audit = audit.New(cfg.Agent.DataDir)
-	if info, err := os.Stat(cfg.Agent.DataDir); err == nil && info.Mode().Perm()&0o002 != 0 {
-		a.log.Warn("every user of this machine may write into agent.data_dir, and so force services: chmod o-w it, or name a folder of its own", "data_dir", cfg.Agent.DataDir)
+	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 {
+		a.log.Warn("agent.data_dir is world-writable, so every user of this machine can force services: run chmod o-w on it, or configure another folder",
+			"data_dir", dir)
 	}
 	for _, b := range bad {
-		a.log.Warn("a forced state cannot be used", "err", b)
+		a.log.Warn("force cannot be used", "err", b)
 	}
 	for _, f := range store.All() {
 		if _, ok := cfg.Service(f.Service); f.Service != "" && !ok {
-			a.log.Warn("a forced state is kept for a service that is not in the configuration", "service", f.Service, "kind", f.Kind, "reason", f.Reason)
+			a.log.Warn("force on a service that is not in the configuration", "service", f.Service, "kind", f.Kind, "reason", f.Reason)
 		}
 	}
 	return store, nil
@@ -165,86 +189,4 @@ func (a *Agent) closeListeners() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Run measures and answers until ctx ends; then it lets requests under way finish, and stops its checks. The error is nil when it
-// ended because it was asked to.
-func (a *Agent) Run(ctx context.Context) error {
-	// The checks outlive the end of ctx by as long as requests are still answered from them.
-	checks, stopChecks := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopChecks()
-	first := a.current.Load()
-	a.start(checks, first.probes())
-	settle(ctx, a.settleTime, first.probes())
-
-	a.streams.begin(a.lookUp)
-	var wg sync.WaitGroup
-	failed := make(chan error, 2)
-	reads, changes := a.newServer(overTCP), a.newServer(overSocket)
-	quick := fastpath.New(listen.Limit(a.tcp, maxReaders), a.findPage, reads)
-	wg.Go(quick.Serve)
-	for _, s := range []struct {
-		server *http.Server
-		l      net.Listener
-	}{{reads, a.guard.OptionalTLS(quick)}, {changes, listen.Limit(a.control, maxChangers)}} {
-		wg.Go(func() {
-			if err := s.server.Serve(s.l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve on %s: %w", s.l.Addr(), err)
-			}
-		})
-	}
-	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWatching()
-	wg.Go(func() { a.watch(watching) })
-	wg.Go(func() { a.streams.serve(watching) })
-	a.firstPorts.Commit()
-	a.firstPorts = nil
-	a.log.Info("agent is ready", "listen", a.tcp.Addr().String(), "control", a.control.Addr().String(), "services", len(first.services))
-	if a.opts.Ready != nil {
-		a.opts.Ready()
-	}
-	a.opts.Manager.Ready("%d services", len(first.services))
-
-	err := a.attend(ctx, checks, failed)
-
-	a.opts.Manager.Stopping()
-	stopWatching()
-	a.agentChecks.Close()
-	stopping, stopped := context.WithTimeout(context.Background(), stopTime)
-	defer stopped()
-	quick.Shutdown(stopping)
-	shutdown(stopping, changes, reads)
-	wg.Wait()
-	stopChecks()
-	a.await(a.current.Load().probes())
-	a.clocks.Wait()
-	a.log.Info("agent has stopped")
-	return err
-}
-
-// attend reloads when asked to and gives signs of life, until ctx ends or a listener fails.
-func (a *Agent) attend(ctx, checks context.Context, failed <-chan error) error {
-	ticks, stop := a.signsOfLife()
-	defer stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			return err
-		case now := <-ticks:
-			a.signOfLife(now)
-		case <-a.opts.Reload:
-			a.reloadAndTell(func() bool { return a.reload(ctx, checks) })
-		}
-	}
-}
-
-// shutdown lets requests under way finish until ctx ends.
-func shutdown(ctx context.Context, servers ...*http.Server) {
-	for _, s := range servers {
-		if s.Shutdown(ctx) != nil {
-			s.Close() // whoever is still there then is cut off; there is nobody left to tell
-		}
-	}
 }

@@ -1,11 +1,9 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +13,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/server"
 
 	"go.uber.org/goleak"
 
@@ -31,47 +33,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// logged collects a log for a test to look at.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// count tells how many lines hold all of the texts.
-func (l *logged) count(texts ...string) int {
-	n := 0
-	for line := range strings.Lines(l.String()) {
-		all := true
-		for _, t := range texts {
-			all = all && strings.Contains(line, t)
-		}
-		if all {
-			n++
-		}
-	}
-	return n
-}
-
-func (l *logged) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// patience is how long tests wait for what happens at once on a machine with nothing else to do.
+// patience is how long tests wait for events that are immediate on an idle machine.
 const patience = 30 * time.Second
 
-// shortDir is a temporary folder whose path leaves room for a socket's name.
+// shortDir is a temporary folder with a path short enough for a Unix socket.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb")
@@ -92,7 +57,7 @@ func metric(typ string, weight int, options map[string]any) config.Check {
 
 func constant(weight int) config.Check { return metric("constant", weight, nil) }
 
-// configIn makes a configuration whose files are below dir.
+// configIn makes a configuration with all its files in dir.
 func configIn(dir string, services ...config.Service) *config.Config {
 	return &config.Config{
 		Agent: config.Agent{
@@ -104,7 +69,7 @@ func configIn(dir string, services ...config.Service) *config.Config {
 	}
 }
 
-// webapp is the service of the recorded transcripts, with a script in the place of their file.
+// webapp is the service of the recorded transcripts, with a script instead of their file as dependency.
 func webapp(dependency string) config.Service {
 	return config.Service{
 		Name:    "webapp",
@@ -113,10 +78,10 @@ func webapp(dependency string) config.Service {
 	}
 }
 
-// bench is an agent under test, and what it needs.
+// bench is an agent under test with its configuration and its log.
 type bench struct {
 	*Agent
-	log    *logged
+	log    *agenttest.Log
 	reload chan struct{}
 
 	mu  sync.Mutex // protects cfg and err
@@ -124,7 +89,7 @@ type bench struct {
 	err error
 }
 
-// configure sets what the next load gives.
+// configure sets the result of the next load.
 func (b *bench) configure(cfg *config.Config, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,24 +103,24 @@ func (b *bench) load() (*config.Config, error) {
 }
 
 func (b *bench) options() Options {
-	return Options{Load: b.load, Reload: b.reload, Log: b.log.logger(), Version: "1.2.3", Hostname: "app01"}
+	return Options{Load: b.load, Reload: b.reload, Log: b.log.Logger(), Version: "1.2.3", Hostname: "app01"}
 }
 
-// newBench makes an agent that does not serve, with the first results of all checks, for tests that call its handlers.
+// newBench makes an agent that does not serve but has the first results of all checks, for tests that call its handlers.
 func newBench(t testing.TB, cfg *config.Config) *bench {
 	t.Helper()
-	b := &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
+	b := &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
 	a, err := New(t.Context(), b.options())
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Agent = a
 	ctx, cancel := context.WithCancel(context.Background())
-	a.start(ctx, a.current.Load().probes())
-	settle(ctx, patience, a.current.Load().probes())
+	a.jobs.Start(ctx, a.services.Current().Jobs())
+	schedule.WaitForResults(ctx, patience, a.services.Current().Jobs())
 	t.Cleanup(func() {
 		cancel()
-		a.await(a.current.Load().probes())
+		a.jobs.Stop(a.services.Current().Jobs())
 		if err := a.closeListeners(); err != nil {
 			t.Error(err)
 		}
@@ -163,16 +128,16 @@ func newBench(t testing.TB, cfg *config.Config) *bench {
 	return b
 }
 
-// running makes an agent that serves until the test ends, or stop is called.
+// running makes an agent that serves until the test ends or stop is called.
 func running(t testing.TB, cfg *config.Config) (b *bench, stop func() error) {
 	t.Helper()
 	return runningWith(t, cfg, func(*Options) {})
 }
 
-// runningWith is running with options of the test's own.
+// runningWith is running with the test's own options.
 func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench, stop func() error) {
 	t.Helper()
-	b = &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
+	b = &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
 	ready := make(chan struct{})
 	o := b.options()
 	o.Ready = func() { close(ready) }
@@ -182,7 +147,7 @@ func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench
 		t.Fatal(err)
 	}
 	b.Agent = a
-	a.settleTime = patience
+	a.resultsTimeout = patience
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -200,16 +165,16 @@ func runningWith(t testing.TB, cfg *config.Config, set func(*Options)) (b *bench
 	return b, stop
 }
 
-// asRoot makes root the sender of a request that comes over the socket.
-func asRoot(r *http.Request, over way) *http.Request {
-	if over != overSocket {
+// asRoot makes root the sender of a request over the socket.
+func asRoot(r *http.Request, over server.Transport) *http.Request {
+	if over != server.Socket {
 		return r
 	}
 	return r.WithContext(listen.WithPeerCredentials(r.Context(), listen.PeerCredentials{UID: 0, PID: 42}))
 }
 
-// ask sends a request to a handler of the agent and gives the answer.
-func (b *bench) ask(over way, method, target, body string, header ...string) *http.Response {
+// ask sends a request to a handler of the agent and returns the response.
+func (b *bench) ask(over server.Transport, method, target, body string, header ...string) *http.Response {
 	r := asRoot(httptest.NewRequest(method, target, strings.NewReader(body)), over)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -218,7 +183,7 @@ func (b *bench) ask(over way, method, target, body string, header ...string) *ht
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	b.handler(over).ServeHTTP(w, r)
+	b.server.Handler(over).ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -232,7 +197,7 @@ func bodyOf(t testing.TB, r *http.Response) string {
 	return string(data)
 }
 
-// client makes requests over the control socket.
+// client sends requests over the control socket.
 func client(socket string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -253,7 +218,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 		select {
 		case <-ticker.C:
 		case <-timeout.C:
-			t.Fatalf("in vain waited until %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }
@@ -295,7 +260,7 @@ func TestTheAgentServesReadsOverTCPAndChangesOverItsSocket(t *testing.T) {
 	if code, body := get(plain, url+"/webapp/status"); code != 503 || !strings.HasPrefix(body, "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\n") {
 		t.Errorf("forced down: %d %q", code, body)
 	}
-	if n := b.log.count("msg=forced", "service=webapp", "kind=down", `reason="apt upgrades"`, "uid "); n != 1 {
+	if n := b.log.Count("msg=forced", "service=webapp", "kind=down", `reason="apt upgrades"`, "uid "); n != 1 {
 		t.Errorf("%d log lines about the force, want 1:\n%s", n, b.log)
 	}
 	info, err := os.Stat(filepath.Join(dir, "agent.sock"))
@@ -310,7 +275,7 @@ func TestTheAgentServesReadsOverTCPAndChangesOverItsSocket(t *testing.T) {
 	}
 }
 
-func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
+func TestAFailedStartHasAClearErrorAndLeavesNothingBound(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -330,17 +295,17 @@ func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
 		{"an address of another machine", func(c *config.Config) { c.Agent.Listen = "192.0.2.1:9293" }, []string{"192.0.2.1:9293", "does not have that address", "agent.listen"}},
 		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file }, []string{file, "not a socket", "agent.control"}},
 		{"a socket's path too long", func(c *config.Config) { c.Agent.Control = "/tmp/" + strings.Repeat("x", 200) }, []string{"107 bytes", "agent.control"}},
-		{"data_dir that cannot be", func(c *config.Config) { c.Agent.DataDir = file + "/x" }, []string{file, "agent.data_dir"}},
+		{"an impossible data_dir", func(c *config.Config) { c.Agent.DataDir = file + "/x" }, []string{file, "agent.data_dir"}},
 		{"unknown check", func(c *config.Config) {
 			c.Services = []config.Service{{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}}
-		}, []string{"service web", "is no type"}},
-		{"a tunnel that cannot be", func(c *config.Config) { c.Agent.Tunnel.Enabled = true }, []string{"agent.tunnel"}},
+		}, []string{"service web", "is not a metric type"}},
+		{"an impossible tunnel", func(c *config.Config) { c.Agent.Tunnel.Enabled = true }, []string{"agent.tunnel"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := shortDir(t)
 			cfg := configIn(dir, webapp("true"))
 			tc.spec(cfg)
-			b := &bench{log: &logged{}, cfg: cfg}
+			b := &bench{log: &agenttest.Log{}, cfg: cfg}
 			_, err := New(t.Context(), b.options())
 			if err == nil {
 				t.Fatal("New succeeded")
@@ -355,21 +320,21 @@ func TestStartFailsWithOneClearErrorAndLeavesNothingBound(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a configuration that does not load", func(t *testing.T) {
+	t.Run("an invalid configuration", func(t *testing.T) {
 		want := errors.New("lb.toml:3: nonsense")
-		b := &bench{log: &logged{}, err: want}
+		b := &bench{log: &agenttest.Log{}, err: want}
 		if _, err := New(t.Context(), b.options()); !errors.Is(err, want) {
 			t.Errorf("New = %v, want %v", err, want)
 		}
 	})
 }
 
-func TestASecondAgentIsRefusedAndADeadOnesSocketIsReplaced(t *testing.T) {
+func TestASecondAgentIsRefusedAndAStaleSocketIsReplaced(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	second := &bench{log: &logged{}, cfg: b.cfg}
+	second := &bench{log: &agenttest.Log{}, cfg: b.cfg}
 	if _, err := New(t.Context(), second.options()); err == nil || !strings.Contains(err.Error(), "another agent is running") {
-		t.Errorf("New = %v, want that another agent is running", err)
+		t.Errorf("New = %v, want an error about another agent", err)
 	}
 	if _, err := net.Dial("unix", filepath.Join(dir, "agent.sock")); err != nil {
 		t.Errorf("the first agent's socket is gone: %v", err)
@@ -390,28 +355,28 @@ func TestASecondAgentIsRefusedAndADeadOnesSocketIsReplaced(t *testing.T) {
 }
 
 func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
-	// The dependency takes a moment; no answer before it may say that the service is down.
+	// Until the dependency has its first result, no answer may report the service as down.
 	b, _ := running(t, configIn(shortDir(t), webapp("sleep 0.2")))
-	r := b.ask(overTCP, "GET", "/webapp/status", "")
+	r := b.ask(server.TCP, "GET", "/webapp/status", "")
 	if body := bodyOf(t, r); r.StatusCode != 200 {
 		t.Errorf("first answer: %d %q", r.StatusCode, body)
 	}
-	if n := b.log.count("service is down"); n != 0 {
-		t.Errorf("the log says that it was down:\n%s", b.log)
+	if n := b.log.Count("service is down"); n != 0 {
+		t.Errorf("the log reports it as down:\n%s", b.log)
 	}
 }
 
-func TestMeasuringThisMachine(t *testing.T) {
+func TestTheAgentMeasuresThisMachine(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: []config.Check{metric("cpu_load", 50, nil), metric("available_memory", 50, nil)}}))
-	r := b.ask(overTCP, "GET", "/web/status", "")
+	r := b.ask(server.TCP, "GET", "/web/status", "")
 	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, "\nMetric::CPULoad(50): ") || !strings.Contains(body, "\nMetric::AvailableMemory(50): ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	if body := bodyOf(t, b.ask(overTCP, "GET", "/web/metrics", "")); !strings.HasPrefix(body, `cpu_load_average{service="web"} `) || strings.Count(body, "\n") != 1 {
+	if body := bodyOf(t, b.ask(server.TCP, "GET", "/web/metrics", "")); !strings.HasPrefix(body, `cpu_load_average{service="web"} `) || strings.Count(body, "\n") != 1 {
 		t.Errorf("metrics: %q", body)
 	}
 	var zero check.Host
 	if b.opts.Host != zero {
-		t.Error("the test should have measured this machine")
+		t.Error("the test must measure this machine")
 	}
 }

@@ -9,12 +9,13 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 )
 
 // Figures: go test -run '^$' -bench . -benchmem ./agent
 
-// fleetService is a service of four checks, like those that the goals of the project count with.
+// fleetService is a typical service with four checks.
 func fleetService(name string) config.Service {
 	return config.Service{
 		Name:    name,
@@ -27,7 +28,7 @@ func BenchmarkStatusHandler(b *testing.B) {
 	for _, accept := range []string{"text/plain", "application/json"} {
 		b.Run(accept, func(b *testing.B) {
 			agent := newBench(b, configIn(shortDir(b), fleetService("webapp")))
-			h := agent.handler(overTCP)
+			h := agent.server.Handler(server.TCP)
 			r := httptest.NewRequest("GET", "/webapp/status", nil)
 			r.Header.Set("Accept", accept)
 			w := &discard{header: http.Header{}}
@@ -42,7 +43,7 @@ func BenchmarkStatusHandler(b *testing.B) {
 	}
 }
 
-// discard is a writer of answers that costs nothing.
+// discard is a response writer without cost.
 type discard struct {
 	header http.Header
 	status int
@@ -52,7 +53,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 
-// BenchmarkStatusConnection asks over one connection that is kept, and one for each request.
+// BenchmarkStatusConnection sends requests on one connection, and on a new connection each.
 func BenchmarkStatusConnection(b *testing.B) {
 	agent, _ := running(b, configIn(shortDir(b), fleetService("webapp")))
 	request := []byte("GET /webapp/status HTTP/1.1\r\nHost: app01\r\n\r\n")
@@ -102,7 +103,7 @@ func BenchmarkScrape(b *testing.B) {
 				list = append(list, fleetService(fmt.Sprintf("web%02d", i)))
 			}
 			agent := newBench(b, configIn(shortDir(b), list...))
-			h := agent.handler(overTCP)
+			h := agent.server.Handler(server.TCP)
 			r := httptest.NewRequest("GET", "/metrics", nil)
 			w := &discard{header: http.Header{}}
 			b.ReportAllocs()

@@ -18,7 +18,7 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// recorded is an agent with the services of the recorded transcripts, whose webapp has a file for its dependency.
+// recorded is an agent with the services of the recorded transcripts, whose webapp depends on a file.
 type recorded struct {
 	*bench
 	dir string
@@ -36,7 +36,7 @@ func newRecorded(t *testing.T) recorded {
 		config.Service{Name: "webapp", Depends: []config.Check{file}, Metrics: []config.Check{constant(60), constant(25)}},
 		config.Service{Name: "zero", Metrics: []config.Check{constant(0)}},
 	)
-	cfg.Agent.TrustLoopback = true // as litmus_paper always did
+	cfg.Agent.TrustLoopback = true // as always in litmus_paper
 	if err := os.WriteFile(filepath.Join(dir, "depfile"), []byte("OK\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func newRecorded(t *testing.T) recorded {
 	return recorded{b, dir}
 }
 
-// depfile changes the dependency's file and has the agent look at it. (litmus_paper looked at every request.)
+// depfile changes the dependency's file and runs the check. (litmus_paper runs checks at every request.)
 func (b recorded) depfile(t *testing.T, contents string) {
 	t.Helper()
 	path := filepath.Join(b.dir, "depfile")
@@ -55,7 +55,7 @@ func (b recorded) depfile(t *testing.T, contents string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.current.Load().byName["webapp"].depends[0].once(t.Context(), b.Agent.log)
+	b.services.Current().ByName["webapp"].Depends[0].RunOnce(t.Context(), b.Agent.log)
 }
 
 // clear ends all forces.
@@ -63,17 +63,17 @@ func (b recorded) clear(t *testing.T) {
 	t.Helper()
 	for _, service := range []string{"", "webapp"} {
 		for _, kind := range score.Kinds() {
-			if _, _, err := b.forces.Delete(service, kind); err != nil {
+			if _, _, err := b.changes.Store.Delete(service, kind); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 }
 
-// TestHTTPIsLitmusPapers plays testdata/litmus_http.txt: the cases of the recorded transcript of litmus_paper 1.6.2, by its numbers, with
-// what lb answers. "> " is sent, "< " and "| " are the answer, "# " does something else. What differs from litmus_paper stands in
-// docs/litmus.md.
-func TestHTTPIsLitmusPapers(t *testing.T) {
+// TestHTTPIsCompatibleWithLitmusPaper replays testdata/litmus_http.txt: the cases of the recorded transcript of litmus_paper 1.6.2, with its
+// numbers and with the answers of lb. "> " lines are sent, "< " and "| " lines are received, and "# " lines are commands to the test.
+// docs/litmus.md lists the differences from litmus_paper.
+func TestHTTPIsCompatibleWithLitmusPaper(t *testing.T) {
 	const name = "litmus_http.txt"
 	script, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
@@ -112,7 +112,7 @@ func TestHTTPIsLitmusPapers(t *testing.T) {
 	golden.Compare(t, "testdata/"+name, out.String())
 }
 
-// converse sends a request as it stands, with what every client adds, and writes down the answer.
+// converse sends a request with the header fields that every client adds, and formats the answer.
 func (b recorded) converse(t *testing.T, lines []string) string {
 	t.Helper()
 	head, body := lines, ""
@@ -141,7 +141,7 @@ func (b recorded) converse(t *testing.T, lines []string) string {
 	return strings.ReplaceAll(exchange(t, b.Addr(), method, raw+"\r\n"+body), b.dir, "DIR")
 }
 
-// exchange gives the status, what programs read of the header, and the body of one answer.
+// exchange formats an answer: its status, the header fields that programs read, and its body.
 func exchange(t *testing.T, to net.Addr, method, raw string) string {
 	t.Helper()
 	conn, err := net.Dial(to.Network(), to.String())
@@ -168,8 +168,8 @@ func exchange(t *testing.T, to net.Addr, method, raw string) string {
 		}
 	}
 	for line := range strings.Lines(bodyOf(t, r)) {
-		if line == "lb agent answers\n" || r.StatusCode == http.StatusForbidden {
-			break // what follows is for people
+		if line == "lb agent serves\n" || r.StatusCode == http.StatusForbidden {
+			break // text for people
 		}
 		quoted := strconv.Quote(line)
 		fmt.Fprintf(&s, "| %s\n", quoted[1:len(quoted)-1])

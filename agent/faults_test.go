@@ -11,17 +11,18 @@ import (
 	"unicode/utf8"
 
 	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
 )
 
-// The tests here are named after faults of litmus_paper that lb must not have; the numbers are those of the list of recorded faults.
-// Those of single checks are in package check, those of the agent-check in package agentcheck, that of the command line in ctl.
+// The tests in this file are named after faults of litmus_paper that lb must not have. The numbers are from the list of recorded faults.
+// Packages check, agentcheck and ctl have the tests of faults in checks, in the agent-check and on the command line.
 
-// expect asks over TCP for a page and compares its status and X-Health.
+// expect gets a page over TCP and compares its status and X-Health.
 func expect(t *testing.T, b *bench, target string, status int, health string) string {
 	t.Helper()
-	r := b.ask(overTCP, "GET", target, "")
+	r := b.ask(server.TCP, "GET", target, "")
 	body := bodyOf(t, r)
 	if r.StatusCode != status || r.Header.Get("X-Health") != health {
 		t.Errorf("GET %s: %d, X-Health %q; want %d, %q: %s", target, r.StatusCode, r.Header.Get("X-Health"), status, health, body)
@@ -29,7 +30,7 @@ func expect(t *testing.T, b *bench, target string, status int, health string) st
 	return body
 }
 
-// There one such service makes GET / fail for all.
+// In litmus_paper one such service makes GET / fail for all.
 func TestFault13ServicesWithEveryCheckAreAnswered(t *testing.T) {
 	dir := shortDir(t)
 	file := filepath.Join(dir, "lb.toml")
@@ -58,29 +59,29 @@ metrics = [ { type = "haproxy_backends_health", socket = "/no/such", backends = 
 	expect(t, b, "/haproxy/status", 200, "7")
 }
 
-// There health without its number forces to 0: the number is taken for the service, or is simply not there.
-func TestFault14AHealthThatIsNoneForcesNothing(t *testing.T) {
+// litmus_paper forces to 0 if the number is missing: it takes the number for the service.
+func TestFault14AnInvalidHealthForcesNothing(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	for _, form := range []string{"", "reason=x", "health=", "health=webapp", "health=-5", "health=101", "health=4.5", "health=0x10", "health=1e1"} {
 		for _, target := range []string{"/health", "/webapp/health"} {
-			if r := b.ask(overSocket, "POST", target, form); r.StatusCode != 400 || !strings.Contains(bodyOf(t, r), "whole number from 0 to 100") {
+			if r := b.ask(server.Socket, "POST", target, form); r.StatusCode != 400 || !strings.Contains(bodyOf(t, r), "whole number from 0 to 100") {
 				t.Errorf("POST %s with %q: %d", target, form, r.StatusCode)
 			}
 		}
 	}
 	expect(t, b, "/webapp/status", 200, "85")
-	if len(b.forces.All()) != 0 {
-		t.Errorf("kept %v", b.forces.All())
+	if len(b.changes.Store.All()) != 0 {
+		t.Errorf("stored %v", b.changes.Store.All())
 	}
 }
 
-// There a service that does not exist gets a file, which forces it when it comes to exist; /../down forces all services.
-func TestFault17NothingIsWrittenForWhatIsNoService(t *testing.T) {
+// litmus_paper writes a file for an unknown service, which forces the service as soon as it exists; /../down forces all services.
+func TestFault17NothingIsWrittenForAnUnknownService(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
 	before := tree(t, dir, "")
 	for _, target := range []string{"/nope/down", "/%2e%2e/down", "/../down", "/..%2fdown", "/..%2f..%2fescape/down", "/global/down", "//down", "/./down", "/webapp%00/down", "/%20/down", "/WEBAPP/down"} {
-		if r := b.ask(overSocket, "POST", target, "reason=x"); r.StatusCode != http.StatusNotFound {
+		if r := b.ask(server.Socket, "POST", target, "reason=x"); r.StatusCode != http.StatusNotFound {
 			t.Errorf("POST %s: %d %s", target, r.StatusCode, bodyOf(t, r))
 		}
 	}
@@ -90,8 +91,8 @@ func TestFault17NothingIsWrittenForWhatIsNoService(t *testing.T) {
 	expect(t, b, "/webapp/status", 200, "85")
 }
 
-// There a script that fails still counts what it printed, and one that is missing is a 500 for the service and for GET /.
-func TestFault19AScriptMetricThatFailsCountsNothing(t *testing.T) {
+// litmus_paper counts the output of a failed script, and answers 500 for the service and for GET / if a script is missing.
+func TestFault19AFailedScriptMetricContributesNothing(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t),
 		config.Service{Name: "fails", Metrics: []config.Check{metric("script", 50, map[string]any{"command": "echo 30; exit 3"}), constant(7)}},
 		config.Service{Name: "missing", Metrics: []config.Check{metric("script", 50, map[string]any{"argv": []string{"/no/such/cmd"}}), constant(7)}},
@@ -105,17 +106,17 @@ func TestFault19AScriptMetricThatFailsCountsNothing(t *testing.T) {
 	}
 }
 
-// There a reason that is not UTF-8 makes GET / a 500 for as long as the force lasts.
-func TestFault21ABrokenReasonBreaksNothing(t *testing.T) {
+// In litmus_paper a reason that is not UTF-8 makes GET / a 500 until the force ends.
+func TestFault21AnInvalidReasonBreaksNothing(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
 	for _, ask := range [][2]string{{"/webapp/down", "reason=%ffbad"}, {"/webapp/health", "reason=%c3%28%ff&health=42"}, {"/up", "reason=%fe&who=%ff"}} {
-		if r := b.ask(overSocket, "POST", ask[0], ask[1]); r.StatusCode != 201 {
+		if r := b.ask(server.Socket, "POST", ask[0], ask[1]); r.StatusCode != 201 {
 			t.Errorf("POST %s: %d", ask[0], r.StatusCode)
 		}
 		for _, target := range []string{"/", "/webapp/status", "/webapp/metrics"} {
 			for _, accept := range []string{"*/*", "application/json"} {
-				r := b.ask(overTCP, "GET", target, "", "Accept", accept)
+				r := b.ask(server.TCP, "GET", target, "", "Accept", accept)
 				if body := bodyOf(t, r); r.StatusCode == 500 || !utf8.ValidString(body) {
 					t.Errorf("after POST %s, GET %s: %d %q", ask[0], target, r.StatusCode, body)
 				}
@@ -128,10 +129,10 @@ func TestFault21ABrokenReasonBreaksNothing(t *testing.T) {
 	}
 }
 
-// There a cached answer hides a new force, and an old one, for cache_ttl.
-func TestFault22AForceCountsForTheNextAnswer(t *testing.T) {
+// In litmus_paper a cached answer hides the start and the end of a force for cache_ttl.
+func TestFault22AForceAppliesToTheNextAnswer(t *testing.T) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
-	reads := &http.Client{Transport: &http.Transport{}} // one connection, kept
+	reads := &http.Client{Transport: &http.Transport{}} // a single connection
 	defer reads.CloseIdleConnections()
 	status := func() string {
 		t.Helper()
@@ -146,17 +147,17 @@ func TestFault22AForceCountsForTheNextAnswer(t *testing.T) {
 		return r.Header.Get("X-Health") + r.Header.Get("X-Health-Forced")
 	}
 	for range 20 {
-		b.ask(overSocket, "POST", "/webapp/down", "reason=now")
+		b.ask(server.Socket, "POST", "/webapp/down", "reason=now")
 		forced := status()
-		b.ask(overSocket, "DELETE", "/webapp/down", "")
+		b.ask(server.Socket, "DELETE", "/webapp/down", "")
 		if after := status(); forced != "0down" || after != "85" {
 			t.Fatalf("forced: %q, then %q", forced, after)
 		}
 	}
 }
 
-// There the health of a service is whatever its metrics add up to, and that of a force whatever was given.
-func TestFault22HealthIsWithin0And100(t *testing.T) {
+// litmus_paper does not limit the sum of the metrics or the value of a force.
+func TestFault22HealthIs0To100(t *testing.T) {
 	script := func(out string) config.Check {
 		return metric("script", 100, map[string]any{"command": "echo " + out})
 	}
@@ -168,13 +169,13 @@ func TestFault22HealthIsWithin0And100(t *testing.T) {
 	expect(t, b, "/over/status", 200, "100")
 	expect(t, b, "/negative/status", 200, "7")
 	expect(t, b, "/much/status", 200, "100")
-	b.ask(overSocket, "POST", "/health", "health=100&reason=x")
+	b.ask(server.Socket, "POST", "/health", "health=100&reason=x")
 	expect(t, b, "/over/status", 200, "100")
 	for _, v := range []string{"/over/status", "/negative/status", "/much/status"} {
 		now := time.Now()
 		name := strings.Split(v, "/")[1]
-		if h := b.look(b.current.Load().byName[name], now); h.health < 0 || h.health > 100 || h.measured < 0 || h.measured > 100 {
-			t.Errorf("%s: health %d, measured %d", name, h.health, h.measured)
+		if h := b.services.View(b.services.Current().ByName[name], now); h.Health < 0 || h.Health > 100 || h.Measured < 0 || h.Measured > 100 {
+			t.Errorf("%s: health %d, measured %d", name, h.Health, h.Measured)
 		}
 	}
 }

@@ -12,24 +12,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/config"
 )
 
-// runAsProcess is an agent in a process of its own, for tests that kill it.
+// runAsProcess runs an agent in a separate process, for tests that kill it.
 func runAsProcess(dir string) {
-	log := &logged{}
+	log := &agenttest.Log{}
 	a, err := New(context.Background(), Options{
-		Load: func() (*config.Config, error) { return configIn(dir, webapp("true")), nil }, Log: log.logger(), Version: "1.2.3",
+		Load: func() (*config.Config, error) { return configIn(dir, webapp("true")), nil }, Log: log.Logger(), Version: "1.2.3",
 		Ready: func() { fmt.Println("ready") },
 	})
 	if err == nil {
-		a.settleTime = patience
+		a.resultsTimeout = patience
 		err = a.Run(context.Background())
 	}
 	fmt.Println("ended:", err, log)
 }
 
-// startProcess starts an agent in a process of its own and waits until it answers.
+// startProcess starts an agent in a separate process and waits until it is ready.
 func startProcess(t *testing.T, dir string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -43,7 +44,7 @@ func startProcess(t *testing.T, dir string) *exec.Cmd {
 	}
 	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		cmd.Process.Kill()
-		t.Fatalf("the agent said %q", line)
+		t.Fatalf("the agent printed %q", line)
 	}
 	return cmd
 }
@@ -64,7 +65,7 @@ func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait() // it was killed, and says so
+		cmd.Wait() // returns an error: it was killed
 	}
 
 	first := startProcess(t, dir)
@@ -76,7 +77,7 @@ func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
 	before := status()
 	kill(first)
 
-	second := startProcess(t, dir) // over the socket that the dead one left
+	second := startProcess(t, dir) // replaces the stale socket
 	defer kill(second)
 	if after := status(); after != before || !strings.HasPrefix(after, "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\n") {
 		t.Errorf("before the kill:\n%s\nafter it:\n%s", before, after)
@@ -94,12 +95,12 @@ func TestForcesSurviveKill9OfTheAgent(t *testing.T) {
 	}
 }
 
-func TestStoppingKillsWhatChecksStarted(t *testing.T) {
+func TestStoppingKillsProcessesOfChecks(t *testing.T) {
 	dir := shortDir(t)
 	file := filepath.Join(dir, "pid")
 	hung := depends("script", map[string]any{"command": "echo $$ > " + file + "; sleep 1000"})
 	hung.Timeout = time.Hour
-	b := &bench{log: &logged{}, cfg: configIn(dir, config.Service{Name: "web", Depends: []config.Check{hung}})}
+	b := &bench{log: &agenttest.Log{}, cfg: configIn(dir, config.Service{Name: "web", Depends: []config.Check{hung}})}
 	a, err := New(t.Context(), b.options())
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +119,6 @@ func TestStoppingKillsWhatChecksStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat("/proc/" + pid); err == nil {
-		t.Errorf("process %s of a check is left behind", pid)
+		t.Errorf("process %s of a check is still running", pid)
 	}
 }

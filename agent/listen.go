@@ -2,32 +2,17 @@ package agent
 
 import (
 	"context"
-	"net/http"
-	"time"
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
 )
 
-// Bounds of what clients may take up, beside those of package listen.
-const (
-	maxReaders  = 2048 // connections over TCP at one time; further ones wait to be accepted
-	maxChangers = 64   // the same over the Unix socket
-
-	writeTime    = 10 * time.Second
-	idleTime     = 2 * time.Minute // longer than any sensible check interval, so that balancers keep their connections
-	maxBodyBytes = listen.MaxBody
-)
-
-// listener is the agent in the words of errors.
-func listener() listen.Daemon { return listen.Daemon{Name: "agent", Section: "agent"} }
-
-// newServer makes the server for one of the two ways in.
-func (a *Agent) newServer(over way) *http.Server {
-	return listen.NewServer(a.handler(over), a.log, writeTime, idleTime)
+// daemon is the agent as package listen names it in errors, with the sockets of the service manager.
+func (a *Agent) daemon() listen.Daemon {
+	return listen.Daemon{Name: "agent", Section: "agent", Sockets: a.opts.Sockets}
 }
 
-// bindControl binds the socket for changes, and reads what those who make them are known by.
+// bindControl binds the control socket, and loads the keys of those who may make changes.
 func (a *Agent) bindControl(ctx context.Context, cfg config.Agent) error {
 	keys, err := a.daemon().LoadPolicy(cfg.Access)
 	if err != nil {
@@ -40,10 +25,12 @@ func (a *Agent) bindControl(ctx context.Context, cfg config.Agent) error {
 	return nil
 }
 
-// admit is what decides about changes that come in one way.
-func (a *Agent) admit(over way) listen.AuthorizeFunc {
-	if over == overSocket {
-		return a.guard.AuthorizeSocket
+// closeUnusedSockets closes the service manager's sockets that the configuration has no use for.
+func (a *Agent) closeUnusedSockets() {
+	for _, key := range a.opts.Sockets.Unclaimed() {
+		a.log.Warn("unused socket from the service manager: its FileDescriptorName= is not the key of a configured address", "name", key)
 	}
-	return a.guard.AuthorizeTCP
+	if err := a.opts.Sockets.Close(); err != nil {
+		a.log.Warn("cannot close a socket from the service manager", "err", err)
+	}
 }

@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/golden"
 )
 
-// record reads the audit log of an agent whose files are in dir.
-func record(t *testing.T, dir string) (entries []audit.Entry) {
+// auditLog reads the audit log of an agent with its files in dir.
+func auditLog(t *testing.T, dir string) (entries []audit.Entry) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "data", audit.FileName))
 	if err != nil {
@@ -30,7 +31,7 @@ func record(t *testing.T, dir string) (entries []audit.Entry) {
 	return entries
 }
 
-func TestAForceMayHaveAnEnd(t *testing.T) {
+func TestAForceMayExpire(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	for _, tc := range []struct {
 		name, target, body string
@@ -43,94 +44,94 @@ func TestAForceMayHaveAnEnd(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before := time.Now()
-			r := b.ask(overSocket, "POST", tc.target, tc.body)
+			r := b.ask(server.Socket, "POST", tc.target, tc.body)
 			body := bodyOf(t, r)
-			f, ok := b.forces.InEffect("webapp", time.Now())
+			f, ok := b.changes.Store.InEffect("webapp", time.Now())
 			if r.StatusCode != 201 || !ok {
 				t.Fatalf("%d %q", r.StatusCode, body)
 			}
 			if tc.want == 0 {
 				if body != "File created" || !f.Expires.IsZero() {
-					t.Errorf("answer %q, ends at %s", body, f.Expires)
+					t.Errorf("answer %q, expires at %s", body, f.Expires)
 				}
 				return
 			}
 			end := f.Expires.Format(time.RFC3339)
 			if d := f.Expires.Sub(before) - tc.want; d < -time.Second || d > patience {
-				t.Errorf("it ends %s later than wanted", d)
+				t.Errorf("it expires %s too late", d)
 			}
 			if want := "File created\nIt ends by itself at " + end + ".\n"; body != want {
 				t.Errorf("answer %q, want %q", body, want)
 			}
-			if body := bodyOf(t, b.ask(overTCP, "GET", "/webapp/status", "")); !strings.Contains(body, "\nForced Until: "+end+"\n") {
+			if body := bodyOf(t, b.ask(server.TCP, "GET", "/webapp/status", "")); !strings.Contains(body, "\nForced Until: "+end+"\n") {
 				t.Errorf("status %q", body)
 			}
-			if body := bodyOf(t, b.ask(overTCP, "GET", "/", "")); !strings.Contains(body, " Until: "+end+"\n") {
+			if body := bodyOf(t, b.ask(server.TCP, "GET", "/", "")); !strings.Contains(body, " Until: "+end+"\n") {
 				t.Errorf("list %q", body)
 			}
-			if body := bodyOf(t, b.ask(overTCP, "GET", "/webapp/status", "", "Accept", "application/json")); !strings.Contains(body, `"expires": "`+f.Expires.Format(time.RFC3339Nano)) {
+			if body := bodyOf(t, b.ask(server.TCP, "GET", "/webapp/status", "", "Accept", "application/json")); !strings.Contains(body, `"expires": "`+f.Expires.Format(time.RFC3339Nano)) {
 				t.Errorf("JSON %s", body)
 			}
 		})
 	}
 	for _, bad := range []string{"soon", "-1h", "0s", "400d"} {
-		r := b.ask(overSocket, "POST", "/webapp/up", "reason=x&for="+bad)
+		r := b.ask(server.Socket, "POST", "/webapp/up", "reason=x&for="+bad)
 		if body := bodyOf(t, r); r.StatusCode != 400 || !strings.Contains(body, "such as 90m, 2h or 3d") {
 			t.Errorf("for=%s: %d %q", bad, r.StatusCode, body)
 		}
 	}
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health-Forced") != "down" {
-		t.Error("a force that was refused is in effect")
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health-Forced") != "down" {
+		t.Error("a refused force is in effect")
 	}
 }
 
-func TestAForceEndsByItselfOnceAndStaysEnded(t *testing.T) {
+func TestAForceExpiresOnceAndStaysExpired(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/health", "reason=busy&health=42&for=2h&who=kim")
+	b.ask(server.Socket, "POST", "/webapp/health", "reason=busy&health=42&for=2h&who=kim")
 	now := time.Now()
 	for _, later := range []time.Duration{time.Hour, 3 * time.Hour, 3 * time.Hour, 4 * time.Hour} {
-		b.endExpired(now.Add(later))
+		b.changes.Expire(now.Add(later))
 	}
-	// The clock is set back to before the end.
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" || r.Header.Get("X-Health-Forced") != "" {
+	// The clock is set back to before the expiry.
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" || r.Header.Get("X-Health-Forced") != "" {
 		t.Errorf("X-Health %s, forced %q", r.Header.Get("X-Health"), r.Header.Get("X-Health-Forced"))
 	}
-	if b.log.count("a force has ended by itself", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
+	if b.log.Count("force expired", "service=webapp", "kind=health", "reason=busy", "who=kim") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
-	entries := record(t, dir)
+	entries := auditLog(t, dir)
 	if len(entries) != 2 || entries[1].Change != audit.Expired || *entries[1].Value != 42 || entries[1].Who != "kim" || entries[1].Peer != "" || !entries[1].SetAt.Equal(entries[0].Time) {
 		t.Errorf("audit log: %+v", entries)
 	}
 }
 
-func TestAnAgentThatWasAwayEndsWhatIsOver(t *testing.T) {
+func TestForcesExpireWhileTheAgentIsStopped(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/down", "reason=short&for=1s")
+	b.ask(server.Socket, "POST", "/webapp/down", "reason=short&for=1s")
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the second is over", func() bool { return b.forces.All()[0].Expired(time.Now()) })
+	eventually(t, "the force has expired", func() bool { return b.changes.Store.All()[0].Expired(time.Now()) })
 	b, _ = running(t, configIn(dir, webapp("true")))
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
 		t.Errorf("X-Health %s", r.Header.Get("X-Health"))
 	}
-	eventually(t, "the log tells it", func() bool { return b.log.count("a force has ended by itself", "reason=short") == 1 })
+	eventually(t, "the expiry is logged", func() bool { return b.log.Count("force expired", "reason=short") == 1 })
 }
 
 func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/down", "reason=two%0Alines&who=kim")
-	b.ask(overSocket, "POST", "/nope/down", "reason=x")
-	b.ask(overTCP, "POST", "/webapp/up", "reason=x")
-	b.ask(overSocket, "DELETE", "/webapp/down?who=ann&reason=done", "")
-	b.ask(overSocket, "DELETE", "/webapp/down?who=ann", "")
-	b.ask(overSocket, "POST", "/health", "health=7")
+	b.ask(server.Socket, "POST", "/webapp/down", "reason=two%0Alines&who=kim")
+	b.ask(server.Socket, "POST", "/nope/down", "reason=x")
+	b.ask(server.TCP, "POST", "/webapp/up", "reason=x")
+	b.ask(server.Socket, "DELETE", "/webapp/down?who=ann&reason=done", "")
+	b.ask(server.Socket, "DELETE", "/webapp/down?who=ann", "")
+	b.ask(server.Socket, "POST", "/health", "health=7")
 	var got strings.Builder
-	for _, e := range record(t, dir) {
+	for _, e := range auditLog(t, dir) {
 		e.Time, e.SetAt = time.Time{}, e.SetAt.Truncate(time.Hour)
 		if !e.SetAt.IsZero() {
 			e.SetAt = time.Time{}.Add(1)
@@ -141,7 +142,7 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 		}
 		got.Write(append(line, '\n'))
 	}
-	// httptest asks from 192.0.2.1
+	// httptest sends from 192.0.2.1
 	const want = `{"time":"0001-01-01T00:00:00Z","change":"forced","service":"webapp","kind":"down","reason":"two lines","who":"kim","peer":"uid 0 (pid 42)"}
 {"time":"0001-01-01T00:00:00Z","change":"deleted","service":"webapp","kind":"down","reason":"done","who":"ann","peer":"uid 0 (pid 42)","given":"0001-01-01T00:00:00.000000001Z"}
 {"time":"0001-01-01T00:00:00Z","change":"forced","kind":"health","value":7,"reason":"","who":"uid 0 (pid 42)","peer":"uid 0 (pid 42)"}
@@ -151,21 +152,21 @@ func TestEveryChangeIsInTheAuditLog(t *testing.T) {
 	}
 }
 
-func TestAChangeThatCannotBeRecordedIsMadeAndTold(t *testing.T) {
+func TestAChangeThatCannotBeRecordedIsMadeAndReported(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
-	if err := os.MkdirAll(filepath.Join(dir, "data", audit.FileName), 0o700); err != nil { // as a full disk would: nothing can be written there
+	if err := os.MkdirAll(filepath.Join(dir, "data", audit.FileName), 0o700); err != nil { // nothing can be written there, as on a full disk
 		t.Fatal(err)
 	}
-	r := b.ask(overSocket, "POST", "/webapp/down", "reason=x&who=kim")
-	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change is made, but: append to the audit log ") {
+	r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x&who=kim")
+	if body := bodyOf(t, r); r.StatusCode != 201 || !strings.HasPrefix(body, "File created\nThe change was made, but: append to the audit log ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	r = b.ask(overSocket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
+	r = b.ask(server.Socket, "DELETE", "/webapp/down?who=kim", "", "Accept", "application/json")
 	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, `"audit_error": "append to the audit log `) {
 		t.Errorf("%d %s", r.StatusCode, body)
 	}
-	if b.log.count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {
+	if b.log.Count("level=ERROR", "missing from the audit log", "service=webapp", "who=kim", "reason=x") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
 }
@@ -178,34 +179,34 @@ func TestChangesAnswerInJSON(t *testing.T) {
 		{"DELETE", "/webapp/health?who=ann", ""},
 		{"POST", "/down", "reason=all&who=kim"},
 	} {
-		r := b.ask(overSocket, ask[0], ask[1], ask[2], "Accept", "application/json")
+		r := b.ask(server.Socket, ask[0], ask[1], ask[2], "Accept", "application/json")
 		s.WriteString("> " + ask[0] + " " + ask[1] + "\n< " + r.Status + "\n" + bodyOf(t, r) + "\n")
 	}
 	golden.Compare(t, "testdata/change_json.txt", regexp.MustCompile(`"(at|expires)": "[^"]+"`).ReplaceAllString(s.String(), `"$1": "TIME"`))
 }
 
-// A clock that is set forward ends a force at once; one that is set back makes it last longer, but brings nothing back.
+// A clock set forward ends a force at once. A clock set back makes it last longer, but does not bring it back once it has expired.
 func TestAForceFollowsTheWallClock(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
-	b.ask(overSocket, "POST", "/webapp/down", "reason=x&for=2h")
-	web, now := b.current.Load().byName["webapp"], time.Now().Round(0)
+	b.ask(server.Socket, "POST", "/webapp/down", "reason=x&for=2h")
+	web, now := b.services.Current().ByName["webapp"], time.Now().Round(0)
 	for _, tc := range []struct {
 		name string
 		now  time.Time
 		want int
 	}{
-		{"as given", now, 0},
+		{"unchanged", now, 0},
 		{"set back by a year", now.AddDate(-1, 0, 0), 0},
 		{"set forward by an hour", now.Add(time.Hour), 0},
 		{"set forward by a day", now.AddDate(0, 0, 1), 85},
 	} {
-		v := b.look(web, tc.now)
-		if tc.want == 0 && (v.forced == nil || v.health != 0) || tc.want > 0 && v.forced != nil {
-			t.Errorf("%s: forced %v, health %d", tc.name, v.forced, v.health)
+		v := b.services.View(web, tc.now)
+		if tc.want == 0 && (v.Forced == nil || v.Health != 0) || tc.want > 0 && v.Forced != nil {
+			t.Errorf("%s: forced %v, health %d", tc.name, v.Forced, v.Health)
 		}
 	}
-	b.endExpired(now.AddDate(0, 0, 1))
-	if v := b.look(web, now); v.forced != nil || v.health != 85 {
-		t.Errorf("set right again: forced %v, health %d", v.forced, v.health)
+	b.changes.Expire(now.AddDate(0, 0, 1))
+	if v := b.services.View(web, now); v.Forced != nil || v.Health != 85 {
+		t.Errorf("corrected: forced %v, health %d", v.Forced, v.Health)
 	}
 }

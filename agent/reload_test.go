@@ -11,11 +11,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/tunnel"
 )
 
-// counting is a service whose dependency writes a line at every run.
+// counting is a service whose dependencies each append a line to a file at every run.
 func counting(name, dir string, dependencies ...string) config.Service {
 	s := config.Service{Name: name, Metrics: []config.Check{constant(100)}}
 	for _, d := range dependencies {
@@ -37,14 +39,14 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, counting("web", dir, "a", "b"), counting("old", dir, "c")))
 	b.configure(configIn(dir, counting("new", dir, "d"), counting("web", dir, "b", "e")), nil)
-	kept := b.current.Load().byName["web"].depends[1]
+	kept := b.services.Current().ByName["web"].Depends[1]
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
-	if b.log.count("msg=reloaded", "services=2", "checks_new=3", "checks_gone=3") != 1 {
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
+	if b.log.Count("msg=reloaded", "services=2", "checks_added=3", "checks_removed=3") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
-	if got := b.current.Load().byName["web"].depends[0]; got != kept {
-		t.Error("the unchanged check was made anew")
+	if got := b.services.Current().ByName["web"].Depends[0]; got != kept {
+		t.Error("the unchanged check was replaced")
 	}
 	for name, want := range map[string]int{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1} {
 		if got := runs(t, dir, name); got != want {
@@ -52,46 +54,46 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 		}
 	}
 	for target, want := range map[string]int{"/web/status": 200, "/new/status": 200, "/old/status": 404} {
-		if r := b.ask(overTCP, "GET", target, ""); r.StatusCode != want {
+		if r := b.ask(server.TCP, "GET", target, ""); r.StatusCode != want {
 			t.Errorf("GET %s: %d, want %d", target, r.StatusCode, want)
 		}
 	}
-	// The results were there before the new configuration counted: it was never down.
-	if n := b.log.count("service is down"); n != 0 {
+	// The new checks had results before they counted, so the service was never down.
+	if n := b.log.Count("service is down"); n != 0 {
 		t.Errorf("log:\n%s", b.log)
 	}
 }
 
-func TestABadReloadChangesNothing(t *testing.T) {
+func TestAnInvalidReloadChangesNothing(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
-	before := b.current.Load()
+	before := b.services.Current()
 	b.configure(nil, errLoad)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.count("reload refused", "lb.toml:3: nonsense") == 1 })
+	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "lb.toml:3: nonsense") == 1 })
 	b.configure(configIn(dir, config.Service{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the second reload is refused", func() bool { return b.log.count("reload refused", "is no type of metric") == 1 })
-	if b.current.Load() != before {
-		t.Error("something else is measured now")
+	eventually(t, "the second reload is refused", func() bool { return b.log.Count("reload refused", "is not a metric type") == 1 })
+	if b.services.Current() != before {
+		t.Error("the services have changed")
 	}
-	if r := b.ask(overTCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
+	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
 		t.Errorf("status %d", r.StatusCode)
 	}
 }
 
-func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
+func TestAReloadNamesSettingsThatNeedARestart(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
 	cfg := configIn(dir, webapp("true"))
 	cfg.Agent.Listen, cfg.Agent.TrustLoopback = "127.0.0.1:9999", true
 	b.configure(cfg, nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded", "checks_new=0", "checks_gone=0") == 1 })
-	if b.log.count("restarted", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.count("restarted") != 1 {
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded", "checks_added=0", "checks_removed=0") == 1 })
+	if b.log.Count("after a restart", "key=agent.listen", "127.0.0.1:9999") != 1 || b.log.Count("after a restart") != 1 {
 		t.Errorf("log:\n%s", b.log)
 	}
-	// It is so until the restart, whatever else is reloaded; and taken back, nothing takes one.
+	// Every reload warns until the setting is as at the start again.
 	for i, reload := range []struct {
 		listen   string
 		warnings int // so far
@@ -100,14 +102,14 @@ func TestAReloadTellsWhatNeedsARestart(t *testing.T) {
 		again.Agent.Listen = reload.listen
 		b.configure(&again, nil)
 		b.reload <- struct{}{}
-		eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == i+2 })
-		if n := b.log.count("restarted"); n != reload.warnings {
+		eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == i+2 })
+		if n := b.log.Count("after a restart"); n != reload.warnings {
 			t.Errorf("after another reload to %s there are %d warnings, want %d:\n%s", reload.listen, n, reload.warnings, b.log)
 		}
 	}
-	r := b.ask(overTCP, "POST", "/webapp/down", "reason=x")
-	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest asks from 192.0.2.1
-		t.Errorf("trust_loopback was not taken over: %d %q", r.StatusCode, body)
+	r := b.ask(server.TCP, "POST", "/webapp/down", "reason=x")
+	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest sends from 192.0.2.1
+		t.Errorf("trust_loopback is not in effect: %d %q", r.StatusCode, body)
 	}
 }
 
@@ -130,7 +132,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 		{Name: "direct", Forwarding: config.DR, VIPs: vip("204.109.13.20"), Nodes: node("10.0.0.1")},
 		{Name: "elsewhere", Forwarding: config.IPIP, VIPs: vip("204.109.13.21"), Nodes: node("10.0.0.2")},
 	}
-	b := &bench{log: &logged{}, reload: make(chan struct{}, 1), cfg: cfg}
+	b := &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
 	var calls []string
 	var fail error
 	o := b.options()
@@ -149,7 +151,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- a.Run(ctx) }()
 	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == 1 })
+	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
@@ -167,7 +169,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.log.count("no node of a cluster with ipip forwarding") != 1 || len(calls) != 3 {
+	if b.log.Count("not a node of any cluster with ipip forwarding") != 1 || len(calls) != 3 {
 		t.Errorf("calls %q, log:\n%s", calls, b.log)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
@@ -177,37 +179,15 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 	}
 }
 
-func TestACheckIsKeptOnlyWhereNothingOfItsConfigurationChanged(t *testing.T) {
-	cfg := func(change func(*config.Check)) config.Check {
-		c := metric("script", 50, map[string]any{"command": "echo 1"})
-		change(&c)
-		return c
-	}
-	p := newProbe("web", cfg(func(*config.Check) {}), &scripted{}, "app01", 0)
-	if !p.same("web", cfg(func(*config.Check) {})) || p.same("api", cfg(func(*config.Check) {})) {
-		t.Error("it does not stay with its service")
-	}
-	for what, change := range map[string]func(*config.Check){
-		"role":     func(c *config.Check) { c.Role = config.Dependency },
-		"type":     func(c *config.Check) { c.Type = "nagios" },
-		"interval": func(c *config.Check) { c.Interval++ },
-		"timeout":  func(c *config.Check) { c.Timeout++ },
-		"weight":   func(c *config.Check) { c.Weight++ },
-		"options":  func(c *config.Check) { c.Options = metric("script", 50, map[string]any{"command": "echo 2"}).Options },
-	} {
-		if p.same("web", cfg(change)) {
-			t.Errorf("with another %s it is kept", what)
-		}
-	}
-}
-
 func TestAReloadThatLeavesNoServicesIsRefused(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, counting("web", dir, "a")))
 	b.configure(configIn(dir), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.count("reload refused", "has no services, and the agent answers for 1") == 1 })
-	if r := b.ask(overTCP, "GET", "/web/status", ""); r.StatusCode != 200 {
+	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "has no services, the current one has 1") == 1 })
+	if r := b.ask(server.TCP, "GET", "/web/status", ""); r.StatusCode != 200 {
 		t.Errorf("GET /web/status: %d", r.StatusCode)
 	}
 }
+
+var errLoad = errors.New("lb.toml:3: nonsense")

@@ -1,36 +1,34 @@
 package agent
 
 import (
-	"context"
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"github.com/braintree/lb/agent/check"
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 )
 
-func TestPrometheusGetsWhatIsKnown(t *testing.T) {
+func TestMetricsForPrometheus(t *testing.T) {
 	failing := config.Service{
 		Name: "failing",
 		Depends: []config.Check{
 			depends("script", map[string]any{"command": `exit 3 # "quoted"`}),
-			depends("script", map[string]any{"command": "true"}), depends("script", map[string]any{"command": "true"}), // the same twice
+			depends("script", map[string]any{"command": "true"}), depends("script", map[string]any{"command": "true"}), // identical
 		},
 		Metrics: []config.Check{metric("script", 40, map[string]any{"command": "echo junk"})},
 	}
 	b, _ := running(t, configIn(shortDir(t), failing, webapp("true"), config.Service{Name: "empty"}))
-	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event()
-	b.ask(overSocket, "POST", "/webapp/health?health=42", "")
-	b.ask(overTCP, "GET", "/failing/status", "")
-	b.ask(overTCP, "GET", "/nope", "")
-	r := b.ask(overTCP, "GET", "/metrics", "")
+	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent()
+	b.ask(server.Socket, "POST", "/webapp/health?health=42", "")
+	b.ask(server.TCP, "GET", "/failing/status", "")
+	b.ask(server.TCP, "GET", "/nope", "")
+	r := b.ask(server.TCP, "GET", "/metrics", "")
 	page := bodyOf(t, r)
 	if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
 		t.Errorf("%s %v", r.Status, r.Header)
@@ -45,7 +43,7 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 			series[line[:at]] = strings.TrimSpace(line[at:])
 		}
 	}
-	for name, want := range map[string]string{ // "": whatever it is
+	for name, want := range map[string]string{ // "": any value
 		`lb_agent_build_info{goversion="` + runtime.Version() + `",version="1.2.3"}`: "1",
 
 		`lb_agent_health{service="webapp"}`:                "42",
@@ -88,25 +86,4 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 	if t.Failed() {
 		t.Log(page)
 	}
-}
-
-func TestTimeoutsAreCountedAmongTheFailures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &scripted{run: func(ctx context.Context, n int) check.Result {
-			if n == 1 {
-				return check.Result{Detail: "refused"}
-			}
-			if n == 2 {
-				<-ctx.Done()
-				return check.Result{Detail: "timeout"}
-			}
-			return check.Result{OK: true}
-		}}
-		p, _ := clocked(t, 3*time.Second, time.Second, s)
-		time.Sleep(12 * time.Second)
-		synctest.Wait()
-		if runs, failures, timeouts := p.tally.runs.Load(), p.tally.failures.Load(), p.tally.timeouts.Load(); runs < 4 || failures != 2 || timeouts != 1 {
-			t.Errorf("%d runs, %d failures, %d timeouts; want 4 or 5, 2, 1", runs, failures, timeouts)
-		}
-	})
 }

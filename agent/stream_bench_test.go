@@ -18,6 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/braintree/lb/agent/agenttest"
+	"github.com/braintree/lb/agent/schedule"
+	"github.com/braintree/lb/agent/server"
+	"github.com/braintree/lb/agent/service"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/agent/check"
@@ -29,10 +34,10 @@ import (
 
 // Figures: go test -run '^$' -bench 'Event|Streams' -benchtime 2000x ./agent
 
-// latencies are how long single events took.
+// latencies are the latencies of single events.
 type latencies []time.Duration
 
-// at gives the time within which a share of the events arrived.
+// at returns the quantile of a share from 0 to 1.
 func (l latencies) at(share float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(l))
 	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
@@ -44,15 +49,15 @@ func (l latencies) report(b *testing.B) {
 	}
 }
 
-// forceToEvent forces a service n times, each when the event of the one before has been read. The times count from the force
-// being in effect, and from the request over the control socket, which ends in a disk that keeps the force.
+// forceToEvent forces a service n times, one at a time. The latencies are from the moment the force is in effect to its event, and from the
+// request on the control socket, which includes writing the force to disk.
 func forceToEvent(t testing.TB, n, others int) (fromEffect, fromRequest latencies) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
 	defer crowd(t, b, others)()
-	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event()
+	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "agent.sock"))
 	}}
@@ -70,53 +75,53 @@ func forceToEvent(t testing.TB, n, others int) (fromEffect, fromRequest latencie
 		answer.Body.Close()
 	}
 	for i := range n {
-		if err := b.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 50, At: time.Now()}); err != nil {
+		if err := b.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 50, At: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		b.forceChanged("webapp")
-		w.event()
+		b.publish("webapp")
+		w.NextEvent()
 		fromEffect = append(fromEffect, time.Since(begun))
 
 		begun = time.Now()
 		var posting sync.WaitGroup
 		posting.Go(func() { post(fmt.Sprintf("health=%d", 50+i%50)) })
-		w.event()
+		w.NextEvent()
 		fromRequest = append(fromRequest, time.Since(begun))
 		posting.Wait()
 	}
 	return fromEffect, fromRequest
 }
 
-// resultToEvent has a check flip between well and not n times. The times count from the end of its run.
+// resultToEvent runs a check that alternately passes and fails, for about n failures. The latencies are from the end of a run to
+// its event.
 func resultToEvent(t testing.TB, n, others int) (l latencies) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
 	ended := make([]atomic.Int64, 2*n+10) // by the number of the run, in nanoseconds
 	epoch := time.Now()
-	s := &scripted{run: func(_ context.Context, run int) check.Result {
+	s := &agenttest.Check{Do: func(_ context.Context, run int) check.Result {
 		if run < len(ended) {
 			ended[run].Store(int64(time.Since(epoch)))
 		}
 		return check.Result{OK: run%2 == 0, Detail: fmt.Sprintf("run %d", run)}
 	}}
-	p := newProbe("webapp", config.Check{Role: config.Dependency, Type: "scripted", Interval: 10 * time.Millisecond, Timeout: 5 * time.Millisecond}, s, "app01", 0)
+	p := schedule.NewJob("webapp", config.Check{Role: config.Dependency, Type: "scripted", Interval: 10 * time.Millisecond, Timeout: 5 * time.Millisecond}, s, "app01", 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer func() {
 		cancel()
-		<-p.done
+		b.jobs.Stop([]*schedule.Job{p})
 	}()
-	old := b.current.Load()
-	b.start(ctx, []*probe{p})
-	svc := &service{name: "webapp", depends: append([]*probe{p}, old.byName["webapp"].depends...), metrics: old.byName["webapp"].metrics}
-	b.current.Store(&set{cfg: old.cfg, services: []*service{svc}, byName: map[string]*service{"webapp": svc}})
+	old := b.services.Current().ByName["webapp"]
+	b.jobs.Start(ctx, []*schedule.Job{p})
+	b.services.Replace(setOf(&service.Service{Name: "webapp", Depends: append([]*schedule.Job{p}, old.Depends...), Metrics: old.Metrics}))
 	defer crowd(t, b, others)()
-	w := watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event() // of a run that ended before
+	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent() // of a run that ended before
 	for {
-		e := w.event()
+		e := w.NextEvent()
 		now := time.Since(epoch)
-		h := e.health(t)
+		h := e.Health(t)
 		if h.Health > 0 {
 			continue
 		}
@@ -134,7 +139,7 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 	}
 }
 
-// crowd opens n further streams, and reads and drops what they send, until it is told to end.
+// crowd opens n further streams and discards what they send, until end is called.
 func crowd(t testing.TB, b *bench, n int) (end func()) {
 	return drain(open(t, b, n))
 }
@@ -166,21 +171,21 @@ func drain(conns []net.Conn) (end func()) {
 	}
 }
 
-// eventBound is far above what events take, so that the tests hold on a machine that is busy; the benchmarks have the figures.
-const eventBound = 250 * time.Millisecond
+// maxLatency is far above the usual latency, so that the test passes on a busy machine. The benchmarks have the figures.
+const maxLatency = 250 * time.Millisecond
 
-func TestEventsFollowForcesAndResultsSoon(t *testing.T) {
+func TestEventsFollowForcesAndResultsQuickly(t *testing.T) {
 	fromEffect, fromRequest := forceToEvent(t, 50, 10)
 	for name, l := range map[string]latencies{"force in effect": fromEffect, "request for a force": fromRequest, "result": resultToEvent(t, 25, 10)} {
-		if got := l.at(0.5); len(l) < 20 || got > eventBound {
-			t.Errorf("from the %s to the event: median %s of %d, want at most %s", name, got, len(l), eventBound)
+		if got := l.at(0.5); len(l) < 20 || got > maxLatency {
+			t.Errorf("from the %s to the event: median %s of %d events, want at most %s", name, got, len(l), maxLatency)
 		}
 	}
 }
 
-// arrival counts, whenever the log gets a force, whether a connection has something to read by then.
+// arrival is a log that counts, at each force, whether a connection has data to read by then.
 type arrival struct {
-	conn         atomic.Pointer[net.TCPConn] // nil: not yet
+	conn         atomic.Pointer[net.TCPConn] // nil: not connected yet
 	early, total atomic.Int32
 }
 
@@ -201,8 +206,8 @@ func (a *arrival) Write(line []byte) (int, error) {
 	})
 }
 
-// The agent has one processor, so that nobody sends the event beside the handler that logs. The runtime's scheduler is fair: now and then it goes on with that
-// one first.
+// With one processor, no other goroutine can send the event while the handler logs. The runtime's scheduler is fair, so now and then the
+// handler runs first.
 func TestAnEventIsSentBeforeItsForceIsLogged(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const forces = 50
@@ -226,11 +231,11 @@ func TestAnEventIsSentBeforeItsForceIsLogged(t *testing.T) {
 	event()
 	log.conn.Store(c.(*net.TCPConn))
 	for n := range forces {
-		b.ask(overSocket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
+		b.ask(server.Socket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
 		event()
 	}
 	if early, total := log.early.Load(), log.total.Load(); total != forces || early < forces*4/5 {
-		t.Errorf("of %d forces, %d in the log, the events of %d were sent before", forces, total, early)
+		t.Errorf("of %d forces %d are in the log; the events of %d were sent before", forces, total, early)
 	}
 }
 
@@ -253,7 +258,7 @@ func BenchmarkResultToEvent(b *testing.B) {
 	}
 }
 
-// BenchmarkStreams tells what an open stream takes of memory, and how long an event takes with a thousand of them.
+// BenchmarkStreams measures the memory of an open stream, and the latency of an event with a thousand streams.
 func BenchmarkStreams(b *testing.B) {
 	const streams = 1000
 	agent, _ := running(b, configIn(shortDir(b), webapp("true")))
@@ -267,15 +272,15 @@ func BenchmarkStreams(b *testing.B) {
 	conns := open(b, agent, streams)
 	after := memory()
 	defer drain(conns)()
-	w := watch(b, plainClient(b), "http://"+agent.Addr().String()+"/webapp/watch", "")
-	defer w.close()
-	w.event()
+	w := agenttest.Watch(b, plainClient(b), "http://"+agent.Addr().String()+"/webapp/watch", "")
+	defer w.Close()
+	w.NextEvent()
 	for i := 0; b.Loop(); i++ {
-		if err := agent.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 2, At: time.Now()}); err != nil {
+		if err := agent.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: i % 2, At: time.Now()}); err != nil {
 			b.Fatal(err)
 		}
-		agent.forceChanged("webapp")
-		w.event()
+		agent.publish("webapp")
+		w.NextEvent()
 	}
 	b.ReportMetric(float64(after-before)/streams, "B/stream")
 }

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bufio"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -9,23 +11,25 @@ import (
 
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/agent/stream"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/sse"
 )
 
-// Streams come and go while forces change and the service leaves and returns: events stay in order, the last one is the truth, and
-// nothing is left over.
-func TestStreamsHoldWhileEverythingChanges(t *testing.T) {
+// Streams open and close while forces change and the service is removed and added: events stay in order, the last one is correct, and no
+// stream is left.
+func TestStreamsStayConsistentWhileEverythingChanges(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	done := make(chan struct{})
+	done, clients := make(chan struct{}), plainClient(t)
 	var changing, reading sync.WaitGroup
 	for kind := range 2 {
 		changing.Go(func() {
 			for i := range 50 {
-				if err := b.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: (10*kind + i) % 80, At: time.Now()}); err != nil {
+				if err := b.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: (10*kind + i) % 80, At: time.Now()}); err != nil {
 					t.Error(err)
 				}
-				b.forceChanged([]string{"webapp", ""}[kind])
+				b.publish([]string{"webapp", ""}[kind])
 			}
 		})
 	}
@@ -37,7 +41,7 @@ func TestStreamsHoldWhileEverythingChanges(t *testing.T) {
 			}
 			b.configure(cfg, nil)
 			b.reload <- struct{}{}
-			eventually(t, "the reload is done", func() bool { return b.log.count("msg=reloaded") == i+1 })
+			eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == i+1 })
 		}
 	})
 	for range 8 {
@@ -47,55 +51,54 @@ func TestStreamsHoldWhileEverythingChanges(t *testing.T) {
 				case <-done:
 					return
 				default:
-					readInOrder(t, b)
+					readInOrder(t, b, clients)
 				}
 			}
 		})
 	}
 	changing.Wait()
-	if err := b.forces.Put(force.Force{Service: "webapp", Kind: score.Health, Value: 81, At: time.Now()}); err != nil {
+	if err := b.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: 81, At: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	b.forceChanged("webapp")
-	s, first, err := b.streams.subscribe(overTCP, "webapp", "")
+	b.publish("webapp")
+	s, first, err := b.streams.Subscribe("webapp", "", &stream.Quota{Max: 1})
 	if err != nil || !strings.Contains(string(first), `"health":81,`) {
-		t.Errorf("at last: %q, %v", first, err)
+		t.Errorf("in the end: %q, %v", first, err)
 	} else {
-		b.streams.leave(s)
+		b.streams.Unsubscribe(s)
 	}
 	close(done)
 	reading.Wait()
-	if open, _ := b.streams.state(); open != 0 {
-		t.Errorf("%d streams are left over", open)
-	}
+	eventually(t, "all streams are closed", func() bool { return b.streams.Counts().Open == 0 })
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
 // readInOrder reads some events of one stream.
-func readInOrder(t *testing.T, b *bench) {
-	s, frame, err := b.streams.subscribe(overTCP, "webapp", "")
+func readInOrder(t *testing.T, b *bench, c *http.Client) {
+	response, err := c.Get("http://" + b.Addr().String() + "/webapp/watch?heartbeat=100ms")
 	if err != nil {
-		return // the service is away
+		t.Error(err)
+		return
 	}
-	defer b.streams.leave(s)
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound {
+		return // the service is removed
+	}
+	events := sse.NewReader(bufio.NewReader(response.Body))
 	last := -1
 	for range 5 {
-		head, _, _ := strings.Cut(string(frame), "\n")
-		_, number, _ := strings.Cut(head, "-")
+		e, err := events.Next()
+		if err != nil || e.Name != "health" { // the service was removed, or no event came in time
+			return
+		}
+		_, number, _ := strings.Cut(e.ID, "-")
 		seq, err := strconv.Atoi(number)
 		if err != nil || seq <= last {
-			t.Errorf("event %q after number %d", frame, last)
+			t.Errorf("event %q after number %d", e.ID, last)
 			return
 		}
 		last = seq
-		select {
-		case frame = <-s.frames:
-		case <-s.ended:
-			return
-		case <-time.After(time.Millisecond):
-			return
-		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/tunnel"
 )
 
-// setUpTunnel makes this machine a real server for the virtual IPs of the clusters that it is a node of.
+// setUpTunnel makes this machine a real server for the virtual IPs of the clusters it is a node of.
 func (a *Agent) setUpTunnel(ctx context.Context, cfg *config.Config) error {
 	if !cfg.Agent.Tunnel.Enabled {
 		return nil
@@ -23,7 +23,7 @@ func (a *Agent) setUpTunnel(ctx context.Context, cfg *config.Config) error {
 	}
 	want := tunnel.DesiredFor(cfg.Clusters, local)
 	if len(want.VIPs) == 0 {
-		a.log.Warn("agent.tunnel is enabled, but this machine is no node of a cluster with ipip forwarding: nothing is set up",
+		a.log.Warn("agent.tunnel is enabled, but this machine is not a node of any cluster with ipip forwarding",
 			"addresses", local)
 		return nil
 	}

@@ -6,14 +6,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/golden"
 )
 
-// transcript writes a request and its answer as the recorded transcripts of litmus_paper do.
+// transcript formats a request and its answer like the recorded transcripts of litmus_paper.
 func transcript(t *testing.T, b *bench, method, target, body string) string {
 	t.Helper()
-	r := b.ask(overSocket, method, target, body)
+	r := b.ask(server.Socket, method, target, body)
 	var s strings.Builder
 	fmt.Fprintf(&s, "> %s %s\n", method, target)
 	if body != "" {
@@ -32,7 +33,7 @@ func transcript(t *testing.T, b *bench, method, target, body string) string {
 	return s.String() + "\n"
 }
 
-// The services of the recorded transcripts, as far as lb has their checks.
+// transcribed has the services of the recorded transcripts whose checks lb has.
 func transcribed(dependency string) []config.Service {
 	return []config.Service{
 		{Name: "a-much-longer-service.name", Depends: []config.Check{
@@ -46,67 +47,67 @@ func transcribed(dependency string) []config.Service {
 	}
 }
 
-func TestTheWireFormatIsLitmusPapers(t *testing.T) {
+func TestTheWireFormatIsCompatibleWithLitmusPaper(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), transcribed("/bin/true")...))
 	failing := newBench(t, configIn(shortDir(t), transcribed("/bin/false")...))
 	var s strings.Builder
 	section := func(name string) { s.WriteString("#### " + name + "\n") }
-	say := func(b *bench, method, target string, body ...string) {
+	send := func(b *bench, method, target string, body ...string) {
 		t.Helper()
 		s.WriteString(transcript(t, b, method, target, strings.Join(body, "")))
 	}
 	section("nothing forced")
-	say(b, "GET", "/")
+	send(b, "GET", "/")
 	for _, name := range []string{"webapp", "zero", "empty", "over", "dependencies", "a-much-longer-service.name", "nope"} {
-		say(b, "GET", "/"+name+"/status")
+		send(b, "GET", "/"+name+"/status")
 	}
-	say(b, "HEAD", "/webapp/status")
-	say(b, "GET", "//webapp/status?x=1")
+	send(b, "HEAD", "/webapp/status")
+	send(b, "GET", "//webapp/status?x=1")
 	section("dependency failing")
-	say(failing, "GET", "/webapp/status")
+	send(failing, "GET", "/webapp/status")
 	section("forced down with a reason, and ended")
-	say(b, "POST", "/webapp/down", "reason=for+testing")
-	say(b, "GET", "/webapp/status")
-	say(b, "GET", "/")
-	say(b, "DELETE", "/webapp/down")
-	say(b, "DELETE", "/webapp/down")
+	send(b, "POST", "/webapp/down", "reason=for+testing")
+	send(b, "GET", "/webapp/status")
+	send(b, "GET", "/")
+	send(b, "DELETE", "/webapp/down")
+	send(b, "DELETE", "/webapp/down")
 	section("forced up with a failing dependency")
-	say(failing, "POST", "/webapp/up", "reason=up+reason")
-	say(failing, "GET", "/webapp/status")
-	say(failing, "DELETE", "/webapp/up")
+	send(failing, "POST", "/webapp/up", "reason=up+reason")
+	send(failing, "GET", "/webapp/status")
+	send(failing, "DELETE", "/webapp/up")
 	section("forced health")
-	say(b, "POST", "/webapp/health", "reason=capacity&health=42")
-	say(b, "GET", "/webapp/status")
-	say(b, "GET", "/")
-	say(b, "POST", "/webapp/health?reason=from+query&health=95")
-	say(b, "GET", "/webapp/status")
-	say(b, "POST", "/webapp/health", "health=42")
-	say(b, "GET", "/webapp/status")
-	say(b, "POST", "/webapp/health", "reason=zero&health=0")
-	say(b, "GET", "/webapp/status")
-	say(b, "POST", "/webapp/health", "reason=line1%0Aline2&health=42")
-	say(b, "GET", "/webapp/status")
-	say(b, "DELETE", "/webapp/health")
-	say(failing, "POST", "/webapp/health", "reason=capacity&health=42")
-	say(failing, "GET", "/webapp/status")
+	send(b, "POST", "/webapp/health", "reason=capacity&health=42")
+	send(b, "GET", "/webapp/status")
+	send(b, "GET", "/")
+	send(b, "POST", "/webapp/health?reason=from+query&health=95")
+	send(b, "GET", "/webapp/status")
+	send(b, "POST", "/webapp/health", "health=42")
+	send(b, "GET", "/webapp/status")
+	send(b, "POST", "/webapp/health", "reason=zero&health=0")
+	send(b, "GET", "/webapp/status")
+	send(b, "POST", "/webapp/health", "reason=line1%0Aline2&health=42")
+	send(b, "GET", "/webapp/status")
+	send(b, "DELETE", "/webapp/health")
+	send(failing, "POST", "/webapp/health", "reason=capacity&health=42")
+	send(failing, "GET", "/webapp/status")
 	section("forced down without a reason")
-	say(b, "POST", "/webapp/down")
-	say(b, "GET", "/webapp/status")
-	say(b, "DELETE", "/webapp/down")
+	send(b, "POST", "/webapp/down")
+	send(b, "GET", "/webapp/status")
+	send(b, "DELETE", "/webapp/down")
 	section("all services")
-	say(b, "POST", "/down", "reason=all+down")
-	say(b, "GET", "/webapp/status")
-	say(b, "DELETE", "/down")
-	say(b, "DELETE", "/down")
-	section("what lb refuses where litmus_paper did harm")
-	say(b, "POST", "/nope/down", "reason=x")
-	say(b, "POST", "/%2e%2e/down", "reason=x")
-	say(b, "POST", "/..%2f..%2fescape/down", "reason=x")
-	say(b, "POST", "//down", "reason=x")
+	send(b, "POST", "/down", "reason=all+down")
+	send(b, "GET", "/webapp/status")
+	send(b, "DELETE", "/down")
+	send(b, "DELETE", "/down")
+	section("refused by lb, harmful in litmus_paper")
+	send(b, "POST", "/nope/down", "reason=x")
+	send(b, "POST", "/%2e%2e/down", "reason=x")
+	send(b, "POST", "/..%2f..%2fescape/down", "reason=x")
+	send(b, "POST", "//down", "reason=x")
 	for _, n := range []string{"", "abc", "-5", "41.9", "101", "1e1", "webapp"} {
-		say(b, "POST", "/webapp/health", "reason=r&health="+n)
+		send(b, "POST", "/webapp/health", "reason=r&health="+n)
 	}
-	say(b, "PUT", "/webapp/down")
+	send(b, "PUT", "/webapp/down")
 	golden.Compare(t, "testdata/wire.txt", s.String())
 }
 
@@ -114,15 +115,15 @@ func TestPrecedenceOfForces(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	do := func(method, target, body string) {
 		t.Helper()
-		if r := b.ask(overSocket, method, target, body); r.StatusCode >= 300 {
+		if r := b.ask(server.Socket, method, target, body); r.StatusCode >= 300 {
 			t.Fatalf("%s %s: %d %s", method, target, r.StatusCode, bodyOf(t, r))
 		}
 	}
 	expect := func(when, health, forced, reason string) {
 		t.Helper()
-		r := b.ask(overTCP, "GET", "/webapp/status", "")
+		r := b.ask(server.TCP, "GET", "/webapp/status", "")
 		if got := r.Header.Get("X-Health"); got != health || r.Header.Get("X-Health-Forced") != forced || !strings.Contains(bodyOf(t, r), "Forced Reason: "+reason+"\n") {
-			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because of %q", when, got, r.Header.Get("X-Health-Forced"), health, forced, reason)
+			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because %q", when, got, r.Header.Get("X-Health-Forced"), health, forced, reason)
 		}
 	}
 	do("POST", "/webapp/health", "reason=sh&health=12")

@@ -19,45 +19,46 @@ import (
 	"github.com/braintree/lb/agent/score"
 )
 
-// agentInter is HAProxy's agent-inter in these tests. What is allowed beside it is for HAProxy, which asks 200 ms later when it has
-// no agent-send (its side of the connection's start is then acknowledged only after the kernel's delay), and for emulation.
+// agentInter is HAProxy's agent-inter in these tests. The allowance is for HAProxy, which polls 200 ms later without agent-send (the
+// kernel then delays the acknowledgement of the handshake), and for slow emulated machines.
 const (
 	agentInter = time.Second
 	allowed    = agentInter + 500*time.Millisecond
 )
 
-// services are those of the agent, as a test sets them.
+// services is a fake of the agent's services.
 type services struct {
 	mu    sync.Mutex
 	state map[string]State
-	asked map[string]int // since the last set
+	polls map[string]int // since the last set
 }
 
-func (s *services) look(name string) (State, bool) {
+func (s *services) find(name string) (State, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked[name]++
+	s.polls[name]++
 	state, known := s.state[name]
 	return state, known
 }
 
-// set gives all services that state.
+// set changes the state of all services.
 func (s *services) set(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name := range s.state {
-		s.state[name], s.asked[name] = state, 0
+		s.state[name], s.polls[name] = state, 0
 	}
 }
 
-func (s *services) asks(name string) int {
+func (s *services) pollsOf(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.asked[name]
+	return s.polls[name]
 }
 
-// startHAProxy runs a real HAProxy with a backend web, whose server shared asks the shared port for service shared, server own the port
-// of service own, and server typo the shared port for a service that is not there. It gives the path of the stats socket.
+// startHAProxy runs a real HAProxy and returns the path of its stats socket. In its backend web, the server shared polls the shared port
+// for the service shared, the server own polls the port of the service own, and the server typo polls the shared port for an unknown
+// service.
 func startHAProxy(t *testing.T, shared, own net.Addr) string {
 	t.Helper()
 	app, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,9 +84,9 @@ backend web
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var said strings.Builder
+	var output strings.Builder
 	cmd := exec.Command("haproxy", "-q", "-db", "-f", file)
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start HAProxy (apt-get install haproxy): %v", err)
 	}
@@ -93,14 +94,14 @@ backend web
 		cmd.Process.Kill()
 		cmd.Wait()
 		if t.Failed() {
-			t.Logf("HAProxy said: %s", said.String())
+			t.Logf("HAProxy printed: %s", output.String())
 		}
 	})
 	return socket
 }
 
-// standing is how HAProxy has each server: its status, weight, and what the agent said last.
-func standing(t *testing.T, socket string) map[string]string {
+// serverStates is the state of each server in HAProxy: its status, its weight, and the latest answer of the agent.
+func serverStates(t *testing.T, socket string) map[string]string {
 	t.Helper()
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
@@ -120,18 +121,18 @@ func standing(t *testing.T, socket string) map[string]string {
 	}
 	found := map[string]string{}
 	for _, r := range records[1:] {
-		said := strings.TrimPrefix(r[column["last_agt"]], "via agent : ")
-		found[r[column["svname"]]] = strings.TrimSpace(r[column["status"]] + " " + r[column["weight"]] + " " + said)
+		answer := strings.TrimPrefix(r[column["last_agt"]], "via agent : ")
+		found[r[column["svname"]]] = strings.TrimSpace(r[column["status"]] + " " + r[column["weight"]] + " " + answer)
 	}
 	return found
 }
 
 func TestARealHAProxyFollowsTheAgent(t *testing.T) {
-	s := &services{state: map[string]State{"shared": {}, "own": {}}, asked: map[string]int{}}
+	s := &services{state: map[string]State{"shared": {}, "own": {}}, polls: map[string]int{}}
 	s.set(State{Health: 85, Measured: 85})
 	addrs := map[string]net.Addr{}
 	ports := &bench{t: t, addrs: addrs, opened: map[string]int{}}
-	server := New(Options{Look: s.look, Log: slog.New(slog.DiscardHandler), Listen: ports.listen})
+	server := New(Options{Find: s.find, Log: slog.New(slog.DiscardHandler), Listen: ports.listen})
 	t.Cleanup(server.Close)
 	change, err := server.Prepare(t.Context(), []Port{{Address: "shared"}, {Address: "own", Service: "own"}})
 	if err != nil {
@@ -139,25 +140,25 @@ func TestARealHAProxyFollowsTheAgent(t *testing.T) {
 	}
 	change.Commit()
 	socket := startHAProxy(t, addrs["shared"], addrs["own"])
-	// await waits until HAProxy has the servers so, and tells after how many questions since the last change it had each.
+	// await waits until HAProxy has the servers in a state. It returns the number of polls of each since the last change.
 	await := func(within time.Duration, want string, servers ...string) map[string]int {
 		t.Helper()
-		start, got, asked := time.Now(), map[string]string{}, map[string]int{}
+		start, got, polls := time.Now(), map[string]string{}, map[string]int{}
 		ticker := time.NewTicker(10 * time.Millisecond)
 		defer ticker.Stop()
-		for ; time.Since(start) < within && len(asked) < len(servers); <-ticker.C {
-			got = standing(t, socket)
+		for ; time.Since(start) < within && len(polls) < len(servers); <-ticker.C {
+			got = serverStates(t, socket)
 			for _, server := range servers {
-				if _, done := asked[server]; !done && strings.HasPrefix(got[server], want) {
-					asked[server] = s.asks(server)
+				if _, done := polls[server]; !done && strings.HasPrefix(got[server], want) {
+					polls[server] = s.pollsOf(server)
 					t.Logf("%s: %q after %s", server, got[server], time.Since(start).Round(time.Millisecond))
 				}
 			}
 		}
-		if len(asked) < len(servers) {
-			t.Errorf("want %q of %q in %s, and they are %q", want, servers, within, got)
+		if len(polls) < len(servers) {
+			t.Errorf("want %q of %q within %s, but they are %q", want, servers, within, got)
 		}
-		return asked
+		return polls
 	}
 
 	// Weights are shares of the configured 200.
@@ -179,13 +180,13 @@ func TestARealHAProxyFollowsTheAgent(t *testing.T) {
 		s.set(tc.state)
 		for server, n := range await(allowed, tc.want, "shared", "own") {
 			if n != 1 {
-				t.Errorf("server %s is %q after %d questions", server, tc.want, n)
+				t.Errorf("server %s is %q after %d polls", server, tc.want, n)
 			}
 		}
 	}
 	await(allowed, "DOWN (agent) 200 fail (this agent has no service sahred)", "typo")
 
-	// An agent that is gone says nothing: HAProxy goes on with what it was told, and its own check.
+	// Without the agent, HAProxy keeps the latest answer and relies on its own check.
 	server.Close()
 	await(allowed, "UP 200 Connection refused", "shared")
 }

@@ -13,48 +13,48 @@ import (
 	"time"
 )
 
-// Bounds of what clients may take up. HAProxy sends the name with its connection, and reads the answer at once.
+// Limits on clients. HAProxy sends the name right after connecting and reads the answer at once.
 const (
-	clientTime = 2 * time.Second // for all of a connection; HAProxy itself gives up after its agent-inter, by default as long
-	maxClients = 256             // connections on a port at one time; further ones wait to be accepted
-	maxUnread  = 4 << 10         // bytes that are taken from a client and not looked at
+	clientTimeout = 2 * time.Second // for a whole connection; HAProxy gives up after agent-inter, which defaults to the same
+	maxClients    = 256             // connections on a port at a time; more wait to be accepted
+	maxUnread     = 4 << 10         // bytes from a client that are read and ignored
 )
 
-// How long an error of accepting, such as too many open files, is waited out.
+// Delays after an error of Accept, such as too many open files.
 const (
-	retryFirst = 5 * time.Millisecond
-	retryMost  = time.Second
+	minRetryDelay = 5 * time.Millisecond
+	maxRetryDelay = time.Second
 )
 
-// Port is one TCP port that is answered.
+// Port is a TCP port for agent-checks.
 type Port struct {
-	Key     string // of the configuration, for messages, such as "services.webapp.agent_check"
+	Key     string // the configuration key, for messages: "services.webapp.agent_check"
 	Address string // "host:port" or ":port"
-	Service string // whose health is told; "": the client names it
+	Service string // the service to report; "": the client sends its name
 }
 
-// Options are what a server works with.
+// Options are what a server needs.
 type Options struct {
 	Listen func(ctx context.Context, key, address string) (net.Listener, error)
-	Look   func(service string) (s State, known bool) // at the time of the call; any goroutine may
+	Find   func(service string) (s State, known bool) // returns the current state; called by any goroutine
 	Log    *slog.Logger
 }
 
-// Server answers on a set of ports. Prepare binds, Commit serves; both belong to one goroutine.
+// Server answers agent-checks on a set of ports. Prepare and Commit belong to one goroutine.
 type Server struct {
 	opts Options
 
-	ctx   context.Context // of all connections; ended by Close
+	ctx   context.Context // of all connections; cancelled by Close
 	end   context.CancelFunc
-	ports map[string]*port // by address: those that are served
+	ports map[string]*port // ports in service, by address
 	wg    sync.WaitGroup
 }
 
 // port is one bound port.
 type port struct {
 	net.Listener
-	service atomic.Pointer[string] // whose health is told; a reload may change it
-	slots   chan struct{}          // holds one for each open connection
+	service atomic.Pointer[string] // the service to report; a reload may change it
+	slots   chan struct{}          // has one element for each open connection
 	closed  chan struct{}
 }
 
@@ -65,14 +65,14 @@ func New(o Options) *Server {
 	return s
 }
 
-// Change is a new set of ports, bound and not served yet. Either Commit or Abandon has to follow.
+// Change is a new set of ports, bound but not in service. Call Commit or Abandon.
 type Change struct {
 	server *Server
 	wanted []Port
 	opened map[string]*port
 }
 
-// Prepare binds the ports that are not bound yet. When one cannot be bound, none is, and nothing has changed.
+// Prepare binds the ports that are not bound yet. If it fails nothing has changed.
 func (s *Server) Prepare(ctx context.Context, wanted []Port) (*Change, error) {
 	c := &Change{server: s, wanted: wanted, opened: map[string]*port{}}
 	var errs []error
@@ -93,21 +93,21 @@ func (s *Server) Prepare(ctx context.Context, wanted []Port) (*Change, error) {
 	return c, nil
 }
 
-// explain adds to an error of binding that a port of this server is in the way which is about to leave, such as ":9301" in that of
-// "127.0.0.1:9301". It stays until all else is bound, so that a change never leaves a gap.
+// explain says whether the address is in use by a port of this server that is about to be closed, as ":9301" is in the way of
+// "127.0.0.1:9301". Such a port stays open until all others are bound, so that a change leaves no gap.
 func (s *Server) explain(w Port, wanted []Port, err error) error {
 	_, number, _ := net.SplitHostPort(w.Address)
 	for address := range s.ports {
 		_, other, _ := net.SplitHostPort(address)
-		leaves := !slices.ContainsFunc(wanted, func(p Port) bool { return p.Address == address })
-		if leaves && other == number && number != "" {
-			return fmt.Errorf("%s: this agent itself still answers on %s: take another port, or restart the agent: %w", w.Key, address, err)
+		closing := !slices.ContainsFunc(wanted, func(p Port) bool { return p.Address == address })
+		if closing && other == number && number != "" {
+			return fmt.Errorf("%s: this agent itself still listens on %s: use another port, or restart the agent: %w", w.Key, address, err)
 		}
 	}
 	return err
 }
 
-// Abandon gives back what was bound.
+// Abandon closes the newly bound ports.
 func (c *Change) Abandon() error {
 	var errs []error
 	for _, p := range c.opened {
@@ -116,12 +116,12 @@ func (c *Change) Abandon() error {
 	return errors.Join(errs...)
 }
 
-// Commit serves the new ports and closes those that are no longer wanted. A port that stays is open all the while.
+// Commit puts the new ports into service and closes those that are no longer wanted. A port that stays is never closed.
 func (c *Change) Commit() {
 	s := c.server
-	stay := map[string]bool{}
+	wanted := map[string]bool{}
 	for _, w := range c.wanted {
-		stay[w.Address] = true
+		wanted[w.Address] = true
 		p := s.ports[w.Address]
 		if p != nil {
 			p.service.Store(&w.Service)
@@ -133,33 +133,33 @@ func (c *Change) Commit() {
 		s.wg.Go(func() { s.serve(p) })
 	}
 	for address, p := range s.ports {
-		if !stay[address] {
-			s.shut(p)
+		if !wanted[address] {
+			s.close(p)
 			delete(s.ports, address)
 		}
 	}
 }
 
-// Close stops listening, sends silent clients away, and returns when the last connection has ended.
+// Close stops listening, disconnects silent clients, and returns when the last connection has ended.
 func (s *Server) Close() {
 	for _, p := range s.ports {
-		s.shut(p)
+		s.close(p)
 	}
 	clear(s.ports)
 	s.end()
 	s.wg.Wait()
 }
 
-func (s *Server) shut(p *port) {
+func (s *Server) close(p *port) {
 	close(p.closed)
 	if err := p.Close(); err != nil {
-		s.opts.Log.Error("agent-check port does not close", "listen", p.Addr().String(), "err", err)
+		s.opts.Log.Error("cannot close agent-check port", "listen", p.Addr().String(), "err", err)
 	}
 }
 
 // serve answers one port until it is closed.
 func (s *Server) serve(p *port) {
-	var wait time.Duration
+	var delay time.Duration
 	for {
 		select {
 		case p.slots <- struct{}{}:
@@ -168,10 +168,10 @@ func (s *Server) serve(p *port) {
 		}
 		conn, err := p.Accept()
 		if err == nil {
-			wait = 0
+			delay = 0
 			s.wg.Go(func() {
 				defer func() { <-p.slots }()
-				s.attend(conn, *p.service.Load())
+				s.handle(conn, *p.service.Load())
 			})
 			continue
 		}
@@ -179,25 +179,25 @@ func (s *Server) serve(p *port) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if wait == 0 {
-			s.opts.Log.Error("agent-check port cannot accept, and tries again", "listen", p.Addr().String(), "err", err)
+		if delay == 0 {
+			s.opts.Log.Error("cannot accept on agent-check port, retrying", "listen", p.Addr().String(), "err", err)
 		}
-		wait = min(max(2*wait, retryFirst), retryMost)
+		delay = min(max(2*delay, minRetryDelay), maxRetryDelay)
 		select {
-		case <-time.After(wait):
+		case <-time.After(delay):
 		case <-p.closed:
 			return
 		}
 	}
 }
 
-// attend answers one connection. What its client does wrong is no news: a reset, for one, is how some close.
-func (s *Server) attend(conn net.Conn, service string) {
+// handle answers one connection. Errors of clients are debug messages, because some close their connections with a reset.
+func (s *Server) handle(conn net.Conn, service string) {
 	defer conn.Close()
-	if conn.SetDeadline(time.Now().Add(clientTime)) != nil {
+	if conn.SetDeadline(time.Now().Add(clientTimeout)) != nil {
 		return
 	}
-	stop := context.AfterFunc(s.ctx, func() { conn.SetReadDeadline(time.Now()) }) // what is being answered still is
+	stop := context.AfterFunc(s.ctx, func() { conn.SetReadDeadline(time.Now()) }) // an answer may still be written
 	defer stop()
 	answer, err := s.answer(conn, service)
 	if err == nil {
@@ -207,13 +207,13 @@ func (s *Server) attend(conn net.Conn, service string) {
 		s.opts.Log.Debug("agent-check client got no answer", "peer", conn.RemoteAddr().String(), "listen", conn.LocalAddr().String(), "err", err)
 		return
 	}
-	// What is still unread when a connection is closed resets it, and the answer may be lost.
+	// Closing a connection with unread data resets it, and the client may lose the answer.
 	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		io.Copy(io.Discard, io.LimitReader(conn, maxUnread)) // until the client closes, or its time is over
+		io.Copy(io.Discard, io.LimitReader(conn, maxUnread)) // until the client closes, or the deadline
 	}
 }
 
-// answer is what a client is told about its service, or the one that it names. An error means that there is nobody to tell.
+// answer is the reply for the service, or for the one that the client names. An error means that the client cannot be answered.
 func (s *Server) answer(r io.Reader, service string) (string, error) {
 	if service == "" {
 		sent, err := readLine(r)
@@ -224,16 +224,16 @@ func (s *Server) answer(r io.Reader, service string) (string, error) {
 			return fail(err.Error()), nil
 		}
 	}
-	state, known := s.opts.Look(service)
+	state, known := s.opts.Find(service)
 	if !known {
 		return fail(fmt.Sprintf("this agent has no service %s", service)), nil
 	}
-	return state.Words(), nil
+	return state.Reply(), nil
 }
 
-// readLine reads up to an LF or the end of the stream, or as much as can be no name any more.
+// readLine reads up to an LF, the end of the stream, or the maximum length of a name.
 func readLine(r io.Reader) ([]byte, error) {
-	buf := make([]byte, 0, maxName+3) // with CR and LF, and one byte too many
+	buf := make([]byte, 0, maxName+3) // CR, LF, and one byte to detect a name that is too long
 	for len(buf) < cap(buf) {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		got := buf[len(buf) : len(buf)+n]

@@ -18,10 +18,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// errTaken is what a test's listen fails with for the address "taken".
+// errTaken is the error of listening on the address "taken".
 var errTaken = errors.New("the port is in use")
 
-// bench is a server under test. Its addresses are names, each of which gets a port of 127.0.0.1.
+// bench is a server under test. Its addresses are names, each mapped to a port on 127.0.0.1.
 type bench struct {
 	*Server
 	t *testing.T
@@ -36,7 +36,7 @@ func newBench(t *testing.T, ports ...Port) *bench {
 	b := &bench{t: t, addrs: map[string]net.Addr{}, opened: map[string]int{}}
 	b.Server = New(Options{
 		Listen: b.listen,
-		Look: func(service string) (State, bool) {
+		Find: func(service string) (State, bool) {
 			health, known := map[string]int{"webapp": 85, "zero": 0, "other": 7}[service]
 			return State{Health: health, Measured: health}, known
 		},
@@ -83,7 +83,7 @@ func (b *bench) dial(address string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// ask sends something and gives all that comes back until the other end closes.
+// ask sends a text and returns the answer, up to the end of the connection.
 func (b *bench) ask(address, send string) string {
 	b.t.Helper()
 	conn := b.dial(address)
@@ -101,11 +101,11 @@ func (b *bench) ask(address, send string) string {
 func (b *bench) want(address, send, want string) {
 	b.t.Helper()
 	if got := b.ask(address, send); got != want {
-		b.t.Errorf("%.40q to %s is answered %q, want %q", send, address, got, want)
+		b.t.Errorf("the answer to %.40q on %s is %q, want %q", send, address, got, want)
 	}
 }
 
-func TestASharedPortTakesTheNameAndAServicesPortDoesNot(t *testing.T) {
+func TestOnlyASharedPortReadsTheName(t *testing.T) {
 	b := newBench(t, Port{Address: "shared"}, Port{Address: "web", Service: "webapp"}, Port{Address: "gone", Service: "nope"})
 	const up = "ready\tup\t85%\r\n"
 	b.want("shared", "webapp\n", up)
@@ -126,12 +126,12 @@ func TestASharedPortTakesTheNameAndAServicesPortDoesNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(conn); err != nil || string(got) != up {
-		t.Errorf("a name that the end of the stream ends is answered %q, %v", got, err)
+		t.Errorf("the answer to a name without LF is %q, %v", got, err)
 	}
 }
 
-// litmus-agent-check with -w 2 answers nobody while two clients are silent, and loses a process at each reset.
-func TestSilentClientsAndResetsHoldUpNobody(t *testing.T) {
+// litmus-agent-check -w 2 blocks while two clients are silent, and loses a process with each reset.
+func TestSilentClientsAndResetsBlockNobody(t *testing.T) {
 	b := newBench(t, Port{Address: "shared"}, Port{Address: "web", Service: "webapp"})
 	for range 300 {
 		conn := b.dial("shared")
@@ -149,7 +149,7 @@ func TestSilentClientsAndResetsHoldUpNobody(t *testing.T) {
 	b.dial("shared") // one more: the port is full
 	b.dial("shared")
 	b.want("web", "", "ready\tup\t85%\r\n")
-	b.want("shared", "webapp\n", "ready\tup\t85%\r\n") // once the silent ones are cut off
+	b.want("shared", "webapp\n", "ready\tup\t85%\r\n") // after the silent clients are cut off
 }
 
 func TestASilentClientIsCutOff(t *testing.T) {
@@ -159,26 +159,26 @@ func TestASilentClientIsCutOff(t *testing.T) {
 			here, there := net.Pipe()
 			start := time.Now()
 			var serving sync.WaitGroup
-			serving.Go(func() { s.attend(there, "") })
+			serving.Go(func() { s.handle(there, "") })
 			if _, err := io.WriteString(here, sent); err != nil {
 				t.Fatal(err)
 			}
 			got, err := io.ReadAll(here)
 			serving.Wait()
-			if took := time.Since(start); len(got) > 0 || err != nil || took != clientTime {
-				t.Errorf("after %q it got %q, %v in %s; want nothing in %s", sent, got, err, took, clientTime)
+			if took := time.Since(start); len(got) > 0 || err != nil || took != clientTimeout {
+				t.Errorf("after %q it got %q, %v in %s; want nothing in %s", sent, got, err, took, clientTimeout)
 			}
 		})
 	}
 }
 
-func TestCloseSendsSilentClientsAway(t *testing.T) {
+func TestCloseDisconnectsSilentClients(t *testing.T) {
 	b := newBench(t, Port{Address: "shared"})
 	conn := b.dial("shared")
-	b.want("shared", "webapp\n", "ready\tup\t85%\r\n") // so the other one has been accepted, too
+	b.want("shared", "webapp\n", "ready\tup\t85%\r\n") // the silent connection has been accepted, too
 	start := time.Now()
 	b.Close()
-	if took := time.Since(start); took > clientTime/2 {
+	if took := time.Since(start); took > clientTimeout/2 {
 		t.Errorf("it took %s", took)
 	}
 	if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
@@ -203,13 +203,13 @@ func TestAChangeOpensAndClosesPortsAndLeavesTheOthersAlone(t *testing.T) {
 	b.want("turns", "", "ready\tup\t7%\r\n")
 	b.want("new", "other\n", "ready\tup\t7%\r\n")
 	if _, err := net.Dial("tcp", b.addrs["goes"].String()); err == nil {
-		t.Error("a port that left is still open")
+		t.Error("a removed port is still open")
 	}
 	if _, err := io.WriteString(waiting, "webapp\n"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(waiting); err != nil || string(got) != "ready\tup\t85%\r\n" {
-		t.Errorf("who was connected before the change got %q, %v", got, err)
+		t.Errorf("a client that connected before the change got %q, %v", got, err)
 	}
 }
 
@@ -225,19 +225,19 @@ func TestAChangeThatCannotBeBoundChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsInItsOwnWaySaysSo(t *testing.T) {
+func TestAPortThatIsInTheWayOfAnotherIsNamed(t *testing.T) {
 	b := newBench(t, Port{Address: ":9301", Service: "webapp"}, Port{Address: ":9302"})
 	b.opts.Listen = func(context.Context, string, string) (net.Listener, error) { return nil, errTaken }
 	_, err := b.Prepare(t.Context(), []Port{{Key: "agent.agent_check", Address: "127.0.0.1:9301"}, {Address: ":9302"}})
-	if !errors.Is(err, errTaken) || !strings.Contains(err.Error(), "agent.agent_check: this agent itself still answers on :9301") {
+	if !errors.Is(err, errTaken) || !strings.Contains(err.Error(), "agent.agent_check: this agent itself still listens on :9301") {
 		t.Errorf("Prepare = %v", err)
 	}
 	if _, err := b.Prepare(t.Context(), []Port{{Address: "127.0.0.1:9302"}, {Address: ":9302"}, {Address: ":9301"}}); err == nil || strings.Contains(err.Error(), "itself") {
-		t.Errorf("Prepare = %v, though :9302 is to stay", err)
+		t.Errorf("Prepare = %v, but :9302 stays", err)
 	}
 }
 
-// failing is a listener that has no file descriptors left, some times.
+// failing is a listener whose Accept fails a number of times.
 type failing struct {
 	net.Listener
 	times int
@@ -251,7 +251,7 @@ func (f *failing) Accept() (net.Conn, error) {
 	return f.Listener.Accept()
 }
 
-func TestAnErrorOfAcceptingIsWaitedOut(t *testing.T) {
+func TestAcceptIsRetriedAfterAnError(t *testing.T) {
 	b := newBench(t)
 	var log bytes.Buffer
 	b.opts.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -263,6 +263,6 @@ func TestAnErrorOfAcceptingIsWaitedOut(t *testing.T) {
 	b.want("web", "", "ready\tup\t85%\r\n")
 	b.Close()
 	if n := strings.Count(log.String(), "too many open files"); n != 1 {
-		t.Errorf("%d lines of the log say it, want 1:\n%s", n, &log)
+		t.Errorf("%d lines in the log, want 1:\n%s", n, &log)
 	}
 }

@@ -14,51 +14,52 @@ import (
 
 const (
 	rounds    = 5
-	wrkTime   = 3 * time.Second        // of each measurement of a round
-	windows   = 20                     // of paceTime each, at half load, each after as long a pause
-	paceTime  = 500 * time.Millisecond // less than the 0.95 s that the kernel lets a real-time thread run without a break, see sched(7)
-	restTime  = 3 * time.Second        // after load, before idling is measured
+	wrkTime   = 3 * time.Second        // per measurement
+	windows   = 20                     // at half load, each of loadTime and after a pause of loadTime
+	loadTime  = 500 * time.Millisecond // less than the 0.95 s for which the kernel lets a real-time thread run, see sched(7)
+	restTime  = 3 * time.Second        // between load and a measurement of idling
 	idleTime  = 20 * time.Second
 	services  = 50
-	clients   = 16 // connections at one time
+	clients   = 16 // connections
 	serveCore = 0
 )
 
-// The goals. Those for requests are shares of what nginx does for the same processor time, see docs/performance.md for where they
-// come from; the others stand as they are.
+// The goals. Those for requests are relative to nginx with the same processor time; docs/performance.md explains them. The others are
+// absolute.
 const (
-	goalKept     = 0.72                // 12 times litmus_paper
-	goalNew      = 0.61                // 5 times litmus_paper
-	goalLate     = time.Millisecond    // 99 of 100 answers at half load
-	goalResident = 25 << 20            // bytes
-	goalIdle     = 0.005               // of a core
-	manner       = "Connection: close" // for a new connection each
-	stay         = "Connection: keep-alive"
+	goalKeepAlive = 0.72             // 12 times litmus_paper
+	goalNew       = 0.61             // 5 times litmus_paper
+	goalLatency   = time.Millisecond // 99 of 100 answers at half load
+	goalResident  = 25 << 20         // bytes
+	goalIdle      = 0.005            // of a core
+
+	closeHeader     = "Connection: close" // a new connection for each request
+	keepAliveHeader = "Connection: keep-alive"
 )
 
-// TestAgent prints the table. It fails when something could not be measured; a goal that is missed is told in the table.
+// TestAgent prints a table of all measurements. It fails if one is impossible; a missed goal shows in the table only.
 func TestAgent(t *testing.T) {
 	lb := startAgent(t, services, fileCheck(t))
 	body := lb.get(t)
 	nginx := startNginx(t, body)
-	targets := append([]*target{lb, nginx}, beside(t)...)
+	targets := append([]*target{lb, nginx}, extraTargets(t)...)
 	begun := loadAverage(t)
 
 	for range rounds {
 		for _, s := range targets {
-			s.kept = append(s.kept, s.hit(t, stay))
-			s.fresh = append(s.fresh, s.hit(t, manner))
+			s.kept = append(s.kept, s.saturate(t, keepAliveHeader))
+			s.fresh = append(s.fresh, s.saturate(t, closeHeader))
 		}
 	}
-	late := map[*target][]window{}
-	urgent := lb.first(t, true) && nginx.first(t, true)
+	halfLoad := map[*target][]window{}
+	urgent := lb.prioritize(t, true) && nginx.prioritize(t, true)
 	for range windows {
 		for _, s := range []*target{lb, nginx} {
-			<-time.After(paceTime)
-			late[s] = append(late[s], pace(t, s, half(s), urgent))
+			<-time.After(loadTime)
+			halfLoad[s] = append(halfLoad[s], openLoop(t, s, half(s), urgent))
 		}
 	}
-	lb.first(t, false)
+	lb.prioritize(t, false)
 	resident, peak := lb.resident(t)
 	idle := lb.idle(t, idleTime)
 
@@ -72,7 +73,7 @@ func TestAgent(t *testing.T) {
 	}
 	fmt.Fprintf(&b, "\nkept alive, each at half of what it answered, before all other work on the machine: %t\n", urgent)
 	for _, s := range []*target{lb, nginx} {
-		all, undisturbed := delaysOf(late[s], false), delaysOf(late[s], true)
+		all, undisturbed := delaysOf(halfLoad[s], false), delaysOf(halfLoad[s], true)
 		fmt.Fprintf(&b, "%-12s at %.0f requests/s, while neither core was away: %s\n", s.name, half(s), undisturbed)
 		fmt.Fprintf(&b, "%-12s %.0f of 100 of them; of all of them                  %s\n", "", 100*float64(len(undisturbed))/float64(len(all)), all)
 	}
@@ -82,9 +83,9 @@ func TestAgent(t *testing.T) {
 	}
 	b.WriteByte('\n')
 	for _, g := range []goal{
-		{"kept alive, per core, of nginx", middleRatio(lb.kept, nginx.kept), goalKept, true},
+		{"kept alive, per core, of nginx", middleRatio(lb.kept, nginx.kept), goalKeepAlive, true},
 		{"new connection each, of nginx", middleRatio(lb.fresh, nginx.fresh), goalNew, true},
-		{"99 of 100 at half load, ms", delaysOf(late[lb], true).at(0.99).Seconds() * 1e3, goalLate.Seconds() * 1e3, false},
+		{"99 of 100 at half load, ms", delaysOf(halfLoad[lb], true).at(0.99).Seconds() * 1e3, goalLatency.Seconds() * 1e3, false},
 		{"resident after load, MiB", float64(resident) / (1 << 20), goalResident / (1 << 20), false},
 		{"idle, % of a core", idle.own * 100, goalIdle * 100, false},
 	} {
@@ -94,10 +95,10 @@ func TestAgent(t *testing.T) {
 	publish(t, b.String())
 }
 
-// half is the rate of half load: what a server does may be more than another can do at all.
+// half is the rate of half load, relative to each server's own maximum.
 func half(s *target) float64 { return middle(s.kept, rate) / 2 }
 
-// TestMoreChecks tells whether a check costs more beside many others.
+// TestMoreChecks measures how the cost of a check depends on the number of checks.
 func TestMoreChecks(t *testing.T) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "services of 4 checks at 1 s (a file, a constant, the load, the memory), %s long, nobody asks\n", idleTime)
@@ -113,7 +114,7 @@ func TestMoreChecks(t *testing.T) {
 	publish(t, b.String())
 }
 
-// TestIdle tells what the checks cost when nobody asks, by what the one that looks at the service is.
+// TestIdle measures the cost of checks without requests, by the type of the dependency.
 func TestIdle(t *testing.T) {
 	nginx := startNginx(t, []byte("OK\n"))
 	var b strings.Builder
@@ -133,7 +134,7 @@ func TestIdle(t *testing.T) {
 	publish(t, b.String())
 }
 
-// publish prints a table, and appends it to the file that LB_BENCH_OUT names.
+// publish prints a table and appends it to the file in LB_BENCH_OUT.
 func publish(t *testing.T, table string) {
 	t.Helper()
 	fmt.Println(table)
@@ -153,7 +154,7 @@ func publish(t *testing.T, table string) {
 	}
 }
 
-// goal is what was measured, and whether it is enough (atLeast) or little enough.
+// goal compares a measurement with its minimum (atLeast) or maximum.
 type goal struct {
 	what      string
 	got, want float64
@@ -172,11 +173,13 @@ func (g goal) String() string {
 type load struct {
 	requests  int
 	perSecond float64
-	processor time.Duration // of the server
+	processor time.Duration // processor time of the server
 }
 
-// rate and cost are what is told about a load.
+// rate is in requests per second.
 func rate(l load) float64 { return l.perSecond }
+
+// cost is the processor time per request in microseconds.
 func cost(l load) float64 { return l.processor.Seconds() * 1e6 / float64(l.requests) }
 
 func sorted(ls []load, of func(load) float64) []float64 {
@@ -195,8 +198,7 @@ func spread(ls []load, of func(load) float64, digits int) string {
 	return fmt.Sprintf("%.*f (%.*f to %.*f)", digits, xs[len(xs)/2], digits, xs[0], digits, xs[len(xs)-1])
 }
 
-// perCore compares one server with another round by round: how many requests the first answers in the processor time in which the
-// second answers one.
+// perCore compares two servers round by round: how many requests a answers in the processor time in which b answers one.
 func perCore(a, b []load) []float64 {
 	var xs []float64
 	for i := range a {

@@ -1,3 +1,3 @@
-// Package bench measures what an agent costs, beside nginx with a file of the same size. scripts/bench agent runs it, and
-// docs/performance.md says what came out; all of it is tests with the build tag bench.
+// Package bench measures the cost of an agent and compares it with nginx serving a file of the same size; it has only tests with the build tag
+// bench, which scripts/bench agent runs, and docs/performance.md has the results.
 package bench

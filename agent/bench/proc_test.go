@@ -14,25 +14,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tick is the unit of processor time in /proc/PID/stat: Linux shows programs 100 a second everywhere.
+// tick is the unit of processor time in /proc/PID/stat: Linux reports 100 ticks per second on all architectures.
 const tick = 10 * time.Millisecond
 
-// used is processor time since the start.
-type used struct {
+// cpuTime is processor time since the start of a process.
+type cpuTime struct {
 	own      time.Duration
-	children time.Duration // that have ended and were waited for
+	children time.Duration // of children that have ended and were waited for
 }
 
-// used reads /proc/PID/stat, see proc(5).
-func (s *target) used(t *testing.T) used {
+// cpuTime reads /proc/PID/stat, see proc(5).
+func (s *target) cpuTime(t *testing.T) cpuTime {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(data), ") ") // the name before may hold anything
+	_, rest, _ := strings.Cut(string(data), ") ") // the process name before may contain anything
 	fields := strings.Fields(rest)
-	const utime = 14 - 3 // fields are counted from 1, and two are cut off
+	const utime = 14 - 3 // fields count from 1, and the first two are cut off
 	var n [4]time.Duration
 	for i := range n {
 		if len(fields) <= utime+i {
@@ -44,23 +44,23 @@ func (s *target) used(t *testing.T) used {
 		}
 		n[i] = time.Duration(v) * tick
 	}
-	return used{own: n[0] + n[1], children: n[2] + n[3]}
+	return cpuTime{own: n[0] + n[1], children: n[2] + n[3]}
 }
 
-// share is processor time as a part of a core.
+// share is processor time as a share of a core.
 type share struct{ own, children float64 }
 
-// idle measures a server that nobody asks anything.
-func (s *target) idle(t *testing.T, long time.Duration) share {
+// idle measures a server without requests.
+func (s *target) idle(t *testing.T, d time.Duration) share {
 	t.Helper()
 	<-time.After(restTime)
-	before, begun := s.used(t), time.Now()
-	<-time.After(long)
-	after, took := s.used(t), time.Since(begun)
+	before, begun := s.cpuTime(t), time.Now()
+	<-time.After(d)
+	after, took := s.cpuTime(t), time.Since(begun)
 	return share{own: float64(after.own-before.own) / float64(took), children: float64(after.children-before.children) / float64(took)}
 }
 
-// resident reads how many bytes of memory the kernel counts for the server, now and at most so far.
+// resident is the server's resident memory in bytes, now and at its peak.
 func (s *target) resident(t *testing.T) (now, peak uint64) {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
@@ -81,12 +81,12 @@ func (s *target) resident(t *testing.T) (now, peak uint64) {
 		}
 	}
 	if now == 0 || peak == 0 {
-		t.Fatalf("/proc/%d/status tells no memory", s.pid)
+		t.Fatalf("/proc/%d/status has no memory usage", s.pid)
 	}
 	return now, peak
 }
 
-// loadAverage is that of the last minute: how busy the machine is otherwise.
+// loadAverage is the load average of the last minute.
 func loadAverage(t *testing.T) string {
 	t.Helper()
 	data, err := os.ReadFile("/proc/loadavg")
@@ -97,9 +97,9 @@ func loadAverage(t *testing.T) string {
 	return first
 }
 
-// first has a server go before all other work on the machine, or no longer, and tells whether this process may ask for that. What such work
-// does to the wait for an answer says nothing about the server.
-func (s *target) first(t *testing.T, urgent bool) bool {
+// prioritize gives a server priority over all other work on the machine, which would distort its latency, or resets its priority. It reports
+// whether this process is permitted to.
+func (s *target) prioritize(t *testing.T, urgent bool) bool {
 	t.Helper()
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.pid))
 	if err != nil {
@@ -109,23 +109,23 @@ func (s *target) first(t *testing.T, urgent bool) bool {
 	if urgent {
 		priority = urgentPriority
 	}
-	for _, thread := range threads { // those that they start inherit it
+	for _, thread := range threads { // new threads inherit it
 		tid, err := strconv.Atoi(thread.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := schedule(tid, priority); err != nil && !errors.Is(err, unix.ESRCH) {
-			t.Logf("the priority of %s stays: %v", s.name, err)
+			t.Logf("cannot change the priority of %s: %v", s.name, err)
 			return false
 		}
 	}
 	return true
 }
 
-// urgentPriority is that of servers and generators that go first.
+// urgentPriority is the priority of urgent servers and generators.
 const urgentPriority = 1
 
-// schedule gives a thread (0: this one) a real-time priority, or the usual one for 0, see sched(7).
+// schedule gives a thread (0: this one) a real-time priority (0: the default policy), see sched(7).
 func schedule(tid int, priority uint32) error {
 	a := unix.SchedAttr{Size: unix.SizeofSchedAttr}
 	if priority > 0 {

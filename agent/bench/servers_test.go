@@ -23,26 +23,26 @@ import (
 	"time"
 )
 
-// startTime is how long a server may take until it answers.
-const startTime = 20 * time.Second
+// startTimeout is how long a server may take until it answers.
+const startTimeout = 20 * time.Second
 
-// target is a server under measurement; one process of it does all the work.
+// target is a server to measure. A single process does all its work.
 type target struct {
 	name    string
 	pid     int
 	url     string
 	address string
-	stop    func() // does nothing the second time
+	stop    func() // idempotent
 
 	kept, fresh []load
 }
 
-// launch starts a server on its core, and waits until it answers.
+// launch starts a server on its core and waits until it answers.
 func launch(t *testing.T, name, page string, command ...string) *target {
 	t.Helper()
-	var said bytes.Buffer
+	var output bytes.Buffer
 	cmd := exec.Command("taskset", append([]string{"-c", strconv.Itoa(serveCore)}, command...)...)
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func launch(t *testing.T, name, page string, command ...string) *target {
 	s := &target{name: name, pid: cmd.Process.Pid, url: page, stop: sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v\n%s", name, err, said.String())
+			t.Errorf("%s: %v\n%s", name, err, output.String())
 		}
 	})}
 	t.Cleanup(s.stop)
@@ -59,7 +59,7 @@ func launch(t *testing.T, name, page string, command ...string) *target {
 		t.Fatal(err)
 	}
 	s.address = u.Host
-	for end := time.Now().Add(startTime); ; <-time.After(50 * time.Millisecond) {
+	for end := time.Now().Add(startTimeout); ; <-time.After(50 * time.Millisecond) {
 		r, err := http.Get(page)
 		if err == nil {
 			r.Body.Close()
@@ -75,7 +75,7 @@ func launch(t *testing.T, name, page string, command ...string) *target {
 	return s
 }
 
-// freePort gives an address on loopback that nobody has now.
+// freePort is an unused address on loopback.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,14 +95,14 @@ func fileCheck(t *testing.T) string {
 	return fmt.Sprintf(`{ type = "file_contents", path = %q, pattern = "^OK" }`, path)
 }
 
-// startAgent starts the program that LB_BENCH_BIN names, with a dependency and three metrics for each of the services.
+// startAgent starts the program in LB_BENCH_BIN, with a dependency and three metrics in each service.
 func startAgent(t *testing.T, services int, dependency string) *target {
 	t.Helper()
 	program := os.Getenv("LB_BENCH_BIN")
 	if program == "" {
-		t.Fatal("LB_BENCH_BIN names no program: run scripts/bench agent")
+		t.Fatal("LB_BENCH_BIN is not set: run scripts/bench agent")
 	}
-	dir, err := os.MkdirTemp("", "lb") // short: the path of a socket has little room
+	dir, err := os.MkdirTemp("", "lb") // short enough for the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,12 +110,12 @@ func startAgent(t *testing.T, services int, dependency string) *target {
 	address := freePort(t)
 	var b strings.Builder
 	fmt.Fprintf(&b, "[agent]\nlisten = %q\ncontrol = %q\ndata_dir = %q\n", address, filepath.Join(dir, "agent.sock"), filepath.Join(dir, "data"))
-	paced := func(check string) string {
+	everySecond := func(check string) string {
 		return strings.TrimSuffix(check, " }") + `, interval = "1s", timeout = "900ms" }`
 	}
 	for i := range services {
-		fmt.Fprintf(&b, "[services.web%02d]\ndepends = [ %s ]\nmetrics = [ %s, %s, %s ]\n", i, paced(dependency),
-			paced(`{ type = "constant", weight = 20 }`), paced(`{ type = "cpu_load", weight = 40 }`), paced(`{ type = "available_memory", weight = 40 }`))
+		fmt.Fprintf(&b, "[services.web%02d]\ndepends = [ %s ]\nmetrics = [ %s, %s, %s ]\n", i, everySecond(dependency),
+			everySecond(`{ type = "constant", weight = 20 }`), everySecond(`{ type = "cpu_load", weight = 40 }`), everySecond(`{ type = "available_memory", weight = 40 }`))
 	}
 	config := filepath.Join(dir, "lb.toml")
 	if err := os.WriteFile(config, []byte(b.String()), 0o600); err != nil {
@@ -124,13 +124,13 @@ func startAgent(t *testing.T, services int, dependency string) *target {
 	return launch(t, "lb agent", "http://"+address+"/web00/status", program, "agent", "-c", config)
 }
 
-// startNginx starts one that serves a file: as Debian sets it up, in one process, without a log of requests and a bound on those
-// of one connection.
+// startNginx starts an nginx that serves a file, with Debian's settings but as a single process, without an access log, and without a limit
+// on requests per connection.
 func startNginx(t *testing.T, content []byte) *target {
 	t.Helper()
 	dir := t.TempDir()
 	address := freePort(t)
-	// Its process gives up root before it reads the file.
+	// Its process drops root before it reads the file.
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -151,24 +151,24 @@ http {
 	return launch(t, "nginx", "http://"+address+"/status", "nginx", "-c", filepath.Join(dir, "nginx.conf"))
 }
 
-// beside is a further server, which runs already: LB_BENCH_BESIDE="NAME PID URL".
-func beside(t *testing.T) []*target {
+// extraTargets is a further server that is already running: LB_BENCH_BESIDE="NAME PID URL".
+func extraTargets(t *testing.T) []*target {
 	t.Helper()
-	asked := strings.Fields(os.Getenv("LB_BENCH_BESIDE"))
-	if len(asked) == 0 {
+	fields := strings.Fields(os.Getenv("LB_BENCH_BESIDE"))
+	if len(fields) == 0 {
 		return nil
 	}
-	if len(asked) != 3 {
-		t.Fatal("LB_BENCH_BESIDE wants NAME PID URL")
+	if len(fields) != 3 {
+		t.Fatal("LB_BENCH_BESIDE must be NAME PID URL")
 	}
-	pid, err := strconv.Atoi(asked[1])
+	pid, err := strconv.Atoi(fields[1])
 	if err != nil {
 		t.Fatalf("LB_BENCH_BESIDE: %v", err)
 	}
-	return []*target{{name: asked[0], pid: pid, url: asked[2]}}
+	return []*target{{name: fields[0], pid: pid, url: fields[2]}}
 }
 
-// get reads the page once.
+// get requests the page once.
 func (s *target) get(t *testing.T) []byte {
 	t.Helper()
 	r, err := http.Get(s.url)
@@ -184,14 +184,14 @@ func (s *target) get(t *testing.T) []byte {
 	return body
 }
 
-// hit lets wrk ask as fast as it can.
-func (s *target) hit(t *testing.T, header string) load {
+// saturate measures the server under maximum load by wrk.
+func (s *target) saturate(t *testing.T, header string) load {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), wrkTime+startTime)
+	ctx, cancel := context.WithTimeout(t.Context(), wrkTime+startTimeout)
 	defer cancel()
-	before := s.used(t)
+	before := s.cpuTime(t)
 	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(clients), "-d"+strconv.Itoa(int(wrkTime.Seconds()))+"s", "-H", header, s.url).CombinedOutput()
-	after := s.used(t)
+	after := s.cpuTime(t)
 	if err != nil {
 		t.Fatalf("wrk: %v: %s", err, out)
 	}
@@ -203,8 +203,8 @@ func (s *target) hit(t *testing.T, header string) load {
 	return l
 }
 
-// parseWrk reads "N requests in …" and "Requests/sec: X". Answers that are no success make the measurement worthless; timeouts
-// happen on a machine that is busy otherwise.
+// parseWrk reads "N requests in …" and "Requests/sec: X". It refuses measurements with failed requests, but not with timeouts, which occur on
+// a busy machine.
 func parseWrk(out string) (l load, err error) {
 	lines := bufio.NewScanner(strings.NewReader(out))
 	for lines.Scan() {
@@ -215,14 +215,14 @@ func parseWrk(out string) (l load, err error) {
 		case len(fields) == 2 && fields[0] == "Requests/sec:":
 			l.perSecond, err = strconv.ParseFloat(fields[1], 64)
 		case strings.Contains(lines.Text(), "Non-2xx"):
-			err = errors.New("wrk got other answers than 200")
+			err = errors.New("wrk received responses other than 200")
 		}
 		if err != nil {
 			return load{}, err
 		}
 	}
 	if l.requests == 0 || l.perSecond == 0 {
-		return load{}, errors.New("wrk tells no figures")
+		return load{}, errors.New("wrk printed no figures")
 	}
 	return l, nil
 }

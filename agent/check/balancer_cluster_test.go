@@ -14,7 +14,7 @@ import (
 
 func TestBalancerCluster(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, known := map[string]string{
+		response, known := map[string]string{
 			"/cluster/web":     "Running: true\nCombinedWeight: 57\n",
 			"/cluster/crlf":    "Running: true\r\nCombinedWeight: 57\r\n",
 			"/cluster/big":     "Running: true\nCombinedWeight: 200\n",
@@ -31,12 +31,12 @@ func TestBalancerCluster(t *testing.T) {
 		switch {
 		case !known:
 			http.Error(w, "Cluster not found", http.StatusNotFound)
-		case answer == "":
+		case response == "":
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case !strings.Contains(r.Header.Get("Accept"), "application/json") || r.Method != http.MethodGet:
 			w.WriteHeader(http.StatusNotAcceptable)
 		default:
-			io.WriteString(w, answer)
+			io.WriteString(w, response)
 		}
 	}))
 	defer s.Close()
@@ -52,15 +52,15 @@ func TestBalancerCluster(t *testing.T) {
 		{"json", 0, true, 57, "combined weight 57 of 80"},
 		{"big", 0, true, 80, "combined weight 200 of 80"},
 		{"big", 800, true, 20, "combined weight 200 of 800"},
-		{"stopped", 0, true, 0, "stopped does not run there"},
-		{"standby", 0, true, 0, "standby does not run there"},
+		{"stopped", 0, true, 0, "cluster stopped is not running there"},
+		{"standby", 0, true, 0, "cluster standby is not running there"},
 		{"nope", 0, false, 0, "the balancer has no cluster nope"},
 		{"503", 0, false, 0, "status 503"},
 		{"other", 0, false, 0, "lacks running or combined_weight"},
-		{"broken", 0, false, 0, "read the balancer's answer: json"},
+		{"broken", 0, false, 0, "read the balancer's response: json"},
 		{"page", 0, false, 0, "no line Running or CombinedWeight"},
 		{"huge", 0, false, 0, "out of range"},
-		{"endless", 0, false, 0, "more than 16 MiB"},
+		{"endless", 0, false, 0, "larger than 16 MiB"},
 	} {
 		t.Run(tc.cluster, func(t *testing.T) {
 			options := map[string]any{"address": strings.TrimPrefix(s.URL, "http://"), "cluster": tc.cluster}
@@ -76,7 +76,7 @@ func TestBalancerCluster(t *testing.T) {
 	}
 }
 
-func TestLbsOwnBalancerIsUnderstood(t *testing.T) {
+func TestTheJSONOfLbIsUnderstood(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		body, err := json.Marshal(api.ClusterStatus{Name: "web", Running: running, CombinedWeight: 57})
 		if err != nil {
@@ -88,12 +88,12 @@ func TestLbsOwnBalancerIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestABalancerThatHangs(t *testing.T) {
+func TestAHungBalancerTimesOut(t *testing.T) {
 	address, closed := silent(t)
 	defer closed()
 	c := metric("balancer_cluster", 80, map[string]any{"address": address, "cluster": "web"})
 	c.Timeout = 50 * time.Millisecond
-	want(t, run(t, c, Host{}), false, "not done within 50ms")
+	want(t, run(t, c, Host{}), false, "timed out after 50ms")
 }
 
 func FuzzParseClusterStatus(f *testing.F) {

@@ -15,10 +15,10 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// A process is held to the limits of its own cgroup and of every one above it. These are read from cgroup v2
-// (Documentation/admin-guide/cgroup-v2.rst of the kernel); under cgroup v1, or where nothing is limited, there are none.
+// A process is subject to the limits of its cgroup and of every parent. They are read from cgroup v2
+// (Documentation/admin-guide/cgroup-v2.rst in the kernel source). Limits of cgroup v1 are ignored.
 
-// cgroupDirs lists the folders of this process's cgroup and of all above it, the innermost first.
+// cgroupDirs lists the folders of this process's cgroup and its parents, innermost first.
 func cgroupDirs(h Host) ([]string, error) {
 	pfs, err := procfs.NewFS(h.Proc)
 	if err != nil {
@@ -50,7 +50,7 @@ func cgroupDirs(h Host) ([]string, error) {
 	return nil, nil
 }
 
-// readLimit reads a small file of a cgroup. The root of the tree, and a group whose controller is off, has no such file.
+// readLimit reads a small file of a cgroup. The root, and a cgroup whose controller is disabled, have no such file.
 func readLimit(dir, name string) (data string, ok bool, err error) {
 	b, err := os.ReadFile(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,7 +62,7 @@ func readLimit(dir, name string) (data string, ok bool, err error) {
 	return string(b), true, nil
 }
 
-// cgroupCores is the processor time that the cgroups grant, in cores; limited is false when none of them sets a limit.
+// cgroupCores is the processor time that the cgroups grant, in cores. limited is false if none of them sets a limit.
 func cgroupCores(h Host) (cores float64, limited bool, err error) {
 	dirs, err := cgroupDirs(h)
 	if err != nil {
@@ -107,7 +107,7 @@ func parseCPUMax(data string) (cores float64, limited bool, err error) {
 	return float64(quota) / float64(period), true, nil
 }
 
-// cgroupMemory lists the memory of every cgroup that sets a limit.
+// cgroupMemory reads the memory of every cgroup that sets a limit.
 func cgroupMemory(h Host) ([]memory, error) {
 	dirs, err := cgroupDirs(h)
 	if err != nil {
@@ -126,8 +126,8 @@ func cgroupMemory(h Host) ([]memory, error) {
 	return limits, nil
 }
 
-// getCgroupMemory reads one cgroup's limit and what of it is left. Cache of files that nobody uses just now counts as
-// left: the kernel drops it before it refuses memory.
+// getCgroupMemory reads a cgroup's limit and usage. Inactive file cache counts as available: the kernel drops it before it refuses
+// memory.
 func getCgroupMemory(dir string) (m memory, limited bool, err error) {
 	data, ok, err := readLimit(dir, "memory.max")
 	if err != nil || !ok || strings.TrimSpace(data) == "max" {
@@ -153,12 +153,12 @@ func getCgroupMemory(dir string) (m memory, limited bool, err error) {
 	return memory{total: limit, available: limit - min(limit, used)}, true, nil
 }
 
-// parseBytes reads one number of bytes.
+// parseBytes reads a number of bytes.
 func parseBytes(data string) (uint64, error) {
 	return strconv.ParseUint(strings.TrimSpace(data), 10, 64)
 }
 
-// parseInactiveFile finds the bytes of unused file cache in a memory.stat; 0 when it does not tell.
+// parseInactiveFile finds the bytes of inactive file cache in memory.stat, 0 if the line is missing.
 func parseInactiveFile(data string) uint64 {
 	lines := bufio.NewScanner(bytes.NewReader([]byte(data)))
 	for lines.Scan() {

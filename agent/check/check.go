@@ -1,4 +1,4 @@
-// Package check measures one thing about the machine or what it runs, once and within a time limit.
+// Package check has the types of checks: each measures one aspect of the machine or of what it runs, once and within a timeout.
 package check
 
 import (
@@ -11,40 +11,40 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// maxDetail bounds the reason that a result carries, in bytes.
+// maxDetail limits Result.Detail, in bytes.
 const maxDetail = 300
 
 // Check is one dependency or metric of a service, ready to run.
 type Check interface {
-	// Run measures once. It ends soon after ctx does, and never starts a process or a connection that outlives it.
+	// Run measures once. It returns soon after ctx ends and leaves no process or connection behind.
 	Run(ctx context.Context) Result
-	// Display names the check as litmus_paper does, such as Metric::CPULoad(50). It stays the same from run to run.
+	// Display names the check as litmus_paper does, for example Metric::CPULoad(50). It is the same for every run.
 	Display() string
-	// Floor is the least that a metric counts whatever it measures: 1 for load metrics, else 0.
+	// Floor is the minimum contribution of a metric, whatever it measures: 1 for load metrics, 0 for all others.
 	Floor() int
 }
 
-// Result is what one run found.
+// Result is the outcome of one run.
 type Result struct {
-	OK      bool     // a dependency: it is well; a metric: it could be measured
-	Value   float64  // a metric: what it adds to the health, 0 to its weight
-	Detail  string   // why, in one bounded line
-	Shown   string   // Display with this run's figures in it, where litmus_paper shows such; "": there are none
-	Samples []Sample // figures for GET /SERVICE/metrics
+	OK      bool     // the dependency is up, or the metric could be measured
+	Value   float64  // contribution of a metric to the health, 0 to its weight
+	Detail  string   // the reason, in one line of at most 300 bytes
+	Shown   string   // Display with this run's figures, for types where litmus_paper shows them; "" for all others
+	Samples []Sample // raw values for GET /SERVICE/metrics
 }
 
-// Sample is one figure, under the name that litmus_paper gives it.
+// Sample is a raw value, named as in litmus_paper.
 type Sample struct {
 	Name  string
 	Value float64
 }
 
-// Host is where the kernel's files are; the zero value is this machine's.
+// Host says where to find the kernel's files. The zero value is this machine.
 type Host struct {
-	Proc   string // a procfs; "" is /proc
-	Cgroup string // a cgroup v2 tree; "" is /sys/fs/cgroup
+	Proc   string // procfs; "" is /proc
+	Cgroup string // cgroup v2 tree; "" is /sys/fs/cgroup
 
-	shared *shared // nil: every check reads by itself
+	shared *shared // nil: each check reads for itself
 }
 
 func (h Host) withDefaults() Host {
@@ -57,16 +57,16 @@ func (h Host) withDefaults() Host {
 	return h
 }
 
-// kind names a check type in one of its roles.
+// kind identifies a type of check in one role.
 type kind struct {
 	role config.Role
 	name string
 }
 
-// constructor decodes a check's own options, recording every mistake in c.Options.
+// constructor decodes a check's own options and reports every mistake to c.Options.
 type constructor func(c config.Check, h Host) Check
 
-// constructors is every check type there is. To add one: its file, its test, and one row here.
+// constructors lists all types of checks. To add one, write its file and its test, and add a row here.
 func constructors() map[kind]constructor {
 	return map[kind]constructor{
 		{config.Dependency, "file_contents"}:    newFileContents,
@@ -92,12 +92,12 @@ func constructors() map[kind]constructor {
 	}
 }
 
-// New makes the check that c describes, or reports every mistake in its options.
+// New makes the check that c describes. The error has every mistake in its options.
 func New(c config.Check, h Host) (Check, error) {
 	table := constructors()
 	build, ok := table[kind{c.Role, c.Type}]
 	if !ok {
-		c.Options.Invalid("type", fmt.Sprintf("is no type of %s", c.Role),
+		c.Options.Invalid("type", fmt.Sprintf("is not a %s type", c.Role),
 			"use one of "+strings.Join(types(table, c.Role), ", "))
 		return nil, c.Options.Err()
 	}
@@ -108,13 +108,13 @@ func New(c config.Check, h Host) (Check, error) {
 	return made, nil
 }
 
-// Validate reports every mistake in a check's own options; it is the validator that config.Load takes.
+// Validate reports every mistake in a check's own options. It is the validator for config.Load.
 func Validate(c config.Check) error {
 	_, err := New(c, Host{})
 	return err
 }
 
-// types lists the type names of a role, sorted.
+// types lists the types of a role by name.
 func types(table map[kind]constructor, role config.Role) []string {
 	var names []string
 	for k := range table {
@@ -126,41 +126,42 @@ func types(table map[kind]constructor, role config.Role) []string {
 	return names
 }
 
-// good and bad make the result of a dependency, and bad that of a metric that could not be measured.
-func good(format string, args ...any) Result {
+// passed is the result of a dependency that is up.
+func passed(format string, args ...any) Result {
 	return Result{OK: true, Detail: sanitize.Line(fmt.Sprintf(format, args...), maxDetail)}
 }
 
-func bad(format string, args ...any) Result {
+// failed is the result of a dependency that is down, or of a metric that could not be measured.
+func failed(format string, args ...any) Result {
 	return Result{Detail: sanitize.Line(fmt.Sprintf(format, args...), maxDetail)}
 }
 
-// measured makes the result of a metric: value is held within 0 and weight.
+// measured is the result of a metric. It limits value to 0 to weight.
 func measured(value float64, weight int, format string, args ...any) Result {
-	r := good(format, args...)
+	r := passed(format, args...)
 	r.Value = max(0, min(value, float64(weight)))
 	return r
 }
 
-// onlyReads is embedded by checks that read files at most. Nothing can interrupt that, so they have no use for a time limit, which would
-// cost about as much as the check. A file that cannot be read holds the check; its last result then grows stale.
+// onlyReads is embedded by checks that do nothing but read files. Reads cannot be interrupted, so a timeout would be useless, and it
+// costs about as much as the check. If a read blocks, the latest result goes stale.
 type onlyReads struct{}
 
-func (onlyReads) needsNoLimit() {}
+func (onlyReads) needsNoTimeout() {}
 
-// OnlyReads tells whether Run has no use for a time limit.
+// OnlyReads reports whether a timeout has no effect on Run.
 func OnlyReads(c Check) bool {
-	_, ok := c.(interface{ needsNoLimit() })
+	_, ok := c.(interface{ needsNoTimeout() })
 	return ok
 }
 
-// noFloor is embedded by the checks whose zero means zero.
+// noFloor is embedded by checks that may contribute 0.
 type noFloor struct{}
 
 func (noFloor) Floor() int { return 0 }
 
-// loadFloor is embedded by load metrics: a busy machine still works, and a fleet whose machines are all busy must not
-// empty itself.
+// loadFloor is embedded by load metrics: a busy machine still works, and if all machines of a fleet are busy they must not all go
+// out of rotation.
 type loadFloor struct{}
 
 func (loadFloor) Floor() int { return 1 }

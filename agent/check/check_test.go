@@ -14,11 +14,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// dependency and metric make the configuration of a check from its options.
+// dependency makes the configuration of a dependency from its options.
 func dependency(typ string, options map[string]any) config.Check {
 	return config.Check{Role: config.Dependency, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Options: config.NewOptions(options)}
 }
 
+// metric makes the configuration of a metric from its options.
 func metric(typ string, weight int, options map[string]any) config.Check {
 	return config.Check{Role: config.Metric, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Weight: weight, Options: config.NewOptions(options)}
 }
@@ -32,7 +33,7 @@ func build(t *testing.T, c config.Check, h Host) Check {
 	return made
 }
 
-// run runs c once as the agent does, within its timeout.
+// run runs a check once with its timeout, as the agent does.
 func run(t *testing.T, c config.Check, h Host) Result {
 	t.Helper()
 	made := build(t, c, h)
@@ -41,15 +42,15 @@ func run(t *testing.T, c config.Check, h Host) Result {
 	return made.Run(ctx)
 }
 
-// want checks a dependency's result and that its reason tells why.
+// want checks a result and that its detail contains the reason.
 func want(t *testing.T, r Result, ok bool, reason string) {
 	t.Helper()
 	if r.OK != ok || !strings.Contains(r.Detail, reason) {
-		t.Errorf("OK %v because %q; want %v because of %q", r.OK, r.Detail, ok, reason)
+		t.Errorf("OK %v because %q; want %v because %q", r.OK, r.Detail, ok, reason)
 	}
 }
 
-func TestDisplayIsLitmusPapers(t *testing.T) {
+func TestDisplayNamesAreLitmusPapers(t *testing.T) {
 	for _, tc := range []struct {
 		want string
 		c    config.Check
@@ -102,32 +103,32 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		c    config.Check
 		want []string
 	}{
-		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`is no type of dependency`, "http, ", "script, ", "tcp"}},
-		{"a metric's type as dependency", dependency("constant", nil), []string{`is no type of dependency`}},
-		{"unknown metric", metric("load", 1, nil), []string{`is no type of metric`, "available_memory, ", "cpu_load, ", "script"}},
+		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`is not a dependency type`, "http, ", "script, ", "tcp"}},
+		{"a metric type as dependency", dependency("constant", nil), []string{`is not a dependency type`}},
+		{"unknown metric", metric("load", 1, nil), []string{`is not a metric type`, "available_memory, ", "cpu_load, ", "script"}},
 		{"http without url", dependency("http", nil), []string{"url", "is missing"}},
-		{"http with several", dependency("http", map[string]any{
+		{"http with several mistakes", dependency("http", map[string]any{
 			"url": "ftp://x/", "method": "get", "content": "(", "status": 42, "headers": map[string]string{"A B": "c"}, "colour": "red",
-		}), []string{"neither http:// nor https://", "is no HTTP method", "is no pattern", "status", `"A B" is no name of a header`, "colour"}},
+		}), []string{"http:// or https://", "is not an HTTP method", "is not a valid regular expression", "status", `"A B" is not a header name`, "colour"}},
 		{"http header injection", dependency("http", map[string]any{"url": "http://h/", "headers": map[string]string{"A": "b\r\nC: d"}}), []string{"control character"}},
-		{"http url without host", dependency("http", map[string]any{"url": "http:///x"}), []string{"names no host"}},
-		{"content of a HEAD", dependency("http", map[string]any{"url": "http://h/", "method": "HEAD", "content": "OK"}), []string{"has no body"}},
+		{"http url without host", dependency("http", map[string]any{"url": "http:///x"}), []string{"has no host"}},
+		{"content with HEAD", dependency("http", map[string]any{"url": "http://h/", "method": "HEAD", "content": "OK"}), []string{"has no body"}},
 		{"tcp without address", dependency("tcp", nil), []string{"address", "is missing"}},
 		{"tcp without port", dependency("tcp", map[string]any{"address": "localhost"}), []string{"not a host and a port"}},
 		{"tcp with port 0", dependency("tcp", map[string]any{"address": "localhost:0"}), []string{"1 to 65535"}},
 		{"tcp without host", dependency("tcp", map[string]any{"address": ":80", "expect": ""}), []string{"has no host", "empty text"}},
-		{"tcp with letters that no name has", dependency("tcp", map[string]any{"address": "bücher.example:80"}), []string{"no name holds"}},
-		{"tcp with two lines", dependency("tcp", map[string]any{"address": "a\nb:80"}), []string{"no name holds"}},
+		{"tcp with a host in Unicode", dependency("tcp", map[string]any{"address": "bücher.example:80"}), []string{"invalid character"}},
+		{"tcp with a line break", dependency("tcp", map[string]any{"address": "a\nb:80"}), []string{"invalid character"}},
 		{"script without command", dependency("script", nil), []string{"command", "is missing"}},
-		{"script with both", dependency("script", map[string]any{"command": "true", "argv": []string{"true"}}), []string{"stands beside command"}},
+		{"script with both", dependency("script", map[string]any{"command": "true", "argv": []string{"true"}}), []string{"cannot be combined with command"}},
 		{"script with an empty list", dependency("script", map[string]any{"argv": []string{}}), []string{"names no program"}},
-		{"unknown scale", metric("script", 5, map[string]any{"command": "echo 1", "scale": "0-1"}), []string{`"0-1" is no scale`}},
+		{"unknown scale", metric("script", 5, map[string]any{"command": "echo 1", "scale": "0-1"}), []string{`"0-1" is not a scale`}},
 		{"option of a type that has none", metric("cpu_load", 5, map[string]any{"cores": 4}), []string{"cores"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := Validate(tc.c)
 			if err == nil {
-				t.Fatal("no mistake was found")
+				t.Fatal("no mistake is reported")
 			}
 			var mistakes config.Diagnostics
 			if !errors.As(err, &mistakes) {
@@ -142,13 +143,13 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 	}
 }
 
-func TestConstantGivesItsWeight(t *testing.T) {
+func TestConstantContributesItsWeight(t *testing.T) {
 	if r := run(t, metric("constant", 60, nil), Host{}); !r.OK || r.Value != 60 {
 		t.Errorf("got %+v", r)
 	}
 }
 
-func TestWhatOnlyReadsFilesNeedsNoTimeLimit(t *testing.T) {
+func TestChecksThatOnlyReadFilesNeedNoTimeout(t *testing.T) {
 	for _, tc := range []struct {
 		c    config.Check
 		want bool

@@ -10,26 +10,26 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// command is a program to run: a line for /bin/sh -c, or a program with its arguments.
+// command is a program to run: a command line for /bin/sh -c, or a program with its arguments.
 type command struct {
 	argv []string
 	show string // as written in the configuration
 }
 
-// decodeCommand reads the options command (a line for the shell) or argv (a program and its arguments, run directly).
+// decodeCommand reads the options command (a shell command line) and argv (a program and its arguments, run without a shell).
 func decodeCommand(o config.Options) command {
 	line, argv := o.String("command", ""), o.Strings("argv")
 	switch {
 	case o.Has("command") && o.Has("argv"):
-		o.Invalid("argv", "stands beside command", "keep one of them: command for a line of shell, argv for a program and its arguments")
+		o.Invalid("argv", "cannot be combined with command", "keep one: command for a shell command line, argv for a program and its arguments")
 	case o.Has("argv") && (len(argv) == 0 || argv[0] == ""):
 		o.Invalid("argv", "names no program", `give a list such as ["/usr/local/bin/check", "--fast"]`)
 	case !o.Has("argv") && strings.TrimSpace(line) == "":
-		o.Invalid("command", "is missing", `give a line of shell such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
+		o.Invalid("command", "is missing", `give a shell command line such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
 	}
 	for _, s := range append(argv, line) {
 		if strings.ContainsRune(s, 0) {
-			o.Invalid("command", "holds a NUL character", "take it out")
+			o.Invalid("command", "contains a NUL character", "remove it")
 		}
 	}
 	if len(argv) > 0 {
@@ -38,24 +38,24 @@ func decodeCommand(o config.Options) command {
 	return command{argv: []string{"/bin/sh", "-c", line}, show: sanitize.Line(line, maxDetail)}
 }
 
-// outcome is how a command ended.
+// outcome is the exit status and the output of a command.
 type outcome struct{ program.Result }
 
-// run runs the command once, in a process group of its own that is killed whole when ctx ends or the command does: a
-// check leaves no processes behind.
+// run runs the command once, in its own process group. The whole group is killed when the command or ctx ends: a check leaves no
+// processes behind.
 func (c command) run(ctx context.Context, timeout time.Duration) outcome {
 	p := program.Command{Argv: c.argv, ContextErr: func(err error) error { return reason(ctx, err, timeout) }}
 	return outcome{p.Run(ctx)}
 }
 
-// detail is what a command said, for the log and the operator: the end of stderr, or of stdout when that is empty.
+// detail describes the output for operators: the end of stderr, or of stdout if stderr is empty.
 func (o outcome) detail() string {
-	said := o.Message()
-	if said == "" {
+	output := o.Message()
+	if output == "" {
 		return "it printed nothing"
 	}
-	if over := len(said) - maxDetail/2; over > 0 {
-		said = "…" + strings.ToValidUTF8(said[over:], "")
+	if over := len(output) - maxDetail/2; over > 0 {
+		output = "…" + strings.ToValidUTF8(output[over:], "")
 	}
-	return "it printed " + said
+	return "it printed " + output
 }

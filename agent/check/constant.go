@@ -7,7 +7,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// constant is a metric that always adds its whole weight. It has no options of its own.
+// constant is a metric that always contributes its full weight. It has no options of its own.
 type constant struct {
 	noFloor
 	onlyReads

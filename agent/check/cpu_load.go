@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// cpuLoad is a metric that falls with the load average of the last minute: weight − weight·load/cores, where cores are
-// what the machine has and the cgroup grants. It has no options of its own.
+// cpuLoad is a metric that falls with the load average of the last minute: weight − weight·load/cores, where cores are those of the
+// machine or, if fewer, those that the cgroup grants. It has no options of its own.
 type cpuLoad struct {
 	loadFloor
 	onlyReads
@@ -23,7 +23,7 @@ func newCPULoad(c config.Check, h Host) Check { return cpuLoad{weight: c.Weight,
 func (m cpuLoad) Run(context.Context) Result {
 	now, err := m.host.load()
 	if err != nil {
-		return bad("%v", err)
+		return failed("%v", err)
 	}
 	r := measured(now.points(m.weight), m.weight, "load %.2f on %.4g cores", now.average, now.cores)
 	r.Samples = []Sample{{Name: "cpu_load_average", Value: now.average}}
@@ -32,19 +32,19 @@ func (m cpuLoad) Run(context.Context) Result {
 
 func (m cpuLoad) Display() string { return fmt.Sprintf("Metric::CPULoad(%d)", m.weight) }
 
-// load is what the machine has to do, and what it has to do it with.
+// load is the demand for processor time and its supply.
 type load struct {
-	average float64 // of the last minute: tasks that run or wait
-	cores   float64 // that this process may use
+	average float64 // running and waiting tasks, averaged over the last minute
+	cores   float64 // that this process can use
 }
 
-// points is litmus_paper's formula, with its floor of 1 left to the score.
+// points is litmus_paper's formula without its floor of 1, which package score applies.
 func (l load) points(weight int) float64 {
 	w := float64(weight)
 	return w - w*l.average/l.cores
 }
 
-// load gives the load now, or a moment ago when the host is shared.
+// load returns the current load, up to a second old if the host is shared.
 func (h Host) load() (load, error) {
 	if h.shared == nil {
 		return getLoad(h)
@@ -52,7 +52,7 @@ func (h Host) load() (load, error) {
 	return h.shared.load.get(func() (load, error) { return getLoad(h) })
 }
 
-// getLoad reads the load average of the last minute and the number of cores that this process may use.
+// getLoad reads the load average of the last minute and the number of cores that this process can use.
 func getLoad(h Host) (load, error) {
 	fs, err := procfs.NewFS(h.Proc)
 	if err != nil {

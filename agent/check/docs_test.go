@@ -13,7 +13,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// manual is docs/checks.md.
+// manual reads docs/checks.md.
 func manual(t *testing.T) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "checks.md"))
@@ -23,7 +23,7 @@ func manual(t *testing.T) string {
 	return string(data)
 }
 
-// examples loads every configuration that the manual shows.
+// examples loads every configuration in the manual.
 func examples(t *testing.T) []config.Service {
 	t.Helper()
 	var services []config.Service
@@ -42,7 +42,7 @@ func examples(t *testing.T) []config.Service {
 	return services
 }
 
-func TestTheManualShowsEveryCheckAtWork(t *testing.T) {
+func TestTheManualHasAnExampleOfEveryCheck(t *testing.T) {
 	shown := map[kind]bool{}
 	for _, s := range examples(t) {
 		for _, c := range append(slices.Clone(s.Depends), s.Metrics...) {
@@ -59,7 +59,7 @@ func TestTheManualShowsEveryCheckAtWork(t *testing.T) {
 	}
 }
 
-// greeter speaks first, to one connection, as a mail server does.
+// greeter sends a greeting to one connection, as a mail server does.
 func greeter(t *testing.T, greeting string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,7 +78,7 @@ func greeter(t *testing.T, greeting string) string {
 	return l.Addr().String()
 }
 
-// The manual's mail queue, asked of pages that stand in for the exporter and for Postfix: 250 mails are 75 points.
+// The manual's example of a mail queue runs against fakes of the exporter and of Postfix: 250 mails give 75 points.
 func TestTheManualsMailQueue(t *testing.T) {
 	postfix, err := os.ReadFile(filepath.Join("testdata", "postfix-exporter.txt"))
 	if err != nil {

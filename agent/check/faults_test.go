@@ -12,9 +12,9 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// The tests here are named after faults of litmus_paper that lb must not have; the numbers are those of the list of recorded faults.
+// The tests in this file are named after faults of litmus_paper that lb must not have. The numbers are from the list of recorded faults.
 
-// Its YAML reader makes nothing of the dependencies script and tcp, and raises an error at haproxy_backends_health.
+// litmus_paper ignores the dependencies script and tcp in its YAML file and raises an error at haproxy_backends_health.
 func TestFault13EveryTypeWorksFromTheConfigurationFile(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(page))
 	defer server.Close()
@@ -36,11 +36,12 @@ metrics = [ { type = "haproxy_backends_health", socket = "/no/such", backends = 
 	}
 	want(t, run(t, service.Depends[0], Host{}), true, "printed nothing")
 	want(t, run(t, service.Depends[1], Host{}), true, "")
-	want(t, run(t, service.Metrics[0], Host{}), false, "/no/such") // there is no HAProxy; the check is there and says so
+	want(t, run(t, service.Metrics[0], Host{}), false, "/no/such") // the check exists, and reports that HAProxy does not run
 }
 
-// It drops the query, takes HEAD and 204 for failures (they have no body to match), and asks a silent server twice.
-func TestFault18HTTPKeepsTheQueryTakesHEADAnd204AndAsksOnce(t *testing.T) {
+// litmus_paper drops the query, treats HEAD and 204 as failures (they have no body to match), and sends a silent server a second
+// request.
+func TestFault18HTTPKeepsTheQueryAcceptsHEADAnd204AndDoesNotRetry(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(page))
 	defer server.Close()
 	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/echo?deep=1&x=2", "content": `^GET /echo\?deep=1&x=2 `}), Host{}), true, "200")
@@ -50,17 +51,17 @@ func TestFault18HTTPKeepsTheQueryTakesHEADAnd204AndAsksOnce(t *testing.T) {
 	address, accepted := silent(t)
 	c := dependency("http", map[string]any{"url": "http://" + address + "/"})
 	c.Timeout = 50 * time.Millisecond
-	want(t, run(t, c, Host{}), false, "not done within 50ms")
+	want(t, run(t, c, Host{}), false, "timed out after 50ms")
 	if n := accepted(); n != 1 {
-		t.Errorf("a silent server is asked %d times", n)
+		t.Errorf("a silent server gets %d requests", n)
 	}
 }
 
-// It asks again when the server closes without an answer, too.
-func TestFault18AServerThatClosesIsAskedOnce(t *testing.T) {
-	asked := 0
+// litmus_paper also retries if the server closes the connection without a response.
+func TestFault18ARequestThatGetsNoResponseIsNotRetried(t *testing.T) {
+	requests := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++
+		requests++
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -69,17 +70,17 @@ func TestFault18AServerThatClosesIsAskedOnce(t *testing.T) {
 		conn.Close()
 	}))
 	r := run(t, dependency("http", map[string]any{"url": server.URL}), Host{})
-	server.Close() // and with it the handler has ended
+	server.Close() // waits for the handler
 	want(t, r, false, io.EOF.Error())
-	if asked != 1 {
-		t.Errorf("asked %d times", asked)
+	if requests != 1 {
+		t.Errorf("%d requests, want 1", requests)
 	}
 }
 
-// It believes what a script printed that then failed, and a missing command is an error of the whole page.
-func TestFault19AScriptMetricThatFailsGivesNothing(t *testing.T) {
+// litmus_paper counts the output of a script that then failed, and a missing command breaks the whole page.
+func TestFault19AFailedScriptMetricContributesNothing(t *testing.T) {
 	for name, command := range map[string]string{
-		"fails after it printed": "echo 30; exit 3", "prints junk": "echo junk", "is missing": "/no/such/cmd", "is killed": "echo 30; kill -9 $$",
+		"fails after printing": "echo 30; exit 3", "prints junk": "echo junk", "is missing": "/no/such/cmd", "is killed": "echo 30; kill -9 $$",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := run(t, metric("script", 50, map[string]any{"command": command}), Host{})
@@ -94,8 +95,8 @@ func TestFault19AScriptMetricThatFailsGivesNothing(t *testing.T) {
 	}
 }
 
-// It gives a queue metric its full weight when nothing listens: the queue of a dead server is empty.
-func TestFault20AQueueThatNobodyServesGivesNothing(t *testing.T) {
+// litmus_paper gives a queue metric its full weight if nothing listens, because the queue of a dead server is empty.
+func TestFault20AQueueWithoutAListenerContributesNothing(t *testing.T) {
 	for typ, where := range map[string]map[string]any{
 		"tcp_socket_utilization":  {"address": "127.0.0.1:1", "maxconn": 10},
 		"unix_socket_utilization": {"path": filepath.Join(t.TempDir(), "gone.sock"), "maxconn": 10},

@@ -17,10 +17,10 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// maxFile bounds what is read of a file, in bytes.
+// maxFile is how much of a file is read, in bytes.
 const maxFile = 1 << 20
 
-// fileContents is a dependency on a file whose first MiB matches a pattern.
+// fileContents is a dependency on a file whose first MiB matches a regular expression.
 type fileContents struct {
 	noFloor
 	onlyReads
@@ -33,26 +33,26 @@ func newFileContents(c config.Check, _ Host) Check {
 	o := c.Options
 	f := fileContents{path: o.String("path", ""), timeout: c.Timeout}
 	if problem := badPath(f.path); problem != "" {
-		o.Invalid("path", problem, `give the whole path of a file, such as "/run/webapp/state"`)
+		o.Invalid("path", problem, `give the absolute path of a file, such as "/run/webapp/state"`)
 	}
-	f.pattern = decodePattern(o, "pattern", `give one such as "^OK", which the file must match`)
+	f.pattern = decodePattern(o, "pattern", `give a regular expression that the file must match, such as "^OK"`)
 	return f
 }
 
-// badPath tells what is wrong with the path of a file, "" when it is fine.
+// badPath says what is wrong with the path of a file, "" if it is valid.
 func badPath(path string) string {
 	switch {
 	case path == "":
 		return "is missing"
 	case !filepath.IsAbs(path):
-		return "does not begin with /"
+		return "is not an absolute path"
 	case strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "holds a control character"
+		return "contains a control character"
 	}
 	return ""
 }
 
-// decodePattern reads a pattern that must be there.
+// decodePattern reads a required regular expression.
 func decodePattern(o config.Options, key, fix string) *regexp.Regexp {
 	text := o.String(key, "")
 	if text == "" {
@@ -61,46 +61,45 @@ func decodePattern(o config.Options, key, fix string) *regexp.Regexp {
 	}
 	pattern, err := regexp.Compile(text)
 	if err != nil {
-		o.Invalid(key, "is no pattern: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; put \\ before a character that stands for itself")
+		o.Invalid(key, "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
 	}
 	return pattern
 }
 
 func (f fileContents) Run(ctx context.Context) Result {
 	if err := ctx.Err(); err != nil {
-		return bad("%v", reason(ctx, err, f.timeout))
+		return failed("%v", reason(ctx, err, f.timeout))
 	}
 	data, whole, err := readFile(f.path, maxFile)
 	switch {
 	case err != nil:
-		return bad("%v", err)
+		return failed("%v", err)
 	case f.pattern.Match(data):
-		return good("matches")
+		return passed("matches")
 	case !whole:
-		return bad("its first %d bytes do not match", len(data))
+		return failed("the first %d bytes do not match", len(data))
 	}
-	return bad("its %d bytes do not match", len(data)) // not what they are: the agent's page is open to many, the file need not be
+	return failed("the %d bytes do not match", len(data)) // without the contents, because the status page may have more readers than the file
 }
 
-// readFile reads at most limit bytes of a regular file; whole tells that there are no more. What is no regular file is not read: a
-// pipe would keep the check waiting for a writer. A file that the kernel cannot read (a dead NFS server behind it) does hold the
-// check; its last result then grows stale, which fails the dependency.
+// readFile reads at most limit bytes of a regular file; whole is true if there are no more. It refuses other files: a pipe would block
+// until somebody writes to it. A file on a dead NFS server does block; the latest result then goes stale, which fails the dependency.
 func readFile(path string, limit int64) (data []byte, whole bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, false, err
 	}
-	defer f.Close() // nothing was written that a failed close could lose
+	defer f.Close() // only read, so an error on close loses nothing
 	info, err := f.Stat()
 	if err != nil {
 		return nil, false, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, false, errors.New(path + " is no regular file")
+		return nil, false, errors.New(path + " is not a regular file")
 	}
 	data, err = io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return nil, false, fmt.Errorf("read it: %w", err)
+		return nil, false, err
 	}
 	if int64(len(data)) > limit {
 		return data[:limit], false, nil
@@ -112,7 +111,7 @@ func (f fileContents) Display() string {
 	return fmt.Sprintf("Dependency::FileContents(%s, %s)", f.path, inspectPattern(f.pattern.String()))
 }
 
-// inspectPattern writes a pattern as Ruby shows it: between slashes, with those inside it escaped.
+// inspectPattern writes a regular expression as Ruby does: between slashes, with slashes inside it escaped.
 func inspectPattern(pattern string) string {
 	var b strings.Builder
 	b.WriteByte('/')

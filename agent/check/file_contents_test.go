@@ -31,20 +31,20 @@ func TestFileContents(t *testing.T) {
 		ok                  bool
 		reason              string
 	}{
-		{"an end that is a line end is none of the text", at("ok"), "OK$", false, "its 10 bytes do not match"},
-		{"matches a line's end where asked", at("ok"), "(?m)OK$", true, "matches"},
+		{"$ is the end of the text, not of a line", at("ok"), "OK$", false, "the 10 bytes do not match"},
+		{"$ with (?m) is the end of a line", at("ok"), "(?m)OK$", true, "matches"},
 		{"anywhere in the file", at("ok"), "OK", true, "matches"},
 		{"through a link", at("link"), "^state", true, ""},
 		{"does not match", at("ok"), "^OK", false, "do not match"},
-		{"an empty file", at("empty"), "OK", false, "its 0 bytes"},
-		{"an empty file that may be", at("empty"), "^$", true, ""},
-		{"after the first MiB", at("late"), "OK", false, "its first 1048576 bytes do not match"},
+		{"an empty file", at("empty"), "OK", false, "the 0 bytes"},
+		{"an empty file with an empty pattern", at("empty"), "^$", true, ""},
+		{"after the first MiB", at("late"), "OK", false, "the first 1048576 bytes do not match"},
 		{"at the end of the first MiB", at("just"), "OK$", true, ""},
-		{"what does not print", at("binary"), "^OK", false, "do not match"},
+		{"binary data", at("binary"), "^OK", false, "do not match"},
 		{"no file", at("none"), "OK", false, "no such file"},
-		{"a folder", dir, "OK", false, "is no regular file"},
-		{"a pipe without a writer", at("pipe"), "OK", false, "is no regular file"},
-		{"a file of the kernel's", "/proc/self/stat", `^\d+ `, true, ""},
+		{"a folder", dir, "OK", false, "is not a regular file"},
+		{"a pipe without a writer", at("pipe"), "OK", false, "is not a regular file"},
+		{"a file in procfs", "/proc/self/stat", `^\d+ `, true, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			want(t, run(t, dependency("file_contents", map[string]any{"path": tc.path, "pattern": tc.pattern}), Host{}), tc.ok, tc.reason)

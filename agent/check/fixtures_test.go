@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/golden"
 )
 
-// Each file below testdata/good loads; each below testdata/bad gives exactly the mistakes in the .txt file beside it.
+// Each file in testdata/good loads. Each file in testdata/bad has exactly the mistakes in the .txt file next to it.
 func TestFixtures(t *testing.T) {
 	for _, kind := range []string{"good", "bad"} {
 		files, err := filepath.Glob(filepath.Join("testdata", kind, "*.toml"))
@@ -26,7 +26,7 @@ func TestFixtures(t *testing.T) {
 					return
 				}
 				if err == nil {
-					t.Fatal("no mistake was found")
+					t.Fatal("no mistake is reported")
 				}
 				got := strings.ReplaceAll(err.Error(), filepath.Dir(file)+"/", "") + "\n"
 				golden.Compare(t, strings.TrimSuffix(file, ".toml")+".txt", got)
@@ -35,7 +35,7 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-func TestTheExampleFilesChecksAreGood(t *testing.T) {
+func TestTheExampleConfigurationIsValid(t *testing.T) {
 	if _, err := config.Load(filepath.Join("..", "..", "config", "lb.toml"), Validate); err != nil {
 		t.Error(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// haproxyBackends is a dependency on backends of a HAProxy: well when every one of them is UP and has a server to send to.
+// haproxyBackends is a dependency on backends of HAProxy. It is up if each of them is UP and has a server that takes traffic.
 type haproxyBackends struct {
 	noFloor
 	haproxyStats
@@ -21,32 +21,32 @@ func newHAProxyBackends(c config.Check, _ Host) Check {
 func (h haproxyBackends) Run(ctx context.Context) Result {
 	rows, err := h.rows(ctx)
 	if err != nil {
-		return bad("%v", err)
+		return failed("%v", err)
 	}
-	problems := judgeBackends(rows, h.backends)
+	problems := backendProblems(rows, h.backends)
 	if len(problems) > 0 {
-		return bad("%s", strings.Join(problems, "; "))
+		return failed("%s", strings.Join(problems, "; "))
 	}
-	return good("UP: %s", h.shown())
+	return passed("UP: %s", h.shown())
 }
 
-// judgeBackends tells what is wrong with each backend that is not well, in the order of the configuration.
-func judgeBackends(rows []haproxyRow, backends []string) []string {
-	whole := map[string]haproxyRow{}
+// backendProblems says what is wrong with the backends, in the order of the configuration.
+func backendProblems(rows []haproxyRow, backends []string) []string {
+	found := map[string]haproxyRow{}
 	for _, r := range rows {
 		if r.server == "BACKEND" {
-			whole[r.backend] = r
+			found[r.backend] = r
 		}
 	}
 	var problems []string
 	for _, name := range backends {
-		r, found := whole[name]
+		r, ok := found[name]
 		switch {
-		case !found:
+		case !ok:
 			problems = append(problems, "HAProxy has no backend "+name)
 		case !r.up():
 			problems = append(problems, name+" is "+r.status)
-		case r.weight == 0: // UP is also what has no servers at all
+		case r.weight == 0: // a backend without servers is UP, too
 			problems = append(problems, name+" has no server that takes traffic")
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// haproxyBackendsHealth is a metric that falls with the servers of a HAProxy that are down: the weight of its servers that are UP,
-// as a share of the weight of all but those taken out on purpose.
+// haproxyBackendsHealth is a metric that falls when servers of HAProxy are down: the weight of the servers that are UP as a share of
+// the weight of all servers, without those that were taken out on purpose.
 type haproxyBackendsHealth struct {
 	noFloor
 	haproxyStats
@@ -22,21 +22,21 @@ func newHAProxyBackendsHealth(c config.Check, _ Host) Check {
 func (h haproxyBackendsHealth) Run(ctx context.Context) Result {
 	rows, err := h.rows(ctx)
 	if err != nil {
-		return bad("%v", err)
+		return failed("%v", err)
 	}
 	for _, name := range h.backends {
 		if !hasBackend(rows, name) {
-			return bad("HAProxy has no backend %s", name)
+			return failed("HAProxy has no backend %s", name)
 		}
 	}
 	up, all := sumWeights(rows)
 	if all == 0 {
-		return measured(0, h.weight, "no server has a weight and is not taken out")
+		return measured(0, h.weight, "no server with a weight is in use")
 	}
 	return measured(float64(h.weight)*float64(up)/float64(all), h.weight, "weight %d of %d is UP", up, all)
 }
 
-// hasBackend looks for the backend as a whole, which HAProxy tells behind all of its servers: without it some may be missing.
+// hasBackend looks for the row of the whole backend. HAProxy sends it after those of the servers, so without it some may be missing.
 func hasBackend(rows []haproxyRow, name string) bool {
 	for _, r := range rows {
 		if r.backend == name && r.server == "BACKEND" {
@@ -46,7 +46,7 @@ func hasBackend(rows []haproxyRow, name string) bool {
 	return false
 }
 
-// sumWeights adds up the weights of the servers that are UP, and of all that should be.
+// sumWeights adds up the weights of the servers that are UP, and of all that should be UP.
 func sumWeights(rows []haproxyRow) (up, all int) {
 	for _, r := range rows {
 		if r.server == "BACKEND" || r.takenOut() {
@@ -60,7 +60,7 @@ func sumWeights(rows []haproxyRow) (up, all int) {
 	return up, all
 }
 
-// Display is litmus_paper's, which does not name the socket.
+// Display is litmus_paper's name, which does not include the socket.
 func (h haproxyBackendsHealth) Display() string {
 	return fmt.Sprintf("Metric::HaproxyBackendsHealth(%d, %s)", h.weight, h.shown())
 }

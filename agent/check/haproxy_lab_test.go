@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// startHAProxy runs a real HAProxy whose backend web has a server up (weight 30), one down (10) and one in maintenance (60), and gives the
-// path of its stats socket.
+// startHAProxy runs a real HAProxy and returns the path of its stats socket. Its backend web has a server that is up (weight 30), one
+// that is down (10) and one in maintenance (60).
 func startHAProxy(t *testing.T) string {
 	t.Helper()
 	app, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,9 +42,9 @@ backend gone
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var said strings.Builder
+	var output strings.Builder
 	cmd := exec.Command("haproxy", "-q", "-db", "-f", file)
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start HAProxy (apt-get install haproxy): %v", err)
 	}
@@ -52,13 +52,13 @@ backend gone
 		cmd.Process.Kill()
 		cmd.Wait()
 		if t.Failed() {
-			t.Logf("HAProxy said: %s", said.String())
+			t.Logf("HAProxy printed: %s", output.String())
 		}
 	})
 	return socket
 }
 
-// eventually runs a check until its reason says what is awaited.
+// eventually runs a check until its detail contains the reason.
 func eventually(t *testing.T, c Check, reason string) Result {
 	t.Helper()
 	var r Result
@@ -67,12 +67,12 @@ func eventually(t *testing.T, c Check, reason string) Result {
 			return r
 		}
 	}
-	t.Fatalf("never %q, but %+v", reason, r)
+	t.Fatalf("timed out waiting for %q: %+v", reason, r)
 	return r
 }
 
-// tell gives HAProxy a command.
-func tell(t *testing.T, socket, command string) {
+// send sends HAProxy a command.
+func send(t *testing.T, socket, command string) {
 	t.Helper()
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
@@ -82,8 +82,8 @@ func tell(t *testing.T, socket, command string) {
 	if _, err := fmt.Fprintln(conn, command); err != nil {
 		t.Fatal(err)
 	}
-	if said, err := readUntil(conn, []byte("\n"), 1000); err != nil || string(said) != "\n" {
-		t.Fatalf("HAProxy answered %q to %q: %v", said, command, err)
+	if answer, err := readUntil(conn, []byte("\n"), 1000); err != nil || string(answer) != "\n" {
+		t.Fatalf("HAProxy answered %q to %q: %v", answer, command, err)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestARealHAProxy(t *testing.T) {
 	web := build(t, dependency("haproxy_backends", of("web")), Host{})
 	health := build(t, metric("haproxy_backends_health", 100, of("web")), Host{})
 
-	// HAProxy takes all servers for up until their first check.
+	// HAProxy treats all servers as up until their first check.
 	if r := eventually(t, health, "weight 30 of 40 is UP"); r.Value != 75 {
 		t.Errorf("%+v", r)
 	}
@@ -103,15 +103,15 @@ func TestARealHAProxy(t *testing.T) {
 	}
 	want(t, run(t, dependency("haproxy_backends", of("nope")), Host{}), false, "HAProxy has no backend nope")
 
-	tell(t, socket, "set server web/down state maint")
+	send(t, socket, "set server web/down state maint")
 	if r := eventually(t, health, "weight 30 of 30 is UP"); r.Value != 100 {
 		t.Errorf("%+v", r)
 	}
-	tell(t, socket, "set server web/up state drain")
-	if r := eventually(t, health, "no server has a weight"); r.Value != 0 {
+	send(t, socket, "set server web/up state drain")
+	if r := eventually(t, health, "no server with a weight is in use"); r.Value != 0 {
 		t.Errorf("%+v", r)
 	}
 	want(t, web.Run(t.Context()), false, "web is DOWN")
-	tell(t, socket, "set server web/up state ready")
+	send(t, socket, "set server web/up state ready")
 	eventually(t, web, "UP: web")
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// haproxyPage is what a HAProxy 2.6 with backends web, empty and dead really answered.
+// haproxyPage is the recorded answer of HAProxy 2.6 with the backends web, empty and dead.
 func haproxyPage(t *testing.T) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", "haproxy-2.6-show-stat.csv"))
@@ -19,7 +19,7 @@ func haproxyPage(t *testing.T) string {
 	return string(data)
 }
 
-// haproxy answers "show stat" on a Unix socket with a page, and anything else as HAProxy does.
+// haproxy is a fake that answers "show stat" with a page, and any other command with HAProxy's error.
 func haproxy(t *testing.T, page string) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
@@ -27,8 +27,8 @@ func haproxy(t *testing.T, page string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, l, func(asked string) string {
-		if asked != "show stat\n" {
+	serve(t, l, func(command string) string {
+		if command != "show stat\n" {
 			return "Unknown command.\n"
 		}
 		return page
@@ -55,14 +55,14 @@ func TestHAProxyBackends(t *testing.T) {
 		{"UP", page, []string{"web"}, true, "UP: web"},
 		{"DOWN", page, []string{"dead"}, false, "dead is DOWN"},
 		{"all must be UP", page, []string{"web", "dead", "empty"}, false, "dead is DOWN; empty has no server that takes traffic"},
-		{"not there", page, []string{"wbe"}, false, "HAProxy has no backend wbe"},
-		{"a frontend is none", page, []string{"f"}, false, "HAProxy has no backend f"},
+		{"missing", page, []string{"wbe"}, false, "HAProxy has no backend wbe"},
+		{"a frontend is no backend", page, []string{"f"}, false, "HAProxy has no backend f"},
 		{"its servers are drained", rowsOf("w", "a,DRAIN,0", "BACKEND,UP,0"), []string{"w"}, false, "no server that takes traffic"},
-		{"no right to ask", "Permission denied\n\n", []string{"web"}, false, `HAProxy answered "Permission denied"`},
+		{"no permission", "Permission denied\n\n", []string{"web"}, false, `HAProxy answered "Permission denied"`},
 		{"no answer", "", []string{"web"}, false, "closed the connection without an answer"},
 		{"cut short", strings.TrimRight(page, "\n")[:len(page)-420], []string{"web"}, false, "in the middle of a line"},
-		{"other columns", "# pxname,svname,state\nweb,BACKEND,UP\n", []string{"web"}, false, "lack the column"},
-		{"a strange weight", rowsOf("w", "BACKEND,UP,-1"), []string{"w"}, false, `the weight of "BACKEND" in "w" is "-1"`},
+		{"other columns", "# pxname,svname,state\nweb,BACKEND,UP\n", []string{"web"}, false, "the column svname, status or weight is missing"},
+		{"an invalid weight", rowsOf("w", "BACKEND,UP,-1"), []string{"w"}, false, `the weight of "BACKEND" in "w" is "-1"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			want(t, run(t, dependency("haproxy_backends", map[string]any{"socket": haproxy(t, tc.page), "backends": tc.backends}), Host{}), tc.ok, tc.reason)
@@ -79,14 +79,14 @@ func TestHAProxyBackendsHealth(t *testing.T) {
 		value      float64
 		reason     string
 	}{
-		{"the share that is UP, without those in maintenance", page, []string{"web"}, true, 80 * 60.0 / 91, "weight 60 of 91 is UP"},
+		{"the share that is UP, without servers in maintenance", page, []string{"web"}, true, 80 * 60.0 / 91, "weight 60 of 91 is UP"},
 		{"over several backends", page, []string{"web", "dead"}, true, 80 * 60.0 / 121, "weight 60 of 121"},
 		{"all down", page, []string{"dead"}, true, 0, "weight 0 of 30"},
 		{"all up", rowsOf("w", "a,UP,100", "b,no check,1", "BACKEND,UP,101"), []string{"w"}, true, 80, "weight 101 of 101"},
-		{"on the way down and up", rowsOf("w", "a,UP 1/3,10", "b,DOWN 1/2,30", "BACKEND,UP,10"), []string{"w"}, true, 20, "weight 10 of 40"},
+		{"going down and coming up", rowsOf("w", "a,UP 1/3,10", "b,DOWN 1/2,30", "BACKEND,UP,10"), []string{"w"}, true, 20, "weight 10 of 40"},
 		{"taken out on purpose", rowsOf("w", "a,UP,10", "b,DOWN,10", "c,MAINT (via x/y),99", "d,DRAIN,99", "e,NOLB,99", "f,DRAIN (agent),9", "BACKEND,UP,10"), []string{"w"}, true, 40, "weight 10 of 20"},
-		{"nobody is left", rowsOf("w", "a,MAINT,10", "BACKEND,DOWN,0"), []string{"w"}, true, 0, "no server has a weight"},
-		{"one of the backends is not there", page, []string{"web", "wbe"}, false, 0, "HAProxy has no backend wbe"},
+		{"no server is left", rowsOf("w", "a,MAINT,10", "BACKEND,DOWN,0"), []string{"w"}, true, 0, "no server with a weight is in use"},
+		{"one backend is missing", page, []string{"web", "wbe"}, false, 0, "HAProxy has no backend wbe"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := run(t, metric("haproxy_backends_health", 80, map[string]any{"socket": haproxy(t, tc.page), "backends": tc.backends}), Host{})
@@ -98,7 +98,7 @@ func TestHAProxyBackendsHealth(t *testing.T) {
 	}
 }
 
-func TestHAProxyThatIsNotThereOrHangs(t *testing.T) {
+func TestHAProxyThatIsMissingOrHangs(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	c := dependency("haproxy_backends", map[string]any{"socket": socket, "backends": []string{"web"}})
 	want(t, run(t, c, Host{}), false, "no such file")
@@ -108,7 +108,7 @@ func TestHAProxyThatIsNotThereOrHangs(t *testing.T) {
 	}
 	defer l.Close()
 	c.Timeout = 50 * time.Millisecond
-	want(t, run(t, c, Host{}), false, "not done within 50ms")
+	want(t, run(t, c, Host{}), false, "timed out after 50ms")
 }
 
 func FuzzParseHAProxyStats(f *testing.F) {
@@ -118,7 +118,7 @@ func FuzzParseHAProxyStats(f *testing.F) {
 	f.Fuzz(func(t *testing.T, page string) {
 		rows, err := parseHAProxyStats(strings.NewReader(page), []string{"web"})
 		if err != nil && rows != nil {
-			t.Error("rows beside an error")
+			t.Error("rows together with an error")
 		}
 		for _, r := range rows {
 			if r.backend != "web" || r.weight < 0 || r.server == "FRONTEND" || r.up() && r.takenOut() {

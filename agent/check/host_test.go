@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// machine is a made-up machine: its files under /proc and its cgroup tree.
+// machine is a fake machine: its files in /proc and its cgroup tree.
 type machine struct {
 	cores   int
 	load    string
 	meminfo string            // "" is 8 GiB with half of it available
 	cgroup  string            // of the process: lines of /proc/self/cgroup
-	limits  map[string]string // file below the cgroup tree → contents
+	limits  map[string]string // files in the cgroup tree and their contents
 }
 
 func (m machine) build(t *testing.T) Host {
@@ -64,14 +64,14 @@ func TestCPULoad(t *testing.T) {
 	}{
 		{"idle", machine{cores: 4, load: idle, cgroup: "0::/\n"}, 50, true, 50, "load 0.00 on 4 cores"},
 		{"a quarter busy", machine{cores: 4, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/\n"}, 50, true, 37.5, "load 1.00 on 4 cores"},
-		{"more than busy", machine{cores: 4, load: "9.00 0 0 1/100 4242\n", cgroup: "0::/\n"}, 50, true, 0, "load 9.00"},
+		{"overloaded", machine{cores: 4, load: "9.00 0 0 1/100 4242\n", cgroup: "0::/\n"}, 50, true, 0, "load 9.00"},
 		{"the cgroup grants less", machine{cores: 4, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/app/web\n", limits: map[string]string{"app/web/cpu.max": "150000 100000\n"}}, 60, true, 20, "on 1.5 cores"},
-		{"the least of all levels counts", machine{cores: 8, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/app/web\n", limits: map[string]string{"app/web/cpu.max": "max 100000\n", "app/cpu.max": "200000 100000\n", "cpu.max": "400000 100000"}}, 100, true, 50, "on 2 cores"},
-		{"also where it is above", machine{cores: 8, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/app/web\n", limits: map[string]string{"app/web/cpu.max": "400000 100000\n", "app/cpu.max": "200000 100000\n"}}, 100, true, 50, "on 2 cores"},
-		{"a quota of nothing", machine{cores: 2, load: idle, cgroup: "0::/\n", limits: map[string]string{"cpu.max": "0 100000\n"}}, 100, false, 0, "bad quota"},
-		{"a period of nothing", machine{cores: 2, load: idle, cgroup: "0::/\n", limits: map[string]string{"cpu.max": "100000 0\n"}}, 100, false, 0, "bad period"},
-		{"a grant above the machine", machine{cores: 2, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/app\n", limits: map[string]string{"app/cpu.max": "800000 100000\n"}}, 100, true, 50, "on 2 cores"},
-		{"cgroup v1 is not looked at", machine{cores: 2, load: "1.00 0 0 1/100 4242\n", cgroup: "4:memory:/x\n1:cpu:/x\n", limits: map[string]string{"x/cpu.max": "1 1\n"}}, 100, true, 50, "on 2 cores"},
+		{"the lowest limit of all levels counts", machine{cores: 8, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/app/web\n", limits: map[string]string{"app/web/cpu.max": "max 100000\n", "app/cpu.max": "200000 100000\n", "cpu.max": "400000 100000"}}, 100, true, 50, "on 2 cores"},
+		{"also if it is a parent's", machine{cores: 8, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/app/web\n", limits: map[string]string{"app/web/cpu.max": "400000 100000\n", "app/cpu.max": "200000 100000\n"}}, 100, true, 50, "on 2 cores"},
+		{"a quota of 0", machine{cores: 2, load: idle, cgroup: "0::/\n", limits: map[string]string{"cpu.max": "0 100000\n"}}, 100, false, 0, "bad quota"},
+		{"a period of 0", machine{cores: 2, load: idle, cgroup: "0::/\n", limits: map[string]string{"cpu.max": "100000 0\n"}}, 100, false, 0, "bad period"},
+		{"a limit above the machine", machine{cores: 2, load: "1.00 0 0 1/100 4242\n", cgroup: "0::/app\n", limits: map[string]string{"app/cpu.max": "800000 100000\n"}}, 100, true, 50, "on 2 cores"},
+		{"cgroup v1 is ignored", machine{cores: 2, load: "1.00 0 0 1/100 4242\n", cgroup: "4:memory:/x\n1:cpu:/x\n", limits: map[string]string{"x/cpu.max": "1 1\n"}}, 100, true, 50, "on 2 cores"},
 		{"a broken cpu.max", machine{cores: 2, load: idle, cgroup: "0::/\n", limits: map[string]string{"cpu.max": "lots\n"}}, 100, false, 0, "cpu.max: want a quota"},
 		{"no load", machine{cores: 2, load: "", cgroup: "0::/\n"}, 100, false, 0, "read the load"},
 		{"no cores", machine{cores: 0, load: idle, cgroup: "0::/\n"}, 100, false, 0, "count the cores"},
@@ -111,10 +111,10 @@ func TestAvailableMemory(t *testing.T) {
 		{"of the machine", machine{cgroup: "0::/\n"}, true, 50, "4096 of 8192 MiB available"},
 		{"the cgroup has less", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, 2*gib, gib/2)}, true, 25, "512 of 2048 MiB"},
 		{"the cgroup has a larger share", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, gib/2, 0)}, true, 50, "4096 of 8192"},
-		{"the cgroup is above its limit, as it may be for a moment", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, 2*gib+1, 0)}, true, 0, "0 of 2048 MiB"},
-		{"more file cache than memory, as counters lag", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, gib/2, gib)}, true, 50, "4096 of 8192"},
+		{"the cgroup is above its limit, which is possible for a moment", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, 2*gib+1, 0)}, true, 0, "0 of 2048 MiB"},
+		{"more file cache than memory, because counters lag", machine{cgroup: "0::/app\n", limits: limit("app", 2*gib, gib/2, gib)}, true, 50, "4096 of 8192"},
 		{"a limit above the machine", machine{cgroup: "0::/app\n", limits: limit("app", 16*gib, 16*gib, 0)}, true, 50, "4096 of 8192"},
-		{"a limit further up", machine{cgroup: "0::/app/web\n", limits: limit("app", gib, gib, 0)}, true, 0, "0 of 1024 MiB"},
+		{"a limit of a parent", machine{cgroup: "0::/app/web\n", limits: limit("app", gib, gib, 0)}, true, 0, "0 of 1024 MiB"},
 		{"no limit", machine{cgroup: "0::/app\n", limits: map[string]string{"app/memory.max": "max\n"}}, true, 50, ""},
 		{"a broken limit", machine{cgroup: "0::/app\n", limits: map[string]string{"app/memory.max": "?\n"}}, false, 0, "memory.max"},
 		{"an old kernel", machine{cgroup: "0::/\n", meminfo: "MemTotal: 8388608 kB\n"}, false, 0, "MemAvailable"},
@@ -130,7 +130,7 @@ func TestAvailableMemory(t *testing.T) {
 	}
 }
 
-func TestThisMachineCanBeMeasured(t *testing.T) {
+func TestTheChecksMeasureThisMachine(t *testing.T) {
 	for _, typ := range []string{"cpu_load", "available_memory"} {
 		if r := run(t, metric(typ, 50, nil), Host{}); !r.OK || r.Value < 0 || r.Value > 50 {
 			t.Errorf("%s: %+v", typ, r)

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	maxBody      = 1 << 20 // bytes of an answer that are read, and in which content is looked for
+	maxBody      = 1 << 20 // bytes of the body that are read and searched for content
 	maxHeader    = 64 << 10
 	maxRedirects = 10
 	userAgent    = "lb"
@@ -29,22 +29,22 @@ const (
 
 // httpOptions are the options of an http dependency.
 type httpOptions struct {
-	URL             string            // http or https; user and password in it are sent as basic auth, the query is kept
+	URL             string            // http or https; sent with its query, and with its user and password as basic auth
 	Method          string            // default GET
-	Headers         map[string]string // sent as they are; Host is honoured
-	CAFile          string            // PEM file of the authorities to trust instead of the system's, read at every run
-	Content         string            // pattern that must match in the first MiB of the body; "" is any body
-	Status          int               // the one status that is well; 0 is any 2xx
-	FollowRedirects bool              // default false: a redirect is an answer like any other, and not a 2xx
+	Headers         map[string]string // sent unchanged; Host replaces the host of the URL
+	CAFile          string            // PEM file of the CAs to trust instead of the system's, read at every run
+	Content         string            // regular expression that must match the first MiB of the body; "" accepts any body
+	Status          int               // the only accepted status; 0 accepts any 2xx
+	FollowRedirects bool              // default false: a redirect is a response like any other, and not a 2xx
 	Timeout         time.Duration
 }
 
-// httpCheck is a dependency on a page. Every run opens a connection of its own, so that it sees what a new client sees, and asks
-// once: a request that got no answer is not repeated.
+// httpCheck is a dependency on a page. Each run opens a new connection, so that it sees what a new client sees, and sends one request,
+// which is not retried.
 type httpCheck struct {
 	noFloor
 	httpOptions
-	content *regexp.Regexp // nil: any body
+	content *regexp.Regexp // nil accepts any body
 }
 
 func newHTTP(c config.Check, _ Host) Check {
@@ -63,7 +63,7 @@ func newHTTP(c config.Check, _ Host) Check {
 		o.Invalid("url", problem, `give a full URL, such as "http://localhost:3000/heartbeat"`)
 	}
 	if _, err := http.NewRequest(h.Method, "http://localhost/", nil); err != nil || h.Method != strings.ToUpper(h.Method) || h.Method == "" {
-		o.Invalid("method", "is no HTTP method", `give one such as "GET", "HEAD" or "POST", in capital letters`)
+		o.Invalid("method", "is not an HTTP method", `give one such as "GET", "HEAD" or "POST", in upper case`)
 	}
 	if problem := badHeaders(h.Headers); problem != "" {
 		o.Invalid("headers", problem, `give a table of names and values, such as { Host = "www.example.com" }`)
@@ -71,17 +71,17 @@ func newHTTP(c config.Check, _ Host) Check {
 	if h.Content != "" {
 		pattern, err := regexp.Compile(h.Content)
 		if err != nil {
-			o.Invalid("content", "is no pattern: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; put \\ before a character that stands for itself")
+			o.Invalid("content", "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
 		}
 		h.content = pattern
 	}
 	if h.Content != "" && h.Method == http.MethodHead {
-		o.Invalid("content", "an answer to HEAD has no body", "use the method GET, or leave content out")
+		o.Invalid("content", "a response to HEAD has no body", "use the method GET, or omit content")
 	}
 	return h
 }
 
-// badURL tells what is wrong with a URL, "" when it is fine.
+// badURL says what is wrong with a URL, "" if it is valid.
 func badURL(s string) string {
 	if s == "" {
 		return "is missing"
@@ -89,28 +89,28 @@ func badURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return "is no URL" // the error would repeat the URL, with its password
+		return "is not a URL" // without the error, which includes the URL and its password
 	case u.Scheme != "http" && u.Scheme != "https":
-		return "begins with neither http:// nor https://"
+		return "does not start with http:// or https://"
 	case u.Hostname() == "":
-		return "names no host"
+		return "has no host"
 	}
-	// A zone such as %25%C2 can be read once, and is written so that it cannot be read again.
+	// A zone such as %25%C2 can be parsed, but its output cannot.
 	if _, err := url.Parse(u.String()); err != nil {
-		return "names a host that is none"
+		return "has an invalid host"
 	}
 	return ""
 }
 
-// badHeaders tells what is wrong with the names and values of headers, "" when they are fine.
+// badHeaders says what is wrong with the names or values of headers, "" if they are valid.
 func badHeaders(headers map[string]string) string {
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		value := headers[name]
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }) {
-			return fmt.Sprintf("%q is no name of a header", name)
+			return fmt.Sprintf("%q is not a header name", name)
 		}
 		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-			return fmt.Sprintf("the value of %q holds a control character", name)
+			return fmt.Sprintf("the value of %q contains a control character", name)
 		}
 	}
 	return ""
@@ -119,21 +119,21 @@ func badHeaders(headers map[string]string) string {
 func (h httpCheck) Run(ctx context.Context) Result {
 	client, err := h.client(ctx)
 	if err != nil {
-		return bad("%v", err)
+		return failed("%v", err)
 	}
 	req, err := h.request(ctx)
 	if err != nil {
-		return bad("%v", err)
+		return failed("%v", err)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return bad("%v", reason(ctx, withoutURL(err), h.Timeout))
+		return failed("%v", reason(ctx, withoutURL(err), h.Timeout))
 	}
-	defer resp.Body.Close() // the body is read or given up; a failed close changes nothing
-	return h.judge(ctx, resp)
+	defer resp.Body.Close() // only read, so an error on close loses nothing
+	return h.result(ctx, resp)
 }
 
-// withoutURL takes the URL, which may hold a password and which the reader has in front of him, out of a client's error.
+// withoutURL removes the URL from a client's error: it may contain a password, and the reader knows it.
 func withoutURL(err error) error {
 	var urlErr *url.Error
 	if errors.As(err, &urlErr) {
@@ -142,27 +142,27 @@ func withoutURL(err error) error {
 	return err
 }
 
-// judge reads the answer and decides.
-func (h httpCheck) judge(ctx context.Context, resp *http.Response) Result {
+// result reads the response.
+func (h httpCheck) result(ctx context.Context, resp *http.Response) Result {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	switch {
 	case h.Status == 0 && (resp.StatusCode < 200 || resp.StatusCode > 299):
-		return bad("status %s", resp.Status)
+		return failed("status %s", resp.Status)
 	case h.Status != 0 && resp.StatusCode != h.Status:
-		return bad("status %s, want %d", resp.Status, h.Status)
+		return failed("status %s, want %d", resp.Status, h.Status)
 	case err != nil:
-		return bad("status %s, then reading the body: %v", resp.Status, reason(ctx, err, h.Timeout))
+		return failed("status %s, but the body could not be read: %v", resp.Status, reason(ctx, err, h.Timeout))
 	case h.content != nil && !h.content.Match(body):
-		return bad("status %s, but the body does not match /%s/", resp.Status, h.Content)
+		return failed("status %s, but the body does not match /%s/", resp.Status, h.Content)
 	}
-	return good("status %s", resp.Status)
+	return passed("status %s", resp.Status)
 }
 
 // request makes the request of one run.
 func (h httpCheck) request(ctx context.Context) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, h.Method, h.URL, http.NoBody)
 	if err != nil {
-		return nil, errors.New("the URL cannot be asked")
+		return nil, errors.New("the URL cannot be requested")
 	}
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Accept", "*/*")
@@ -176,11 +176,11 @@ func (h httpCheck) request(ctx context.Context) (*http.Request, error) {
 	return req, nil
 }
 
-// client makes the client of one run. Proxies of the environment are not used: the check is about the host in the URL.
+// client makes the client of one run. It ignores proxies in the environment: the check is about the host in the URL.
 func (h httpCheck) client(ctx context.Context) (*http.Client, error) {
 	transport := &http.Transport{
-		// The transport detaches a dial from its request, to keep the connection for later ones. There are none here, and
-		// a peer that accepts and says nothing would be left hanging: so the run's own end holds for dial and handshake.
+		// The transport detaches a dial from its request, to keep the connection for later requests. There are none here, and a
+		// peer that accepts and stays silent would leave it hanging, so the run's deadline applies to dial and handshake.
 		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, address)
 			if err != nil {
@@ -207,7 +207,7 @@ func (h httpCheck) client(ctx context.Context) (*http.Client, error) {
 		switch {
 		case !h.FollowRedirects:
 			return http.ErrUseLastResponse
-		case len(via) > maxRedirects: // with the first request
+		case len(via) > maxRedirects: // via includes the first request
 			return fmt.Errorf("stopped after %d redirects", maxRedirects)
 		}
 		return nil
@@ -215,8 +215,8 @@ func (h httpCheck) client(ctx context.Context) (*http.Client, error) {
 	return client, nil
 }
 
-// readCAs reads the authorities to trust. It is done at every run: the file may be renewed at any time, and on machines
-// that share the configuration but not the service it need not exist.
+// readCAs reads the CAs to trust, at every run: the file may be renewed at any time, and it need not exist on machines that share the
+// configuration but do not have the service.
 func readCAs(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
@@ -224,12 +224,12 @@ func readCAs(file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM form", file)
+		return nil, fmt.Errorf("ca_file: %s contains no PEM certificate", file)
 	}
 	return pool, nil
 }
 
-// Display masks the password: the status page is open to everybody who can reach the agent.
+// Display masks the password: everybody who can reach the agent can read the status page.
 func (h httpCheck) Display() string {
 	shown := h.URL
 	if u, err := url.Parse(h.URL); err == nil && u.User != nil {

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// page answers each path as its name says.
+// page responds to each path as its name says.
 func page(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/ok":
@@ -71,25 +71,25 @@ func TestHTTP(t *testing.T) {
 		{"HEAD", "/ok", map[string]any{"method": "HEAD"}, true, "status 200"},
 		{"404", "/nope", nil, false, "status 404 Not Found"},
 		{"500", "/500", nil, false, "status 500 Internal Server Error"},
-		{"500 asked for", "/500", map[string]any{"status": 500}, true, "status 500"},
-		{"204 where 200 is asked for", "/204", map[string]any{"status": 200}, false, "want 200"},
-		{"the first status that is none of 2xx", "/300", nil, false, "status 300 Multiple Choices"},
+		{"500 configured", "/500", map[string]any{"status": 500}, true, "status 500"},
+		{"204 where 200 is configured", "/204", map[string]any{"status": 200}, false, "want 200"},
+		{"the first status above 2xx", "/300", nil, false, "status 300 Multiple Choices"},
 		{"a redirect is not followed", "/302", nil, false, "status 302 Found"},
-		{"a redirect is followed where asked", "/302", map[string]any{"follow_redirects": true, "content": "all OK"}, true, "status 200"},
-		{"a redirect may be what is wanted", "/302", map[string]any{"status": 302}, true, "status 302"},
+		{"a redirect is followed if configured", "/302", map[string]any{"follow_redirects": true, "content": "all OK"}, true, "status 200"},
+		{"a redirect may be the configured status", "/302", map[string]any{"status": 302}, true, "status 302"},
 		{"ten redirects are followed", "/hop?10", map[string]any{"follow_redirects": true}, true, "status 200"},
 		{"eleven are not", "/hop?11", map[string]any{"follow_redirects": true}, false, "stopped after 10 redirects"},
-		{"redirects end", "/loop", map[string]any{"follow_redirects": true}, false, "stopped after 10 redirects"},
+		{"a loop of redirects ends", "/loop", map[string]any{"follow_redirects": true}, false, "stopped after 10 redirects"},
 		{"content matches", "/ok", map[string]any{"content": "^all O.* here"}, true, "status 200"},
 		{"content does not match", "/ok", map[string]any{"content": "^OK"}, false, "does not match /^OK/"},
 		{"content after the first MiB", "/big", map[string]any{"content": "OK"}, false, "does not match"},
-		{"a body cut short", "/short", nil, false, "reading the body"},
+		{"a truncated body", "/short", nil, false, "the body could not be read"},
 		{"the query is kept", "/echo?deep=1&x=a%20b", map[string]any{"content": `GET /echo\?deep=1&x=a%20b `}, true, ""},
 		{"user agent", "/echo", map[string]any{"content": " ua=lb "}, true, ""},
 		{"headers and host", "/echo", map[string]any{"headers": map[string]string{"X-Y": "z", "Host": "www.example.com"}, "content": "host=www.example.com .* x=z "}, true, ""},
-		{"host in small letters", "/echo", map[string]any{"headers": map[string]string{"host": "www.example.com"}, "content": "host=www.example.com "}, true, ""},
-		{"a page is asked for as it is", "/echo", map[string]any{"content": " accepts= "}, true, ""},
-		{"a header beyond the bound", "/long", nil, false, "header"},
+		{"host in lower case", "/echo", map[string]any{"headers": map[string]string{"host": "www.example.com"}, "content": "host=www.example.com "}, true, ""},
+		{"no compression is requested", "/echo", map[string]any{"content": " accepts= "}, true, ""},
+		{"a header beyond the limit", "/long", nil, false, "header"},
 		{"POST has a length", "/echo", map[string]any{"method": "POST", "content": "^POST .* len=0$"}, true, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestHTTP(t *testing.T) {
 	})
 }
 
-func TestHTTPTrustsTheGivenAuthorityOnly(t *testing.T) {
+func TestHTTPTrustsTheGivenCAOnly(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(page))
 	server.Config.ErrorLog = nil
 	defer server.Close()
@@ -122,11 +122,11 @@ func TestHTTPTrustsTheGivenAuthorityOnly(t *testing.T) {
 	url := server.URL + "/ok"
 	want(t, run(t, dependency("http", map[string]any{"url": url, "ca_file": ca}), Host{}), true, "status 200")
 	want(t, run(t, dependency("http", map[string]any{"url": url}), Host{}), false, "certificate")
-	want(t, run(t, dependency("http", map[string]any{"url": url, "ca_file": empty}), Host{}), false, "holds no certificate")
+	want(t, run(t, dependency("http", map[string]any{"url": url, "ca_file": empty}), Host{}), false, "contains no PEM certificate")
 	want(t, run(t, dependency("http", map[string]any{"url": url, "ca_file": ca + "x"}), Host{}), false, "no such file")
 }
 
-// silent accepts connections and says nothing; it counts them.
+// silent accepts and counts connections, and sends nothing.
 func silent(t *testing.T) (address string, accepted func() int) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -146,7 +146,7 @@ func silent(t *testing.T) (address string, accepted func() int) {
 		for _, c := range conns {
 			c.SetReadDeadline(time.Now().Add(5 * time.Second))
 			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Error("the check has ended, and its connection is open")
+				t.Error("the check has ended, but its connection is open")
 			}
 			c.Close()
 		}
@@ -155,21 +155,21 @@ func silent(t *testing.T) (address string, accepted func() int) {
 	return l.Addr().String(), func() int { l.Close(); return <-done }
 }
 
-func TestASilentServerIsAskedOnceAndGivenUpInTime(t *testing.T) {
+func TestASilentServerGetsOneRequestAndTimesOut(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			address, accepted := silent(t)
 			c := dependency("http", map[string]any{"url": scheme + "://" + address + "/"})
 			c.Timeout = 50 * time.Millisecond
-			want(t, run(t, c, Host{}), false, "not done within 50ms")
+			want(t, run(t, c, Host{}), false, "timed out after 50ms")
 			if n := accepted(); n != 1 {
-				t.Errorf("asked %d times, want once", n)
+				t.Errorf("%d connections, want 1", n)
 			}
 		})
 	}
 }
 
-func TestEveryRunOpensItsOwnConnection(t *testing.T) {
+func TestEachRunOpensANewConnection(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestEveryRunOpensItsOwnConnection(t *testing.T) {
 			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			}
-			c.Close() // the server closes idle connections without a word
+			c.Close() // the server closes idle connections
 		}
 	}()
 	c := build(t, dependency("http", map[string]any{"url": "http://" + l.Addr().String()}), Host{})
@@ -219,7 +219,7 @@ func FuzzURL(f *testing.F) {
 		}
 		u, err := url.Parse(s)
 		if err != nil {
-			t.Fatalf("%q is taken for a URL: %v", s, err)
+			t.Fatalf("%q passes as a URL: %v", s, err)
 		}
 		u.User = url.UserPassword(user, "s3cret"+password)
 		h := httpCheck{httpOptions: httpOptions{URL: u.String(), Method: http.MethodGet}}
@@ -230,7 +230,7 @@ func FuzzURL(f *testing.F) {
 			t.Errorf("%q is shown as %q, which is not one line", h.URL, h.Display())
 		}
 		if _, err := h.request(t.Context()); err != nil {
-			t.Errorf("%q is taken for a URL, but cannot be asked: %v", h.URL, err)
+			t.Errorf("%q passes as a URL, but cannot be requested: %v", h.URL, err)
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func TestInternetHealth(t *testing.T) {
-	a, b := talk(t, func(string) string { return "" }), talk(t, func(string) string { return "" })
+	a, b := respond(t, func(string) string { return "" }), respond(t, func(string) string { return "" })
 	for _, tc := range []struct {
 		name   string
 		hosts  []string
@@ -29,8 +29,8 @@ func TestInternetHealth(t *testing.T) {
 	}
 }
 
-// A queue that is full drops the connections that come: they hang as those to a host that is gone.
-func TestHostsThatHangAreWaitedForAtOnce(t *testing.T) {
+// A full queue drops new connections, so they hang like connections to a host that is down.
+func TestHungHostsTimeOutTogether(t *testing.T) {
 	q, silent := tcpQueue(t, "127.0.0.1:0", 0)
 	q.connect(1)
 	_, other := tcpQueue(t, "127.0.0.1:0", 5)
@@ -38,7 +38,7 @@ func TestHostsThatHangAreWaitedForAtOnce(t *testing.T) {
 	c.Timeout = 300 * time.Millisecond
 	start := time.Now()
 	r := run(t, c, Host{})
-	want(t, r, true, "1 of 3 hosts are reachable; "+silent.String()+": not done within 300ms")
+	want(t, r, true, "1 of 3 hosts are reachable; "+silent.String()+": timed out after 300ms")
 	if took := time.Since(start); r.Value != 30 || took > 3*time.Second {
 		t.Errorf("%v after %s", r.Value, took)
 	}

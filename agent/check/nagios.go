@@ -11,7 +11,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// The exit status of a Nagios plugin, as the Monitoring Plugins Development Guidelines ("Plugin Return Codes") have it.
+// The exit status of a Nagios plugin, from "Plugin Return Codes" in the Monitoring Plugins Development Guidelines.
 const (
 	nagiosOK       = 0
 	nagiosWarning  = 1
@@ -19,11 +19,11 @@ const (
 	nagiosUnknown  = 3
 )
 
-// nagios is a dependency on a Nagios plugin. OK is well; WARNING too, unless warning_fails; CRITICAL and UNKNOWN are not.
+// nagios is a dependency on a Nagios plugin. It is up at OK and, unless warning_fails is set, at WARNING.
 type nagios struct {
 	noFloor
 	command      command
-	warningFails bool // default false: a warning says that somebody should look, not that the service cannot work
+	warningFails bool // false by default: a warning asks for attention and does not mean that the service is down
 	timeout      time.Duration
 }
 
@@ -32,35 +32,35 @@ func newNagios(c config.Check, _ Host) Check {
 }
 
 func (n nagios) Run(ctx context.Context) Result {
-	status, said, err := n.command.nagios(ctx, n.timeout)
+	status, output, err := n.command.nagios(ctx, n.timeout)
 	switch {
 	case err != nil:
-		return bad("%v: %s", err, said)
+		return failed("%v: %s", err, output)
 	case status == nagiosOK, status == nagiosWarning && !n.warningFails:
-		return good("%s: %s", nagiosWord(status), said)
+		return passed("%s: %s", nagiosName(status), output)
 	}
-	return bad("%s: %s", nagiosWord(status), said)
+	return failed("%s: %s", nagiosName(status), output)
 }
 
 func (n nagios) Display() string { return fmt.Sprintf("Dependency::Nagios(%s)", n.command.show) }
 
-// nagios runs a command that is a Nagios plugin and gives its status, 0 to 3, and what it said. Any other end is an error.
-func (c command) nagios(ctx context.Context, timeout time.Duration) (status int, said string, err error) {
+// nagios runs a Nagios plugin and returns its status, 0 to 3, and the message in its output. Any other exit status is an error.
+func (c command) nagios(ctx context.Context, timeout time.Duration) (status int, output string, err error) {
 	out := c.run(ctx, timeout)
 	var exit *exec.ExitError
 	if out.Err != nil && !errors.As(out.Err, &exit) {
 		return 0, out.detail(), out.Err
 	}
 	if exit != nil {
-		status = exit.ExitCode() // -1: ended by a signal
+		status = exit.ExitCode() // -1: killed by a signal
 	}
 	if status < nagiosOK || status > nagiosUnknown {
-		return 0, out.detail(), fmt.Errorf("%w, which is none of a Nagios plugin's 0 to 3", out.Err)
+		return 0, out.detail(), fmt.Errorf("%w, not a Nagios plugin's 0 to 3", out.Err)
 	}
 	return status, parsePlugin(out.Stdout, out.Stderr), nil
 }
 
-// parsePlugin finds what a plugin says to people: the first line that it prints, up to the performance data behind a "|".
+// parsePlugin finds the message in a plugin's output: the first line, without the performance data after a "|".
 func parsePlugin(stdout, stderr string) string {
 	for _, text := range []string{stdout, stderr} {
 		line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
@@ -72,6 +72,7 @@ func parsePlugin(stdout, stderr string) string {
 	return "it printed nothing"
 }
 
-func nagiosWord(status int) string {
+// nagiosName is the name of an exit status of 0 to 3.
+func nagiosName(status int) string {
 	return [...]string{nagiosOK: "OK", nagiosWarning: "WARNING", nagiosCritical: "CRITICAL", nagiosUnknown: "UNKNOWN"}[status]
 }

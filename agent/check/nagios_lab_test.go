@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// plugins is where Debian's package monitoring-plugins-basic has them.
+// plugins is where Debian's package monitoring-plugins-basic installs them.
 const plugins = "/usr/lib/nagios/plugins/"
 
-func TestPluginsOfDebian(t *testing.T) {
+func TestDebiansPlugins(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestPluginsOfDebian(t *testing.T) {
 			options := map[string]any{"argv": tc.argv}
 			want(t, run(t, dependency("nagios", options), Host{}), tc.ok, tc.reason)
 			if r := run(t, metric("nagios", 100, options), Host{}); r.Value != tc.value {
-				t.Errorf("as a metric it gives %v, want %v: %+v", r.Value, tc.value, r)
+				t.Errorf("as a metric it contributes %v, want %v: %+v", r.Value, tc.value, r)
 			}
 		})
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// The share of its weight that a metric on a plugin gives, in percent, where the configuration does not say.
+// Default share of the weight that a metric contributes, in percent.
 const (
 	defaultWarningShare  = 50
 	defaultCriticalShare = 0
 )
 
-// nagiosMetric is a metric on a Nagios plugin: OK gives the whole weight, WARNING and CRITICAL a share of it. UNKNOWN is a plugin
-// that could not measure, so the metric could not either.
+// nagiosMetric is a metric on a Nagios plugin: OK contributes the full weight, WARNING and CRITICAL a share of it. UNKNOWN means that
+// the plugin could not measure.
 type nagiosMetric struct {
 	noFloor
 	command  command
@@ -35,23 +35,23 @@ func newNagiosMetric(c config.Check, _ Host) Check {
 		timeout:  c.Timeout,
 	}
 	if n.critical > n.warning {
-		o.Invalid("critical", fmt.Sprintf("is above warning, which is %d", n.warning), "give CRITICAL the smaller share of the weight, in percent")
+		o.Invalid("critical", fmt.Sprintf("is above warning, which is %d", n.warning), "give CRITICAL the smaller percentage of the weight")
 	}
 	return n
 }
 
 func (n nagiosMetric) Run(ctx context.Context) Result {
-	status, said, err := n.command.nagios(ctx, n.timeout)
+	status, output, err := n.command.nagios(ctx, n.timeout)
 	switch {
 	case err != nil:
-		return bad("%v: %s", err, said)
+		return failed("%v: %s", err, output)
 	case status == nagiosUnknown:
-		return bad("%s: %s", nagiosWord(status), said)
+		return failed("%s: %s", nagiosName(status), output)
 	}
-	return measured(float64(n.weight*n.share(status))/100, n.weight, "%s: %s", nagiosWord(status), said)
+	return measured(float64(n.weight*n.share(status))/100, n.weight, "%s: %s", nagiosName(status), output)
 }
 
-// share is what a status gives of the weight, in percent.
+// share is the percentage of the weight that a status contributes.
 func (n nagiosMetric) share(status int) int {
 	switch status {
 	case nagiosOK:

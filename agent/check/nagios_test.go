@@ -14,21 +14,21 @@ func TestNagiosDependency(t *testing.T) {
 		reason        string
 	}{
 		{"OK", "echo 'DISK OK - free space: / 10 GB|/=3GB;9;9;0;10'", false, true, "OK: DISK OK - free space: / 10 GB"},
-		{"OK without a word", "true", false, true, "OK: it printed nothing"},
-		{"WARNING counts as well", "echo 'LOAD WARNING'; exit 1", false, true, "WARNING: LOAD WARNING"},
-		{"WARNING where it fails", "echo 'LOAD WARNING'; exit 1", true, false, "WARNING: LOAD WARNING"},
-		{"OK where warnings fail", "echo fine", true, true, "OK: fine"},
+		{"OK without output", "true", false, true, "OK: it printed nothing"},
+		{"WARNING is up", "echo 'LOAD WARNING'; exit 1", false, true, "WARNING: LOAD WARNING"},
+		{"WARNING with warning_fails", "echo 'LOAD WARNING'; exit 1", true, false, "WARNING: LOAD WARNING"},
+		{"OK with warning_fails", "echo fine", true, true, "OK: fine"},
 		{"CRITICAL", "printf 'NTP CRITICAL\\nlong text\\n'; exit 2", false, false, "CRITICAL: NTP CRITICAL"},
 		{"UNKNOWN", "echo 'no such host' >&2; exit 3", false, false, "UNKNOWN: no such host"},
-		{"a missing plugin", "/no/such/plugin", false, false, "exit status 127, which is none of a Nagios plugin's 0 to 3: it printed"},
-		{"another status", "exit 4", false, false, "exit status 4, which is none"},
+		{"a missing plugin", "/no/such/plugin", false, false, "exit status 127, not a Nagios plugin's 0 to 3: it printed"},
+		{"another status", "exit 4", false, false, "exit status 4, not a Nagios"},
 		{"a crash", "kill -SEGV $$", false, false, "segmentation fault"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := run(t, dependency("nagios", map[string]any{"command": tc.command, "warning_fails": tc.strict}), Host{})
 			want(t, r, tc.ok, tc.reason)
 			if strings.Contains(r.Detail, "9;9") || strings.Contains(r.Detail, "long text") {
-				t.Errorf("the reason %q has more than the plugin's first words", r.Detail)
+				t.Errorf("the detail %q has more than the plugin's message", r.Detail)
 			}
 		})
 	}
@@ -42,10 +42,10 @@ func TestNagiosMetric(t *testing.T) {
 		value         float64
 		reason        string
 	}{
-		{"OK gives the whole weight", "echo fine", nil, true, 80, "OK: fine"},
+		{"OK gives the full weight", "echo fine", nil, true, 80, "OK: fine"},
 		{"WARNING gives half", "echo slow; exit 1", nil, true, 40, "WARNING: slow"},
 		{"CRITICAL gives nothing", "echo dead; exit 2", nil, true, 0, "CRITICAL: dead"},
-		{"shares of one's own", "exit 1", map[string]any{"warning": 75, "critical": 10}, true, 60, "WARNING"},
+		{"configured shares", "exit 1", map[string]any{"warning": 75, "critical": 10}, true, 60, "WARNING"},
 		{"a share for CRITICAL", "exit 2", map[string]any{"warning": 75, "critical": 10}, true, 8, "CRITICAL"},
 		{"UNKNOWN is not measured", "echo huh; exit 3", nil, false, 0, "UNKNOWN: huh"},
 		{"a missing plugin", "/no/such/plugin", nil, false, 0, "exit status 127"},
@@ -68,7 +68,7 @@ func TestAHungPluginIsKilledWithItsChildren(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	c := dependency("nagios", map[string]any{"command": `sleep 1000 & echo $! > ` + file + `; wait`})
 	c.Timeout = 300 * time.Millisecond
-	want(t, run(t, c, Host{}), false, "killed: not done within 300ms")
+	want(t, run(t, c, Host{}), false, "killed: timed out after 300ms")
 	gone(t, pidIn(t, file))
 }
 
@@ -77,9 +77,9 @@ func FuzzParsePlugin(f *testing.F) {
 	f.Add("", "no such host\n")
 	f.Add(" |x", "\n")
 	f.Fuzz(func(t *testing.T, stdout, stderr string) {
-		said := parsePlugin(stdout, stderr)
-		if said == "" || strings.ContainsAny(said, "\n|") || said != strings.TrimSpace(said) {
-			t.Errorf("parsePlugin(%q, %q) = %q", stdout, stderr, said)
+		message := parsePlugin(stdout, stderr)
+		if message == "" || strings.ContainsAny(message, "\n|") || message != strings.TrimSpace(message) {
+			t.Errorf("parsePlugin(%q, %q) = %q", stdout, stderr, message)
 		}
 	})
 }

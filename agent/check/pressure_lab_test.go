@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The files of the machine and of a cgroup, as this kernel writes them.
-func TestPressureOfThisKernel(t *testing.T) {
+// The test reads this kernel's files for the machine and for a cgroup.
+func TestPressureOfTheRealKernel(t *testing.T) {
 	tree := t.TempDir()
 	if err := unix.Mount("none", tree, "cgroup2", 0, ""); err != nil {
-		t.Fatalf("mount the cgroups (v2), which takes root: %v", err)
+		t.Fatalf("mount the cgroup v2 tree (run as root): %v", err)
 	}
 	defer unix.Unmount(tree, 0)
 	group := filepath.Join(tree, "lb-test-pressure")

@@ -35,16 +35,16 @@ func TestPressure(t *testing.T) {
 		value   float64
 		reason  string
 	}{
-		{"an eighth of the time", map[string]any{"resource": "cpu"}, true, 70, "some task waited for cpu in 12.5 % of the last 10 s"},
-		{"none", map[string]any{"resource": "memory"}, true, 80, "waited for memory in 0 %"},
-		{"whatever the order of the lines", map[string]any{"resource": "io"}, true, 40, "50 %"},
-		{"half of the worst", map[string]any{"resource": "cpu", "worst": 25}, true, 40, "12.5 %"},
-		{"beyond the worst", map[string]any{"resource": "cpu", "worst": 12.25}, true, 0, "12.5 %"},
+		{"an eighth of the time", map[string]any{"resource": "cpu"}, true, 70, "tasks stalled on cpu for 12.5 % of the last 10 s"},
+		{"no pressure", map[string]any{"resource": "memory"}, true, 80, "stalled on memory for 0 %"},
+		{"any order of the lines", map[string]any{"resource": "io"}, true, 40, "50 %"},
+		{"half of worst", map[string]any{"resource": "cpu", "worst": 25}, true, 40, "12.5 %"},
+		{"beyond worst", map[string]any{"resource": "cpu", "worst": 12.25}, true, 0, "12.5 %"},
 		{"of a cgroup", map[string]any{"resource": "cpu", "cgroup": "/system.slice/webapp.service"}, true, 0, "100 %"},
 		{"no such cgroup", map[string]any{"resource": "cpu", "cgroup": "/nope"}, false, 0, "no such cgroup"},
-		{"no number", map[string]any{"resource": "cpu", "cgroup": "/broken"}, false, 0, `cpu.pressure: avg10 is "many"`},
-		{"more than all the time", map[string]any{"resource": "cpu", "cgroup": "/beyond"}, false, 0, `avg10 is "100.01"`},
-		{"an empty file", map[string]any{"resource": "cpu", "cgroup": "/empty"}, false, 0, "no line with"},
+		{"not a number", map[string]any{"resource": "cpu", "cgroup": "/broken"}, false, 0, `cpu.pressure: avg10 is "many"`},
+		{"more than 100 %", map[string]any{"resource": "cpu", "cgroup": "/beyond"}, false, 0, `avg10 is "100.01"`},
+		{"an empty file", map[string]any{"resource": "cpu", "cgroup": "/empty"}, false, 0, "no line has"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := run(t, metric("pressure", 80, tc.options), h)

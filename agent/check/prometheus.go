@@ -23,11 +23,11 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// Bounds of an exporter's page, in bytes. It is read line by line; only the lines of the sample are kept.
+// Limits of an exporter's page, in bytes. It is read line by line; only the lines of the sample are kept.
 const (
 	maxPage        = 64 << 20
 	maxPageLine    = 64 << 10
-	maxPageSamples = 256 << 10 // of all lines of the sample, which take a hundred times that while they are judged
+	maxPageSamples = 256 << 10 // all lines of the sample; parsing takes a hundred times as much memory
 )
 
 // The names of the Prometheus data model.
@@ -36,12 +36,12 @@ var (
 	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 )
 
-// prometheus is a metric on one sample of an exporter's page: the whole weight at best, 0 at worst, and a straight line between.
+// prometheus is a metric on one sample of an exporter's page: the full weight at best, 0 at worst, and linear in between.
 type prometheus struct {
 	noFloor
-	page        httpCheck         // the URL, the headers and the authorities; nothing else of it is used
-	sample      string            // with its suffix, such as queue_size_count
-	labels      map[string]string // which the sample has, among others
+	page        httpCheck         // used for its client and its request only
+	sample      string            // with its suffix, for example queue_size_count
+	labels      map[string]string // the sample has these, and may have others
 	best, worst float64
 	weight      int
 }
@@ -54,8 +54,8 @@ func newPrometheus(c config.Check, _ Host) Check {
 		}},
 		sample: o.String("sample", ""),
 		labels: o.StringMap("labels"),
-		best:   decodeEnd(o, "best", "give the value at which the metric is at its whole weight, such as best = 0"),
-		worst:  decodeEnd(o, "worst", "give the value at which the metric is at 0, such as worst = 1000"),
+		best:   decodeEnd(o, "best", "give the value at which the metric has its full weight, such as best = 0"),
+		worst:  decodeEnd(o, "worst", "give the value at which the metric is 0, such as worst = 1000"),
 		weight: c.Weight,
 	}
 	if problem := badURL(m.page.URL); problem != "" {
@@ -67,20 +67,20 @@ func newPrometheus(c config.Check, _ Host) Check {
 	if m.sample == "" {
 		o.Invalid("sample", "is missing", `give a name on the page, such as "postfix_queue_length"`)
 	} else if !sampleName.MatchString(m.sample) {
-		o.Invalid("sample", "is no name of a sample", `give the name alone, such as "postfix_queue_length"; what stands in braces behind it goes into labels`)
+		o.Invalid("sample", "is not a sample name", `give only the name, such as "postfix_queue_length"; put the part in braces into labels`)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.labels)) {
 		if !labelName.MatchString(name) {
-			o.Invalid("labels", fmt.Sprintf("%q is no name of a label", sanitize.Line(name, 40)), `give a table of names and values, such as { queue = "deferred" }`)
+			o.Invalid("labels", fmt.Sprintf("%q is not a label name", sanitize.Line(name, 40)), `give a table of names and values, such as { queue = "deferred" }`)
 		}
 	}
 	if o.Has("best") && o.Has("worst") && (m.best == m.worst || math.IsInf(m.best-m.worst, 0)) {
-		o.Invalid("worst", "gives no scale together with best", "give another value: at best the metric is at its whole weight, at worst at 0")
+		o.Invalid("worst", "does not form a scale with best", "give another value: the metric has its full weight at best and 0 at worst")
 	}
 	return m
 }
 
-// decodeEnd reads one end of the scale. There is no default: what a number means is known to who chose the sample.
+// decodeEnd reads one end of the scale. It has no default, because the meaning of the number depends on the sample.
 func decodeEnd(o config.Options, key, fix string) float64 {
 	if !o.Has(key) {
 		o.Invalid(key, "is missing", fix)
@@ -91,13 +91,13 @@ func decodeEnd(o config.Options, key, fix string) float64 {
 func (m prometheus) Run(ctx context.Context) Result {
 	value, err := m.get(ctx)
 	if err != nil {
-		return bad("%v", reason(ctx, err, m.page.Timeout))
+		return failed("%v", reason(ctx, err, m.page.Timeout))
 	}
 	share := scale(value, m.best, m.worst)
 	return measured(float64(m.weight)*share, m.weight, "%s is %g (best %g, worst %g)", m.shown(), value, m.best, m.worst)
 }
 
-// get fetches the page and finds the sample.
+// get fetches the page and returns the value of the sample.
 func (m prometheus) get(ctx context.Context) (float64, error) {
 	client, err := m.page.client(ctx)
 	if err != nil {
@@ -113,20 +113,20 @@ func (m prometheus) get(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, withoutURL(err)
 	}
-	defer resp.Body.Close() // the body is read or given up; a failed close changes nothing
+	defer resp.Body.Close() // only read, so an error on close loses nothing
 	if resp.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("status %s", resp.Status)
 	}
 	page := &io.LimitedReader{R: resp.Body, N: maxPage}
 	value, err := parseSample(page, m.sample, m.labels)
 	if page.N == 0 {
-		return 0, fmt.Errorf("the page has more than %d MiB", maxPage>>20)
+		return 0, fmt.Errorf("the page is larger than %d MiB", maxPage>>20)
 	}
 	return value, err
 }
 
-// parseSample finds the one sample of that name with those labels on a page in Prometheus' text format ("Exposition formats" of its
-// documentation). What else stands there need not be well-formed.
+// parseSample finds the only sample with this name and these labels on a page in the Prometheus text format ("Exposition formats" in its
+// documentation). Other lines need not be well-formed.
 func parseSample(page io.Reader, name string, labels map[string]string) (float64, error) {
 	kept, err := linesOf(page, name)
 	if err != nil {
@@ -149,15 +149,15 @@ func parseSample(page io.Reader, name string, labels map[string]string) (float64
 	case len(values) == 0:
 		return 0, fmt.Errorf("the page has no %s with these labels", name)
 	case len(values) > 1:
-		return 0, fmt.Errorf("the page has %d of %s: give labels that only one of them has", len(values), name)
+		return 0, fmt.Errorf("the page has %d samples of %s: add labels to select one", len(values), name)
 	case math.IsNaN(values[0]):
 		return 0, fmt.Errorf("%s is NaN", name)
 	}
 	return values[0], nil
 }
 
-// linesOf keeps the lines of a page that are samples of that name. Without the comments that tell its type, each of them is a number of
-// its own to the parser, be it part of a histogram or not.
+// linesOf keeps the lines of a page that are samples with this name. It drops the comments with the type, so that the parser treats
+// each sample as a separate untyped value even if it is part of a histogram.
 func linesOf(page io.Reader, name string) ([]byte, error) {
 	var kept bytes.Buffer
 	lines := bufio.NewScanner(page)
@@ -175,12 +175,12 @@ func linesOf(page io.Reader, name string) ([]byte, error) {
 		kept.WriteByte('\n')
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return nil, fmt.Errorf("the page has a line of more than %d KiB: is it in Prometheus' text format?", maxPageLine>>10)
+		return nil, fmt.Errorf("the page has a line longer than %d KiB: is it in the Prometheus text format?", maxPageLine>>10)
 	}
 	return kept.Bytes(), lines.Err()
 }
 
-// hasLabels tells whether a sample has all of the labels; it may have others.
+// hasLabels reports whether a sample has all of the labels. It may have others.
 func hasLabels(m *dto.Metric, labels map[string]string) bool {
 	has := map[string]string{}
 	for _, l := range m.GetLabel() {
@@ -194,13 +194,13 @@ func hasLabels(m *dto.Metric, labels map[string]string) bool {
 	return true
 }
 
-// scale gives the share from 0 at worst to 1 at best, whichever of the two is the larger number.
+// scale maps a value to 0 at worst and 1 at best, whichever of the two is larger.
 func scale(value, best, worst float64) float64 {
 	low, high := min(best, worst), max(best, worst)
 	return (max(low, min(value, high)) - worst) / (best - worst)
 }
 
-// shown is the sample as it stands on the page, with the labels of the configuration.
+// shown is the sample as on the page, with the configured labels.
 func (m prometheus) shown() string {
 	if len(m.labels) == 0 {
 		return m.sample

@@ -41,22 +41,22 @@ func TestPrometheus(t *testing.T) {
 		reason            string
 	}{
 		{"the talk's mail queue", page, count, map[string]string{"queue": "deferred"}, 0, 1000, true, 60, count + `{queue="deferred"} is 250 (best 0, worst 1000)`},
-		{"better than the best", page, count, map[string]string{"queue": "active"}, 10, 1000, true, 80, "is 4"},
-		{"worse than the worst", page, count, map[string]string{"queue": "deferred"}, 0, 100, true, 0, "is 250"},
+		{"better than best", page, count, map[string]string{"queue": "active"}, 10, 1000, true, 80, "is 4"},
+		{"worse than worst", page, count, map[string]string{"queue": "deferred"}, 0, 100, true, 0, "is 250"},
 		{"more is better", page, "go_goroutines", nil, 10, 8, true, 40, "go_goroutines is 9"},
-		{"a part of a histogram", page, "postfix_showq_message_age_seconds_bucket", map[string]string{"queue": "active", "le": "10"}, 0, 4, true, 20, "is 3"},
+		{"part of a histogram", page, "postfix_showq_message_age_seconds_bucket", map[string]string{"queue": "active", "le": "10"}, 0, 4, true, 20, "is 3"},
 		{"an exponent", page, "postfix_showq_message_age_seconds_sum", map[string]string{"queue": "deferred"}, 0, 1.80735e6, true, 0, "is 1.80735e+06"},
-		{"several of that name", page, count, nil, 0, 1, false, 0, "has 2 of " + count + ": give labels"},
+		{"several with that name", page, count, nil, 0, 1, false, 0, "has 2 samples of " + count + ": add labels"},
 		{"no such labels", page, count, map[string]string{"queue": "hold"}, 0, 1, false, 0, "has no " + count + " with these labels"},
 		{"no such sample", page, "postfix_queue", nil, 0, 1, false, 0, "has no postfix_queue"},
 		{"a family is no sample", page, "postfix_showq_message_age_seconds", nil, 0, 1, false, 0, "has no postfix_showq"},
 		{"NaN", exporter(t, "x NaN\n"), "x", nil, 0, 1, false, 0, "x is NaN"},
 		{"infinity is a number", exporter(t, "x +Inf\n"), "x", nil, 0, 1, true, 0, "x is +Inf"},
-		{"a line that is broken", exporter(t, "x{a=} 1\n"), "x", nil, 0, 1, false, 0, "the lines of x: text format parsing error"},
-		{"broken lines of others", exporter(t, "y{a=} 1\n<html>\nx 0 1795417718477\nz"), "x", nil, 0, 1, true, 80, "x is 0"},
-		{"an endless line", exporter(t, strings.Repeat("y", maxPageLine+1)), "x", nil, 0, 1, false, 0, "a line of more than 64 KiB"},
+		{"a broken line", exporter(t, "x{a=} 1\n"), "x", nil, 0, 1, false, 0, "the lines of x: text format parsing error"},
+		{"broken lines of other samples", exporter(t, "y{a=} 1\n<html>\nx 0 1795417718477\nz"), "x", nil, 0, 1, true, 80, "x is 0"},
+		{"an endless line", exporter(t, strings.Repeat("y", maxPageLine+1)), "x", nil, 0, 1, false, 0, "a line longer than 64 KiB"},
 		{"endless samples", exporter(t, strings.Repeat("x 1\n", maxPageSamples/4+10)), "x", nil, 0, 1, false, 0, "more than 256 KiB of x"},
-		{"nobody there", "http://127.0.0.1:1/metrics", "x", nil, 0, 1, false, 0, "connection refused"},
+		{"no exporter", "http://127.0.0.1:1/metrics", "x", nil, 0, 1, false, 0, "connection refused"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := run(t, metric("prometheus", 80, map[string]any{"url": tc.url, "sample": tc.sample, "labels": tc.labels, "best": tc.best, "worst": tc.worst}), Host{})
@@ -68,8 +68,8 @@ func TestPrometheus(t *testing.T) {
 	}
 }
 
-// A page as the library writes it that nearly every exporter is made with.
-func TestARealExportersPage(t *testing.T) {
+// Most exporters use this library.
+func TestAPageOfPrometheussOwnLibrary(t *testing.T) {
 	registry := prom.NewRegistry()
 	queue := prom.NewGaugeVec(prom.GaugeOpts{Name: "mail_queue_length", Help: "Mails that wait."}, []string{"queue", "path"})
 	registry.MustRegister(queue)
@@ -86,7 +86,7 @@ func TestARealExportersPage(t *testing.T) {
 	}
 }
 
-func TestAnExporterThatFails(t *testing.T) {
+func TestExporterFailures(t *testing.T) {
 	hang := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -112,9 +112,9 @@ func TestAnExporterThatFails(t *testing.T) {
 	want(t, run(t, metric("prometheus", 10, of(s.URL+"/short", nil)), Host{}), false, "unexpected EOF")
 	c := metric("prometheus", 10, of(s.URL+"/hang", nil))
 	c.Timeout = 100 * time.Millisecond
-	want(t, run(t, c, Host{}), false, "not done within 100ms")
-	asked := of(strings.Replace(s.URL, "http://", "http://me:pw@", 1)+"/who", map[string]string{"auth": "Basic bWU6cHc=", "accept": "text/plain; version=0.0.4", "y": "z"})
-	want(t, run(t, metric("prometheus", 10, asked), Host{}), true, "is 1")
+	want(t, run(t, c, Host{}), false, "timed out after 100ms")
+	options := of(strings.Replace(s.URL, "http://", "http://me:pw@", 1)+"/who", map[string]string{"auth": "Basic bWU6cHc=", "accept": "text/plain; version=0.0.4", "y": "z"})
+	want(t, run(t, metric("prometheus", 10, options), Host{}), true, "is 1")
 }
 
 func FuzzParseSample(f *testing.F) {

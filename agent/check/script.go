@@ -8,7 +8,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// script is a dependency on a command that ends with exit status 0.
+// script is a dependency on a command that exits with status 0.
 type script struct {
 	noFloor
 	command command
@@ -22,9 +22,9 @@ func newScript(c config.Check, _ Host) Check {
 func (s script) Run(ctx context.Context) Result {
 	out := s.command.run(ctx, s.timeout)
 	if out.Err != nil {
-		return bad("%v: %s", out.Err, out.detail())
+		return failed("%v: %s", out.Err, out.detail())
 	}
-	return good("exit status 0: %s", out.detail())
+	return passed("exit status 0: %s", out.detail())
 }
 
 func (s script) Display() string { return fmt.Sprintf("Dependency::Script(%s)", s.command.show) }

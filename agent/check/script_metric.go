@@ -13,14 +13,14 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// The scales on which a script's number is read.
+// The scales of a script's number.
 const (
 	percent  = "percent"  // 0 to 100
-	fraction = "fraction" // 0 to 1, as litmus_paper has it
+	fraction = "fraction" // 0 to 1, as in litmus_paper
 )
 
-// scriptMetric is a metric that a command prints: the share of its weight to give. A command that fails, or prints
-// anything but a number on the scale, gives 0.
+// scriptMetric is a metric for which a command prints the share of the weight. A command that fails, or prints anything but one
+// number on the scale, contributes 0.
 type scriptMetric struct {
 	noFloor
 	command command
@@ -32,7 +32,7 @@ type scriptMetric struct {
 func newScriptMetric(c config.Check, _ Host) Check {
 	m := scriptMetric{command: decodeCommand(c.Options), scale: c.Options.String("scale", percent), weight: c.Weight, timeout: c.Timeout}
 	if m.scale != percent && m.scale != fraction {
-		c.Options.Invalid("scale", fmt.Sprintf("%q is no scale", sanitize.Line(m.scale, 40)), `use "percent" (0 to 100, the default) or "fraction" (0 to 1)`)
+		c.Options.Invalid("scale", fmt.Sprintf("%q is not a scale", sanitize.Line(m.scale, 40)), `use "percent" (0 to 100, the default) or "fraction" (0 to 1)`)
 	}
 	return m
 }
@@ -40,16 +40,16 @@ func newScriptMetric(c config.Check, _ Host) Check {
 func (m scriptMetric) Run(ctx context.Context) Result {
 	out := m.command.run(ctx, m.timeout)
 	if out.Err != nil {
-		return bad("%v: %s", out.Err, out.detail())
+		return failed("%v: %s", out.Err, out.detail())
 	}
 	share, err := parseShare(out.Stdout, m.scale)
 	if err != nil {
-		return bad("%v: %s", err, out.detail())
+		return failed("%v: %s", err, out.detail())
 	}
 	return measured(float64(m.weight)*share, m.weight, "printed %s", out.Stdout)
 }
 
-// parseShare reads what a script printed as a share from 0 to 1.
+// parseShare reads the output of a script as a share from 0 to 1.
 func parseShare(stdout, scale string) (float64, error) {
 	top := 100.0
 	if scale == fraction {
@@ -58,9 +58,9 @@ func parseShare(stdout, scale string) (float64, error) {
 	n, err := strconv.ParseFloat(strings.TrimSpace(stdout), 64)
 	switch {
 	case err != nil || math.IsNaN(n):
-		return 0, errors.New("its output is not one number")
+		return 0, errors.New("its output is not a single number")
 	case n < 0 || n > top:
-		return 0, fmt.Errorf("its output is not within 0 and %g (scale %q)", top, scale)
+		return 0, fmt.Errorf("its output is not between 0 and %g (scale %q)", top, scale)
 	}
 	return n / top, nil
 }

@@ -20,11 +20,11 @@ func TestScriptDependency(t *testing.T) {
 	}{
 		{"exit status 0", map[string]any{"command": "exit 0"}, true, "it printed nothing"},
 		{"exit status 1", map[string]any{"command": "echo no disk; exit 1"}, false, "exit status 1: it printed no disk"},
-		{"stderr goes before stdout", map[string]any{"command": "echo out; echo err >&2; exit 3"}, false, "exit status 3: it printed err"},
+		{"stderr precedes stdout", map[string]any{"command": "echo out; echo err >&2; exit 3"}, false, "exit status 3: it printed err"},
 		{"killed by a signal", map[string]any{"command": "kill -SEGV $$"}, false, "segmentation fault"},
 		{"a missing command", map[string]any{"command": "/no/such/cmd arg"}, false, "exit status 127"},
 		{"a missing program", map[string]any{"argv": []string{"/no/such/cmd"}}, false, "no such file"},
-		{"no shell in between", map[string]any{"argv": []string{"/bin/echo", "$HOME", "; exit 1"}}, true, "it printed $HOME ; exit 1"},
+		{"argv runs without a shell", map[string]any{"argv": []string{"/bin/echo", "$HOME", "; exit 1"}}, true, "it printed $HOME ; exit 1"},
 		{"stdin is empty", map[string]any{"command": "cat"}, true, "nothing"},
 		{"megabytes of output", map[string]any{"command": "head -c 3000000 /dev/zero | tr '\\0' x; echo end >&2"}, true, "it printed end"},
 	} {
@@ -32,13 +32,13 @@ func TestScriptDependency(t *testing.T) {
 			r := run(t, dependency("script", tc.options), Host{})
 			want(t, r, tc.ok, tc.reason)
 			if len(r.Detail) > maxDetail {
-				t.Errorf("the reason has %d bytes", len(r.Detail))
+				t.Errorf("the detail has %d bytes", len(r.Detail))
 			}
 		})
 	}
 }
 
-// pidIn waits for a script to write a process number to a file, and gives it.
+// pidIn reads the process id that a script wrote to a file.
 func pidIn(t *testing.T, file string) int {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -52,7 +52,7 @@ func pidIn(t *testing.T, file string) int {
 	return pid
 }
 
-// gone waits until a process has ended: it is nobody's child here, so init reaps it in its own time.
+// gone waits until a process has ended. It is not our child, so init reaps it at some point.
 func gone(t *testing.T, pid int) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); ; {
@@ -61,7 +61,7 @@ func gone(t *testing.T, pid int) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("process %d still runs: %s", pid, stat)
+			t.Errorf("process %d is still running: %s", pid, stat)
 			return
 		}
 	}
@@ -72,14 +72,14 @@ func TestAHungScriptIsKilledWithItsChildren(t *testing.T) {
 	c := dependency("script", map[string]any{"command": `trap "" TERM INT; sleep 1000 & echo $! > ` + file + `; wait`})
 	c.Timeout = 300 * time.Millisecond
 	start := time.Now()
-	want(t, run(t, c, Host{}), false, "killed: not done within 300ms")
+	want(t, run(t, c, Host{}), false, "killed: timed out after 300ms")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	gone(t, pidIn(t, file))
 }
 
-func TestAChildThatKeepsTheOutputOpenDoesNotHoldTheCheck(t *testing.T) {
+func TestAChildThatKeepsTheOutputOpenDoesNotBlockTheCheck(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	start := time.Now()
 	want(t, run(t, dependency("script", map[string]any{"command": `sleep 1000 & echo $! > ` + file + `; echo done`}), Host{}), true, "it printed done")
@@ -89,7 +89,7 @@ func TestAChildThatKeepsTheOutputOpenDoesNotHoldTheCheck(t *testing.T) {
 	gone(t, pidIn(t, file))
 }
 
-func TestAChildThatLeftTheGroupDoesNotHoldTheCheck(t *testing.T) {
+func TestAChildThatLeftTheProcessGroupDoesNotBlockTheCheck(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	start := time.Now()
 	want(t, run(t, dependency("script", map[string]any{"command": `setsid sh -c 'echo $$ > ` + file + `; exec sleep 1000' & while ! test -s ` + file + `; do :; done; echo done`}), Host{}), true, "it printed done")
@@ -101,7 +101,7 @@ func TestAChildThatLeftTheGroupDoesNotHoldTheCheck(t *testing.T) {
 	}
 }
 
-func TestAStoppingAgentEndsItsScripts(t *testing.T) {
+func TestAStoppingAgentKillsItsScripts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	c := build(t, dependency("script", map[string]any{"command": "echo $$ > " + file + "; sleep 1000"}), Host{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -127,19 +127,19 @@ func TestScriptMetric(t *testing.T) {
 		value   float64
 		reason  string
 	}{
-		{"percent of the weight", "echo 50", "", 50, true, 25, "printed 50"},
+		{"a percentage of the weight", "echo 50", "", 50, true, 25, "printed 50"},
 		{"a fraction", "echo 0.501", "fraction", 100, true, 50.1, "printed 0.501"},
-		{"the top", "printf 100", "percent", 80, true, 80, ""},
+		{"the maximum", "printf 100", "percent", 80, true, 80, ""},
 		{"zero", "echo 0", "", 80, true, 0, ""},
 		{"an exponent", "echo 1e-3", "fraction", 100, true, 0.1, ""},
-		{"above the fraction", "echo 2", "fraction", 50, false, 0, `not within 0 and 1 (scale "fraction"): it printed 2`},
-		{"above 100", "echo 101", "", 50, false, 0, "not within 0 and 100"},
-		{"negative", "echo -1", "", 50, false, 0, "not within"},
-		{"junk", "echo junk", "", 50, false, 0, "not one number: it printed junk"},
-		{"nothing", "true", "", 50, false, 0, "not one number: it printed nothing"},
-		{"not a number", "echo NaN", "", 50, false, 0, "not one number"},
-		{"two numbers", "echo 1; echo 2", "", 50, false, 0, "not one number"},
-		{"a number and failure", "echo 30; exit 3", "", 50, false, 0, "exit status 3"},
+		{"a fraction above 1", "echo 2", "fraction", 50, false, 0, `not between 0 and 1 (scale "fraction"): it printed 2`},
+		{"above 100", "echo 101", "", 50, false, 0, "not between 0 and 100"},
+		{"negative", "echo -1", "", 50, false, 0, "not between"},
+		{"junk", "echo junk", "", 50, false, 0, "not a single number: it printed junk"},
+		{"nothing", "true", "", 50, false, 0, "not a single number: it printed nothing"},
+		{"not a number", "echo NaN", "", 50, false, 0, "not a single number"},
+		{"two numbers", "echo 1; echo 2", "", 50, false, 0, "not a single number"},
+		{"a number and a failure", "echo 30; exit 3", "", 50, false, 0, "exit status 3"},
 		{"a missing command", "/no/such/cmd", "", 50, false, 0, "exit status 127"},
 		{"much on stderr", "yes | head -c 300000 >&2; echo 100", "", 50, true, 50, "printed 100"},
 	} {

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// sharedFor is how long one reading of the machine's figures serves all checks. The kernel itself averages the load every 5 s,
-// and brings its counts of pages up to date once a second.
+// sharedFor is how long a reading of the machine's load or memory serves all checks. The kernel updates the load average every 5 s
+// and its page counters every second.
 const sharedFor = time.Second
 
-// shared are the figures that the checks of all services would else read each by itself.
+// shared are the readings that all checks of a type have in common.
 type shared struct {
 	load   latest[load]
 	memory latest[memory]
 }
 
-// Shared gives a host whose load and memory are read at most once a second, however many checks ask.
+// Shared returns a host whose load and memory are read at most once a second, regardless of the number of checks.
 func (h Host) Shared() Host {
 	h.shared = &shared{}
 	return h
 }
 
-// latest is a reading with its age.
+// latest caches a reading.
 type latest[T any] struct {
-	mu    sync.Mutex // protects what follows; held while it is read, so that one read serves all who wait
-	at    time.Time  // zero: it was never read
+	mu    sync.Mutex // protects the fields below; held during a read, so that concurrent callers share it
+	at    time.Time  // when it was read; zero: never
 	value T
 	err   error
 }
 
-// get gives the reading, or a new one when it is too old.
+// get returns the cached reading, or a new one if that is too old.
 func (l *latest[T]) get(read func() (T, error)) (T, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-func TestOneReadingServesAllChecksForAShortTime(t *testing.T) {
+func TestAReadingIsSharedForASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l latest[int]
 		reads := 0
@@ -36,7 +36,7 @@ func TestOneReadingServesAllChecksForAShortTime(t *testing.T) {
 	})
 }
 
-func TestASharedHostIsMeasuredAsAnyOther(t *testing.T) {
+func TestASharedHostGivesTheSameResults(t *testing.T) {
 	h := machine{cores: 4, load: "1.00 0.10 0.20 1/100 4242\n", cgroup: "0::/\n"}.build(t).Shared()
 	for _, typ := range []string{"cpu_load", "available_memory"} {
 		c, err := New(config.Check{Role: config.Metric, Type: typ, Weight: 40, Options: config.NewOptions(nil)}, h)

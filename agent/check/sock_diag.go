@@ -13,44 +13,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel's socket diagnosis (man 7 sock_diag; linux/inet_diag.h, linux/unix_diag.h) tells of each socket its state and queues.
-// It needs no privilege. The requests are our own, for the sockets wanted only: a whole table has every connection in it.
+// The kernel's socket diagnostics (man 7 sock_diag; linux/inet_diag.h, linux/unix_diag.h) report the state and queues of sockets and
+// need no privileges. Our own requests select the sockets of interest, because a full dump lists every connection.
 const (
-	sockDiagByFamily = 20 // the type of request and answer
+	sockDiagByFamily = 20 // message type of requests and answers
 
-	stateEstablished = 1 // TCP_ESTABLISHED, of Unix sockets too
+	stateEstablished = 1 // TCP_ESTABLISHED, also used for Unix sockets
 	stateListen      = 10
 
-	inetDiagSkV6only = 11 // attribute: one byte, whether a socket of IPv6 takes no IPv4
+	inetDiagSkV6only = 11 // attribute: one byte, whether an IPv6 socket refuses IPv4
 
-	unixDiagName   = 0 // attribute: the name, up to its own length
-	unixDiagRqlen  = 4 // attribute: two numbers, what waits and what may
+	unixDiagName   = 0 // attribute: the name
+	unixDiagRqlen  = 4 // attribute: two numbers, queue length and limit
 	unixShowName   = 1 << 0
 	unixShowRqlen  = 1 << 4
 	inetRequestLen = 56
 	unixRequestLen = 24
-	inetMessageLen = 72 // of struct inet_diag_msg; attributes follow
-	unixMessageLen = 16 // of struct unix_diag_msg; attributes follow
+	inetMessageLen = 72 // size of struct inet_diag_msg; attributes follow
+	unixMessageLen = 16 // size of struct unix_diag_msg; attributes follow
 )
 
-var errNoSockDiag = errors.New("this kernel does not tell of its sockets: load that with `modprobe tcp_diag` and `modprobe unix_diag`")
+var errNoSockDiag = errors.New("the kernel cannot list sockets: load the modules with `modprobe tcp_diag` and `modprobe unix_diag`")
 
-// inetSocket is a TCP socket as the kernel tells it.
+// inetSocket is a TCP socket as the kernel reports it.
 type inetSocket struct {
-	local    netip.AddrPort // IPv4 in a socket of IPv6 is unmapped
-	v6       bool           // a socket of IPv6
-	v6only   bool           // which takes no connection by IPv4
-	accepted bool           // belongs to a process; a connection that waits to be accepted does not
+	local    netip.AddrPort // IPv4-mapped addresses are unmapped
+	v6       bool           // an IPv6 socket
+	v6only   bool           // refuses IPv4 connections
+	accepted bool           // a process has accepted the connection
 	queued   int            // LISTEN: connections that wait to be accepted
 }
 
-// unixSocket is a Unix stream socket as the kernel tells it.
+// unixSocket is a Unix stream socket as the kernel reports it.
 type unixSocket struct {
-	name   string // as bound; "@…" is an abstract one
+	name   string // as bound; "@…" is an abstract socket
 	queued int    // LISTEN: connections that wait to be accepted
 }
 
-// inetRequest asks for the TCP sockets of a family in one state at a local port (struct inet_diag_req_v2).
+// inetRequest requests the TCP sockets of a family in one state at a local port (struct inet_diag_req_v2).
 func inetRequest(family uint8, state int, port uint16) []byte {
 	b := make([]byte, inetRequestLen)
 	b[0], b[1] = family, unix.IPPROTO_TCP
@@ -59,7 +59,7 @@ func inetRequest(family uint8, state int, port uint16) []byte {
 	return b
 }
 
-// unixRequest asks for the Unix sockets in one state, with names and queues (struct unix_diag_req).
+// unixRequest requests the Unix sockets in one state, with names and queues (struct unix_diag_req).
 func unixRequest(state int) []byte {
 	b := make([]byte, unixRequestLen)
 	b[0] = unix.AF_UNIX
@@ -68,8 +68,8 @@ func unixRequest(state int) []byte {
 	return b
 }
 
-// dumpSockets sends a request and gives each answer to take, until one of them is an error.
-func dumpSockets(ctx context.Context, request []byte, take func(message []byte) error) error {
+// dumpSockets sends a request and calls handle for each message of the answer, until that returns an error.
+func dumpSockets(ctx context.Context, request []byte, handle func(message []byte) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func dumpSockets(ctx context.Context, request []byte, take func(message []byte) 
 	if err != nil {
 		return explainSockDiag(err)
 	}
-	defer conn.Close() // nothing is pending that a failed close could lose
+	defer conn.Close() // nothing is pending, so an error on close loses nothing
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_, err = conn.Send(netlink.Message{
@@ -91,7 +91,7 @@ func dumpSockets(ctx context.Context, request []byte, take func(message []byte) 
 		if err != nil {
 			return explainSockDiag(err)
 		}
-		if err := take(m.Data); err != nil {
+		if err := handle(m.Data); err != nil {
 			return err
 		}
 	}
@@ -102,13 +102,13 @@ func explainSockDiag(err error) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPROTONOSUPPORT) {
 		return fmt.Errorf("%w (%w)", errNoSockDiag, err)
 	}
-	return fmt.Errorf("ask the kernel for its sockets: %w", err)
+	return fmt.Errorf("list sockets: %w", err)
 }
 
-// parseInet reads a struct inet_diag_msg with its attributes.
+// parseInet reads a struct inet_diag_msg and its attributes.
 func parseInet(b []byte) (inetSocket, error) {
 	if len(b) < inetMessageLen {
-		return inetSocket{}, fmt.Errorf("the kernel tells of a TCP socket in %d bytes, %d are the least", len(b), inetMessageLen)
+		return inetSocket{}, fmt.Errorf("message about a TCP socket has %d bytes, want at least %d", len(b), inetMessageLen)
 	}
 	s := inetSocket{
 		v6:       b[0] == unix.AF_INET6,
@@ -136,10 +136,10 @@ func parseInet(b []byte) (inetSocket, error) {
 	return s, nil
 }
 
-// parseUnix reads a struct unix_diag_msg with its attributes.
+// parseUnix reads a struct unix_diag_msg and its attributes.
 func parseUnix(b []byte) (unixSocket, error) {
 	if len(b) < unixMessageLen {
-		return unixSocket{}, fmt.Errorf("the kernel tells of a Unix socket in %d bytes, %d are the least", len(b), unixMessageLen)
+		return unixSocket{}, fmt.Errorf("message about a Unix socket has %d bytes, want at least %d", len(b), unixMessageLen)
 	}
 	attributes, err := netlink.NewAttributeDecoder(b[unixMessageLen:])
 	if err != nil {
@@ -163,7 +163,7 @@ func parseUnix(b []byte) (unixSocket, error) {
 	return s, nil
 }
 
-// socketName writes a name as people do: an abstract one, which begins with NUL, with "@". A path ends at its first NUL.
+// socketName converts a name to the usual notation: an abstract name starts with "@" instead of NUL. A path ends at its first NUL.
 func socketName(data []byte) string {
 	name := string(data)
 	if rest, abstract := strings.CutPrefix(name, "\x00"); abstract {

@@ -9,18 +9,18 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// maxMaxconn bounds the option maxconn; beyond it is a slip.
+// maxMaxconn is the maximum of the option maxconn. Anything above it is a typo.
 const maxMaxconn = 1_000_000
 
-// socketUse is how much a listening socket has to do.
+// socketUse is the load of a listening socket.
 type socketUse struct {
-	listeners int // sockets that listen there; several with SO_REUSEPORT
+	listeners int // listening sockets; several with SO_REUSEPORT
 	active    int // accepted connections
 	queued    int // connections that wait to be accepted
 }
 
-// socketUtilization is what the metrics on listening sockets share. The zero of a load metric is 1 here too, but only while
-// somebody listens: so the floor is part of the measurement.
+// socketUtilization is the common part of the metrics on listening sockets. Their floor is 1, like that of all load metrics, but only
+// while something listens, so it is part of the measurement.
 type socketUtilization struct {
 	noFloor
 	weight, maxconn int
@@ -28,19 +28,19 @@ type socketUtilization struct {
 	name, where     string // TcpSocketUtilization or UnixSocketUtilization, and "address: …" or "path: …"
 }
 
-// decodeMaxconn reads the option that the metrics on listening sockets share.
+// decodeMaxconn reads the option that the metrics on listening sockets have in common.
 func decodeMaxconn(o config.Options) int {
 	maxconn := o.Int("maxconn", 1, 1, maxMaxconn)
 	if !o.Has("maxconn") {
-		o.Invalid("maxconn", "is missing", "say how many connections the service serves at once, such as maxconn = 100")
+		o.Invalid("maxconn", "is missing", "give the number of connections that the service handles at once, such as maxconn = 100")
 	}
 	return maxconn
 }
 
-// judge makes the result of a run. Where nobody listens the service takes no connection at all: that is measured, and 0.
-func (m socketUtilization) judge(ctx context.Context, use socketUse, err error) Result {
+// result makes the result of a run. If nothing listens, the service accepts no connections, which is a measurement of 0.
+func (m socketUtilization) result(ctx context.Context, use socketUse, err error) Result {
 	if err != nil {
-		return bad("%v", reason(ctx, err, m.timeout))
+		return failed("%v", reason(ctx, err, m.timeout))
 	}
 	shown := m.display(fmt.Sprintf("active: %d, queued: %d, utilization: %d, ", use.active, use.queued, use.utilization(m.maxconn)))
 	if use.listeners == 0 {
@@ -58,8 +58,8 @@ func (m socketUtilization) judge(ctx context.Context, use socketUse, err error) 
 	return r
 }
 
-// points is litmus_paper's formula: the whole weight while nothing waits, else less by what is active and by twice what waits, in
-// thirds of maxconn, and at least 1.
+// points is litmus_paper's formula: the full weight while nothing is queued; otherwise
+// weight − weight·active/(3·maxconn) − 2·weight·queued/(3·maxconn), at least 1.
 func (u socketUse) points(weight, maxconn int) float64 {
 	w, third := float64(weight), 3*float64(maxconn)
 	if u.queued == 0 {
@@ -68,12 +68,12 @@ func (u socketUse) points(weight, maxconn int) float64 {
 	return max(w-w*float64(u.active)/third-2*w*float64(u.queued)/third, 1)
 }
 
-// utilization is what waits, in percent of maxconn.
+// utilization is the queue in percent of maxconn.
 func (u socketUse) utilization(maxconn int) int {
 	return int(math.Round(float64(u.queued) / float64(maxconn) * 100))
 }
 
-// Display is litmus_paper's line without its figures, which are the run's.
+// Display is litmus_paper's line without the figures, which differ from run to run.
 func (m socketUtilization) Display() string { return m.display("") }
 
 func (m socketUtilization) display(figures string) string {

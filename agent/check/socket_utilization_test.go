@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queue is a socket that listens and never accepts unless it is told to: its queue is real, and it is full at backlog + 1.
+// queue is a listening socket that accepts only when accept is called. Its queue is real, and full at backlog + 1 connections.
 type queue struct {
 	t    *testing.T
 	fd   int
 	dial func() (net.Conn, error)
 }
 
-// tcpQueue listens at a TCP address, port 0 for any free one, and gives where.
+// tcpQueue listens at a TCP address and returns it with its port. Port 0 is any free port.
 func tcpQueue(t *testing.T, address string, backlog int) (*queue, netip.AddrPort) {
 	t.Helper()
 	at := netip.MustParseAddrPort(address)
@@ -87,7 +87,7 @@ func (q *queue) connect(n int) {
 	}
 }
 
-// accept takes n connections out of the queue.
+// accept accepts n connections.
 func (q *queue) accept(n int) {
 	q.t.Helper()
 	for range n {
@@ -99,8 +99,8 @@ func (q *queue) accept(n int) {
 	}
 }
 
-// figures runs a check of weight 90 once and compares what it says of the queue.
-func figures(t *testing.T, c Check, active, queued int, value float64) {
+// wantUse runs a check with weight 90 and maxconn 10 once and compares its result.
+func wantUse(t *testing.T, c Check, active, queued int, value float64) {
 	t.Helper()
 	r := c.Run(t.Context())
 	want(t, r, true, fmt.Sprintf("%d queued, %d active, maxconn 10", queued, active))
@@ -131,13 +131,13 @@ func TestRealListenQueues(t *testing.T) {
 		{"unix, abstract", unixQueue(t, abstract, 5), build(t, metric("unix_socket_utilization", 90, map[string]any{"path": abstract, "maxconn": 10}), Host{})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			figures(t, tc.c, 0, 0, 90)
+			wantUse(t, tc.c, 0, 0, 90)
 			tc.q.connect(4)
-			figures(t, tc.c, 0, 4, 90-2*90*4/30.0)
+			wantUse(t, tc.c, 0, 4, 90-2*90*4/30.0)
 			tc.q.accept(4)
-			figures(t, tc.c, 4, 0, 90) // nothing waits: busy is not bad
+			wantUse(t, tc.c, 4, 0, 90) // nothing is queued, so the weight is full
 			tc.q.connect(6)            // backlog + 1: the queue is full
-			figures(t, tc.c, 4, 6, 90-90*4/30.0-2*90*6/30.0)
+			wantUse(t, tc.c, 4, 6, 90-90*4/30.0-2*90*6/30.0)
 			if err := unix.Close(tc.q.fd); err != nil {
 				t.Fatal(err)
 			}
@@ -146,8 +146,8 @@ func TestRealListenQueues(t *testing.T) {
 	}
 }
 
-// Fault 20 of litmus_paper: a queue metric gave its full weight where nothing listened.
-func TestNothingListensGivesNothing(t *testing.T) {
+// Fault 20 of litmus_paper: a queue metric has its full weight if nothing listens.
+func TestASocketWithoutAListenerContributesNothing(t *testing.T) {
 	for _, c := range []Check{
 		build(t, metric("tcp_socket_utilization", 100, map[string]any{"address": "127.0.0.1:1", "maxconn": 10}), Host{}),
 		build(t, metric("unix_socket_utilization", 100, map[string]any{"path": "/no/such", "maxconn": 10}), Host{}),
@@ -155,14 +155,14 @@ func TestNothingListensGivesNothing(t *testing.T) {
 		r := c.Run(t.Context())
 		want(t, r, true, "nothing listens there")
 		if r.Value != 0 || c.Floor() != 0 {
-			t.Errorf("%s gives %v, at least %d", c.Display(), r.Value, c.Floor())
+			t.Errorf("%s contributes %v, at least %d", c.Display(), r.Value, c.Floor())
 		}
 	}
 }
 
-func TestWhoTakesTheConnectionsToAnAddress(t *testing.T) {
-	every4, at4 := tcpQueue(t, "0.0.0.0:0", 5)
-	every4.connect(2)
+func TestTheListenersOfAnAddress(t *testing.T) {
+	wildcard4, at4 := tcpQueue(t, "0.0.0.0:0", 5)
+	wildcard4.connect(2)
 	dual, at6 := tcpQueue(t, "[::]:0", 5)
 	dual.connect(3)
 	dual.accept(1)
@@ -170,11 +170,11 @@ func TestWhoTakesTheConnectionsToAnAddress(t *testing.T) {
 		name, address string
 		use           socketUse
 	}{
-		{"every address of IPv4", fmt.Sprintf("0.0.0.0:%d", at4.Port()), socketUse{1, 0, 2}},
-		{"one address, by who listens at all", fmt.Sprintf("127.0.0.1:%d", at4.Port()), socketUse{1, 0, 2}},
+		{"the IPv4 wildcard", fmt.Sprintf("0.0.0.0:%d", at4.Port()), socketUse{1, 0, 2}},
+		{"one address, served by the wildcard", fmt.Sprintf("127.0.0.1:%d", at4.Port()), socketUse{1, 0, 2}},
 		{"IPv6 is not served by IPv4", fmt.Sprintf("[::1]:%d", at4.Port()), socketUse{}},
-		{"every address of IPv6, which takes IPv4 too", fmt.Sprintf("[::]:%d", at6.Port()), socketUse{1, 1, 2}},
-		{"IPv4 by a socket of IPv6", fmt.Sprintf("127.0.0.1:%d", at6.Port()), socketUse{1, 1, 2}},
+		{"the dual-stack IPv6 wildcard", fmt.Sprintf("[::]:%d", at6.Port()), socketUse{1, 1, 2}},
+		{"IPv4, served by the dual-stack wildcard", fmt.Sprintf("127.0.0.1:%d", at6.Port()), socketUse{1, 1, 2}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			use, err := tcpSocketUse(t.Context(), netip.MustParseAddrPort(tc.address))
@@ -185,7 +185,7 @@ func TestWhoTakesTheConnectionsToAnAddress(t *testing.T) {
 	}
 }
 
-func TestTheNearestListenerIsChosen(t *testing.T) {
+func TestTheMostSpecificListenerIsChosen(t *testing.T) {
 	socket := func(address string, v6, only bool) inetSocket {
 		return inetSocket{local: netip.AddrPortFrom(netip.MustParseAddr(address), 80), v6: v6, v6only: only}
 	}
@@ -198,12 +198,12 @@ func TestTheNearestListenerIsChosen(t *testing.T) {
 		first     string
 	}{
 		{"two that share an address", all, "10.0.0.1", 2, "10.0.0.1"},
-		{"any of the family", all, "10.0.0.2", 1, "0.0.0.0"},
-		{"IPv6's own", all, "::1", 1, "::1"},
-		{"any of IPv6", all, "fe80::1", 1, "::"},
+		{"the wildcard of the family", all, "10.0.0.2", 1, "0.0.0.0"},
+		{"an exact IPv6 address", all, "::1", 1, "::1"},
+		{"the IPv6 wildcard", all, "fe80::1", 1, "::"},
 		{"dual", all[:1], "10.0.0.1", 1, "::"},
 		{"IPv6 only", []inetSocket{socket("::", true, true)}, "10.0.0.1", 0, ""},
-		{"nobody", nil, "10.0.0.1", 0, ""},
+		{"no listener", nil, "10.0.0.1", 0, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := listenersFor(tc.listening, netip.MustParseAddr(tc.address))
@@ -252,7 +252,7 @@ func TestSocketChecksEndWithTheirContext(t *testing.T) {
 		build(t, metric("tcp_socket_utilization", 100, map[string]any{"address": "127.0.0.1:1", "maxconn": 10}), Host{}),
 		build(t, metric("unix_socket_utilization", 100, map[string]any{"path": "/no/such", "maxconn": 10}), Host{}),
 	} {
-		if r := c.Run(ctx); r.OK || !strings.Contains(r.Detail, "not done within 10s") {
+		if r := c.Run(ctx); r.OK || !strings.Contains(r.Detail, "timed out after 10s") {
 			t.Errorf("%+v", r)
 		}
 	}

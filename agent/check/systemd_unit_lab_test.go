@@ -14,7 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// systemd stands in for systemd behind a real D-Bus: its units, by the end of their object paths.
+// systemd is a fake of systemd on a real D-Bus: its units, by the last part of their object paths.
 type systemd map[string]unitState
 
 // GetAll is org.freedesktop.DBus.Properties.GetAll.
@@ -29,7 +29,7 @@ func (s systemd) GetAll(m dbus.Message, _ string) (map[string]dbus.Variant, *dbu
 	}, nil
 }
 
-// startBus runs a real dbus-daemon and gives its address.
+// startBus runs a real dbus-daemon and returns its address.
 func startBus(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,7 +47,7 @@ func startBus(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start a D-Bus (apt-get install dbus): %v", err)
+		t.Fatalf("start dbus-daemon (apt-get install dbus): %v", err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	address, err := bufio.NewReader(out).ReadString('\n')
@@ -72,7 +72,7 @@ func TestUnitsOverARealDBus(t *testing.T) {
 	of := func(unit string) Result {
 		return run(t, dependency("systemd_unit", map[string]any{"unit": unit}), Host{})
 	}
-	want(t, of("web.service"), false, "ask systemd: ")
+	want(t, of("web.service"), false, "query systemd: ")
 	if _, err := bus.RequestName("org.freedesktop.systemd1", dbus.NameFlagDoNotQueue); err != nil {
 		t.Fatal(err)
 	}

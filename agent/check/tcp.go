@@ -16,18 +16,18 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// maxAnswer bounds what is read while looking for the expected answer, in bytes.
+// maxAnswer is how much of an answer is searched for the expected text, in bytes.
 const maxAnswer = 64 << 10
 
 // tcpOptions are the options of a tcp dependency.
 type tcpOptions struct {
 	Address string // host:port
-	Send    string // sent as it is once connected; "" sends nothing
+	Send    string // sent unchanged after connecting; "" sends nothing
 	Expect  string // must occur in the first 64 KiB of the answer; "" reads nothing
 	Timeout time.Duration
 }
 
-// tcp is a dependency on a port that accepts connections and, where asked for, answers as expected.
+// tcp is a dependency on a port that accepts connections and, if configured, answers as expected.
 type tcp struct {
 	noFloor
 	tcpOptions
@@ -45,12 +45,12 @@ func newTCP(c config.Check, _ Host) Check {
 		o.Invalid("address", problem, `give a host and a port, such as "127.0.0.1:6379" or "[::1]:6379"`)
 	}
 	if o.Has("expect") && t.Expect == "" {
-		o.Invalid("expect", "empty text is in every answer", "give the text to look for, or leave expect out")
+		o.Invalid("expect", "an empty text matches every answer", "give the text to look for, or omit expect")
 	}
 	return t
 }
 
-// badAddress tells what is wrong with a host:port, "" when it is fine.
+// badAddress says what is wrong with a host:port, "" if it is valid.
 func badAddress(address string) string {
 	if address == "" {
 		return "is missing"
@@ -63,10 +63,10 @@ func badAddress(address string) string {
 		return "has no host"
 	}
 	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return "has a host with a character that no name holds"
+		return "has an invalid character in the host"
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return "has a port that is not within 1 to 65535"
+		return "has a port outside 1 to 65535"
 	}
 	return ""
 }
@@ -74,30 +74,30 @@ func badAddress(address string) string {
 func (t tcp) Run(ctx context.Context) Result {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.Address)
 	if err != nil {
-		return bad("%v", reason(ctx, err, t.Timeout))
+		return failed("%v", reason(ctx, err, t.Timeout))
 	}
-	defer conn.Close() // nothing is pending that a failed close could lose
+	defer conn.Close() // nothing is pending, so an error on close loses nothing
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if t.Send != "" {
 		if _, err := io.WriteString(conn, t.Send); err != nil {
-			return bad("send: %v", reason(ctx, err, t.Timeout))
+			return failed("send: %v", reason(ctx, err, t.Timeout))
 		}
 	}
 	if t.Expect == "" {
-		return good("connected")
+		return passed("connected")
 	}
 	answer, err := readUntil(conn, []byte(t.Expect), maxAnswer)
 	if err != nil {
 		if len(answer) == 0 {
-			return bad("no answer: %v", reason(ctx, err, t.Timeout))
+			return failed("no answer: %v", reason(ctx, err, t.Timeout))
 		}
-		return bad("expected %q, got %q: %v", t.Expect, sanitize.Line(string(answer), 100), reason(ctx, err, t.Timeout))
+		return failed("expected %q, got %q: %v", t.Expect, sanitize.Line(string(answer), 100), reason(ctx, err, t.Timeout))
 	}
-	return good("answered %q", t.Expect)
+	return passed("answered %q", t.Expect)
 }
 
-// readUntil reads until want occurs in what was read, at most limit bytes, and gives all that it read.
+// readUntil reads until it finds want, at most limit bytes, and returns everything it read.
 func readUntil(r io.Reader, want []byte, limit int) ([]byte, error) {
 	var got []byte
 	chunk := make([]byte, 4096)
@@ -113,17 +113,17 @@ func readUntil(r io.Reader, want []byte, limit int) ([]byte, error) {
 		case err != nil:
 			return got, err
 		case len(got) >= limit:
-			return got, fmt.Errorf("not within %d bytes", limit)
+			return got, fmt.Errorf("not found within %d bytes", limit)
 		}
 	}
 }
 
 func (t tcp) Display() string { return fmt.Sprintf("Dependency::TCP(tcp://%s)", t.Address) }
 
-// reason gives the error to show for one that ended a run: that the time was up, where that is why.
+// reason is the error to show for an error of a run: that it timed out, if that is the cause.
 func reason(ctx context.Context, err error, timeout time.Duration) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) || ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("not done within %s", timeout)
+		return fmt.Errorf("timed out after %s", timeout)
 	}
 	if ctx.Err() != nil {
 		return errors.New("the agent is stopping")

@@ -29,7 +29,7 @@ func newTCPSocketUtilization(c config.Check, _ Host) Check {
 	case err != nil:
 		problem = "is not an IP address and a port"
 	case address.Port() == 0:
-		problem = "has a port that is not within 1 to 65535"
+		problem = "has a port outside 1 to 65535"
 	case address.Addr().Zone() != "":
 		problem = "has a zone"
 	}
@@ -42,10 +42,10 @@ func newTCPSocketUtilization(c config.Check, _ Host) Check {
 
 func (m tcpSocketUtilization) Run(ctx context.Context) Result {
 	use, err := tcpSocketUse(ctx, m.address)
-	return m.judge(ctx, use, err)
+	return m.result(ctx, use, err)
 }
 
-// tcpSocketUse asks the kernel who listens at an address and who is connected to it.
+// tcpSocketUse queries the kernel for the listeners at an address and their connections.
 func tcpSocketUse(ctx context.Context, address netip.AddrPort) (socketUse, error) {
 	var listening []inetSocket
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -96,22 +96,22 @@ func family(s inetSocket) uint8 {
 	return unix.AF_INET
 }
 
-// listenersFor picks those of a port's listeners that take the connections to an address, as the kernel does: those at this very
-// address; else those at every address of its family; else, for IPv4, those at every address of IPv6 that take IPv4 too.
+// listenersFor selects, as the kernel does, the listeners of a port that accept connections to an address: those bound to exactly this
+// address; otherwise those bound to the wildcard address of its family; otherwise, for IPv4, those of a dual-stack IPv6 wildcard.
 func listenersFor(listening []inetSocket, address netip.Addr) []inetSocket {
-	var exact, every, dual []inetSocket
+	var exact, wildcard, dual []inetSocket
 	for _, s := range listening {
 		at := s.local.Addr()
 		switch {
 		case at == address:
 			exact = append(exact, s)
 		case at.IsUnspecified() && at.Is4() == address.Is4():
-			every = append(every, s)
+			wildcard = append(wildcard, s)
 		case at.IsUnspecified() && s.v6 && !s.v6only:
 			dual = append(dual, s)
 		}
 	}
-	for _, found := range [][]inetSocket{exact, every, dual} {
+	for _, found := range [][]inetSocket{exact, wildcard, dual} {
 		if len(found) > 0 {
 			return found
 		}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// talk serves connections: what it is sent up to a line end is given to answer, whose text goes back before it closes.
-func talk(t *testing.T, answer func(asked string) string) string {
+// respond serves connections: it reads a line, sends the answer to it, and closes.
+func respond(t *testing.T, answer func(line string) string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -22,7 +22,7 @@ func talk(t *testing.T, answer func(asked string) string) string {
 }
 
 // serve answers the connections of l until the test ends.
-func serve(t *testing.T, l net.Listener, answer func(asked string) string) {
+func serve(t *testing.T, l net.Listener, answer func(line string) string) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -33,8 +33,8 @@ func serve(t *testing.T, l net.Listener, answer func(asked string) string) {
 				return
 			}
 			c.SetDeadline(time.Now().Add(time.Second))
-			asked, _ := readUntil(c, []byte("\n"), 100)
-			io.WriteString(c, answer(string(asked)))
+			line, _ := readUntil(c, []byte("\n"), 100)
+			io.WriteString(c, answer(string(line)))
 			c.Close()
 		}
 	}()
@@ -42,14 +42,14 @@ func serve(t *testing.T, l net.Listener, answer func(asked string) string) {
 }
 
 func TestTCP(t *testing.T) {
-	redis := talk(t, func(asked string) string {
-		if asked == "PING\r\n" {
+	redis := respond(t, func(line string) string {
+		if line == "PING\r\n" {
 			return "+PONG\r\n"
 		}
 		return "-ERR\r\n"
 	})
-	mute := talk(t, func(string) string { return "" })
-	flood := talk(t, func(string) string { return strings.Repeat("x", maxAnswer+10) + "+PONG" })
+	mute := respond(t, func(string) string { return "" })
+	flood := respond(t, func(string) string { return strings.Repeat("x", maxAnswer+10) + "+PONG" })
 	for _, tc := range []struct {
 		name    string
 		options map[string]any
@@ -58,10 +58,10 @@ func TestTCP(t *testing.T) {
 	}{
 		{"connects", map[string]any{"address": redis}, true, "connected"},
 		{"answers as expected", map[string]any{"address": redis, "send": "PING\r\n", "expect": "+PONG"}, true, `answered "+PONG"`},
-		{"answers otherwise", map[string]any{"address": redis, "send": "QUIT\r\n", "expect": "+PONG"}, false, `got "-ERR"`},
+		{"answers differently", map[string]any{"address": redis, "send": "QUIT\r\n", "expect": "+PONG"}, false, `got "-ERR"`},
 		{"closes without an answer", map[string]any{"address": mute, "send": "PING\r\n", "expect": "+PONG"}, false, "no answer: the peer closed"},
 		{"sends only", map[string]any{"address": mute, "send": "PING\r\n"}, true, "connected"},
-		{"answers too much", map[string]any{"address": flood, "send": "PING\r\n", "expect": "+PONG"}, false, "not within 65536 bytes"},
+		{"answers too much", map[string]any{"address": flood, "send": "PING\r\n", "expect": "+PONG"}, false, "not found within 65536 bytes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			want(t, run(t, dependency("tcp", tc.options), Host{}), tc.ok, tc.reason)
@@ -69,11 +69,11 @@ func TestTCP(t *testing.T) {
 	}
 }
 
-func TestTCPGivesUpInTime(t *testing.T) {
+func TestTCPTimesOut(t *testing.T) {
 	address, closed := silent(t)
 	c := dependency("tcp", map[string]any{"address": address, "expect": "x"})
 	c.Timeout = 50 * time.Millisecond
-	want(t, run(t, c, Host{}), false, "not done within 50ms")
+	want(t, run(t, c, Host{}), false, "timed out after 50ms")
 	closed()
 	want(t, run(t, dependency("tcp", map[string]any{"address": address}), Host{}), false, "refused")
 }

@@ -12,7 +12,7 @@ import (
 // unixSocketUtilization is a metric that falls when connections wait to be accepted on a Unix socket of this machine.
 type unixSocketUtilization struct {
 	socketUtilization
-	path string // "@…" is an abstract one
+	path string // "@…" is an abstract socket
 }
 
 func newUnixSocketUtilization(c config.Check, _ Host) Check {
@@ -26,7 +26,7 @@ func newUnixSocketUtilization(c config.Check, _ Host) Check {
 	}
 	problem := badPath(path)
 	if problem == "" && len(m.path) > maxSocketPath {
-		problem = fmt.Sprintf("is longer than the %d bytes of a socket's path", maxSocketPath)
+		problem = fmt.Sprintf("exceeds the %d bytes of a socket path", maxSocketPath)
 	}
 	if problem != "" {
 		o.Invalid("path", problem, `give the path that the service listens on, such as "/run/webapp.sock", or "@name" for an abstract socket`)
@@ -36,12 +36,12 @@ func newUnixSocketUtilization(c config.Check, _ Host) Check {
 
 func (m unixSocketUtilization) Run(ctx context.Context) Result {
 	use, err := unixSocketUse(ctx, m.path)
-	return m.judge(ctx, use, err)
+	return m.result(ctx, use, err)
 }
 
-// unixSocketUse asks the kernel who listens at a path and who is connected to it.
+// unixSocketUse queries the kernel for the listeners at a path and their connections.
 func unixSocketUse(ctx context.Context, path string) (socketUse, error) {
-	// The kernel knows a socket by the path that it was bound to, such as /run/x for /var/run/x.
+	// The kernel identifies a socket by the path it was bound to, which may be /run/x for /var/run/x.
 	bound := path
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		bound = target
@@ -58,7 +58,7 @@ func unixSocketUse(ctx context.Context, path string) (socketUse, error) {
 	if err != nil || use.listeners == 0 {
 		return use, err
 	}
-	// A connection that waits to be accepted belongs to no process yet, and the kernel does not tell of it.
+	// The kernel does not list connections that wait to be accepted: they have no process yet.
 	err = dumpSockets(ctx, unixRequest(stateEstablished), func(message []byte) error {
 		s, err := parseUnix(message)
 		if err == nil && (s.name == path || s.name == bound) {

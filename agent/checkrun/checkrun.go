@@ -1,4 +1,4 @@
-// Package checkrun runs the checks of a service a single time, in the foreground, for people who write a configuration.
+// Package checkrun runs the checks of a service once, in the foreground, to try out a configuration.
 package checkrun
 
 import (
@@ -11,30 +11,30 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Report is what a service's checks found, and the health that they give.
+// Report has the results of a service's checks and the resulting health.
 type Report struct {
 	Name     string   `json:"name"`
-	Measured int      `json:"measured"` // 0 to 100; what is forced does not count
+	Measured int      `json:"measured"` // health without forces, 0 to 100
 	Depends  []Result `json:"depends"`  // in the order of the configuration
 	Metrics  []Result `json:"metrics"`
 }
 
-// Up tells whether the service would get traffic.
+// Up reports whether the service would get traffic.
 func (r Report) Up() bool { return r.Measured > 0 }
 
-// Result is what one check found.
+// Result is the result of one check.
 type Result struct {
 	Type    string  `json:"type"`
 	Display string  `json:"display"`
-	OK      bool    `json:"ok"`              // a dependency: it is well; a metric: it could be measured
-	Value   *int    `json:"value,omitempty"` // of a metric: what it adds to the health
+	OK      bool    `json:"ok"`              // the dependency is up, or the metric could be measured
+	Value   *int    `json:"value,omitempty"` // points that a metric contributes
 	Weight  *int    `json:"weight,omitempty"`
 	Detail  string  `json:"detail"`
-	Seconds float64 `json:"seconds"` // that it took
-	Timeout float64 `json:"timeout"` // seconds that it may take
+	Seconds float64 `json:"seconds"` // duration of the run
+	Timeout float64 `json:"timeout"` // in seconds
 }
 
-// run is one check with its result to come.
+// run is one check and its future result.
 type run struct {
 	cfg    config.Check
 	check  check.Check
@@ -46,8 +46,8 @@ type outcome struct {
 	took time.Duration
 }
 
-// Run runs all checks of a service at once, as the agent does. Each result is given to show as soon as it and all before it are
-// there; show may be nil.
+// Run runs all checks of a service in parallel, as the agent does at its start. It calls show, which may be nil, with each result in
+// the order of the configuration, as soon as possible.
 func Run(ctx context.Context, service config.Service, host check.Host, show func(role config.Role, r Result)) (Report, error) {
 	report := Report{Name: service.Name, Depends: []Result{}, Metrics: []Result{}}
 	runs, err := prepare(service, host)
@@ -55,7 +55,7 @@ func Run(ctx context.Context, service config.Service, host check.Host, show func
 		return report, err
 	}
 	for _, r := range runs {
-		go r.do(ctx) // waited for below, where its result is received
+		go r.do(ctx) // ends before its result is received below
 	}
 	var depends, metrics []score.Reading
 	for _, r := range runs {
@@ -79,7 +79,7 @@ func Run(ctx context.Context, service config.Service, host check.Host, show func
 	if err := ctx.Err(); err != nil {
 		return report, err
 	}
-	// The results count as of now, however long the slowest took: none is stale.
+	// All results get the current time, so that none is stale however long the slowest run took.
 	now := time.Now()
 	for _, readings := range [][]score.Reading{depends, metrics} {
 		for i := range readings {
@@ -90,7 +90,7 @@ func Run(ctx context.Context, service config.Service, host check.Host, show func
 	return report, nil
 }
 
-// prepare makes the checks of a service, dependencies first.
+// prepare makes the runs of a service, dependencies first.
 func prepare(service config.Service, host check.Host) ([]run, error) {
 	var runs []run
 	for _, list := range [][]config.Check{service.Depends, service.Metrics} {
@@ -105,6 +105,7 @@ func prepare(service config.Service, host check.Host) ([]run, error) {
 	return runs, nil
 }
 
+// do runs the check and delivers its result.
 func (r run) do(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()

@@ -28,16 +28,16 @@ func constant(weight int) config.Check {
 	return config.Check{Role: config.Metric, Type: "constant", Interval: time.Hour, Timeout: time.Minute, Weight: weight, Options: config.NewOptions(nil)}
 }
 
-func TestTheHealthIsThatOfTheResults(t *testing.T) {
+func TestTheHealthFollowsFromTheResults(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		service config.Service
 		want    int
 	}{
-		{"well", config.Service{Depends: []config.Check{script("true", time.Minute)}, Metrics: []config.Check{constant(60), constant(25)}}, 85},
+		{"passing", config.Service{Depends: []config.Check{script("true", time.Minute)}, Metrics: []config.Check{constant(60), constant(25)}}, 85},
 		{"a dependency fails", config.Service{Depends: []config.Check{script("true", time.Minute), script("exit 3", time.Minute)}, Metrics: []config.Check{constant(60)}}, 0},
 		{"no metric", config.Service{Depends: []config.Check{script("true", time.Minute)}}, 100},
-		{"worth nothing", config.Service{Metrics: []config.Check{constant(0)}}, 0},
+		{"a weight of 0", config.Service{Metrics: []config.Check{constant(0)}}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r, err := Run(t.Context(), tc.service, check.Host{}, nil)
@@ -48,7 +48,7 @@ func TestTheHealthIsThatOfTheResults(t *testing.T) {
 	}
 }
 
-func TestResultsComeInOrderWithTimeAndReason(t *testing.T) {
+func TestResultsComeInOrderWithDurationAndDetail(t *testing.T) {
 	service := config.Service{
 		Name:    "web",
 		Depends: []config.Check{script("sleep 0.2", time.Minute), script("sleep 1000", 100*time.Millisecond), script("echo broken; exit 3", time.Minute)},
@@ -85,7 +85,7 @@ func TestResultsComeInOrderWithTimeAndReason(t *testing.T) {
 	}
 }
 
-func TestAnEndIsAnError(t *testing.T) {
+func TestCancellationAndUnknownTypesAreErrors(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Run(ctx, config.Service{Depends: []config.Check{script("sleep 1000", time.Hour)}}, check.Host{}, nil); !errors.Is(err, context.Canceled) {
@@ -93,7 +93,7 @@ func TestAnEndIsAnError(t *testing.T) {
 	}
 	bad := script("true", time.Minute)
 	bad.Type = "nope"
-	if _, err := Run(t.Context(), config.Service{Depends: []config.Check{bad}}, check.Host{}, nil); err == nil || !strings.Contains(err.Error(), "is no type") {
+	if _, err := Run(t.Context(), config.Service{Depends: []config.Check{bad}}, check.Host{}, nil); err == nil || !strings.Contains(err.Error(), "is not a dependency type") {
 		t.Errorf("Run = %v", err)
 	}
 }

@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// Answer is an answer that does not change, but for its date. It may be sent by several goroutines.
+// Answer is a response, complete except for its date. It is immutable.
 type Answer struct {
-	head []byte // what follows the version, up to the date
+	head []byte // from the status to the value of Date
 	body []byte
 }
 
-// NewAnswer makes an answer. The header has Content-Length and Content-Type, and neither Date nor Connection.
+// NewAnswer makes an answer. The header must have Content-Length and Content-Type, and must not have Date or Connection.
 func NewAnswer(status int, header http.Header, body []byte) *Answer {
 	var head bytes.Buffer
 	head.WriteString(" " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n")
-	_ = header.Write(&head) // a buffer takes everything
+	_ = header.Write(&head) // writing to a buffer never fails
 	head.WriteString("Date: ")
 	return &Answer{head: head.Bytes(), body: body}
 }
 
-// appendTo appends what net/http would send for the request: the version of the request, the header sorted, then what is new to
-// each answer.
-func (a *Answer) appendTo(b []byte, now time.Time, old, closes bool) []byte {
-	if old {
+// appendTo appends the response that net/http would send: the version of the request, the sorted header, Date, and Connection if the
+// connection closes.
+func (a *Answer) appendTo(b []byte, now time.Time, http10, closes bool) []byte {
+	if http10 {
 		b = append(b, "HTTP/1.0"...)
 	} else {
 		b = append(b, "HTTP/1.1"...)
 	}
 	b = append(b, a.head...)
 	b = now.UTC().AppendFormat(b, http.TimeFormat)
-	if closes && !old { // in HTTP/1.0 a connection ends unless the answer says that it stays
+	if closes && !http10 { // the default of HTTP/1.0
 		b = append(b, "\r\nConnection: close"...)
 	}
 	b = append(b, "\r\n\r\n"...)

@@ -9,53 +9,53 @@ import (
 )
 
 const (
-	// headSize is how many bytes of requests are read at once. What is longer is the server's, like what comes in pieces.
-	headSize = 1 << 10
-	// slack is by how much bounds in time may be exceeded, so that they need not be set anew for each request.
+	// readSize is the size of a read, in bytes. Longer requests are left to the server, like those that arrive in pieces.
+	readSize = 1 << 10
+	// slack is how late timeouts may be, so that deadlines need not be set for each request.
 	slack = time.Second
 )
 
-// conn is a connection that the server does not have yet.
+// conn is a connection that the server has not accepted.
 type conn struct {
 	net.Conn
 	listener *Listener
-	renew    time.Time   // when the deadlines are to be set again
-	answered atomic.Bool // once at least
+	renew    time.Time   // when to set the deadlines again
+	answered atomic.Bool // at least once
 }
 
-// scratch is what a connection needs while it is served.
-type scratch struct {
-	in  [headSize]byte
+// buffers are what a connection needs while it is served.
+type buffers struct {
+	in  [readSize]byte
 	out []byte
 }
 
-// scratches are for all: most connections are short.
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
+// bufferPool reuses buffers, because most connections are short.
+var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
 
-// serve answers until the connection ends, or is the server's.
+// serve answers until the connection ends or is handed over to the server.
 func (c *conn) serve() {
-	defer c.listener.forget(c)
-	s := scratches.Get().(*scratch)
-	defer scratches.Put(s)
+	defer c.listener.remove(c)
+	bufs := bufferPool.Get().(*buffers)
+	defer bufferPool.Put(bufs)
 	for {
-		n, err := c.Read(s.in[:])
+		n, err := c.Read(bufs.in[:])
 		if err != nil {
 			break
 		}
-		rest, ok := c.answer(s, s.in[:n])
+		rest, ok := c.answer(bufs, bufs.in[:n])
 		if len(rest) > 0 {
-			c.hand(rest)
+			c.handOver(rest)
 			return
 		}
 		if !ok || c.listener.stopping.Load() {
 			break
 		}
 	}
-	_ = c.Close() // there is nobody to tell
+	_ = c.Close() // nothing can be done about an error
 }
 
-// answer answers the requests that b holds. It gives what is left over, which is for the server, and tells whether the connection goes on.
-func (c *conn) answer(s *scratch, b []byte) (rest []byte, ok bool) {
+// answer answers the requests in b. It returns the rest, which is for the server, and whether the connection stays open.
+func (c *conn) answer(bufs *buffers, b []byte) (rest []byte, ok bool) {
 	for len(b) > 0 {
 		r, ok := parse(b)
 		if !ok {
@@ -72,8 +72,8 @@ func (c *conn) answer(s *scratch, b []byte) (rest []byte, ok bool) {
 				return nil, false
 			}
 		}
-		s.out = answer.appendTo(s.out[:0], now, r.old, closes)
-		if _, err := c.Write(s.out); err != nil || closes {
+		bufs.out = answer.appendTo(bufs.out[:0], now, r.http10, closes)
+		if _, err := c.Write(bufs.out); err != nil || closes {
 			return nil, false
 		}
 		b = b[r.size:]
@@ -81,36 +81,37 @@ func (c *conn) answer(s *scratch, b []byte) (rest []byte, ok bool) {
 	return nil, true
 }
 
-// find looks the answer up. A panic there ends neither the daemon nor the connection: the server asks for the same thing, and logs what it meets.
+// find looks up the answer. A panic there ends neither the daemon nor the connection: the request is left to the server, whose handler
+// meets and logs the same panic.
 func (c *conn) find(path []byte, now time.Time) (found *Answer) {
-	defer func() { _ = recover() }() // nothing is found then
+	defer func() { _ = recover() }() // found is nil then
 	return c.listener.find(path, now)
 }
 
-// extend gives a client that is about to be answered time to take that, and to ask again.
+// extend sets the deadlines for the next answer and for the request after it.
 func (c *conn) extend(now time.Time) error {
 	c.answered.Store(true)
 	c.renew = now.Add(slack)
-	if err := c.SetWriteDeadline(c.renew.Add(c.listener.bounds.write)); err != nil {
+	if err := c.SetWriteDeadline(c.renew.Add(c.listener.timeouts.write)); err != nil {
 		return err
 	}
-	return c.SetReadDeadline(c.renew.Add(c.listener.bounds.idle))
+	return c.SetReadDeadline(c.renew.Add(c.listener.timeouts.idle))
 }
 
-// hand gives the connection to the server, which reads b first.
-func (c *conn) hand(b []byte) {
-	if c.SetDeadline(time.Time{}) != nil || !c.listener.give(handed{conn: &replayed{Conn: c.Conn, first: bytes.Clone(b)}}) {
+// handOver passes the connection to the server, which reads b first.
+func (c *conn) handOver(b []byte) {
+	if c.SetDeadline(time.Time{}) != nil || !c.listener.pass(accepted{conn: &replayConn{Conn: c.Conn, first: bytes.Clone(b)}}) {
 		_ = c.Close()
 	}
 }
 
-// replayed is a connection of which something was read already. It is read by one goroutine at a time, the server's.
-type replayed struct {
+// replayConn is a connection of which some bytes have been read already. Only one goroutine of the server reads it at a time.
+type replayConn struct {
 	net.Conn
-	first []byte // comes before what is read
+	first []byte // the bytes to read again
 }
 
-func (c *replayed) Read(p []byte) (int, error) {
+func (c *replayConn) Read(p []byte) (int, error) {
 	if len(c.first) == 0 {
 		return c.Conn.Read(p)
 	}
@@ -119,5 +120,5 @@ func (c *replayed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// NetConn returns the connection itself.
-func (c *replayed) NetConn() net.Conn { return c.Conn }
+// NetConn returns the underlying connection.
+func (c *replayConn) NetConn() net.Conn { return c.Conn }

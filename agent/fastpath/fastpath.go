@@ -1,15 +1,15 @@
-// Package fastpath answers the one request that balancers send over and over, GET /SERVICE/status, with as little work as can be, and leaves
-// all else to net/http.
+// Package fastpath answers the request that balancers send over and over, GET /SERVICE/status, at minimal cost, and leaves all other
+// requests to net/http.
 //
-// It stands in front of an http.Server, as its listener. A connection whose next bytes are, whole and in one piece, a GET of a page
-// that it knows, in HTTP/1.1 or HTTP/1.0, with the header fields Host, User-Agent, Accept (of no JSON), Accept-Encoding, Accept-Language,
-// Cache-Control, Pragma and Connection (close or keep-alive) alone, is answered by the goroutine that read them. The answer has the bytes
-// that net/http would send. With any other byte the server accepts the connection, reads what was read of it once more, and has it for good:
-// so TLS, changes, streams, JSON, clients that err and clients that send a header in drips meet net/http, and nothing else.
+// It is the listener of an http.Server. It answers a request itself, in the goroutine that read it, if a single read returns the whole
+// request and the request is simple: a GET of a known page in HTTP/1.1 or HTTP/1.0 with no header fields other than Host, User-Agent,
+// Accept (without JSON), Accept-Encoding, Accept-Language, Cache-Control, Pragma and Connection (close or keep-alive). The answer is the
+// one that net/http would send, byte for byte. As soon as anything else arrives, the server accepts the connection, reads the same bytes
+// again, and keeps it: TLS, changes, streams, JSON, malformed requests and slow headers are handled by net/http only.
 //
-// Why beside net/http: that has for each request a second goroutine to notice clients that go away, maps of headers and contexts, and for
-// each connection two buffers and stacks that grow anew, which together cost more than to find the answer and to send it; docs/performance.md
-// has the figures.
+// The reason is cost. For each request, net/http starts a second goroutine to detect disconnects and allocates headers and contexts; for
+// each connection it allocates two buffers and grows new stacks. Together these cost more than finding and sending the answer;
+// docs/performance.md has the figures.
 package fastpath
 
 import (
@@ -21,86 +21,86 @@ import (
 	"time"
 )
 
-// Find gives the answer to a GET of a path; nil: that is for the server. The path is not kept. It is called by several goroutines.
+// Find returns the answer to a GET of a path, or nil to leave it to the server. It must not keep the path. Many goroutines call it.
 type Find func(path []byte, now time.Time) *Answer
 
-// Listener is the listener of a server, which gets the connections that this package does not take. Serve must be running.
+// Listener is the listener of a server, which gets all connections that need more than the fast path. Serve must be running.
 type Listener struct {
-	net.Listener // where connections come from
+	net.Listener // the source of connections
 	find         Find
-	bounds       bounds
+	timeouts     timeouts
 
-	handed chan handed   // to Accept
-	closed chan struct{} // by Close
-	end    func()        // closes closed, once
-	unbind func() error  // closes Listener, once
+	accepted chan accepted // for Accept
+	closed   chan struct{} // closed by Close
+	end      func()        // closes closed, once
+	unbind   func() error  // closes Listener, once
 
-	served   chan struct{} // closed when Serve has ended
-	stopping atomic.Bool   // no connection goes on after an answer
+	served   chan struct{} // closed when Serve returns
+	stopping atomic.Bool   // connections end after their next answer
 	open     sync.WaitGroup
 	mu       sync.Mutex // protects conns
 	conns    map[*conn]struct{}
 }
 
-// bounds are those of the server.
-type bounds struct {
-	header time.Duration // until the first request has come
-	write  time.Duration // for the client to take an answer
+// timeouts are the server's.
+type timeouts struct {
+	header time.Duration // to receive the first request
+	write  time.Duration // to send an answer
 	idle   time.Duration // between requests
 }
 
-// handed is what Accept gives.
-type handed struct {
+// accepted is a result of Accept.
+type accepted struct {
 	conn net.Conn
 	err  error
 }
 
-// New makes the listener for a server, with the server's own bounds in time, of which it has all; connections come from l.
+// New makes the listener for a server. Connections come from l. The server must have all timeouts set; the fast path uses them too.
 func New(l net.Listener, find Find, server *http.Server) *Listener {
 	closed := make(chan struct{})
 	return &Listener{
 		Listener: l, find: find,
-		bounds: bounds{header: server.ReadHeaderTimeout, write: server.WriteTimeout, idle: server.IdleTimeout},
-		handed: make(chan handed), closed: closed, served: make(chan struct{}),
+		timeouts: timeouts{header: server.ReadHeaderTimeout, write: server.WriteTimeout, idle: server.IdleTimeout},
+		accepted: make(chan accepted), closed: closed, served: make(chan struct{}),
 		end: sync.OnceFunc(func() { close(closed) }), unbind: sync.OnceValue(l.Close),
 		conns: map[*conn]struct{}{},
 	}
 }
 
-// Serve accepts connections until Close or Shutdown. What fails is given to the server, which knows whether to go on.
+// Serve accepts connections until Close or Shutdown. It passes errors to the server, which decides whether to retry.
 func (l *Listener) Serve() {
 	defer close(l.served)
 	for {
 		c, err := l.Listener.Accept()
 		switch {
 		case err == nil:
-			l.begin(c)
-		case l.stopping.Load() || !l.give(handed{err: err}):
+			l.start(c)
+		case l.stopping.Load() || !l.pass(accepted{err: err}):
 			return
 		}
 	}
 }
 
-// give gives the server something, and tells whether it took it; it does not once it has closed its listener.
-func (l *Listener) give(h handed) bool {
+// pass passes a connection or an error to the server. It returns false if the server has closed the listener.
+func (l *Listener) pass(a accepted) bool {
 	select {
-	case l.handed <- h:
+	case l.accepted <- a:
 		return true
 	case <-l.closed:
 		return false
 	}
 }
 
-// begin serves a connection in a goroutine of its own.
-func (l *Listener) begin(from net.Conn) {
+// start serves a connection in a new goroutine.
+func (l *Listener) start(from net.Conn) {
 	c := &conn{Conn: from, listener: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait := l.bounds.header
+	wait := l.timeouts.header
 	if l.stopping.Load() {
-		wait = firstCall
+		wait = firstRequestGrace
 	}
-	// The deadline is for the first answer too, which there is always room for.
+	// The deadline also covers writing the first answer, which always fits into the send buffer.
 	if c.SetDeadline(time.Now().Add(wait)) != nil {
 		_ = from.Close() // it is closed already
 		return
@@ -109,54 +109,54 @@ func (l *Listener) begin(from net.Conn) {
 	l.open.Go(c.serve)
 }
 
-func (l *Listener) forget(c *conn) {
+func (l *Listener) remove(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)
 }
 
-// Accept gives a connection that is the server's.
+// Accept returns a connection for the server.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
-	case h := <-l.handed:
-		return h.conn, h.err
+	case a := <-l.accepted:
+		return a.conn, a.err
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-// Close is for the server: it ends Serve and Accept. Connections that are open stay open.
+// Close is for the server: it ends Serve and Accept. Open connections stay open.
 func (l *Listener) Close() error {
 	l.end()
 	return l.unbind()
 }
 
 const (
-	// lastCall is how long connections have in Shutdown for a request that is on its way.
-	lastCall = 100 * time.Millisecond
-	// firstCall is the same for those that have not been answered yet: theirs is here, as a rule, and waits for a processor.
-	firstCall = time.Second
+	// requestGrace is how long Shutdown waits for a request that is already on its way.
+	requestGrace = 100 * time.Millisecond
+	// firstRequestGrace is the same for a connection without an answer so far: its request has usually arrived and waits for a processor.
+	firstRequestGrace = time.Second
 )
 
-// Shutdown ends Serve and the connections that are idle; it waits for those that get an answer until ctx ends, when they are cut off. It is
-// to be called before the server's own Shutdown: what it still finds to be the server's, the server still gets.
+// Shutdown ends Serve and closes idle connections. It waits for answers in progress until ctx ends, then closes their connections. Call it
+// before the server's own Shutdown, because it may still pass connections to the server.
 func (l *Listener) Shutdown(ctx context.Context) {
 	begun := time.Now()
 	l.each(func(c *conn) {
-		call := firstCall
+		grace := firstRequestGrace
 		if c.answered.Load() {
-			call = lastCall
+			grace = requestGrace
 		}
-		_ = c.SetReadDeadline(begun.Add(call)) // what is closed already needs none
+		_ = c.SetReadDeadline(begun.Add(grace)) // fails only on a closed connection
 	})
-	_ = l.unbind() // the server closes it too, and is told
+	_ = l.unbind() // the server closes it too, and gets the error
 	stop := context.AfterFunc(ctx, func() { l.each(func(c *conn) { _ = c.Close() }) })
 	defer stop()
-	<-l.served // what was accepted until now is among those that are open
+	<-l.served // after that, l.open counts every accepted connection
 	l.open.Wait()
 }
 
-// each calls f for every connection there is, and has none go on after an answer.
+// each calls f for every connection, and makes all of them end after their next answer.
 func (l *Listener) each(f func(*conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

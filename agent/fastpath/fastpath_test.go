@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// ask sends a request and reads its answer.
+// ask sends a request and reads the response.
 func ask(t *testing.T, c net.Conn, request string) *http.Response {
 	t.Helper()
 	if _, err := io.WriteString(c, request); err != nil {
@@ -38,7 +38,7 @@ func read(t *testing.T, c net.Conn) *http.Response {
 	return r
 }
 
-// counting counts what the fast path answers.
+// counting counts the answers of the fast path.
 func counting(n *int) Find {
 	f := find()
 	return func(path []byte, now time.Time) *Answer {
@@ -50,12 +50,12 @@ func counting(n *int) Find {
 	}
 }
 
-// Without this the other tests would hold for a fast path that takes nothing.
+// Without this test the others would pass with a fast path that answers nothing.
 func TestPlainRequestsTakeTheFastPath(t *testing.T) {
 	for name, want := range map[string]int{
-		"plain": 1, "of another page": 1, "as curl": 1, "as Go": 1, "as Ruby": 1, "as check_http": 1, "as a browser": 1, "as a balancer": 1,
-		"HTTP/1.0": 1, "HTTP/1.0 with a host": 1, "kept": 1, "closed": 1, "closed, in capitals": 1, "a field that just fits": 1, "twenty at once": 20,
-		"of no page": 0, "of JSON": 0, "HTTP/1.0 kept": 0, "a token": 0, "a body of nothing": 0, "a long field": 0, "HEAD": 0,
+		"plain": 1, "another page": 1, "as curl": 1, "as Go": 1, "as Ruby": 1, "as check_http": 1, "as a browser": 1, "as a balancer": 1,
+		"HTTP/1.0": 1, "HTTP/1.0 with a host": 1, "keep-alive": 1, "close": 1, "close, in upper case": 1, "a field that just fits": 1, "twenty at once": 20,
+		"an unknown page": 0, "JSON": 0, "HTTP/1.0 keep-alive": 0, "a token": 0, "an empty body": 0, "a long field": 0, "HEAD": 0,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,21 +64,21 @@ func TestPlainRequestsTakeTheFastPath(t *testing.T) {
 				defer s.stop()
 				s.converse([]string{requests[name]}, 0)
 				if n != want {
-					t.Errorf("it answered %d, want %d", n, want)
+					t.Errorf("%d answers, want %d", n, want)
 				}
 			})
 		})
 	}
 }
 
-func TestStopEndsIdleConnectionsAndAnswersTheLastRequests(t *testing.T) {
+func TestShutdownClosesIdleConnectionsAndAnswersTheLastRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newRig(t, find())
 		idle, silent, late, other := s.dial(), s.dial(), s.dial(), s.dial()
 		for _, c := range []net.Conn{idle, late, other} {
 			ask(t, c, requests["plain"])
 		}
-		synctest.Wait() // they wait for further requests
+		synctest.Wait() // all wait for requests
 		begun := time.Now()
 		stopped := make(chan time.Duration)
 		go func() { s.stop(); stopped <- time.Since(begun) }()
@@ -86,28 +86,28 @@ func TestStopEndsIdleConnectionsAndAnswersTheLastRequests(t *testing.T) {
 		if r := ask(t, late, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("a request on its way got %s, Connection: close %v", r.Status, r.Close)
 		}
-		if r := ask(t, other, requests["of JSON"]); r.StatusCode != 200 {
+		if r := ask(t, other, requests["JSON"]); r.StatusCode != 200 {
 			t.Errorf("a request for the server on its way got %s", r.Status)
 		}
 		for name, c := range map[string]net.Conn{"idle": idle, "silent": silent, "answered": late} {
 			if n, err := io.Copy(io.Discard, c); n != 0 || err != nil {
-				t.Errorf("%s: %d bytes, %v, want the end", name, n, err)
+				t.Errorf("%s: %d bytes, %v, want EOF", name, n, err)
 			}
 		}
 		other.Close()
-		if took := <-stopped; took > 2*lastCall+time.Second {
-			t.Errorf("it took %s to stop", took)
+		if took := <-stopped; took > 2*requestGrace+time.Second {
+			t.Errorf("Shutdown took %s", took)
 		}
 	})
 }
 
-// lastMinute is a listener that accepts a connection while it is closed.
-type lastMinute struct {
+// lateListener accepts a connection while it is being closed.
+type lateListener struct {
 	*pipes
 	conns chan net.Conn
 }
 
-func (l lastMinute) Accept() (net.Conn, error) {
+func (l lateListener) Accept() (net.Conn, error) {
 	<-l.closed
 	if c, ok := <-l.conns; ok {
 		return c, nil
@@ -115,20 +115,20 @@ func (l lastMinute) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-func TestStopAnswersWhoWasAcceptedBeforeIt(t *testing.T) {
+func TestShutdownServesConnectionsAcceptedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lastMinute{&pipes{closed: make(chan struct{})}, make(chan net.Conn, 1)}
+		l := lateListener{&pipes{closed: make(chan struct{})}, make(chan net.Conn, 1)}
 		near, far := net.Pipe()
 		l.conns <- far
 		close(l.conns)
-		quick := New(l, find(), listen.NewServer(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
-		go quick.Serve()
+		fast := New(l, find(), listen.NewServer(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
+		go fast.Serve()
 		stopped := make(chan struct{})
-		go func() { quick.Shutdown(t.Context()); close(stopped) }()
-		time.Sleep(2 * lastCall) // it has no processor for so long
+		go func() { fast.Shutdown(t.Context()); close(stopped) }()
+		time.Sleep(2 * requestGrace) // the connection gets no processor meanwhile
 		select {
 		case <-stopped:
-			t.Error("the stop did not wait for it")
+			t.Error("Shutdown did not wait for the connection")
 		default:
 		}
 		if r := ask(t, near, requests["plain"]); r.StatusCode != 200 || !r.Close {
@@ -141,14 +141,14 @@ func TestStopAnswersWhoWasAcceptedBeforeIt(t *testing.T) {
 	})
 }
 
-func TestStopGivesFirstRequestsMoreTime(t *testing.T) {
+func TestShutdownGivesFirstRequestsMoreTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newRig(t, find())
 		c := s.dial()
-		synctest.Wait() // it is waited for
+		synctest.Wait() // it waits for a request
 		stopped := make(chan struct{})
 		go func() { s.stop(); close(stopped) }()
-		time.Sleep(2 * lastCall)
+		time.Sleep(2 * requestGrace)
 		if r := ask(t, c, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
 		}
@@ -156,8 +156,8 @@ func TestStopGivesFirstRequestsMoreTime(t *testing.T) {
 	})
 }
 
-func TestStopWaitsForAnAnswerAndCutsOffWhoDoesNotTakeIt(t *testing.T) {
-	for name, takes := range map[string]bool{"takes it": true, "does not": false} {
+func TestShutdownWaitsForAnswersInProgress(t *testing.T) {
+	for name, reads := range map[string]bool{"client reads": true, "client does not read": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newRig(t, find())
@@ -167,10 +167,10 @@ func TestStopWaitsForAnAnswerAndCutsOffWhoDoesNotTakeIt(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				begun, stopped := time.Now(), make(chan time.Duration)
-				go func() { s.quick.Shutdown(ctx); stopped <- time.Since(begun) }()
+				go func() { s.fast.Shutdown(ctx); stopped <- time.Since(begun) }()
 				time.Sleep(time.Second)
 				want := 3 * time.Second
-				if takes {
+				if reads {
 					want = time.Second
 					if r := read(t, c); r.StatusCode != 200 {
 						t.Error(r.Status)
@@ -188,16 +188,16 @@ func TestStopWaitsForAnAnswerAndCutsOffWhoDoesNotTakeIt(t *testing.T) {
 	}
 }
 
-func TestWhoDoesNotReadIsCutOff(t *testing.T) {
-	for name, request := range map[string]string{"at once": requests["plain"], "later": requests["plain"] + requests["plain"]} {
+func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
+	for name, request := range map[string]string{"first answer": requests["plain"], "second answer": requests["plain"] + requests["plain"]} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newRig(t, find())
 				defer s.stop()
 				c, begun := s.dial(), time.Now()
 				io.WriteString(c, request)
-				if name == "later" {
-					read(t, c) // the first of both
+				if name == "second answer" {
+					read(t, c)
 				}
 				synctest.Wait()
 				for s.open() > 0 {
@@ -212,14 +212,14 @@ func TestWhoDoesNotReadIsCutOff(t *testing.T) {
 	}
 }
 
-// open is how many connections the fast path has.
+// open is the number of connections in the fast path.
 func (s *rig) open() int {
-	s.quick.mu.Lock()
-	defer s.quick.mu.Unlock()
-	return len(s.quick.conns)
+	s.fast.mu.Lock()
+	defer s.fast.mu.Unlock()
+	return len(s.fast.conns)
 }
 
-// broken fails to accept as often as it is told.
+// broken is a listener whose Accept fails a number of times.
 type broken struct {
 	net.Listener
 	left int
@@ -235,7 +235,7 @@ func (b *broken) Accept() (net.Conn, error) {
 	return b.Listener.Accept()
 }
 
-func TestTheServerIsToldThatAcceptingFails(t *testing.T) {
+func TestTheServerGetsErrorsOfAccept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
 		l := New(&broken{p, 2}, find(), listen.NewServer(nil, slog.New(slog.DiscardHandler), testWrite, testIdle))
@@ -268,7 +268,7 @@ func TestTheServerIsToldThatAcceptingFails(t *testing.T) {
 	})
 }
 
-// Many clients at once over TCP, for the race detector.
+// This test is for the race detector.
 func TestManyClientsAtOnce(t *testing.T) {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -293,8 +293,8 @@ func TestManyClientsAtOnce(t *testing.T) {
 				if (i+j)%4 == 3 {
 					request, want = plainRequest, 503
 				}
-				if j == 80 && i%2 == 0 { // from here on it is the server's
-					request, want = requests["of no page"], 404
+				if j == 80 && i%2 == 0 { // from here on net/http has the connection
+					request, want = requests["an unknown page"], 404
 				}
 				io.WriteString(c, request)
 				r, err := http.ReadResponse(in, nil)
@@ -316,16 +316,16 @@ func TestManyClientsAtOnce(t *testing.T) {
 	serving.Wait()
 }
 
-// mute takes everything.
-type mute struct{ net.Conn }
+// sink discards everything.
+type sink struct{ net.Conn }
 
-func (mute) Write(p []byte) (int, error)      { return len(p), nil }
-func (mute) SetReadDeadline(time.Time) error  { return nil }
-func (mute) SetWriteDeadline(time.Time) error { return nil }
+func (sink) Write(p []byte) (int, error)      { return len(p), nil }
+func (sink) SetReadDeadline(time.Time) error  { return nil }
+func (sink) SetWriteDeadline(time.Time) error { return nil }
 
-func TestAnAnswerTakesNoMemory(t *testing.T) {
-	c := &conn{Conn: mute{}, listener: New(&pipes{}, find(), &http.Server{})}
-	s, request := &scratch{}, []byte(requests["as a browser"])
+func TestAnAnswerAllocatesNothing(t *testing.T) {
+	c := &conn{Conn: sink{}, listener: New(&pipes{}, find(), &http.Server{})}
+	s, request := &buffers{}, []byte(requests["as a browser"])
 	if n := testing.AllocsPerRun(100, func() {
 		if rest, ok := c.answer(s, request); len(rest) > 0 || !ok {
 			t.Fatal("not answered")
@@ -336,10 +336,10 @@ func TestAnAnswerTakesNoMemory(t *testing.T) {
 }
 
 func BenchmarkAnswer(b *testing.B) {
-	c := &conn{Conn: mute{}, listener: New(&pipes{}, find(), &http.Server{})}
+	c := &conn{Conn: sink{}, listener: New(&pipes{}, find(), &http.Server{})}
 	for _, name := range []string{"plain", "as Ruby"} {
 		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
-			s, request := &scratch{}, []byte(requests[name])
+			s, request := &buffers{}, []byte(requests[name])
 			b.ReportAllocs()
 			for b.Loop() {
 				c.answer(s, request)
@@ -348,7 +348,7 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
-func TestALookupThatPanicsLeavesTheRequestToTheServer(t *testing.T) {
+func TestAPanicInFindLeavesTheRequestToTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newRig(t, func([]byte, time.Time) *Answer { panic("a bug") })
 		defer s.stop()

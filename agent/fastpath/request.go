@@ -2,16 +2,16 @@ package fastpath
 
 import "bytes"
 
-// request is a request that is answered here.
+// request is a request for the fast path.
 type request struct {
-	path   []byte // from its slash on, of letters, digits, and -._~/ only, so that it says the same unescaped
-	size   int    // bytes that it takes up
-	old    bool   // it is HTTP/1.0, else HTTP/1.1
-	closes bool   // the connection ends with the answer
+	path   []byte // starts with a slash and needs no unescaping: letters, digits and -._~/
+	size   int    // in bytes
+	http10 bool   // HTTP/1.0, otherwise HTTP/1.1
+	closes bool   // the connection ends after the answer
 }
 
-// parse reads the request that b begins with. It tells false where that is not whole, or differs in anything from what stands in the
-// package's comment: it is for net/http then, also to say what is wrong with it. What it takes is a small part of RFC 9112.
+// parse reads the request at the start of b. It returns false if the request is incomplete or not as simple as the package comment
+// describes; net/http handles it then, including any errors in it. The accepted syntax is a small subset of RFC 9112.
 func parse(b []byte) (r request, ok bool) {
 	const method = "GET "
 	if !bytes.HasPrefix(b, []byte(method)) {
@@ -26,7 +26,7 @@ func parse(b []byte) (r request, ok bool) {
 	switch {
 	case bytes.HasPrefix(rest, []byte(" HTTP/1.1\r\n")):
 	case bytes.HasPrefix(rest, []byte(" HTTP/1.0\r\n")):
-		r.old, r.closes = true, true
+		r.http10, r.closes = true, true
 	default:
 		return r, false
 	}
@@ -44,9 +44,9 @@ func parse(b []byte) (r request, ok bool) {
 			connections++
 			closes, stays := is(value, "close"), is(value, "keep-alive")
 			r.closes = r.closes || closes
-			ok = connections == 1 && (closes || stays && !r.old)
+			ok = connections == 1 && (closes || stays && !r.http10)
 		case is(name, "accept"):
-			// Without this letter nobody asks for application/json.
+			// Without this letter the value cannot have application/json.
 			ok = !bytes.ContainsAny(value, "jJ")
 		default:
 			ok = is(name, "user-agent") || is(name, "accept-encoding") || is(name, "accept-language") || is(name, "cache-control") || is(name, "pragma")
@@ -57,11 +57,10 @@ func parse(b []byte) (r request, ok bool) {
 		rest = rest[length:]
 	}
 	r.size = len(b) - len(rest) + len("\r\n")
-	return r, len(r.path) > 0 && r.path[0] == '/' && (hosts == 1 || r.old)
+	return r, len(r.path) > 0 && r.path[0] == '/' && (hosts == 1 || r.http10)
 }
 
-// field reads the header field that b begins with, and how many bytes its line takes up; 0 where that is not whole, or holds anything but
-// printable ASCII.
+// field reads the header field at the start of b and the length of its line, 0 if it is incomplete or has anything but printable ASCII.
 func field(b []byte) (name, value []byte, length int) {
 	line, _, whole := bytes.Cut(b, []byte("\r\n"))
 	name, value, named := bytes.Cut(line, []byte(":"))
@@ -72,7 +71,7 @@ func field(b []byte) (name, value []byte, length int) {
 	return name, value, len(line) + len("\r\n")
 }
 
-// is tells whether b is the word, which is in lower case, in any case of ASCII. (bytes.EqualFold takes the long s for an s.)
+// is compares b with a word in lower case, ignoring the case of ASCII letters. (bytes.EqualFold treats the long s as an s.)
 func is(b []byte, word string) bool {
 	if len(b) != len(word) {
 		return false
@@ -97,7 +96,7 @@ func isPrintable(b []byte) bool {
 	return true
 }
 
-// isHost tells whether b has only what names, addresses and ports are made of.
+// isHost reports whether b has only characters of names, addresses and ports.
 func isHost(b []byte) bool {
 	for _, c := range b {
 		if !alphanumeric(c) && c != '.' && c != '-' && c != '_' && c != ':' && c != '[' && c != ']' {
@@ -107,7 +106,7 @@ func isHost(b []byte) bool {
 	return true
 }
 
-// inPath tells the unreserved characters of RFC 3986 and the slash.
+// inPath reports whether c is a slash or an unreserved character of RFC 3986.
 func inPath(c byte) bool {
 	return alphanumeric(c) || c == '/' || c == '-' || c == '.' || c == '_' || c == '~'
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/braintree/lb/agent/score"
 )
 
-func TestForcesEndByThemselves(t *testing.T) {
+func TestForcesExpire(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	hour := Force{Service: "web", Kind: score.Down, Reason: "an hour", Who: "kim", At: at(), Expires: at().Add(time.Hour)}
@@ -30,7 +30,7 @@ func TestForcesEndByThemselves(t *testing.T) {
 			t.Error(err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("ended at %s (-want +got):\n%s", now, diff)
+			t.Errorf("expired at %s (-want +got):\n%s", now, diff)
 		}
 	}
 	expire(at().Add(time.Hour - 1))
@@ -39,11 +39,11 @@ func TestForcesEndByThemselves(t *testing.T) {
 	if diff := cmp.Diff([]Force{ever, day}, s.All()); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
-	// The clock is set back: what has ended stays ended, in memory and on disk.
+	// The clock is set back: expired forces stay expired, in memory and on disk.
 	if f, ok := s.InEffect("web", at()); !ok || f != ever {
 		t.Errorf("in effect is %v", f)
 	}
-	// A restart in between: what ended meanwhile ends at the first Expire, and not before is it counted as in effect.
+	// After a restart, a force that expired meanwhile ends at the first Expire.
 	s = open(t, dir)
 	if diff := cmp.Diff([]Force{ever, day}, s.All()); diff != "" {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
@@ -54,14 +54,14 @@ func TestForcesEndByThemselves(t *testing.T) {
 	}
 }
 
-func TestAForceEndsThoughItsFileCannotBeRemoved(t *testing.T) {
+func TestAForceExpiresEvenIfItsFileCannotBeRemoved(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	f := Force{Service: "web", Kind: score.Down, At: at(), Expires: at().Add(time.Hour)}
 	if err := s.Put(f); err != nil {
 		t.Fatal(err)
 	}
-	// Root ignores permissions, so a folder that cannot be removed stands in the file's place.
+	// Root ignores permissions, so a non-empty folder takes the place of the file.
 	if err := errors.Join(os.Remove(dir+"/"+fileName(f)+".json"), os.MkdirAll(dir+"/"+fileName(f)+".json"+"/x", 0o700)); err != nil {
 		t.Fatal(err)
 	}

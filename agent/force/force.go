@@ -1,4 +1,4 @@
-// Package force keeps what operators forced (down, up, a ceiling on the health) in files that survive restarts and crashes.
+// Package force has the forces on services, operators' overrides of their health: it stores them in files and records every change.
 package force
 
 import (
@@ -7,44 +7,45 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/netx/recordstore"
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// Bounds of what a force holds, in bytes. A reason is one line that fits on a screen, not a document.
+// Limits of texts, in bytes. A reason is one line that fits on a screen.
 const (
 	maxReason  = 500
 	maxWho     = 100
-	maxService = 200 // so that the file's name stays below the 255 bytes of most file systems
+	maxService = 200 // keeps the file name below the 255 bytes of most file systems
 )
 
-// ErrInvalid is wrapped by every error about a force that cannot be: the caller's fault, not the disk's.
+// ErrInvalid is wrapped by errors about an invalid force, as opposed to errors of the disk.
 var ErrInvalid = errors.New("not a valid force")
 
-// Force is one standing order of an operator.
+// Force is an operator's override of the health of one service or of all.
 type Force struct {
-	Service string     `json:"service,omitempty"` // "" is every service
+	Service string     `json:"service,omitempty"` // "": every service
 	Kind    score.Kind `json:"kind"`
-	Value   int        `json:"value,omitempty"` // for health: the ceiling, 0 to 100
+	Value   int        `json:"value,omitempty"` // the ceiling of kind health, 0 to 100
 	Reason  string     `json:"reason"`
 	Who     string     `json:"who"`
-	At      time.Time  `json:"at"`               // when it was given
-	Expires time.Time  `json:"expires,omitzero"` // when it ends by itself; zero is never
+	At      time.Time  `json:"at"`               // when the operator set it
+	Expires time.Time  `json:"expires,omitzero"` // zero: never
 }
 
-// Expired tells that the force has ended by itself. The wall clock decides, for a force outlives processes and reboots, which
-// no other clock does: when the clock is set forward a force ends earlier, when it is set back it lasts longer.
+// Expired reports whether the force has expired. It uses the wall clock, the only clock that survives restarts and reboots. If the clock
+// is set forward the force ends earlier, if it is set back the force lasts longer.
 func (f Force) Expired(now time.Time) bool {
 	return !f.Expires.IsZero() && !now.Before(f.Expires)
 }
 
-// Override is what the force means for the health.
+// Override is the effect of the force on the health.
 func (f Force) Override() score.Override {
 	return score.Override{Global: f.Service == "", Kind: f.Kind, Value: f.Value}
 }
 
-// key names a force: there is one of each kind for each service, and one of each kind for all.
+// key identifies a force: there is at most one of each kind for each service, and one of each kind for all.
 type key struct {
 	service string
 	kind    score.Kind
@@ -52,7 +53,7 @@ type key struct {
 
 func (f Force) key() key { return key{f.Service, f.Kind} }
 
-// Cleaned gives the force as it is kept: texts bounded to one printable line, times in UTC.
+// Cleaned returns the force as stored: texts as one printable line of limited length, times in UTC.
 func (f Force) Cleaned() Force {
 	f.Reason = sanitize.Line(f.Reason, maxReason)
 	f.Who = sanitize.Line(f.Who, maxWho)
@@ -66,22 +67,22 @@ func (f Force) Cleaned() Force {
 	return f
 }
 
-// validate reports why a force cannot be.
+// validate says why a force is invalid.
 func (f Force) validate() error {
 	switch {
 	case !f.Kind.Valid():
-		return fmt.Errorf("%w: kind %q is none of down, up and health", ErrInvalid, sanitize.Line(string(f.Kind), 40))
+		return fmt.Errorf("%w: kind %q is not down, up or health", ErrInvalid, sanitize.Line(string(f.Kind), 40))
 	case f.Kind == score.Health && (f.Value < 0 || f.Value > score.Max):
-		return fmt.Errorf("%w: health %d is not within 0 to 100", ErrInvalid, f.Value)
+		return fmt.Errorf("%w: health %d is outside 0 to 100", ErrInvalid, f.Value)
 	case len(f.Service) > maxService:
-		return fmt.Errorf("%w: a service's name has at most %d bytes", ErrInvalid, maxService)
+		return fmt.Errorf("%w: the service's name is longer than %d bytes", ErrInvalid, maxService)
 	case !utf8.ValidString(f.Service):
 		return fmt.Errorf("%w: the service's name is not valid UTF-8", ErrInvalid)
 	}
 	return nil
 }
 
-// checked refuses a force that cannot be, and gives it as it is kept.
+// checked validates the force and returns it as stored.
 func (f Force) checked() (Force, error) {
 	if err := f.validate(); err != nil {
 		return Force{}, err
@@ -89,11 +90,20 @@ func (f Force) checked() (Force, error) {
 	return f.Cleaned(), nil
 }
 
-// ParseDuration reads for how long a force is given: a duration such as 90m or 1h30m, or whole days such as 3d.
+// ParseDuration reads how long a force lasts: a duration such as 90m or 1h30m, or whole days such as 3d.
 func ParseDuration(s string) (time.Duration, error) {
 	d, err := recordstore.ParseDuration(s)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return d, nil
+}
+
+// Report gives the force as in JSON.
+func (f Force) Report() api.Force {
+	r := api.Force{Kind: string(f.Kind), All: f.Service == "", Reason: f.Reason, Who: f.Who, At: f.At, Expires: f.Expires}
+	if f.Kind == score.Health {
+		r.Value = &f.Value
+	}
+	return r
 }

@@ -10,21 +10,21 @@ import (
 	"github.com/braintree/lb/netx/recordstore"
 )
 
-// Store is the set of forces in a folder. All methods may be called from several goroutines.
+// Store is the set of forces in a folder. It is safe for concurrent use.
 type Store struct {
-	kept *recordstore.Store[key, Force]
+	records *recordstore.Store[key, Force]
 }
 
-// records says how forces are kept.
-func records() recordstore.Kind[key, Force] {
+// storedForces describes the files.
+func storedForces() recordstore.Kind[key, Force] {
 	return recordstore.Kind[key, Force]{
 		Name: "force", ConfigKey: "agent.data_dir", Fix: "force again with `lb ctl force`",
 		Key: Force.key, FileName: fileName, Validate: Force.checked,
 	}
 }
 
-// fileName is where a force is kept: all.KIND, or service.NAME.KIND with the name escaped, so that no
-// name can leave the folder and no service can be taken for all of them.
+// fileName is the file of a force: all.KIND, or service.NAME.KIND with the name escaped, so that no name leads out of the folder and no
+// service is mistaken for all of them.
 func fileName(f Force) string {
 	if f.Service == "" {
 		return "all." + string(f.Kind)
@@ -32,34 +32,34 @@ func fileName(f Force) string {
 	return "service." + url.PathEscape(f.Service) + "." + string(f.Kind)
 }
 
-// Open reads the folder, which it makes when it is missing. A file that cannot be used is left where it is, reported in
-// bad, and does not keep the others from being read.
+// Open reads the folder and creates it if it is missing. Files that cannot be used stay in place and are reported in bad; the others
+// are read all the same.
 func Open(dir string) (s *Store, bad []error, err error) {
-	kept, bad, err := recordstore.Open(dir, records())
-	return &Store{kept}, bad, err
+	records, bad, err := recordstore.Open(dir, storedForces())
+	return &Store{records}, bad, err
 }
 
-// Put keeps a force; one of the same kind for the same service is replaced. When it returns nil the force is on disk. When it
-// fails nothing has changed.
-func (s *Store) Put(f Force) error { return s.kept.Put(f) }
+// Put stores a force and replaces one of the same kind for the same service. If it returns nil the force is on disk; if it fails
+// nothing has changed.
+func (s *Store) Put(f Force) error { return s.records.Put(f) }
 
-// Delete ends a force, gives it, and tells whether there was one. When it fails nothing has changed.
+// Delete ends a force and returns it, if there is one. If it fails nothing has changed.
 func (s *Store) Delete(service string, kind score.Kind) (f Force, existed bool, err error) {
-	return s.kept.Delete(key{service, kind})
+	return s.records.Delete(key{service, kind})
 }
 
-// Expire takes the forces that have ended by themselves out of the set and their files away, and gives them in the order of All.
-// A file that cannot be removed is an error, but its force has ended all the same: the next Open and Expire try again.
+// Expire removes expired forces and their files, and returns them in the order of All. It returns an error if a file cannot be removed,
+// but that force has ended all the same. The next Open and Expire retry.
 func (s *Store) Expire(now time.Time) ([]Force, error) {
-	ended, err := s.kept.Expire(func(f Force) bool { return f.Expired(now) })
+	ended, err := s.records.Expire(func(f Force) bool { return f.Expired(now) })
 	return sorted(ended), err
 }
 
-// InEffect is the force that decides the health of a service now.
+// InEffect returns the force that determines the health of a service now.
 func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 	var found []Force
 	var overrides []score.Override
-	s.kept.View(func(get func(key) (Force, bool)) {
+	s.records.View(func(get func(key) (Force, bool)) {
 		for _, name := range []string{"", service} {
 			for _, kind := range score.Kinds() {
 				if f, ok := get(key{name, kind}); ok && !f.Expired(now) {
@@ -76,11 +76,11 @@ func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 	return found[i], true
 }
 
-// Changes counts the changes of the set: as long as it stays the same, only time changes what is in effect.
-func (s *Store) Changes() uint64 { return s.kept.Revision() }
+// Changes counts the changes of the set. While it stays the same, only time changes what is in effect.
+func (s *Store) Changes() uint64 { return s.records.Revision() }
 
-// All lists every force, those that have ended since the last Expire too, sorted by service and then by strength.
-func (s *Store) All() []Force { return sorted(s.kept.All()) }
+// All lists all forces by service and strength, including those that have expired since the last Expire.
+func (s *Store) All() []Force { return sorted(s.records.All()) }
 
 func sorted(all []Force) []Force {
 	slices.SortFunc(all, func(a, b Force) int {

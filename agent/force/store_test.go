@@ -29,7 +29,7 @@ func open(t *testing.T, dir string) *Store {
 	return s
 }
 
-func TestForcesAreThereAfterAReopen(t *testing.T) {
+func TestForcesSurviveAReopen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by", "open")
 	s := open(t, dir)
 	want := []Force{
@@ -91,7 +91,7 @@ func TestInEffectFollowsPrecedenceAndExpiry(t *testing.T) {
 	check("an expired one does not count", at().Add(time.Minute), `"" health`)
 }
 
-func TestTextsAreCleanedAndBounded(t *testing.T) {
+func TestTextsAreCleanedAndLimited(t *testing.T) {
 	s := open(t, t.TempDir())
 	err := s.Put(Force{Kind: score.Down, Reason: "a\nb\xff\x1b[31m" + strings.Repeat("é", 1000), Who: strings.Repeat("x", 1000), At: at()})
 	if err != nil {
@@ -99,14 +99,14 @@ func TestTextsAreCleanedAndBounded(t *testing.T) {
 	}
 	f := s.All()[0]
 	if len(f.Reason) > maxReason || len(f.Who) > maxWho || !utf8.ValidString(f.Reason) || strings.ContainsAny(f.Reason, "\n\x1b") {
-		t.Errorf("kept %q by %q", f.Reason, f.Who)
+		t.Errorf("stored %q by %q", f.Reason, f.Who)
 	}
 	if !strings.HasPrefix(f.Reason, "a b\ufffd [31mé") {
 		t.Errorf("reason begins %q", f.Reason[:20])
 	}
 }
 
-func TestImpossibleForcesAreRefused(t *testing.T) {
+func TestInvalidForcesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	for _, tc := range []struct {
@@ -126,7 +126,7 @@ func TestImpossibleForcesAreRefused(t *testing.T) {
 		})
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 || len(s.All()) != 0 {
-		t.Errorf("something was kept: %v, %v", entries, s.All())
+		t.Errorf("something was stored: %v, %v", entries, s.All())
 	}
 }
 
@@ -144,7 +144,7 @@ func TestBadFilesAreReportedAndTheRestIsRead(t *testing.T) {
 		"service.c.down.json":   `{"service":"c","kind":"down","reason":"","who":"","at":"2026-11-23T12:00:00Z"} {}`,
 		"service.d.down.json":   `{"service":"d","kind":"down","colour":"red"}`,
 		"service.big.down.json": `"` + strings.Repeat("x", 16<<10) + `"`,
-		"notes.txt":             "somebody else's file",
+		"notes.txt":             "not a force",
 		".new-12345":            "half a wri",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
@@ -166,7 +166,7 @@ func TestBadFilesAreReportedAndTheRestIsRead(t *testing.T) {
 	}
 	for _, b := range bad {
 		if !strings.Contains(b.Error(), dir) || !strings.Contains(b.Error(), "lb ctl force") {
-			t.Errorf("no path or no mend in: %v", b)
+			t.Errorf("no path or no fix in: %v", b)
 		}
 	}
 	if got := s.All(); len(got) != 1 || got[0].Reason != "good" {
@@ -176,7 +176,7 @@ func TestBadFilesAreReportedAndTheRestIsRead(t *testing.T) {
 		t.Errorf("the half-written file is still there: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "notes.txt")); err != nil {
-		t.Errorf("somebody else's file: %v", err)
+		t.Errorf("the other file: %v", err)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestAFailedChangeChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := s.All()
-	// Root ignores permissions, so the folder is taken away altogether.
+	// Root ignores permissions, so the folder is moved away.
 	moved := dir + ".moved"
 	if err := os.Rename(dir, moved); err != nil {
 		t.Fatal(err)
@@ -210,8 +210,8 @@ func TestAFailedChangeChangesNothing(t *testing.T) {
 	}
 }
 
-// A full disk: a file size limit of 0 makes every write fail as ENOSPC would, in a process of its own.
-func TestAFullDiskIsReportedAndLeavesNoRubbish(t *testing.T) {
+// The helper process has a file size limit of 0, which makes every write fail like ENOSPC.
+func TestAFullDiskIsReportedAndLeavesNoFiles(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command("/bin/sh", "-c", `ulimit -f 0; exec "$0" -test.run='^TestHelperProcess$'`, os.Args[0])
 	cmd.Env = append(os.Environ(), "FORCE_TEST_DIR="+dir, "FORCE_TEST_MODE=once")
@@ -220,14 +220,14 @@ func TestAFullDiskIsReportedAndLeavesNoRubbish(t *testing.T) {
 		t.Fatalf("helper: %v: %s", err, out)
 	}
 	if !strings.Contains(string(out), "error: store the force in "+dir) {
-		t.Errorf("helper said %q, want an error", out)
+		t.Errorf("the helper printed %q, want an error", out)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
 		t.Errorf("left behind: %v", entries)
 	}
 }
 
-// Kill -9 in the middle of a stream of changes: every force that was acknowledged is there afterwards, whole.
+// The helper is killed in the middle of a series of changes. Every acknowledged force is complete on disk.
 func TestForcesSurviveKill9(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$")
@@ -244,37 +244,37 @@ func TestForcesSurviveKill9(t *testing.T) {
 	for n := 0; n < 60 && lines.Scan(); n++ {
 		var service string
 		var value int
-		if _, err := fmt.Sscanf(lines.Text(), "kept %s %d", &service, &value); err != nil {
-			t.Fatalf("helper said %q", lines.Text())
+		if _, err := fmt.Sscanf(lines.Text(), "stored %s %d", &service, &value); err != nil {
+			t.Fatalf("the helper printed %q", lines.Text())
 		}
 		acknowledged[service] = value
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for lines.Scan() { // what was acknowledged between the last line read and the kill
+	for lines.Scan() { // lines between the last one read and the kill
 		var service string
 		var value int
-		if _, err := fmt.Sscanf(lines.Text(), "kept %s %d", &service, &value); err == nil {
+		if _, err := fmt.Sscanf(lines.Text(), "stored %s %d", &service, &value); err == nil {
 			acknowledged[service] = value
 		}
 	}
 	if err := cmd.Wait(); err == nil || len(acknowledged) == 0 {
-		t.Fatalf("helper ended with %v after acknowledging %v; it should have been killed at work", err, acknowledged)
+		t.Fatalf("helper ended with %v after acknowledging %v; it should have been killed while running", err, acknowledged)
 	}
 	found := map[string]int{}
 	for _, f := range open(t, dir).All() {
 		found[f.Service] = f.Value
 	}
 	for service, value := range acknowledged {
-		// The one change in flight may or may not have happened; it can only be the next value.
+		// The change in progress may have happened. It can only be the next value.
 		if got, ok := found[service]; !ok || got != value && got != (value+1)%101 {
 			t.Errorf("%s: acknowledged health %d, found %d (present: %v)", service, value, got, ok)
 		}
 	}
 }
 
-// TestHelperProcess is not a test of its own: the tests above run it as another process.
+// TestHelperProcess is not a test. The tests above run it as a separate process.
 func TestHelperProcess(t *testing.T) {
 	dir := os.Getenv("FORCE_TEST_DIR")
 	if dir == "" {
@@ -291,7 +291,7 @@ func TestHelperProcess(t *testing.T) {
 			fmt.Println("error:", err)
 			return
 		}
-		fmt.Println("kept", service, n/3%101)
+		fmt.Println("stored", service, n/3%101)
 		if os.Getenv("FORCE_TEST_MODE") == "once" {
 			return
 		}
@@ -302,15 +302,15 @@ func FuzzParseForce(f *testing.F) {
 	f.Add([]byte(`{"service":"web","kind":"health","value":42,"reason":"cap","who":"kim","at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"kind":"down"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := records().Unmarshal(data)
+		got, err := storedForces().Unmarshal(data)
 		if err != nil {
 			return
 		}
-		out, err := records().Marshal(got)
+		out, err := storedForces().Marshal(got)
 		if err != nil {
-			t.Fatalf("cannot write what was read from %q: %v", data, err)
+			t.Fatalf("cannot format the force read from %q: %v", data, err)
 		}
-		again, err := records().Unmarshal(out)
+		again, err := storedForces().Unmarshal(out)
 		if err != nil || !cmp.Equal(got, again) {
 			t.Fatalf("%q reads as %+v, then as %+v, %v", data, got, again, err)
 		}

@@ -1,29 +1,29 @@
 package score
 
-// Kind is a way to force the health of a service.
+// Kind is how a force changes the health.
 type Kind string
 
 // The kinds of force.
 const (
 	Down   Kind = "down"   // 0
-	Up     Kind = "up"     // 100, whatever is measured
-	Health Kind = "health" // a ceiling: the lower of the measured health and the given number
+	Up     Kind = "up"     // 100, regardless of the measured health
+	Health Kind = "health" // a ceiling: the lower of the measured health and the force's value
 )
 
-// Kinds lists all kinds, the strongest first.
+// Kinds lists all kinds, strongest first.
 func Kinds() []Kind { return []Kind{Down, Up, Health} }
 
-// Valid tells whether k is a known kind.
+// Valid reports whether k is a known kind.
 func (k Kind) Valid() bool { return k == Down || k == Up || k == Health }
 
-// Override is what a force means for the health of one service.
+// Override is the effect of a force on a service.
 type Override struct {
-	Global bool // forces every service, and goes before the service's own
+	Global bool // applies to every service; stronger than the service's own
 	Kind   Kind
-	Value  int // for Health: the ceiling, 0 to 100
+	Value  int // the ceiling of kind Health, 0 to 100
 }
 
-// rank orders overrides, the strongest lowest: global down, up, health, then the service's down, up, health.
+// rank orders overrides, strongest first: global down, up, health, then the service's down, up, health.
 func (o Override) rank() int {
 	r := len(Kinds())
 	for i, k := range Kinds() {
@@ -37,7 +37,7 @@ func (o Override) rank() int {
 	return r
 }
 
-// Winning is the index of the override that is in effect, -1 when the list is empty. Of equals the first wins.
+// Winning returns the index of the strongest override, -1 if the list is empty. The first of equals wins.
 func Winning(list []Override) int {
 	best := -1
 	for i, o := range list {
@@ -48,7 +48,7 @@ func Winning(list []Override) int {
 	return best
 }
 
-// Apply gives the health to report for what was measured under an override.
+// Apply returns the health with the override in effect.
 func (o Override) Apply(measured int) int {
 	switch o.Kind {
 	case Down:

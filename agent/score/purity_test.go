@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The package decides; what it may import is checked, so that it cannot come to do I/O or read a clock.
-func TestTheDecidingCodeStaysPure(t *testing.T) {
+// The allowed imports keep I/O out of the package.
+func TestThePackageImportsNoIO(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no source files found: %v", err)
@@ -33,7 +33,7 @@ func TestTheDecidingCodeStaysPure(t *testing.T) {
 	}
 }
 
-func TestTheDecidingCodeReadsNoClock(t *testing.T) {
+func TestThePackageReadsNoClock(t *testing.T) {
 	files, _ := filepath.Glob("*.go")
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
@@ -45,12 +45,12 @@ func TestTheDecidingCodeReadsNoClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		for pos, call := range clockReads(f) {
-			t.Errorf("%s: %s reads the clock; take now as an argument", fset.Position(pos), call)
+			t.Errorf("%s: %s reads the clock; make now a parameter", fset.Position(pos), call)
 		}
 	}
 }
 
-// clockReads finds the uses of package time that read or wait for the clock.
+// clockReads finds calls of package time that read the clock or wait.
 func clockReads(f *ast.File) map[token.Pos]string {
 	forbidden := map[string]bool{"Now": true, "Since": true, "Until": true, "After": true, "Sleep": true, "NewTimer": true, "NewTicker": true, "AfterFunc": true, "Tick": true}
 	found := map[token.Pos]string{}

@@ -35,13 +35,13 @@ func TestMeasured(t *testing.T) {
 		{"a dependency that has not run", []score.Reading{dep(true, time.Time{})}, []score.Reading{metric(60)}, 0},
 		{"three intervals old still counts", []score.Reading{dep(true, now.Add(-6*time.Second))}, []score.Reading{metric(60)}, 60},
 		{"older than three intervals", []score.Reading{dep(true, now.Add(-6*time.Second-1))}, []score.Reading{metric(60)}, 0},
-		{"dependencies alone, all well", []score.Reading{dep(true, fresh)}, nil, 100},
-		{"nothing measured at all", nil, nil, 0},
+		{"dependencies only, all passing", []score.Reading{dep(true, fresh)}, nil, 100},
+		{"no checks", nil, nil, 0},
 		{"a constant of 0", nil, []score.Reading{metric(0)}, 0},
 		{"a load metric keeps its floor", nil, []score.Reading{{OK: true, Value: -300, Floor: 1, At: fresh, Interval: time.Second}}, 1},
-		{"a load metric that failed counts its floor", nil, []score.Reading{{Floor: 1, At: fresh, Interval: time.Second}}, 1},
-		{"a metric that failed takes no node out", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}}, 1},
-		{"a metric that failed adds nothing", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}, metric(20)}, 20},
+		{"a failed load metric contributes its floor", nil, []score.Reading{{Floor: 1, At: fresh, Interval: time.Second}}, 1},
+		{"a failed metric takes no node out", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}}, 1},
+		{"a failed metric contributes nothing", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}, metric(20)}, 20},
 		{"a metric that has not run", nil, []score.Reading{{Interval: time.Second}}, 0},
 		{"a stale metric takes no node out", nil, []score.Reading{{OK: true, Value: 50, At: now.Add(-time.Minute), Interval: time.Second}}, 1},
 		{"not a number", nil, []score.Reading{metric(math.NaN()), metric(math.Inf(-1))}, 0},
@@ -69,26 +69,26 @@ func readings(now time.Time) *rapid.Generator[[]score.Reading] {
 	}), 0, 8)
 }
 
-func TestMeasuredHoldsForAnyResults(t *testing.T) {
+func TestMeasuredForAnyResults(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := noon()
 		depends, metrics := readings(now).Draw(t, "depends"), readings(now).Draw(t, "metrics")
 		got := score.Measured(now, depends, metrics)
 		if got < 0 || got > score.Max {
-			t.Fatalf("health %d is not within 0 to 100", got)
+			t.Fatalf("health %d is outside 0 to 100", got)
 		}
-		wellAll, floors := true, 0
+		allPassing, floors := true, 0
 		for _, d := range depends {
-			wellAll = wellAll && d.OK && !d.At.IsZero() && now.Sub(d.At) <= 3*d.Interval
+			allPassing = allPassing && d.OK && !d.At.IsZero() && now.Sub(d.At) <= 3*d.Interval
 		}
 		for _, m := range metrics {
 			floors += m.Floor
 		}
-		if !wellAll && got != 0 {
-			t.Fatalf("health %d with a dependency that is not well", got)
+		if !allPassing && got != 0 {
+			t.Fatalf("health %d with a dependency that is not passing", got)
 		}
-		if wellAll && floors > 0 && got == 0 {
-			t.Fatal("a load metric brought a healthy node to 0")
+		if allPassing && floors > 0 && got == 0 {
+			t.Fatal("health 0 in spite of a load metric")
 		}
 		// A better result of one metric never lowers the health.
 		if len(metrics) > 0 {
@@ -100,7 +100,7 @@ func TestMeasuredHoldsForAnyResults(t *testing.T) {
 	})
 }
 
-func TestWinningFollowsThePrecedence(t *testing.T) {
+func TestTheStrongestOverrideWins(t *testing.T) {
 	order := []score.Override{
 		{Global: true, Kind: score.Down}, {Global: true, Kind: score.Up}, {Global: true, Kind: score.Health},
 		{Kind: score.Down}, {Kind: score.Up}, {Kind: score.Health},
@@ -135,7 +135,7 @@ func TestApply(t *testing.T) {
 		want     int
 	}{
 		{"down is 0", score.Override{Kind: score.Down}, 85, 0},
-		{"up is 100 even when nothing is well", score.Override{Kind: score.Up}, 0, 100},
+		{"up is 100 even if nothing is passing", score.Override{Kind: score.Up}, 0, 100},
 		{"health is a ceiling", score.Override{Kind: score.Health, Value: 42}, 85, 42},
 		{"health does not raise", score.Override{Kind: score.Health, Value: 95}, 85, 85},
 		{"health with a failing dependency", score.Override{Kind: score.Health, Value: 42}, 0, 0},
@@ -150,7 +150,7 @@ func TestApply(t *testing.T) {
 	}
 }
 
-func TestStaleFromIsTheFirstMomentOfStaleness(t *testing.T) {
+func TestStaleFromIsTheFirstStaleMoment(t *testing.T) {
 	r := score.Reading{OK: true, At: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), Interval: 3 * time.Second}
 	from := r.StaleFrom()
 	if r.Stale(from.Add(-1)) || !r.Stale(from) {
@@ -161,7 +161,7 @@ func TestStaleFromIsTheFirstMomentOfStaleness(t *testing.T) {
 	}
 }
 
-func TestPointsAndAgeStayWithinTheirBounds(t *testing.T) {
+func TestPointsAndAgeStayInRange(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	for _, tc := range []struct {
 		value float64
@@ -170,10 +170,10 @@ func TestPointsAndAgeStayWithinTheirBounds(t *testing.T) {
 	}{{7.05, 0, 8}, {7.000000000000001, 0, 7}, {6.95, 0, 7}, {0.01, 0, 1}, {102, 0, 100}, {0, 200, 100}} {
 		r := score.Reading{OK: true, Value: tc.value, Floor: tc.floor, At: now, Interval: time.Second}
 		if got := r.Points(now); got != tc.want {
-			t.Errorf("%v with the floor %d counts %d, want %d", tc.value, tc.floor, got, tc.want)
+			t.Errorf("%v with the floor %d contributes %d, want %d", tc.value, tc.floor, got, tc.want)
 		}
 	}
 	if age := (score.Reading{At: now.Add(time.Second)}).Age(now); age != 0 {
-		t.Errorf("a result from after now has the age %s", age)
+		t.Errorf("a result from the future has the age %s", age)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// descriptors lists the open ones of this process by what they stand for.
+// descriptors lists the open file descriptors of this process with their targets.
 func descriptors(t *testing.T) []string {
 	t.Helper()
 	const dir = "/proc/self/fd"
@@ -24,15 +24,15 @@ func descriptors(t *testing.T) []string {
 	for _, e := range entries {
 		to, err := os.Readlink(filepath.Join(dir, e.Name()))
 		if err != nil {
-			continue // the one that the folder was read with
+			continue // the descriptor of the folder itself
 		}
 		open = append(open, e.Name()+" "+to)
 	}
 	return open
 }
 
-// processes finds what this process or any of its descendants started, wherever it is now: by what stands in its environment.
-// One that has ended and was not waited for has none; this process's own children are told by their parent.
+// processes finds the descendants of this process by a variable in their environment, even if their parents have ended. A zombie has no
+// environment; those of this process are found by their parent.
 func processes(t *testing.T) map[int]string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
@@ -46,7 +46,7 @@ func processes(t *testing.T) map[int]string {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		// What cannot be read has just ended, or is somebody else's.
+		// A process whose files cannot be read has just ended or belongs to another user.
 		environment, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
 		status, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "status"))
 		mine := strings.Contains(string(status), "\nPPid:\t"+strconv.Itoa(os.Getpid())+"\n")
@@ -59,7 +59,7 @@ func processes(t *testing.T) map[int]string {
 	return found
 }
 
-// resident is the memory that the kernel counts for this process.
+// resident is the resident memory of this process in bytes.
 func resident(t *testing.T) uint64 {
 	t.Helper()
 	data, err := os.ReadFile("/proc/self/statm")

@@ -1,9 +1,9 @@
 //go:build soak
 
-// Package soak runs a whole agent for a long time on checks that behave as badly as they can, and measures what it leaves behind.
+// Package soak runs an agent for a long time with checks that misbehave in every way, and looks for leaks.
 //
 //	go test -tags soak -run TestSoak -v -timeout 30m ./agent/soak              60 seconds
-//	LB_SOAK=10m go test -tags soak -run TestSoak -v -timeout 30m ./agent/soak  as long as you like
+//	LB_SOAK=10m go test -tags soak -run TestSoak -v -timeout 30m ./agent/soak  10 minutes
 package soak
 
 import (
@@ -28,98 +28,97 @@ import (
 )
 
 const (
-	usual    = time.Minute     // how long it takes without LB_SOAK
-	settling = 5 * time.Second // until everything is under way; then also how long the last remains may take to go
-	patience = 20 * time.Second
+	defaultDuration = time.Minute     // without LB_SOAK
+	warmUp          = 5 * time.Second // until everything runs
+	patience        = 20 * time.Second
 
-	// slack is how much older than its interval a good check's result may be. It is there for the machine, which has other
-	// things to do as well; the agent gives a result up after three intervals.
+	// slack is how much older than its interval the result of a good check may be, because the machine is busy. For the agent a result
+	// is valid for three intervals.
 	slack = time.Second
 
 	reloadInterval = 3 * time.Second
-	moreHeap       = 2 << 20 // bytes that may be in use at the end beside what was in use before: what packages keep once used
+	heapAllowance  = 2 << 20 // bytes by which the heap may have grown at the end: packages keep some memory once used
 )
 
-// mark is what every process that a check starts has in its environment, and hands on to its children.
+// mark is an environment variable that all processes of checks inherit.
 const mark = "LB_SOAK_MARK"
 
 func TestSoak(t *testing.T) {
 	for _, tool := range []string{"setsid", "yes", "head", "sleep"} {
 		if !installed(tool) {
-			t.Fatalf("%s is missing: install what Debian has in coreutils and util-linux", tool)
+			t.Fatalf("%s is missing: install coreutils and util-linux", tool)
 		}
 	}
 	t.Setenv(mark, fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano()))
-	long := duration(t)
+	d := duration(t)
 
-	before := look(t)
-	w := newWorld(t)
-	run := w.start(t)
-	wait(settling)
-	s := &survey{t: t, url: "http://" + run.addr, expect: w.services()}
-	s.watch(long)
-	busy := look(t)
+	before := measure(t)
+	bed := newTestbed(t)
+	run := bed.start(t)
+	wait(warmUp)
+	o := &observer{t: t, url: "http://" + run.addr, expect: bed.services()}
+	o.observe(d)
+	busy := measure(t)
 	run.stop(t)
-	w.close()
-	after := remains(t, before)
+	bed.close()
+	after := measureAfter(t, before)
 
-	t.Logf("%s of %d checks in %d services, %d of them bad; %d reloads", long, w.checks(), len(w.services()), w.badChecks(), run.reloads.Load())
-	for _, line := range s.summary() {
+	t.Logf("%s of %d checks in %d services, %d of them bad; %d reloads", d, bed.checks(), len(bed.services()), bed.badChecks(), run.reloads.Load())
+	for _, line := range o.summary() {
 		t.Log(line)
 	}
 	t.Logf("%-8s %s", "before", before)
 	t.Logf("%-8s %s", "busy", busy)
 	t.Logf("%-8s %s", "after", after)
-	s.judge()
-	judge(t, before, after)
-	if run.reloads.Load() < int64(long/reloadInterval)/2 {
+	o.verify()
+	verify(t, before, after)
+	if run.reloads.Load() < int64(d/reloadInterval)/2 {
 		t.Errorf("only %d reloads", run.reloads.Load())
 	}
 }
 
-// duration is what LB_SOAK asks for.
+// duration reads LB_SOAK.
 func duration(t *testing.T) time.Duration {
 	t.Helper()
-	asked := os.Getenv("LB_SOAK")
-	if asked == "" {
-		return usual
+	text := os.Getenv("LB_SOAK")
+	if text == "" {
+		return defaultDuration
 	}
-	d, err := time.ParseDuration(asked)
+	d, err := time.ParseDuration(text)
 	if err != nil || d < 10*time.Second {
-		t.Fatalf("LB_SOAK=%s is no time of at least 10s: give one such as 10m", asked)
+		t.Fatalf("LB_SOAK=%s is not a duration of at least 10s: set it to one such as 10m", text)
 	}
 	return d
 }
 
-// wait is for what has no event to wait for.
+// wait sleeps. It is for conditions without an event.
 func wait(d time.Duration) { <-time.After(d) }
 
-// judge holds what is left against what was there before.
-func judge(t *testing.T, before, after figures) {
+// verify compares the usage before and after.
+func verify(t *testing.T, before, after usage) {
 	t.Helper()
 	if after.goroutines > before.goroutines {
-		t.Errorf("%d goroutines are left over:\n%s", after.goroutines-before.goroutines, stacks())
+		t.Errorf("%d goroutines have leaked:\n%s", after.goroutines-before.goroutines, stacks())
 	}
 	if added := slices.DeleteFunc(slices.Clone(after.descriptors), func(d string) bool { return slices.Contains(before.descriptors, d) }); len(after.descriptors) > len(before.descriptors) {
-		t.Errorf("%d descriptors are left over, among %v", len(after.descriptors)-len(before.descriptors), added)
+		t.Errorf("%d descriptors have leaked, among %v", len(after.descriptors)-len(before.descriptors), added)
 	}
 	if len(after.processes) > 0 {
-		t.Errorf("processes are left over: %v", after.processes)
+		t.Errorf("processes have leaked: %v", after.processes)
 	}
-	if after.heap > before.heap+moreHeap {
-		t.Errorf("%d KiB more are in use than before, at most %d are expected", (after.heap-before.heap)>>10, moreHeap>>10)
+	if after.heap > before.heap+heapAllowance {
+		t.Errorf("the heap has grown by %d KiB, want at most %d", (after.heap-before.heap)>>10, heapAllowance>>10)
 	}
 }
 
-// remains looks again and again until nothing more than before is there, or patience is over: what was just killed takes a
-// moment to go.
-func remains(t *testing.T, before figures) figures {
+// measureAfter measures repeatedly until nothing is left over or patience runs out, because killed processes take a moment to end.
+func measureAfter(t *testing.T, before usage) usage {
 	t.Helper()
-	for end := time.Now().Add(patience); ; wait(settling / 20) {
-		f := look(t)
-		gone := f.goroutines <= before.goroutines && len(f.descriptors) <= len(before.descriptors) && len(f.processes) == 0
-		if gone || time.Now().After(end) {
-			return f
+	for end := time.Now().Add(patience); ; wait(warmUp / 20) {
+		u := measure(t)
+		clean := u.goroutines <= before.goroutines && len(u.descriptors) <= len(before.descriptors) && len(u.processes) == 0
+		if clean || time.Now().After(end) {
+			return u
 		}
 	}
 }
@@ -129,26 +128,26 @@ func stacks() string {
 	return string(buf[:runtime.Stack(buf, true)])
 }
 
-// running is an agent at work.
+// running is a running agent.
 type running struct {
-	addr    string
-	reloads atomic.Int64
-	cancel  context.CancelFunc
-	ended   chan error
-	toldoff chan struct{} // closed when nobody asks for reloads any more
+	addr     string
+	reloads  atomic.Int64
+	cancel   context.CancelFunc
+	ended    chan error
+	reloader chan struct{} // closed when the goroutine that requests reloads has ended
 }
 
-// start runs an agent on the world's configuration, and has it read every few seconds: one service comes and goes with that.
-func (w *world) start(t *testing.T) *running {
+// start runs an agent with the testbed's configuration and reloads it every few seconds. Every other reload adds or removes a service.
+func (b *testbed) start(t *testing.T) *running {
 	t.Helper()
-	r := &running{ended: make(chan error, 1), toldoff: make(chan struct{})}
+	r := &running{ended: make(chan error, 1), reloader: make(chan struct{})}
 	dir := t.TempDir()
 	reload, ready := make(chan struct{}, 1), make(chan struct{})
 	log := &firstLines{}
 	a, err := agent.New(t.Context(), agent.Options{
 		Load: func() (*config.Config, error) {
 			path := filepath.Join(dir, "lb.toml")
-			if err := os.WriteFile(path, []byte(w.config(dir, r.reloads.Add(1)%2 == 0)), 0o600); err != nil {
+			if err := os.WriteFile(path, []byte(b.config(dir, r.reloads.Add(1)%2 == 0)), 0o600); err != nil {
 				return nil, err
 			}
 			return config.Load(path, check.Validate)
@@ -169,7 +168,7 @@ func (w *world) start(t *testing.T) *running {
 		t.Fatal(err)
 	}
 	go func() {
-		defer close(r.toldoff)
+		defer close(r.reloader)
 		ticker := time.NewTicker(reloadInterval)
 		defer ticker.Stop()
 		for {
@@ -179,14 +178,14 @@ func (w *world) start(t *testing.T) *running {
 			case <-ticker.C:
 				select {
 				case reload <- struct{}{}:
-				default: // the last one is still going on
+				default: // the previous one is still in progress
 				}
 			}
 		}
 	}()
 	t.Cleanup(func() {
 		if log.text.Len() > 0 {
-			t.Errorf("the agent complains:\n%s", log.text.String())
+			t.Errorf("the agent logged errors:\n%s", log.text.String())
 		}
 	})
 	return r
@@ -197,14 +196,14 @@ func (r *running) stop(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
 	r.cancel()
-	<-r.toldoff
+	<-r.reloader
 	if err := <-r.ended; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	t.Logf("it stopped within %s", time.Since(begun).Round(time.Millisecond))
+	t.Logf("the agent stopped within %s", time.Since(begun).Round(time.Millisecond))
 }
 
-// firstLines keeps the beginning of a log.
+// firstLines keeps the first lines of a log.
 type firstLines struct{ text bytes.Buffer }
 
 func (f *firstLines) Write(p []byte) (int, error) {
@@ -214,24 +213,24 @@ func (f *firstLines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// services are what is expected of each: true for health above 0.
-func (w *world) services() map[string]bool {
+// services is the expected state of each service: true for a health above 0.
+func (b *testbed) services() map[string]bool {
 	expect := map[string]bool{}
-	for _, s := range w.list {
+	for _, s := range b.list {
 		expect[s.name] = s.good
 	}
 	return expect
 }
 
-func (w *world) checks() (n int) {
-	for _, s := range w.list {
+func (b *testbed) checks() (n int) {
+	for _, s := range b.list {
 		n += len(s.depends) + len(s.metrics)
 	}
 	return n
 }
 
-func (w *world) badChecks() (n int) {
-	for _, s := range w.list {
+func (b *testbed) badChecks() (n int) {
+	for _, s := range b.list {
 		if !s.good {
 			n += len(s.depends) + len(s.metrics)
 		}
@@ -239,50 +238,50 @@ func (w *world) badChecks() (n int) {
 	return n
 }
 
-// config is the world as the agent reads it; the service "now_and_then" is only there when asked for.
-func (w *world) config(dir string, nowAndThen bool) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "[agent]\nlisten = %q\ncontrol = %q\ndata_dir = %q\n", "127.0.0.1:0", filepath.Join(dir, "agent.sock"), filepath.Join(dir, "data"))
-	for _, s := range w.list {
-		s.write(&b)
+// config is the configuration of the agent, with or without the service "temporary".
+func (b *testbed) config(dir string, temporary bool) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "[agent]\nlisten = %q\ncontrol = %q\ndata_dir = %q\n", "127.0.0.1:0", filepath.Join(dir, "agent.sock"), filepath.Join(dir, "data"))
+	for _, s := range b.list {
+		s.write(&text)
 	}
-	if nowAndThen {
-		bad := w.list[slices.IndexFunc(w.list, func(s service) bool { return !s.good })]
-		bad.name = "now_and_then"
-		bad.write(&b)
+	if temporary {
+		bad := b.list[slices.IndexFunc(b.list, func(s service) bool { return !s.good })]
+		bad.name = "temporary"
+		bad.write(&text)
 	}
-	return b.String()
+	return text.String()
 }
 
-// figures are what the machine says about this process and those that it started.
-type figures struct {
+// usage is what this process and its descendants use.
+type usage struct {
 	goroutines  int
 	descriptors []string
 	processes   []string
-	heap        uint64 // bytes in use after a collection
+	heap        uint64 // bytes in use after garbage collection
 	resident    uint64 // bytes
 }
 
-func (f figures) String() string {
+func (f usage) String() string {
 	return fmt.Sprintf("%d goroutines, %d descriptors, %d processes, %.1f MiB of heap, %.1f MiB resident",
 		f.goroutines, len(f.descriptors), len(f.processes), float64(f.heap)/(1<<20), float64(f.resident)/(1<<20))
 }
 
-// look takes the figures.
-func look(t *testing.T) figures {
+// measure reads the current usage.
+func measure(t *testing.T) usage {
 	t.Helper()
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // the first one may only have found what finalizers still hold
+	runtime.GC() // the first run may only have started finalizers
 	runtime.ReadMemStats(&m)
-	f := figures{goroutines: runtime.NumGoroutine(), heap: m.HeapAlloc}
+	f := usage{goroutines: runtime.NumGoroutine(), heap: m.HeapAlloc}
 	f.descriptors = descriptors(t)
 	f.processes = slices.Sorted(maps.Values(processes(t)))
 	f.resident = resident(t)
 	return f
 }
 
-// loopback opens a port that only this machine reaches.
+// loopback listens on a free port of the loopback interface.
 func loopback(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -100,8 +100,8 @@ type TooFewError struct {
 
 // Error ends with what to do about it.
 func (e *TooFewError) Error() string {
-	return fmt.Sprintf("without %s cluster %s has %d healthy nodes, below its min_healthy of %d: resume another node first, or use --force (force=true)",
-		e.Node, e.Cluster, e.Left, e.Least)
+	return fmt.Sprintf("without %s cluster %s has %d healthy nodes, below its min_healthy of %d: "+
+		"resume another node first, or use --force (force=true)", e.Node, e.Cluster, e.Left, e.Least)
 }
 
 // UnrecordedError reports that a change took effect but is missing from the audit log.

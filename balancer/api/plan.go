@@ -8,8 +8,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Candidate is the body of POST /plan: a configuration, as the contents of files. Contents travel instead of a path because the daemon may lack
-// the operator's permissions and has another working directory.
+// Candidate is the body of POST /plan: a configuration, as the contents of files. Contents travel instead of a path because the daemon
+// may lack the operator's permissions and has another working directory.
 type Candidate struct {
 	Files []config.File `json:"files"` // the main file, then what it includes
 }

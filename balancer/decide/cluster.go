@@ -161,7 +161,7 @@ func suspect(now time.Time, rule SuspectRule, cs ClusterState, members []Member)
 		m := &members[i]
 		m.State.InCluster.Held = m.Weight == 0 && cs.suspectFailure(now, rule, m.State)
 		if m.State.InCluster.Held {
-			m.step(StageSuspect, m.State.FailedWeight, notice)
+			m.step(stageSuspect, m.State.FailedWeight, notice)
 		}
 	}
 	return cs, notice
@@ -200,10 +200,10 @@ func electActive(members []Member) {
 		m := &members[i]
 		switch {
 		case m == best:
-			m.step(StageMode, m.Weight, "active: first healthy node by priority, then address")
+			m.step(stageMode, m.Weight, "active: first healthy node by priority, then address")
 		case m.Weight > 0:
 			m.State.InCluster.Passive = true
-			m.step(StageMode, 0, reason)
+			m.step(stageMode, 0, reason)
 		}
 	}
 }
@@ -227,7 +227,7 @@ func holdLast(p Policy, members []Member) string {
 	best, held := first(members, eligible), 0
 	for i := range members {
 		if m := &members[i]; eligible(*m) && (m == best || !p.Passive) {
-			m.step(StageAllDown, m.State.InCluster.LastWeight, "no node has weight: last weight kept (all_down = hold)")
+			m.step(stageAllDown, m.State.InCluster.LastWeight, "no node has weight: last weight kept (all_down = hold)")
 			held++
 		}
 	}
@@ -246,13 +246,13 @@ func allIn(p Policy, members []Member) string {
 	}
 	const reason = "no node has weight: weight 1 for every node (all_down = all_in)"
 	if p.Passive {
-		best.step(StageAllDown, 1, reason)
+		best.step(stageAllDown, 1, reason)
 		return "no node has weight: trying the first by priority"
 	}
 	in := 0
 	for i := range members {
 		if eligible(members[i]) {
-			members[i].step(StageAllDown, 1, reason)
+			members[i].step(stageAllDown, 1, reason)
 			in++
 		}
 	}

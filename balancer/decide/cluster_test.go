@@ -63,7 +63,7 @@ func (c *fakeCluster) check() string {
 	for i, m := range c.members {
 		limit, last := capOf(c.inputs[i].Settings), m.Steps[len(m.Steps)-1]
 		healthy := m.State.Phase == Up && m.State.Misses == 0
-		explained := last.Name == StageMode || last.Name == StageDrain || c.inputs[i].Override.Kind == OverrideDown
+		explained := last.Name == stageMode || last.Name == stageDrain || c.inputs[i].Override.Kind == OverrideDown
 		switch {
 		case m.Weight < 0 || m.Weight > limit:
 			return fmt.Sprintf("node %d: weight %d, limit %d", i, m.Weight, limit)

@@ -23,7 +23,7 @@ func (st State) damp(now time.Time, set Settings, weight int, ramps bool) (Dampi
 	if d.SlewedUntil.IsZero() {
 		d.SlewedUntil = now // adopted from the kernel's table
 	}
-	step := Step{Name: StageDamping, In: weight, Out: weight, Reason: "applied at once"}
+	step := Step{Name: stageDamping, In: weight, Out: weight, Reason: "applied at once"}
 	forced := st.HasReading && st.LastReading.Forced
 	free := weight == 0 || d.Weight == 0 || ramps || forced || d.Forced
 	gap := max(weight-d.Weight, d.Weight-weight)

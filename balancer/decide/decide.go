@@ -109,17 +109,17 @@ type Step struct {
 // The names of the stages, in order. Node applies those up to drain, Cluster the rest. File, damping, drain, suspect, mode and
 // all down appear only where they apply.
 const (
-	StageReading  = "reading"
-	StageOverride = "file"
-	StageRiseFall = "rise/fall"
-	StageRampUp   = "ramp-up"
-	StageDamping  = "damping"
-	StageCap      = "cap"
-	StageFloor    = "floor"
-	StageDrain    = "drain"
-	StageSuspect  = "suspect"
-	StageMode     = "mode"
-	StageAllDown  = "all down"
+	stageReading  = "reading"
+	stageOverride = "file"
+	stageRiseFall = "rise/fall"
+	stageRampUp   = "ramp-up"
+	stageDamping  = "damping"
+	stageCap      = "cap"
+	stageFloor    = "floor"
+	stageDrain    = "drain"
+	stageSuspect  = "suspect"
+	stageMode     = "mode"
+	stageAllDown  = "all down"
 )
 
 // Node decides a node's weight, 0–65535, without regard to the other nodes of its cluster.
@@ -156,7 +156,7 @@ func Node(now time.Time, in Input, st State) (State, int, []Step) {
 	add(capStage(set, steps[len(steps)-1].Out))
 	weight := add(floorStage(steps[len(steps)-1].Out, counted))
 	if in.Drain != "" {
-		weight = add(Step{Name: StageDrain, In: weight, Reason: "drained " + in.Drain})
+		weight = add(Step{Name: stageDrain, In: weight, Reason: "drained " + in.Drain})
 	}
 	return st.decided(now, set, in, weight), weight, steps
 }
@@ -189,7 +189,7 @@ func Why(steps []Step) string {
 		}
 	}
 	for _, s := range steps {
-		if s.Name == StageRiseFall && s.Reason != reasonUp {
+		if s.Name == stageRiseFall && s.Reason != reasonUp {
 			return s.Reason
 		}
 	}
@@ -212,7 +212,7 @@ func readingStage(st State, r *Reading) (State, Step) {
 	if r != nil {
 		st.LastReading, st.HasReading = *r, true
 	}
-	step := Step{Name: StageReading, In: st.Health, Out: st.Health}
+	step := Step{Name: stageReading, In: st.Health, Out: st.Health}
 	switch {
 	case !st.HasReading && st.Adopted:
 		step.Reason = fmt.Sprintf("no reading yet: kernel weight is %d", st.Health)
@@ -234,7 +234,7 @@ func readingStage(st State, r *Reading) (State, Step) {
 // overrideStage replaces the health by that of the cluster's up or down file, as big_brother does. It applies at once and without
 // a ramp-up, and so does its removal.
 func overrideStage(o Override, health int) Step {
-	step := Step{Name: StageOverride, In: health, Reason: "cluster down file"}
+	step := Step{Name: stageOverride, In: health, Reason: "cluster down file"}
 	if o.Kind == OverrideUp {
 		step.Out, step.Reason = upHealth, "cluster up file"
 	}
@@ -249,7 +249,7 @@ const upHealth = 100
 
 // riseFallStage returns the health if it counts, else 0.
 func riseFallStage(set Settings, st State, health int) Step {
-	step := Step{Name: StageRiseFall, In: health, Reason: riseFallReason(set, st)}
+	step := Step{Name: stageRiseFall, In: health, Reason: riseFallReason(set, st)}
 	if st.Phase == Up || st.Adopted {
 		step.Out = health
 	}
@@ -341,7 +341,7 @@ func (st State) reportedHealth(now time.Time, set Settings, pool Pool, health in
 }
 
 func capStage(set Settings, weight int) Step {
-	step := Step{Name: StageCap, In: weight, Out: capped(set, weight), Reason: "no max_weight"}
+	step := Step{Name: stageCap, In: weight, Out: capped(set, weight), Reason: "no max_weight"}
 	if set.MaxWeight > 0 {
 		step.Reason = fmt.Sprintf("max_weight is %d", set.MaxWeight)
 	}
@@ -349,7 +349,7 @@ func capStage(set Settings, weight int) Step {
 }
 
 func floorStage(weight, counted int) Step {
-	step := Step{Name: StageFloor, In: weight, Out: weight, Reason: "no minimum at 0"}
+	step := Step{Name: stageFloor, In: weight, Out: weight, Reason: "no minimum at 0"}
 	if counted > 0 {
 		step.Out = max(weight, 1)
 		step.Reason = "a healthy node has at least 1"

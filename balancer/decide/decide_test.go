@@ -214,11 +214,11 @@ func TestStepsGiveReasons(t *testing.T) {
 	now := start.Add(30 * time.Second)
 	_, _, got := next(now, set, WarmPool(start, set), st, reading(now, 92))
 	want := []Step{
-		{StageReading, 92, 92, "agent reported health 92"},
-		{StageRiseFall, 92, 92, "up"},
-		{StageRampUp, 92, 23, "ramping up: 30s of 2m0s, 23 of 92"},
-		{StageCap, 23, 23, "max_weight is 90"},
-		{StageFloor, 23, 23, "a healthy node has at least 1"},
+		{stageReading, 92, 92, "agent reported health 92"},
+		{stageRiseFall, 92, 92, "up"},
+		{stageRampUp, 92, 23, "ramping up: 30s of 2m0s, 23 of 92"},
+		{stageCap, 23, 23, "max_weight is 90"},
+		{stageFloor, 23, 23, "a healthy node has at least 1"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

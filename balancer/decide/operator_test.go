@@ -16,7 +16,7 @@ func TestDrain(t *testing.T) {
 	in.Drain = "by kim: kernel upgrade"
 	st, w, steps := Node(start.Add(time.Second), in, st)
 	last := steps[len(steps)-1]
-	if w != 0 || last != (Step{StageDrain, 80, 0, "drained by kim: kernel upgrade"}) || Why(steps) != last.Reason ||
+	if w != 0 || last != (Step{stageDrain, 80, 0, "drained by kim: kernel upgrade"}) || Why(steps) != last.Reason ||
 		st.Name() != "drained" {
 		t.Errorf("drained: weight %d, %s, last step %+v", w, st.Name(), last)
 	}
@@ -65,7 +65,7 @@ func TestOverridesReplaceTheHealth(t *testing.T) {
 			if w != tt.want {
 				t.Errorf("weight %d, want %d\n%+v", w, tt.want, steps)
 			}
-			if steps[1].Name != StageOverride {
+			if steps[1].Name != stageOverride {
 				t.Errorf("steps %+v; want the override second", steps)
 			}
 			if why := Why(steps); tt.why != why && tt.health != 0 {

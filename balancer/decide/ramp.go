@@ -51,7 +51,7 @@ func (st State) setDrained(now time.Time, set Settings, pool Pool, drain string)
 
 // rampStage limits the weight of a node that is new or back, from 1 up to its health within RampUp.
 func rampStage(now time.Time, set Settings, pool Pool, st State, health int) (State, Step) {
-	step := Step{Name: StageRampUp, In: health, Out: health, Reason: "not ramping"}
+	step := Step{Name: stageRampUp, In: health, Out: health, Reason: "not ramping"}
 	if health == 0 {
 		st.RampStart, st.RampWeight = time.Time{}, 0
 		step.Reason = "nothing to ramp up"

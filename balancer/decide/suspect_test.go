@@ -122,7 +122,7 @@ func TestSuspicionEndsWithItsRule(t *testing.T) {
 
 // Readers keep the Steps that they were given.
 func TestClusterDoesNotChangeEarlierSteps(t *testing.T) {
-	shared := append(make([]Step, 0, 6), Step{Name: StageReading})
+	shared := append(make([]Step, 0, 6), Step{Name: stageReading})
 	st := State{InCluster: InCluster{LastWeight: 7}}
 	decide := func(policy AllDown) []Step {
 		members := []Member{{Steps: shared, State: &st}}

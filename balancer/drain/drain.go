@@ -8,7 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/braintree/lb/netx/recordstore"
 	"github.com/braintree/lb/netx/sanitize"
 )
 
@@ -55,15 +54,6 @@ func (d Drain) Describe() string {
 		text += ", until " + d.Expires.UTC().Format(time.RFC3339)
 	}
 	return text
-}
-
-// ParseDuration parses how long a drain lasts: a duration such as 90m or 1h30m, or whole days such as 3d.
-func ParseDuration(s string) (time.Duration, error) {
-	d, err := recordstore.ParseDuration(s)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	return d, nil
 }
 
 // validated returns the drain with its texts cut to one printable line, or an error if it is invalid.

@@ -41,9 +41,6 @@ func Read(dir string) ([]Drain, error) {
 	return sorted(all), err
 }
 
-// NewMemory returns a store in memory only, for previews.
-func NewMemory(drains []Drain) *Store { return &Store{recordstore.NewInMemory(drains, recordFormat())} }
-
 // Put stores a drain, replacing one with the same key. When it returns nil the drain is on disk; on failure nothing has changed.
 func (s *Store) Put(d Drain) error { return s.records.Put(d) }
 

@@ -67,8 +67,8 @@ const (
 // Kinds lists all kinds, in the order of docs/events.md.
 func Kinds() []Kind {
 	return []Kind{
-		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeLeaving, NodeAdded, NodeRemoved, NodeChanged, Weight,
-		DrainBegun, DrainEnded, DrainExpired, FileAppeared, FileGone, MemberJoined, MemberLeft, SiteAnswers, SiteSilent,
+		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeLeaving, NodeAdded, NodeRemoved, NodeChanged,
+		Weight, DrainBegun, DrainEnded, DrainExpired, FileAppeared, FileGone, MemberJoined, MemberLeft, SiteAnswers, SiteSilent,
 		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterStrange,
 		ServiceAdded, ServiceChanged, ServiceRemoved, DriftRepaired, KernelRefuses, KernelObeys, MarksChanged, SyncChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,

@@ -102,8 +102,8 @@ func (j *Journal) Last() uint64 {
 	return j.last
 }
 
-// Since returns the events after the one with that number, oldest first, and how many of them are no longer in memory. A number that has not
-// been reached belongs to an earlier run whose last events were lost: Since then returns every event in memory.
+// Since returns the events after the one with that number, oldest first, and how many of them are no longer in memory. A number that
+// has not been reached belongs to an earlier run whose last events were lost: Since then returns every event in memory.
 func (j *Journal) Since(number uint64) (events []event.Event, missed uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -113,11 +113,13 @@ func TestNumbersContinueAfterARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "balancer")
 	l := Open(dir, quiet())
 	for range 3 {
-		l.Add(event.Event{Time: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC), Kind: event.Weight, Text: "weight", Cluster: "web", Mark: 7, Node: "10.0.0.1", Old: "92", New: "0"})
+		l.Add(event.Event{Time: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC), Kind: event.Weight, Text: "weight",
+			Cluster: "web", Mark: 7, Node: "10.0.0.1", Old: "92", New: "0"})
 	}
 	written(t, l)
 	text, err := os.ReadFile(filepath.Join(dir, event.FileName))
-	const line = `{"number":3,"time":"2026-11-25T12:00:00Z","kind":"weight","text":"weight","cluster":"web","mark":7,"node":"10.0.0.1","old":"92","new":"0"}` + "\n"
+	const line = `{"number":3,"time":"2026-11-25T12:00:00Z","kind":"weight","text":"weight",` +
+		`"cluster":"web","mark":7,"node":"10.0.0.1","old":"92","new":"0"}` + "\n"
 	if err != nil || !strings.HasSuffix(string(text), line) || strings.Count(string(text), "\n") != 3 {
 		t.Errorf("the file has %q, %v", text, err)
 	}

@@ -32,8 +32,8 @@ type Content struct {
 	policy *listen.Policy
 }
 
-// Load loads the downpage of a cluster. Its errors name the config key.
-func Load(c config.Cluster) (*Content, error) {
+// load loads the downpage of a cluster. Its errors name the config key.
+func load(c config.Cluster) (*Content, error) {
 	section := "clusters." + c.Name + ".downpage"
 	content := &Content{body: builtIn, retry: strconv.FormatInt(int64((c.Downpage.RetryAfter+time.Second-1)/time.Second), 10)}
 	if c.Downpage.HTML != "" {

@@ -37,14 +37,14 @@ func cluster(page config.OwnPage) config.Cluster {
 }
 
 // serve serves a page on loopback until the test ends.
-func serve(t *testing.T, page config.OwnPage) (*Server, string) {
+func serve(t *testing.T, page config.OwnPage) (*server, string) {
 	t.Helper()
-	content, err := Load(cluster(page))
+	content, err := load(cluster(page))
 	if err != nil {
 		t.Fatal(err)
 	}
 	here := netip.MustParseAddr("127.0.0.1")
-	s, err := Listen(t.Context(), "web", []netip.Addr{here}, content, slog.New(slog.DiscardHandler))
+	s, err := newServer(t.Context(), "web", []netip.Addr{here}, content, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,23 +175,23 @@ func TestCustomPageCertificateAndReload(t *testing.T) {
 	if body := plain(); body != "<p>sorry" {
 		t.Errorf("plain: %q", body)
 	}
-	content, err := Load(cluster(config.OwnPage{}))
+	content, err := load(cluster(config.OwnPage{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetContent(content)
+	s.setContent(content)
 	if body := plain(); body != string(builtIn) {
 		t.Errorf("after a reload: %q", body)
 	}
 }
 
 func TestListenOnAddressesThatThisMachineLacks(t *testing.T) {
-	content, err := Load(cluster(config.OwnPage{}))
+	content, err := load(cluster(config.OwnPage{}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	v4, v6 := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")
-	s, err := Listen(t.Context(), "web", []netip.Addr{v4, v6}, content, slog.New(slog.DiscardHandler))
+	s, err := newServer(t.Context(), "web", []netip.Addr{v4, v6}, content, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestLoadErrorsNameTheKey(t *testing.T) {
 		{"no certificate", config.OwnPage{TLS: config.TLS{CertFile: empty, KeyFile: empty}}, "clusters.web.downpage.tls.cert_file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := Load(cluster(tt.page)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := load(cluster(tt.page)); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Load = %v, want %q", err, tt.want)
 			}
 		})

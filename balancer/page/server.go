@@ -27,10 +27,10 @@ const (
 	idleTime  = 5 * time.Second
 )
 
-// Server serves the downpage of one cluster. It listens on one virtual IP per IP version, at a port that the kernel picks, and is a
+// server serves the downpage of one cluster. It listens on one virtual IP per IP version, at a port that the kernel picks, and is a
 // destination of the cluster's IPVS service there with masquerading. So it receives packets to any virtual IP and port of the cluster,
 // and its responses leave with the address that the client used.
-type Server struct {
+type server struct {
 	content    atomic.Pointer[Content]
 	authorizer *listen.Authorizer
 	log        *slog.Logger
@@ -38,9 +38,9 @@ type Server struct {
 	server     *http.Server
 }
 
-// Listen binds a port on each of the addresses, even if this machine does not have them: a virtual IP may come later.
-func Listen(ctx context.Context, name string, addresses []netip.Addr, content *Content, log *slog.Logger) (*Server, error) {
-	s := &Server{log: log}
+// newServer binds a port on each of the addresses, even if this machine does not have them: a virtual IP may come later.
+func newServer(ctx context.Context, name string, addresses []netip.Addr, content *Content, log *slog.Logger) (*server, error) {
+	s := &server{log: log}
 	s.content.Store(content)
 	s.authorizer = listen.Daemon{Name: "lb balance", Section: "clusters." + name + ".downpage"}.NewAuthorizer("", content.policy)
 	for _, a := range addresses {
@@ -70,14 +70,14 @@ func freebind(network, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// SetContent replaces the content after a reload.
-func (s *Server) SetContent(content *Content) {
+// setContent replaces the content after a reload.
+func (s *server) setContent(content *Content) {
 	s.content.Store(content)
 	s.authorizer.SetPolicy(content.policy)
 }
 
 // Address returns where the server listens for a family; invalid if it does not.
-func (s *Server) Address(f ipvs.Family) netip.AddrPort {
+func (s *server) Address(f ipvs.Family) netip.AddrPort {
 	for _, l := range s.listeners {
 		if at := l.Addr().(*net.TCPAddr).AddrPort(); ipvs.FamilyOf(at.Addr()) == f {
 			return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
@@ -87,7 +87,7 @@ func (s *Server) Address(f ipvs.Family) netip.AddrPort {
 }
 
 // Run serves until ctx ends, and returns when all connections are closed.
-func (s *Server) Run(ctx context.Context) {
+func (s *server) Run(ctx context.Context) {
 	var serving sync.WaitGroup
 	for _, l := range s.listeners {
 		serving.Go(func() {
@@ -102,7 +102,7 @@ func (s *Server) Run(ctx context.Context) {
 }
 
 // close closes the listeners of a server that never ran.
-func (s *Server) close() error {
+func (s *server) close() error {
 	var errs []error
 	for _, l := range s.listeners {
 		errs = append(errs, l.Close())

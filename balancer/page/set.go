@@ -27,7 +27,7 @@ type Set[K comparable] struct {
 
 type served struct {
 	Wanted
-	server *Server
+	server *server
 	stop   context.CancelFunc
 }
 
@@ -43,7 +43,7 @@ func LoadAll(clusters []config.Cluster) (map[string]*Content, error) {
 		if !c.Downpage.Page || c.AllDown != config.ToPage {
 			continue
 		}
-		content, err := Load(c)
+		content, err := load(c)
 		if err != nil {
 			return nil, err
 		}
@@ -58,13 +58,13 @@ func (s *Set[K]) Serve(ctx context.Context, key K, w Wanted) error {
 		if slices.Equal(old.Addresses, w.Addresses) {
 			if old.Content != w.Content {
 				old.Content = w.Content
-				old.server.SetContent(w.Content)
+				old.server.setContent(w.Content)
 			}
 			return nil
 		}
 		s.Close(key)
 	}
-	server, err := Listen(ctx, w.Cluster, w.Addresses, w.Content, s.log)
+	server, err := newServer(ctx, w.Cluster, w.Addresses, w.Content, s.log)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func monitored(t *testing.T, timeout time.Duration, send func(there net.Conn)) (
 	var running sync.WaitGroup
 	running.Go(func() { monitor.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	s.Monitor(monitor, func(at time.Time) { seen <- at })
+	s.parkUnder(monitor, func(at time.Time) { seen <- at })
 	return s, here, seen
 }
 
@@ -69,7 +69,7 @@ func parked(t *testing.T, timeout time.Duration, send func(there net.Conn)) (*st
 	if r, isEvent, err := s.Next(); err != nil || !isEvent || r.Health != 92 {
 		t.Fatalf("got %+v, %v, %v for the first event", r, isEvent, err)
 	}
-	s.Park()
+	s.park()
 	if !s.parking.parked {
 		t.Fatal("the kernel refused to hold heartbeats back")
 	}
@@ -171,7 +171,7 @@ func TestTricklingBytesAreNoHeartbeats(t *testing.T) {
 				if err != nil {
 					return
 				}
-				s.Park()
+				s.park()
 			}
 		})
 	}
@@ -192,7 +192,7 @@ func TestRestOfAnEventIsNotHeldBack(t *testing.T) {
 	if _, isEvent, err := s.Next(); err != nil || isEvent {
 		t.Fatalf("got %v, %v for the heartbeat", isEvent, err)
 	}
-	s.Park()
+	s.park()
 	goOn <- struct{}{}
 	if r, isEvent, err := s.Next(); err != nil || !isEvent || r.Health != 7 {
 		t.Errorf("got %+v, %v, %v for the event", r, isEvent, err)
@@ -211,7 +211,7 @@ func TestBufferedEventIsNotHeldBack(t *testing.T) {
 		if r, isEvent, err := s.Next(); err != nil || !isEvent || r.Health != want {
 			t.Fatalf("got %+v, %v, %v; want a health of %d", r, isEvent, err, want)
 		}
-		s.Park()
+		s.park()
 	}
 }
 

@@ -144,14 +144,14 @@ func (s *stream) Next() (r decide.Reading, isEvent bool, err error) {
 	return s.last, isEvent, nil
 }
 
-// Monitor makes m watch the stream while it is parked. m calls onHeartbeat from another goroutine.
-func (s *stream) Monitor(m *HeartbeatMonitor, onHeartbeat func(at time.Time)) {
+// parkUnder makes m watch the stream while it is parked. m calls onHeartbeat from another goroutine.
+func (s *stream) parkUnder(m *HeartbeatMonitor, onHeartbeat func(at time.Time)) {
 	s.parking = newParking(s.conn, s.timeout, m, onHeartbeat)
 }
 
-// Park holds heartbeats back until the next event: until then none of them wakes the stream's goroutine. With an event partly read it
+// park holds heartbeats back until the next event: until then none of them wakes the stream's goroutine. With an event partly read it
 // does nothing, as the rest must not be held back.
-func (s *stream) Park() {
+func (s *stream) park() {
 	if s.parking != nil && s.in.Buffered() == 0 {
 		s.parking.park()
 	}

@@ -166,7 +166,7 @@ func (r *run) follow(ctx context.Context) bool {
 		r.nextStream = time.Now().Add(jitter(noStreamBackoff))
 		return false
 	}
-	s.Monitor(r.monitor, r.setLastSeen)
+	s.parkUnder(r.monitor, r.setLastSeen)
 	defer s.Close()
 	defer context.AfterFunc(ctx, s.Close)()
 	r.streaming.Store(true)
@@ -183,7 +183,7 @@ func (r *run) follow(ctx context.Context) bool {
 			r.send(ctx, reading)
 		}
 		if !r.counter.needsHeartbeats() {
-			s.Park()
+			s.park()
 		}
 	}
 	return true

@@ -74,7 +74,7 @@ func (a *Authorizer) AuthorizeSocket(r *http.Request, command string) (*http.Req
 // is set.
 func (a *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Request, *Refusal) {
 	p := a.policy.Load()
-	if FromWebPage(r) {
+	if fromWebPage(r) {
 		return r, forbidden("Changes from web pages are refused. Use `%s`.", command)
 	}
 	name, err := p.verifyClient(r, time.Now())
@@ -92,7 +92,7 @@ func (a *Authorizer) AuthorizeTCP(r *http.Request, command string) (*http.Reques
 		return r, forbidden("The certificate of %s is not accepted: %s. "+
 			"Use a client certificate signed by a CA of %s.tls.client_ca_file, or use `%s` on the machine itself.",
 			name, sanitize.Line(err.Error(), maxNameLength), a.daemon.Section, command)
-	case p.trustLoopback && FromLoopback(r):
+	case p.trustLoopback && fromLoopback(r):
 		return r, nil
 	}
 	return r, a.missingCredentials(p, command)
@@ -104,7 +104,7 @@ func (a *Authorizer) checkToken(p *Policy, r *http.Request, token, command strin
 	case !p.hasToken:
 		return forbidden("No token is configured. Set %s.token_file on that machine and reload, or use `%s` there.",
 			a.daemon.Section, command)
-	case p.tls != nil && tlsState(r) == nil && !FromLoopback(r):
+	case p.tls != nil && tlsState(r) == nil && !fromLoopback(r):
 		return forbidden("The token was sent unencrypted and may be compromised. "+
 			"Put a new one into %s.token_file and use TLS: `%s --ca-file FILE --token-file FILE`.",
 			a.daemon.Section, command)

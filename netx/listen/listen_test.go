@@ -216,8 +216,8 @@ func TestRequestOrigin(t *testing.T) {
 			if tc.header[0] != "" {
 				r.Header.Set(tc.header[0], tc.header[1])
 			}
-			if FromLoopback(r) != tc.loopback || FromWebPage(r) != tc.webPage {
-				t.Errorf("loopback %v, web page %v", FromLoopback(r), FromWebPage(r))
+			if fromLoopback(r) != tc.loopback || fromWebPage(r) != tc.webPage {
+				t.Errorf("loopback %v, web page %v", fromLoopback(r), fromWebPage(r))
 			}
 			if got := Peer(r); got != tc.remote {
 				t.Errorf("Peer = %q", got)

@@ -129,8 +129,8 @@ func tlsState(r *http.Request) *tls.ConnectionState {
 	return &state
 }
 
-// FromLoopback reports whether a request came over TCP from this machine itself.
-func FromLoopback(r *http.Request) bool {
+// fromLoopback reports whether a request came over TCP from this machine itself.
+func fromLoopback(r *http.Request) bool {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return false
@@ -139,8 +139,8 @@ func FromLoopback(r *http.Request) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// FromWebPage reports whether a browser sent the request on behalf of a web page. No page is trusted, not even one of
+// fromWebPage reports whether a browser sent the request on behalf of a web page. No page is trusted, not even one of
 // the same origin: with DNS rebinding, any page can appear to come from this machine.
-func FromWebPage(r *http.Request) bool {
+func fromWebPage(r *http.Request) bool {
 	return r.Header.Get("Origin") != "" || http.NewCrossOriginProtection().Check(r) != nil
 }

@@ -31,7 +31,7 @@ type Kind[K comparable, V any] struct {
 // Store is the set of records in a folder. It is safe for concurrent use.
 type Store[K comparable, V any] struct {
 	kind Kind[K, V]
-	dir  string // "" keeps the set in memory only
+	dir  string
 
 	write sync.Mutex // held for a whole change, file and map, so that changes are serialised
 
@@ -68,15 +68,6 @@ func Read[K comparable, V any](dir string, kind Kind[K, V]) (records []V, bad []
 		return nil, nil, nil
 	}
 	return s.All(), bad, err
-}
-
-// NewInMemory returns a store without a folder that starts with these records.
-func NewInMemory[K comparable, V any](records []V, kind Kind[K, V]) *Store[K, V] {
-	s := &Store[K, V]{kind: kind, records: map[K]V{}}
-	for _, v := range records {
-		s.records[kind.Key(v)] = v
-	}
-	return s
 }
 
 // load reads the records into the set and returns the names of leftover temporary files.
@@ -135,7 +126,7 @@ func (s *Store[K, V]) Delete(k K) (v V, existed bool, err error) {
 	if v, existed = s.Get(k); !existed {
 		return v, false, nil
 	}
-	if err := s.removeFile(v); err != nil {
+	if err := s.kind.remove(s.dir, v); err != nil {
 		return v, true, fmt.Errorf("remove the %s from %s: %w: it is still in effect; make the folder writable and try again",
 			s.kind.Name, s.dir, err)
 	}
@@ -165,7 +156,7 @@ func (s *Store[K, V]) Expire(expired func(V) bool) ([]V, error) {
 		s.revision.Add(1)
 		s.mu.Unlock()
 		removed = append(removed, v)
-		if err := s.removeFile(v); err != nil {
+		if err := s.kind.remove(s.dir, v); err != nil {
 			errs = append(errs, fmt.Errorf("remove the file of an expired %s from %s: %w: make the folder writable and delete the file",
 				s.kind.Name, s.dir, err))
 		}
@@ -175,21 +166,10 @@ func (s *Store[K, V]) Expire(expired func(V) bool) ([]V, error) {
 
 // writeFile writes a record's file.
 func (s *Store[K, V]) writeFile(v V) error {
-	if s.dir == "" {
-		return nil
-	}
 	if old, existed := s.Get(s.kind.Key(v)); existed {
 		return s.kind.write(s.dir, v, &old)
 	}
 	return s.kind.write(s.dir, v, nil)
-}
-
-// removeFile removes a record's file.
-func (s *Store[K, V]) removeFile(v V) error {
-	if s.dir == "" {
-		return nil
-	}
-	return s.kind.remove(s.dir, v)
 }
 
 // anyExpired does not wait for changes in progress: it is called every second and is mostly false.

@@ -10,8 +10,8 @@ import (
 // maxEventSize limits one event, in bytes over all its lines. The daemons' own events are below 4 KiB.
 const maxEventSize = 64 << 10
 
-// ErrTooLong means that an event exceeds 64 KiB.
-var ErrTooLong = errors.New("an event is longer than 64 KiB")
+// errTooLong means that an event exceeds 64 KiB.
+var errTooLong = errors.New("an event is longer than 64 KiB")
 
 // Event is one event of a stream. A comment, such as a heartbeat, reads as an event without name and data.
 type Event struct {
@@ -77,7 +77,7 @@ func (r *Reader) readLine(limit int) ([]byte, error) {
 	for {
 		part, err := r.in.ReadSlice('\n')
 		if len(r.line)+len(part) > limit {
-			return nil, ErrTooLong
+			return nil, errTooLong
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):

@@ -82,7 +82,7 @@ func TestReaderRejectsAnEndlessEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := NewReader(bufio.NewReader(wire))
-			if _, err := r.Next(); !errors.Is(err, ErrTooLong) {
+			if _, err := r.Next(); !errors.Is(err, errTooLong) {
 				t.Errorf("got %v", err)
 			}
 			if len(r.data) > maxEventSize || len(r.line) > maxEventSize {

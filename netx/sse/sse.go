@@ -21,8 +21,8 @@ const (
 	Heartbeat = ": heartbeat\n\n"
 	// WriteTimeout is how long one write may block on a slow client.
 	WriteTimeout = 5 * time.Second
-	// RetryDelay is how long clients wait before they reconnect after a stream ended or was refused.
-	RetryDelay = time.Second
+	// retryDelay is how long clients wait before they reconnect after a stream ended or was refused.
+	retryDelay = time.Second
 )
 
 // Stream is an open stream. It is not safe for concurrent use.
@@ -76,7 +76,7 @@ func (s *Stream) Write(data []byte) (int, error) {
 
 // Preamble returns the start of a stream: the retry delay followed by frames.
 func Preamble(frames []byte) []byte {
-	return append(fmt.Appendf(nil, "retry: %d\n", RetryDelay.Milliseconds()), frames...)
+	return append(fmt.Appendf(nil, "retry: %d\n", retryDelay.Milliseconds()), frames...)
 }
 
 // Frame formats an event. An empty id is omitted; data must be one line.
@@ -88,4 +88,4 @@ func Frame(id, name, data string) []byte {
 }
 
 // SetRetryAfter sets the Retry-After header of a refused stream.
-func SetRetryAfter(h http.Header) { h.Set("Retry-After", strconv.Itoa(int(RetryDelay.Seconds()))) }
+func SetRetryAfter(h http.Header) { h.Set("Retry-After", strconv.Itoa(int(retryDelay.Seconds()))) }

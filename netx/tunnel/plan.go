@@ -53,7 +53,7 @@ const (
 func Plan(current State, desired Desired) ([]Step, error) {
 	vips, missing := ipv4VIPs(desired.VIPs)
 	if len(vips) == 0 {
-		return PlanDown(current), missing
+		return planDown(current), missing
 	}
 	if current.Device.Kind != "" && current.Device.Kind != "ipip" {
 		return nil, errors.Join(missing, fmt.Errorf("interface %s has type %s, not ipip: rename it, since lb needs that name",
@@ -158,8 +158,8 @@ func removals(current []Address, desired []netip.Addr) []Step {
 	return steps
 }
 
-// PlanDown returns the steps that undo Up, virtual IPs first; none if nothing is left.
-func PlanDown(current State) []Step {
+// planDown returns the steps that undo Up, virtual IPs first; none if nothing is left.
+func planDown(current State) []Step {
 	steps := removals(current.VIPs, nil)
 	if current.Clamp != nil {
 		steps = append(steps, Step{Action: DeleteClamp})

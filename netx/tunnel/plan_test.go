@@ -247,9 +247,9 @@ func TestPlansConvergeAndDownRestores(t *testing.T) {
 				}
 			}
 		}
-		now = after(now, PlanDown(now))
-		if again := PlanDown(now); len(again) != 0 {
-			t.Fatalf("a second PlanDown is %q", descriptions(again))
+		now = after(now, planDown(now))
+		if again := planDown(now); len(again) != 0 {
+			t.Fatalf("a second planDown is %q", descriptions(again))
 		}
 		if diff := cmp.Diff(start, now, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 			t.Fatalf("not restored: -before +after\n%s", diff)

@@ -85,7 +85,7 @@ func (s *Setup) Down(ctx context.Context) ([]Step, error) {
 	if err != nil {
 		return nil, fmt.Errorf("undo the tunnel: %w", err)
 	}
-	done, err := s.Apply(ctx, PlanDown(current))
+	done, err := s.Apply(ctx, planDown(current))
 	if err != nil {
 		return done, fmt.Errorf("undo the tunnel: %w", err)
 	}

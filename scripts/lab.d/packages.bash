@@ -1,4 +1,4 @@
-# Words to the caller, and Debian packages: for scripts/lab and scripts/test.
+# Messages, and installation of Debian packages: for all scripts.
 # shellcheck shell=bash
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
@@ -21,12 +21,12 @@ need_tools() { # PROGRAM=PACKAGE...
     command -v "${tool%=*}" >/dev/null || missing+=("${tool#*=}")
   done
   ((${#missing[@]} > 0)) || return 0
-  command -v apt-get >/dev/null || fail 69 "programs are missing; install what Debian has in the packages ${missing[*]}."
+  command -v apt-get >/dev/null || fail 69 "programs are missing. Install the programs of these Debian packages: ${missing[*]}"
   ((EUID == 0)) || fail 77 "packages are missing. Run: sudo apt-get install --no-install-recommends ${missing[*]}"
   say "installing ${missing[*]}"
   apt install --no-install-recommends "${missing[@]}" 2>/dev/null ||
     { apt update && apt install --no-install-recommends "${missing[@]}"; } ||
-    fail 69 "apt-get could not install ${missing[*]}: see above. Mend that, or install them yourself."
+    fail 69 "apt-get could not install ${missing[*]}: see above. Fix the cause, or install them yourself."
 }
 
 download() { # PACKAGE...

@@ -108,12 +108,12 @@ func (c *Cluster) addApp(ctx context.Context, n int) error {
 		return err
 	}
 	_, err = host.Run(ctx, "env", "LB_CONFIG="+testbed.ConfigPath, c.options.Binary,
-		"ctl", "force", "health", fmt.Sprint(NodeHealth(n)), "-r", "to tell the nodes apart")
+		"ctl", "force", "health", fmt.Sprint(nodeHealth(n)), "-r", "to tell the nodes apart")
 	return err
 }
 
-// NodeHealth returns the health of app node n, from 1: 100, 90, 80, …
-func NodeHealth(n int) int { return 110 - 10*n }
+// nodeHealth returns the health of app node n, from 1: 100, 90, 80, …
+func nodeHealth(n int) int { return 110 - 10*n }
 
 func newLink(sw *lab.Switch, name, prefix string) lab.Link {
 	return lab.Link{Switch: sw, Interface: name, Addresses: []netip.Prefix{netip.MustParsePrefix(prefix)}}

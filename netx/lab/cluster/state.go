@@ -57,7 +57,7 @@ func (b *Balancer) Weights(ctx context.Context) string {
 func (c *Cluster) ExpectedWeights() string {
 	weights := map[string]int{}
 	for i, app := range c.Apps {
-		weights[app.Address.String()] = NodeHealth(i + 1)
+		weights[app.Address.String()] = nodeHealth(i + 1)
 	}
 	return formatWeights(weights)
 }

@@ -43,11 +43,11 @@ func Keys(in io.Reader) <-chan struct{} {
 	return keys
 }
 
-// ErrClaimFailed reports a demo that ran to its end with a claim that did not hold.
-var ErrClaimFailed = errors.New("the demo ran, but not all of its claims held: see BROKEN above")
+// errClaimFailed reports a demo that ran to its end with a claim that did not hold.
+var errClaimFailed = errors.New("the demo ran, but not all of its claims held: see BROKEN above")
 
 // Run plays the demo and removes everything it built. It returns netx.ErrNoIPVS or netx.ErrNoPrivilege where it cannot run, and
-// ErrClaimFailed if a claim did not hold.
+// an error if a claim did not hold.
 func Run(ctx context.Context, o Options) (err error) {
 	if err := checkKernel(); err != nil {
 		return err
@@ -200,7 +200,7 @@ func (p *runner) verdict() error {
 	for _, c := range p.claims {
 		word := "held"
 		if !c.held {
-			word, err = "BROKEN", ErrClaimFailed
+			word, err = "BROKEN", errClaimFailed
 		}
 		p.screen.line(fmt.Sprintf("  %-6s  %s (%s)", word, c.text, c.figures))
 	}

@@ -106,7 +106,8 @@ func (l *load) waitForFlow(t *testing.T, from time.Time) {
 		webapp, baseline := l.webapp.probes.AnsweredSince(from), l.baseline.probes.AnsweredSince(from)
 		unanswered := l.streams.UnansweredSince(from)
 		return webapp >= several && baseline >= several && unanswered <= 0,
-			fmt.Sprintf("%d responses from webapp and %d from the baseline, %d connections without a response", webapp, baseline, unanswered)
+			fmt.Sprintf("%d responses from webapp and %d from the baseline, %d connections without a response",
+				webapp, baseline, unanswered)
 	})
 }
 

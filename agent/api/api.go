@@ -1,0 +1,78 @@
+// Package api has the types of the agent's answers in JSON.
+package api
+
+import (
+	"time"
+
+	"github.com/braintree/lb/netx/audit"
+)
+
+// Report answers GET /.
+type Report struct {
+	Version  string    `json:"version"`
+	Services []Service `json:"services"` // sorted by name
+}
+
+// Service answers GET /SERVICE/status.
+type Service struct {
+	Name     string       `json:"name"`
+	Health   int          `json:"health"`   // what balancers get, 0 to 100
+	Measured int          `json:"measured"` // the health without a force
+	Forced   *Force       `json:"forced"`   // the force in effect; null: none
+	Depends  []Dependency `json:"depends"`
+	Metrics  []Metric     `json:"metrics"`
+}
+
+// Force is an operator's override of the health.
+type Force struct {
+	Kind    string    `json:"kind"`            // down, up or health
+	Value   *int      `json:"value,omitempty"` // the ceiling, for kind health only
+	All     bool      `json:"all"`             // it applies to every service
+	Reason  string    `json:"reason"`
+	Who     string    `json:"who"`
+	At      time.Time `json:"at"`
+	Expires time.Time `json:"expires,omitzero"` // absent: never
+}
+
+// Dependency is a check that must pass.
+type Dependency struct {
+	Type    string `json:"type"`
+	Display string `json:"display"`
+	OK      bool   `json:"ok"`
+	Result
+}
+
+// Metric is a check that contributes to the health.
+type Metric struct {
+	Type    string `json:"type"`
+	Display string `json:"display"`
+	OK      bool   `json:"ok"`    // the measurement succeeded
+	Value   int    `json:"value"` // points it contributes
+	Weight  int    `json:"weight"`
+	Result
+}
+
+// Result is the latest result of a check.
+type Result struct {
+	Detail string   `json:"detail"`
+	Age    *float64 `json:"age"` // seconds since the run ended; null: it has not run yet
+	Stale  bool     `json:"stale"`
+}
+
+// HealthEvent is the data of an event of GET /SERVICE/watch.
+type HealthEvent struct {
+	Service  string    `json:"service"`
+	Health   int       `json:"health"`   // what balancers get, 0 to 100
+	Measured int       `json:"measured"` // the health without a force
+	Forced   *Force    `json:"forced"`   // the force in effect; null: none
+	Reason   string    `json:"reason"`   // what determines the health, in one line; "measured" when nothing is forced or failing
+	At       time.Time `json:"at"`       // when the agent noticed the change
+}
+
+// Change answers a POST or DELETE of a force.
+type Change struct {
+	Change  audit.Change `json:"change"`            // forced or deleted
+	Service string       `json:"service,omitempty"` // absent: every service
+	Force
+	AuditError string `json:"audit_error,omitempty"` // the change was made, but is missing from the audit log
+}

@@ -1,0 +1,62 @@
+package service
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/braintree/lb/agent/force"
+	"github.com/braintree/lb/agent/score"
+)
+
+// Registry has the current services and the forces on them. Any goroutine may use it.
+type Registry struct {
+	current atomic.Pointer[Set]
+	forces  *force.Store
+}
+
+// NewRegistry makes a registry that starts with a set.
+func NewRegistry(s *Set, forces *force.Store) *Registry {
+	r := &Registry{forces: forces}
+	r.current.Store(s)
+	return r
+}
+
+// Current is the set in use.
+func (r *Registry) Current() *Set { return r.current.Load() }
+
+// Replace puts another set into use.
+func (r *Registry) Replace(s *Set) { r.current.Store(s) }
+
+// Find gives the view of a service; false: there is no such service.
+func (r *Registry) Find(name string, now time.Time) (View, bool) {
+	s, ok := r.current.Load().ByName[name]
+	if !ok {
+		return View{}, false
+	}
+	return r.View(s, now), true
+}
+
+// View reads the latest results of a service and the force in effect. Balancers poll every other second, so it makes a single
+// allocation for up to 16 checks without a force.
+func (r *Registry) View(s *Service, now time.Time) View {
+	all := make([]Check, len(s.Depends)+len(s.Metrics))
+	v := View{Name: s.Name, Checks: all, Depends: all[:len(s.Depends):len(s.Depends)], Metrics: all[len(s.Depends):]}
+	var few [16]score.Reading // on the stack; more are allocated
+	readings := few[:0]
+	for i, j := range s.Depends {
+		v.Depends[i] = latest(j)
+		readings = append(readings, v.Depends[i].Reading)
+	}
+	for i, j := range s.Metrics {
+		v.Metrics[i] = latest(j)
+		readings = append(readings, v.Metrics[i].Reading)
+	}
+	v.Measured = score.Measured(now, readings[:len(s.Depends)], readings[len(s.Depends):])
+	v.Health = v.Measured
+	if f, ok := r.forces.InEffect(s.Name, now); ok {
+		forced := f // a copy, so that f itself stays on the stack when nothing is forced
+		v.Forced = &forced
+		v.Health = f.Override().Apply(v.Measured)
+	}
+	return v
+}
