@@ -21,7 +21,7 @@ const (
 // service reads [services.NAME].
 func (l *loader) service(d *decoder, name string) Service {
 	checkName(d, name)
-	s := Service{Name: name, AgentCheck: l.listen(d, "agent_check", defaultAgentCheck)}
+	s := Service{Name: name, AgentCheck: readListener(d, "agent_check", defaultAgentCheck)}
 	l.addListener(d, "agent_check", s.AgentCheck)
 	for _, c := range d.tables("depends") {
 		s.Depends = append(s.Depends, l.check(c, Dependency))

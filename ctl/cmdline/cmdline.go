@@ -1,6 +1,6 @@
 // Package cmdline reorders a command line for urfave/cli, so that options may stand anywhere.
 //
-// urfave/cli takes everything after the first argument for arguments: `force down webapp -r why` would silently lose its reason. Arrange
+// urfave/cli takes everything after the first argument for arguments: `force down webapp -r why` would silently lose its reason. arrange
 // finds the command in the command tree and puts each option directly after the command that defines it.
 package cmdline
 
@@ -13,7 +13,7 @@ import (
 	"github.com/braintree/lb/ctl/usage"
 )
 
-// Command is a node of the command tree, as far as Arrange needs it.
+// Command is a node of the command tree, as far as arrange needs it.
 type Command struct {
 	Names    []string // the name, then its aliases
 	Flags    []Flag
@@ -31,7 +31,7 @@ type Flag struct {
 // negative matches a negative number, which is an argument and not an option.
 var negative = regexp.MustCompile(`^-\d+(\.\d+)?$`)
 
-// parser is the state of one Arrange.
+// parser is the state of one arrange.
 type parser struct {
 	path  []Command // from the program to the innermost command found so far
 	flags []givenFlag
@@ -45,10 +45,10 @@ type givenFlag struct {
 	words []string
 }
 
-// Arrange returns args, without the program's name, in the order: the program's options, command, its options, subcommand, its options,
+// arrange returns args, without the program's name, in the order: the program's options, command, its options, subcommand, its options,
 // `--`, arguments. With `-h`, `--help`, or `help` in the place of a command, only the commands and `--help` remain. An unknown command or
-// option, or an option without its value, is a *usage.Error with the nearest name. Arrange does not interpret arguments.
-func Arrange(program Command, args []string) ([]string, error) {
+// option, or an option without its value, is a *usage.Error with the nearest name. arrange does not interpret arguments.
+func arrange(program Command, args []string) ([]string, error) {
 	a := parser{path: []Command{program}}
 	for len(args) > 0 {
 		word := args[0]

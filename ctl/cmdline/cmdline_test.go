@@ -72,19 +72,19 @@ func TestArrange(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := Arrange(program(), strings.Fields(tt.line))
+			got, err := arrange(program(), strings.Fields(tt.line))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if strings.Join(got, " ") != tt.want {
-				t.Errorf("Arrange(%q) = %q, want %q", tt.line, strings.Join(got, " "), tt.want)
+				t.Errorf("arrange(%q) = %q, want %q", tt.line, strings.Join(got, " "), tt.want)
 			}
 		})
 	}
 }
 
 func TestArrangeKeepsWordsWhole(t *testing.T) {
-	got, err := Arrange(program(), []string{"ctl", "force", "down", "", "-r", "apt upgrades", "we app"})
+	got, err := arrange(program(), []string{"ctl", "force", "down", "", "-r", "apt upgrades", "we app"})
 	want := []string{"ctl", "force", "-r", "apt upgrades", "--", "down", "", "we app"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
@@ -109,7 +109,7 @@ func TestArrangeRejects(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := Arrange(program(), strings.Fields(tt.line))
+			got, err := arrange(program(), strings.Fields(tt.line))
 			var usageErr *usage.Error
 			if !errors.As(err, &usageErr) {
 				t.Fatalf("got %q, %v, want a usage error", got, err)
@@ -137,11 +137,11 @@ func FuzzArrange(f *testing.F) {
 	f.Add("-c=1 --= - -- help -dv -0")
 	f.Fuzz(func(t *testing.T, line string) {
 		words := strings.Split(line, " ")
-		got, err := Arrange(program(), words)
+		got, err := arrange(program(), words)
 		if err != nil {
 			return
 		}
-		again, err := Arrange(program(), got)
+		again, err := arrange(program(), got)
 		if err != nil || !slices.Equal(got, again) {
 			t.Errorf("%q gives %q, which gives %q, %v", words, got, again, err)
 		}
