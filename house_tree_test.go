@@ -129,8 +129,8 @@ var importTable = layers{
 	{"ctl/cmdline", "ctl/usage"},
 	{"ctl/daemon", "config ctl/usage"},
 	{"ctl/importer", "config netx/sanitize"},
-	{"ctl/action", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/importer ctl/usage " +
-		"netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm ocf/pacemaker"},
+	{"ctl/action", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/importer " +
+		"ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm ocf/pacemaker"},
 	{"ctl", "balancer/client config config/salvage ctl/action ctl/cmdline ctl/importer ctl/usage netx/ipvs"},
 	{"ctl/exit", "balancer/client config ctl/action ctl/usage netx netx/mark netx/tunnel"},
 
