@@ -94,9 +94,16 @@ var importTable = layers{
 	{"agent/check", "config netx/program netx/sanitize"},
 	{"agent/checkrun", "agent/check agent/score config"},
 	{"agent/fastpath", ""},
-	{"agent/force", "agent/score netx/recordstore netx/sanitize"},
-	{"agent", "agent/agentcheck agent/check agent/fastpath agent/force agent/score config netx/audit netx/listen netx/sanitize " +
-		"netx/sse netx/systemd netx/tunnel"},
+	{"agent/api", "netx/audit"},
+	{"agent/force", "agent/api agent/score netx/audit netx/recordstore netx/sanitize"},
+	{"agent/schedule", "agent/check agent/score config"},
+	{"agent/service", "agent/api agent/check agent/force agent/schedule agent/score config"},
+	{"agent/stream", "agent/api agent/force agent/service netx/sse"},
+	{"agent/server", "agent/api agent/fastpath agent/force agent/score agent/service agent/stream netx/audit netx/listen netx/sanitize " +
+		"netx/sse"},
+	{"agent/agenttest", "agent/api agent/check"},
+	{"agent", "agent/agentcheck agent/check agent/fastpath agent/force agent/schedule agent/server agent/service agent/stream config " +
+		"netx/audit netx/listen netx/systemd netx/tunnel"},
 	{"agent/bench", ""},
 
 	{"balancer/decide", ""},
@@ -143,7 +150,8 @@ var importTable = layers{
 	{"netx/lab/e2e/noipvs", ""},
 	{"netx/lab/failover", ""},
 
-	{".", "agent agent/check balancer balancer/client config ctl ctl/action ctl/cmdline ctl/daemon ctl/exit netx/ipvs netx/lab/demo netx/listen " +
+	{".", "agent agent/check balancer balancer/client config ctl ctl/action ctl/cmdline ctl/daemon ctl/exit netx/ipvs " +
+		"netx/lab/demo netx/listen " +
 		"netx/mark netx/systemd netx/tunnel ocf"},
 }
 

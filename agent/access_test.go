@@ -54,7 +54,8 @@ func TestAHugeRequestIsRefusedOnBothListeners(t *testing.T) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
 	header := "GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + strings.Repeat("a", 2*listen.MaxHeader) + "\r\n\r\n"
-	body := fmt.Sprintf("POST /webapp/down HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\nreason=%s", 8<<20, strings.Repeat("a", 2*listen.MaxBody))
+	body := fmt.Sprintf("POST /webapp/down HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
+		"Content-Length: %d\r\n\r\nreason=%s", 8<<20, strings.Repeat("a", 2*listen.MaxBody))
 	for _, tc := range []struct {
 		name, network, address, request string
 		status                          int
@@ -99,7 +100,7 @@ func TestAReloadWithAnUnusableTokenChangesNothing(t *testing.T) {
 	b, _ := running(t, cfg)
 	admitted := func(token string, want int) {
 		t.Helper()
-		if r := b.ask(server.TCP, "POST", "/webapp/up", "reason=x", "Authorization", "Bearer "+token); r.StatusCode != want {
+		if r := b.do(server.TCP, "POST", "/webapp/up", "reason=x", "Authorization", "Bearer "+token); r.StatusCode != want {
 			t.Errorf("token %.1s…: %d, want %d", token, r.StatusCode, want)
 		}
 	}
@@ -112,7 +113,7 @@ func TestAReloadWithAnUnusableTokenChangesNothing(t *testing.T) {
 	b.reload <- struct{}{}
 	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "agent.token_file", "at least 32") == 1 })
 	admitted(first, 201)
-	if r := b.ask(server.TCP, "GET", "/new/status", ""); r.StatusCode != 404 {
+	if r := b.do(server.TCP, "GET", "/new/status", ""); r.StatusCode != 404 {
 		t.Errorf("the rest of the configuration is in effect: %d", r.StatusCode)
 	}
 	write(second)
@@ -120,7 +121,8 @@ func TestAReloadWithAnUnusableTokenChangesNothing(t *testing.T) {
 	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
 	admitted(first, 401)
 	admitted(second, 201)
-	if b.log.Count("takes effect after a restart", "agent.control_group") != 1 || b.log.Count("change refused", "peer=192.0.2.1:1234", "token is wrong") != 2 ||
+	if b.log.Count("takes effect after a restart", "agent.control_group") != 1 ||
+		b.log.Count("change refused", "peer=192.0.2.1:1234", "token is wrong") != 2 ||
 		b.log.Count("msg=forced", "with the token") != 3 {
 		t.Errorf("log:\n%s", b.log)
 	}

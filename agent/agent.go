@@ -27,8 +27,9 @@ import (
 )
 
 const (
-	// resultsTimeout bounds how long the first answers, and a reload, wait for the first results of new checks. It is shorter than
-	// the timeout of a balancer's poll, so that a restart of the agent does not look like a failure.
+	// resultsTimeout bounds how long the first answers, and a reload, wait for the first results of new
+	// checks. It is shorter than the timeout of a balancer's poll, so that a restart of the agent does not
+	// look like a failure.
 	resultsTimeout = 2 * time.Second
 	// stopTimeout bounds how long requests in progress may take once the agent stops.
 	stopTimeout = 3 * time.Second
@@ -78,8 +79,8 @@ type Agent struct {
 	resultsTimeout time.Duration // the constant, except in tests
 }
 
-// New does everything that can fail: it loads the configuration, binds the listeners, reads the forces and sets up the tunnel. If it
-// fails it closes what it bound; otherwise Run must be called.
+// New does everything that can fail: it loads the configuration, binds the listeners, reads the forces and
+// sets up the tunnel. If it fails it closes what it bound; otherwise Run must be called.
 func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.LocalAddrs == nil {
 		o.LocalAddrs = tunnel.LocalAddrs
@@ -127,8 +128,8 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	return a, nil
 }
 
-// wire connects the agent's parts: the scheduler's results and the changed forces go to the streams, and everything that answers reads
-// the services from the registry.
+// wire connects the agent's parts: the scheduler's results and the changed forces go to the streams, and
+// everything that answers reads the services from the registry.
 func (a *Agent) wire(cfg config.Agent, set *service.Set, store *force.Store) {
 	a.started = cfg
 	a.services = service.NewRegistry(set, store)
@@ -140,8 +141,9 @@ func (a *Agent) wire(cfg config.Agent, set *service.Set, store *force.Store) {
 	a.agentChecks = a.newAgentChecks()
 }
 
-// publish sends a changed force to the open streams; service "" is a force on every service. It lets their goroutines run first:
-// balancers wait for the events, and nobody waits for the logs that the caller writes next.
+// publish sends a changed force to the open streams; service "" is a force on every service. It lets their
+// goroutines run first: balancers wait for the events, and nobody waits for the logs that the caller writes
+// next.
 func (a *Agent) publish(service string) {
 	if service == "" {
 		a.streams.RefreshAll()
@@ -162,7 +164,8 @@ func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
 		return nil, err
 	}
 	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 {
-		a.log.Warn("agent.data_dir is world-writable, so every user of this machine can force services: run chmod o-w on it, or configure another folder",
+		a.log.Warn("agent.data_dir is world-writable, so every user of this machine can force services: "+
+			"run chmod o-w on it, or configure another folder",
 			"data_dir", dir)
 	}
 	for _, b := range bad {

@@ -48,11 +48,13 @@ func shortDir(t testing.TB) string {
 }
 
 func depends(typ string, options map[string]any) config.Check {
-	return config.Check{Role: config.Dependency, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second, Options: config.NewOptions(options)}
+	return config.Check{Role: config.Dependency, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second,
+		Options: config.NewOptions(options)}
 }
 
 func metric(typ string, weight int, options map[string]any) config.Check {
-	return config.Check{Role: config.Metric, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second, Weight: weight, Options: config.NewOptions(options)}
+	return config.Check{Role: config.Metric, Type: typ, Interval: time.Hour, Timeout: 10 * time.Second, Weight: weight,
+		Options: config.NewOptions(options)}
 }
 
 func constant(weight int) config.Check { return metric("constant", weight, nil) }
@@ -106,7 +108,8 @@ func (b *bench) options() Options {
 	return Options{Load: b.load, Reload: b.reload, Log: b.log.Logger(), Version: "1.2.3", Hostname: "app01"}
 }
 
-// newBench makes an agent that does not serve but has the first results of all checks, for tests that call its handlers.
+// newBench makes an agent that does not serve but has the first results of all checks, for tests that call
+// its handlers.
 func newBench(t testing.TB, cfg *config.Config) *bench {
 	t.Helper()
 	b := &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
@@ -173,8 +176,8 @@ func asRoot(r *http.Request, over server.Transport) *http.Request {
 	return r.WithContext(listen.WithPeerCredentials(r.Context(), listen.PeerCredentials{UID: 0, PID: 42}))
 }
 
-// ask sends a request to a handler of the agent and returns the response.
-func (b *bench) ask(over server.Transport, method, target, body string, header ...string) *http.Response {
+// do sends a request to a handler of the agent and returns the response.
+func (b *bench) do(over server.Transport, method, target, body string, header ...string) *http.Response {
 	r := asRoot(httptest.NewRequest(method, target, strings.NewReader(body)), over)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -240,14 +243,16 @@ func TestTheAgentServesReadsOverTCPAndChangesOverItsSocket(t *testing.T) {
 	if code, body := get(plain, url+"/webapp/status"); code != 200 || !strings.HasPrefix(body, "Health: 85\n") {
 		t.Errorf("over TCP: %d %q", code, body)
 	}
-	if code, body := get(client(filepath.Join(dir, "agent.sock")), "http://agent/webapp/status"); code != 200 || !strings.HasPrefix(body, "Health: 85\n") {
+	code, body := get(client(filepath.Join(dir, "agent.sock")), "http://agent/webapp/status")
+	if code != 200 || !strings.HasPrefix(body, "Health: 85\n") {
 		t.Errorf("over the socket: %d %q", code, body)
 	}
 	r, err := plain.PostForm(url+"/webapp/down", map[string][]string{"reason": {"x"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "lb ctl force") || !strings.Contains(body, "agent.trust_loopback") || !strings.Contains(body, dir) {
+	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "lb ctl force") ||
+		!strings.Contains(body, "agent.trust_loopback") || !strings.Contains(body, dir) {
 		t.Errorf("change over TCP: %d %q", r.StatusCode, body)
 	}
 	r, err = client(filepath.Join(dir, "agent.sock")).PostForm("http://agent/webapp/down", map[string][]string{"reason": {"apt upgrades"}})
@@ -257,7 +262,8 @@ func TestTheAgentServesReadsOverTCPAndChangesOverItsSocket(t *testing.T) {
 	if body := bodyOf(t, r); r.StatusCode != 201 || body != "File created" {
 		t.Errorf("change over the socket: %d %q", r.StatusCode, body)
 	}
-	if code, body := get(plain, url+"/webapp/status"); code != 503 || !strings.HasPrefix(body, "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\n") {
+	code, body = get(plain, url+"/webapp/status")
+	if code != 503 || !strings.HasPrefix(body, "Health: 0\nMeasured Health: 85\nForced Reason: apt upgrades\n") {
 		t.Errorf("forced down: %d %q", code, body)
 	}
 	if n := b.log.Count("msg=forced", "service=webapp", "kind=down", `reason="apt upgrades"`, "uid "); n != 1 {
@@ -291,10 +297,14 @@ func TestAFailedStartHasAClearErrorAndLeavesNothingBound(t *testing.T) {
 		spec func(c *config.Config)
 		want []string
 	}{
-		{"port in use", func(c *config.Config) { c.Agent.Listen = taken.Addr().String() }, []string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
-		{"an address of another machine", func(c *config.Config) { c.Agent.Listen = "192.0.2.1:9293" }, []string{"192.0.2.1:9293", "does not have that address", "agent.listen"}},
-		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file }, []string{file, "not a socket", "agent.control"}},
-		{"a socket's path too long", func(c *config.Config) { c.Agent.Control = "/tmp/" + strings.Repeat("x", 200) }, []string{"107 bytes", "agent.control"}},
+		{"port in use", func(c *config.Config) { c.Agent.Listen = taken.Addr().String() },
+			[]string{taken.Addr().String(), "in use", "sport = :" + port, "agent.listen"}},
+		{"an address of another machine", func(c *config.Config) { c.Agent.Listen = "192.0.2.1:9293" },
+			[]string{"192.0.2.1:9293", "does not have that address", "agent.listen"}},
+		{"a file in the socket's place", func(c *config.Config) { c.Agent.Control = file },
+			[]string{file, "not a socket", "agent.control"}},
+		{"a socket's path too long", func(c *config.Config) { c.Agent.Control = "/tmp/" + strings.Repeat("x", 200) },
+			[]string{"107 bytes", "agent.control"}},
 		{"an impossible data_dir", func(c *config.Config) { c.Agent.DataDir = file + "/x" }, []string{file, "agent.data_dir"}},
 		{"unknown check", func(c *config.Config) {
 			c.Services = []config.Service{{Name: "web", Metrics: []config.Check{metric("nope", 1, nil)}}}
@@ -357,7 +367,7 @@ func TestASecondAgentIsRefusedAndAStaleSocketIsReplaced(t *testing.T) {
 func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
 	// Until the dependency has its first result, no answer may report the service as down.
 	b, _ := running(t, configIn(shortDir(t), webapp("sleep 0.2")))
-	r := b.ask(server.TCP, "GET", "/webapp/status", "")
+	r := b.do(server.TCP, "GET", "/webapp/status", "")
 	if body := bodyOf(t, r); r.StatusCode != 200 {
 		t.Errorf("first answer: %d %q", r.StatusCode, body)
 	}
@@ -367,12 +377,15 @@ func TestTheFirstAnswerWaitsForTheFirstResults(t *testing.T) {
 }
 
 func TestTheAgentMeasuresThisMachine(t *testing.T) {
-	b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: []config.Check{metric("cpu_load", 50, nil), metric("available_memory", 50, nil)}}))
-	r := b.ask(server.TCP, "GET", "/web/status", "")
-	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, "\nMetric::CPULoad(50): ") || !strings.Contains(body, "\nMetric::AvailableMemory(50): ") {
+	metrics := []config.Check{metric("cpu_load", 50, nil), metric("available_memory", 50, nil)}
+	b := newBench(t, configIn(shortDir(t), config.Service{Name: "web", Metrics: metrics}))
+	r := b.do(server.TCP, "GET", "/web/status", "")
+	if body := bodyOf(t, r); r.StatusCode != 200 || !strings.Contains(body, "\nMetric::CPULoad(50): ") ||
+		!strings.Contains(body, "\nMetric::AvailableMemory(50): ") {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	if body := bodyOf(t, b.ask(server.TCP, "GET", "/web/metrics", "")); !strings.HasPrefix(body, `cpu_load_average{service="web"} `) || strings.Count(body, "\n") != 1 {
+	body := bodyOf(t, b.do(server.TCP, "GET", "/web/metrics", ""))
+	if !strings.HasPrefix(body, `cpu_load_average{service="web"} `) || strings.Count(body, "\n") != 1 {
 		t.Errorf("metrics: %q", body)
 	}
 	var zero check.Host

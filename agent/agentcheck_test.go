@@ -42,7 +42,8 @@ func agentCheck(t *testing.T, address, send string) string {
 	return string(got)
 }
 
-// haproxyConfig has the services of the recorded litmus-agent-check session: webapp with health 85 and the given dependency, and zero.
+// haproxyConfig has the services of the recorded litmus-agent-check session: webapp with health 85 and the
+// given dependency, and zero.
 func haproxyConfig(t *testing.T, dir, dependency string) (cfg *config.Config, shared, own string) {
 	t.Helper()
 	web := webapp(dependency)
@@ -52,8 +53,9 @@ func haproxyConfig(t *testing.T, dir, dependency string) (cfg *config.Config, sh
 	return cfg, cfg.Agent.AgentCheck, web.AgentCheck
 }
 
-// TestAgentChecksFollowTheForces replays the recorded session of litmus-agent-check 1.6.2. The answers differ where it is wrong: it reports
-// services with health 0 as ready and up, and uses words that HAProxy does not know.
+// TestAgentChecksFollowTheForces replays the recorded session of litmus-agent-check 1.6.2. The answers differ
+// where it is wrong: it reports services with health 0 as ready and up, and uses words that HAProxy does not
+// know.
 func TestAgentChecksFollowTheForces(t *testing.T) {
 	const up, down, drain, full = "ready\tup\t85%\r\n", "down\t0%\r\n", "drain\t0%\r\n", "ready\tup\t100%\r\n"
 	for _, tc := range []struct {
@@ -79,7 +81,7 @@ func TestAgentChecksFollowTheForces(t *testing.T) {
 			cfg, shared, own := haproxyConfig(t, shortDir(t), tc.dependency)
 			b, _ := running(t, cfg)
 			for _, f := range tc.forces {
-				if r := b.ask(server.Socket, "POST", f[0], f[1]); r.StatusCode != 201 {
+				if r := b.do(server.Socket, "POST", f[0], f[1]); r.StatusCode != 201 {
 					t.Fatalf("POST %s: %d %s", f[0], r.StatusCode, bodyOf(t, r))
 				}
 			}

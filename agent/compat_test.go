@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -70,9 +69,10 @@ func (b recorded) clear(t *testing.T) {
 	}
 }
 
-// TestHTTPIsCompatibleWithLitmusPaper replays testdata/litmus_http.txt: the cases of the recorded transcript of litmus_paper 1.6.2, with its
-// numbers and with the answers of lb. "> " lines are sent, "< " and "| " lines are received, and "# " lines are commands to the test.
-// docs/litmus.md lists the differences from litmus_paper.
+// TestHTTPIsCompatibleWithLitmusPaper replays testdata/litmus_http.txt: the cases of the recorded transcript
+// of litmus_paper 1.6.2, with its numbers and with the answers of lb. "> " lines are sent, "< " and "| "
+// lines are received, and "# " lines are commands to the test. docs/litmus.md lists the differences from
+// litmus_paper.
 func TestHTTPIsCompatibleWithLitmusPaper(t *testing.T) {
 	const name = "litmus_http.txt"
 	script, err := os.ReadFile(filepath.Join("testdata", name))
@@ -149,7 +149,10 @@ func exchange(t *testing.T, to net.Addr, method, raw string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := errors.Join(conn.SetDeadline(time.Now().Add(patience)), func() error { _, err := conn.Write([]byte(raw)); return err }()); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte(raw)); err != nil {
 		t.Fatal(err)
 	}
 	from := bufio.NewReader(conn)

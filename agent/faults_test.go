@@ -16,13 +16,14 @@ import (
 	"github.com/braintree/lb/netx/audit"
 )
 
-// The tests in this file are named after faults of litmus_paper that lb must not have. The numbers are from the list of recorded faults.
-// Packages check, agentcheck and ctl have the tests of faults in checks, in the agent-check and on the command line.
+// The tests in this file are named after faults of litmus_paper that lb must not have. The numbers are from
+// the list of recorded faults. Packages check, agentcheck and ctl have the tests of faults in checks, in the
+// agent-check and on the command line.
 
 // expect gets a page over TCP and compares its status and X-Health.
 func expect(t *testing.T, b *bench, target string, status int, health string) string {
 	t.Helper()
-	r := b.ask(server.TCP, "GET", target, "")
+	r := b.do(server.TCP, "GET", target, "")
 	body := bodyOf(t, r)
 	if r.StatusCode != status || r.Header.Get("X-Health") != health {
 		t.Errorf("GET %s: %d, X-Health %q; want %d, %q: %s", target, r.StatusCode, r.Header.Get("X-Health"), status, health, body)
@@ -62,9 +63,11 @@ metrics = [ { type = "haproxy_backends_health", socket = "/no/such", backends = 
 // litmus_paper forces to 0 if the number is missing: it takes the number for the service.
 func TestFault14AnInvalidHealthForcesNothing(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
-	for _, form := range []string{"", "reason=x", "health=", "health=webapp", "health=-5", "health=101", "health=4.5", "health=0x10", "health=1e1"} {
+	for _, form := range []string{"", "reason=x", "health=", "health=webapp", "health=-5", "health=101", "health=4.5", "health=0x10",
+		"health=1e1"} {
 		for _, target := range []string{"/health", "/webapp/health"} {
-			if r := b.ask(server.Socket, "POST", target, form); r.StatusCode != 400 || !strings.Contains(bodyOf(t, r), "whole number from 0 to 100") {
+			if r := b.do(server.Socket, "POST", target, form); r.StatusCode != 400 ||
+				!strings.Contains(bodyOf(t, r), "whole number from 0 to 100") {
 				t.Errorf("POST %s with %q: %d", target, form, r.StatusCode)
 			}
 		}
@@ -75,13 +78,15 @@ func TestFault14AnInvalidHealthForcesNothing(t *testing.T) {
 	}
 }
 
-// litmus_paper writes a file for an unknown service, which forces the service as soon as it exists; /../down forces all services.
+// litmus_paper writes a file for an unknown service, which forces the service as soon as it exists; /../down
+// forces all services.
 func TestFault17NothingIsWrittenForAnUnknownService(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
 	before := tree(t, dir, "")
-	for _, target := range []string{"/nope/down", "/%2e%2e/down", "/../down", "/..%2fdown", "/..%2f..%2fescape/down", "/global/down", "//down", "/./down", "/webapp%00/down", "/%20/down", "/WEBAPP/down"} {
-		if r := b.ask(server.Socket, "POST", target, "reason=x"); r.StatusCode != http.StatusNotFound {
+	for _, target := range []string{"/nope/down", "/%2e%2e/down", "/../down", "/..%2fdown", "/..%2f..%2fescape/down", "/global/down",
+		"//down", "/./down", "/webapp%00/down", "/%20/down", "/WEBAPP/down"} {
+		if r := b.do(server.Socket, "POST", target, "reason=x"); r.StatusCode != http.StatusNotFound {
 			t.Errorf("POST %s: %d %s", target, r.StatusCode, bodyOf(t, r))
 		}
 	}
@@ -91,11 +96,15 @@ func TestFault17NothingIsWrittenForAnUnknownService(t *testing.T) {
 	expect(t, b, "/webapp/status", 200, "85")
 }
 
-// litmus_paper counts the output of a failed script, and answers 500 for the service and for GET / if a script is missing.
+// litmus_paper counts the output of a failed script, and answers 500 for the service and for GET / if a
+// script is missing.
 func TestFault19AFailedScriptMetricContributesNothing(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t),
-		config.Service{Name: "fails", Metrics: []config.Check{metric("script", 50, map[string]any{"command": "echo 30; exit 3"}), constant(7)}},
-		config.Service{Name: "missing", Metrics: []config.Check{metric("script", 50, map[string]any{"argv": []string{"/no/such/cmd"}}), constant(7)}},
+		config.Service{Name: "fails", Metrics: []config.Check{metric("script", 50, map[string]any{"command": "echo 30; exit 3"}),
+			constant(7)}},
+		config.Service{Name: "missing", Metrics: []config.Check{
+			metric("script", 50, map[string]any{"argv": []string{"/no/such/cmd"}}), constant(7),
+		}},
 	))
 	expect(t, b, "/", 200, "")
 	for _, name := range []string{"fails", "missing"} {
@@ -110,15 +119,16 @@ func TestFault19AFailedScriptMetricContributesNothing(t *testing.T) {
 func TestFault21AnInvalidReasonBreaksNothing(t *testing.T) {
 	dir := shortDir(t)
 	b := newBench(t, configIn(dir, webapp("true")))
-	for _, ask := range [][2]string{{"/webapp/down", "reason=%ffbad"}, {"/webapp/health", "reason=%c3%28%ff&health=42"}, {"/up", "reason=%fe&who=%ff"}} {
-		if r := b.ask(server.Socket, "POST", ask[0], ask[1]); r.StatusCode != 201 {
-			t.Errorf("POST %s: %d", ask[0], r.StatusCode)
+	for _, change := range [][2]string{{"/webapp/down", "reason=%ffbad"}, {"/webapp/health", "reason=%c3%28%ff&health=42"},
+		{"/up", "reason=%fe&who=%ff"}} {
+		if r := b.do(server.Socket, "POST", change[0], change[1]); r.StatusCode != 201 {
+			t.Errorf("POST %s: %d", change[0], r.StatusCode)
 		}
 		for _, target := range []string{"/", "/webapp/status", "/webapp/metrics"} {
 			for _, accept := range []string{"*/*", "application/json"} {
-				r := b.ask(server.TCP, "GET", target, "", "Accept", accept)
+				r := b.do(server.TCP, "GET", target, "", "Accept", accept)
 				if body := bodyOf(t, r); r.StatusCode == 500 || !utf8.ValidString(body) {
-					t.Errorf("after POST %s, GET %s: %d %q", ask[0], target, r.StatusCode, body)
+					t.Errorf("after POST %s, GET %s: %d %q", change[0], target, r.StatusCode, body)
 				}
 			}
 		}
@@ -147,9 +157,9 @@ func TestFault22AForceAppliesToTheNextAnswer(t *testing.T) {
 		return r.Header.Get("X-Health") + r.Header.Get("X-Health-Forced")
 	}
 	for range 20 {
-		b.ask(server.Socket, "POST", "/webapp/down", "reason=now")
+		b.do(server.Socket, "POST", "/webapp/down", "reason=now")
 		forced := status()
-		b.ask(server.Socket, "DELETE", "/webapp/down", "")
+		b.do(server.Socket, "DELETE", "/webapp/down", "")
 		if after := status(); forced != "0down" || after != "85" {
 			t.Fatalf("forced: %q, then %q", forced, after)
 		}
@@ -169,12 +179,13 @@ func TestFault22HealthIs0To100(t *testing.T) {
 	expect(t, b, "/over/status", 200, "100")
 	expect(t, b, "/negative/status", 200, "7")
 	expect(t, b, "/much/status", 200, "100")
-	b.ask(server.Socket, "POST", "/health", "health=100&reason=x")
+	b.do(server.Socket, "POST", "/health", "health=100&reason=x")
 	expect(t, b, "/over/status", 200, "100")
 	for _, v := range []string{"/over/status", "/negative/status", "/much/status"} {
 		now := time.Now()
 		name := strings.Split(v, "/")[1]
-		if h := b.services.View(b.services.Current().ByName[name], now); h.Health < 0 || h.Health > 100 || h.Measured < 0 || h.Measured > 100 {
+		if h := b.services.View(b.services.Current().ByName[name], now); h.Health < 0 || h.Health > 100 || h.Measured < 0 ||
+			h.Measured > 100 {
 			t.Errorf("%s: health %d, measured %d", name, h.Health, h.Measured)
 		}
 	}

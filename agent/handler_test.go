@@ -32,11 +32,12 @@ func TestJSONHasTheContentsOfTheTextAndTheReasons(t *testing.T) {
 		},
 		webapp("true"),
 	))
-	b.ask(server.Socket, "POST", "/webapp/health", "reason=capacity&health=42&who=kim")
+	b.do(server.Socket, "POST", "/webapp/health", "reason=capacity&health=42&who=kim")
 	var s strings.Builder
 	for _, target := range []string{"/webapp/status", "/"} {
-		r := b.ask(server.TCP, "GET", target, "", "Accept", "text/html;q=0.5, application/json")
-		fmt.Fprintf(&s, "> GET %s\n< %s\n< Content-Type: %s\n< X-Health: %s\n%s\n", target, r.Status, r.Header.Get("Content-Type"), r.Header.Get("X-Health"), bodyOf(t, r))
+		r := b.do(server.TCP, "GET", target, "", "Accept", "text/html;q=0.5, application/json")
+		fmt.Fprintf(&s, "> GET %s\n< %s\n< Content-Type: %s\n< X-Health: %s\n%s\n", target, r.Status, r.Header.Get("Content-Type"),
+			r.Header.Get("X-Health"), bodyOf(t, r))
 	}
 	got := regexp.MustCompile(`"age": [0-9.e-]+`).ReplaceAllString(s.String(), `"age": AGE`)
 	got = regexp.MustCompile(`"at": "[^"]+"`).ReplaceAllString(got, `"at": "TIME"`)
@@ -49,7 +50,7 @@ func TestJSONIsSentOnlyOnRequest(t *testing.T) {
 		"": false, "*/*": false, "text/plain": false, "application/json": true, "application/json; q=0.9, */*": true,
 		"application/json;q=0": false, "application/jsonx": false, ",;,": false,
 	} {
-		r := b.ask(server.TCP, "GET", "/webapp/status", "", "Accept", accept)
+		r := b.do(server.TCP, "GET", "/webapp/status", "", "Accept", accept)
 		if got := json.Valid([]byte(bodyOf(t, r))); got != want {
 			t.Errorf("Accept: %q: JSON is %v, want %v", accept, got, want)
 		}
@@ -100,18 +101,23 @@ func TestWhoMayChangeOverTCP(t *testing.T) {
 }
 
 func TestForceParametersAreReadInAllCommonEncodings(t *testing.T) {
+	const multipart = "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n"
 	for _, tc := range []struct {
 		name, target, body, contentType, want string
 	}{
 		{"urlencoded", "/webapp/down", "reason=a+b", "application/x-www-form-urlencoded", "a b"},
 		{"query", "/webapp/down?reason=a%20b", "", "", "a b"},
 		{"body without a type", "/webapp/down", "reason=notype", "", "notype"},
-		{"multipart", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "multipart/form-data; boundary=XX", "multi part"},
-		{"multipart, type in upper case", "/webapp/down", "--XX\r\nContent-Disposition: form-data; name=\"reason\"\r\n\r\nmulti part\r\n--XX--\r\n", "Multipart/Form-Data; boundary=XX", "multi part"},
-		{"urlencoded, type in upper case", "/webapp/down", "health=5;reason=a+b", "Application/X-WWW-Form-URLEncoded ; charset=utf-8", "a b"},
+		{"multipart", "/webapp/down", multipart,
+			"multipart/form-data; boundary=XX", "multi part"},
+		{"multipart, type in upper case", "/webapp/down", multipart, "Multipart/Form-Data; boundary=XX", "multi part"},
+		{"urlencoded, type in upper case", "/webapp/down", "health=5;reason=a+b", "Application/X-WWW-Form-URLEncoded ; charset=utf-8",
+			"a b"},
 		{"JSON is not read", "/webapp/down", `{"reason":"json"}`, "application/json", ""},
-		{"invalid UTF-8 and terminal escapes", "/webapp/down", "reason=%ffbad%1b[31m%0anext", "application/x-www-form-urlencoded", "\ufffdbad [31m next"},
-		{"a long reason", "/webapp/down", "reason=" + strings.Repeat("x", 10000), "application/x-www-form-urlencoded", strings.Repeat("x", 497) + "…"},
+		{"invalid UTF-8 and terminal escapes", "/webapp/down", "reason=%ffbad%1b[31m%0anext", "application/x-www-form-urlencoded",
+			"\ufffdbad [31m next"},
+		{"a long reason", "/webapp/down", "reason=" + strings.Repeat("x", 10000), "application/x-www-form-urlencoded",
+			strings.Repeat("x", 497) + "…"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, configIn(shortDir(t), webapp("true")))
@@ -125,7 +131,7 @@ func TestForceParametersAreReadInAllCommonEncodings(t *testing.T) {
 				t.Errorf("%d %s; stored %+v, want the reason %q", w.Code, w.Body, f, tc.want)
 			}
 			for _, target := range []string{"/", "/webapp/status"} {
-				if r := b.ask(server.TCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
+				if r := b.do(server.TCP, "GET", target, ""); r.StatusCode >= 500 && target == "/" || !utf8.ValidString(bodyOf(t, r)) {
 					t.Errorf("GET %s: %d", target, r.StatusCode)
 				}
 			}
@@ -146,7 +152,7 @@ func TestInvalidRequestsChangeNothing(t *testing.T) {
 		{"no service", "//down", "reason=x", 404},
 		{"unknown kind", "/webapp/sideways", "reason=x", 404},
 	} {
-		if r := b.ask(server.Socket, "POST", tc.target, tc.body); r.StatusCode != tc.want {
+		if r := b.do(server.Socket, "POST", tc.target, tc.body); r.StatusCode != tc.want {
 			t.Errorf("%s: %d %s, want %d", tc.name, r.StatusCode, bodyOf(t, r), tc.want)
 		}
 	}
@@ -161,11 +167,11 @@ func TestAFailedWriteIsReported(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "data"), filepath.Join(dir, "away")); err != nil {
 		t.Fatal(err)
 	}
-	r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x")
+	r := b.do(server.Socket, "POST", "/webapp/down", "reason=x")
 	if body := bodyOf(t, r); r.StatusCode != 500 || !strings.Contains(body, "nothing has changed") || strings.Count(body, "\n") != 1 {
 		t.Errorf("%d %q", r.StatusCode, body)
 	}
-	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
+	if r := b.do(server.TCP, "GET", "/webapp/status", ""); r.Header.Get("X-Health") != "85" {
 		t.Errorf("health %s after a failed force", r.Header.Get("X-Health"))
 	}
 }
@@ -176,12 +182,13 @@ func TestTheCauseSaysWhatDeterminesTheHealth(t *testing.T) {
 		{"failing", "exit 3", "", "Dependency::Script(exit 3): exit status 3: it printed nothing"},
 		{"forced down while failing", "exit 3", "/webapp/down?reason=x&who=kim", "forced down by kim: x"},
 		{"a ceiling in effect", "true", "/webapp/health?health=42&reason=x&who=kim", "forced health by kim: x"},
-		{"a ceiling above what is measured", "exit 3", "/webapp/health?health=42&who=kim", "Dependency::Script(exit 3): exit status 3: it printed nothing"},
+		{"a ceiling above what is measured", "exit 3", "/webapp/health?health=42&who=kim",
+			"Dependency::Script(exit 3): exit status 3: it printed nothing"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, configIn(shortDir(t), webapp(tc.dependency)))
 			if tc.target != "" {
-				b.ask(server.Socket, "POST", tc.target, "")
+				b.do(server.Socket, "POST", tc.target, "")
 			}
 			now := time.Now()
 			if got := b.services.View(b.services.Current().ByName["webapp"], now).Cause(now); got != tc.want {
@@ -194,7 +201,7 @@ func TestTheCauseSaysWhatDeterminesTheHealth(t *testing.T) {
 func TestAForceOnARemovedServiceCanBeEnded(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
-	if r := b.ask(server.Socket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
+	if r := b.do(server.Socket, "POST", "/webapp/down", "reason=x"); r.StatusCode != 201 {
 		t.Fatal(r.Status)
 	}
 	if err := stop(); err != nil {
@@ -205,7 +212,7 @@ func TestAForceOnARemovedServiceCanBeEnded(t *testing.T) {
 		t.Errorf("log:\n%s", b.log)
 	}
 	for _, want := range []int{200, 404} {
-		if r := b.ask(server.Socket, "DELETE", "/webapp/down", ""); r.StatusCode != want {
+		if r := b.do(server.Socket, "DELETE", "/webapp/down", ""); r.StatusCode != want {
 			t.Errorf("DELETE: %d, want %d", r.StatusCode, want)
 		}
 	}
@@ -214,7 +221,8 @@ func TestAForceOnARemovedServiceCanBeEnded(t *testing.T) {
 func TestListenersHaveLimits(t *testing.T) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
 	s := b.server.HTTP(server.TCP)
-	for what, d := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
+	for what, d := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout,
+		"idle": s.IdleTimeout} {
 		if d <= 0 || d > 5*time.Minute {
 			t.Errorf("the %s timeout is %s", what, d)
 		}
@@ -256,7 +264,9 @@ func FuzzHandler(f *testing.F) {
 	f.Add("POST", "/webapp/health?reason=x", "health=42&reason=%ff", "application/x-www-form-urlencoded", "")
 	f.Add("POST", "/webapp/down?for=2h;who=kim", "reason=a;b&for=3d", "", "application/json")
 	f.Add("POST", "/%2e%2e/down", "reason=x", "", "")
-	f.Add("POST", "/..%2f..%2fescape/up", "--XX\r\nContent-Disposition: form-data; name=\"reason\"; filename=\"/tmp/x\"\r\n\r\nx\r\n--XX--\r\n", "multipart/form-data; boundary=XX", "")
+	f.Add("POST", "/..%2f..%2fescape/up",
+		"--XX\r\nContent-Disposition: form-data; name=\"reason\"; filename=\"/tmp/x\"\r\n\r\nx\r\n--XX--\r\n",
+		"multipart/form-data; boundary=XX", "")
 	f.Add("DELETE", "/webapp/down", "", "", "*/*")
 	f.Add("BREW", "//webapp//status", "", "", "")
 	dir := shortDir(f)

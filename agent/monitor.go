@@ -8,7 +8,8 @@ import (
 // monitorInterval is how soon the log says that a service went down or came back.
 const monitorInterval = time.Second
 
-// monitor logs each change of a service between up and down and between forced and not, and ends expired forces, until ctx ends.
+// monitor logs each change of a service between up and down and between forced and not, and ends expired
+// forces, until ctx ends.
 func (a *Agent) monitor(ctx context.Context) {
 	last := map[string]logged{}
 	ticker := time.NewTicker(monitorInterval)

@@ -22,14 +22,15 @@ func setOf(s *service.Service) *service.Set {
 func TestTheLogSaysWhenAServiceGoesDownAndComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var failing atomic.Bool
-		j := schedule.NewJob("web", config.Check{Role: config.Dependency, Interval: time.Second, Timeout: time.Second / 2}, &agenttest.Check{
-			Do: func(context.Context, int) check.Result {
-				if failing.Load() {
-					return check.Result{Detail: "status 500"}
-				}
-				return check.Result{OK: true}
-			},
-		}, "app01", 0)
+		j := schedule.NewJob("web", config.Check{Role: config.Dependency, Interval: time.Second, Timeout: time.Second / 2},
+			&agenttest.Check{
+				Do: func(context.Context, int) check.Result {
+					if failing.Load() {
+						return check.Result{Detail: "status 500"}
+					}
+					return check.Result{OK: true}
+				},
+			}, "app01", 0)
 		log := &agenttest.Log{}
 		a := &Agent{log: log.Logger()}
 		cfg := configIn(t.TempDir(), config.Service{Name: "web"})

@@ -15,14 +15,14 @@ func TestPromtoolAcceptsTheMetrics(t *testing.T) {
 	failing := fleetService("failing")
 	failing.Depends[0] = depends("script", map[string]any{"command": `exit 3 # "quoted"`})
 	b, _ := running(t, configIn(shortDir(t), failing, webapp("true")))
-	b.ask(server.Socket, "POST", "/webapp/health?health=42", "")
+	b.do(server.Socket, "POST", "/webapp/health?health=42", "")
 	check := func(page string) (string, error) {
 		tool := exec.Command("promtool", "check", "metrics")
 		tool.Stdin = strings.NewReader(page)
 		out, err := tool.CombinedOutput()
 		return string(out), err
 	}
-	page := bodyOf(t, b.ask(server.TCP, "GET", "/metrics", ""))
+	page := bodyOf(t, b.do(server.TCP, "GET", "/metrics", ""))
 	if out, err := check(page); err != nil || out != "" {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}

@@ -18,8 +18,9 @@ func (a *Agent) reloadAndNotify(reload func() bool) {
 	a.opts.Manager.Ready("%d services%s", len(a.services.Current().Services), refused)
 }
 
-// reload puts a new configuration into effect, or changes nothing and logs why; it returns whether it did. Everything that can fail
-// comes first. New checks get their first results before they count, so that a reload does not take a service down.
+// reload puts a new configuration into effect, or changes nothing and logs why; it returns whether it did.
+// Everything that can fail comes first. New checks get their first results before they count, so that a
+// reload does not take a service down.
 func (a *Agent) reload(ctx, checks context.Context) bool {
 	refuse := func(err error) bool {
 		a.log.Error("reload refused, nothing has changed", "err", err)

@@ -54,7 +54,7 @@ func TestAReloadKeepsTheResultsOfUnchangedChecks(t *testing.T) {
 		}
 	}
 	for target, want := range map[string]int{"/web/status": 200, "/new/status": 200, "/old/status": 404} {
-		if r := b.ask(server.TCP, "GET", target, ""); r.StatusCode != want {
+		if r := b.do(server.TCP, "GET", target, ""); r.StatusCode != want {
 			t.Errorf("GET %s: %d, want %d", target, r.StatusCode, want)
 		}
 	}
@@ -77,7 +77,7 @@ func TestAnInvalidReloadChangesNothing(t *testing.T) {
 	if b.services.Current() != before {
 		t.Error("the services have changed")
 	}
-	if r := b.ask(server.TCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
+	if r := b.do(server.TCP, "GET", "/webapp/status", ""); r.StatusCode != 200 {
 		t.Errorf("status %d", r.StatusCode)
 	}
 }
@@ -107,8 +107,9 @@ func TestAReloadNamesSettingsThatNeedARestart(t *testing.T) {
 			t.Errorf("after another reload to %s there are %d warnings, want %d:\n%s", reload.listen, n, reload.warnings, b.log)
 		}
 	}
-	r := b.ask(server.TCP, "POST", "/webapp/down", "reason=x")
-	if body := bodyOf(t, r); r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest sends from 192.0.2.1
+	r := b.do(server.TCP, "POST", "/webapp/down", "reason=x")
+	body := bodyOf(t, r)
+	if r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest sends from 192.0.2.1
 		t.Errorf("trust_loopback is not in effect: %d %q", r.StatusCode, body)
 	}
 }
@@ -162,7 +163,7 @@ func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
 
 	fail = errors.New("no tunl0")
 	if _, err := New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no tunl0") {
-		t.Errorf("New = %v, want that there is no tunl0", err)
+		t.Errorf("New = %v, want the error of Tunnel", err)
 	}
 	cfg.Clusters = cfg.Clusters[3:]
 	a, err = New(t.Context(), o)
@@ -184,8 +185,9 @@ func TestAReloadThatLeavesNoServicesIsRefused(t *testing.T) {
 	b, _ := running(t, configIn(dir, counting("web", dir, "a")))
 	b.configure(configIn(dir), nil)
 	b.reload <- struct{}{}
-	eventually(t, "the reload is refused", func() bool { return b.log.Count("reload refused", "has no services, the current one has 1") == 1 })
-	if r := b.ask(server.TCP, "GET", "/web/status", ""); r.StatusCode != 200 {
+	eventually(t, "the reload is refused",
+		func() bool { return b.log.Count("reload refused", "has no services, the current one has 1") == 1 })
+	if r := b.do(server.TCP, "GET", "/web/status", ""); r.StatusCode != 200 {
 		t.Errorf("GET /web/status: %d", r.StatusCode)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// Run checks and answers until ctx ends or a listener fails. It then stops in reverse order: listeners, streams and requests in
-// progress first, checks last. The error is nil if ctx ended.
+// Run checks and answers until ctx ends or a listener fails. It then stops in reverse order: listeners,
+// streams and requests in progress first, checks last. The error is nil if ctx ended.
 func (a *Agent) Run(ctx context.Context) error {
 	// The checks go on after ctx ended, as long as requests are answered from them.
 	checks, stopChecks := context.WithCancel(context.WithoutCancel(ctx))

@@ -25,10 +25,10 @@ func TestMetricsForPrometheus(t *testing.T) {
 	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
 	defer w.Close()
 	w.NextEvent()
-	b.ask(server.Socket, "POST", "/webapp/health?health=42", "")
-	b.ask(server.TCP, "GET", "/failing/status", "")
-	b.ask(server.TCP, "GET", "/nope", "")
-	r := b.ask(server.TCP, "GET", "/metrics", "")
+	b.do(server.Socket, "POST", "/webapp/health?health=42", "")
+	b.do(server.TCP, "GET", "/failing/status", "")
+	b.do(server.TCP, "GET", "/nope", "")
+	r := b.do(server.TCP, "GET", "/metrics", "")
 	page := bodyOf(t, r)
 	if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
 		t.Errorf("%s %v", r.Status, r.Header)
@@ -69,7 +69,8 @@ func TestMetricsForPrometheus(t *testing.T) {
 		`lb_agent_check_failures_total{check="Dependency::Script(true)",service="webapp"}`:       "0",
 		`lb_agent_check_timeouts_total{check="Metric::Script(echo junk, 40)",service="failing"}`: "0",
 
-		`lb_agent_streams`: "1", `lb_agent_streams_opened_total`: "1", `lb_agent_streams_refused_total`: "0", `lb_agent_streams_slow_total`: "0",
+		`lb_agent_streams`: "1", `lb_agent_streams_opened_total`: "1", `lb_agent_streams_refused_total`: "0",
+		`lb_agent_streams_slow_total`:  "0",
 		`lb_agent_stream_events_total`: "2",
 
 		`lb_agent_http_requests_total{code="200",page="watch"}`:  "1",

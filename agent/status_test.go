@@ -41,8 +41,9 @@ func rawResponse(t *testing.T, b *bench, request string) string {
 
 func TestTheFastPathAnswersLikeNetHTTP(t *testing.T) {
 	dir := shortDir(t)
-	b, _ := running(t, configIn(dir, append(transcribed("/bin/true"), config.Service{Name: "with space", Metrics: []config.Check{constant(7)}},
-		config.Service{Name: "a.b-c_d~E", Metrics: []config.Check{constant(7)}})...))
+	services := append(transcribed("/bin/true"), config.Service{Name: "with space", Metrics: []config.Check{constant(7)}},
+		config.Service{Name: "a.b-c_d~E", Metrics: []config.Check{constant(7)}})
+	b, _ := running(t, configIn(dir, services...))
 	same := func(path string, onFastPath bool) {
 		t.Helper()
 		for _, request := range []string{
@@ -66,11 +67,12 @@ func TestTheFastPathAnswersLikeNetHTTP(t *testing.T) {
 	for _, path := range []string{"/webapp/status", "/zero/status", "/empty/status", "/dependencies/status", "/a.b-c_d~E/status"} {
 		same(path, true)
 	}
-	for _, path := range []string{"/nope/status", "/with%20space/status", "//webapp/status", "/webapp/status/", "/status", "/", "/webapp", "/webapp/metrics"} {
+	for _, path := range []string{"/nope/status", "/with%20space/status", "//webapp/status", "/webapp/status/", "/status", "/",
+		"/webapp", "/webapp/metrics"} {
 		same(path, false)
 	}
 	for _, f := range []string{"down?reason=upgrade", "up?reason=%c3%a9", "health?reason=ceiling&health=42&for=2h"} {
-		if r := b.ask(server.Socket, "POST", "/webapp/"+f, ""); r.StatusCode != 201 {
+		if r := b.do(server.Socket, "POST", "/webapp/"+f, ""); r.StatusCode != 201 {
 			t.Fatal(r.Status, bodyOf(t, r))
 		}
 		same("/webapp/status", true)
@@ -82,7 +84,9 @@ func TestTheFastPathAnswersLikeNetHTTP(t *testing.T) {
 func (b *bench) answered(t *testing.T) int {
 	t.Helper()
 	n := 0
-	for _, found := range regexp.MustCompile(`(?m)^lb_agent_http_requests_total\{code="[0-9]+",page="(.*)"\} ([0-9]+)$`).FindAllStringSubmatch(bodyOf(t, b.ask(server.TCP, "GET", "/metrics", "")), -1) {
+	metrics := bodyOf(t, b.do(server.TCP, "GET", "/metrics", ""))
+	counter := regexp.MustCompile(`(?m)^lb_agent_http_requests_total\{code="[0-9]+",page="(.*)"\} ([0-9]+)$`)
+	for _, found := range counter.FindAllStringSubmatch(metrics, -1) {
 		if count, err := strconv.Atoi(found[2]); found[1] != "metrics" && err == nil {
 			n += count
 		}
@@ -90,8 +94,8 @@ func (b *bench) answered(t *testing.T) int {
 	return n
 }
 
-// Programs read the figures in litmus_paper's line. The name of the check in logs and metrics must not have them, because each change would
-// start a new series.
+// Programs read the figures in litmus_paper's line. The name of the check in logs and metrics must not have
+// them, because each change would start a new series.
 func TestTheStatusPageShowsTheCurrentFiguresOfASocket(t *testing.T) {
 	dir := shortDir(t)
 	path := filepath.Join(dir, "web.sock")
@@ -107,7 +111,7 @@ func TestTheStatusPageShowsTheCurrentFiguresOfASocket(t *testing.T) {
 	for queued := range 3 {
 		b.services.Current().ByName["web"].Metrics[0].RunOnce(t.Context(), b.Agent.log)
 		want := name + fmt.Sprintf(figures, 0, queued, 10*queued) + "path: " + path + "): "
-		if page := bodyOf(t, b.ask(server.TCP, "GET", "/web/status", "")); !strings.Contains(page, want) {
+		if page := bodyOf(t, b.do(server.TCP, "GET", "/web/status", "")); !strings.Contains(page, want) {
 			t.Errorf("the page has no %q:\n%s", want, page)
 		}
 		client, err := net.Dial("unix", path)
@@ -116,7 +120,8 @@ func TestTheStatusPageShowsTheCurrentFiguresOfASocket(t *testing.T) {
 		}
 		defer client.Close()
 	}
-	if page, label := bodyOf(t, b.ask(server.TCP, "GET", "/metrics", "")), `check="`+name+"path: "+path+`)"`; !strings.Contains(page, label) {
+	page, label := bodyOf(t, b.do(server.TCP, "GET", "/metrics", "")), `check="`+name+"path: "+path+`)"`
+	if !strings.Contains(page, label) {
 		t.Errorf("no series has %s", label)
 	}
 }

@@ -49,8 +49,8 @@ func (l latencies) report(b *testing.B) {
 	}
 }
 
-// forceToEvent forces a service n times, one at a time. The latencies are from the moment the force is in effect to its event, and from the
-// request on the control socket, which includes writing the force to disk.
+// forceToEvent forces a service n times, one at a time. The latencies are from the moment the force is in
+// effect to its event, and from the request on the control socket, which includes writing the force to disk.
 func forceToEvent(t testing.TB, n, others int) (fromEffect, fromRequest latencies) {
 	dir := shortDir(t)
 	b, _ := running(t, configIn(dir, webapp("true")))
@@ -93,8 +93,8 @@ func forceToEvent(t testing.TB, n, others int) (fromEffect, fromRequest latencie
 	return fromEffect, fromRequest
 }
 
-// resultToEvent runs a check that alternately passes and fails, for about n failures. The latencies are from the end of a run to
-// its event.
+// resultToEvent runs a check that alternately passes and fails, for about n failures. The latencies are from
+// the end of a run to its event.
 func resultToEvent(t testing.TB, n, others int) (l latencies) {
 	b, _ := running(t, configIn(shortDir(t), webapp("true")))
 	ended := make([]atomic.Int64, 2*n+10) // by the number of the run, in nanoseconds
@@ -105,7 +105,8 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 		}
 		return check.Result{OK: run%2 == 0, Detail: fmt.Sprintf("run %d", run)}
 	}}
-	p := schedule.NewJob("webapp", config.Check{Role: config.Dependency, Type: "scripted", Interval: 10 * time.Millisecond, Timeout: 5 * time.Millisecond}, s, "app01", 0)
+	p := schedule.NewJob("webapp", config.Check{Role: config.Dependency, Type: "scripted", Interval: 10 * time.Millisecond,
+		Timeout: 5 * time.Millisecond}, s, "app01", 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer func() {
 		cancel()
@@ -117,7 +118,7 @@ func resultToEvent(t testing.TB, n, others int) (l latencies) {
 	defer crowd(t, b, others)()
 	w := agenttest.Watch(t, plainClient(t), "http://"+b.Addr().String()+"/webapp/watch", "")
 	defer w.Close()
-	w.NextEvent() // of a run that ended before
+	w.NextEvent() // the current health
 	for {
 		e := w.NextEvent()
 		now := time.Since(epoch)
@@ -171,12 +172,14 @@ func drain(conns []net.Conn) (end func()) {
 	}
 }
 
-// maxLatency is far above the usual latency, so that the test passes on a busy machine. The benchmarks have the figures.
+// maxLatency is far above the usual latency, so that the test passes on a busy machine. The benchmarks have
+// the figures.
 const maxLatency = 250 * time.Millisecond
 
 func TestEventsFollowForcesAndResultsQuickly(t *testing.T) {
 	fromEffect, fromRequest := forceToEvent(t, 50, 10)
-	for name, l := range map[string]latencies{"force in effect": fromEffect, "request for a force": fromRequest, "result": resultToEvent(t, 25, 10)} {
+	for name, l := range map[string]latencies{"force in effect": fromEffect, "request for a force": fromRequest,
+		"result": resultToEvent(t, 25, 10)} {
 		if got := l.at(0.5); len(l) < 20 || got > maxLatency {
 			t.Errorf("from the %s to the event: median %s of %d events, want at most %s", name, got, len(l), maxLatency)
 		}
@@ -206,8 +209,8 @@ func (a *arrival) Write(line []byte) (int, error) {
 	})
 }
 
-// With one processor, no other goroutine can send the event while the handler logs. The runtime's scheduler is fair, so now and then the
-// handler runs first.
+// With one processor, no other goroutine can send the event while the handler logs. The runtime's scheduler
+// is fair, so now and then the handler runs first.
 func TestAnEventIsSentBeforeItsForceIsLogged(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const forces = 50
@@ -231,7 +234,7 @@ func TestAnEventIsSentBeforeItsForceIsLogged(t *testing.T) {
 	event()
 	log.conn.Store(c.(*net.TCPConn))
 	for n := range forces {
-		b.ask(server.Socket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
+		b.do(server.Socket, "POST", "/webapp/health", fmt.Sprintf("health=%d", n))
 		event()
 	}
 	if early, total := log.early.Load(), log.total.Load(); total != forces || early < forces*4/5 {

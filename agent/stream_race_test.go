@@ -16,8 +16,8 @@ import (
 	"github.com/braintree/lb/netx/sse"
 )
 
-// Streams open and close while forces change and the service is removed and added: events stay in order, the last one is correct, and no
-// stream is left.
+// Streams open and close while forces change and the service is removed and added: events stay in order, the
+// last one is correct, and no stream is left.
 func TestStreamsStayConsistentWhileEverythingChanges(t *testing.T) {
 	dir := shortDir(t)
 	b, stop := running(t, configIn(dir, webapp("true")))
@@ -26,7 +26,8 @@ func TestStreamsStayConsistentWhileEverythingChanges(t *testing.T) {
 	for kind := range 2 {
 		changing.Go(func() {
 			for i := range 50 {
-				if err := b.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: (10*kind + i) % 80, At: time.Now()}); err != nil {
+				if err := b.changes.Store.Put(force.Force{Service: "webapp", Kind: score.Health, Value: (10*kind + i) % 80,
+					At: time.Now()}); err != nil {
 					t.Error(err)
 				}
 				b.publish([]string{"webapp", ""}[kind])

@@ -40,7 +40,7 @@ func TestAStreamSendsTheCurrentHealthAndEveryChange(t *testing.T) {
 		{"DELETE", "/webapp/health", `85 85 <nil> "measured"`},
 	} {
 		if step.method != "" {
-			if r := b.ask(server.Socket, step.method, step.target, ""); r.StatusCode >= 300 {
+			if r := b.do(server.Socket, step.method, step.target, ""); r.StatusCode >= 300 {
 				t.Fatalf("%s %s: %s", step.method, step.target, r.Status)
 			}
 		}
@@ -69,7 +69,7 @@ func TestAStreamResumesByEventID(t *testing.T) {
 	url := "http://" + b.Addr().String() + "/webapp/watch"
 	force := func(n int) {
 		t.Helper()
-		if r := b.ask(server.Socket, "POST", fmt.Sprintf("/webapp/health?health=%d", n), ""); r.StatusCode != 201 {
+		if r := b.do(server.Socket, "POST", fmt.Sprintf("/webapp/health?health=%d", n), ""); r.StatusCode != 201 {
 			t.Fatal(r.Status)
 		}
 	}
@@ -150,7 +150,7 @@ func TestStreamsEndAtShutdownWithAReason(t *testing.T) {
 	if s, more := w.Next(); more {
 		t.Errorf("received %+v after the end", s)
 	}
-	if r := b.ask(server.TCP, "GET", "/webapp/watch", ""); r.StatusCode != 503 || r.Header.Get("Retry-After") != "1" {
+	if r := b.do(server.TCP, "GET", "/webapp/watch", ""); r.StatusCode != 503 || r.Header.Get("Retry-After") != "1" {
 		t.Errorf("a stream after the end: %s", r.Status)
 	}
 }
@@ -174,7 +174,7 @@ func TestAStreamEndsIfItsServiceIsRemoved(t *testing.T) {
 	if e := stays.NextEvent().Health(t); e.Health != 8 {
 		t.Errorf("the changed service: %+v", e)
 	}
-	if r := b.ask(server.TCP, "GET", "/webapp/watch", ""); r.StatusCode != 404 {
+	if r := b.do(server.TCP, "GET", "/webapp/watch", ""); r.StatusCode != 404 {
 		t.Errorf("a stream of the removed service: %s", r.Status)
 	}
 }

@@ -14,7 +14,7 @@ import (
 // transcript formats a request and its answer like the recorded transcripts of litmus_paper.
 func transcript(t *testing.T, b *bench, method, target, body string) string {
 	t.Helper()
-	r := b.ask(server.Socket, method, target, body)
+	r := b.do(server.Socket, method, target, body)
 	var s strings.Builder
 	fmt.Fprintf(&s, "> %s %s\n", method, target)
 	if body != "" {
@@ -115,15 +115,17 @@ func TestPrecedenceOfForces(t *testing.T) {
 	b := newBench(t, configIn(shortDir(t), webapp("true")))
 	do := func(method, target, body string) {
 		t.Helper()
-		if r := b.ask(server.Socket, method, target, body); r.StatusCode >= 300 {
+		if r := b.do(server.Socket, method, target, body); r.StatusCode >= 300 {
 			t.Fatalf("%s %s: %d %s", method, target, r.StatusCode, bodyOf(t, r))
 		}
 	}
 	expect := func(when, health, forced, reason string) {
 		t.Helper()
-		r := b.ask(server.TCP, "GET", "/webapp/status", "")
-		if got := r.Header.Get("X-Health"); got != health || r.Header.Get("X-Health-Forced") != forced || !strings.Contains(bodyOf(t, r), "Forced Reason: "+reason+"\n") {
-			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because %q", when, got, r.Header.Get("X-Health-Forced"), health, forced, reason)
+		r := b.do(server.TCP, "GET", "/webapp/status", "")
+		if got := r.Header.Get("X-Health"); got != health || r.Header.Get("X-Health-Forced") != forced ||
+			!strings.Contains(bodyOf(t, r), "Forced Reason: "+reason+"\n") {
+			t.Errorf("%s: X-Health %s, forced %s; want %s, %s because %q", when, got, r.Header.Get("X-Health-Forced"), health, forced,
+				reason)
 		}
 	}
 	do("POST", "/webapp/health", "reason=sh&health=12")

@@ -18,36 +18,37 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// TestASlowClientIsCutOff is about headers alone: package listen tests the other times.
-func TestASlowClientIsCutOff(t *testing.T) {
+// TestASlowClientIsDisconnected tests the header timeout alone. Package listen tests the others.
+func TestASlowClientIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.boot(webapp("web", 7))
-		dial, end := b.serve()
+		r := newRig(t)
+		r.boot(webapp("web", 7))
+		dial, end := r.serve()
 		defer end()
-		conn, begun := dial(), time.Now()
+		conn, start := dial(), time.Now()
 		if _, err := io.WriteString(conn, "PUT /cluster/web HTTP/1.1\r\n"); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, conn) // until it is closed
-		if took := time.Since(begun); took < 4*time.Second || took > 10*time.Second {
-			t.Errorf("cut off after %s", took)
+		if took := time.Since(start); took < 4*time.Second || took > 10*time.Second {
+			t.Errorf("disconnected after %s", took)
 		}
 	})
 }
 
-func TestAHugeClientIsRefusedOnBothListeners(t *testing.T) {
-	cfg := files(t)
-	b, _ := daemon(t, options(cfg))
+func TestOversizedRequestsAreRejectedOnBothListeners(t *testing.T) {
+	cfg := daemonConfig(t)
+	b, _ := runDaemon(t, options(cfg))
 	header := "GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + strings.Repeat("a", 2*listen.MaxHeader) + "\r\n\r\n"
-	body := fmt.Sprintf("PUT /cluster/nope HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 8<<20, strings.Repeat("a", 2*listen.MaxBody))
+	body := fmt.Sprintf("PUT /cluster/nope HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 8<<20,
+		strings.Repeat("a", 2*listen.MaxBody))
 	for _, tt := range []struct {
 		name, network, address, request string
 		status                          int
 	}{
 		{"header, TCP", "tcp", b.Addr().String(), header, 431},
 		{"header, socket", "unix", cfg.Balancer.Control, header, 431},
-		{"body, TCP", "tcp", b.Addr().String(), body, 403}, // before it is read
+		{"body, TCP", "tcp", b.Addr().String(), body, 403}, // without reading the body
 		{"body, socket", "unix", cfg.Balancer.Control, body, 413},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,7 +59,7 @@ func TestAHugeClientIsRefusedOnBothListeners(t *testing.T) {
 			wrote := make(chan struct{})
 			go func() { defer close(wrote); _, _ = io.WriteString(conn, tt.request) }()
 			if r, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || r.StatusCode != tt.status || !r.Close {
-				t.Errorf("%+v, %v, want %d and the connection's end", r, err, tt.status)
+				t.Errorf("%+v, %v; want status %d and a closed connection", r, err, tt.status)
 			}
 			_ = conn.Close()
 			<-wrote
@@ -66,9 +67,9 @@ func TestAHugeClientIsRefusedOnBothListeners(t *testing.T) {
 	}
 }
 
-func TestChangesOverTCPByTheToken(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestChangesOverTCPNeedTheToken(t *testing.T) {
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	token := filepath.Join(t.TempDir(), "token")
 	write := func(s string) {
 		t.Helper()
@@ -82,7 +83,7 @@ func TestChangesOverTCPByTheToken(t *testing.T) {
 	o, log, reload := options(cfg), &logs{}, make(chan struct{})
 	o.Log, o.Reload = slog.New(slog.NewTextHandler(log, nil)), reload
 	o.Load = func() (*config.Config, error) { return cfg, nil }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	change := func(method, token string, want int) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+b.Addr().String()+"/cluster/web", nil)

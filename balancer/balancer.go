@@ -1,7 +1,7 @@
-// Package balancer is the daemon of a load balancer: it watches the nodes of each cluster and keeps the kernel's IPVS table, marking rules and sync
-// daemons as the nodes' health and the operators' orders want them.
+// Package balancer is the daemon of a load balancer: it watches the nodes of each cluster and keeps the kernel's IPVS table,
+// marking rules and sync daemons as the nodes' health and the operators' orders want them.
 //
-// balancer.go wires the daemon and runs it; engine.go is the goroutine that owns the model; lifecycle.go, reload.go, drains.go and overrides.go
+// balancer.go wires the daemon and runs it; engine.go is the goroutine that owns the model; lifecycle.go, reload.go and drains.go
 // carry out orders; watchers.go brings readings in; status.go and preview.go serve those who only read.
 package balancer
 
@@ -66,8 +66,8 @@ type Balancer struct {
 	firstHooks []config.Hook // that Run starts
 }
 
-// New does everything that can fail: it loads the configuration, reads the kernel's tables once, and binds the listeners. It changes nothing in the
-// kernel and starts no goroutine. Run has to follow; it also closes the listeners.
+// New does everything that can fail: it loads the configuration, reads the kernel's tables once, and binds the listeners. It
+// changes nothing in the kernel and starts no goroutine. Run has to follow; it also closes the listeners.
 func New(ctx context.Context, o Options) (*Balancer, error) {
 	b := &Balancer{options: o, orders: make(chan reloadOrder)}
 	cfg, policy, err := b.load()
@@ -191,9 +191,9 @@ func readyNotifier(o Options) func() {
 	}
 }
 
-// watchdog kicks the service manager's watchdog until ctx ends. Each kick runs in the goroutine that owns the model, between two reconciles: when that
-// hangs there is none, and the manager restarts lb balance, which leaves the kernel as it is. A kernel that rejects changes is no reason for a
-// restart: the next reconcile tries again.
+// watchdog kicks the service manager's watchdog until ctx ends. Each kick runs in the goroutine that owns the model, between two
+// reconciles: when that hangs there is none, and the manager restarts lb balance, which leaves the kernel as it is. A kernel that
+// rejects changes is no reason for a restart: the next reconcile tries again.
 func (b *Balancer) watchdog(ctx context.Context) {
 	interval := b.options.Manager.WatchdogInterval()
 	if interval == 0 {

@@ -16,16 +16,16 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// exchange is a request that big_brother was sent, with what it answered and what lb is to answer.
+// exchange is a recorded request to big_brother, its response, and the response that lb should send.
 type exchange struct {
 	line     int      // in the file
 	request  []string // as sent, line by line
-	recorded string   // status, then body
-	why      string   // lb answers otherwise; "" when it does not
-	wanted   string   // of lb
+	recorded string   // big_brother's status, then its body
+	why      string   // reason for a different response of lb; "" if it is the same
+	wanted   string   // lb's status, then its body
 }
 
-// readExchanges reads a file whose first lines say how it is written.
+// readExchanges parses a file of exchanges. The first lines of the file explain its format.
 func readExchanges(t *testing.T, path string) []exchange {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -65,22 +65,22 @@ func readExchanges(t *testing.T, path string) []exchange {
 		case "lb|":
 			x.wanted += body.Replace(rest)
 		default:
-			t.Fatalf("%s:%d: what is %q?", path, i+1, line)
+			t.Fatalf("%s:%d: unknown line type %q", path, i+1, line)
 		}
 	}
 	flush()
 	return all
 }
 
-// wire is the request as it goes over the wire: a line that is no header is the body, or begins the next request.
+// wire returns the request as it goes over the wire. A line that is not a header is the body, or starts the next request.
 func (x exchange) wire() string {
 	var b strings.Builder
 	for i, line := range x.request {
-		begins := strings.HasSuffix(line, " HTTP/1.1")
-		if i > 0 && !begins && !strings.Contains(line, ": ") {
+		starts := strings.HasSuffix(line, " HTTP/1.1")
+		if i > 0 && !starts && !strings.Contains(line, ": ") {
 			return b.String() + "\r\n" + line
 		}
-		if i > 0 && begins {
+		if i > 0 && starts {
 			b.WriteString("\r\n")
 		}
 		b.WriteString(line + "\r\n")
@@ -88,8 +88,8 @@ func (x exchange) wire() string {
 	return b.String() + "\r\n"
 }
 
-// answer sends the request and gives status and body of the first answer.
-func (x exchange) answer(t *testing.T, conn net.Conn) string {
+// replay sends the request and returns the status and body of the first response.
+func (x exchange) replay(t *testing.T, conn net.Conn) string {
 	t.Helper()
 	defer conn.Close()
 	if _, err := io.WriteString(conn, x.wire()); err != nil {
@@ -98,41 +98,42 @@ func (x exchange) answer(t *testing.T, conn net.Conn) string {
 	method, _, _ := strings.Cut(x.request[0], " ")
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil {
-		t.Fatalf("the answer to %q: %v", x.request, err)
+		t.Fatalf("response to %q: %v", x.request, err)
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatalf("the answer to %q: %v", x.request, err)
+		t.Fatalf("response to %q: %v", x.request, err)
 	}
 	if kind := resp.Header.Get("Content-Type"); kind != "text/plain; charset=utf-8" && resp.StatusCode != http.StatusNotModified {
-		t.Errorf("the answer to %q is %s", x.request, kind)
+		t.Errorf("the response to %q has Content-Type %s", x.request, kind)
 	}
 	return fmt.Sprintf("%d\n%s", resp.StatusCode, body)
 }
 
-// TestHTTPAsBigBrotherSpeaksIt replays, against a real server, what big_brother was asked, with its configuration.
-func TestHTTPAsBigBrotherSpeaksIt(t *testing.T) {
+// TestHTTPMatchesBigBrother replays recorded requests to big_brother against a server with the same configuration.
+func TestHTTPMatchesBigBrother(t *testing.T) {
 	const path = "testdata/bigbro-http.txt"
 	all := readExchanges(t, path)
 	if len(all) < 50 {
 		t.Fatalf("%s has only %d requests", path, len(all))
 	}
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		r := newRig(t)
 		web, db, empty := webapp("web", 1), webapp("my-db.x", 2), webapp("emptyap", 3)
-		first, second := config.Node{Address: addr("127.0.1.1"), Port: 9000, Path: "/web/status"}, config.Node{Address: addr("127.0.1.2"), Port: 9000, Path: "/web/status"}
+		first, second := config.Node{Address: addr("127.0.1.1"), Port: 9000, Path: "/web/status"},
+			config.Node{Address: addr("127.0.1.2"), Port: 9000, Path: "/web/status"}
 		web.Nodes, db.Nodes, empty.Mode = []config.Node{first, second}, []config.Node{second}, config.ActivePassive
-		b.fleet.set("127.0.1.1", 100)
-		b.fleet.set("127.0.1.2", 100)
-		b.boot(web, db, empty)
-		dial, end := b.serve()
+		r.fleet.set("127.0.1.1", 100)
+		r.fleet.set("127.0.1.2", 100)
+		r.boot(web, db, empty)
+		dial, end := r.serve()
 		defer end()
 		for _, x := range all {
-			if diff := cmp.Diff(x.wanted, x.answer(t, dial())); diff != "" {
+			if diff := cmp.Diff(x.wanted, x.replay(t, dial())); diff != "" {
 				t.Errorf("%s:%d: %s (-want +got):\n%s", path, x.line, x.request[0], diff)
 			}
 			if x.why != "" && x.wanted == x.recorded {
-				t.Errorf("%s:%d: lb differs in nothing, whatever its row says", path, x.line)
+				t.Errorf("%s:%d: lb's response equals big_brother's, although the file gives a reason for a difference", path, x.line)
 			}
 		}
 	})

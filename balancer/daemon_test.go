@@ -25,8 +25,8 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// agents serves one agent on loopback whose health is what it is set to.
-func agents(t *testing.T) (*atomic.Int64, config.Node) {
+// fakeAgent serves an agent on loopback. It returns the agent's health, which tests set, and its node.
+func fakeAgent(t *testing.T) (*atomic.Int64, config.Node) {
 	t.Helper()
 	health := &atomic.Int64{}
 	health.Store(92)
@@ -38,14 +38,16 @@ func agents(t *testing.T) (*atomic.Int64, config.Node) {
 	return health, config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}
 }
 
-// files is a daemon's configuration: one cluster, web, with that node, on sockets of its own.
-func files(t testing.TB, nodes ...config.Node) *config.Config {
+// daemonConfig is a daemon's configuration with one cluster, web, of these nodes, and with sockets and a data_dir of its own.
+func daemonConfig(t testing.TB, nodes ...config.Node) *config.Config {
 	t.Helper()
 	c := webapp("web", 7)
 	c.Nodes, c.CheckInterval, c.CheckTimeout = nodes, 20*time.Millisecond, 15*time.Millisecond
 	c.Fall = 1000 // a slow machine may miss some of these timeouts
 	return &config.Config{
-		Balancer: config.Balancer{Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "run", "b.sock"), DataDir: filepath.Join(t.TempDir(), "data")},
+		Balancer: config.Balancer{
+			Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "run", "b.sock"), DataDir: filepath.Join(t.TempDir(), "data"),
+		},
 		Clusters: []config.Cluster{c},
 	}
 }
@@ -57,8 +59,8 @@ func options(cfg *config.Config) Options {
 	}
 }
 
-// daemon runs a balancer until the test ends, or stop is called.
-func daemon(t testing.TB, o Options) (b *Balancer, stop func()) {
+// runDaemon runs a balancer until the test ends or stop is called.
+func runDaemon(t testing.TB, o Options) (b *Balancer, stop func()) {
 	t.Helper()
 	b, err := New(t.Context(), o)
 	if err != nil {
@@ -82,7 +84,7 @@ func daemon(t testing.TB, o Options) (b *Balancer, stop func()) {
 	return b, stop
 }
 
-// request asks over TCP, or over the control socket where its path is given.
+// request sends a request over TCP or, if its path is given, over the control socket.
 func request(t *testing.T, b *Balancer, socket, method, path string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+b.Addr().String()+path, nil)
@@ -92,7 +94,7 @@ func request(t *testing.T, b *Balancer, socket, method, path string) (int, strin
 	return send(t, socket, req)
 }
 
-// send is request with one that is made already.
+// send does the same with an existing request.
 func send(t *testing.T, socket string, req *http.Request) (int, string) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
@@ -114,7 +116,7 @@ func send(t *testing.T, socket string, req *http.Request) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// eventually waits until the condition holds, asking again and again.
+// eventually waits until a condition holds, for up to 30 s.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -130,9 +132,9 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func TestDaemonFromStartToEnd(t *testing.T) {
-	health, node := agents(t)
-	cfg := files(t, node)
+func TestDaemonLifecycle(t *testing.T) {
+	health, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	o := options(cfg)
 	reload := make(chan struct{})
 	log := &logs{}
@@ -140,24 +142,26 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 	o.Reload, o.Log = reload, slog.New(slog.NewTextHandler(log, nil))
 	o.Load = func() (*config.Config, error) {
 		if broken.Load() {
-			return nil, fmt.Errorf("load: %w", config.Diagnostics{{File: "lb.toml", Line: 3, Problem: "first mistake"}, {File: "lb.toml", Line: 9, Problem: "second mistake"}})
+			return nil, fmt.Errorf("load: %w", config.Diagnostics{
+				{File: "lb.toml", Line: 3, Problem: "first problem"}, {File: "lb.toml", Line: 9, Problem: "second problem"},
+			})
 		}
 		return cfg, nil
 	}
-	b, stop := daemon(t, o)
+	b, stop := runDaemon(t, o)
 	socket := cfg.Balancer.Control
 
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("control socket: %v, %v; want mode 0660", info, err)
 	}
 	if status, body := request(t, b, "", "PUT", "/cluster/web"); status != 403 || !strings.Contains(body, socket) {
-		t.Errorf("a start over TCP: %d %q; want 403 and the socket's path", status, body)
+		t.Errorf("start over TCP: %d %q; want 403 and the socket's path", status, body)
 	}
 	if status, body := request(t, b, socket, "PUT", "/cluster/web"); status != 200 || body != "OK" {
 		t.Errorf("start: %d %q", status, body)
 	}
 	if !strings.Contains(log.String(), fmt.Sprintf("uid %d (pid %d)", os.Getuid(), os.Getpid())) {
-		t.Errorf("the log does not say who started the cluster:\n%s", log)
+		t.Errorf("the log does not name the user who started the cluster:\n%s", log)
 	}
 	eventually(t, "weight 92", func() bool {
 		_, body := request(t, b, "", "GET", "/cluster/web")
@@ -172,25 +176,26 @@ func TestDaemonFromStartToEnd(t *testing.T) {
 	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "configuration reloaded") })
 	broken.Store(true)
 	reload <- struct{}{}
-	eventually(t, "both mistakes", func() bool {
-		return strings.Contains(log.String(), "lb.toml:3: first mistake") && strings.Contains(log.String(), "lb.toml:9: second mistake")
+	eventually(t, "both diagnostics", func() bool {
+		return strings.Contains(log.String(), "lb.toml:3: first problem") && strings.Contains(log.String(), "lb.toml:9: second problem")
 	})
 	before, _ := o.Table.Dump(t.Context())
 	stop()
-	if after, _ := o.Table.Dump(t.Context()); len(after) != 1 || len(after[0].Destinations) != 1 || after[0].Destinations[0].Weight != before[0].Destinations[0].Weight {
-		t.Errorf("the end of the daemon changed the kernel from %v to %v", before, after)
+	if after, _ := o.Table.Dump(t.Context()); len(after) != 1 || len(after[0].Destinations) != 1 ||
+		after[0].Destinations[0].Weight != before[0].Destinations[0].Weight {
+		t.Errorf("stopping the daemon changed the kernel from %v to %v", before, after)
 	}
 	if rules, _ := o.Marks.List(t.Context()); len(rules) != 1 {
-		t.Errorf("after the end the marking rules are %v", rules)
+		t.Errorf("after the stop the marking rules are %v", rules)
 	}
 	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the control socket is left behind: %v", err)
+		t.Errorf("the control socket still exists: %v", err)
 	}
 }
 
-func TestReadyIsSaidWhenAutostartIsInTheKernel(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestReadyIsCalledOnceAutostartedClustersAreInTheKernel(t *testing.T) {
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
 	o := options(cfg)
 	ready := make(chan string, 1)
@@ -198,13 +203,13 @@ func TestReadyIsSaidWhenAutostartIsInTheKernel(t *testing.T) {
 		services, err := o.Table.Dump(context.Background())
 		ready <- fmt.Sprint(len(services), err)
 	}
-	daemon(t, o)
+	runDaemon(t, o)
 	if got := <-ready; got != "1 <nil>" {
-		t.Errorf("when ready the kernel has %s services", got)
+		t.Errorf("at Ready the kernel has %s services", got)
 	}
 }
 
-func TestNewSaysWhatIsWrong(t *testing.T) {
+func TestNewExplainsErrors(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +225,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		}, []string{"lb.toml:3: no"}},
 		{"port in use", func(_ *testing.T, _ *Options, cfg *config.Config) { cfg.Balancer.Listen = taken.Addr().String() },
 			[]string{taken.Addr().String(), "balancer.listen", "ss -ltnp"}},
-		{"address of nobody", func(_ *testing.T, _ *Options, cfg *config.Config) { cfg.Balancer.Listen = "192.0.2.1:9292" },
+		{"address of no interface", func(_ *testing.T, _ *Options, cfg *config.Config) { cfg.Balancer.Listen = "192.0.2.1:9292" },
 			[]string{"192.0.2.1:9292", "balancer.listen", "ip address"}},
 		{"control is a file", func(t *testing.T, _ *Options, cfg *config.Config) {
 			cfg.Balancer.Control = filepath.Join(t.TempDir(), "file")
@@ -228,7 +233,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"balancer.control", "not a socket"}},
-		{"another balancer", func(t *testing.T, _ *Options, cfg *config.Config) { daemon(t, options(cfg)) },
+		{"another balancer", func(t *testing.T, _ *Options, cfg *config.Config) { runDaemon(t, options(cfg)) },
 			[]string{"another lb balance is running", "balancer.control"}},
 		{"no table", func(_ *testing.T, o *Options, _ *config.Config) {
 			table := ipvs.NewMemory()
@@ -243,7 +248,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := files(t)
+			cfg := daemonConfig(t)
 			o := options(cfg)
 			tt.change(t, &o, cfg)
 			_, err := New(t.Context(), o)
@@ -252,7 +257,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 			}
 			for _, w := range tt.want {
 				if !strings.Contains(err.Error(), w) {
-					t.Errorf("%v: lacks %q", err, w)
+					t.Errorf("%v: does not contain %q", err, w)
 				}
 			}
 		})
@@ -260,7 +265,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestAStaleControlSocketIsReplaced(t *testing.T) {
-	cfg := files(t)
+	cfg := daemonConfig(t)
 	if err := os.MkdirAll(filepath.Dir(cfg.Balancer.Control), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -268,20 +273,20 @@ func TestAStaleControlSocketIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // as after kill -9
 	_ = l.Close()
-	b, _ := daemon(t, options(cfg))
+	b, _ := runDaemon(t, options(cfg))
 	if status, _ := request(t, b, cfg.Balancer.Control, "GET", "/"); status != 200 {
 		t.Errorf("GET / over the new socket: %d", status)
 	}
 }
 
-func TestDryRunPrintsThePlanAndTouchesNothing(t *testing.T) {
-	health, node := agents(t)
+func TestDryRunPrintsThePlanAndChangesNothing(t *testing.T) {
+	health, node := fakeAgent(t)
 	health.Store(100)
 	gone := node
 	gone.Address = addr("127.9.9.9")
-	auto, adopted, stopped := files(t, node, gone).Clusters[0], webapp("adopted", 8), webapp("stopped", 9)
+	auto, adopted, stopped := daemonConfig(t, node, gone).Clusters[0], webapp("adopted", 8), webapp("stopped", 9)
 	auto.Autostart = true
 	adopted.Nodes, stopped.Nodes = []config.Node{node}, []config.Node{node}
 	cfg := &config.Config{Clusters: []config.Cluster{adopted, stopped, auto}}
@@ -323,7 +328,7 @@ cluster stopped stays stopped: the kernel has no mark 9 and autostart is off; ` 
 	}
 	for _, c := range table.Calls() {
 		if c.Operation != "dump" && c.Operation != "list daemons" {
-			t.Errorf("the dry run did: %v", c)
+			t.Errorf("the dry run called: %v", c)
 		}
 	}
 	if n := marks.Writes(); n != writes {

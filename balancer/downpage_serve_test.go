@@ -15,9 +15,9 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// withPage is a daemon's configuration with a page of lb's own. The virtual IP is on loopback, so that it can be asked.
-func withPage(t *testing.T, node config.Node) *config.Config {
-	cfg := files(t, node)
+// ownPageConfig is a daemon's configuration with a downpage that lb serves. Its virtual IP is on loopback, so that tests reach the page.
+func ownPageConfig(t *testing.T, node config.Node) *config.Config {
+	cfg := daemonConfig(t, node)
 	c := &cfg.Clusters[0]
 	c.VIPs[0].Address = addr("127.0.0.1")
 	c.AllDown = config.ToPage
@@ -25,8 +25,8 @@ func withPage(t *testing.T, node config.Node) *config.Config {
 	return cfg
 }
 
-// pageOf is the page's destination in the kernel; false when there is none with weight.
-func pageOf(t *testing.T, o Options) (ipvs.Destination, bool) {
+// pageDestination returns the page's destination in the kernel; false if there is none with weight.
+func pageDestination(t *testing.T, o Options) (ipvs.Destination, bool) {
 	t.Helper()
 	services, err := o.Table.Dump(t.Context())
 	if err != nil {
@@ -42,30 +42,30 @@ func pageOf(t *testing.T, o Options) (ipvs.Destination, bool) {
 	return ipvs.Destination{}, false
 }
 
-func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
-	health, node := agents(t)
-	cfg := withPage(t, node)
+func TestLBServesItsOwnDownpageWhenNoNodeIsLeft(t *testing.T) {
+	health, node := fakeAgent(t)
+	cfg := ownPageConfig(t, node)
 	html := filepath.Join(t.TempDir(), "sorry.html")
 	reload := make(chan struct{})
 	o := options(cfg)
 	o.Reload = reload
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	socket := cfg.Balancer.Control
 	if status, body := request(t, b, socket, "PUT", "/cluster/web"); status != 200 {
 		t.Fatalf("start: %d %s", status, body)
 	}
-	if d, in := pageOf(t, o); in {
-		t.Errorf("with a healthy node the page is in: %+v", d)
+	if d, in := pageDestination(t, o); in {
+		t.Errorf("the page is in the kernel beside a healthy node: %+v", d)
 	}
 	health.Store(0)
 	var page ipvs.Destination
-	eventually(t, "the page is in", func() (in bool) { page, in = pageOf(t, o); return in })
+	eventually(t, "the page is in the kernel", func() (in bool) { page, in = pageDestination(t, o); return in })
 	if page.Address != addr("127.0.0.1") || page.Forwarding != ipvs.Masq || page.Weight != 1 {
 		t.Errorf("the page's destination is %+v", page)
 	}
-	at := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(int(page.Port)))
-	read := func() (*http.Response, string) {
-		resp, err := http.Get(at)
+	url := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(int(page.Port)))
+	get := func() (*http.Response, string) {
+		resp, err := http.Get(url)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
 		}
 		return resp, string(body)
 	}
-	if resp, body := read(); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "7" || !strings.Contains(body, "<h1>") {
+	if resp, body := get(); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "7" || !strings.Contains(body, "<h1>") {
 		t.Errorf("%s, %v, %q", resp.Status, resp.Header, body)
 	}
 	if err := os.WriteFile(html, []byte("<p>sorry"), 0o600); err != nil {
@@ -88,23 +88,23 @@ func TestThePageOfLBsOwnAnswersWhenNoNodeIsLeft(t *testing.T) {
 	if err := b.engine.Reload(t.Context(), &changed, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, body := read(); body != "<p>sorry" {
-		t.Errorf("after a reload with a page of one's own: %q", body)
+	if _, body := get(); body != "<p>sorry" {
+		t.Errorf("after a reload with downpage.html: %q", body)
 	}
-	if again, in := pageOf(t, o); !in || again.Port != page.Port {
+	if again, in := pageDestination(t, o); !in || again.Port != page.Port {
 		t.Errorf("the reload moved the page from %+v to %+v", page, again)
 	}
 	changed.Clusters[0].Downpage.HTML = html + ".missing"
 	if err := b.engine.Reload(t.Context(), &changed, false); err == nil || !strings.Contains(err.Error(), "clusters.web.downpage.html") {
-		t.Errorf("reload with a page that is missing: %v", err)
+		t.Errorf("reload with a missing page: %v", err)
 	}
 	health.Store(90)
-	eventually(t, "the page is out", func() bool { _, in := pageOf(t, o); return !in })
+	eventually(t, "the page is out of the kernel", func() bool { _, in := pageDestination(t, o); return !in })
 	if status, _ := request(t, b, socket, "DELETE", "/cluster/web"); status != 200 {
 		t.Errorf("stop: %d", status)
 	}
-	eventually(t, "nobody listens for a cluster that is stopped", func() bool {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
+	eventually(t, "the page of a stopped cluster is closed", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		if err == nil {
 			_ = conn.Close()
 		}

@@ -44,8 +44,8 @@ func (d *drains) open(dir string) error {
 	return nil
 }
 
-// current returns the drains that hold, for the model, and ends those that have expired. The goroutine that owns the model calls it; it does not
-// wait for the disk.
+// current returns the drains that hold, for the model, and ends those that have expired. The goroutine that owns the model calls
+// it; it does not wait for the disk.
 func (d *drains) current(now time.Time) map[cluster.NodeKey]cluster.Drain {
 	expired := map[drain.Key]time.Time{}
 	for _, o := range d.store.All() {
@@ -107,8 +107,8 @@ func (d *drains) rename(names map[string]string) error {
 	return nil
 }
 
-// record writes a change to the audit log. A change that cannot be recorded takes effect all the same: a node that must leave rotation leaves it even
-// if the disk is full.
+// record writes a change to the audit log. A change that cannot be recorded takes effect all the same: a node that must leave
+// rotation leaves it even if the disk is full.
 func (d *drains) record(change audit.Change, o drain.Drain, order api.DrainOrder) error {
 	entry := audit.Entry{
 		Time: time.Now(), Change: change, Cluster: o.Cluster, Node: o.Node.String(), Kind: "drain", Reason: order.Reason, Who: order.Who, Peer: order.Peer,
@@ -121,7 +121,17 @@ func (d *drains) record(change audit.Change, o drain.Drain, order api.DrainOrder
 	}
 	err := d.audit.Append(entry)
 	if err != nil {
-		d.report.Log.Error("a change is missing from the audit log", "cluster", o.Cluster, "node", o.Node, "cause", o.Describe(), "err", err)
+		d.report.Log.Error(
+			"a change is missing from the audit log",
+			"cluster",
+			o.Cluster,
+			"node",
+			o.Node,
+			"cause",
+			o.Describe(),
+			"err",
+			err,
+		)
 	}
 	return err
 }
@@ -133,8 +143,8 @@ func (d *drains) emit(kind event.Kind, text string, o drain.Drain, cause string,
 	d.report.Emit(report, further...)
 }
 
-// Drain puts a node to weight 0 until the drain is resumed or expires. It returns when the drain is on disk and the kernel has the weight. Of several
-// clusters all are drained or, with an error, none.
+// Drain puts a node to weight 0 until the drain is resumed or expires. It returns when the drain is on disk and the kernel has the
+// weight. Of several clusters all are drained or, with an error, none.
 func (e *engine) Drain(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error) {
 	e.drains.changing.Lock()
 	defer e.drains.changing.Unlock()
@@ -223,7 +233,13 @@ func (d *drains) remove(o api.DrainOrder) ([]drain.Drain, error) {
 			return done, err
 		}
 		if existed {
-			d.emit(event.DrainEnded, "node resumed", old, strings.TrimSuffix("asked by "+o.Who+": "+o.Reason, ": "), slog.String("peer", o.Peer))
+			d.emit(
+				event.DrainEnded,
+				"node resumed",
+				old,
+				strings.TrimSuffix("asked by "+o.Who+": "+o.Reason, ": "),
+				slog.String("peer", o.Peer),
+			)
 			unrecorded = append(unrecorded, d.record(audit.Undrained, old, o))
 			done = append(done, old)
 		}

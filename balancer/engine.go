@@ -13,6 +13,7 @@ import (
 	"github.com/braintree/lb/balancer/cluster"
 	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/kernel"
+	"github.com/braintree/lb/balancer/override"
 	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/balancer/reconcile"
 	"github.com/braintree/lb/balancer/server"
@@ -25,22 +26,23 @@ const (
 	minGap = 20 * time.Millisecond
 	// maxOrders is how many orders in a row run before a reconcile that is due: as many as both listeners admit.
 	maxOrders = 2 * server.MaxConns
-	// stall is how late a reconcile is if the process, or its machine, was stopped meanwhile. Orders that arrived then are still in the sockets and
-	// have catchUp to be read before the reconcile.
+	// stall is how late a reconcile is if the process, or its machine, was stopped meanwhile. Orders that arrived then are still in
+	// the sockets and have catchUp to be read before the reconcile.
 	stall   = time.Second
 	catchUp = 500 * time.Millisecond
 )
 
-// engine owns the model of all clusters and everything that changes with it. One goroutine, run, uses its fields; the others send it orders by do.
-// The exceptions serve the others: orders and done are channels, planning and snapshot synchronize themselves, and so does figures.
+// engine owns the model of all clusters and everything that changes with it. One goroutine, run, uses its fields; the others send
+// it orders by do. The exceptions serve the others: orders and done are channels, planning and snapshot synchronize themselves, and
+// so does figures.
 type engine struct {
 	rec       *reconcile.Reconciler
 	watchers  *watchers
 	drains    *drains
-	overrides *overrides
+	overrides *override.Reader
 	pages     *page.Set[*cluster.Cluster]
 	contents  map[string]*page.Content // of the downpages that lb serves, by cluster
-	waiting   map[*cluster.Cluster][]chan outcome
+	waiting   waitingStarts
 	schedule  schedule
 	ready     func() // called once what runs from the start is in the kernel; then nil
 
@@ -65,12 +67,12 @@ func newEngine(o Options) *engine {
 		log = slog.New(slog.DiscardHandler)
 	}
 	e := &engine{
-		watchers: newWatchers(o), pages: page.NewSet[*cluster.Cluster](log), waiting: map[*cluster.Cluster][]chan outcome{}, ready: o.Ready,
+		watchers: newWatchers(o), pages: page.NewSet[*cluster.Cluster](log), waiting: waitingStarts{}, ready: o.Ready,
 		orders: make(chan func(context.Context)), done: make(chan struct{}), figures: kernel.NewFigures(cmp.Or(o.Figures, o.Table)),
 	}
 	report := reconcile.NewReporter(log, journal.Open("", log))
 	e.rec = reconcile.New(cluster.New(&config.Config{}), kernel.New(o.Table, o.Marks), report, inputs{e})
-	e.overrides = newOverrides("", log)
+	e.overrides = override.NewReader("", log)
 	e.drains = &drains{report: report}
 	return e
 }
@@ -78,7 +80,7 @@ func newEngine(o Options) *engine {
 // configure makes the first model. It starts nothing.
 func (e *engine) configure(cfg *config.Config) {
 	e.rec.Model = cluster.New(cfg)
-	e.overrides.dir = cfg.Balancer.OverrideDir
+	e.overrides.Dir = cfg.Balancer.OverrideDir
 	e.publish()
 }
 
@@ -91,14 +93,14 @@ func (e *engine) run(ctx context.Context) {
 	e.watchers.running.Go(func() { e.watchers.heartbeats.Run(ctx) })
 	e.watchers.follow(ctx, e.rec.Model)
 	e.reconcile(ctx, reconcile.Startup)
-	e.rec.Model.Autostart(time.Now())
+	e.rec.Model.Lifecycle().Autostart(time.Now())
 	e.rec.Flush()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			e.abandonStarts()
+			e.waiting.abandon()
 			return
 		case u := <-e.watchers.updates:
 			e.observe(u)
@@ -116,7 +118,7 @@ func (e *engine) run(ctx context.Context) {
 		if time.Since(e.schedule.last) > e.rec.Model.Interval()+stall {
 			e.catchUp(ctx)
 		}
-		if !time.Now().Before(e.due()) {
+		if !time.Now().Before(e.schedule.due(e.rec.Model)) {
 			if e.schedule.urgent {
 				e.reconcile(ctx, reconcile.Reading)
 				e.schedule.lastReading = time.Now()
@@ -125,7 +127,7 @@ func (e *engine) run(ctx context.Context) {
 			}
 		}
 		e.reportReady()
-		wake.Reset(time.Until(e.due()))
+		wake.Reset(time.Until(e.schedule.due(e.rec.Model)))
 	}
 }
 
@@ -169,20 +171,20 @@ func (e *engine) catchUp(ctx context.Context) {
 
 // reportReady calls ready, once, when everything that should run from the start is in the kernel.
 func (e *engine) reportReady() {
-	if e.ready != nil && e.rec.Adopted() && !e.rec.Model.Starting() {
+	if e.ready != nil && e.rec.Adopted() && len(e.rec.Model.Lifecycle().InProgress()) == 0 {
 		e.ready()
 		e.ready = nil
 	}
 }
 
-// due is when the next thing has to be done.
-func (e *engine) due() time.Time {
-	interval := e.rec.Model.Interval()
-	due := watch.AlignDown(e.schedule.last.Add(interval), interval) // in one wake-up with the heartbeat monitor
-	if soon := e.schedule.lastReading.Add(minGap); e.schedule.urgent && soon.Before(due) {
+// due is when the next reconcile is due.
+func (s schedule) due(m *cluster.Model) time.Time {
+	interval := m.Interval()
+	due := watch.AlignDown(s.last.Add(interval), interval) // in one wake-up with the heartbeat monitor
+	if soon := s.lastReading.Add(minGap); s.urgent && soon.Before(due) {
 		due = soon // the first change after a quiet time does not wait
 	}
-	return e.rec.Model.NextDeadline(due)
+	return m.Lifecycle().NextDeadline(due)
 }
 
 // observe gives the model a reading. Readings of watchers that have been stopped meanwhile do not count.
@@ -236,10 +238,16 @@ func (in inputs) Drains(now time.Time) map[cluster.NodeKey]cluster.Drain {
 }
 
 // Overrides implements reconcile.Inputs.
-func (in inputs) Overrides(now time.Time, m *cluster.Model) { in.overrides.read(now, m) }
+func (in inputs) Overrides(now time.Time, m *cluster.Model) { readOverrides(in.overrides, now, m) }
 
-// Pages implements reconcile.Inputs. A page is served from the start of its cluster on: when the last node goes there is no time to lose, and no
-// port that may be missing then.
+// readOverrides gives a model the up and down files as they are now.
+func readOverrides(r *override.Reader, now time.Time, m *cluster.Model) {
+	files, complete := r.Read()
+	r.Unknown(m.SetFiles(now, files, complete), files)
+}
+
+// Pages implements reconcile.Inputs. A page is served from the start of its cluster on: when the last node goes there is no time to
+// lose, and no port that may be missing then.
 func (in inputs) Pages(ctx context.Context, m *cluster.Model) {
 	in.pages.CloseOthers(func(c *cluster.Cluster) bool {
 		return c.Running() && in.contents[c.Name()] != nil && slices.Contains(m.Clusters(), c)

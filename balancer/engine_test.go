@@ -19,52 +19,52 @@ import (
 
 func TestWeightsFollowHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 40)
-		b.boot(webapp("web", 7, 1, 2))
-		b.want("")
-		b.start("web")
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=40")
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 40)
+		r.boot(webapp("web", 7, 1, 2))
+		r.wantTable("")
+		r.start("web")
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=40")
 
-		b.fleet.set("10.0.0.2", 0) // its own word counts within an interval
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
-		b.fleet.set("10.0.0.1", silent) // silence counts after the second poll
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0")
-		b.fleet.set("10.0.0.1", 100)
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=100 10.0.0.2=0")
-		b.wantLog("weight 92 → 0", "agent reported health 0", "no response for 2 polls (fall = 2)")
+		r.fleet.set("10.0.0.2", 0) // health that the agent reports counts at the next poll
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
+		r.fleet.set("10.0.0.1", connRefused) // no response counts after two polls
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=0")
+		r.fleet.set("10.0.0.1", 100)
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=0")
+		r.wantLog("weight 92 → 0", "agent reported health 0", "no response for 2 polls (fall = 2)")
 	})
 }
 
 func TestStartAndStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1), webapp("db", 8, 1))
-		b.start("web")
-		if changed, err := b.engine.Start(t.Context(), "web", "test"); changed || err != nil {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1), webapp("db", 8, 1))
+		r.start("web")
+		if changed, err := r.engine.Start(t.Context(), "web", "test"); changed || err != nil {
 			t.Errorf("second start: changed %v, %v; want neither", changed, err)
 		}
-		b.start("db")
-		b.want("7 wlc 10.0.0.1=92\n8 wlc 10.0.0.1=92")
-		if changed, err := b.engine.Stop(t.Context(), "web", "test"); !changed || err != nil {
+		r.start("db")
+		r.wantTable("7 wlc 10.0.0.1=92\n8 wlc 10.0.0.1=92")
+		if changed, err := r.engine.Stop(t.Context(), "web", "test"); !changed || err != nil {
 			t.Errorf("stop: changed %v, %v", changed, err)
 		}
-		b.want("8 wlc 10.0.0.1=92")
-		if changed, err := b.engine.Stop(t.Context(), "web", "test"); changed || err != nil {
+		r.wantTable("8 wlc 10.0.0.1=92")
+		if changed, err := r.engine.Stop(t.Context(), "web", "test"); changed || err != nil {
 			t.Errorf("second stop: changed %v, %v; want neither", changed, err)
 		}
 		var unknown *api.NoClusterError
-		if _, err := b.engine.Start(t.Context(), "nope", "test"); !errors.As(err, &unknown) {
+		if _, err := r.engine.Start(t.Context(), "nope", "test"); !errors.As(err, &unknown) {
 			t.Errorf("start of an unknown cluster: %v", err)
 		}
-		if rules, _ := b.marks.List(t.Context()); len(rules) != 2 {
+		if rules, _ := r.marks.List(t.Context()); len(rules) != 2 {
 			t.Errorf("marking rules %v; want those of both clusters, running or not", rules)
 		}
 	})
@@ -72,330 +72,334 @@ func TestStartAndStop(t *testing.T) {
 
 func TestStartWaitsForFirstReadings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", hangs)
-		began := time.Now()
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", timesOut)
+		start := time.Now()
 		auto := webapp("web", 7, 1, 2)
 		auto.Autostart, auto.RampUpTime = true, time.Minute
-		b.boot(auto)
-		b.want("") // the second node has not answered yet
-		b.wait(time.Second)
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
-		if took := time.Since(began); took > 1200*time.Millisecond {
+		r.boot(auto)
+		r.wantTable("") // the second node has not responded yet
+		r.wait(time.Second)
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
+		if took := time.Since(start); took > 1200*time.Millisecond {
 			t.Errorf("started after %s, want about check_timeout", took)
 		}
 	})
 }
 
-func TestAHangingNodeCostsOnlyItself(t *testing.T) {
+func TestAHangingNodeDoesNotDelayOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", hangs)
-		b.fleet.set("10.0.0.2", 50)
-		b.boot(webapp("web", 7, 1, 2))
-		b.start("web")
-		before := b.fleet.polled("10.0.0.2")
-		b.wait(20 * time.Second)
-		if n := b.fleet.polled("10.0.0.2") - before; n != 10 {
-			t.Errorf("the other node was asked %d times in 20 s, want 10", n)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", timesOut)
+		r.fleet.set("10.0.0.2", 50)
+		r.boot(webapp("web", 7, 1, 2))
+		r.start("web")
+		before := r.fleet.polled("10.0.0.2")
+		r.wait(20 * time.Second)
+		if n := r.fleet.polled("10.0.0.2") - before; n != 10 {
+			t.Errorf("the other node was polled %d times in 20 s, want 10", n)
 		}
-		if n := b.fleet.polled("10.0.0.1"); n < 9 || n > 12 {
-			t.Errorf("the hanging node was asked %d times, want about 10", n)
+		if n := r.fleet.polled("10.0.0.1"); n < 9 || n > 12 {
+			t.Errorf("the hanging node was polled %d times, want about 10", n)
 		}
-		b.want("7 wlc 10.0.0.1=0 10.0.0.2=50")
+		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=50")
 	})
 }
 
 func TestRestartKeepsWeightsAndRamps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		r := newRig(t)
 		c := webapp("web", 7, 1, 2)
 		c.RampUpTime = 100 * time.Second
-		b.fleet.set("10.0.0.1", 100)
-		b.fleet.set("10.0.0.2", 100)
-		b.boot(c)
-		b.start("web")
-		b.fleet.set("10.0.0.2", 0)
-		b.wait(3 * time.Second)
-		b.fleet.set("10.0.0.2", 100)
-		b.wait(52 * time.Second)
-		b.kill()
-		middle := b.kernel()
-		calls := len(b.table.Calls())
+		r.fleet.set("10.0.0.1", 100)
+		r.fleet.set("10.0.0.2", 100)
+		r.boot(c)
+		r.start("web")
+		r.fleet.set("10.0.0.2", 0)
+		r.wait(3 * time.Second)
+		r.fleet.set("10.0.0.2", 100)
+		r.wait(52 * time.Second)
+		r.kill()
+		middle := r.dump()
+		calls := len(r.table.Calls())
 		if !strings.Contains(middle, "10.0.0.2=5") && !strings.Contains(middle, "10.0.0.2=4") {
-			t.Fatalf("in the middle of the ramp the kernel has %s", middle)
+			t.Fatalf("halfway through the ramp the kernel has %s", middle)
 		}
-		b.wait(10 * time.Second) // nobody there: the kernel goes on as it is
+		r.wait(10 * time.Second) // without lb, the kernel keeps the weights
 
-		b.boot(c, webapp("other", 9, 3))
-		b.want(middle)
-		for _, call := range b.table.Calls()[calls:] {
+		r.boot(c, webapp("other", 9, 3))
+		r.wantTable(middle)
+		for _, call := range r.table.Calls()[calls:] {
 			if call.Operation != "dump" {
-				t.Errorf("the restart did: %v", call)
+				t.Errorf("the restart called: %v", call)
 			}
 		}
-		b.wait(55 * time.Second)
-		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100")
-		b.wantLog("cluster adopted")
+		r.wait(55 * time.Second)
+		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100")
+		r.wantLog("cluster adopted")
 	})
 }
 
 func TestAdoptionKeepsWeightsUntilReadings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		r := newRig(t)
 		c := webapp("web", 7, 1, 2, 3)
 		c.RampUpTime = 10 * time.Second
-		b.seed(7, "rr", map[int]ipvs.Weight{1: 77, 2: 20, 9: 50})
-		b.seed(99, "rr", map[int]ipvs.Weight{1: 5}) // not in the config
-		if err := b.table.SetConns(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, addr("10.0.0.9"), 0, 2, 1); err != nil {
+		r.seed(7, "rr", map[int]ipvs.Weight{1: 77, 2: 20, 9: 50})
+		r.seed(99, "rr", map[int]ipvs.Weight{1: 5}) // not in the config
+		if err := r.table.SetConns(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, addr("10.0.0.9"), 0, 2, 1); err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} {
-			b.fleet.set(n, hangs)
+			r.fleet.set(n, timesOut)
 		}
-		b.boot(c)
-		// The scheduler is edited in place, the node that is new joins at 0, the one that is gone drains.
-		b.want("7 wlc 10.0.0.1=77 10.0.0.2=20 10.0.0.3=0 10.0.0.9=0\n99 rr 10.0.0.1=5")
-		b.fleet.set("10.0.0.1", 30)
-		b.fleet.set("10.0.0.2", 40)
-		b.fleet.set("10.0.0.3", 100)
-		b.wait(2 * time.Second)
-		got := b.kernel()
+		r.boot(c)
+		// lb edits the scheduler in place, adds the new node at weight 0, and drains the one that left.
+		r.wantTable("7 wlc 10.0.0.1=77 10.0.0.2=20 10.0.0.3=0 10.0.0.9=0\n99 rr 10.0.0.1=5")
+		r.fleet.set("10.0.0.1", 30)
+		r.fleet.set("10.0.0.2", 40)
+		r.fleet.set("10.0.0.3", 100)
+		r.wait(2 * time.Second)
+		got := r.dump()
 		if !strings.Contains(got, "10.0.0.1=30") || strings.Contains(got, "10.0.0.3=100") || strings.Contains(got, "10.0.0.2=40") {
-			t.Errorf("after the first readings: %s; want less at once, more in a ramp", got)
+			t.Errorf("after the first readings: %s; want lower weights at once and higher ones in a ramp", got)
 		}
-		b.wait(12 * time.Second)
-		b.want("7 wlc 10.0.0.1=30 10.0.0.2=40 10.0.0.3=100 10.0.0.9=0\n99 rr 10.0.0.1=5")
-		if err := b.table.SetConns(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, addr("10.0.0.9"), 0, 0, 0); err != nil {
+		r.wait(12 * time.Second)
+		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=40 10.0.0.3=100 10.0.0.9=0\n99 rr 10.0.0.1=5")
+		if err := r.table.SetConns(ipvs.Key{Mark: 7, Family: ipvs.IPv4}, addr("10.0.0.9"), 0, 0, 0); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=30 10.0.0.2=40 10.0.0.3=100\n99 rr 10.0.0.1=5")
-		if _, err := b.engine.Stop(t.Context(), "web", "test"); err != nil {
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=40 10.0.0.3=100\n99 rr 10.0.0.1=5")
+		if _, err := r.engine.Stop(t.Context(), "web", "test"); err != nil {
 			t.Error(err)
 		}
-		b.want("99 rr 10.0.0.1=5")
+		r.wantTable("99 rr 10.0.0.1=5")
 	})
 }
 
 func TestDriftIsRepairedAndReported(t *testing.T) {
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	tests := []struct {
-		name string
-		hand func(ctx context.Context, b *bench) error
-		log  string
+		name   string
+		change func(ctx context.Context, r *rig) error
+		log    string
 	}{
-		{"a weight", func(ctx context.Context, b *bench) error {
-			return ipvs.ApplyOne(ctx, b.table, ipvs.PutDestination(key, ipvs.Destination{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}))
+		{"a weight", func(ctx context.Context, r *rig) error {
+			return ipvs.ApplyOne(ctx, r.table, ipvs.PutDestination(key,
+				ipvs.Destination{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 5}))
 		}, "mark 7: node 10.0.0.1 weight 5 → 92"},
-		{"a node", func(ctx context.Context, b *bench) error {
-			return ipvs.ApplyOne(ctx, b.table, ipvs.DeleteDestination(key, addr("10.0.0.1"), 0))
+		{"a node", func(ctx context.Context, r *rig) error {
+			return ipvs.ApplyOne(ctx, r.table, ipvs.DeleteDestination(key, addr("10.0.0.1"), 0))
 		},
 			"mark 7: add node 10.0.0.1 weight 92, tunnel"},
-		{"the service", func(ctx context.Context, b *bench) error { return ipvs.ApplyOne(ctx, b.table, ipvs.DeleteService(key)) }, "mark 7: add service, scheduler wlc"},
-		{"the scheduler", func(ctx context.Context, b *bench) error {
-			return ipvs.ApplyOne(ctx, b.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}))
+		{"the service", func(ctx context.Context, r *rig) error { return ipvs.ApplyOne(ctx, r.table, ipvs.DeleteService(key)) },
+			"mark 7: add service, scheduler wlc"},
+		{"the scheduler", func(ctx context.Context, r *rig) error {
+			return ipvs.ApplyOne(ctx, r.table, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}))
 		}, "mark 7: service scheduler rr → wlc"},
-		{"the marking rules", func(ctx context.Context, b *bench) error { return b.marks.Remove(ctx) }, "mark 7: add tcp 204.109.13.7:7 on eth10"},
-		{"a marking rule more", func(ctx context.Context, b *bench) error {
-			rules, err := b.marks.List(ctx)
-			return errors.Join(err, b.marks.Set(ctx, append(rules, mark.Rule{Address: addr("204.109.13.7"), Protocol: "tcp", Port: 99, Mark: 3})))
+		{"the marking rules", func(ctx context.Context, r *rig) error { return r.marks.Remove(ctx) },
+			"mark 7: add tcp 204.109.13.7:7 on eth10"},
+		{"an additional marking rule", func(ctx context.Context, r *rig) error {
+			rules, err := r.marks.List(ctx)
+			return errors.Join(err, r.marks.Set(ctx,
+				append(rules, mark.Rule{Address: addr("204.109.13.7"), Protocol: "tcp", Port: 99, Mark: 3})))
 		}, "mark 3: remove tcp 204.109.13.7:99"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				b.fleet.set("10.0.0.1", 92)
-				b.fleet.set("10.0.0.2", 40)
-				b.boot(webapp("web", 7, 1, 2))
-				b.start("web")
-				if strings.Contains(b.log.String(), "drift") {
-					t.Fatalf("drift before anybody did anything:\n%s", b.log)
+				r := newRig(t)
+				r.fleet.set("10.0.0.1", 92)
+				r.fleet.set("10.0.0.2", 40)
+				r.boot(webapp("web", 7, 1, 2))
+				r.start("web")
+				if strings.Contains(r.log.String(), "drift") {
+					t.Fatalf("drift before any change:\n%s", r.log)
 				}
-				if err := tt.hand(t.Context(), b); err != nil {
+				if err := tt.change(t.Context(), r); err != nil {
 					t.Fatal(err)
 				}
 				wait := 2 * time.Second
 				if strings.Contains(tt.name, "marking") {
 					wait *= reconcile.MarkIntervals
 				}
-				b.engine.Status(t.Context()) // looking must not hide it
-				b.wait(wait + minGap)
-				b.want("7 wlc 10.0.0.1=92 10.0.0.2=40")
-				if rules, _ := b.marks.List(t.Context()); len(rules) != 1 || rules[0].Mark != 7 {
+				r.engine.Status(t.Context()) // reading the status must not hide drift
+				r.wait(wait + minGap)
+				r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=40")
+				if rules, _ := r.marks.List(t.Context()); len(rules) != 1 || rules[0].Mark != 7 {
 					t.Errorf("marking rules %v", rules)
 				}
-				b.wantLog("drift repaired", tt.log)
+				r.wantLog("drift repaired", tt.log)
 			})
 		})
 	}
 }
 
-func TestWhatWasAskedComesBeforeDriftIsRepaired(t *testing.T) {
+func TestAnOrderRunsBeforeDriftIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		wake := b.hang()
-		// A cluster manager asks for a stop, gets no answer, and takes the service out by itself.
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		unblock := r.block()
+		// A cluster manager orders a stop, gets no response, and removes the service itself.
 		stopped := make(chan error, 1)
-		go func() { _, err := b.engine.Stop(context.Background(), "web", "test"); stopped <- err }()
-		b.wait(10 * time.Second) // a cycle is long due
-		if err := ipvs.ApplyOne(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+		go func() { _, err := r.engine.Stop(context.Background(), "web", "test"); stopped <- err }()
+		r.wait(10 * time.Second) // a reconcile is overdue
+		if err := ipvs.ApplyOne(t.Context(), r.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
-		before := len(b.table.Calls())
-		wake()
+		before := len(r.table.Calls())
+		unblock()
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
-		b.want("")
-		for _, c := range b.table.Calls()[before:] {
+		r.wantTable("")
+		for _, c := range r.table.Calls()[before:] {
 			if c.Operation != "dump" {
-				t.Errorf("after the stop was asked for, the engine did: %v", c)
+				t.Errorf("after the stop was ordered, the engine called: %v", c)
 			}
 		}
 	})
 }
 
-// TestWhatWasAskedOfAStoppedProcessComesBeforeDriftIsRepaired is about a stop that lies in a socket when the process goes on: it is read a little later
-// than the engine wakes.
-func TestWhatWasAskedOfAStoppedProcessComesBeforeDriftIsRepaired(t *testing.T) {
+// TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired has a stop that is still in a socket when the process continues: it arrives a
+// little after the engine wakes.
+func TestAnOrderToASuspendedProcessRunsBeforeDriftIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		wake := b.hang()
-		b.wait(10 * time.Second)
-		if err := ipvs.ApplyOne(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		unblock := r.block()
+		r.wait(10 * time.Second)
+		if err := ipvs.ApplyOne(t.Context(), r.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
-		before := len(b.table.Calls())
-		wake()
-		b.wait(catchUp / 2)
-		if _, err := b.engine.Stop(t.Context(), "web", "test"); err != nil {
+		before := len(r.table.Calls())
+		unblock()
+		r.wait(catchUp / 2)
+		if _, err := r.engine.Stop(t.Context(), "web", "test"); err != nil {
 			t.Error(err)
 		}
-		b.want("")
-		for _, c := range b.table.Calls()[before:] {
+		r.wantTable("")
+		for _, c := range r.table.Calls()[before:] {
 			if c.Operation != "dump" {
-				t.Errorf("before the stop was read, the engine did: %v", c)
+				t.Errorf("before the stop arrived, the engine called: %v", c)
 			}
 		}
 	})
 }
 
-func TestAStoppedProcessRepairsSoonAfterItGoesOn(t *testing.T) {
+func TestASuspendedProcessRepairsDriftSoonAfterItContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		wake := b.hang()
-		b.wait(10 * time.Second)
-		if err := ipvs.ApplyOne(t.Context(), b.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		unblock := r.block()
+		r.wait(10 * time.Second)
+		if err := ipvs.ApplyOne(t.Context(), r.table, ipvs.DeleteService(ipvs.Key{Mark: 7, Family: ipvs.IPv4})); err != nil {
 			t.Fatal(err)
 		}
-		wake()
-		b.wait(catchUp + minGap)
-		b.want("7 wlc 10.0.0.1=92")
+		unblock()
+		r.wait(catchUp + minGap)
+		r.wantTable("7 wlc 10.0.0.1=92")
 	})
 }
 
-func TestKernelErrorsAreShownAndRetried(t *testing.T) {
+func TestKernelErrorsAreReportedAndRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		refusal := errors.New("device or resource busy")
-		b.table.SetFault(func(c ipvs.Call) error {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "put destination" {
-				return refusal
+				return errBusy
 			}
 			return nil
 		})
-		b.fleet.set("10.0.0.1", 10)
-		b.wait(8 * time.Second)
-		b.want("7 wlc 10.0.0.1=92")
-		c := b.engine.Status(t.Context()).Clusters[0]
-		if c.Nodes[0].Weight != 10 || *c.Nodes[0].KernelWeight != 92 || c.CombinedWeight != 92 || !strings.Contains(c.LastError, "resource busy") {
-			t.Errorf("status %+v; want weight 10, the kernel's 92, and why", c)
+		r.fleet.set("10.0.0.1", 10)
+		r.wait(8 * time.Second)
+		r.wantTable("7 wlc 10.0.0.1=92")
+		c := r.engine.Status(t.Context()).Clusters[0]
+		if c.Nodes[0].Weight != 10 || *c.Nodes[0].KernelWeight != 92 || c.CombinedWeight != 92 ||
+			!strings.Contains(c.LastError, "resource busy") {
+			t.Errorf("status %+v; want weight 10, the kernel's weight 92, and the error", c)
 		}
-		if n := b.engine.Status(t.Context()).KernelErrors; n < 3 {
-			t.Errorf("%d kernel errors counted, want one a cycle", n)
+		if n := r.engine.Status(t.Context()).KernelErrors; n < 3 {
+			t.Errorf("%d kernel errors counted, want one for each reconcile", n)
 		}
-		if n := strings.Count(b.log.String(), "kernel error"); n != 1 {
-			t.Errorf("the refusal was logged %d times, want once:\n%s", n, b.log)
+		if n := strings.Count(r.log.String(), "kernel error"); n != 1 {
+			t.Errorf("the kernel error was logged %d times, want once:\n%s", n, r.log)
 		}
-		b.table.SetFault(func(ipvs.Call) error { return refusal })
-		b.wait(4 * time.Second)
-		if c := b.engine.Status(t.Context()).Clusters[0]; !strings.Contains(c.LastError, "dump the load-balancing table") {
+		r.table.SetFault(func(ipvs.Call) error { return errBusy })
+		r.wait(4 * time.Second)
+		if c := r.engine.Status(t.Context()).Clusters[0]; !strings.Contains(c.LastError, "dump the load-balancing table") {
 			t.Errorf("last_error %q with a table that cannot be read", c.LastError)
 		}
-		b.table.SetFault(nil)
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=10")
-		if c := b.engine.Status(t.Context()).Clusters[0]; c.LastError != "" || *c.Nodes[0].KernelWeight != 10 {
-			t.Errorf("after kernel error resolved: %+v", c)
+		r.table.SetFault(nil)
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=10")
+		if c := r.engine.Status(t.Context()).Clusters[0]; c.LastError != "" || *c.Nodes[0].KernelWeight != 10 {
+			t.Errorf("after the kernel error was resolved: %+v", c)
 		}
 	})
 }
 
-func TestAStartOrStopThatTheKernelRefusesSaysSo(t *testing.T) {
+func TestAStartOrStopThatTheKernelRejectsReturnsItsError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.table.SetFault(func(c ipvs.Call) error {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "put service" || c.Operation == "delete service" {
 				return errors.New("no room")
 			}
 			return nil
 		})
-		if _, err := b.engine.Start(t.Context(), "web", "test"); err == nil || !strings.Contains(err.Error(), "no room") {
+		if _, err := r.engine.Start(t.Context(), "web", "test"); err == nil || !strings.Contains(err.Error(), "no room") {
 			t.Errorf("start: %v", err)
 		}
-		b.table.SetFault(nil)
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=92") // it goes on trying
+		r.table.SetFault(nil)
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=92") // lb retries
 
-		b.table.SetFault(func(c ipvs.Call) error {
+		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "delete service" {
 				return errors.New("no way")
 			}
 			return nil
 		})
-		if _, err := b.engine.Stop(t.Context(), "web", "test"); err == nil || !strings.Contains(err.Error(), "no way") {
+		if _, err := r.engine.Stop(t.Context(), "web", "test"); err == nil || !strings.Contains(err.Error(), "no way") {
 			t.Errorf("stop: %v", err)
 		}
-		b.table.SetFault(nil)
-		b.wait(2*time.Second + minGap)
-		b.want("")
+		r.table.SetFault(nil)
+		r.wait(2*time.Second + minGap)
+		r.wantTable("")
 	})
 }
 
-func TestManyChangesShareACycle(t *testing.T) {
+func TestManyChangesShareAReconcile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		r := newRig(t)
 		var nodes []int
 		for n := 1; n <= 200; n++ {
 			nodes = append(nodes, n)
-			b.fleet.set(fmt.Sprintf("10.0.0.%d", n), 100)
+			r.fleet.set(fmt.Sprintf("10.0.0.%d", n), 100)
 		}
-		b.boot(webapp("web", 7, nodes...))
-		b.start("web")
+		r.boot(webapp("web", 7, nodes...))
+		r.start("web")
 		for _, n := range nodes {
-			b.fleet.set(fmt.Sprintf("10.0.0.%d", n), 50)
+			r.fleet.set(fmt.Sprintf("10.0.0.%d", n), 50)
 		}
-		before := len(b.table.Calls())
-		b.wait(2*time.Second + minGap)
+		before := len(r.table.Calls())
+		r.wait(2*time.Second + minGap)
 		edits, dumps := 0, 0
-		for _, c := range b.table.Calls()[before:] {
+		for _, c := range r.table.Calls()[before:] {
 			switch c.Operation {
 			case "put destination":
 				edits++
@@ -404,103 +408,108 @@ func TestManyChangesShareACycle(t *testing.T) {
 			}
 		}
 		if edits != 200 || dumps > 2*(2000/20+4) {
-			t.Errorf("%d edits and %d dumps for 200 changes; want one edit each, and dumps bounded by the pause between cycles", edits, dumps)
+			t.Errorf("%d edits and %d dumps for 200 changes; want one edit each, and dumps limited by the minimum gap between reconciles",
+				edits, dumps)
 		}
 	})
 }
 
-func TestATableThatCannotBeReadAtTheStartIsAdoptedLater(t *testing.T) {
+func TestATableThatCannotBeReadAtStartupIsAdoptedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.seed(7, "wlc", map[int]ipvs.Weight{1: 30})
-		b.fleet.set("10.0.0.1", 100)
+		r := newRig(t)
+		r.seed(7, "wlc", map[int]ipvs.Weight{1: 30})
+		r.fleet.set("10.0.0.1", 100)
 		c, other := webapp("web", 7, 1), webapp("other", 8, 1)
 		c.Autostart, c.RampUpTime = true, 100*time.Second
-		b.table.SetFault(func(ipvs.Call) error { return errBusy })
-		b.boot(c, other)
-		if _, err := b.engine.Start(t.Context(), "other", "test"); err == nil || !strings.Contains(err.Error(), "busy") {
+		r.table.SetFault(func(ipvs.Call) error { return errBusy })
+		r.boot(c, other)
+		if _, err := r.engine.Start(t.Context(), "other", "test"); err == nil || !strings.Contains(err.Error(), "busy") {
 			t.Errorf("start with a table that cannot be read: %v", err)
 		}
-		b.wait(10 * time.Second)
-		b.table.SetFault(nil)
-		b.wait(2*time.Second + minGap)
-		// It ran before, so it goes on from the weight it had; what was asked for meanwhile is done.
-		if got := b.kernel(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=3") || !strings.HasSuffix(got, "8 wlc 10.0.0.1=100") {
-			t.Errorf("the kernel has\n%s\nlog:\n%s", got, b.log)
+		r.wait(10 * time.Second)
+		r.table.SetFault(nil)
+		r.wait(2*time.Second + minGap)
+		// web ran before, so its node ramps up from the weight that it had. Cluster other starts, as ordered meanwhile.
+		if got := r.dump(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=3") || !strings.HasSuffix(got, "8 wlc 10.0.0.1=100") {
+			t.Errorf("the kernel has\n%s\nlog:\n%s", got, r.log)
 		}
 	})
 }
 
-func TestAMarkThatSomebodyElseSetUp(t *testing.T) {
+func TestAMarkThatAnotherProgramSetUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.boot(webapp("web", 7, 1), webapp("db", 8, 1))
-		b.seed(7, "rr", map[int]ipvs.Weight{9: 5})
-		b.seed(8, "rr", map[int]ipvs.Weight{9: 5})
-		b.wait(10 * time.Second)
-		b.want("7 rr 10.0.0.9=5\n8 rr 10.0.0.9=5") // a cluster that does not run is left alone
-		if n := strings.Count(b.log.String(), "a cluster that lb did not start"); n != 2 {
-			t.Errorf("reported %d times, want once for each:\n%s", n, b.log)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
+		r.boot(webapp("web", 7, 1), webapp("db", 8, 1))
+		r.seed(7, "rr", map[int]ipvs.Weight{9: 5})
+		r.seed(8, "rr", map[int]ipvs.Weight{9: 5})
+		r.wait(10 * time.Second)
+		r.wantTable("7 rr 10.0.0.9=5\n8 rr 10.0.0.9=5") // lb does not touch the marks of a stopped cluster
+		if n := strings.Count(r.log.String(), "a cluster that lb did not start"); n != 2 {
+			t.Errorf("reported %d times, want once for each:\n%s", n, r.log)
 		}
-		b.start("web")
-		b.want("7 wlc 10.0.0.1=100 10.0.0.9=0\n8 rr 10.0.0.9=5")
-		if changed, err := b.engine.Stop(t.Context(), "db", "test"); !changed || err != nil {
+		r.start("web")
+		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.9=0\n8 rr 10.0.0.9=5")
+		if changed, err := r.engine.Stop(t.Context(), "db", "test"); !changed || err != nil {
 			t.Errorf("stop: changed %v, %v", changed, err)
 		}
-		b.want("7 wlc 10.0.0.1=100") // the stranger had no connections left
+		r.wantTable("7 wlc 10.0.0.1=100") // 10.0.0.9 had no connections left
 	})
 }
 
-func TestStandbyTakesOverWithTrueWeights(t *testing.T) {
+func TestAStandbyTakesOverWithCurrentWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 0)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 0)
 		c := webapp("web", 7, 1, 2)
 		c.RampUpTime = 100 * time.Second
-		b.boot(c)
-		b.wait(time.Minute)
-		b.fleet.set("10.0.0.2", 70)
-		b.wait(3 * time.Second)
-		began := time.Now()
-		b.start("web")
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=70")
-		if took := time.Since(began); took > 0 {
-			t.Errorf("the start took %s, though every node is known", took)
+		r.boot(c)
+		r.wait(time.Minute)
+		r.fleet.set("10.0.0.2", 70)
+		r.wait(3 * time.Second)
+		start := time.Now()
+		r.start("web")
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=70")
+		if took := time.Since(start); took > 0 {
+			t.Errorf("the start took %s, although every node has a reading", took)
 		}
 	})
 }
 
-func TestTheFirstChangeAfterAQuietTimeWaitsForNothing(t *testing.T) {
+func TestTheFirstChangeAfterAQuietPeriodDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 92)
-		b.boot(webapp("web", 7, 1, 2))
-		b.start("web")
-		b.wait(time.Minute)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 92)
+		r.boot(webapp("web", 7, 1, 2))
+		r.start("web")
+		r.wait(time.Minute)
 		var watchers []*watch.Watcher
-		for _, n := range b.engine.rec.Model.Clusters()[0].Nodes() {
-			watchers = append(watchers, b.engine.watchers.nodes[n].watcher)
+		for _, n := range r.engine.rec.Model.Clusters()[0].Nodes() {
+			watchers = append(watchers, r.engine.watchers.nodes[n].watcher)
 		}
-		tell := func(node, health int) {
-			b.engine.watchers.updates <- watch.Update{From: watchers[node], Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
+		observe := func(node, health int) {
+			r.engine.watchers.updates <- watch.Update{From: watchers[node],
+				Reading: decide.Reading{At: time.Now(), Answered: true, Health: health}}
 			synctest.Wait()
 		}
-		// Right behind a cycle of the clock's, which is no reason to wait.
+		// Right after a reconcile by the timer: minGap counts from the last reconcile by a reading.
 		var next time.Time
-		if err := b.engine.do(t.Context(), func(context.Context) { next = b.engine.schedule.last.Add(b.engine.rec.Model.Interval()) }); err != nil {
+		err := r.engine.do(t.Context(), func(context.Context) {
+			next = r.engine.schedule.last.Add(r.engine.rec.Model.Interval())
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
-		b.wait(time.Until(next) + time.Millisecond)
-		tell(0, 40)
-		b.want("7 wlc 10.0.0.1=40 10.0.0.2=92")
-		b.wait(time.Millisecond)
-		tell(1, 30) // the next one shares its cycle with whoever comes within a minGap
-		tell(0, 20)
-		b.want("7 wlc 10.0.0.1=40 10.0.0.2=92")
-		b.wait(minGap)
-		b.want("7 wlc 10.0.0.1=20 10.0.0.2=30")
+		r.wait(time.Until(next) + time.Millisecond)
+		observe(0, 40)
+		r.wantTable("7 wlc 10.0.0.1=40 10.0.0.2=92")
+		r.wait(time.Millisecond)
+		observe(1, 30) // waits, and shares a reconcile with what changes within minGap
+		observe(0, 20)
+		r.wantTable("7 wlc 10.0.0.1=40 10.0.0.2=92")
+		r.wait(minGap)
+		r.wantTable("7 wlc 10.0.0.1=20 10.0.0.2=30")
 	})
 }

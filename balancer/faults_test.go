@@ -12,22 +12,34 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// faults are those of big_brother 0.9.12 that were observed and are not copied, with the tests that show what lb does in their place, as
-// docs/bigbrother.md has them.
+// faults lists the observed faults of big_brother 0.9.12 that lb does not copy, with the tests of what lb does instead, as in
+// docs/bigbrother.md.
 func faults() map[int][]string {
 	return map[int][]string{
-		1:  {"TestReloadGuard", "TestDaemonFromStartToEnd", "TestABrokenFileChangesNothing"},                       // a config with mistakes, or none, changes nothing that runs
-		2:  {"TestAHangingNodeCostsOnlyItself", "TestManyChangesShareACycle"},                                      // a node that hangs; many that change at once
-		3:  {"TestKernelErrorsAreShownAndRetried", "TestAStartOrStopThatTheKernelRefusesSaysSo"},                   // a kernel that refuses
-		4:  {"TestHealthOfAResponse", "TestANegativeHealthIsNoWeight"},                                             // a negative health
-		5:  {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},                                 // another port, mark or scheduler
-		6:  {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeIsBack"},                                     // the downpage leaves
-		7:  {"TestParseSite", "TestAReloadKeepsWhatOtherDataCentresList"},                                          // what other data centres answer
-		8:  {"TestActivePassive", "TestActivePassiveTiesGoByAddress"},                                              // the active node is the right one
-		9:  {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainTakesANodeOutAndItsEndRampsItUp"},   // ramp-up counts from when a node is back
-		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatSomebodyElseSetUp", "TestAReadChangesNothing"}, // what the kernel has at the start; reads without side effects
-		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersTouchesNothing"},                      // stopped clusters stay untouched
-		12: {"TestNagiosResultsAreSent"},                                                                           // send_nsca is run
+		// An invalid or missing config changes nothing.
+		1: {"TestReloadGuard", "TestDaemonLifecycle", "TestABrokenFileChangesNothing"},
+		// A node hangs; many nodes change at once.
+		2: {"TestAHangingNodeDoesNotDelayOthers", "TestManyChangesShareAReconcile"},
+		// The kernel rejects changes.
+		3: {"TestKernelErrorsAreReportedAndRetried", "TestAStartOrStopThatTheKernelRejectsReturnsItsError"},
+		// A negative health.
+		4: {"TestHealthOfAResponse", "TestANegativeHealthIsWeightZero"},
+		// Another port, mark or scheduler.
+		5: {"TestReloadEditsInPlace", "TestReloadWithoutMarksKeepsTheOldService"},
+		// The downpage is removed.
+		6: {"TestDownpage", "TestDownpageKeepsItsConnectionsWhenANodeRecovers"},
+		// Responses of other data centres.
+		7: {"TestParseSite", "TestAReloadKeepsRemoteBalancers"},
+		// The right node is active.
+		8: {"TestActivePassive", "TestActivePassiveTiesAreBrokenByAddress"},
+		// Ramp-up starts when a node recovers.
+		9: {"TestNodeOverTime", "TestRestartKeepsWeightsAndRamps", "TestADrainSetsWeightZeroAndResumingRampsUp"},
+		// The kernel's table at startup; reads without side effects.
+		10: {"TestAdoptionKeepsWeightsUntilReadings", "TestAMarkThatAnotherProgramSetUp", "TestAReadChangesNothing"},
+		// Stopped clusters do not change.
+		11: {"TestReloadAddsAndRemovesClusters", "TestReloadOfStoppedClustersChangesNothing"},
+		// lb runs send_nsca.
+		12: {"TestNagiosResultsAreSent"},
 	}
 }
 
@@ -53,50 +65,51 @@ func TestEachFaultHasATest(t *testing.T) {
 	for number, tests := range faults() {
 		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %d \|.*\| (.*) \|$`, number)).FindStringSubmatch(string(doc))
 		if want := "`" + strings.Join(tests, "`, `") + "`"; row == nil || row[1] != want {
-			t.Errorf("fault %d: docs/bigbrother.md has %q, not %s", number, row, want)
+			t.Errorf("fault %d: docs/bigbrother.md has %q, want %s", number, row, want)
 		}
 		for _, name := range tests {
 			if !strings.Contains(source.String(), "\nfunc "+name+"(t *testing.T) {") {
-				t.Errorf("fault %d: there is no %s", number, name)
+				t.Errorf("fault %d: no test %s", number, name)
 			}
 		}
 	}
 }
 
-// TestAReadChangesNothing is half of fault 10: there, GET /cluster/NAME started to watch what the kernel had.
+// TestAReadChangesNothing covers half of fault 10: in big_brother, GET /cluster/NAME started to watch what the kernel had.
 func TestAReadChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.boot(webapp("web", 7, 1))
-		h := b.handler()
-		before := len(b.changes())
-		for _, path := range []string{"/", "/cluster/web", "/cluster/web/status", "/cluster/web/status_detail", "/fwmark/7", "/events", "/metrics"} {
-			ask(h, "GET", path, "")
+		r := newRig(t)
+		r.boot(webapp("web", 7, 1))
+		h := r.handler()
+		before := len(r.tableWrites())
+		for _, path := range []string{"/", "/cluster/web", "/cluster/web/status", "/cluster/web/status_detail", "/fwmark/7", "/events",
+			"/metrics"} {
+			roundTrip(h, "GET", path, "")
 		}
-		if n := len(b.changes()) - before; n != 0 {
-			t.Errorf("%d changes to the kernel's table: %v", n, b.changes()[before:])
+		if n := len(r.tableWrites()) - before; n != 0 {
+			t.Errorf("%d changes to the kernel's table: %v", n, r.tableWrites()[before:])
 		}
 	})
 }
 
-func TestReloadOfStoppedClustersTouchesNothing(t *testing.T) {
+func TestReloadOfStoppedClustersChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.boot(webapp("web", 7, 1))
-		before := len(b.changes())
-		if err := b.reload(webapp("web", 8, 1, 2), webapp("db", 9, 3)); err != nil {
+		r := newRig(t)
+		r.boot(webapp("web", 7, 1))
+		before := len(r.tableWrites())
+		if err := r.reload(webapp("web", 8, 1, 2), webapp("db", 9, 3)); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(b.changes()) - before; n != 0 {
-			t.Errorf("%d changes to the kernel's table: %v", n, b.changes()[before:])
+		if n := len(r.tableWrites()) - before; n != 0 {
+			t.Errorf("%d changes to the kernel's table: %v", n, r.tableWrites()[before:])
 		}
 	})
 }
 
-// changes gives what was asked of the kernel's table but for reads.
-func (b *bench) changes() []string {
+// tableWrites returns the calls of the kernel's table, without reads.
+func (r *rig) tableWrites() []string {
 	var changes []string
-	for _, c := range b.table.Calls() {
+	for _, c := range r.table.Calls() {
 		if c.Operation != "dump" {
 			changes = append(changes, c.Operation+" "+c.Key.String())
 		}
@@ -104,11 +117,11 @@ func (b *bench) changes() []string {
 	return changes
 }
 
-// TestABrokenFileChangesNothing is fault 1 with files as they lie on the disk: there, one that is invalid deletes what runs, and one
-// that is no YAML, or gone, ends the program.
+// TestABrokenFileChangesNothing covers fault 1 with files on disk: in big_brother, an invalid file deletes running clusters, and a file
+// that is not YAML, or is missing, ends the program.
 func TestABrokenFileChangesNothing(t *testing.T) {
-	health, node := agents(t)
-	cfg := files(t, node)
+	health, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	path := filepath.Join(t.TempDir(), "lb.toml")
 	good := fmt.Sprintf("[balancer]\nlisten = \"127.0.0.1:0\"\ncontrol = %q\ndata_dir = %q\n[clusters.web]\nfwmark = 7\nautostart = true\n"+
 		"vips = [ { address = \"204.109.13.7\", ports = [ 443 ] } ]\nnodes = [ { address = %q, port = %d } ]\n",
@@ -124,39 +137,40 @@ func TestABrokenFileChangesNothing(t *testing.T) {
 	o.Load = func() (*config.Config, error) { return config.Load(path, nil) }
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	<-ready
 	weight := func() string {
 		_, body := request(t, b, "", "GET", "/cluster/web/status_detail")
 		return body
 	}
 	want := fmt.Sprintf(`{"nodes":{"127.0.0.1":%d},"cluster":"web","running":true}`, health.Load())
-	for name, text := range map[string]string{"invalid": good + "[clusters.db]\nfwmark = -1\n", "no TOML": "---\nclusters: [", "empty": "", "gone": ""} {
+	for name, text := range map[string]string{"invalid": good + "[clusters.db]\nfwmark = -1\n", "not TOML": "---\nclusters: [",
+		"empty": "", "missing": ""} {
 		write(text)
-		if name == "gone" {
+		if name == "missing" {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if status, body := request(t, b, cfg.Balancer.Control, "POST", "/reload"); status != 409 {
-			t.Errorf("%s: reload gave %d %q", name, status, body)
+			t.Errorf("%s: reload: %d %q, want 409", name, status, body)
 		}
 		if got := weight(); got != want {
-			t.Errorf("%s: afterwards %s, want %s", name, got, want)
+			t.Errorf("%s: after the reload %s, want %s", name, got, want)
 		}
 	}
 	write(good)
 	if status, body := request(t, b, cfg.Balancer.Control, "POST", "/reload"); status != 200 {
-		t.Errorf("the good file again: %d %q", status, body)
+		t.Errorf("reload of the good file: %d %q", status, body)
 	}
 }
 
-// TestANegativeHealthIsNoWeight is fault 4 from the answer to the kernel: there, the node stays at its old weight.
-func TestANegativeHealthIsNoWeight(t *testing.T) {
-	health, node := agents(t)
-	cfg := files(t, node)
+// TestANegativeHealthIsWeightZero covers fault 4 from the agent's response to the kernel: in big_brother, the node keeps its old weight.
+func TestANegativeHealthIsWeightZero(t *testing.T) {
+	health, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
-	b, _ := daemon(t, options(cfg))
+	b, _ := runDaemon(t, options(cfg))
 	kernel := func(weight int) func() bool {
 		return func() bool {
 			_, body := request(t, b, "", "GET", "/cluster/web/status_detail")

@@ -9,23 +9,23 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestARefusedReloadCanBeForced(t *testing.T) {
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
 	o := options(cfg)
-	var now atomic.Pointer[config.Config]
-	now.Store(cfg)
-	o.Load = func() (*config.Config, error) { return now.Load(), nil }
+	var current atomic.Pointer[config.Config]
+	current.Store(cfg)
+	o.Load = func() (*config.Config, error) { return current.Load(), nil }
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	<-ready
 	empty := *cfg
 	empty.Clusters = nil
-	now.Store(&empty)
+	current.Store(&empty)
 	for _, tt := range []struct {
-		socket, path, says string
+		socket, path, want string
 		status             int
 	}{
 		{"", "/reload?force=true", "not accepted over TCP", 403},
@@ -33,8 +33,8 @@ func TestAReloadThatTakesTooMuchCanBeForced(t *testing.T) {
 		{cfg.Balancer.Control, "/reload", "lb ctl reload --force", 409},
 		{cfg.Balancer.Control, "/reload?force=true", "reloaded", 200},
 	} {
-		if status, body := request(t, b, tt.socket, "POST", tt.path); status != tt.status || !strings.Contains(body, tt.says) {
-			t.Errorf("POST %s: %d %q, want %d %q", tt.path, status, body, tt.status, tt.says)
+		if status, body := request(t, b, tt.socket, "POST", tt.path); status != tt.status || !strings.Contains(body, tt.want) {
+			t.Errorf("POST %s: %d %q, want %d %q", tt.path, status, body, tt.status, tt.want)
 		}
 	}
 	if services, err := o.Table.(*ipvs.Memory).Dump(t.Context()); err != nil || len(services) != 0 {

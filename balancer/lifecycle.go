@@ -2,7 +2,6 @@ package balancer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +14,24 @@ import (
 type outcome struct {
 	changed bool
 	err     error
+}
+
+// waitingStarts are the orders that wait for the start of a cluster. Each channel has room for one answer.
+type waitingStarts map[*cluster.Cluster][]chan outcome
+
+// answer answers the orders that wait for a cluster.
+func (w waitingStarts) answer(c *cluster.Cluster, o outcome) {
+	for _, waiting := range w[c] {
+		waiting <- o
+	}
+	delete(w, c)
+}
+
+// abandon answers all orders when the daemon stops.
+func (w waitingStarts) abandon() {
+	for c := range w {
+		w.answer(c, outcome{err: api.ErrStopping})
+	}
 }
 
 // Start starts a cluster and returns when the kernel has it, with weights. It returns false if the cluster runs already.
@@ -46,7 +63,7 @@ func (e *engine) beginStart(ctx context.Context, name, who string, answer chan o
 		return
 	}
 	if !c.Starting() {
-		e.rec.Model.BeginStart(time.Now(), c, "asked by "+who)
+		e.rec.Model.Lifecycle().Begin(time.Now(), c, "asked by "+who)
 		e.rec.Flush()
 	}
 	e.waiting[c] = append(e.waiting[c], answer)
@@ -61,16 +78,8 @@ func (e *engine) completeStarts(ctx context.Context) {
 	e.schedule.last, e.schedule.urgent = time.Now(), false
 	e.publish()
 	for _, s := range starts {
-		e.answer(s.Cluster, outcome{changed: true, err: s.Err})
+		e.waiting.answer(s.Cluster, outcome{changed: true, err: s.Err})
 	}
-}
-
-// answer answers the orders that wait for the start of a cluster.
-func (e *engine) answer(c *cluster.Cluster, o outcome) {
-	for _, waiting := range e.waiting[c] {
-		waiting <- o
-	}
-	delete(e.waiting, c)
 }
 
 // Stop removes a cluster from the kernel. It returns false if the kernel does not have it.
@@ -88,20 +97,8 @@ func (e *engine) stop(ctx context.Context, name, who string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	e.answer(c, outcome{err: fmt.Errorf("cluster %s was stopped while it started", name)})
+	e.waiting.answer(c, outcome{err: fmt.Errorf("cluster %s was stopped while it started", name)})
 	changed, err := e.rec.Stop(ctx, c, who)
 	e.publish()
 	return changed, err
-}
-
-// abandonStarts answers the orders that still wait when the daemon stops.
-func (e *engine) abandonStarts() {
-	for c := range e.waiting {
-		e.answer(c, outcome{err: api.ErrStopping})
-	}
-}
-
-// dismiss answers the orders that wait for a cluster that has left the configuration.
-func (e *engine) dismiss(c *cluster.Cluster) {
-	e.answer(c, outcome{err: errors.New("the cluster left the configuration while it started")})
 }

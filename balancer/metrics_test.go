@@ -12,33 +12,33 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-func TestPrometheusGetsWhatIsKnown(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 0)
-		b.fleet.set("10.0.0.3", silent)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 0)
+		r.fleet.set("10.0.0.3", connRefused)
 		c := webapp("web", 7, 1, 2, 3)
 		c.MaxWeight = 60
-		b.boot(c, webapp("idle", 8, 1))
-		b.start("web")
-		b.wait(5 * time.Second)
-		services, err := b.table.Dump(t.Context())
+		r.boot(c, webapp("idle", 8, 1))
+		r.start("web")
+		r.wait(5 * time.Second)
+		services, err := r.table.Dump(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		services[0].Destinations[0].Stats = ipvs.Stats{Connections: 5, PacketsIn: 40, BytesIn: 4000, PacketsOut: 1, BytesOut: 2}
 		services[0].Destinations[0].ActiveConns = 3
 		services[0].Destinations[1].Weight = 9 // drift
-		// Two that are in no config, at one address.
+		// Two destinations at one address that are not in the config.
 		for _, port := range []uint16{0, 80} {
 			services[0].Destinations = append(services[0].Destinations, ipvs.Destination{
 				Address: netip.MustParseAddr("10.0.0.9"), Port: port, Forwarding: ipvs.Tunnel, Weight: 1, ActiveConns: 1,
 			})
 		}
-		b.table.Seed(services...)
-		b.wait(4 * time.Second)
-		page := ask(b.handler(), "GET", "/metrics", "")
+		r.table.Seed(services...)
+		r.wait(4 * time.Second)
+		page := roundTrip(r.handler(), "GET", "/metrics", "")
 		page, _, _ = strings.Cut(page[strings.Index(page, `| "`)+3:], "\"\n")
 		page = strings.NewReplacer(`\n`, "\n", `\"`, `"`).Replace(page)
 		problems, err := promlint.New(strings.NewReader(page)).Lint()
@@ -51,7 +51,7 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 				series[line[:at]] = strings.TrimSpace(line[at:])
 			}
 		}
-		for name, want := range map[string]string{ // "": whatever it is
+		for name, want := range map[string]string{ // "": any value
 			`lb_balancer_cluster_running{cluster="web"}`: "1", `lb_balancer_cluster_running{cluster="idle"}`: "0",
 			`lb_balancer_cluster_combined_weight{cluster="web"}`: "60", `lb_balancer_cluster_trouble{cluster="web"}`: "0",
 			`lb_balancer_cluster_nodes{cluster="web"}`:                                        "3",
@@ -84,7 +84,7 @@ func TestPrometheusGetsWhatIsKnown(t *testing.T) {
 			`go_goroutines`:                                                                   "",
 			`process_start_time_seconds`:                                                      "",
 		} {
-			if got, there := series[name]; !there || want != "" && got != want {
+			if got, ok := series[name]; !ok || want != "" && got != want {
 				t.Errorf("%s is %q, want %q", name, got, want)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/braintree/lb/balancer/cluster"
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/drain"
+	"github.com/braintree/lb/balancer/override"
 	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/balancer/reconcile"
 	"github.com/braintree/lb/balancer/watch"
@@ -27,18 +28,20 @@ const dryRunPolls = 64
 // previewInputs are what a preview takes in: the drains of one moment, and the files as they are. It serves no page.
 type previewInputs struct {
 	drains    map[cluster.NodeKey]cluster.Drain
-	overrides *overrides
+	overrides *override.Reader
 }
 
 func newPreviewInputs(drains []drain.Drain, overrideDir string) *previewInputs {
-	return &previewInputs{held(time.Now(), drains), newOverrides(overrideDir, slog.New(slog.DiscardHandler))}
+	return &previewInputs{held(time.Now(), drains), override.NewReader(overrideDir, slog.New(slog.DiscardHandler))}
 }
 
 // Drains implements reconcile.Inputs.
 func (in *previewInputs) Drains(time.Time) map[cluster.NodeKey]cluster.Drain { return in.drains }
 
 // Overrides implements reconcile.Inputs.
-func (in *previewInputs) Overrides(now time.Time, m *cluster.Model) { in.overrides.read(now, m) }
+func (in *previewInputs) Overrides(now time.Time, m *cluster.Model) {
+	readOverrides(in.overrides, now, m)
+}
 
 // Pages implements reconcile.Inputs. A page that the daemon would close is served no more.
 func (in *previewInputs) Pages(_ context.Context, m *cluster.Model) {
@@ -84,8 +87,8 @@ func (b *Balancer) Plan(ctx context.Context, files []config.File) (api.Plan, err
 	return p, err
 }
 
-// Plan describes what the next reconcile would change or, with a configuration, what a reload with it would. It changes nothing: only the copy of the
-// state is made in the goroutine that owns it.
+// Plan describes what the next reconcile would change or, with a configuration, what a reload with it would. It changes nothing:
+// only the copy of the state is made in the goroutine that owns it.
 func (e *engine) Plan(ctx context.Context, cfg *config.Config) (api.Plan, error) {
 	e.planning.Lock()
 	defer e.planning.Unlock()
@@ -93,7 +96,7 @@ func (e *engine) Plan(ctx context.Context, cfg *config.Config) (api.Plan, error)
 	var in *previewInputs
 	var err error
 	if busy := e.do(ctx, func(ctx context.Context) {
-		in = newPreviewInputs(e.drains.store.All(), e.overrides.dir)
+		in = newPreviewInputs(e.drains.store.All(), e.overrides.Dir)
 		p, err = e.rec.Preview(ctx, in)
 	}); busy != nil {
 		return api.Plan{}, busy
@@ -109,7 +112,7 @@ func (e *engine) Plan(ctx context.Context, cfg *config.Config) (api.Plan, error)
 	}
 	reload := p.Model.Match(cfg)
 	in.rename(reload.Renames())
-	in.overrides.dir = cfg.Balancer.OverrideDir
+	in.overrides.Dir = cfg.Balancer.OverrideDir
 	return p.Reload(ctx, reload)
 }
 
@@ -131,7 +134,7 @@ func DryRun(ctx context.Context, o Options, w io.Writer) error {
 	}
 	p.AdoptNow()
 	e.watchers.pollOnce(ctx, p.Model)
-	p.Model.Autostart(time.Now())
+	p.Model.Lifecycle().Autostart(time.Now())
 	if len(p.CompleteStartsNow(ctx)) == 0 {
 		p.Reconcile(ctx, reconcile.Startup)
 	}
@@ -167,8 +170,13 @@ func printStart(ctx context.Context, w io.Writer, p *reconcile.Preview, c *clust
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "cluster %s stays stopped: the kernel has no mark %d and autostart is off; `lb ctl cluster start %s` would do:\n",
-		c.Name(), c.Mark(), c.Name())
+	_, err = fmt.Fprintf(
+		w,
+		"cluster %s stays stopped: the kernel has no mark %d and autostart is off; `lb ctl cluster start %s` would do:\n",
+		c.Name(),
+		c.Mark(),
+		c.Name(),
+	)
 	for _, change := range plan.Changes {
 		if change.Cluster == c.Name() && err == nil {
 			_, err = fmt.Fprintf(w, "  %s\n", change.Change)

@@ -19,33 +19,33 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// planOf is the plan of a reload with these clusters; with none, that of the next cycle. It is made sure that nothing changes.
-func (b *bench) planOf(cfg *config.Config) api.Plan {
-	b.t.Helper()
-	calls, writes, kernel, events := len(b.table.Calls()), b.marks.Writes(), b.kernel(), b.engine.rec.Report.Journal.Last()
-	p, err := b.engine.Plan(b.t.Context(), cfg)
+// checkedPlan returns the plan of a reload with cfg or, if cfg is nil, of the next reconcile. It checks that planning changes nothing.
+func (r *rig) checkedPlan(cfg *config.Config) api.Plan {
+	r.t.Helper()
+	calls, writes, kernel, events := len(r.table.Calls()), r.marks.Writes(), r.dump(), r.engine.rec.Report.Journal.Last()
+	p, err := r.engine.Plan(r.t.Context(), cfg)
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	for _, c := range b.table.Calls()[calls:] {
+	for _, c := range r.table.Calls()[calls:] {
 		if c.Operation != "dump" && c.Operation != "list daemons" {
-			b.t.Errorf("the plan did: %v", c)
+			r.t.Errorf("the plan called: %v", c)
 		}
 	}
-	if b.kernel() != kernel || b.marks.Writes() != writes || b.engine.rec.Report.Journal.Last() != events {
-		b.t.Error("the plan changed something")
+	if r.dump() != kernel || r.marks.Writes() != writes || r.engine.rec.Report.Journal.Last() != events {
+		r.t.Error("the plan changed something")
 	}
 	return p
 }
 
-func (b *bench) conns(m ipvs.Mark, node string, active, inactive int) {
-	b.t.Helper()
-	if err := b.table.SetConns(ipvs.Key{Mark: m, Family: ipvs.IPv4}, addr(node), 0, active, inactive); err != nil {
-		b.t.Fatal(err)
+func (r *rig) setConns(m ipvs.Mark, node string, active, inactive int) {
+	r.t.Helper()
+	if err := r.table.SetConns(ipvs.Key{Mark: m, Family: ipvs.IPv4}, addr(node), 0, active, inactive); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
-func TestAPlanIsWhatTheReloadDoes(t *testing.T) {
+func TestAPlanMatchesTheReload(t *testing.T) {
 	auto := func(c config.Cluster) config.Cluster { c.Autostart = true; return c }
 	scheduler := func(c config.Cluster) config.Cluster { c.Scheduler = "rr"; return c }
 	for _, tt := range []struct {
@@ -53,21 +53,21 @@ func TestAPlanIsWhatTheReloadDoes(t *testing.T) {
 		to   []config.Cluster
 		want string
 	}{
-		{"the same", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2)}, "nothing to change\n"},
-		{"a node leaves", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1)}, `mark 7: node 10.0.0.2 weight 40 → 0
+		{"no change", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2)}, "nothing to change\n"},
+		{"a node is removed", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1)}, `mark 7: node 10.0.0.2 weight 40 → 0
 connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they continue for up to 1m0s
 `},
-		{"an idle node leaves", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 2)}, `mark 7: remove node 10.0.0.1
+		{"an idle node is removed", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 2)}, `mark 7: remove node 10.0.0.1
 connections: web, mark 7, node 10.0.0.1: none
 `},
-		{"a node joins", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2, 9)}, `mark 7: add node 10.0.0.9 weight 0, tunnel
+		{"a node is added", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2, 9)}, `mark 7: add node 10.0.0.9 weight 0, tunnel
 note: cluster web, node 10.0.0.9: its weight follows from its first response
 `},
-		{"a cluster leaves", []config.Cluster{webapp("web", 7, 1, 2)}, `mark 8: remove tcp 204.109.13.7:8 on eth10
+		{"a cluster is removed", []config.Cluster{webapp("web", 7, 1, 2)}, `mark 8: remove tcp 204.109.13.7:8 on eth10
 mark 8: remove service
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"all leave", nil, `a reload would be refused: refusing to remove 2 of 2 running clusters (api, web): use ` +
+		{"all are removed", nil, `a reload would be refused: refusing to remove 2 of 2 running clusters (api, web): use ` +
 			"`lb ctl reload --force` if this is intended, or stop each of them first with `lb ctl cluster stop NAME`" + `
 with --force it would do:
 mark 7: remove tcp 204.109.13.7:7 on eth10
@@ -78,7 +78,9 @@ connections: web, mark 7, node 10.0.0.1: none
 connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they break
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"a cluster joins", []config.Cluster{webapp("api", 8, 3), auto(webapp("new", 9, 1)), webapp("off", 10, 1), webapp("web", 7, 1, 2)}, `mark 9: add service, scheduler wlc
+		{"a cluster is added", []config.Cluster{
+			webapp("api", 8, 3), auto(webapp("new", 9, 1)), webapp("off", 10, 1), webapp("web", 7, 1, 2),
+		}, `mark 9: add service, scheduler wlc
 mark 9: add node 10.0.0.1 weight 0, tunnel
 mark 9: add tcp 204.109.13.7:9 on eth10
 mark 10: add tcp 204.109.13.7:10 on eth10
@@ -92,60 +94,61 @@ mark 11: add tcp 204.109.13.7:11 on eth10
 mark 8: remove service
 connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 `},
-		{"another name and scheduler", []config.Cluster{scheduler(webapp("rest", 8, 3)), webapp("web", 7, 1, 2)}, `mark 8: service scheduler wlc → rr
+		{"another name and scheduler", []config.Cluster{scheduler(webapp("rest", 8, 3)), webapp("web", 7, 1, 2)},
+			`mark 8: service scheduler wlc → rr
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				for node, health := range map[string]int{"10.0.0.1": 92, "10.0.0.2": 40, "10.0.0.3": 70, "10.0.0.9": hangs} {
-					b.fleet.set(node, health)
+				r := newRig(t)
+				for node, health := range map[string]int{"10.0.0.1": 92, "10.0.0.2": 40, "10.0.0.3": 70, "10.0.0.9": timesOut} {
+					r.fleet.set(node, health)
 				}
-				b.boot(webapp("api", 8, 3), webapp("web", 7, 1, 2))
-				b.start("web")
-				b.start("api")
-				b.conns(7, "10.0.0.2", 12, 3)
-				b.conns(8, "10.0.0.3", 5, 0)
-				p := b.planOf(&config.Config{Clusters: tt.to})
+				r.boot(webapp("api", 8, 3), webapp("web", 7, 1, 2))
+				r.start("web")
+				r.start("api")
+				r.setConns(7, "10.0.0.2", 12, 3)
+				r.setConns(8, "10.0.0.3", 5, 0)
+				p := r.checkedPlan(&config.Config{Clusters: tt.to})
 				if diff := cmp.Diff(tt.want, p.String()); diff != "" {
 					t.Error(diff)
 				}
-				table, rules := b.tables()
-				if err := b.engine.Reload(t.Context(), &config.Config{Clusters: tt.to}, true); err != nil {
+				table, rules := r.tables()
+				if err := r.engine.Reload(t.Context(), &config.Config{Clusters: tt.to}, true); err != nil {
 					t.Fatal(err)
 				}
-				if tt.name != "a cluster joins" { // which starts later
-					if diff := cmp.Diff(sorted(p.Changes), b.since(table, rules)); diff != "" {
-						t.Errorf("the plan (-) is not what the reload did (+):\n%s", diff)
+				if tt.name != "a cluster is added" { // it starts later
+					if diff := cmp.Diff(sortedChanges(p.Changes), r.changesSince(table, rules)); diff != "" {
+						t.Errorf("plan (-) and reload (+) differ:\n%s", diff)
 					}
 				}
-				b.wait(time.Minute + tick)
-				if after := b.planOf(nil).String(); after != "nothing to change\n" {
-					t.Errorf("after the reload there is more to do: %s", after)
+				r.wait(time.Minute + sitePoll)
+				if after := r.checkedPlan(nil).String(); after != "nothing to change\n" {
+					t.Errorf("plan after the reload: %s", after)
 				}
 			})
 		})
 	}
 }
 
-// tables are the kernel's.
-func (b *bench) tables() ([]ipvs.Service, []mark.Rule) {
-	b.t.Helper()
-	services, err := b.table.Dump(b.t.Context())
+// tables returns the kernel's tables.
+func (r *rig) tables() ([]ipvs.Service, []mark.Rule) {
+	r.t.Helper()
+	services, err := r.table.Dump(r.t.Context())
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	rules, err := b.marks.List(b.t.Context())
+	rules, err := r.marks.List(r.t.Context())
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	return services, rules
 }
 
-// since is what has changed in the kernel's tables since they were these, in words and sorted.
-func (b *bench) since(table []ipvs.Service, rules []mark.Rule) []string {
-	b.t.Helper()
-	services, now := b.tables()
+// changesSince lists the differences between earlier tables and the kernel's, sorted.
+func (r *rig) changesSince(table []ipvs.Service, rules []mark.Rule) []string {
+	r.t.Helper()
+	services, now := r.tables()
 	all := map[ipvs.Mark]bool{}
 	for _, s := range slices.Concat(services, table) {
 		all[s.Mark] = true
@@ -161,7 +164,7 @@ func (b *bench) since(table []ipvs.Service, rules []mark.Rule) []string {
 	return words
 }
 
-func sorted(changes []api.PlanChange) []string {
+func sortedChanges(changes []api.PlanChange) []string {
 	words := []string{}
 	for _, c := range changes {
 		words = append(words, c.Change)
@@ -170,93 +173,96 @@ func sorted(changes []api.PlanChange) []string {
 	return words
 }
 
-func TestAPlanOfNowShowsDrift(t *testing.T) {
+func TestThePlanOfTheNextReconcileShowsDrift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		if p := b.planOf(nil); p.String() != "nothing to change\n" {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		if p := r.checkedPlan(nil); p.String() != "nothing to change\n" {
 			t.Errorf("plan %s", p)
 		}
-		b.seed(7, "rr", map[int]ipvs.Weight{1: 92})
-		if p := b.planOf(nil); p.String() != "mark 7: service scheduler rr → wlc\n" {
+		r.seed(7, "rr", map[int]ipvs.Weight{1: 92})
+		if p := r.checkedPlan(nil); p.String() != "mark 7: service scheduler rr → wlc\n" {
 			t.Errorf("plan %s", p)
 		}
-		b.table.SetFault(func(ipvs.Call) error { return errBusy })
-		if _, err := b.engine.Plan(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "busy") {
-			t.Errorf("with a kernel that cannot be read: %v", err)
+		r.table.SetFault(func(ipvs.Call) error { return errBusy })
+		if _, err := r.engine.Plan(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "busy") {
+			t.Errorf("with a table that cannot be read: %v", err)
 		}
-		b.table.SetFault(nil)
+		r.table.SetFault(nil)
 	})
 }
 
-// A drain follows its cluster to the new name in the plan, and stays where it is on the disk.
-func TestAPlanMovesNoDrain(t *testing.T) {
+// In a plan, a drain follows its renamed cluster. On disk it keeps the old name.
+func TestAPlanRenamesNoDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 92)
-		b.boot(webapp("web", 7, 1, 2))
-		b.start("web")
-		b.drain("10.0.0.2")
-		if p := b.planOf(&config.Config{Clusters: []config.Cluster{webapp("site", 7, 1, 2)}}); p.String() != "nothing to change\n" {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 92)
+		r.boot(webapp("web", 7, 1, 2))
+		r.start("web")
+		r.drain("10.0.0.2")
+		if p := r.checkedPlan(&config.Config{Clusters: []config.Cluster{webapp("site", 7, 1, 2)}}); p.String() != "nothing to change\n" {
 			t.Errorf("plan %s", p)
 		}
-		if d := b.engine.drains.store.All(); len(d) != 1 || d[0].Cluster != "web" {
+		if d := r.engine.drains.store.All(); len(d) != 1 || d[0].Cluster != "web" {
 			t.Errorf("drains %+v", d)
 		}
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0")
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0")
 	})
 }
 
-func TestAPlanHasTheSyncDaemons(t *testing.T) {
+func TestAPlanIncludesTheSyncDaemons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
 		cfg := &config.Config{Clusters: []config.Cluster{webapp("web", 7, 1)}}
 		cfg.Balancer.Sync = config.Sync{Interface: "eth1", ID: 7}
-		if want, p := "start the master sync daemon on eth1, id 7\nstart the backup sync daemon on eth1, id 7\n", b.planOf(cfg); p.String() != want {
+		const starts = "start the master sync daemon on eth1, id 7\nstart the backup sync daemon on eth1, id 7\n"
+		if p := r.checkedPlan(cfg); p.String() != starts {
 			t.Errorf("plan %s", p)
 		}
-		if err := b.engine.Reload(t.Context(), cfg, false); err != nil {
+		if err := r.engine.Reload(t.Context(), cfg, false); err != nil {
 			t.Fatal(err)
 		}
-		if p := b.planOf(cfg); p.String() != "nothing to change\n" {
+		if p := r.checkedPlan(cfg); p.String() != "nothing to change\n" {
 			t.Errorf("plan %s", p)
 		}
 		cfg.Balancer.Sync = config.Sync{}
-		if want, p := "stop the master sync daemon on eth1, id 7\nstop the backup sync daemon on eth1, id 7\n", b.planOf(cfg); p.String() != want {
+		const stops = "stop the master sync daemon on eth1, id 7\nstop the backup sync daemon on eth1, id 7\n"
+		if p := r.checkedPlan(cfg); p.String() != stops {
 			t.Errorf("plan %s", p)
 		}
 	})
 }
 
-func TestAPlanKnowsThatASiteHasNotBeenHeard(t *testing.T) {
+func TestAPlanNotesASiteThatHasNotResponded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.others.tells(1, "10.9.0.1=80")
-		b.boot(sending("web", 7, []int{1}, 1))
-		b.start("web")
-		p := b.planOf(&config.Config{Clusters: []config.Cluster{sending("web", 7, []int{1, 2}, 1)}})
-		if want := "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is known after its first response\n"; p.String() != want {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.sites.set(1, "10.9.0.1=80")
+		r.boot(withSites("web", 7, []int{1}, 1))
+		r.start("web")
+		p := r.checkedPlan(&config.Config{Clusters: []config.Cluster{withSites("web", 7, []int{1, 2}, 1)}})
+		const want = "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is known after its first response\n"
+		if p.String() != want {
 			t.Errorf("plan %s", p)
 		}
-		b.want("7 wlc 10.0.0.1=92 10.9.0.1=80\n10007 wlc 10.0.0.1=92")
+		r.wantTable("7 wlc 10.0.0.1=92 10.9.0.1=80\n10007 wlc 10.0.0.1=92")
 	})
 }
 
 func TestAPlanOverHTTP(t *testing.T) {
-	_, node := agents(t)
-	cfg := files(t, node)
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	cfg.Clusters[0].Autostart = true
 	o := options(cfg)
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
-	b, _ := daemon(t, o)
+	b, _ := runDaemon(t, o)
 	<-ready
 	candidate := func(texts ...string) string {
 		c := api.Candidate{}
@@ -277,15 +283,16 @@ nodes = [ { address = "127.0.0.1" }, { address = "127.0.0.2" } ]
 	for _, tt := range []struct {
 		name, socket, method, body string
 		status                     int
-		says                       string
+		want                       string
 	}{
-		{"now, over TCP", "", "GET", "", 200, "nothing to change"},
+		{"next reconcile, over TCP", "", "GET", "", 200, "nothing to change"},
 		{"a config over TCP", "", "POST", candidate(web), 403, "not accepted over TCP"},
-		{"no config", cfg.Balancer.Control, "POST", "", 400, "not a configuration in JSON"},
+		{"not JSON", cfg.Balancer.Control, "POST", "", 400, "not a configuration in JSON"},
 		{"no files", cfg.Balancer.Control, "POST", "{}", 400, "no files"},
-		{"a mistake", cfg.Balancer.Control, "POST", candidate("[clusters.web]\nfwmrk = 7"), 200, "/tmp/0.toml:2"},
-		{"an empty one", cfg.Balancer.Control, "POST", candidate(""), 200, "lb ctl reload --force"},
-		{"a file that is included", cfg.Balancer.Control, "POST", candidate(`include = ["1.toml"]`, web), 200, "mark 7: add node 127.0.0.2 weight 0, tunnel"},
+		{"an invalid key", cfg.Balancer.Control, "POST", candidate("[clusters.web]\nfwmrk = 7"), 200, "/tmp/0.toml:2"},
+		{"an empty config", cfg.Balancer.Control, "POST", candidate(""), 200, "lb ctl reload --force"},
+		{"an included file", cfg.Balancer.Control, "POST", candidate(`include = ["1.toml"]`, web), 200,
+			"mark 7: add node 127.0.0.2 weight 0, tunnel"},
 		{"too large", cfg.Balancer.Control, "POST", candidate(strings.Repeat("#\n", 4<<20/2)), 413, "larger than 4 MiB"},
 		{"another method", cfg.Balancer.Control, "PUT", "", 404, "Not Found"},
 	} {
@@ -294,8 +301,8 @@ nodes = [ { address = "127.0.0.1" }, { address = "127.0.0.2" } ]
 			t.Fatal(err)
 		}
 		status, body := send(t, tt.socket, req)
-		if status != tt.status || !strings.Contains(body, tt.says) {
-			t.Errorf("%s: %d %q, want %d %q", tt.name, status, body, tt.status, tt.says)
+		if status != tt.status || !strings.Contains(body, tt.want) {
+			t.Errorf("%s: %d %q, want %d %q", tt.name, status, body, tt.status, tt.want)
 		}
 	}
 }

@@ -11,99 +11,100 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// relaying is webapp with a relay, as in a configuration.
-func relaying(name string, m uint32, nodes ...int) config.Cluster {
+// withRelay is webapp with a relay.
+func withRelay(name string, m uint32, nodes ...int) config.Cluster {
 	c := webapp(name, m, nodes...)
 	c.Relay = config.Relay{Enabled: true, Mark: m + 10000}
 	return c
 }
 
-func TestTheRelayHasTheClustersOwnNodes(t *testing.T) {
+func TestTheRelayHasOnlyLocalNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 40)
-		b.boot(relaying("web", 7, 1, 2), webapp("db", 8, 1))
-		b.start("web")
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=40\n10007 wlc 10.0.0.1=92 10.0.0.2=40")
-		b.fleet.set("10.0.0.2", 0)
-		b.wait(2*time.Second + minGap)
-		b.want("7 wlc 10.0.0.1=92 10.0.0.2=0\n10007 wlc 10.0.0.1=92 10.0.0.2=0")
-		rules, err := b.marks.List(t.Context())
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 40)
+		r.boot(withRelay("web", 7, 1, 2), webapp("db", 8, 1))
+		r.start("web")
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=40\n10007 wlc 10.0.0.1=92 10.0.0.2=40")
+		r.fleet.set("10.0.0.2", 0)
+		r.wait(2*time.Second + minGap)
+		r.wantTable("7 wlc 10.0.0.1=92 10.0.0.2=0\n10007 wlc 10.0.0.1=92 10.0.0.2=0")
+		rules, err := r.marks.List(t.Context())
 		const want = "[tcp 204.109.13.7:7 on eth10 → mark 7 tcp 204.109.13.7:7 on tunl0 → mark 10007 tcp 204.109.13.7:8 on eth10 → mark 8]"
 		if got := fmt.Sprint(rules); err != nil || got != want {
 			t.Errorf("marking rules %s, %v\nwant %s", got, err, want)
 		}
-		for path, found := range map[string]bool{"/fwmark/7": true, "/fwmark/10007": true, "/fwmark/8": true, "/fwmark/10008": false, "/fwmark/0": false} {
-			if code, body := askFor(b.handler(), path, "10.1.0.5:9292"); (code == 200) != found {
+		for path, found := range map[string]bool{"/fwmark/7": true, "/fwmark/10007": true, "/fwmark/8": true, "/fwmark/10008": false,
+			"/fwmark/0": false} {
+			if code, body := getAt(r.handler(), path, "10.1.0.5:9292"); (code == 200) != found {
 				t.Errorf("%s: %d %s", path, code, body)
 			}
 		}
-		if changed, err := b.engine.Stop(t.Context(), "web", "test"); !changed || err != nil {
+		if changed, err := r.engine.Stop(t.Context(), "web", "test"); !changed || err != nil {
 			t.Errorf("stop: %v, %v", changed, err)
 		}
-		b.want("")
+		r.wantTable("")
 	})
 }
 
-func TestARelayComesAndGoesWithAReload(t *testing.T) {
+func TestAReloadAddsAndRemovesTheRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		if err := b.reload(relaying("web", 7, 1)); err != nil {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		if err := r.reload(withRelay("web", 7, 1)); err != nil {
 			t.Fatal(err)
 		}
-		b.want("7 wlc 10.0.0.1=92\n10007 wlc 10.0.0.1=92")
-		if err := b.reload(webapp("web", 7, 1)); err != nil {
+		r.wantTable("7 wlc 10.0.0.1=92\n10007 wlc 10.0.0.1=92")
+		if err := r.reload(webapp("web", 7, 1)); err != nil {
 			t.Fatal(err)
 		}
-		b.want("7 wlc 10.0.0.1=92")
-		rules, _ := b.marks.List(t.Context())
+		r.wantTable("7 wlc 10.0.0.1=92")
+		rules, _ := r.marks.List(t.Context())
 		if len(rules) != 1 {
 			t.Errorf("marking rules %v", rules)
 		}
 	})
 }
 
-// What a crash between two operations leaves behind is taken up: the relay is put back, or taken out by a stop.
-func TestHalfARelayIsMended(t *testing.T) {
+// A crash between two operations may leave half of a relay: lb adds the missing service, and a stop removes what is left.
+func TestAnIncompleteRelayIsRepaired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.seed(7, "wlc", map[int]ipvs.Weight{1: 92})
-		b.seed(10008, "wlc", map[int]ipvs.Weight{1: 92})
-		b.boot(relaying("web", 7, 1), relaying("db", 8, 1))
-		b.want("7 wlc 10.0.0.1=92\n10007 wlc 10.0.0.1=92\n10008 wlc 10.0.0.1=92")
-		if changed, err := b.engine.Stop(t.Context(), "db", "test"); !changed || err != nil {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.seed(7, "wlc", map[int]ipvs.Weight{1: 92})
+		r.seed(10008, "wlc", map[int]ipvs.Weight{1: 92})
+		r.boot(withRelay("web", 7, 1), withRelay("db", 8, 1))
+		r.wantTable("7 wlc 10.0.0.1=92\n10007 wlc 10.0.0.1=92\n10008 wlc 10.0.0.1=92")
+		if changed, err := r.engine.Stop(t.Context(), "db", "test"); !changed || err != nil {
 			t.Errorf("stop: %v, %v", changed, err)
 		}
-		b.want("7 wlc 10.0.0.1=92\n10007 wlc 10.0.0.1=92")
+		r.wantTable("7 wlc 10.0.0.1=92\n10007 wlc 10.0.0.1=92")
 	})
 }
 
-func TestAStatusCountsRelayedConnectionsWithANodesOthers(t *testing.T) {
+func TestStatusIncludesRelayedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(relaying("web", 7, 1))
-		b.start("web")
-		services, err := b.table.Dump(t.Context())
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(withRelay("web", 7, 1))
+		r.start("web")
+		services, err := r.table.Dump(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range services {
 			services[i].Destinations[0].ActiveConns = 3 + i
-			b.table.Seed(services[i])
+			r.table.Seed(services[i])
 		}
-		b.wait(time.Second)
-		c := b.engine.Status(t.Context()).Clusters[0]
+		r.wait(time.Second)
+		c := r.engine.Status(t.Context()).Clusters[0]
 		if n := c.Nodes[0]; len(c.Nodes) != 1 || n.ActiveConns != 7 || *n.KernelWeight != 92 || c.CombinedWeight != 92 {
 			t.Errorf("status %+v", c)
 		}
-		if !strings.Contains(b.log.String(), "mark=10007") {
-			t.Error("the log does not show the relay")
+		if !strings.Contains(r.log.String(), "mark=10007") {
+			t.Error("the log does not name the relay's mark")
 		}
 	})
 }

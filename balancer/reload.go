@@ -132,7 +132,10 @@ func (b *Balancer) reportRefusal(err error) {
 		}
 	}
 	for _, e := range errs {
-		report := event.Report{Event: event.Now(event.ConfigRefused, "reload refused: the old configuration stays in effect"), Level: event.Error}
+		report := event.Report{
+			Event: event.Now(event.ConfigRefused, "reload refused: the old configuration stays in effect"),
+			Level: event.Error,
+		}
 		report.Err = e
 		b.engine.rec.Report.Emit(report)
 	}
@@ -159,10 +162,10 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config, contents map[st
 	if err := e.drains.rename(reload.Renames()); err != nil {
 		return err
 	}
-	e.contents, e.overrides.dir = contents, cfg.Balancer.OverrideDir
+	e.contents, e.overrides.Dir = contents, cfg.Balancer.OverrideDir
 	e.rec.Reconfigure(reload)
 	for _, c := range reload.Gone() {
-		e.dismiss(c)
+		e.waiting.answer(c, outcome{err: errors.New("the cluster left the configuration while it started")})
 	}
 	e.watchers.follow(ctx, e.rec.Model)
 	e.rec.TakeOver(ctx, reload)

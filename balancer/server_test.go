@@ -20,8 +20,8 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// ask puts one request to a handler and prints the exchange.
-func ask(h http.Handler, method, target, accept string) string {
+// roundTrip sends a request to a handler, and returns request and response as text.
+func roundTrip(h http.Handler, method, target, accept string) string {
 	r := httptest.NewRequest(method, target, nil)
 	if accept != "" {
 		r.Header.Set("Accept", accept)
@@ -36,45 +36,46 @@ func ask(h http.Handler, method, target, accept string) string {
 	return b.String() + "\n"
 }
 
-// admitAll admits whoever asks.
+// admitAll admits every client.
 func admitAll(r *http.Request, _ string) (*http.Request, *listen.Refusal) { return r, nil }
 
-func (b *bench) server() *server.Server {
+func (r *rig) server() *server.Server {
 	hooks := func() map[string]hook.Counts { return map[string]hook.Counts{"page": {Delivered: 3, Lost: 1}} }
-	report := b.engine.rec.Report
+	report := r.engine.rec.Report
 	return server.New(server.Options{
-		Clusters: b.engine, Drains: b.engine, Version: "1.2.3", Log: slog.New(slog.DiscardHandler), AdmitTCP: admitAll, AdmitSocket: admitAll,
-		Journal: report.Journal, Hooks: hooks, Collectors: report.Metrics.Collectors(),
+		Clusters: r.engine, Drains: r.engine, Version: "1.2.3", Log: slog.New(slog.DiscardHandler),
+		AdmitTCP: admitAll, AdmitSocket: admitAll, Journal: report.Journal, Hooks: hooks, Collectors: report.Metrics.Collectors(),
 	})
 }
 
 // handler answers as the TCP listener does.
-func (b *bench) handler() http.Handler { return b.server().TCP() }
+func (r *rig) handler() http.Handler { return r.server().TCP() }
 
-func TestJSON(t *testing.T) {
+func TestStatusJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.3", 0)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.3", 0)
 		c := webapp("web", 7, 1, 2, 3)
 		c.MaxWeight = 60
-		b.boot(c)
-		b.start("web")
-		b.wait(10 * time.Second)
-		b.table.SetFault(func(c ipvs.Call) error {
+		r.boot(c)
+		r.start("web")
+		r.wait(10 * time.Second)
+		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "put destination" {
 				return errBusy
 			}
 			return nil
 		})
-		b.fleet.set("10.0.0.1", 0)
-		b.wait(3 * time.Second)
-		h := b.handler()
-		for _, tt := range []struct{ path, file string }{{"/", "list.json"}, {"/cluster/web", "cluster.json"}, {"/cluster/web/status", "cluster.json"}} {
+		r.fleet.set("10.0.0.1", 0)
+		r.wait(3 * time.Second)
+		h := r.handler()
+		for _, tt := range []struct{ path, file string }{{"/", "list.json"}, {"/cluster/web", "cluster.json"},
+			{"/cluster/web/status", "cluster.json"}} {
 			w := httptest.NewRecorder()
-			r := httptest.NewRequest("GET", tt.path, nil)
-			r.Header.Set("Accept", "application/json")
-			h.ServeHTTP(w, r)
+			req := httptest.NewRequest("GET", tt.path, nil)
+			req.Header.Set("Accept", "application/json")
+			h.ServeHTTP(w, req)
 			var indented strings.Builder
 			var v any
 			if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
@@ -90,15 +91,15 @@ func TestJSON(t *testing.T) {
 	})
 }
 
-func TestAStopIsCarriedOutThoughItsClientHasGone(t *testing.T) {
+func TestAStopCompletesAfterItsClientDisconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		dial, end := b.serve()
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		dial, end := r.serve()
 		defer end()
-		wake := b.hang()
+		unblock := r.block()
 
 		conn := dial()
 		if _, err := io.WriteString(conn, "DELETE /cluster/web HTTP/1.1\r\nHost: lb\r\n\r\n"); err != nil {
@@ -107,19 +108,19 @@ func TestAStopIsCarriedOutThoughItsClientHasGone(t *testing.T) {
 		if err := conn.Close(); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // the server has read the request and seen the client go
-		b.want("7 wlc 10.0.0.1=92")
-		wake()
-		b.want("")
-		b.wait(10 * time.Second)
-		b.want("") // and it stays so
+		synctest.Wait() // the server has read the request and noticed the disconnect
+		r.wantTable("7 wlc 10.0.0.1=92")
+		unblock()
+		r.wantTable("")
+		r.wait(10 * time.Second)
+		r.wantTable("")
 	})
 }
 
-// serve serves the bench to clients that dial.
-func (b *bench) serve() (dial func() net.Conn, end func()) {
-	conns, none := make(pipes), make(pipes)
-	s := b.server()
+// serve serves the rig's engine over pipes.
+func (r *rig) serve() (dial func() net.Conn, end func()) {
+	conns, none := make(pipeListener), make(pipeListener)
+	s := r.server()
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(conns, none) }()
 	dial = func() net.Conn {
@@ -130,21 +131,21 @@ func (b *bench) serve() (dial func() net.Conn, end func()) {
 	end = func() {
 		s.Shutdown()
 		if err := <-ended; err != nil {
-			b.t.Error(err)
+			r.t.Error(err)
 		}
 	}
 	return dial, end
 }
 
-// pipes listens for the connections that are put into it.
-type pipes chan net.Conn
+// pipeListener accepts the connections that are sent to it.
+type pipeListener chan net.Conn
 
-func (p pipes) Accept() (net.Conn, error) {
+func (p pipeListener) Accept() (net.Conn, error) {
 	if conn, open := <-p; open {
 		return conn, nil
 	}
 	return nil, net.ErrClosed
 }
 
-func (p pipes) Close() error   { close(p); return nil }
-func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+func (p pipeListener) Close() error   { close(p); return nil }
+func (p pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }

@@ -17,23 +17,25 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// others are the balancers of other data centres in a test: what each lists, by its address; nil is silence.
-type others struct {
+// remoteSites are balancers of other data centres: what each lists, by its address; nil refuses the connection.
+type remoteSites struct {
 	mu    sync.Mutex // protects lists
 	lists map[netip.Addr][]watch.RemoteBalancer
 }
 
-func (o *others) poller(_ config.Cluster, s config.Site) watch.SitePoller { return &otherPoller{o, s} }
-
-type otherPoller struct {
-	others *others
-	site   config.Site
+func (s *remoteSites) poller(_ config.Cluster, site config.Site) watch.SitePoller {
+	return &fakeSitePoller{s, site}
 }
 
-func (p *otherPoller) Poll(context.Context) watch.SiteReading {
-	p.others.mu.Lock()
-	defer p.others.mu.Unlock()
-	list := p.others.lists[p.site.At.Addr()]
+type fakeSitePoller struct {
+	sites *remoteSites
+	site  config.Site
+}
+
+func (p *fakeSitePoller) Poll(context.Context) watch.SiteReading {
+	p.sites.mu.Lock()
+	defer p.sites.mu.Unlock()
+	list := p.sites.lists[p.site.At.Addr()]
 	if list == nil {
 		return watch.SiteReading{At: time.Now(), Detail: "connection refused"}
 	}
@@ -44,19 +46,13 @@ func (p *otherPoller) Poll(context.Context) watch.SiteReading {
 	return r
 }
 
-func (p *otherPoller) Close() {}
+func (p *fakeSitePoller) Close() {}
 
-// tells has the site 10.2.0.N list these from now on: "10.9.0.1=80 dc2". Nothing is an empty list, "silent" no answer.
-func (o *others) tells(n int, members ...string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// set sets the list of the site 10.2.0.N: entries such as "10.9.0.1=80 dc2", an address with its weight and location.
+func (s *remoteSites) set(n int, entries ...string) {
 	list := []watch.RemoteBalancer{}
-	for _, m := range members {
-		if m == "silent" {
-			list = nil
-			break
-		}
-		name, location, _ := strings.Cut(m, " ")
+	for _, e := range entries {
+		name, location, _ := strings.Cut(e, " ")
 		address, health, _ := strings.Cut(name, "=")
 		h, err := strconv.Atoi(health)
 		if err != nil {
@@ -64,218 +60,231 @@ func (o *others) tells(n int, members ...string) {
 		}
 		list = append(list, watch.RemoteBalancer{Address: addr(address), Health: h, Location: location})
 	}
-	o.lists[addr(fmt.Sprintf("10.2.0.%d", n))] = list
+	s.setList(n, list)
 }
 
-// sending is webapp that sends to the sites 10.2.0.N, too.
-func sending(name string, m uint32, sites []int, nodes ...int) config.Cluster {
-	c := relaying(name, m, nodes...)
+// setUnreachable makes the site 10.2.0.N refuse connections.
+func (s *remoteSites) setUnreachable(n int) { s.setList(n, nil) }
+
+func (s *remoteSites) setList(n int, list []watch.RemoteBalancer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lists[addr(fmt.Sprintf("10.2.0.%d", n))] = list
+}
+
+// withSites is a cluster with a relay that also sends to the sites 10.2.0.N.
+func withSites(name string, m uint32, sites []int, nodes ...int) config.Cluster {
+	c := withRelay(name, m, nodes...)
 	for _, s := range sites {
 		c.Sites = append(c.Sites, config.Site{At: netip.AddrPortFrom(addr(fmt.Sprintf("10.2.0.%d", s)), 9292)})
 	}
 	return c
 }
 
-const tick = 2*time.Second + minGap // a look at a site, and what follows
+const sitePoll = 2*time.Second + minGap // a poll of a site and the reconcile after it
 
-// The steps and figures are those of compat/bigbro-interpol.txt.
-func TestOtherDataCentresTakeTheirShare(t *testing.T) {
+// The steps and weights are those of compat/bigbro-interpol.txt.
+func TestRemoteBalancersGetTheirWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.others.tells(1, "10.9.0.1=80 dc2", "10.9.0.2=60 dc3")
-		c := sending("web", 7, []int{1}, 1)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
+		r.sites.set(1, "10.9.0.1=80 dc2", "10.9.0.2=60 dc3")
+		c := withSites("web", 7, []int{1}, 1)
 		c.MaxDownTicks, c.RampUpTime, c.MaxWeight = 2, time.Minute, 100
-		b.boot(c)
+		r.boot(c)
 		const relay = "\n10007 wlc 10.0.0.1=100"
-		b.start("web")
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=80 10.9.0.2=60" + relay)
-		status := b.engine.Status(t.Context()).Clusters[0]
-		if n := status.Nodes[1]; status.CombinedWeight != 100 || n.Name() != "10.9.0.1 (dc2)" || n.State != "up" || !strings.Contains(n.Why, "combined weight 80") {
+		r.start("web")
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80 10.9.0.2=60" + relay)
+		status := r.engine.Status(t.Context()).Clusters[0]
+		if n := status.Nodes[1]; status.CombinedWeight != 100 || n.Name() != "10.9.0.1 (dc2)" || n.State != "up" ||
+			!strings.Contains(n.Why, "combined weight 80") {
 			t.Errorf("status %+v", status)
 		}
-		if _, body := askFor(b.handler(), "/fwmark/7", "10.1.0.5:9292"); !strings.Contains(body, `"health":100,`) {
-			t.Errorf("what came from elsewhere is passed on: %s", body)
+		if _, body := getAt(r.handler(), "/fwmark/7", "10.1.0.5:9292"); !strings.Contains(body, `"health":100,`) {
+			t.Errorf("/fwmark includes the weight of remote balancers: %s", body)
 		}
-		if _, body := askFor(b.handler(), "/cluster/web/status_detail", "10.1.0.5:9292"); body != `{"nodes":{"10.0.0.1":100},"cluster":"web","running":true}` {
+		const detail = `{"nodes":{"10.0.0.1":100},"cluster":"web","running":true}`
+		if _, body := getAt(r.handler(), "/cluster/web/status_detail", "10.1.0.5:9292"); body != detail {
 			t.Errorf("status_detail %s", body)
 		}
 
-		b.others.tells(1, "10.9.0.1=330 dc2", "10.9.0.2=60 dc3") // more than max_weight: there are many nodes behind it
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=330 10.9.0.2=60" + relay)
-		b.others.tells(1, "10.9.0.1=33 dc2")
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=0" + relay)
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=0" + relay)
-		b.wait(2 * tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=33" + relay)
-		b.others.tells(1, "10.9.0.1=33 dc2", "10.9.0.2=60 dc3")
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=60" + relay)
-		b.others.tells(1)
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=0 10.9.0.2=0" + relay)
-		b.wantLog("10.9.0.2 weight 60 → 0", "combined weight 33", "lists no balancer")
+		r.sites.set(1, "10.9.0.1=330 dc2", "10.9.0.2=60 dc3") // max_weight caps nodes, not remote balancers
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=330 10.9.0.2=60" + relay)
+		r.sites.set(1, "10.9.0.1=33 dc2")
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=0" + relay)
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=0" + relay)
+		r.wait(2 * sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33" + relay)
+		r.sites.set(1, "10.9.0.1=33 dc2", "10.9.0.2=60 dc3")
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=33 10.9.0.2=60" + relay)
+		r.sites.set(1)
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=0 10.9.0.2=0" + relay)
+		r.wantLog("10.9.0.2 weight 60 → 0", "combined weight 33", "lists no balancer")
 	})
 }
 
-// A silent site is no site without weight: the last weights hold for fall looks, as a node's do.
-func TestASilentSiteHoldsAndThenLeaves(t *testing.T) {
+// A site that does not respond differs from one without weight: the last weights hold for fall polls, as for a node.
+func TestASiteThatStopsRespondingHoldsItsWeightsAndThenLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.others.tells(1, "10.9.0.1=80")
-		b.boot(sending("web", 7, []int{1}, 1))
-		b.start("web")
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
-		services, err := b.table.Dump(t.Context())
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
+		r.sites.set(1, "10.9.0.1=80")
+		r.boot(withSites("web", 7, []int{1}, 1))
+		r.start("web")
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
+		services, err := r.table.Dump(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		services[0].Destinations[1].ActiveConns = 3
-		b.table.Seed(services[0])
-		b.others.tells(1, "silent")
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=0\n10007 wlc 10.0.0.1=100") // its connections go on
-		b.wait(30 * time.Second)
-		if n := b.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" || !strings.Contains(n.Why, "10.2.0.1 left: no response for 2 polls (fall = 2)") {
+		r.table.Seed(services[0])
+		r.sites.setUnreachable(1)
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=0\n10007 wlc 10.0.0.1=100") // its connections continue
+		r.wait(30 * time.Second)
+		if n := r.engine.Status(t.Context()).Clusters[0].Nodes[1]; n.State != "leaving" ||
+			!strings.Contains(n.Why, "10.2.0.1 left: no response for 2 polls (fall = 2)") {
 			t.Errorf("status %+v", n)
 		}
-		b.wait(time.Minute) // drain_timeout
-		b.want("7 wlc 10.0.0.1=100\n10007 wlc 10.0.0.1=100")
-		b.wantLog("does not report its weights", "connection refused")
+		r.wait(time.Minute) // drain_timeout
+		r.wantTable("7 wlc 10.0.0.1=100\n10007 wlc 10.0.0.1=100")
+		r.wantLog("does not report its weights", "connection refused")
 	})
 }
 
-// big_brother forgets remote nodes with a reload, and leaves one that vanished meanwhile at its old weight (fault 7).
-func TestAReloadKeepsWhatOtherDataCentresList(t *testing.T) {
+// big_brother forgets remote nodes at a reload. One that disappears meanwhile keeps its old weight (fault 7).
+func TestAReloadKeepsRemoteBalancers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.fleet.set("10.0.0.2", 100)
-		b.others.tells(1, "10.9.0.1=80")
-		b.others.tells(2, "10.9.0.2=60")
-		b.boot(sending("web", 7, []int{1, 2}, 1))
-		b.start("web")
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=80 10.9.0.2=60\n10007 wlc 10.0.0.1=100")
-		if err := b.reload(sending("web", 7, []int{1, 2}, 1, 2)); err != nil {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
+		r.fleet.set("10.0.0.2", 100)
+		r.sites.set(1, "10.9.0.1=80")
+		r.sites.set(2, "10.9.0.2=60")
+		r.boot(withSites("web", 7, []int{1, 2}, 1))
+		r.start("web")
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80 10.9.0.2=60\n10007 wlc 10.0.0.1=100")
+		if err := r.reload(withSites("web", 7, []int{1, 2}, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100 10.9.0.1=80 10.9.0.2=60\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
-		if err := b.reload(sending("web", 7, []int{2}, 1, 2)); err != nil {
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100 10.9.0.1=80 10.9.0.2=60\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
+		if err := r.reload(withSites("web", 7, []int{2}, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2 * tick)
-		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100 10.9.0.2=60\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
-		b.others.tells(2)
-		if err := b.reload(sending("web", 7, []int{2}, 1, 2)); err != nil {
+		r.wait(2 * sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100 10.9.0.2=60\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
+		r.sites.set(2)
+		if err := r.reload(withSites("web", 7, []int{2}, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2 * tick)
-		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
-		b.others.tells(2, "10.9.0.2=60")
-		b.wait(tick)
-		if err := b.reload(relaying("web", 7, 1, 2)); err != nil {
+		r.wait(2 * sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
+		r.sites.set(2, "10.9.0.2=60")
+		r.wait(sitePoll)
+		if err := r.reload(withRelay("web", 7, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
-		b.wait(2 * tick)
-		b.want("7 wlc 10.0.0.1=100 10.0.0.2=100\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
+		r.wait(2 * sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.0.0.2=100\n10007 wlc 10.0.0.1=100 10.0.0.2=100")
 	})
 }
 
-func TestARestartKeepsOtherDataCentresUntilTheyAreHeard(t *testing.T) {
+func TestARestartKeepsRemoteBalancersUntilTheirSiteResponds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.others.tells(1, "10.9.0.1=80", "10.9.0.2=60")
-		c := sending("web", 7, []int{1}, 1)
-		b.boot(c)
-		b.start("web")
-		b.kill()
-		b.others.tells(1, "silent")
-		b.boot(c)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
+		r.sites.set(1, "10.9.0.1=80", "10.9.0.2=60")
+		c := withSites("web", 7, []int{1}, 1)
+		r.boot(c)
+		r.start("web")
+		r.kill()
+		r.sites.setUnreachable(1)
+		r.boot(c)
 		const before = "7 wlc 10.0.0.1=100 10.9.0.1=80 10.9.0.2=60\n10007 wlc 10.0.0.1=100"
-		b.want(before)
-		b.others.tells(1, "10.9.0.1=70")
-		b.wait(tick * 3 / 4) // the look, and not yet the cycle that removes what it does not list
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=70 10.9.0.2=0\n10007 wlc 10.0.0.1=100")
-		b.wait(2 * tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=70\n10007 wlc 10.0.0.1=100")
+		r.wantTable(before)
+		r.sites.set(1, "10.9.0.1=70")
+		r.wait(sitePoll * 3 / 4) // after the poll, but before the reconcile that removes unlisted balancers
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=70 10.9.0.2=0\n10007 wlc 10.0.0.1=100")
+		r.wait(2 * sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=70\n10007 wlc 10.0.0.1=100")
 	})
 }
 
-func TestWhatASiteMayNotList(t *testing.T) {
-	for _, tt := range []struct{ name, member, words string }{
+func TestEntriesThatASiteMayNotList(t *testing.T) {
+	for _, tt := range []struct{ name, entry, want string }{
 		{"a node", "10.0.0.1=9", "10.0.0.1 is a node of the cluster"},
 		{"a virtual IP", "204.109.13.7=9", "is a virtual IP of the cluster"},
 		{"this balancer", "10.1.0.5=9", "is this balancer"},
 		{"this data centre", "10.9.0.1=9 dc1", "is in this data centre, dc1"},
-		{"one that gets nothing", "10.9.0.1=9 dc3", "dc3 is one of non_egress_locations"},
+		{"an excluded location", "10.9.0.1=9 dc3", "dc3 is one of non_egress_locations"},
 		{"another IP version", "2001:db8::1=9 dc2", "has an IP version that no virtual IP of the cluster has"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				b.fleet.set("10.0.0.1", 100)
-				b.others.tells(1, tt.member, "10.9.0.7=70 dc2")
-				c := sending("web", 7, []int{1}, 1)
+				r := newRig(t)
+				r.fleet.set("10.0.0.1", 100)
+				r.sites.set(1, tt.entry, "10.9.0.7=70 dc2")
+				c := withSites("web", 7, []int{1}, 1)
 				c.NonEgressLocations = []string{"dc3"}
-				b.site = config.Balancer{Location: "dc1", RelayAddress: addr("10.1.0.5")}
-				b.boot(c)
-				b.start("web")
-				b.want("7 wlc 10.0.0.1=100 10.9.0.7=70\n10007 wlc 10.0.0.1=100")
-				b.wantLog(tt.words)
+				r.balancer = config.Balancer{Location: "dc1", RelayAddress: addr("10.1.0.5")}
+				r.boot(c)
+				r.start("web")
+				r.wantTable("7 wlc 10.0.0.1=100 10.9.0.7=70\n10007 wlc 10.0.0.1=100")
+				r.wantLog(tt.want)
 			})
 		})
 	}
 }
 
-// Two sites that list the same balancers, as two servers of one answer, are one site that fails twice as rarely.
+// Two sites may list the same balancers: their weights hold while one of the sites responds.
 func TestOneOfTwoSitesIsEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.others.tells(1, "10.9.0.1=80")
-		b.others.tells(2, "10.9.0.1=80")
-		b.boot(sending("web", 7, []int{1, 2}, 1))
-		b.start("web")
-		b.others.tells(1, "silent")
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
+		r.sites.set(1, "10.9.0.1=80")
+		r.sites.set(2, "10.9.0.1=80")
+		r.boot(withSites("web", 7, []int{1, 2}, 1))
+		r.start("web")
+		r.sites.setUnreachable(1)
 		for range 20 {
-			b.wait(500 * time.Millisecond)
-			b.want("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
+			r.wait(500 * time.Millisecond)
+			r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=80\n10007 wlc 10.0.0.1=100")
 		}
-		b.others.tells(2, "10.9.0.1=70")
-		b.wait(tick)
-		b.want("7 wlc 10.0.0.1=100 10.9.0.1=70\n10007 wlc 10.0.0.1=100")
+		r.sites.set(2, "10.9.0.1=70")
+		r.wait(sitePoll)
+		r.wantTable("7 wlc 10.0.0.1=100 10.9.0.1=70\n10007 wlc 10.0.0.1=100")
 	})
 }
 
-// Beyond the nodes, the kernel's table may have more than other data centres' balancers, which have weight and are reached by a tunnel: nodes on
-// their way out, and the server of last resort.
-func TestARestartTakesNothingElseForAnotherDataCentre(t *testing.T) {
+// At a restart, lb adopts destinations that no config has as remote balancers only if they have weight and a tunnel. Others are nodes that
+// are leaving, or the downpage.
+func TestARestartAdoptsNothingElseAsARemoteBalancer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
 		s := ipvs.Service{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Scheduler: "wlc"}
 		for _, d := range []ipvs.Destination{
-			{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 100}, {Address: addr("10.0.0.7"), Forwarding: ipvs.Route, Weight: 60},
+			{Address: addr("10.0.0.1"), Forwarding: ipvs.Tunnel, Weight: 100},
+			{Address: addr("10.0.0.7"), Forwarding: ipvs.Route, Weight: 60},
 			{Address: addr("10.0.0.8"), Forwarding: ipvs.Tunnel, Weight: 60}, {Address: addr("10.0.0.9"), Forwarding: ipvs.Tunnel},
 			{Address: addr("169.254.254.254"), Forwarding: ipvs.Tunnel, Weight: 1},
 		} {
 			d.ActiveConns = 1
 			s.Destinations = append(s.Destinations, d)
 		}
-		b.table.Seed(s)
-		c := sending("web", 7, []int{5}, 1)
+		r.table.Seed(s)
+		c := withSites("web", 7, []int{5}, 1)
 		c.MaxDownTicks, c.AllDown, c.Downpage.Address = 3, config.ToPage, addr("169.254.254.254")
-		b.boot(c)
+		r.boot(c)
 		var states []string
-		for _, n := range b.status("web").Nodes {
+		for _, n := range r.status("web").Nodes {
 			states = append(states, n.Address+" "+n.State)
 		}
 		slices.Sort(states)
@@ -285,28 +294,28 @@ func TestARestartTakesNothingElseForAnotherDataCentre(t *testing.T) {
 	})
 }
 
-// max_down_ticks counts looks in a row.
-func TestABalancerThatIsListedAgainHasAllItsTicksAgain(t *testing.T) {
+// max_down_ticks counts consecutive polls that do not list a balancer.
+func TestMaxDownTicksCountsConsecutivePolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 100)
-		b.others.tells(1, "10.9.0.1=80 dc2")
-		c := sending("web", 7, []int{1}, 1)
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 100)
+		r.sites.set(1, "10.9.0.1=80 dc2")
+		c := withSites("web", 7, []int{1}, 1)
 		c.MaxDownTicks = 2
-		b.boot(c)
-		listed := func() bool { return len(b.status("web").Nodes) == 2 }
-		b.others.tells(1)
-		b.wait(2 * tick)
-		b.others.tells(1, "10.9.0.1=80 dc2")
-		b.wait(tick)
-		b.others.tells(1)
-		b.wait(2 * tick)
+		r.boot(c)
+		listed := func() bool { return len(r.status("web").Nodes) == 2 }
+		r.sites.set(1)
+		r.wait(2 * sitePoll)
+		r.sites.set(1, "10.9.0.1=80 dc2")
+		r.wait(sitePoll)
+		r.sites.set(1)
+		r.wait(2 * sitePoll)
 		if !listed() {
-			t.Error("it left within its ticks")
+			t.Error("the balancer was removed before max_down_ticks")
 		}
-		b.wait(tick)
+		r.wait(sitePoll)
 		if listed() {
-			t.Error("it is still there behind its ticks")
+			t.Error("the balancer was not removed after max_down_ticks")
 		}
 	})
 }

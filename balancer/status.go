@@ -37,8 +37,8 @@ func (e *engine) publish() {
 	e.snapshot.Store(s)
 }
 
-// Status returns the state of the balancer, with the kernel's own figures of this moment. It changes nothing: neither what the engine writes to the
-// kernel nor when. While the kernel keeps the engine busy it returns the latest state that is known.
+// Status returns the state of the balancer, with the kernel's own figures of this moment. It changes nothing: neither what the
+// engine writes to the kernel nor when. While the kernel keeps the engine busy it returns the latest state that is known.
 func (e *engine) Status(ctx context.Context) api.Status {
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()

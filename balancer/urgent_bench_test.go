@@ -16,7 +16,7 @@ import (
 	"github.com/braintree/lb/netx/sse"
 )
 
-// stopwatch is a table that tells when changes were made.
+// stopwatch is a table that sends the time of each change.
 type stopwatch struct {
 	*ipvs.Memory
 	changed chan time.Time
@@ -30,8 +30,8 @@ func (s *stopwatch) Apply(ctx context.Context, changes []ipvs.Change) []error {
 	return errs
 }
 
-// BenchmarkEventToTable is a whole balancer that follows an agent's stream: from an event's way into a socket to the weight in a table in memory.
-// The events come far enough apart that none has to wait for the cycle of the one before.
+// BenchmarkEventToTable measures the time from an agent's event on a stream to the weight in a table in memory, in a whole balancer. The
+// events are more than minGap apart, so that none waits for the reconcile of the previous one.
 func BenchmarkEventToTable(b *testing.B) {
 	health, sent := make(chan int), make(chan time.Time, 1)
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -62,13 +62,13 @@ func BenchmarkEventToTable(b *testing.B) {
 		}
 	}))
 	defer agent.Close()
-	at := netip.MustParseAddrPort(agent.Listener.Addr().String())
-	cfg := files(b, config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"})
+	address := netip.MustParseAddrPort(agent.Listener.Addr().String())
+	cfg := daemonConfig(b, config.Node{Address: address.Addr(), Port: address.Port(), Path: "/web/status"})
 	c := &cfg.Clusters[0]
 	c.CheckInterval, c.CheckTimeout, c.Autostart, c.Watch = 2*time.Second, time.Second, true, config.WatchAuto
 	o, table := options(cfg), &stopwatch{ipvs.NewMemory(), make(chan time.Time)}
 	o.Table = table
-	_, stop := daemon(b, o)
+	_, stop := runDaemon(b, o)
 	defer stop()
 	<-table.changed // the start
 	var took []time.Duration

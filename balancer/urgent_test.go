@@ -18,25 +18,27 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// hear has the owner take a reading of each of these nodes, which then answer the same.
-func (b *bench) hear(e *engine, health int, nodes ...string) {
-	b.t.Helper()
-	if err := e.do(b.t.Context(), func(context.Context) {
+// observe gives the engine a reading of each of these nodes. They report the same health from then on.
+func (r *rig) observe(e *engine, health int, nodes ...string) {
+	r.t.Helper()
+	if err := e.do(r.t.Context(), func(context.Context) {
 		for from, of := range e.watchers.ofNode {
 			if address := of.node.Config().Address.String(); slices.Contains(nodes, address) {
-				b.fleet.set(address, health)
-				e.observe(watch.Update{From: from, Reading: decide.Reading{At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("agent reported health %d", health)}})
+				r.fleet.set(address, health)
+				e.observe(watch.Update{From: from, Reading: decide.Reading{
+					At: time.Now(), Answered: true, Health: health, Detail: fmt.Sprintf("agent reported health %d", health),
+				}})
 			}
 		}
 	}); err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 }
 
-// did are the calls of the table since there were so many, in words such as "put destination 10.0.0.1".
-func (b *bench) did(since int) string {
+// callsSince returns the calls of the table after the first n, such as "put destination 10.0.0.1, dump".
+func (r *rig) callsSince(n int) string {
 	var words []string
-	for _, c := range b.table.Calls()[since:] {
+	for _, c := range r.table.Calls()[n:] {
 		if word := c.Operation; c.Address.IsValid() {
 			words = append(words, word+" "+c.Address.String())
 		} else {
@@ -46,147 +48,150 @@ func (b *bench) did(since int) string {
 	return strings.Join(words, ", ")
 }
 
-func TestAChangedWeightDoesNotWaitForALookAtTheTable(t *testing.T) {
+func TestAChangedWeightDoesNotWaitForTheDump(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 40)
-		b.boot(webapp("web", 7, 1, 2))
-		b.start("web")
-		calls, last := len(b.table.Calls()), b.engine.rec.Report.Journal.Last()
-		b.hear(b.engine, 0, "10.0.0.1")
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 40)
+		r.boot(webapp("web", 7, 1, 2))
+		r.start("web")
+		calls, last := len(r.table.Calls()), r.engine.rec.Report.Journal.Last()
+		r.observe(r.engine, 0, "10.0.0.1")
 		synctest.Wait()
-		if did := b.did(calls); did != "put destination 10.0.0.1, dump" {
-			t.Errorf("it did %s; want the weight first, and one dump", did)
+		if got := r.callsSince(calls); got != "put destination 10.0.0.1, dump" {
+			t.Errorf("calls: %s; want the weight, then one dump", got)
 		}
-		b.want("7 wlc 10.0.0.1=0 10.0.0.2=40")
-		b.wantEvents("a node falls", last, "node_down web 10.0.0.1 up>down 1/2", "weight web 10.0.0.1 92>0")
-		latest := b.engine.snapshot.Load()
+		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=40")
+		r.wantEvents("a node goes down", last, "node_down web 10.0.0.1 up>down 1/2", "weight web 10.0.0.1 92>0")
+		latest := r.engine.snapshot.Load()
 		if s := latest.status(time.Now(), latest.services).Clusters[0]; *s.Nodes[0].KernelWeight != 0 || s.CombinedWeight != 40 {
 			t.Errorf("the snapshot has the kernel's weight %d, combined %d", *s.Nodes[0].KernelWeight, s.CombinedWeight)
 		}
-		b.wait(10 * time.Second)
-		b.wantEvents("nothing happens", last+2)
+		r.wait(10 * time.Second)
+		r.wantEvents("no change", last+2)
 	})
 }
 
-// TestDriftIsFoundBehindAWeightThatWasSentAtOnce has somebody change the table, and then a reading come before the engine has looked.
-func TestDriftIsFoundBehindAWeightThatWasSentAtOnce(t *testing.T) {
+// TestDriftIsFoundAfterAnUrgentWeight has another program change the table, and then a reading before the next dump.
+func TestDriftIsFoundAfterAnUrgentWeight(t *testing.T) {
 	key := ipvs.Key{Mark: 7, Family: ipvs.IPv4}
 	weight := func(node string, w ipvs.Weight) ipvs.Change {
 		return ipvs.PutDestination(key, ipvs.Destination{Address: addr(node), Forwarding: ipvs.Tunnel, Weight: w})
 	}
 	for _, tt := range []struct {
 		name   string
-		hand   ipvs.Change
-		looked bool // for a status, since
+		change ipvs.Change // by another program
+		status bool        // is read before the reading
 		events []string
 	}{
 		{"another node's weight", weight("10.0.0.2", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 5>40"}},
-		{"another node", ipvs.DeleteDestination(key, addr("10.0.0.2"), 0), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 >40"}},
-		{"a node more", weight("10.0.0.9", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.9 5>0"}},
+		{"another node", ipvs.DeleteDestination(key, addr("10.0.0.2"), 0), false,
+			[]string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.2 >40"}},
+		{"an additional node", weight("10.0.0.9", 5), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web 10.0.0.9 5>0"}},
 		{"the node", ipvs.DeleteDestination(key, addr("10.0.0.1"), 0), false, []string{"drift_repaired web 10.0.0.1 >60"}},
-		{"the service", ipvs.DeleteService(key), false, []string{"drift_repaired web", "drift_repaired web 10.0.0.1 >60", "drift_repaired web 10.0.0.2 >40"}},
-		{"the scheduler", ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}), false, []string{"weight web 10.0.0.1 92>60", "drift_repaired web"}},
+		{"the service", ipvs.DeleteService(key), false,
+			[]string{"drift_repaired web", "drift_repaired web 10.0.0.1 >60", "drift_repaired web 10.0.0.2 >40"}},
+		{"the scheduler", ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"}), false,
+			[]string{"weight web 10.0.0.1 92>60", "drift_repaired web"}},
 		{"the node's weight, which is overwritten", weight("10.0.0.1", 5), false, []string{"weight web 10.0.0.1 92>60"}},
 		{"the node's weight, seen by a status", weight("10.0.0.1", 5), true, []string{"weight web 10.0.0.1 92>60"}},
 		{"the node, seen by a status", ipvs.DeleteDestination(key, addr("10.0.0.1"), 0), true, []string{"drift_repaired web 10.0.0.1 >60"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				b.fleet.set("10.0.0.1", 92)
-				b.fleet.set("10.0.0.2", 40)
-				b.boot(webapp("web", 7, 1, 2))
-				b.start("web")
-				b.wait(100*time.Millisecond + time.Millisecond)
-				if err := ipvs.ApplyOne(t.Context(), b.table, tt.hand); err != nil {
+				r := newRig(t)
+				r.fleet.set("10.0.0.1", 92)
+				r.fleet.set("10.0.0.2", 40)
+				r.boot(webapp("web", 7, 1, 2))
+				r.start("web")
+				r.wait(100*time.Millisecond + time.Millisecond)
+				if err := ipvs.ApplyOne(t.Context(), r.table, tt.change); err != nil {
 					t.Fatal(err)
 				}
-				if tt.looked {
-					b.engine.Status(t.Context())
+				if tt.status {
+					r.engine.Status(t.Context())
 				}
-				last := b.engine.rec.Report.Journal.Last()
-				b.hear(b.engine, 60, "10.0.0.1")
+				last := r.engine.rec.Report.Journal.Last()
+				r.observe(r.engine, 60, "10.0.0.1")
 				synctest.Wait()
-				b.wantEvents("in one cycle", last, tt.events...)
-				if got := b.kernel(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=60 10.0.0.2=40") {
+				r.wantEvents("in one reconcile", last, tt.events...)
+				if got := r.dump(); !strings.HasPrefix(got, "7 wlc 10.0.0.1=60 10.0.0.2=40") {
 					t.Errorf("the kernel has %s", got)
 				}
-				b.wait(10 * time.Second)
-				b.want("7 wlc 10.0.0.1=60 10.0.0.2=40")
+				r.wait(10 * time.Second)
+				r.wantTable("7 wlc 10.0.0.1=60 10.0.0.2=40")
 			})
 		})
 	}
 }
 
-func TestWhatComesInComesBeforeWhatFalls(t *testing.T) {
+func TestTheDownpageIsAddedBeforeWeightsFall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		r := newRig(t)
 		c := webapp("web", 7, 1, 2)
 		c.AllDown = config.ToPage
-		b.fleet.set("10.0.0.1", 92)
-		b.fleet.set("10.0.0.2", 40)
-		b.boot(c)
-		b.start("web")
-		calls := len(b.table.Calls())
-		b.hear(b.engine, 0, "10.0.0.1", "10.0.0.2")
+		r.fleet.set("10.0.0.1", 92)
+		r.fleet.set("10.0.0.2", 40)
+		r.boot(c)
+		r.start("web")
+		calls := len(r.table.Calls())
+		r.observe(r.engine, 0, "10.0.0.1", "10.0.0.2")
 		synctest.Wait()
-		if did := b.did(calls); !strings.HasPrefix(did, "dump, put destination 169.254.254.254, ") {
-			t.Errorf("it did %s; want a look, and then the page first", did)
+		if got := r.callsSince(calls); !strings.HasPrefix(got, "dump, put destination 169.254.254.254, ") {
+			t.Errorf("calls: %s; want a dump, then the downpage", got)
 		}
-		b.want("7 wlc 10.0.0.1=0 10.0.0.2=0 169.254.254.254=1")
+		r.wantTable("7 wlc 10.0.0.1=0 10.0.0.2=0 169.254.254.254=1")
 	})
 }
 
-func TestAWeightIsSentAtOnceThoughTheTableCannotBeRead(t *testing.T) {
+func TestAnUrgentWeightIsAppliedWhenTheDumpFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		b.fleet.set("10.0.0.1", 92)
-		b.boot(webapp("web", 7, 1))
-		b.start("web")
-		b.table.SetFault(func(c ipvs.Call) error {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", 92)
+		r.boot(webapp("web", 7, 1))
+		r.start("web")
+		r.table.SetFault(func(c ipvs.Call) error {
 			if c.Operation == "dump" {
 				return errors.New("out of memory")
 			}
 			return nil
 		})
-		last := b.engine.rec.Report.Journal.Last()
-		b.hear(b.engine, 60, "10.0.0.1")
+		last := r.engine.rec.Report.Journal.Last()
+		r.observe(r.engine, 60, "10.0.0.1")
 		synctest.Wait()
-		b.wantEvents("at once", last, "weight web 10.0.0.1 92>60", "kernel_refuses")
-		b.hear(b.engine, 50, "10.0.0.1")
-		b.wait(minGap)
-		b.table.SetFault(nil)
-		b.want("7 wlc 10.0.0.1=60") // what is in a table that was not read lately is not guessed
-		b.wait(3 * time.Second)
-		b.want("7 wlc 10.0.0.1=50")
-		b.wantEvents("when it can be read again", last+2, "kernel_obeys", "weight web 10.0.0.1 60>50")
-		if strings.Contains(b.log.String(), "drift") {
-			t.Errorf("lb's own change is taken for drift:\n%s", b.log)
+		r.wantEvents("at once", last, "weight web 10.0.0.1 92>60", "kernel_refuses")
+		r.observe(r.engine, 50, "10.0.0.1")
+		r.wait(minGap)
+		r.table.SetFault(nil)
+		r.wantTable("7 wlc 10.0.0.1=60") // the last dump failed: lb edits nothing until one succeeds
+		r.wait(3 * time.Second)
+		r.wantTable("7 wlc 10.0.0.1=50")
+		r.wantEvents("when it can be read again", last+2, "kernel_obeys", "weight web 10.0.0.1 60>50")
+		if strings.Contains(r.log.String(), "drift") {
+			t.Errorf("lb's own change is reported as drift:\n%s", r.log)
 		}
 	})
 }
 
-func TestAFileThatIsSeenBehindAWeightIsNoDrift(t *testing.T) {
-	for _, looked := range []bool{false, true} {
+func TestAnOverrideFileFoundAfterAnUrgentWeightIsNotDrift(t *testing.T) {
+	for _, status := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t)
-			b.site = config.Balancer{OverrideDir: t.TempDir()}
-			b.fleet.set("10.0.0.1", 92)
-			b.boot(webapp("web", 7, 1))
-			b.start("web")
-			down := filepath.Join(b.site.OverrideDir, "down")
+			r := newRig(t)
+			r.balancer = config.Balancer{OverrideDir: t.TempDir()}
+			r.fleet.set("10.0.0.1", 92)
+			r.boot(webapp("web", 7, 1))
+			r.start("web")
+			down := filepath.Join(r.balancer.OverrideDir, "down")
 			if err := errors.Join(os.Mkdir(down, 0o755), os.WriteFile(filepath.Join(down, "web"), nil, 0o644)); err != nil {
 				t.Fatal(err)
 			}
-			if b.wait(100*time.Millisecond + time.Millisecond); looked {
-				b.engine.Status(t.Context())
+			if r.wait(100*time.Millisecond + time.Millisecond); status {
+				r.engine.Status(t.Context())
 			}
-			last := b.engine.rec.Report.Journal.Last()
-			b.hear(b.engine, 60, "10.0.0.1")
+			last := r.engine.rec.Report.Journal.Last()
+			r.observe(r.engine, 60, "10.0.0.1")
 			synctest.Wait()
-			b.wantEvents(fmt.Sprintf("looked at before: %t", looked), last,
+			r.wantEvents(fmt.Sprintf("status read before: %t", status), last,
 				"weight web 10.0.0.1 92>60", "file_appeared web >down", "cluster_state web ok>all_down 1/1", "weight web 10.0.0.1 60>0")
 		})
 	}

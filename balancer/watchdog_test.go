@@ -17,11 +17,11 @@ import (
 	"github.com/braintree/lb/netx/systemd"
 )
 
-// patient is how long a test waits for what comes at once on a machine with nothing else to do.
-const patient = 30 * time.Second
+// notifyTimeout is how long a test waits for a notification. A busy machine may delay it.
+const notifyTimeout = 30 * time.Second
 
-// manager is a service manager that a test listens for; told gives what it is told next, "" when that is nothing within the time.
-func manager(t *testing.T, watchdog time.Duration) (m *systemd.Notifier, told func(within time.Duration) string) {
+// serviceManager imitates systemd. next returns the next notification, or "" if none arrives in time.
+func serviceManager(t *testing.T, watchdog time.Duration) (n *systemd.Notifier, next func(timeout time.Duration) string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb") // a short path, for a socket
 	if err != nil {
@@ -37,12 +37,12 @@ func manager(t *testing.T, watchdog time.Duration) (m *systemd.Notifier, told fu
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(watchdog.Microseconds(), 10))
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	if m, err = systemd.New(slog.New(slog.DiscardHandler)); err != nil {
+	if n, err = systemd.New(slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	return m, func(within time.Duration) string {
+	return n, func(timeout time.Duration) string {
 		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 4096)
@@ -57,14 +57,14 @@ func manager(t *testing.T, watchdog time.Duration) (m *systemd.Notifier, told fu
 	}
 }
 
-func TestTheServiceManagerIsToldHowTheBalancerDoes(t *testing.T) {
-	m, told := manager(t, time.Hour)
-	_, node := agents(t)
-	cfg := files(t, node)
+func TestServiceManagerNotifications(t *testing.T) {
+	notifier, next := serviceManager(t, time.Hour)
+	_, node := fakeAgent(t)
+	cfg := daemonConfig(t, node)
 	o := options(cfg)
 	reload := make(chan struct{}, 1)
 	broken := false
-	o.Reload, o.Manager = reload, m
+	o.Reload, o.Manager = reload, notifier
 	o.Load = func() (*config.Config, error) {
 		if broken {
 			return nil, errors.New("lb.toml:3: no")
@@ -72,10 +72,11 @@ func TestTheServiceManagerIsToldHowTheBalancerDoes(t *testing.T) {
 		return cfg, nil
 	}
 	t.Run("while it runs", func(t *testing.T) {
-		daemon(t, o)
-		for _, want := range []string{"READY=1\nSTATUS=what is to run is in the kernel", "RELOADING=1\nMONOTONIC_USEC=", "READY=1\nSTATUS=1 clusters",
+		runDaemon(t, o)
+		for _, want := range []string{"READY=1\nSTATUS=what is to run is in the kernel", "RELOADING=1\nMONOTONIC_USEC=",
+			"READY=1\nSTATUS=1 clusters",
 			"RELOADING=1\nMONOTONIC_USEC=", "READY=1\nSTATUS=the last reload was refused"} {
-			got := told(patient)
+			got := next(notifyTimeout)
 			if !strings.HasPrefix(got, want) {
 				t.Errorf("%q, want %q", got, want)
 			}
@@ -85,42 +86,42 @@ func TestTheServiceManagerIsToldHowTheBalancerDoes(t *testing.T) {
 			}
 		}
 	})
-	if got := told(patient); got != "STOPPING=1\nSTATUS=stopping" {
-		t.Errorf("at the end: %q", got)
+	if got := next(notifyTimeout); got != "STOPPING=1\nSTATUS=stopping" {
+		t.Errorf("at the stop: %q", got)
 	}
 }
 
-func TestSignsOfLifeComeFromTheOwnerOfTheClusters(t *testing.T) {
-	m, told := manager(t, 50*time.Millisecond)
-	_, node := agents(t)
-	o := options(files(t, node))
-	o.Manager = m
-	b, _ := daemon(t, o)
-	for beats := 0; beats < 3; {
-		switch told(patient) {
+func TestTheEngineKicksTheWatchdog(t *testing.T) {
+	notifier, next := serviceManager(t, 50*time.Millisecond)
+	_, node := fakeAgent(t)
+	o := options(daemonConfig(t, node))
+	o.Manager = notifier
+	b, _ := runDaemon(t, o)
+	for kicks := 0; kicks < 3; {
+		switch next(notifyTimeout) {
 		case "WATCHDOG=1":
-			beats++
+			kicks++
 		case "":
-			t.Fatal("no sign of life")
+			t.Fatal("no watchdog notification")
 		}
 	}
-	// While the owner is held up, a sign that was on its way may still come, and then no more.
-	hangs, release := make(chan struct{}), make(chan struct{})
-	var held sync.WaitGroup
-	held.Go(func() {
-		if err := b.engine.do(t.Context(), func(context.Context) { close(hangs); <-release }); err != nil {
+	// While the engine is blocked, one kick that was already sent may still arrive, and then none.
+	blocked, release := make(chan struct{}), make(chan struct{})
+	var order sync.WaitGroup
+	order.Go(func() {
+		if err := b.engine.do(t.Context(), func(context.Context) { close(blocked); <-release }); err != nil {
 			t.Error(err)
 		}
 	})
-	<-hangs
-	for told(20*time.Millisecond) != "" {
+	<-blocked
+	for next(20*time.Millisecond) != "" {
 	}
-	if got := told(200 * time.Millisecond); got != "" {
-		t.Errorf("the owner hangs, and the manager is told %q", got)
+	if got := next(200 * time.Millisecond); got != "" {
+		t.Errorf("with a blocked engine: %q", got)
 	}
 	close(release)
-	held.Wait()
-	if got := told(patient); got != "WATCHDOG=1" {
-		t.Errorf("the owner works again, and the manager is told %q", got)
+	order.Wait()
+	if got := next(notifyTimeout); got != "WATCHDOG=1" {
+		t.Errorf("after the engine is unblocked: %q", got)
 	}
 }

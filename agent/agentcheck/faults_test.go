@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/agent/score"
 )
 
-// The tests in this file are named after faults of litmus-agent-check that lb must not have. The numbers are from the list of recorded
-// faults.
+// The tests in this file are named after faults of litmus-agent-check that lb must not have. The numbers are
+// from the list of recorded faults.
 
 // In litmus-agent-check a reset kills a worker, and a silent client blocks one forever. Two of them block the service.
 func TestFault15ResetsAndSilentClientsBlockNobody(t *testing.T) {
@@ -47,7 +47,8 @@ func TestFault16NothingAtZeroIsReady(t *testing.T) {
 	for _, forced := range []score.Kind{"", score.Down, score.Up, score.Health} {
 		for _, health := range []int{-5, 0} {
 			for _, measured := range []int{0, 85} {
-				if reply := (State{Health: health, Measured: measured, Forced: forced}).Reply(); strings.Contains(reply, "ready") || strings.Contains(reply, "up") || !strings.HasSuffix(reply, "\t0%\r\n") {
+				if reply := (State{Health: health, Measured: measured, Forced: forced}).reply(); strings.Contains(reply, "ready") ||
+					strings.Contains(reply, "up") || !strings.HasSuffix(reply, "\t0%\r\n") {
 					t.Errorf("forced %q to %d, measured %d: %q", forced, health, measured, reply)
 				}
 			}
@@ -55,11 +56,14 @@ func TestFault16NothingAtZeroIsReady(t *testing.T) {
 	}
 }
 
-// litmus-agent-check reports failed#NOT_FOUND and failed#BAD_INPUT. HAProxy ignores these words: the server keeps its weight.
+// litmus-agent-check reports failed#NOT_FOUND and failed#BAD_INPUT. HAProxy ignores these words: the server
+// keeps its weight.
 func TestFault16FailuresAreInHAProxysWords(t *testing.T) {
 	b := newBench(t, Port{Address: "shared"}, Port{Address: "gone", Service: "nope"})
-	for _, send := range []string{"nope\n", "\n", "web/app\n", "../etc/passwd\n", "GET / HTTP/1.0\r\n\r\n", "\xff\xfe\n", "webapp\x00\n", strings.Repeat("a", 300) + "\n"} {
-		if got := b.ask("shared", send); !strings.HasPrefix(got, "fail #") || !strings.HasSuffix(got, "\r\n") || strings.Count(got, "\n") != 1 {
+	for _, send := range []string{"nope\n", "\n", "web/app\n", "../etc/passwd\n", "GET / HTTP/1.0\r\n\r\n", "\xff\xfe\n",
+		"webapp\x00\n", strings.Repeat("a", 300) + "\n"} {
+		if got := b.query("shared", send); !strings.HasPrefix(got, "fail #") || !strings.HasSuffix(got, "\r\n") ||
+			strings.Count(got, "\n") != 1 {
 			t.Errorf("the answer to %.20q is %q", send, got)
 		}
 	}

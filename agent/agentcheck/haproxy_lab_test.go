@@ -19,8 +19,9 @@ import (
 	"github.com/braintree/lb/agent/score"
 )
 
-// agentInter is HAProxy's agent-inter in these tests. The allowance is for HAProxy, which polls 200 ms later without agent-send (the
-// kernel then delays the acknowledgement of the handshake), and for slow emulated machines.
+// agentInter is HAProxy's agent-inter in these tests. The allowance is for HAProxy, which polls 200 ms later
+// without agent-send (the kernel then delays the acknowledgement of the handshake), and for slow emulated
+// machines.
 const (
 	agentInter = time.Second
 	allowed    = agentInter + 500*time.Millisecond
@@ -56,9 +57,9 @@ func (s *services) pollsOf(name string) int {
 	return s.polls[name]
 }
 
-// startHAProxy runs a real HAProxy and returns the path of its stats socket. In its backend web, the server shared polls the shared port
-// for the service shared, the server own polls the port of the service own, and the server typo polls the shared port for an unknown
-// service.
+// startHAProxy runs a real HAProxy and returns the path of its stats socket. In its backend web, the server
+// shared polls the shared port for the service shared, the server own polls the port of the service own, and
+// the server typo polls the shared port for an unknown service.
 func startHAProxy(t *testing.T, shared, own net.Addr) string {
 	t.Helper()
 	app, err := net.Listen("tcp", "127.0.0.1:0")
@@ -140,7 +141,8 @@ func TestARealHAProxyFollowsTheAgent(t *testing.T) {
 	}
 	change.Commit()
 	socket := startHAProxy(t, addrs["shared"], addrs["own"])
-	// await waits until HAProxy has the servers in a state. It returns the number of polls of each since the last change.
+	// await waits until HAProxy has the servers in a state. It returns the number of polls of each since the
+	// last change.
 	await := func(within time.Duration, want string, servers ...string) map[string]int {
 		t.Helper()
 		start, got, polls := time.Now(), map[string]string{}, map[string]int{}

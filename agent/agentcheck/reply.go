@@ -1,5 +1,5 @@
-// Package agentcheck reports the health of services to HAProxy over its agent-check protocol: on one port for each service, or on a
-// shared port to which HAProxy sends the name of the service.
+// Package agentcheck reports the health of services to HAProxy over its agent-check protocol: on one port for
+// each service, or on a shared port to which HAProxy sends the name of the service.
 package agentcheck
 
 import (
@@ -18,18 +18,19 @@ type State struct {
 	Forced   score.Kind // the force in effect; "": none
 }
 
-// Section 5.2 of HAProxy's configuration manual describes the words of an agent-check. The format of the line is litmus-agent-check
-// 1.6.2's.
+// Section 5.2 of HAProxy's configuration manual describes the words of an agent-check. The format of the line
+// is litmus-agent-check 1.6.2's.
 const (
 	down  = "down\t0%\r\n"
 	drain = "drain\t0%\r\n"
 )
 
-// Reply is the line that HAProxy gets about a service.
+// reply is the line that HAProxy gets about a service.
 //
-// A healthy service that an operator forces to 0, with any kind of force, drains: it has not failed, and its connections may finish.
-// (litmus-agent-check reports a service with a forced health as ready and up, even at 0.)
-func (s State) Reply() string {
+// A healthy service that an operator forces to 0, with any kind of force, drains: it has not failed, and its
+// connections may finish. (litmus-agent-check reports a service with a forced health as ready and up, even at
+// 0.)
+func (s State) reply() string {
 	switch {
 	case s.Forced == score.Down, s.Forced == score.Health && s.Health <= 0 && s.Measured > 0:
 		return drain
@@ -39,8 +40,8 @@ func (s State) Reply() string {
 	return fmt.Sprintf("ready\tup\t%d%%\r\n", min(s.Health, score.Max))
 }
 
-// fail takes the server down and shows the reason on HAProxy's statistics page. The space is required: HAProxy ignores the unknown
-// word "fail#reason" and does not change the server.
+// fail takes the server down and shows the reason on HAProxy's statistics page. The space is required:
+// HAProxy ignores the unknown word "fail#reason" and does not change the server.
 func fail(reason string) string { return "fail #" + reason + "\r\n" }
 
 // maxName is the maximum length of a name from a client, in bytes. Names of services are shorter.

@@ -9,7 +9,8 @@ import (
 	"github.com/braintree/lb/agent/score"
 )
 
-// The replies are recorded from litmus-agent-check, except where it is wrong: it reports ready and up at a health of 0 or less.
+// The replies are recorded from litmus-agent-check, except where it is wrong: it reports ready and up at a
+// health of 0 or less.
 func TestReply(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -30,7 +31,7 @@ func TestReply(t *testing.T) {
 		{"forced health 42, dependency failing", State{0, 0, score.Health}, "down\t0%\r\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := tc.state.Reply(); got != tc.want {
+			if got := tc.state.reply(); got != tc.want {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
@@ -87,7 +88,8 @@ func TestANameEndsWithLFOrCRLFOrTheStream(t *testing.T) {
 
 // FuzzName sends any bytes. The answer is always one valid line, and only valid names are looked up.
 func FuzzName(f *testing.F) {
-	for _, sent := range []string{"webapp\n", "webapp\r\n", "webapp", "\n", "../etc/passwd\n", "GET / HTTP/1.0\r\n\r\n", "\xff\xfe\n", strings.Repeat("a", 300)} {
+	for _, sent := range []string{"webapp\n", "webapp\r\n", "webapp", "\n", "../etc/passwd\n", "GET / HTTP/1.0\r\n\r\n", "\xff\xfe\n",
+		strings.Repeat("a", 300)} {
 		f.Add([]byte(sent))
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {

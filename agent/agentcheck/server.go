@@ -93,8 +93,9 @@ func (s *Server) Prepare(ctx context.Context, wanted []Port) (*Change, error) {
 	return c, nil
 }
 
-// explain says whether the address is in use by a port of this server that is about to be closed, as ":9301" is in the way of
-// "127.0.0.1:9301". Such a port stays open until all others are bound, so that a change leaves no gap.
+// explain says whether the address is in use by a port of this server that is about to be closed, as ":9301"
+// is in the way of "127.0.0.1:9301". Such a port stays open until all others are bound, so that a change
+// leaves no gap.
 func (s *Server) explain(w Port, wanted []Port, err error) error {
 	_, number, _ := net.SplitHostPort(w.Address)
 	for address := range s.ports {
@@ -191,7 +192,8 @@ func (s *Server) serve(p *port) {
 	}
 }
 
-// handle answers one connection. Errors of clients are debug messages, because some close their connections with a reset.
+// handle answers one connection. Errors of clients are debug messages, because some close their connections
+// with a reset.
 func (s *Server) handle(conn net.Conn, service string) {
 	defer conn.Close()
 	if conn.SetDeadline(time.Now().Add(clientTimeout)) != nil {
@@ -204,7 +206,8 @@ func (s *Server) handle(conn net.Conn, service string) {
 		_, err = io.WriteString(conn, answer)
 	}
 	if err != nil {
-		s.opts.Log.Debug("agent-check client got no answer", "peer", conn.RemoteAddr().String(), "listen", conn.LocalAddr().String(), "err", err)
+		s.opts.Log.Debug("agent-check client got no answer", "peer", conn.RemoteAddr().String(), "listen", conn.LocalAddr().String(),
+			"err", err)
 		return
 	}
 	// Closing a connection with unread data resets it, and the client may lose the answer.
@@ -213,7 +216,8 @@ func (s *Server) handle(conn net.Conn, service string) {
 	}
 }
 
-// answer is the reply for the service, or for the one that the client names. An error means that the client cannot be answered.
+// answer is the reply for the service, or for the one that the client names. An error means that the client
+// cannot be answered.
 func (s *Server) answer(r io.Reader, service string) (string, error) {
 	if service == "" {
 		sent, err := readLine(r)
@@ -228,7 +232,7 @@ func (s *Server) answer(r io.Reader, service string) (string, error) {
 	if !known {
 		return fail(fmt.Sprintf("this agent has no service %s", service)), nil
 	}
-	return state.Reply(), nil
+	return state.reply(), nil
 }
 
 // readLine reads up to an LF, the end of the stream, or the maximum length of a name.

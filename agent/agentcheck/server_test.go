@@ -83,8 +83,8 @@ func (b *bench) dial(address string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// ask sends a text and returns the answer, up to the end of the connection.
-func (b *bench) ask(address, send string) string {
+// query sends a text and returns the answer, up to the end of the connection.
+func (b *bench) query(address, send string) string {
 	b.t.Helper()
 	conn := b.dial(address)
 	defer conn.Close()
@@ -100,7 +100,7 @@ func (b *bench) ask(address, send string) string {
 
 func (b *bench) want(address, send, want string) {
 	b.t.Helper()
-	if got := b.ask(address, send); got != want {
+	if got := b.query(address, send); got != want {
 		b.t.Errorf("the answer to %.40q on %s is %q, want %q", send, address, got, want)
 	}
 }
@@ -232,7 +232,8 @@ func TestAPortThatIsInTheWayOfAnotherIsNamed(t *testing.T) {
 	if !errors.Is(err, errTaken) || !strings.Contains(err.Error(), "agent.agent_check: this agent itself still listens on :9301") {
 		t.Errorf("Prepare = %v", err)
 	}
-	if _, err := b.Prepare(t.Context(), []Port{{Address: "127.0.0.1:9302"}, {Address: ":9302"}, {Address: ":9301"}}); err == nil || strings.Contains(err.Error(), "itself") {
+	if _, err := b.Prepare(t.Context(), []Port{{Address: "127.0.0.1:9302"}, {Address: ":9302"}, {Address: ":9301"}}); err == nil ||
+		strings.Contains(err.Error(), "itself") {
 		t.Errorf("Prepare = %v, but :9302 stays", err)
 	}
 }

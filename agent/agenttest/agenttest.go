@@ -1,4 +1,5 @@
-// Package agenttest has what the tests of the agent's packages share: a check that follows a script and a log that can be searched.
+// Package agenttest has what the tests of the agent's packages share: a check that follows a script and a log
+// that can be searched.
 package agenttest
 
 import (
@@ -53,7 +54,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// String gives everything logged so far.
+// String returns everything logged so far.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Pipes is a listener whose connections stay inside a synctest bubble and use its clock for their deadlines. A write blocks until it
-// is read: no kernel buffer hides a slow reader.
+// Pipes is a listener whose connections stay inside a synctest bubble and use its clock for their deadlines.
+// A write blocks until it is read: no kernel buffer hides a slow reader.
 type Pipes struct {
 	dialed chan net.Conn
 	closed chan struct{}

@@ -21,7 +21,7 @@ func (e Event) Health(t testing.TB) api.HealthEvent {
 	t.Helper()
 	var h api.HealthEvent
 	if e.Name != "health" || json.Unmarshal([]byte(e.Data), &h) != nil {
-		t.Fatalf("%+v is no health event", e)
+		t.Fatalf("%+v is not a health event", e)
 	}
 	return h
 }

@@ -24,8 +24,8 @@ const (
 	serveCore = 0
 )
 
-// The goals. Those for requests are relative to nginx with the same processor time; docs/performance.md explains them. The others are
-// absolute.
+// The goals. Those for requests are relative to nginx with the same processor time; docs/performance.md
+// explains them. The others are absolute.
 const (
 	goalKeepAlive = 0.72             // 12 times litmus_paper
 	goalNew       = 0.61             // 5 times litmus_paper
@@ -66,16 +66,20 @@ func TestAgent(t *testing.T) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d services of 4 checks at 1 s; status page of %d bytes; %d connections; median (least to most) of %d rounds of %s\n",
 		services, len(body), clients, rounds, wrkTime)
-	fmt.Fprintf(&b, "load average of the machine %s before, %s after; each server on core %d, wrk on the rest\n\n", begun, loadAverage(t), serveCore)
+	fmt.Fprintf(&b, "load average of the machine %s before, %s after; each server on core %d, wrk on the rest\n\n", begun,
+		loadAverage(t), serveCore)
 	for _, s := range targets {
-		fmt.Fprintf(&b, "%-12s kept alive      %s requests/s, %s µs of processor time each\n", s.name, spread(s.kept, rate, 0), spread(s.kept, cost, 1))
-		fmt.Fprintf(&b, "%-12s new connection  %s requests/s, %s µs of processor time each\n", "", spread(s.fresh, rate, 0), spread(s.fresh, cost, 1))
+		fmt.Fprintf(&b, "%-12s kept alive      %s requests/s, %s µs of processor time each\n", s.name, spread(s.kept, rate, 0),
+			spread(s.kept, cost, 1))
+		fmt.Fprintf(&b, "%-12s new connection  %s requests/s, %s µs of processor time each\n", "", spread(s.fresh, rate, 0),
+			spread(s.fresh, cost, 1))
 	}
 	fmt.Fprintf(&b, "\nkept alive, each at half of what it answered, before all other work on the machine: %t\n", urgent)
 	for _, s := range []*target{lb, nginx} {
 		all, undisturbed := delaysOf(halfLoad[s], false), delaysOf(halfLoad[s], true)
 		fmt.Fprintf(&b, "%-12s at %.0f requests/s, while neither core was away: %s\n", s.name, half(s), undisturbed)
-		fmt.Fprintf(&b, "%-12s %.0f of 100 of them; of all of them                  %s\n", "", 100*float64(len(undisturbed))/float64(len(all)), all)
+		fmt.Fprintf(&b, "%-12s %.0f of 100 of them; of all of them                  %s\n", "",
+			100*float64(len(undisturbed))/float64(len(all)), all)
 	}
 	fmt.Fprintf(&b, "\nper core, and processor time:\n")
 	for _, s := range targets[1:] {
@@ -198,7 +202,8 @@ func spread(ls []load, of func(load) float64, digits int) string {
 	return fmt.Sprintf("%.*f (%.*f to %.*f)", digits, xs[len(xs)/2], digits, xs[0], digits, xs[len(xs)-1])
 }
 
-// perCore compares two servers round by round: how many requests a answers in the processor time in which b answers one.
+// perCore compares two servers round by round: how many requests a answers in the processor time in which b
+// answers one.
 func perCore(a, b []load) []float64 {
 	var xs []float64
 	for i := range a {

@@ -24,8 +24,9 @@ type delays []time.Duration // sorted
 func (d delays) at(share float64) time.Duration { return d[min(len(d)-1, int(share*float64(len(d))))] }
 
 func (d delays) String() string {
-	return fmt.Sprintf("50 of 100 within %s, 90 within %s, 99 within %s, 999 of 1000 within %s, all %d within %s", d.at(0.5).Round(time.Microsecond),
-		d.at(0.9).Round(time.Microsecond), d.at(0.99).Round(time.Microsecond), d.at(0.999).Round(time.Microsecond), len(d), d[len(d)-1].Round(time.Microsecond))
+	rounded := func(quantile float64) time.Duration { return d.at(quantile).Round(time.Microsecond) }
+	return fmt.Sprintf("50 of 100 within %s, 90 within %s, 99 within %s, 999 of 1000 within %s, all %d within %s",
+		rounded(0.5), rounded(0.9), rounded(0.99), rounded(0.999), len(d), rounded(1))
 }
 
 // answer is a received answer.
@@ -61,9 +62,9 @@ type line struct {
 	want int // size of the whole answer in bytes; 0 until its header is complete
 }
 
-// openLoop sends requests at a constant rate, whether or not answers arrive, over a few persistent connections. It does not sleep, so that
-// the precision of timers does not matter. If urgent, it has a higher priority than all other work on the machine, like the server, and
-// records steals.
+// openLoop sends requests at a constant rate, whether or not answers arrive, over a few persistent
+// connections. It does not sleep, so that the precision of timers does not matter. If urgent, it has a higher
+// priority than all other work on the machine, like the server, and records steals.
 func openLoop(t *testing.T, s *target, perSecond float64, urgent bool) (w window) {
 	t.Helper()
 	if urgent {

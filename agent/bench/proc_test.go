@@ -97,8 +97,8 @@ func loadAverage(t *testing.T) string {
 	return first
 }
 
-// prioritize gives a server priority over all other work on the machine, which would distort its latency, or resets its priority. It reports
-// whether this process is permitted to.
+// prioritize gives a server priority over all other work on the machine, which would distort its latency, or
+// resets its priority. It reports whether this process is permitted to.
 func (s *target) prioritize(t *testing.T, urgent bool) bool {
 	t.Helper()
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.pid))

@@ -109,13 +109,15 @@ func startAgent(t *testing.T, services int, dependency string) *target {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	address := freePort(t)
 	var b strings.Builder
-	fmt.Fprintf(&b, "[agent]\nlisten = %q\ncontrol = %q\ndata_dir = %q\n", address, filepath.Join(dir, "agent.sock"), filepath.Join(dir, "data"))
+	fmt.Fprintf(&b, "[agent]\nlisten = %q\ncontrol = %q\ndata_dir = %q\n", address, filepath.Join(dir, "agent.sock"),
+		filepath.Join(dir, "data"))
 	everySecond := func(check string) string {
 		return strings.TrimSuffix(check, " }") + `, interval = "1s", timeout = "900ms" }`
 	}
 	for i := range services {
 		fmt.Fprintf(&b, "[services.web%02d]\ndepends = [ %s ]\nmetrics = [ %s, %s, %s ]\n", i, everySecond(dependency),
-			everySecond(`{ type = "constant", weight = 20 }`), everySecond(`{ type = "cpu_load", weight = 40 }`), everySecond(`{ type = "available_memory", weight = 40 }`))
+			everySecond(`{ type = "constant", weight = 20 }`), everySecond(`{ type = "cpu_load", weight = 40 }`),
+			everySecond(`{ type = "available_memory", weight = 40 }`))
 	}
 	config := filepath.Join(dir, "lb.toml")
 	if err := os.WriteFile(config, []byte(b.String()), 0o600); err != nil {
@@ -124,8 +126,8 @@ func startAgent(t *testing.T, services int, dependency string) *target {
 	return launch(t, "lb agent", "http://"+address+"/web00/status", program, "agent", "-c", config)
 }
 
-// startNginx starts an nginx that serves a file, with Debian's settings but as a single process, without an access log, and without a limit
-// on requests per connection.
+// startNginx starts an nginx that serves a file, with Debian's settings but as a single process, without an
+// access log, and without a limit on requests per connection.
 func startNginx(t *testing.T, content []byte) *target {
 	t.Helper()
 	dir := t.TempDir()
@@ -190,7 +192,8 @@ func (s *target) saturate(t *testing.T, header string) load {
 	ctx, cancel := context.WithTimeout(t.Context(), wrkTime+startTimeout)
 	defer cancel()
 	before := s.cpuTime(t)
-	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(clients), "-d"+strconv.Itoa(int(wrkTime.Seconds()))+"s", "-H", header, s.url).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(clients), "-d"+strconv.Itoa(int(wrkTime.Seconds()))+"s",
+		"-H", header, s.url).CombinedOutput()
 	after := s.cpuTime(t)
 	if err != nil {
 		t.Fatalf("wrk: %v: %s", err, out)
@@ -203,8 +206,8 @@ func (s *target) saturate(t *testing.T, header string) load {
 	return l
 }
 
-// parseWrk reads "N requests in …" and "Requests/sec: X". It refuses measurements with failed requests, but not with timeouts, which occur on
-// a busy machine.
+// parseWrk reads "N requests in …" and "Requests/sec: X". It refuses measurements with failed requests, but
+// not with timeouts, which occur on a busy machine.
 func parseWrk(out string) (l load, err error) {
 	lines := bufio.NewScanner(strings.NewReader(out))
 	for lines.Scan() {

@@ -21,10 +21,12 @@ const (
 // steal is a time in which a core did nothing for this virtual machine, because the host ran something else on it.
 type steal struct{ from, to time.Time }
 
-// over is when the delayed requests have been answered. At half load that takes as long as the steal itself; twice as long leaves a margin.
+// over is when the delayed requests have been answered. At half load that takes as long as the steal itself;
+// twice as long leaves a margin.
 func (s steal) over() time.Time { return s.to.Add(2 * s.to.Sub(s.from)) }
 
-// disturbed reports whether an answer to a request that was due at one time and answered at another may have waited for a stolen core.
+// disturbed reports whether an answer to a request that was due at one time and answered at another may have
+// waited for a stolen core.
 func disturbed(due, at time.Time, steals []steal) bool {
 	for _, s := range steals {
 		if at.After(s.from) && due.Before(s.over()) {
@@ -34,8 +36,8 @@ func disturbed(due, at time.Time, steals []steal) bool {
 	return false
 }
 
-// watchCore watches a core until stop is called, which returns its steals. It has a higher priority than all other work there, so that it
-// wakes up late only if the core is stolen. It uses about 1 % of the core.
+// watchCore watches a core until stop is called, which returns its steals. It has a higher priority than all
+// other work there, so that it wakes up late only if the core is stolen. It uses about 1 % of the core.
 func watchCore(t *testing.T, core int) (stop func() []steal) {
 	t.Helper()
 	ready, end, found := make(chan error), make(chan struct{}), make(chan []steal)

@@ -10,8 +10,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// availableMemory is a metric that falls with the memory in use: weight·available/total of the machine or of the cgroup, whichever
-// has the smaller share available. It has no options of its own.
+// availableMemory is a metric that falls with the memory in use: weight·available/total of the machine or of
+// the cgroup, whichever has the smaller share available. It has no options of its own.
 type availableMemory struct {
 	loadFloor
 	onlyReads

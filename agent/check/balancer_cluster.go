@@ -49,7 +49,8 @@ func newBalancerCluster(c config.Check, _ Host) Check {
 		o.Invalid("cluster", "is not a valid cluster name", "use A-Z a-z 0-9 _ . -")
 	}
 	return balancerCluster{
-		page:    httpCheck{httpOptions: httpOptions{URL: "http://" + address + "/cluster/" + cluster, Method: http.MethodGet, Timeout: c.Timeout}},
+		page: httpCheck{httpOptions: httpOptions{URL: "http://" + address + "/cluster/" + cluster, Method: http.MethodGet,
+			Timeout: c.Timeout}},
 		cluster: cluster,
 		full:    o.Int("full", max(c.Weight, 1), 1, 1_000_000),
 		weight:  c.Weight,

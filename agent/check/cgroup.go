@@ -126,8 +126,8 @@ func cgroupMemory(h Host) ([]memory, error) {
 	return limits, nil
 }
 
-// getCgroupMemory reads a cgroup's limit and usage. Inactive file cache counts as available: the kernel drops it before it refuses
-// memory.
+// getCgroupMemory reads a cgroup's limit and usage. Inactive file cache counts as available: the kernel drops
+// it before it refuses memory.
 func getCgroupMemory(dir string) (m memory, limited bool, err error) {
 	data, ok, err := readLimit(dir, "memory.max")
 	if err != nil || !ok || strings.TrimSpace(data) == "max" {

@@ -1,4 +1,5 @@
-// Package check has the types of checks: each measures one aspect of the machine or of what it runs, once and within a timeout.
+// Package check has the types of checks: each measures one aspect of the machine or of what it runs, once and
+// within a timeout.
 package check
 
 import (
@@ -143,8 +144,8 @@ func measured(value float64, weight int, format string, args ...any) Result {
 	return r
 }
 
-// onlyReads is embedded by checks that do nothing but read files. Reads cannot be interrupted, so a timeout would be useless, and it
-// costs about as much as the check. If a read blocks, the latest result goes stale.
+// onlyReads is embedded by checks that do nothing but read files. Reads cannot be interrupted, so a timeout
+// would be useless, and it costs about as much as the check. If a read blocks, the latest result goes stale.
 type onlyReads struct{}
 
 func (onlyReads) needsNoTimeout() {}
@@ -160,8 +161,8 @@ type noFloor struct{}
 
 func (noFloor) Floor() int { return 0 }
 
-// loadFloor is embedded by load metrics: a busy machine still works, and if all machines of a fleet are busy they must not all go
-// out of rotation.
+// loadFloor is embedded by load metrics: a busy machine still works, and if all machines of a fleet are busy
+// they must not all go out of rotation.
 type loadFloor struct{}
 
 func (loadFloor) Floor() int { return 1 }

@@ -16,12 +16,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // dependency makes the configuration of a dependency from its options.
 func dependency(typ string, options map[string]any) config.Check {
-	return config.Check{Role: config.Dependency, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Options: config.NewOptions(options)}
+	return config.Check{Role: config.Dependency, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second,
+		Options: config.NewOptions(options)}
 }
 
 // metric makes the configuration of a metric from its options.
 func metric(typ string, weight int, options map[string]any) config.Check {
-	return config.Check{Role: config.Metric, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Weight: weight, Options: config.NewOptions(options)}
+	return config.Check{Role: config.Metric, Type: typ, Interval: 20 * time.Second, Timeout: 10 * time.Second, Weight: weight,
+		Options: config.NewOptions(options)}
 }
 
 func build(t *testing.T, c config.Check, h Host) Check {
@@ -55,17 +57,33 @@ func TestDisplayNamesAreLitmusPapers(t *testing.T) {
 		want string
 		c    config.Check
 	}{
-		{"Dependency::HTTP(http://localhost:3000/heartbeat?deep=1)", dependency("http", map[string]any{"url": "http://localhost:3000/heartbeat?deep=1"})},
-		{"Dependency::HTTP(http://user:xxxxx@127.0.0.1:9506/h)", dependency("http", map[string]any{"url": "http://user:pw@127.0.0.1:9506/h"})},
+		{
+			"Dependency::HTTP(http://localhost:3000/heartbeat?deep=1)",
+			dependency("http", map[string]any{"url": "http://localhost:3000/heartbeat?deep=1"}),
+		},
+		{
+			"Dependency::HTTP(http://user:xxxxx@127.0.0.1:9506/h)",
+			dependency("http", map[string]any{"url": "http://user:pw@127.0.0.1:9506/h"}),
+		},
 		{"Dependency::TCP(tcp://127.0.0.1:9513)", dependency("tcp", map[string]any{"address": "127.0.0.1:9513"})},
 		{"Dependency::Script(/bin/true)", dependency("script", map[string]any{"command": "/bin/true"})},
 		{"Dependency::Script(/bin/test -e /x)", dependency("script", map[string]any{"argv": []string{"/bin/test", "-e", "/x"}})},
-		{"Dependency::FileContents(/etc/hostname, /./)", dependency("file_contents", map[string]any{"path": "/etc/hostname", "pattern": "."})},
+		{
+			"Dependency::FileContents(/etc/hostname, /./)",
+			dependency("file_contents", map[string]any{"path": "/etc/hostname", "pattern": "."}),
+		},
 		{`Dependency::FileContents(/x, /a\/b\/c\d/)`, dependency("file_contents", map[string]any{"path": "/x", "pattern": `a/b\/c\d`})},
-		{"Dependency::HaproxyBackends(/run/haproxy.sock, web)", dependency("haproxy_backends", map[string]any{"socket": "/run/haproxy.sock", "backends": []string{"web"}})},
-		{"Metric::HaproxyBackendsHealth(50, web)", metric("haproxy_backends_health", 50, map[string]any{"socket": "/run/haproxy.sock", "backends": []string{"web"}})},
+		{
+			"Dependency::HaproxyBackends(/run/haproxy.sock, web)",
+			dependency("haproxy_backends", map[string]any{"socket": "/run/haproxy.sock", "backends": []string{"web"}}),
+		},
+		{
+			"Metric::HaproxyBackendsHealth(50, web)",
+			metric("haproxy_backends_health", 50, map[string]any{"socket": "/run/haproxy.sock", "backends": []string{"web"}}),
+		},
 		{"Dependency::SystemdUnit(postgresql.service)", dependency("systemd_unit", map[string]any{"unit": "postgresql.service"})},
-		{"Dependency::Nagios(/usr/lib/nagios/plugins/check_swap -w 50%)", dependency("nagios", map[string]any{"command": "/usr/lib/nagios/plugins/check_swap -w 50%"})},
+		{"Dependency::Nagios(/usr/lib/nagios/plugins/check_swap -w 50%)",
+			dependency("nagios", map[string]any{"command": "/usr/lib/nagios/plugins/check_swap -w 50%"})},
 		{"Metric::Nagios(/bin/true, 30)", metric("nagios", 30, map[string]any{"command": "/bin/true"})},
 		{"Metric::Script(echo 0.501, 100)", metric("script", 100, map[string]any{"command": "echo 0.501"})},
 		{
@@ -84,7 +102,8 @@ func TestDisplayNamesAreLitmusPapers(t *testing.T) {
 		{"Metric::Pressure(io, /app, 40)", metric("pressure", 40, map[string]any{"resource": "io", "cgroup": "/app"})},
 		{
 			`Metric::Prometheus(queue_length{name="a\"b",queue="deferred"}, 40)`,
-			metric("prometheus", 40, map[string]any{"url": "http://h/metrics", "sample": "queue_length", "labels": map[string]string{"queue": "deferred", "name": `a"b`}, "best": 0, "worst": 1000}),
+			metric("prometheus", 40, map[string]any{"url": "http://h/metrics", "sample": "queue_length",
+				"labels": map[string]string{"queue": "deferred", "name": `a"b`}, "best": 0, "worst": 1000}),
 		},
 		{"Metric::BigBrotherService(web)", metric("balancer_cluster", 100, map[string]any{"cluster": "web"})},
 		{"Metric::CPULoad(50)", metric("cpu_load", 50, nil)},
@@ -103,16 +122,23 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		c    config.Check
 		want []string
 	}{
-		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}), []string{`is not a dependency type`, "http, ", "script, ", "tcp"}},
+		{"unknown dependency", dependency("htpp", map[string]any{"url": "x"}),
+			[]string{`is not a dependency type`, "http, ", "script, ", "tcp"}},
 		{"a metric type as dependency", dependency("constant", nil), []string{`is not a dependency type`}},
 		{"unknown metric", metric("load", 1, nil), []string{`is not a metric type`, "available_memory, ", "cpu_load, ", "script"}},
 		{"http without url", dependency("http", nil), []string{"url", "is missing"}},
 		{"http with several mistakes", dependency("http", map[string]any{
 			"url": "ftp://x/", "method": "get", "content": "(", "status": 42, "headers": map[string]string{"A B": "c"}, "colour": "red",
-		}), []string{"http:// or https://", "is not an HTTP method", "is not a valid regular expression", "status", `"A B" is not a header name`, "colour"}},
-		{"http header injection", dependency("http", map[string]any{"url": "http://h/", "headers": map[string]string{"A": "b\r\nC: d"}}), []string{"control character"}},
+		}), []string{"http:// or https://", "is not an HTTP method", "is not a valid regular expression", "status",
+			`"A B" is not a header name`, "colour"}},
+		{
+			"http header injection",
+			dependency("http", map[string]any{"url": "http://h/", "headers": map[string]string{"A": "b\r\nC: d"}}),
+			[]string{"control character"},
+		},
 		{"http url without host", dependency("http", map[string]any{"url": "http:///x"}), []string{"has no host"}},
-		{"content with HEAD", dependency("http", map[string]any{"url": "http://h/", "method": "HEAD", "content": "OK"}), []string{"has no body"}},
+		{"content with HEAD", dependency("http", map[string]any{"url": "http://h/", "method": "HEAD", "content": "OK"}),
+			[]string{"has no body"}},
 		{"tcp without address", dependency("tcp", nil), []string{"address", "is missing"}},
 		{"tcp without port", dependency("tcp", map[string]any{"address": "localhost"}), []string{"not a host and a port"}},
 		{"tcp with port 0", dependency("tcp", map[string]any{"address": "localhost:0"}), []string{"1 to 65535"}},
@@ -120,7 +146,8 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		{"tcp with a host in Unicode", dependency("tcp", map[string]any{"address": "bücher.example:80"}), []string{"invalid character"}},
 		{"tcp with a line break", dependency("tcp", map[string]any{"address": "a\nb:80"}), []string{"invalid character"}},
 		{"script without command", dependency("script", nil), []string{"command", "is missing"}},
-		{"script with both", dependency("script", map[string]any{"command": "true", "argv": []string{"true"}}), []string{"cannot be combined with command"}},
+		{"script with both", dependency("script", map[string]any{"command": "true", "argv": []string{"true"}}),
+			[]string{"cannot be combined with command"}},
 		{"script with an empty list", dependency("script", map[string]any{"argv": []string{}}), []string{"names no program"}},
 		{"unknown scale", metric("script", 5, map[string]any{"command": "echo 1", "scale": "0-1"}), []string{`"0-1" is not a scale`}},
 		{"option of a type that has none", metric("cpu_load", 5, map[string]any{"cores": 4}), []string{"cores"}},

@@ -16,16 +16,19 @@ type command struct {
 	show string // as written in the configuration
 }
 
-// decodeCommand reads the options command (a shell command line) and argv (a program and its arguments, run without a shell).
+// decodeCommand reads the options command (a shell command line) and argv (a program and its arguments, run
+// without a shell).
 func decodeCommand(o config.Options) command {
 	line, argv := o.String("command", ""), o.Strings("argv")
 	switch {
 	case o.Has("command") && o.Has("argv"):
-		o.Invalid("argv", "cannot be combined with command", "keep one: command for a shell command line, argv for a program and its arguments")
+		o.Invalid("argv", "cannot be combined with command",
+			"keep one: command for a shell command line, argv for a program and its arguments")
 	case o.Has("argv") && (len(argv) == 0 || argv[0] == ""):
 		o.Invalid("argv", "names no program", `give a list such as ["/usr/local/bin/check", "--fast"]`)
 	case !o.Has("argv") && strings.TrimSpace(line) == "":
-		o.Invalid("command", "is missing", `give a shell command line such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
+		o.Invalid("command", "is missing",
+			`give a shell command line such as "test -e /run/ready", or argv = ["/usr/local/bin/check", "--fast"]`)
 	}
 	for _, s := range append(argv, line) {
 		if strings.ContainsRune(s, 0) {
@@ -41,8 +44,8 @@ func decodeCommand(o config.Options) command {
 // outcome is the exit status and the output of a command.
 type outcome struct{ program.Result }
 
-// run runs the command once, in its own process group. The whole group is killed when the command or ctx ends: a check leaves no
-// processes behind.
+// run runs the command once, in its own process group. The whole group is killed when the command or ctx
+// ends: a check leaves no processes behind.
 func (c command) run(ctx context.Context, timeout time.Duration) outcome {
 	p := program.Command{Argv: c.argv, ContextErr: func(err error) error { return reason(ctx, err, timeout) }}
 	return outcome{p.Run(ctx)}

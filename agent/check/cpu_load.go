@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// cpuLoad is a metric that falls with the load average of the last minute: weight − weight·load/cores, where cores are those of the
-// machine or, if fewer, those that the cgroup grants. It has no options of its own.
+// cpuLoad is a metric that falls with the load average of the last minute: weight − weight·load/cores, where
+// cores are those of the machine or, if fewer, those that the cgroup grants. It has no options of its own.
 type cpuLoad struct {
 	loadFloor
 	onlyReads

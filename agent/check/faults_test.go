@@ -12,7 +12,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// The tests in this file are named after faults of litmus_paper that lb must not have. The numbers are from the list of recorded faults.
+// The tests in this file are named after faults of litmus_paper that lb must not have. The numbers are from
+// the list of recorded faults.
 
 // litmus_paper ignores the dependencies script and tcp in its YAML file and raises an error at haproxy_backends_health.
 func TestFault13EveryTypeWorksFromTheConfigurationFile(t *testing.T) {
@@ -39,12 +40,13 @@ metrics = [ { type = "haproxy_backends_health", socket = "/no/such", backends = 
 	want(t, run(t, service.Metrics[0], Host{}), false, "/no/such") // the check exists, and reports that HAProxy does not run
 }
 
-// litmus_paper drops the query, treats HEAD and 204 as failures (they have no body to match), and sends a silent server a second
-// request.
+// litmus_paper drops the query, treats HEAD and 204 as failures (they have no body to match), and sends a
+// silent server a second request.
 func TestFault18HTTPKeepsTheQueryAcceptsHEADAnd204AndDoesNotRetry(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(page))
 	defer server.Close()
-	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/echo?deep=1&x=2", "content": `^GET /echo\?deep=1&x=2 `}), Host{}), true, "200")
+	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/echo?deep=1&x=2", "content": `^GET /echo\?deep=1&x=2 `}),
+		Host{}), true, "200")
 	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/ok", "method": "HEAD"}), Host{}), true, "200")
 	want(t, run(t, dependency("http", map[string]any{"url": server.URL + "/204"}), Host{}), true, "204")
 
@@ -80,7 +82,8 @@ func TestFault18ARequestThatGetsNoResponseIsNotRetried(t *testing.T) {
 // litmus_paper counts the output of a script that then failed, and a missing command breaks the whole page.
 func TestFault19AFailedScriptMetricContributesNothing(t *testing.T) {
 	for name, command := range map[string]string{
-		"fails after printing": "echo 30; exit 3", "prints junk": "echo junk", "is missing": "/no/such/cmd", "is killed": "echo 30; kill -9 $$",
+		"fails after printing": "echo 30; exit 3", "prints junk": "echo junk", "is missing": "/no/such/cmd",
+		"is killed": "echo 30; kill -9 $$",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := run(t, metric("script", 50, map[string]any{"command": command}), Host{})

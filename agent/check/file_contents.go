@@ -61,7 +61,8 @@ func decodePattern(o config.Options, key, fix string) *regexp.Regexp {
 	}
 	pattern, err := regexp.Compile(text)
 	if err != nil {
-		o.Invalid(key, "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
+		o.Invalid(key, "is not a valid regular expression: "+err.Error(),
+			"see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
 	}
 	return pattern
 }
@@ -79,11 +80,13 @@ func (f fileContents) Run(ctx context.Context) Result {
 	case !whole:
 		return failed("the first %d bytes do not match", len(data))
 	}
-	return failed("the %d bytes do not match", len(data)) // without the contents, because the status page may have more readers than the file
+	// The detail does not show the contents, because the status page may have more readers than the file.
+	return failed("the %d bytes do not match", len(data))
 }
 
-// readFile reads at most limit bytes of a regular file; whole is true if there are no more. It refuses other files: a pipe would block
-// until somebody writes to it. A file on a dead NFS server does block; the latest result then goes stale, which fails the dependency.
+// readFile reads at most limit bytes of a regular file; whole is true if there are no more. It refuses other
+// files: a pipe would block until somebody writes to it. A file on a dead NFS server does block; the latest
+// result then goes stale, which fails the dependency.
 func readFile(path string, limit int64) (data []byte, whole bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// haproxyBackends is a dependency on backends of HAProxy. It is up if each of them is UP and has a server that takes traffic.
+// haproxyBackends is a dependency on backends of HAProxy. It is up if each of them is UP and has a server
+// that takes traffic.
 type haproxyBackends struct {
 	noFloor
 	haproxyStats

@@ -7,8 +7,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// haproxyBackendsHealth is a metric that falls when servers of HAProxy are down: the weight of the servers that are UP as a share of
-// the weight of all servers, without those that were taken out on purpose.
+// haproxyBackendsHealth is a metric that falls when servers of HAProxy are down: the weight of the servers
+// that are UP as a share of the weight of all servers, without those that were taken out on purpose.
 type haproxyBackendsHealth struct {
 	noFloor
 	haproxyStats
@@ -36,7 +36,8 @@ func (h haproxyBackendsHealth) Run(ctx context.Context) Result {
 	return measured(float64(h.weight)*float64(up)/float64(all), h.weight, "weight %d of %d is UP", up, all)
 }
 
-// hasBackend looks for the row of the whole backend. HAProxy sends it after those of the servers, so without it some may be missing.
+// hasBackend looks for the row of the whole backend. HAProxy sends it after those of the servers, so without
+// it some may be missing.
 func hasBackend(rows []haproxyRow, name string) bool {
 	for _, r := range rows {
 		if r.backend == name && r.server == "BACKEND" {

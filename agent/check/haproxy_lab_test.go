@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// startHAProxy runs a real HAProxy and returns the path of its stats socket. Its backend web has a server that is up (weight 30), one
-// that is down (10) and one in maintenance (60).
+// startHAProxy runs a real HAProxy and returns the path of its stats socket. Its backend web has a server
+// that is up (weight 30), one that is down (10) and one in maintenance (60).
 func startHAProxy(t *testing.T) string {
 	t.Helper()
 	app, err := net.Listen("tcp", "127.0.0.1:0")

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// maxStats is the maximum size of HAProxy's statistics, in bytes: some 50 000 servers. They are read row by row and not kept.
+	// maxStats is the maximum size of HAProxy's statistics, in bytes: some 50 000 servers. They are read row
+	// by row and not kept.
 	maxStats = 32 << 20
 	// maxSocketPath is the kernel's limit for the path of a Unix socket, in bytes.
 	maxSocketPath = 107
@@ -89,8 +90,8 @@ func (h haproxyStats) rows(ctx context.Context) ([]haproxyRow, error) {
 	return rows, nil
 }
 
-// parseHAProxyStats reads the answer to "show stat" ("CSV format" in HAProxy's management guide) and returns the rows of the
-// named backends, without those of frontends and listeners.
+// parseHAProxyStats reads the answer to "show stat" ("CSV format" in HAProxy's management guide) and returns
+// the rows of the named backends, without those of frontends and listeners.
 func parseHAProxyStats(r io.Reader, backends []string) ([]haproxyRow, error) {
 	lines := csv.NewReader(r)
 	lines.FieldsPerRecord, lines.LazyQuotes, lines.ReuseRecord = -1, true, true
@@ -134,13 +135,14 @@ func parseHAProxyStats(r io.Reader, backends []string) ([]haproxyRow, error) {
 	}
 }
 
-// up reports whether a server or backend takes traffic. "UP 1/3" does, although its check has started to fail; a server without a check
-// always does.
+// up reports whether a server or backend takes traffic. "UP 1/3" does, although its check has started to
+// fail; a server without a check always does.
 func (r haproxyRow) up() bool {
 	return r.status == "no check" || firstWord(r.status) == "UP"
 }
 
-// takenOut reports whether a server was taken out on purpose: by an operator (MAINT, DRAIN), its agent, or itself (NOLB).
+// takenOut reports whether a server was taken out on purpose: by an operator (MAINT, DRAIN), its agent, or
+// itself (NOLB).
 func (r haproxyRow) takenOut() bool {
 	return slices.Contains([]string{"MAINT", "DRAIN", "NOLB"}, firstWord(r.status))
 }

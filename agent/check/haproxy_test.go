@@ -56,16 +56,18 @@ func TestHAProxyBackends(t *testing.T) {
 		{"DOWN", page, []string{"dead"}, false, "dead is DOWN"},
 		{"all must be UP", page, []string{"web", "dead", "empty"}, false, "dead is DOWN; empty has no server that takes traffic"},
 		{"missing", page, []string{"wbe"}, false, "HAProxy has no backend wbe"},
-		{"a frontend is no backend", page, []string{"f"}, false, "HAProxy has no backend f"},
+		{"a frontend is not a backend", page, []string{"f"}, false, "HAProxy has no backend f"},
 		{"its servers are drained", rowsOf("w", "a,DRAIN,0", "BACKEND,UP,0"), []string{"w"}, false, "no server that takes traffic"},
 		{"no permission", "Permission denied\n\n", []string{"web"}, false, `HAProxy answered "Permission denied"`},
 		{"no answer", "", []string{"web"}, false, "closed the connection without an answer"},
 		{"cut short", strings.TrimRight(page, "\n")[:len(page)-420], []string{"web"}, false, "in the middle of a line"},
-		{"other columns", "# pxname,svname,state\nweb,BACKEND,UP\n", []string{"web"}, false, "the column svname, status or weight is missing"},
+		{"other columns", "# pxname,svname,state\nweb,BACKEND,UP\n", []string{"web"}, false,
+			"the column svname, status or weight is missing"},
 		{"an invalid weight", rowsOf("w", "BACKEND,UP,-1"), []string{"w"}, false, `the weight of "BACKEND" in "w" is "-1"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			want(t, run(t, dependency("haproxy_backends", map[string]any{"socket": haproxy(t, tc.page), "backends": tc.backends}), Host{}), tc.ok, tc.reason)
+			want(t, run(t, dependency("haproxy_backends", map[string]any{"socket": haproxy(t, tc.page), "backends": tc.backends}),
+				Host{}), tc.ok, tc.reason)
 		})
 	}
 }
@@ -83,13 +85,16 @@ func TestHAProxyBackendsHealth(t *testing.T) {
 		{"over several backends", page, []string{"web", "dead"}, true, 80 * 60.0 / 121, "weight 60 of 121"},
 		{"all down", page, []string{"dead"}, true, 0, "weight 0 of 30"},
 		{"all up", rowsOf("w", "a,UP,100", "b,no check,1", "BACKEND,UP,101"), []string{"w"}, true, 80, "weight 101 of 101"},
-		{"going down and coming up", rowsOf("w", "a,UP 1/3,10", "b,DOWN 1/2,30", "BACKEND,UP,10"), []string{"w"}, true, 20, "weight 10 of 40"},
-		{"taken out on purpose", rowsOf("w", "a,UP,10", "b,DOWN,10", "c,MAINT (via x/y),99", "d,DRAIN,99", "e,NOLB,99", "f,DRAIN (agent),9", "BACKEND,UP,10"), []string{"w"}, true, 40, "weight 10 of 20"},
+		{"going down and coming up", rowsOf("w", "a,UP 1/3,10", "b,DOWN 1/2,30", "BACKEND,UP,10"), []string{"w"}, true, 20,
+			"weight 10 of 40"},
+		{"taken out on purpose", rowsOf("w", "a,UP,10", "b,DOWN,10", "c,MAINT (via x/y),99", "d,DRAIN,99", "e,NOLB,99",
+			"f,DRAIN (agent),9", "BACKEND,UP,10"), []string{"w"}, true, 40, "weight 10 of 20"},
 		{"no server is left", rowsOf("w", "a,MAINT,10", "BACKEND,DOWN,0"), []string{"w"}, true, 0, "no server with a weight is in use"},
 		{"one backend is missing", page, []string{"web", "wbe"}, false, 0, "HAProxy has no backend wbe"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := run(t, metric("haproxy_backends_health", 80, map[string]any{"socket": haproxy(t, tc.page), "backends": tc.backends}), Host{})
+			r := run(t, metric("haproxy_backends_health", 80, map[string]any{"socket": haproxy(t, tc.page), "backends": tc.backends}),
+				Host{})
 			want(t, r, tc.ok, tc.reason)
 			if r.Value != tc.value {
 				t.Errorf("value %v, want %v", r.Value, tc.value)

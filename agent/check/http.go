@@ -39,8 +39,8 @@ type httpOptions struct {
 	Timeout         time.Duration
 }
 
-// httpCheck is a dependency on a page. Each run opens a new connection, so that it sees what a new client sees, and sends one request,
-// which is not retried.
+// httpCheck is a dependency on a page. Each run opens a new connection, so that it sees what a new client
+// sees, and sends one request, which is not retried.
 type httpCheck struct {
 	noFloor
 	httpOptions
@@ -62,7 +62,8 @@ func newHTTP(c config.Check, _ Host) Check {
 	if problem := badURL(h.URL); problem != "" {
 		o.Invalid("url", problem, `give a full URL, such as "http://localhost:3000/heartbeat"`)
 	}
-	if _, err := http.NewRequest(h.Method, "http://localhost/", nil); err != nil || h.Method != strings.ToUpper(h.Method) || h.Method == "" {
+	if _, err := http.NewRequest(h.Method, "http://localhost/", nil); err != nil || h.Method != strings.ToUpper(h.Method) ||
+		h.Method == "" {
 		o.Invalid("method", "is not an HTTP method", `give one such as "GET", "HEAD" or "POST", in upper case`)
 	}
 	if problem := badHeaders(h.Headers); problem != "" {
@@ -71,7 +72,8 @@ func newHTTP(c config.Check, _ Host) Check {
 	if h.Content != "" {
 		pattern, err := regexp.Compile(h.Content)
 		if err != nil {
-			o.Invalid("content", "is not a valid regular expression: "+err.Error(), "see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
+			o.Invalid("content", "is not a valid regular expression: "+err.Error(),
+				"see https://pkg.go.dev/regexp/syntax; escape literal special characters with \\")
 		}
 		h.content = pattern
 	}
@@ -106,7 +108,9 @@ func badURL(s string) string {
 func badHeaders(headers map[string]string) string {
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		value := headers[name]
-		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }) {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+			return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+		}) {
 			return fmt.Sprintf("%q is not a header name", name)
 		}
 		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
@@ -179,8 +183,9 @@ func (h httpCheck) request(ctx context.Context) (*http.Request, error) {
 // client makes the client of one run. It ignores proxies in the environment: the check is about the host in the URL.
 func (h httpCheck) client(ctx context.Context) (*http.Client, error) {
 	transport := &http.Transport{
-		// The transport detaches a dial from its request, to keep the connection for later requests. There are none here, and a
-		// peer that accepts and stays silent would leave it hanging, so the run's deadline applies to dial and handshake.
+		// The transport detaches a dial from its request, to keep the connection for later requests. There
+		// are none here, and a peer that accepts and stays silent would leave it hanging, so the run's
+		// deadline applies to dial and handshake.
 		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, address)
 			if err != nil {
@@ -215,8 +220,8 @@ func (h httpCheck) client(ctx context.Context) (*http.Client, error) {
 	return client, nil
 }
 
-// readCAs reads the CAs to trust, at every run: the file may be renewed at any time, and it need not exist on machines that share the
-// configuration but do not have the service.
+// readCAs reads the CAs to trust, at every run: the file may be renewed at any time, and it need not exist on
+// machines that share the configuration but do not have the service.
 func readCAs(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {

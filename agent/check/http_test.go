@@ -46,7 +46,8 @@ func page(w http.ResponseWriter, r *http.Request) {
 	case "/long":
 		w.Header().Set("X-Long", strings.Repeat("x", maxHeader))
 	case "/echo":
-		fmt.Fprintf(w, "%s %s host=%s ua=%s x=%s auth=%s accepts=%s len=%d", r.Method, r.URL.RequestURI(), r.Host, r.UserAgent(), r.Header.Get("X-Y"), r.Header.Get("Authorization"), r.Header.Get("Accept-Encoding"), r.ContentLength)
+		fmt.Fprintf(w, "%s %s host=%s ua=%s x=%s auth=%s accepts=%s len=%d", r.Method, r.URL.RequestURI(), r.Host, r.UserAgent(),
+			r.Header.Get("X-Y"), r.Header.Get("Authorization"), r.Header.Get("Accept-Encoding"), r.ContentLength)
 	default:
 		http.NotFound(w, r)
 	}
@@ -86,8 +87,10 @@ func TestHTTP(t *testing.T) {
 		{"a truncated body", "/short", nil, false, "the body could not be read"},
 		{"the query is kept", "/echo?deep=1&x=a%20b", map[string]any{"content": `GET /echo\?deep=1&x=a%20b `}, true, ""},
 		{"user agent", "/echo", map[string]any{"content": " ua=lb "}, true, ""},
-		{"headers and host", "/echo", map[string]any{"headers": map[string]string{"X-Y": "z", "Host": "www.example.com"}, "content": "host=www.example.com .* x=z "}, true, ""},
-		{"host in lower case", "/echo", map[string]any{"headers": map[string]string{"host": "www.example.com"}, "content": "host=www.example.com "}, true, ""},
+		{"headers and host", "/echo", map[string]any{"headers": map[string]string{"X-Y": "z", "Host": "www.example.com"},
+			"content": "host=www.example.com .* x=z "}, true, ""},
+		{"host in lower case", "/echo", map[string]any{"headers": map[string]string{"host": "www.example.com"},
+			"content": "host=www.example.com "}, true, ""},
 		{"no compression is requested", "/echo", map[string]any{"content": " accepts= "}, true, ""},
 		{"a header beyond the limit", "/long", nil, false, "header"},
 		{"POST has a length", "/echo", map[string]any{"method": "POST", "content": "^POST .* len=0$"}, true, ""},

@@ -16,7 +16,8 @@ func TestInternetHealth(t *testing.T) {
 		reason string
 	}{
 		{"all reachable", []string{a, b}, 90, "2 of 2 hosts are reachable"},
-		{"one in three", []string{a, "127.0.0.1:1", "127.0.0.1:2"}, 30, "1 of 3 hosts are reachable; 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; 127.0.0.1:2"},
+		{"one in three", []string{a, "127.0.0.1:1", "127.0.0.1:2"}, 30,
+			"1 of 3 hosts are reachable; 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; 127.0.0.1:2"},
 		{"none", []string{"127.0.0.1:1"}, 0, "0 of 1 hosts are reachable"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -34,7 +35,8 @@ func TestHungHostsTimeOutTogether(t *testing.T) {
 	q, silent := tcpQueue(t, "127.0.0.1:0", 0)
 	q.connect(1)
 	_, other := tcpQueue(t, "127.0.0.1:0", 5)
-	c := metric("internet_health", 90, map[string]any{"hosts": []string{silent.String(), fmt.Sprintf("localhost:%d", silent.Port()), other.String()}})
+	c := metric("internet_health", 90, map[string]any{"hosts": []string{silent.String(), fmt.Sprintf("localhost:%d", silent.Port()),
+		other.String()}})
 	c.Timeout = 300 * time.Millisecond
 	start := time.Now()
 	r := run(t, c, Host{})

@@ -44,7 +44,8 @@ func (n nagios) Run(ctx context.Context) Result {
 
 func (n nagios) Display() string { return fmt.Sprintf("Dependency::Nagios(%s)", n.command.show) }
 
-// nagios runs a Nagios plugin and returns its status, 0 to 3, and the message in its output. Any other exit status is an error.
+// nagios runs a Nagios plugin and returns its status, 0 to 3, and the message in its output. Any other exit
+// status is an error.
 func (c command) nagios(ctx context.Context, timeout time.Duration) (status int, output string, err error) {
 	out := c.run(ctx, timeout)
 	var exit *exec.ExitError

@@ -14,8 +14,8 @@ const (
 	defaultCriticalShare = 0
 )
 
-// nagiosMetric is a metric on a Nagios plugin: OK contributes the full weight, WARNING and CRITICAL a share of it. UNKNOWN means that
-// the plugin could not measure.
+// nagiosMetric is a metric on a Nagios plugin: OK contributes the full weight, WARNING and CRITICAL a share
+// of it. UNKNOWN means that the plugin could not measure.
 type nagiosMetric struct {
 	noFloor
 	command  command

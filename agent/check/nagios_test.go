@@ -42,9 +42,9 @@ func TestNagiosMetric(t *testing.T) {
 		value         float64
 		reason        string
 	}{
-		{"OK gives the full weight", "echo fine", nil, true, 80, "OK: fine"},
-		{"WARNING gives half", "echo slow; exit 1", nil, true, 40, "WARNING: slow"},
-		{"CRITICAL gives nothing", "echo dead; exit 2", nil, true, 0, "CRITICAL: dead"},
+		{"OK contributes the full weight", "echo fine", nil, true, 80, "OK: fine"},
+		{"WARNING contributes half", "echo slow; exit 1", nil, true, 40, "WARNING: slow"},
+		{"CRITICAL contributes nothing", "echo dead; exit 2", nil, true, 0, "CRITICAL: dead"},
 		{"configured shares", "exit 1", map[string]any{"warning": 75, "critical": 10}, true, 60, "WARNING"},
 		{"a share for CRITICAL", "exit 2", map[string]any{"warning": 75, "critical": 10}, true, 8, "CRITICAL"},
 		{"UNKNOWN is not measured", "echo huh; exit 3", nil, false, 0, "UNKNOWN: huh"},

@@ -18,8 +18,9 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// pressure is a metric that falls with the time that tasks stall on a resource (PSI, Documentation/accounting/psi.rst in the kernel
-// source): weight − weight·p/worst, where p is the percentage of the last ten seconds in which some task was stalled.
+// pressure is a metric that falls with the time that tasks stall on a resource (PSI,
+// Documentation/accounting/psi.rst in the kernel source): weight − weight·p/worst, where p is the percentage
+// of the last ten seconds in which some task was stalled.
 type pressure struct {
 	loadFloor
 	onlyReads
@@ -32,7 +33,8 @@ type pressure struct {
 
 func newPressure(c config.Check, h Host) Check {
 	o := c.Options
-	m := pressure{resource: o.String("resource", ""), cgroup: o.String("cgroup", ""), worst: o.Float("worst", 100), weight: c.Weight, host: h}
+	m := pressure{resource: o.String("resource", ""), cgroup: o.String("cgroup", ""), worst: o.Float("worst", 100), weight: c.Weight,
+		host: h}
 	if !slices.Contains([]string{"cpu", "memory", "io"}, m.resource) {
 		problem := "is missing"
 		if m.resource != "" {
@@ -41,10 +43,12 @@ func newPressure(c config.Check, h Host) Check {
 		o.Invalid("resource", problem, `use "cpu", "memory" or "io"`)
 	}
 	if o.Has("cgroup") && (badPath(m.cgroup) != "" || path.Clean(m.cgroup) != m.cgroup) {
-		o.Invalid("cgroup", "is not a path in the cgroup tree", `give one such as "/system.slice/webapp.service", or omit it for the whole machine`)
+		o.Invalid("cgroup", "is not a path in the cgroup tree",
+			`give one such as "/system.slice/webapp.service", or omit it for the whole machine`)
 	}
 	if m.worst <= 0 || m.worst > 100 {
-		o.Invalid("worst", "must be above 0 and at most 100", "give the pressure, in percent of the time, at which the metric reaches its minimum")
+		o.Invalid("worst", "must be above 0 and at most 100",
+			"give the pressure, in percent of the time, at which the metric reaches its minimum")
 	}
 	return m
 }
@@ -72,7 +76,8 @@ func getPressure(file string) (float64, error) {
 	data, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return 0, fmt.Errorf("read the pressure: %w: there is no such cgroup (v2), or the kernel does not measure pressure (boot it with psi=1)", err)
+		return 0, fmt.Errorf("read the pressure: %w: there is no such cgroup (v2), "+
+			"or the kernel does not measure pressure (boot it with psi=1)", err)
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return 0, fmt.Errorf("read the pressure: %w: boot the kernel with psi=1, or write 1 to the cgroup's cgroup.pressure", err)
 	case err != nil:
@@ -85,7 +90,8 @@ func getPressure(file string) (float64, error) {
 	return some, nil
 }
 
-// parsePressure finds avg10 in the line that begins with "some". Package procfs reads the same format, but only for the whole machine.
+// parsePressure finds avg10 in the line that begins with "some". Package procfs reads the same format, but
+// only for the whole machine.
 func parsePressure(data string) (float64, error) {
 	for line := range strings.Lines(data) {
 		rest, found := strings.CutPrefix(line, "some ")

@@ -12,7 +12,7 @@ func TestPressure(t *testing.T) {
 	root := t.TempDir()
 	h := Host{Proc: filepath.Join(root, "proc"), Cgroup: filepath.Join(root, "cgroup")}
 	for name, data := range map[string]string{
-		"proc/pressure/cpu":    "some avg10=12.50 avg60=99.00 avg300=40.70 total=1813715602\nfull avg10=88.00 avg60=0.00 avg300=0.00 total=0\n",
+		"proc/pressure/cpu":    "some avg10=12.50 avg60=99.00 avg300=40.70 total=1\nfull avg10=88.00 avg60=0.00 avg300=0.00 total=0\n",
 		"proc/pressure/memory": calm,
 		"proc/pressure/io":     "full avg10=88.00 avg60=0.00 avg300=0.00 total=0\nsome avg10=50.00 avg60=0 avg300=0 total=0\n",
 		"cgroup/system.slice/webapp.service/cpu.pressure": "some avg10=100.00 avg60=99.00 avg300=40.70 total=1\n",

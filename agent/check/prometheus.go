@@ -36,7 +36,8 @@ var (
 	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 )
 
-// prometheus is a metric on one sample of an exporter's page: the full weight at best, 0 at worst, and linear in between.
+// prometheus is a metric on one sample of an exporter's page: the full weight at best, 0 at worst, and linear
+// in between.
 type prometheus struct {
 	noFloor
 	page        httpCheck         // used for its client and its request only
@@ -50,7 +51,8 @@ func newPrometheus(c config.Check, _ Host) Check {
 	o := c.Options
 	m := prometheus{
 		page: httpCheck{httpOptions: httpOptions{
-			URL: o.String("url", ""), Method: http.MethodGet, Headers: o.StringMap("headers"), CAFile: o.String("ca_file", ""), Timeout: c.Timeout,
+			URL: o.String("url", ""), Method: http.MethodGet, Headers: o.StringMap("headers"),
+			CAFile: o.String("ca_file", ""), Timeout: c.Timeout,
 		}},
 		sample: o.String("sample", ""),
 		labels: o.StringMap("labels"),
@@ -67,11 +69,13 @@ func newPrometheus(c config.Check, _ Host) Check {
 	if m.sample == "" {
 		o.Invalid("sample", "is missing", `give a name on the page, such as "postfix_queue_length"`)
 	} else if !sampleName.MatchString(m.sample) {
-		o.Invalid("sample", "is not a sample name", `give only the name, such as "postfix_queue_length"; put the part in braces into labels`)
+		o.Invalid("sample", "is not a sample name",
+			`give only the name, such as "postfix_queue_length"; put the part in braces into labels`)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.labels)) {
 		if !labelName.MatchString(name) {
-			o.Invalid("labels", fmt.Sprintf("%q is not a label name", sanitize.Line(name, 40)), `give a table of names and values, such as { queue = "deferred" }`)
+			o.Invalid("labels", fmt.Sprintf("%q is not a label name", sanitize.Line(name, 40)),
+				`give a table of names and values, such as { queue = "deferred" }`)
 		}
 	}
 	if o.Has("best") && o.Has("worst") && (m.best == m.worst || math.IsInf(m.best-m.worst, 0)) {
@@ -125,8 +129,8 @@ func (m prometheus) get(ctx context.Context) (float64, error) {
 	return value, err
 }
 
-// parseSample finds the only sample with this name and these labels on a page in the Prometheus text format ("Exposition formats" in its
-// documentation). Other lines need not be well-formed.
+// parseSample finds the only sample with this name and these labels on a page in the Prometheus text format
+// ("Exposition formats" in its documentation). Other lines need not be well-formed.
 func parseSample(page io.Reader, name string, labels map[string]string) (float64, error) {
 	kept, err := linesOf(page, name)
 	if err != nil {
@@ -156,8 +160,8 @@ func parseSample(page io.Reader, name string, labels map[string]string) (float64
 	return values[0], nil
 }
 
-// linesOf keeps the lines of a page that are samples with this name. It drops the comments with the type, so that the parser treats
-// each sample as a separate untyped value even if it is part of a histogram.
+// linesOf keeps the lines of a page that are samples with this name. It drops the comments with the type, so
+// that the parser treats each sample as a separate untyped value even if it is part of a histogram.
 func linesOf(page io.Reader, name string) ([]byte, error) {
 	var kept bytes.Buffer
 	lines := bufio.NewScanner(page)

@@ -40,16 +40,19 @@ func TestPrometheus(t *testing.T) {
 		value             float64
 		reason            string
 	}{
-		{"the talk's mail queue", page, count, map[string]string{"queue": "deferred"}, 0, 1000, true, 60, count + `{queue="deferred"} is 250 (best 0, worst 1000)`},
+		{"the talk's mail queue", page, count, map[string]string{"queue": "deferred"}, 0, 1000, true, 60,
+			count + `{queue="deferred"} is 250 (best 0, worst 1000)`},
 		{"better than best", page, count, map[string]string{"queue": "active"}, 10, 1000, true, 80, "is 4"},
 		{"worse than worst", page, count, map[string]string{"queue": "deferred"}, 0, 100, true, 0, "is 250"},
 		{"more is better", page, "go_goroutines", nil, 10, 8, true, 40, "go_goroutines is 9"},
-		{"part of a histogram", page, "postfix_showq_message_age_seconds_bucket", map[string]string{"queue": "active", "le": "10"}, 0, 4, true, 20, "is 3"},
-		{"an exponent", page, "postfix_showq_message_age_seconds_sum", map[string]string{"queue": "deferred"}, 0, 1.80735e6, true, 0, "is 1.80735e+06"},
+		{"part of a histogram", page, "postfix_showq_message_age_seconds_bucket", map[string]string{"queue": "active", "le": "10"}, 0,
+			4, true, 20, "is 3"},
+		{"an exponent", page, "postfix_showq_message_age_seconds_sum", map[string]string{"queue": "deferred"}, 0, 1.80735e6, true, 0,
+			"is 1.80735e+06"},
 		{"several with that name", page, count, nil, 0, 1, false, 0, "has 2 samples of " + count + ": add labels"},
 		{"no such labels", page, count, map[string]string{"queue": "hold"}, 0, 1, false, 0, "has no " + count + " with these labels"},
 		{"no such sample", page, "postfix_queue", nil, 0, 1, false, 0, "has no postfix_queue"},
-		{"a family is no sample", page, "postfix_showq_message_age_seconds", nil, 0, 1, false, 0, "has no postfix_showq"},
+		{"a family is not a sample", page, "postfix_showq_message_age_seconds", nil, 0, 1, false, 0, "has no postfix_showq"},
 		{"NaN", exporter(t, "x NaN\n"), "x", nil, 0, 1, false, 0, "x is NaN"},
 		{"infinity is a number", exporter(t, "x +Inf\n"), "x", nil, 0, 1, true, 0, "x is +Inf"},
 		{"a broken line", exporter(t, "x{a=} 1\n"), "x", nil, 0, 1, false, 0, "the lines of x: text format parsing error"},
@@ -59,7 +62,8 @@ func TestPrometheus(t *testing.T) {
 		{"no exporter", "http://127.0.0.1:1/metrics", "x", nil, 0, 1, false, 0, "connection refused"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := run(t, metric("prometheus", 80, map[string]any{"url": tc.url, "sample": tc.sample, "labels": tc.labels, "best": tc.best, "worst": tc.worst}), Host{})
+			r := run(t, metric("prometheus", 80, map[string]any{"url": tc.url, "sample": tc.sample, "labels": tc.labels,
+				"best": tc.best, "worst": tc.worst}), Host{})
 			want(t, r, tc.ok, tc.reason)
 			if math.Abs(r.Value-tc.value) > 1e-9 {
 				t.Errorf("value %v, want %v", r.Value, tc.value)
@@ -113,7 +117,8 @@ func TestExporterFailures(t *testing.T) {
 	c := metric("prometheus", 10, of(s.URL+"/hang", nil))
 	c.Timeout = 100 * time.Millisecond
 	want(t, run(t, c, Host{}), false, "timed out after 100ms")
-	options := of(strings.Replace(s.URL, "http://", "http://me:pw@", 1)+"/who", map[string]string{"auth": "Basic bWU6cHc=", "accept": "text/plain; version=0.0.4", "y": "z"})
+	options := of(strings.Replace(s.URL, "http://", "http://me:pw@", 1)+"/who",
+		map[string]string{"auth": "Basic bWU6cHc=", "accept": "text/plain; version=0.0.4", "y": "z"})
 	want(t, run(t, metric("prometheus", 10, options), Host{}), true, "is 1")
 }
 

@@ -19,8 +19,8 @@ const (
 	fraction = "fraction" // 0 to 1, as in litmus_paper
 )
 
-// scriptMetric is a metric for which a command prints the share of the weight. A command that fails, or prints anything but one
-// number on the scale, contributes 0.
+// scriptMetric is a metric for which a command prints the share of the weight. A command that fails, or
+// prints anything but one number on the scale, contributes 0.
 type scriptMetric struct {
 	noFloor
 	command command
@@ -32,7 +32,8 @@ type scriptMetric struct {
 func newScriptMetric(c config.Check, _ Host) Check {
 	m := scriptMetric{command: decodeCommand(c.Options), scale: c.Options.String("scale", percent), weight: c.Weight, timeout: c.Timeout}
 	if m.scale != percent && m.scale != fraction {
-		c.Options.Invalid("scale", fmt.Sprintf("%q is not a scale", sanitize.Line(m.scale, 40)), `use "percent" (0 to 100, the default) or "fraction" (0 to 1)`)
+		c.Options.Invalid("scale", fmt.Sprintf("%q is not a scale", sanitize.Line(m.scale, 40)),
+			`use "percent" (0 to 100, the default) or "fraction" (0 to 1)`)
 	}
 	return m
 }

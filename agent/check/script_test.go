@@ -24,7 +24,8 @@ func TestScriptDependency(t *testing.T) {
 		{"killed by a signal", map[string]any{"command": "kill -SEGV $$"}, false, "segmentation fault"},
 		{"a missing command", map[string]any{"command": "/no/such/cmd arg"}, false, "exit status 127"},
 		{"a missing program", map[string]any{"argv": []string{"/no/such/cmd"}}, false, "no such file"},
-		{"argv runs without a shell", map[string]any{"argv": []string{"/bin/echo", "$HOME", "; exit 1"}}, true, "it printed $HOME ; exit 1"},
+		{"argv runs without a shell", map[string]any{"argv": []string{"/bin/echo", "$HOME", "; exit 1"}}, true,
+			"it printed $HOME ; exit 1"},
 		{"stdin is empty", map[string]any{"command": "cat"}, true, "nothing"},
 		{"megabytes of output", map[string]any{"command": "head -c 3000000 /dev/zero | tr '\\0' x; echo end >&2"}, true, "it printed end"},
 	} {
@@ -82,7 +83,8 @@ func TestAHungScriptIsKilledWithItsChildren(t *testing.T) {
 func TestAChildThatKeepsTheOutputOpenDoesNotBlockTheCheck(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	start := time.Now()
-	want(t, run(t, dependency("script", map[string]any{"command": `sleep 1000 & echo $! > ` + file + `; echo done`}), Host{}), true, "it printed done")
+	want(t, run(t, dependency("script", map[string]any{"command": `sleep 1000 & echo $! > ` + file + `; echo done`}), Host{}), true,
+		"it printed done")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -92,7 +94,8 @@ func TestAChildThatKeepsTheOutputOpenDoesNotBlockTheCheck(t *testing.T) {
 func TestAChildThatLeftTheProcessGroupDoesNotBlockTheCheck(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	start := time.Now()
-	want(t, run(t, dependency("script", map[string]any{"command": `setsid sh -c 'echo $$ > ` + file + `; exec sleep 1000' & while ! test -s ` + file + `; do :; done; echo done`}), Host{}), true, "it printed done")
+	command := `setsid sh -c 'echo $$ > ` + file + `; exec sleep 1000' & while ! test -s ` + file + `; do :; done; echo done`
+	want(t, run(t, dependency("script", map[string]any{"command": command}), Host{}), true, "it printed done")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}

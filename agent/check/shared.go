@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// sharedFor is how long a reading of the machine's load or memory serves all checks. The kernel updates the load average every 5 s
-// and its page counters every second.
+// sharedFor is how long a reading of the machine's load or memory serves all checks. The kernel updates the
+// load average every 5 s and its page counters every second.
 const sharedFor = time.Second
 
 // shared are the readings that all checks of a type have in common.

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel's socket diagnostics (man 7 sock_diag; linux/inet_diag.h, linux/unix_diag.h) report the state and queues of sockets and
-// need no privileges. Our own requests select the sockets of interest, because a full dump lists every connection.
+// The kernel's socket diagnostics (man 7 sock_diag; linux/inet_diag.h, linux/unix_diag.h) report the state
+// and queues of sockets and need no privileges. Our own requests select the sockets of interest, because a
+// full dump lists every connection.
 const (
 	sockDiagByFamily = 20 // message type of requests and answers
 
@@ -163,7 +164,8 @@ func parseUnix(b []byte) (unixSocket, error) {
 	return s, nil
 }
 
-// socketName converts a name to the usual notation: an abstract name starts with "@" instead of NUL. A path ends at its first NUL.
+// socketName converts a name to the usual notation: an abstract name starts with "@" instead of NUL. A path
+// ends at its first NUL.
 func socketName(data []byte) string {
 	name := string(data)
 	if rest, abstract := strings.CutPrefix(name, "\x00"); abstract {

@@ -19,8 +19,8 @@ type socketUse struct {
 	queued    int // connections that wait to be accepted
 }
 
-// socketUtilization is the common part of the metrics on listening sockets. Their floor is 1, like that of all load metrics, but only
-// while something listens, so it is part of the measurement.
+// socketUtilization is the common part of the metrics on listening sockets. Their floor is 1, like that of
+// all load metrics, but only while something listens, so it is part of the measurement.
 type socketUtilization struct {
 	noFloor
 	weight, maxconn int
@@ -37,7 +37,8 @@ func decodeMaxconn(o config.Options) int {
 	return maxconn
 }
 
-// result makes the result of a run. If nothing listens, the service accepts no connections, which is a measurement of 0.
+// result makes the result of a run. If nothing listens, the service accepts no connections, which is a
+// measurement of 0.
 func (m socketUtilization) result(ctx context.Context, use socketUse, err error) Result {
 	if err != nil {
 		return failed("%v", reason(ctx, err, m.timeout))

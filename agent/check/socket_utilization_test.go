@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queue is a listening socket that accepts only when accept is called. Its queue is real, and full at backlog + 1 connections.
+// queue is a listening socket that accepts only when accept is called. Its queue is real, and full at backlog
+// + 1 connections.
 type queue struct {
 	t    *testing.T
 	fd   int
@@ -111,7 +112,8 @@ func wantUse(t *testing.T, c Check, active, queued int, value float64) {
 	if fmt.Sprint(r.Samples) != fmt.Sprint(wanted) {
 		t.Errorf("samples %v, want %v", r.Samples, wanted)
 	}
-	if shown := fmt.Sprintf("(weight: 90, maxconn: 10, active: %d, queued: %d, utilization: %d, ", active, queued, queued*10); !strings.Contains(r.Shown, shown) {
+	if shown := fmt.Sprintf("(weight: 90, maxconn: 10, active: %d, queued: %d, utilization: %d, ", active, queued,
+		queued*10); !strings.Contains(r.Shown, shown) {
 		t.Errorf("%q shows no %q", r.Shown, shown)
 	}
 }
@@ -128,7 +130,10 @@ func TestRealListenQueues(t *testing.T) {
 	}{
 		{"tcp", tcp, build(t, metric("tcp_socket_utilization", 90, map[string]any{"address": address.String(), "maxconn": 10}), Host{})},
 		{"unix", local, build(t, metric("unix_socket_utilization", 90, map[string]any{"path": path, "maxconn": 10}), Host{})},
-		{"unix, abstract", unixQueue(t, abstract, 5), build(t, metric("unix_socket_utilization", 90, map[string]any{"path": abstract, "maxconn": 10}), Host{})},
+		{
+			"unix, abstract", unixQueue(t, abstract, 5),
+			build(t, metric("unix_socket_utilization", 90, map[string]any{"path": abstract, "maxconn": 10}), Host{}),
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			wantUse(t, tc.c, 0, 0, 90)
@@ -189,7 +194,8 @@ func TestTheMostSpecificListenerIsChosen(t *testing.T) {
 	socket := func(address string, v6, only bool) inetSocket {
 		return inetSocket{local: netip.AddrPortFrom(netip.MustParseAddr(address), 80), v6: v6, v6only: only}
 	}
-	all := []inetSocket{socket("::", true, false), socket("0.0.0.0", false, false), socket("10.0.0.1", false, false), socket("10.0.0.1", false, false), socket("::1", true, true)}
+	all := []inetSocket{socket("::", true, false), socket("0.0.0.0", false, false), socket("10.0.0.1", false, false),
+		socket("10.0.0.1", false, false), socket("::1", true, true)}
 	for _, tc := range []struct {
 		name      string
 		listening []inetSocket

@@ -33,7 +33,8 @@ func TestUnitState(t *testing.T) {
 
 func TestWithoutDBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
-	want(t, run(t, dependency("systemd_unit", map[string]any{"unit": "x.service"}), Host{}), false, "systemd is not available over D-Bus on this machine")
+	want(t, run(t, dependency("systemd_unit", map[string]any{"unit": "x.service"}), Host{}), false,
+		"systemd is not available over D-Bus on this machine")
 }
 
 func TestAHungDBusTimesOut(t *testing.T) {

@@ -96,8 +96,9 @@ func family(s inetSocket) uint8 {
 	return unix.AF_INET
 }
 
-// listenersFor selects, as the kernel does, the listeners of a port that accept connections to an address: those bound to exactly this
-// address; otherwise those bound to the wildcard address of its family; otherwise, for IPv4, those of a dual-stack IPv6 wildcard.
+// listenersFor selects, as the kernel does, the listeners of a port that accept connections to an address:
+// those bound to exactly this address; otherwise those bound to the wildcard address of its family;
+// otherwise, for IPv4, those of a dual-stack IPv6 wildcard.
 func listenersFor(listening []inetSocket, address netip.Addr) []inetSocket {
 	var exact, wildcard, dual []inetSocket
 	for _, s := range listening {

@@ -29,7 +29,8 @@ func newUnixSocketUtilization(c config.Check, _ Host) Check {
 		problem = fmt.Sprintf("exceeds the %d bytes of a socket path", maxSocketPath)
 	}
 	if problem != "" {
-		o.Invalid("path", problem, `give the path that the service listens on, such as "/run/webapp.sock", or "@name" for an abstract socket`)
+		o.Invalid("path", problem,
+			`give the path that the service listens on, such as "/run/webapp.sock", or "@name" for an abstract socket`)
 	}
 	return m
 }

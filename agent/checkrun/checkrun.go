@@ -46,8 +46,8 @@ type outcome struct {
 	took time.Duration
 }
 
-// Run runs all checks of a service in parallel, as the agent does at its start. It calls show, which may be nil, with each result in
-// the order of the configuration, as soon as possible.
+// Run runs all checks of a service in parallel, as the agent does at its start. It calls show, which may be
+// nil, with each result in the order of the configuration, as soon as possible.
 func Run(ctx context.Context, service config.Service, host check.Host, show func(role config.Role, r Result)) (Report, error) {
 	report := Report{Name: service.Name, Depends: []Result{}, Metrics: []Result{}}
 	runs, err := prepare(service, host)

@@ -13,7 +13,8 @@ type Answer struct {
 	body []byte
 }
 
-// NewAnswer makes an answer. The header must have Content-Length and Content-Type, and must not have Date or Connection.
+// NewAnswer makes an answer. The header must have Content-Length and Content-Type, and must not have Date or
+// Connection.
 func NewAnswer(status int, header http.Header, body []byte) *Answer {
 	var head bytes.Buffer
 	head.WriteString(" " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n")
@@ -22,8 +23,8 @@ func NewAnswer(status int, header http.Header, body []byte) *Answer {
 	return &Answer{head: head.Bytes(), body: body}
 }
 
-// appendTo appends the response that net/http would send: the version of the request, the sorted header, Date, and Connection if the
-// connection closes.
+// appendTo appends the response that net/http would send: the version of the request, the sorted header,
+// Date, and Connection if the connection closes.
 func (a *Answer) appendTo(b []byte, now time.Time, http10, closes bool) []byte {
 	if http10 {
 		b = append(b, "HTTP/1.0"...)

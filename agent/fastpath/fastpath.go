@@ -1,15 +1,17 @@
-// Package fastpath answers the request that balancers send over and over, GET /SERVICE/status, at minimal cost, and leaves all other
-// requests to net/http.
+// Package fastpath answers the request that balancers send over and over, GET /SERVICE/status, at minimal
+// cost, and leaves all other requests to net/http.
 //
-// It is the listener of an http.Server. It answers a request itself, in the goroutine that read it, if a single read returns the whole
-// request and the request is simple: a GET of a known page in HTTP/1.1 or HTTP/1.0 with no header fields other than Host, User-Agent,
-// Accept (without JSON), Accept-Encoding, Accept-Language, Cache-Control, Pragma and Connection (close or keep-alive). The answer is the
-// one that net/http would send, byte for byte. As soon as anything else arrives, the server accepts the connection, reads the same bytes
-// again, and keeps it: TLS, changes, streams, JSON, malformed requests and slow headers are handled by net/http only.
+// It is the listener of an http.Server. It answers a request itself, in the goroutine that read it, if a
+// single read returns the whole request and the request is simple: a GET of a known page in HTTP/1.1 or
+// HTTP/1.0 with no header fields other than Host, User-Agent, Accept (without JSON), Accept-Encoding,
+// Accept-Language, Cache-Control, Pragma and Connection (close or keep-alive). The answer is the one that
+// net/http would send, byte for byte. As soon as anything else arrives, the server accepts the connection,
+// reads the same bytes again, and keeps it: TLS, changes, streams, JSON, malformed requests and slow headers
+// are handled by net/http only.
 //
-// The reason is cost. For each request, net/http starts a second goroutine to detect disconnects and allocates headers and contexts; for
-// each connection it allocates two buffers and grows new stacks. Together these cost more than finding and sending the answer;
-// docs/performance.md has the figures.
+// The reason is cost. For each request, net/http starts a second goroutine to detect disconnects and
+// allocates headers and contexts; for each connection it allocates two buffers and grows new stacks. Together
+// these cost more than finding and sending the answer; docs/performance.md has the figures.
 package fastpath
 
 import (
@@ -21,10 +23,12 @@ import (
 	"time"
 )
 
-// Find returns the answer to a GET of a path, or nil to leave it to the server. It must not keep the path. Many goroutines call it.
+// Find returns the answer to a GET of a path, or nil to leave it to the server. It must not keep the path.
+// Many goroutines call it.
 type Find func(path []byte, now time.Time) *Answer
 
-// Listener is the listener of a server, which gets all connections that need more than the fast path. Serve must be running.
+// Listener is the listener of a server, which gets all connections that need more than the fast path. Serve
+// must be running.
 type Listener struct {
 	net.Listener // the source of connections
 	find         Find
@@ -55,7 +59,8 @@ type accepted struct {
 	err  error
 }
 
-// New makes the listener for a server. Connections come from l. The server must have all timeouts set; the fast path uses them too.
+// New makes the listener for a server. Connections come from l. The server must have all timeouts set; the
+// fast path uses them too.
 func New(l net.Listener, find Find, server *http.Server) *Listener {
 	closed := make(chan struct{})
 	return &Listener{
@@ -134,12 +139,14 @@ func (l *Listener) Close() error {
 const (
 	// requestGrace is how long Shutdown waits for a request that is already on its way.
 	requestGrace = 100 * time.Millisecond
-	// firstRequestGrace is the same for a connection without an answer so far: its request has usually arrived and waits for a processor.
+	// firstRequestGrace is the same for a connection without an answer so far: its request has usually
+	// arrived and waits for a processor.
 	firstRequestGrace = time.Second
 )
 
-// Shutdown ends Serve and closes idle connections. It waits for answers in progress until ctx ends, then closes their connections. Call it
-// before the server's own Shutdown, because it may still pass connections to the server.
+// Shutdown ends Serve and closes idle connections. It waits for answers in progress until ctx ends, then
+// closes their connections. Call it before the server's own Shutdown, because it may still pass connections
+// to the server.
 func (l *Listener) Shutdown(ctx context.Context) {
 	begun := time.Now()
 	l.each(func(c *conn) {

@@ -17,8 +17,8 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// ask sends a request and reads the response.
-func ask(t *testing.T, c net.Conn, request string) *http.Response {
+// roundTrip sends a request and reads the response.
+func roundTrip(t *testing.T, c net.Conn, request string) *http.Response {
 	t.Helper()
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
@@ -54,7 +54,8 @@ func counting(n *int) Find {
 func TestPlainRequestsTakeTheFastPath(t *testing.T) {
 	for name, want := range map[string]int{
 		"plain": 1, "another page": 1, "as curl": 1, "as Go": 1, "as Ruby": 1, "as check_http": 1, "as a browser": 1, "as a balancer": 1,
-		"HTTP/1.0": 1, "HTTP/1.0 with a host": 1, "keep-alive": 1, "close": 1, "close, in upper case": 1, "a field that just fits": 1, "twenty at once": 20,
+		"HTTP/1.0": 1, "HTTP/1.0 with a host": 1, "keep-alive": 1, "close": 1, "close, in upper case": 1,
+		"a field that just fits": 1, "twenty at once": 20,
 		"an unknown page": 0, "JSON": 0, "HTTP/1.0 keep-alive": 0, "a token": 0, "an empty body": 0, "a long field": 0, "HEAD": 0,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,17 +77,17 @@ func TestShutdownClosesIdleConnectionsAndAnswersTheLastRequests(t *testing.T) {
 		s := newRig(t, find())
 		idle, silent, late, other := s.dial(), s.dial(), s.dial(), s.dial()
 		for _, c := range []net.Conn{idle, late, other} {
-			ask(t, c, requests["plain"])
+			roundTrip(t, c, requests["plain"])
 		}
 		synctest.Wait() // all wait for requests
 		begun := time.Now()
 		stopped := make(chan time.Duration)
 		go func() { s.stop(); stopped <- time.Since(begun) }()
 		synctest.Wait()
-		if r := ask(t, late, requests["plain"]); r.StatusCode != 200 || !r.Close {
+		if r := roundTrip(t, late, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("a request on its way got %s, Connection: close %v", r.Status, r.Close)
 		}
-		if r := ask(t, other, requests["JSON"]); r.StatusCode != 200 {
+		if r := roundTrip(t, other, requests["JSON"]); r.StatusCode != 200 {
 			t.Errorf("a request for the server on its way got %s", r.Status)
 		}
 		for name, c := range map[string]net.Conn{"idle": idle, "silent": silent, "answered": late} {
@@ -131,7 +132,7 @@ func TestShutdownServesConnectionsAcceptedBefore(t *testing.T) {
 			t.Error("Shutdown did not wait for the connection")
 		default:
 		}
-		if r := ask(t, near, requests["plain"]); r.StatusCode != 200 || !r.Close {
+		if r := roundTrip(t, near, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
 		}
 		<-stopped
@@ -149,7 +150,7 @@ func TestShutdownGivesFirstRequestsMoreTime(t *testing.T) {
 		stopped := make(chan struct{})
 		go func() { s.stop(); close(stopped) }()
 		time.Sleep(2 * requestGrace)
-		if r := ask(t, c, requests["plain"]); r.StatusCode != 200 || !r.Close {
+		if r := roundTrip(t, c, requests["plain"]); r.StatusCode != 200 || !r.Close {
 			t.Errorf("it got %s, Connection: close %v", r.Status, r.Close)
 		}
 		<-stopped
@@ -189,7 +190,8 @@ func TestShutdownWaitsForAnswersInProgress(t *testing.T) {
 }
 
 func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
-	for name, request := range map[string]string{"first answer": requests["plain"], "second answer": requests["plain"] + requests["plain"]} {
+	for name, request := range map[string]string{"first answer": requests["plain"],
+		"second answer": requests["plain"] + requests["plain"]} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newRig(t, find())

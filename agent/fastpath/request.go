@@ -10,8 +10,9 @@ type request struct {
 	closes bool   // the connection ends after the answer
 }
 
-// parse reads the request at the start of b. It returns false if the request is incomplete or not as simple as the package comment
-// describes; net/http handles it then, including any errors in it. The accepted syntax is a small subset of RFC 9112.
+// parse reads the request at the start of b. It returns false if the request is incomplete or not as simple
+// as the package comment describes; net/http handles it then, including any errors in it. The accepted syntax
+// is a small subset of RFC 9112.
 func parse(b []byte) (r request, ok bool) {
 	const method = "GET "
 	if !bytes.HasPrefix(b, []byte(method)) {
@@ -49,7 +50,8 @@ func parse(b []byte) (r request, ok bool) {
 			// Without this letter the value cannot have application/json.
 			ok = !bytes.ContainsAny(value, "jJ")
 		default:
-			ok = is(name, "user-agent") || is(name, "accept-encoding") || is(name, "accept-language") || is(name, "cache-control") || is(name, "pragma")
+			ok = is(name, "user-agent") || is(name, "accept-encoding") || is(name, "accept-language") || is(name, "cache-control") ||
+				is(name, "pragma")
 		}
 		if !ok {
 			return r, false
@@ -60,7 +62,8 @@ func parse(b []byte) (r request, ok bool) {
 	return r, len(r.path) > 0 && r.path[0] == '/' && (hosts == 1 || r.http10)
 }
 
-// field reads the header field at the start of b and the length of its line, 0 if it is incomplete or has anything but printable ASCII.
+// field reads the header field at the start of b and the length of its line, 0 if it is incomplete or has
+// anything but printable ASCII.
 func field(b []byte) (name, value []byte, length int) {
 	line, _, whole := bytes.Cut(b, []byte("\r\n"))
 	name, value, named := bytes.Cut(line, []byte(":"))
@@ -71,7 +74,8 @@ func field(b []byte) (name, value []byte, length int) {
 	return name, value, len(line) + len("\r\n")
 }
 
-// is compares b with a word in lower case, ignoring the case of ASCII letters. (bytes.EqualFold treats the long s as an s.)
+// is compares b with a word in lower case, ignoring the case of ASCII letters. (bytes.EqualFold treats the
+// long s as an s.)
 func is(b []byte, word string) bool {
 	if len(b) != len(word) {
 		return false

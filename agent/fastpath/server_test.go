@@ -166,7 +166,8 @@ func (s *rig) converse(pieces []string, pause time.Duration) conversation {
 	return conversation{got.String(), took}
 }
 
-// both sends the same pieces to a server without and to one with the fast path, at the same time by the clock of each bubble.
+// both sends the same pieces to a server without and to one with the fast path, at the same time by the clock
+// of each bubble.
 func both(t *testing.T, pieces []string, pause time.Duration) (plain, fast conversation) {
 	t.Helper()
 	for find, to := range map[*Find]*conversation{nil: &plain, ptr(find()): &fast} {

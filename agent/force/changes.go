@@ -7,13 +7,15 @@ import (
 
 	"github.com/braintree/lb/agent/score"
 	"github.com/braintree/lb/netx/audit"
+	"github.com/braintree/lb/netx/recordstore"
 	"github.com/braintree/lb/netx/sanitize"
 )
 
 // ErrNotForced says that there is no such force to end.
 var ErrNotForced = errors.New("not forced")
 
-// Changes makes every change of a force known: it changes the store, notifies the streams, and writes to both logs, in this order.
+// Changes makes every change of a force known: it changes the store, notifies the streams, and writes to both
+// logs, in this order.
 type Changes struct {
 	Store   *Store
 	Audit   *audit.Log
@@ -28,8 +30,8 @@ type By struct {
 	Peer   string // who sent the request, as the kernel or the token identifies them
 }
 
-// Put puts a force into effect. If err is not nil, nothing has changed. auditErr says that the force is in effect, but missing from
-// the audit log.
+// Put puts a force into effect. If err is not nil, nothing has changed. auditErr says that the force is in
+// effect, but missing from the audit log.
 func (c *Changes) Put(f Force, peer string) (auditErr, err error) {
 	if err := c.Store.Put(f); err != nil {
 		return nil, err
@@ -45,8 +47,8 @@ func (c *Changes) Put(f Force, peer string) (auditErr, err error) {
 	return c.record(e), nil
 }
 
-// Delete ends a force and returns it. If err is not nil, nothing has changed; ErrNotForced: there is no such force. auditErr says
-// that the force has ended, but the change is missing from the audit log.
+// Delete ends a force and returns it. If err is not nil, nothing has changed; ErrNotForced: there is no such
+// force. auditErr says that the force has ended, but the change is missing from the audit log.
 func (c *Changes) Delete(service string, kind score.Kind, by By) (f Force, auditErr, err error) {
 	f, existed, err := c.Store.Delete(service, kind)
 	if err != nil {
@@ -56,8 +58,8 @@ func (c *Changes) Delete(service string, kind score.Kind, by By) (f Force, audit
 		return f, nil, ErrNotForced
 	}
 	c.Changed(service)
-	c.Log.Info("no longer forced", "service", service, "kind", kind, "reason", sanitize.Line(by.Reason, maxReason),
-		"who", sanitize.Line(by.Who, maxWho), "peer", by.Peer)
+	c.Log.Info("no longer forced", "service", service, "kind", kind, "reason", sanitize.Line(by.Reason, recordstore.MaxReason),
+		"who", sanitize.Line(by.Who, recordstore.MaxWho), "peer", by.Peer)
 	e := entry(audit.Deleted, f)
 	e.Who, e.Reason, e.Peer = by.Who, by.Reason, by.Peer
 	return f, c.record(e), nil
@@ -91,8 +93,8 @@ func entry(change audit.Change, f Force) audit.Entry {
 	return e
 }
 
-// record writes to the audit log. If that fails, the change is still made, because a node must go out of rotation even if its disk
-// is full; the log has the change then.
+// record writes to the audit log. If that fails, the change is still made, because a node must go out of
+// rotation even if its disk is full; the log has the change then.
 func (c *Changes) record(e audit.Entry) error {
 	err := c.Audit.Append(e)
 	if err != nil {

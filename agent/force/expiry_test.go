@@ -76,11 +76,14 @@ func TestAForceExpiresEvenIfItsFileCannotBeRemoved(t *testing.T) {
 
 func TestParseDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"2h": 2 * time.Hour, "1h30m": 90 * time.Minute, "1s": time.Second, "3d": 72 * time.Hour, "366d": 366 * 24 * time.Hour, "1.5h": 90 * time.Minute,
-		"": 0, "2": 0, "0s": 0, "-1h": 0, "999ms": 0, "367d": 0, "1d2h": 0, "d": 0, "-1d": 0, "1.5d": 0, "99999999999999999999d": 0, "forever": 0, "9000000h": 0, "99999999999h": 0,
+		"2h": 2 * time.Hour, "1h30m": 90 * time.Minute, "1s": time.Second, "3d": 72 * time.Hour, "366d": 366 * 24 * time.Hour,
+		"1.5h": 90 * time.Minute,
+		"":     0, "2": 0, "0s": 0, "-1h": 0, "999ms": 0, "367d": 0, "1d2h": 0, "d": 0, "-1d": 0, "1.5d": 0, "99999999999999999999d": 0,
+		"forever": 0, "9000000h": 0, "99999999999h": 0,
 	} {
 		got, err := ParseDuration(text)
-		if got != want || (err == nil) != (want > 0) || err != nil && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "such as 90m")) {
+		if got != want || (err == nil) != (want > 0) || err != nil && (!errors.Is(err, ErrInvalid) ||
+			!strings.Contains(err.Error(), "such as 90m")) {
 			t.Errorf("ParseDuration(%q) = %v, %v; want %v", text, got, err, want)
 		}
 	}

@@ -1,4 +1,5 @@
-// Package force has the forces on services, operators' overrides of their health: it stores them in files and records every change.
+// Package force has the forces on services, operators' overrides of their health: it stores them in files and
+// records every change.
 package force
 
 import (
@@ -13,12 +14,9 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// Limits of texts, in bytes. A reason is one line that fits on a screen.
-const (
-	maxReason  = 500
-	maxWho     = 100
-	maxService = 200 // keeps the file name below the 255 bytes of most file systems
-)
+// maxService is the maximum length of a service's name, in bytes. It keeps the file name below the 255 bytes
+// of most file systems.
+const maxService = 200
 
 // ErrInvalid is wrapped by errors about an invalid force, as opposed to errors of the disk.
 var ErrInvalid = errors.New("not a valid force")
@@ -34,8 +32,9 @@ type Force struct {
 	Expires time.Time  `json:"expires,omitzero"` // zero: never
 }
 
-// Expired reports whether the force has expired. It uses the wall clock, the only clock that survives restarts and reboots. If the clock
-// is set forward the force ends earlier, if it is set back the force lasts longer.
+// Expired reports whether the force has expired. It uses the wall clock, the only clock that survives
+// restarts and reboots. If the clock is set forward the force ends earlier, if it is set back the force lasts
+// longer.
 func (f Force) Expired(now time.Time) bool {
 	return !f.Expires.IsZero() && !now.Before(f.Expires)
 }
@@ -55,8 +54,8 @@ func (f Force) key() key { return key{f.Service, f.Kind} }
 
 // Cleaned returns the force as stored: texts as one printable line of limited length, times in UTC.
 func (f Force) Cleaned() Force {
-	f.Reason = sanitize.Line(f.Reason, maxReason)
-	f.Who = sanitize.Line(f.Who, maxWho)
+	f.Reason = sanitize.Line(f.Reason, recordstore.MaxReason)
+	f.Who = sanitize.Line(f.Who, recordstore.MaxWho)
 	f.At = f.At.UTC().Round(0)
 	if !f.Expires.IsZero() {
 		f.Expires = f.Expires.UTC().Round(0)
@@ -99,7 +98,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// Report gives the force as in JSON.
+// Report converts the force to JSON.
 func (f Force) Report() api.Force {
 	r := api.Force{Kind: string(f.Kind), All: f.Service == "", Reason: f.Reason, Who: f.Who, At: f.At, Expires: f.Expires}
 	if f.Kind == score.Health {

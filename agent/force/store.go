@@ -19,12 +19,12 @@ type Store struct {
 func storedForces() recordstore.Kind[key, Force] {
 	return recordstore.Kind[key, Force]{
 		Name: "force", ConfigKey: "agent.data_dir", Fix: "force again with `lb ctl force`",
-		Key: Force.key, FileName: fileName, Validate: Force.checked,
+		Key: Force.key, FileName: fileName, Validate: Force.checked, Compare: compare,
 	}
 }
 
-// fileName is the file of a force: all.KIND, or service.NAME.KIND with the name escaped, so that no name leads out of the folder and no
-// service is mistaken for all of them.
+// fileName is the file of a force: all.KIND, or service.NAME.KIND with the name escaped, so that no name
+// leads out of the folder and no service is mistaken for all of them.
 func fileName(f Force) string {
 	if f.Service == "" {
 		return "all." + string(f.Kind)
@@ -32,15 +32,15 @@ func fileName(f Force) string {
 	return "service." + url.PathEscape(f.Service) + "." + string(f.Kind)
 }
 
-// Open reads the folder and creates it if it is missing. Files that cannot be used stay in place and are reported in bad; the others
-// are read all the same.
+// Open reads the folder and creates it if it is missing. Files that cannot be used stay in place and are
+// reported in bad; the others are read all the same.
 func Open(dir string) (s *Store, bad []error, err error) {
 	records, bad, err := recordstore.Open(dir, storedForces())
 	return &Store{records}, bad, err
 }
 
-// Put stores a force and replaces one of the same kind for the same service. If it returns nil the force is on disk; if it fails
-// nothing has changed.
+// Put stores a force and replaces one of the same kind for the same service. If it returns nil the force is
+// on disk; if it fails nothing has changed.
 func (s *Store) Put(f Force) error { return s.records.Put(f) }
 
 // Delete ends a force and returns it, if there is one. If it fails nothing has changed.
@@ -48,11 +48,10 @@ func (s *Store) Delete(service string, kind score.Kind) (f Force, existed bool, 
 	return s.records.Delete(key{service, kind})
 }
 
-// Expire removes expired forces and their files, and returns them in the order of All. It returns an error if a file cannot be removed,
-// but that force has ended all the same. The next Open and Expire retry.
+// Expire removes expired forces and their files, and returns them in the order of All. It returns an error if
+// a file cannot be removed, but that force has ended all the same. The next Open and Expire retry.
 func (s *Store) Expire(now time.Time) ([]Force, error) {
-	ended, err := s.records.Expire(func(f Force) bool { return f.Expired(now) })
-	return sorted(ended), err
+	return s.records.Expire(func(f Force) bool { return f.Expired(now) })
 }
 
 // InEffect returns the force that determines the health of a service now.
@@ -80,11 +79,10 @@ func (s *Store) InEffect(service string, now time.Time) (Force, bool) {
 func (s *Store) Changes() uint64 { return s.records.Revision() }
 
 // All lists all forces by service and strength, including those that have expired since the last Expire.
-func (s *Store) All() []Force { return sorted(s.records.All()) }
+func (s *Store) All() []Force { return s.records.All() }
 
-func sorted(all []Force) []Force {
-	slices.SortFunc(all, func(a, b Force) int {
-		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(slices.Index(score.Kinds(), a.Kind), slices.Index(score.Kinds(), b.Kind)))
-	})
-	return all
+// compare orders forces by service, and by strength within a service.
+func compare(a, b Force) int {
+	return cmp.Or(cmp.Compare(a.Service, b.Service),
+		cmp.Compare(slices.Index(score.Kinds(), a.Kind), slices.Index(score.Kinds(), b.Kind)))
 }

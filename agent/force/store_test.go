@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/braintree/lb/agent/score"
+	"github.com/braintree/lb/netx/recordstore"
 )
 
 func at() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
@@ -98,7 +99,8 @@ func TestTextsAreCleanedAndLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := s.All()[0]
-	if len(f.Reason) > maxReason || len(f.Who) > maxWho || !utf8.ValidString(f.Reason) || strings.ContainsAny(f.Reason, "\n\x1b") {
+	if len(f.Reason) > recordstore.MaxReason || len(f.Who) > recordstore.MaxWho || !utf8.ValidString(f.Reason) ||
+		strings.ContainsAny(f.Reason, "\n\x1b") {
 		t.Errorf("stored %q by %q", f.Reason, f.Who)
 	}
 	if !strings.HasPrefix(f.Reason, "a b\ufffd [31mé") {
@@ -299,7 +301,8 @@ func TestHelperProcess(t *testing.T) {
 }
 
 func FuzzParseForce(f *testing.F) {
-	f.Add([]byte(`{"service":"web","kind":"health","value":42,"reason":"cap","who":"kim","at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
+	f.Add([]byte(`{"service":"web","kind":"health","value":42,"reason":"cap","who":"kim",` +
+		`"at":"2026-11-23T12:00:00Z","expires":"2026-11-23T13:00:00Z"}`))
 	f.Add([]byte(`{"kind":"down"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := storedForces().Unmarshal(data)

@@ -13,12 +13,12 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Job runs one check of one service again and again and keeps the latest result, which any goroutine may read. Its runs never
-// overlap.
+// Job runs one check of one service again and again and keeps the latest result, which any goroutine may
+// read. Its runs never overlap.
 type Job struct {
 	Service string
 	Config  config.Check
-	Name    string // the check's display name; check.Display builds it anew on every call
+	Name    string // the check's display name; check.Display builds a new string on every call
 
 	check check.Check
 	phase time.Duration // delay from the start to the second run, 1 ns to the interval
@@ -56,7 +56,8 @@ type Counts struct {
 	Timeouts uint64 // included in Failures
 }
 
-// NewJob makes a job that has not run yet. index tells identical checks of one service apart, so that their phases differ.
+// NewJob makes a job that has not run yet. index tells identical checks of one service apart, so that their
+// phases differ.
 func NewJob(service string, cfg config.Check, c check.Check, hostname string, index int) *Job {
 	name := c.Display()
 	return &Job{
@@ -77,7 +78,7 @@ func (j *Job) Matches(service string, cfg config.Check) bool {
 // Latest is the result of the latest run, nil before the first one has ended.
 func (j *Job) Latest() *Result { return j.latest.Load() }
 
-// Reading gives the latest result and its input to the score.
+// Reading returns the latest result and its input to the score.
 func (j *Job) Reading() (score.Reading, *Result) {
 	reading := score.Reading{Interval: j.Config.Interval, Floor: j.check.Floor()}
 	r := j.latest.Load()
@@ -92,7 +93,8 @@ func (j *Job) Counts() Counts {
 	return Counts{Runs: j.counters.runs.Load(), Failures: j.counters.failures.Load(), Timeouts: j.counters.timeouts.Load()}
 }
 
-// RunOnce runs the check and keeps the result, unless ctx ended meanwhile: an interrupted run says nothing about the service.
+// RunOnce runs the check and keeps the result, unless ctx ended meanwhile: an interrupted run says nothing
+// about the service.
 func (j *Job) RunOnce(ctx context.Context, log *slog.Logger) {
 	limited := ctx
 	if !check.OnlyReads(j.check) {
@@ -131,7 +133,8 @@ func (j *Job) count(r check.Result, timedOut bool) {
 	}
 }
 
-// start hands a run to the pool, unless the previous one is still in progress. It returns false once the job is cancelled.
+// start hands a run to the pool, unless the previous one is still in progress. It returns false once the job
+// is cancelled.
 func (j *Job) start(ctx context.Context, pool *pool, log *slog.Logger) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

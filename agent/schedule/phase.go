@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// phaseStep is the granularity of phases. Checks that run at the same moment wake the processor once, and a wake-up costs as much
-// as a short check.
+// phaseStep is the granularity of phases. Checks that run at the same moment wake the processor once, and a
+// wake-up costs as much as a short check.
 const phaseStep = 200 * time.Millisecond
 
-// phase derives a check's offset within its interval from a hash of its identity, so that neither the checks of one machine nor a
-// fleet started at the same moment run in lockstep. It is a multiple of phaseStep if the interval has room for five steps.
+// phase derives a check's offset within its interval from a hash of its identity, so that neither the checks
+// of one machine nor a fleet started at the same moment run in lockstep. It is a multiple of phaseStep if the
+// interval has room for five steps.
 func phase(interval time.Duration, identity ...string) time.Duration {
 	h := fnv.New64a()
 	for _, s := range identity {

@@ -6,12 +6,13 @@ import (
 	"sync/atomic"
 )
 
-// maxIdle is the maximum number of idle workers, about as many as run at the same moment. Each keeps a stack of a few KiB.
+// maxIdle is the maximum number of idle workers, about as many as run at the same moment. Each keeps a stack
+// of a few KiB.
 const maxIdle = 64
 
-// pool runs jobs on worker goroutines and never queues: if no worker is idle it starts one. Workers are reused because a new
-// goroutine first has to grow its stack, which costs as much as a short check. Make it with newPool; the zero pool works, but
-// never reuses a worker.
+// pool runs jobs on worker goroutines and never queues: if no worker is idle it starts one. Workers are
+// reused because a new goroutine first has to grow its stack, which costs as much as a short check. Make it
+// with newPool; the zero pool works, but never reuses a worker.
 type pool struct {
 	tasks chan task
 	idle  atomic.Int32 // workers that wait for a task, or are about to

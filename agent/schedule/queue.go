@@ -46,8 +46,8 @@ func (q *queue) serve(ctx context.Context, pool *pool, log *slog.Logger) {
 	}
 }
 
-// startDue starts the runs that are due, removes cancelled jobs, and returns the time until the next run. A job that is overdue by
-// several intervals, because the machine was busy or suspended, runs once.
+// startDue starts the runs that are due, removes cancelled jobs, and returns the time until the next run. A
+// job that is overdue by several intervals, because the machine was busy or suspended, runs once.
 func (q *queue) startDue(now time.Time, pool *pool, log *slog.Logger) time.Duration {
 	for len(*q) > 0 {
 		next := (*q)[0]

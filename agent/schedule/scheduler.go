@@ -19,13 +19,15 @@ type Scheduler struct {
 	timers  sync.WaitGroup // one goroutine for each call of Start
 }
 
-// New makes a scheduler without jobs. changed is called, by any goroutine, after a result that may change the service's health.
+// New makes a scheduler without jobs. changed is called, by any goroutine, after a result that may change the
+// service's health.
 func New(log *slog.Logger, changed func(service string)) *Scheduler {
 	return &Scheduler{log: log, changed: changed, pool: newPool()}
 }
 
-// Start runs each job now, again after its phase, and then once per interval, until ctx ends or the job is stopped. One goroutine
-// times all of them: a goroutine and a timer for each of a thousand jobs would mostly sleep.
+// Start runs each job now, again after its phase, and then once per interval, until ctx ends or the job is
+// stopped. One goroutine times all of them: a goroutine and a timer for each of a thousand jobs would mostly
+// sleep.
 func (s *Scheduler) Start(ctx context.Context, jobs []*Job) {
 	now := time.Now()
 	var runs queue
@@ -39,8 +41,8 @@ func (s *Scheduler) Start(ctx context.Context, jobs []*Job) {
 	s.timers.Go(func() { runs.serve(ctx, &s.pool, s.log) })
 }
 
-// Stop cancels jobs and waits for their runs, for 3 seconds at most: a process that the kernel cannot kill (blocked on a dead NFS
-// server, say) must not hold up the agent.
+// Stop cancels jobs and waits for their runs, for 3 seconds at most: a process that the kernel cannot kill
+// (blocked on a dead NFS server, say) must not hold up the agent.
 func (s *Scheduler) Stop(jobs []*Job) {
 	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()

@@ -52,7 +52,8 @@ func TestThePackageReadsNoClock(t *testing.T) {
 
 // clockReads finds calls of package time that read the clock or wait.
 func clockReads(f *ast.File) map[token.Pos]string {
-	forbidden := map[string]bool{"Now": true, "Since": true, "Until": true, "After": true, "Sleep": true, "NewTimer": true, "NewTicker": true, "AfterFunc": true, "Tick": true}
+	forbidden := map[string]bool{"Now": true, "Since": true, "Until": true, "After": true, "Sleep": true, "NewTimer": true,
+		"NewTicker": true, "AfterFunc": true, "Tick": true}
 	found := map[token.Pos]string{}
 	ast.Inspect(f, func(n ast.Node) bool {
 		sel, ok := n.(*ast.SelectorExpr)

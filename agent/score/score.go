@@ -1,4 +1,5 @@
-// Package score computes the health of a service from the latest results of its checks and the forces in effect, without I/O or a clock.
+// Package score computes the health of a service from the latest results of its checks and the forces in
+// effect, without I/O or a clock.
 package score
 
 import (
@@ -9,8 +10,8 @@ import (
 // Max is the maximum health. A service with health 0 gets no traffic.
 const Max = 100
 
-// staleIntervals is for how many intervals a result is valid. Three tolerates one slow run and one skipped on a busy machine, but
-// not a check that hangs.
+// staleIntervals is for how many intervals a result is valid. Three tolerates one slow run and one skipped on
+// a busy machine, but not a check that hangs.
 const staleIntervals = 3
 
 // Reading is the latest result of one check.
@@ -48,8 +49,8 @@ func (r Reading) Passing(now time.Time) bool {
 	return r.OK && !r.At.IsZero() && !r.Stale(now)
 }
 
-// Points is the contribution of a metric to the health: its value rounded up, as in litmus_paper, 0 to 100. A metric that failed, is
-// stale or has not run yet contributes its floor.
+// Points is the contribution of a metric to the health: its value rounded up, as in litmus_paper, 0 to 100. A
+// metric that failed, is stale or has not run yet contributes its floor.
 func (r Reading) Points(now time.Time) int {
 	points := 0
 	if r.Passing(now) {
@@ -58,8 +59,8 @@ func (r Reading) Points(now time.Time) int {
 	return max(points, min(r.Floor, Max))
 }
 
-// roundUp returns the smallest integer that is not below v, limited to 0 to 100. It ignores floating-point errors, as in
-// 0.07·100 = 7.000000000000001.
+// roundUp returns the smallest integer that is not below v, limited to 0 to 100. It ignores floating-point
+// errors, as in 0.07·100 = 7.000000000000001.
 func roundUp(v float64) int {
 	switch {
 	case math.IsNaN(v) || v <= 0:
@@ -73,9 +74,10 @@ func roundUp(v float64) int {
 	return int(math.Ceil(v))
 }
 
-// Measured is the health of a service without forces: 0 if any dependency is not passing, otherwise the sum of its metrics, at most
-// 100. It is at least 1 if a metric can no longer be measured, because on a busy fleet a script that is killed at its timeout would
-// otherwise take one node after the other out of rotation. Without metrics it is 100. Without any checks it is 0, as in litmus_paper.
+// Measured is the health of a service without forces: 0 if any dependency is not passing, otherwise the sum
+// of its metrics, at most 100. It is at least 1 if a metric can no longer be measured, because on a busy
+// fleet a script that is killed at its timeout would otherwise take one node after the other out of rotation.
+// Without metrics it is 100. Without any checks it is 0, as in litmus_paper.
 func Measured(now time.Time, depends, metrics []Reading) int {
 	for _, d := range depends {
 		if !d.Passing(now) {

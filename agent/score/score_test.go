@@ -43,7 +43,8 @@ func TestMeasured(t *testing.T) {
 		{"a failed metric takes no node out", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}}, 1},
 		{"a failed metric contributes nothing", nil, []score.Reading{{Value: 50, At: fresh, Interval: time.Second}, metric(20)}, 20},
 		{"a metric that has not run", nil, []score.Reading{{Interval: time.Second}}, 0},
-		{"a stale metric takes no node out", nil, []score.Reading{{OK: true, Value: 50, At: now.Add(-time.Minute), Interval: time.Second}}, 1},
+		{"a stale metric takes no node out", nil,
+			[]score.Reading{{OK: true, Value: 50, At: now.Add(-time.Minute), Interval: time.Second}}, 1},
 		{"not a number", nil, []score.Reading{metric(math.NaN()), metric(math.Inf(-1))}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

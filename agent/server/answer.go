@@ -8,7 +8,8 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// wantsJSON reports whether the client names JSON in Accept. A client that accepts anything gets text, as from litmus_paper.
+// wantsJSON reports whether the client names JSON in Accept. A client that accepts anything gets text, as
+// from litmus_paper.
 func wantsJSON(r *http.Request) bool { return listen.AcceptQuality(r, "application/json") > 0 }
 
 func answer(w http.ResponseWriter, status int, body string) {
@@ -24,8 +25,8 @@ func answerJSON(w http.ResponseWriter, status int, v any) {
 	send(w, status, inJSON, append(body, '\n'))
 }
 
-// Values of header fields, shared by all answers and never modified. Header.Set would allocate each one anew, a large part of an
-// answer's cost.
+// Values of header fields, shared by all answers and never modified. Header.Set would allocate each of them,
+// a large part of an answer's cost.
 var (
 	plainText = []string{"text/plain; charset=utf-8"}
 	inJSON    = []string{"application/json"}

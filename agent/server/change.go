@@ -107,7 +107,8 @@ func (s *Server) unforce(w http.ResponseWriter, r *http.Request, service string,
 	}
 }
 
-// answerChange confirms a change. The first line is litmus_paper's; further lines say what litmus_paper has no equivalent for.
+// answerChange confirms a change. The first line is litmus_paper's; further lines say what litmus_paper has
+// no equivalent for.
 func answerChange(w http.ResponseWriter, r *http.Request, change audit.Change, f force.Force, auditErr error) {
 	status, text := http.StatusCreated, "File created"
 	if change == audit.Deleted {

@@ -26,8 +26,8 @@ and on its control socket
 `
 )
 
-// Handler routes the requests of a transport. It does not use http.ServeMux, which redirects paths such as //webapp/status:
-// litmus_paper answers them, and health checkers do not follow redirects.
+// Handler routes the requests of a transport. It does not use http.ServeMux, which redirects paths such as
+// //webapp/status: litmus_paper answers them, and health checkers do not follow redirects.
 func (s *Server) Handler(over Transport) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != http.NoBody {

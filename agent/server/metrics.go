@@ -140,8 +140,8 @@ func (c *collector) collectCheck(to chan<- prometheus.Metric, check service.Chec
 	send(c.timeouts, prometheus.CounterValue, float64(n.Timeouts))
 }
 
-// checkLabels are the labels of one service's checks so far. Checks with the same name get numbers, because Prometheus rejects
-// duplicate series.
+// checkLabels are the labels of one service's checks so far. Checks with the same name get numbers, because
+// Prometheus rejects duplicate series.
 type checkLabels map[string]bool
 
 func (l checkLabels) unique(name string) string {

@@ -31,8 +31,8 @@ func newPages(set *service.Set) *pages {
 	return &p
 }
 
-// statusPage is the answer to GET /SERVICE/status as text. It is rendered once and shared until something on it changes. It is
-// immutable.
+// statusPage is the answer to GET /SERVICE/status as text. It is rendered once and shared until something on
+// it changes. It is immutable.
 type statusPage struct {
 	status  int
 	header  http.Header // without Date
@@ -45,7 +45,7 @@ type statusPage struct {
 	stale  time.Time    // when the next result goes stale; zero: never
 }
 
-// statusPage gives the page of a service as of now.
+// statusPage returns the page of a service as of now.
 func (s *Server) statusPage(c *cachedPage, now time.Time) *statusPage {
 	forces := s.opts.Changes.Store.Changes() // read before the forces, so that a change in between invalidates the new page
 	p := c.latest.Load()

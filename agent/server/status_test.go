@@ -20,22 +20,23 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// TestAPageThatIsKeptIsTrue compares it with a new one all the time, while results come, change, fail to come and grow old, and forces
-// come, go and end by themselves.
-func TestAPageThatIsKeptIsTrue(t *testing.T) {
+// TestACachedPageIsUpToDate compares it with a new page at every step, while results arrive, change, are missing and
+// go stale, and forces are set, deleted and expire.
+func TestACachedPageIsUpToDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		results, rand := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
 		b := newBubble(t, time.Second, &agenttest.Check{Do: func(ctx context.Context, _ int) check.Result {
 			if results.IntN(8) == 0 {
-				time.Sleep(time.Duration(results.IntN(8)) * time.Second) // it does not heed its timeout
+				time.Sleep(time.Duration(results.IntN(8)) * time.Second) // ignores its timeout
 			}
 			return check.Result{OK: results.IntN(3) > 0}
 		}}, nil)
 		page := (*b.pages.Load())["web"]
-		made, bodies := map[*statusPage]bool{}, map[string]bool{}
+		rendered, bodies := map[*statusPage]bool{}, map[string]bool{}
 		const steps = 5000
 		for range steps {
-			f := force.Force{Service: "web", Kind: score.Kinds()[rand.IntN(3)], Value: rand.IntN(101), Reason: "test", Who: "kim", At: time.Now()}
+			f := force.Force{Service: "web", Kind: score.Kinds()[rand.IntN(3)], Value: rand.IntN(101), Reason: "test", Who: "kim",
+				At: time.Now()}
 			if rand.IntN(4) == 0 {
 				f.Service = ""
 			}
@@ -57,14 +58,15 @@ func TestAPageThatIsKeptIsTrue(t *testing.T) {
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 			synctest.Wait()
 			now := time.Now()
-			kept, anew := b.statusPage(page, now), b.newStatusPage(b.opts.Services.View(page.service, now), now)
-			if diff := cmp.Diff(string(anew.body), string(kept.body)) + cmp.Diff(anew.header, kept.header); diff != "" || kept.status != anew.status {
-				t.Fatalf("the page is %d, want %d (-want +kept):\n%s", kept.status, anew.status, diff)
+			cached, fresh := b.statusPage(page, now), b.newStatusPage(b.opts.Services.View(page.service, now), now)
+			if diff := cmp.Diff(string(fresh.body), string(cached.body)) + cmp.Diff(fresh.header, cached.header); diff != "" ||
+				cached.status != fresh.status {
+				t.Fatalf("the page is %d, want %d (-want +cached):\n%s", cached.status, fresh.status, diff)
 			}
-			made[kept], bodies[string(kept.body)] = true, true
+			rendered[cached], bodies[string(cached.body)] = true, true
 		}
-		if len(made) > steps/2 || len(bodies) < 10 {
-			t.Errorf("%d pages were made, %d of them different, in %d steps", len(made), len(bodies), steps)
+		if len(rendered) > steps/2 || len(bodies) < 10 {
+			t.Errorf("%d pages were rendered, %d of them different, in %d steps", len(rendered), len(bodies), steps)
 		}
 	})
 }
@@ -83,8 +85,8 @@ func TestAgesInJSONHaveWholeMilliseconds(t *testing.T) {
 	}
 }
 
-// TestAPageHoldsUntilTheFirstOfItsResultsIsStale, and no nanosecond longer, in whichever order they grow old.
-func TestAPageHoldsUntilTheFirstOfItsResultsIsStale(t *testing.T) {
+// The order in which results go stale does not matter.
+func TestACachedPageIsValidUntilTheFirstResultGoesStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, now := newBubble(t, time.Hour, agenttest.Passing(), nil), time.Now()
 		for _, intervals := range [][]time.Duration{{time.Second, time.Hour}, {time.Hour, time.Second}} {
@@ -97,7 +99,7 @@ func TestAPageHoldsUntilTheFirstOfItsResultsIsStale(t *testing.T) {
 			}
 			p, stale := b.newStatusPage(v, now), now.Add(3*time.Second+1)
 			if !p.valid(stale.Add(-1)) || p.valid(stale) {
-				t.Errorf("intervals %s: just before the first is stale it holds: %v, then: %v; want true, then false",
+				t.Errorf("intervals %s: valid just before the first is stale: %v, then: %v; want true, then false",
 					intervals, p.valid(stale.Add(-1)), p.valid(stale))
 			}
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/braintree/lb/agent/service"
 )
 
-// statusText is the body of GET /SERVICE/status. Programs read it, so each line is as in litmus_paper 1.6.2. Balancers poll it every other
-// second, so it is built without fmt.
+// statusText is the body of GET /SERVICE/status. Programs read it, so each line is as in litmus_paper 1.6.2.
+// Balancers poll it every other second, so it is built without fmt.
 func statusText(v service.View, now time.Time) []byte {
 	size := len("Health: 100\nMeasured Health: 100\n") // lines about a force make it grow
 	for _, d := range v.Depends {
@@ -84,7 +84,8 @@ func tableText(version string, views []service.View) string {
 	rule := strings.Repeat("─", 10)
 	fmt.Fprintf(&b, "%s┴%s┴%s┴%s\n", strings.Repeat("─", width+2), rule, rule, strings.Repeat("─", 9))
 	for _, v := range views {
-		fmt.Fprintf(&b, " %-*s   \x1b[0;%d;49m  %3d   \x1b[0m     %3d      %s\n", width, v.Name, colour(v.Health), v.Health, v.Measured, forcedText(v))
+		fmt.Fprintf(&b, " %-*s   \x1b[0;%d;49m  %3d   \x1b[0m     %3d      %s\n", width, v.Name, colour(v.Health), v.Health,
+			v.Measured, forcedText(v))
 	}
 	return b.String()
 }

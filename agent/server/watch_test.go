@@ -21,27 +21,27 @@ import (
 	"github.com/braintree/lb/netx/sse"
 )
 
-func TestAStreamOutlivesTheServersDeadlinesAndHasAHeartbeat(t *testing.T) {
+func TestAStreamOutlivesTheServersTimeoutsAndHasAHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, time.Hour, agenttest.Passing(), nil)
 		w := b.watch(t)
 		defer w.Close()
 		begun := time.Now()
 		w.NextEvent()
-		for n := 1; n <= 60; n++ { // the server's own deadlines are 10 s
-			s, more := w.Next()
+		for n := 1; n <= 60; n++ { // the server's timeouts are 10 s
+			e, more := w.Next()
 			if !more {
 				t.Fatalf("the stream ended after %s", time.Since(begun))
 			}
-			if at := time.Since(begun); s != (agenttest.Event{Comment: "heartbeat"}) || at != time.Duration(n)*sse.DefaultHeartbeat {
-				t.Fatalf("at %s came %+v, want heartbeat %d", at, s, n)
+			if at := time.Since(begun); e != (agenttest.Event{Comment: "heartbeat"}) || at != time.Duration(n)*sse.DefaultHeartbeat {
+				t.Fatalf("at %s received %+v, want heartbeat %d", at, e, n)
 			}
 		}
 	})
 }
 
-func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
-	for asked, want := range map[string]struct {
+func TestTheClientChoosesTheHeartbeat(t *testing.T) {
+	for query, want := range map[string]struct {
 		header string
 		every  time.Duration
 	}{
@@ -50,10 +50,10 @@ func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
 		"?heartbeat=2.5s":  {"2.5", 2500 * time.Millisecond},
 		"?heartbeat=1m":    {"60", time.Minute},
 	} {
-		t.Run(asked, func(t *testing.T) {
+		t.Run(query, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBubble(t, time.Hour, agenttest.Passing(), nil)
-				w := agenttest.Watch(t, b.client, "http://agent/web/watch"+asked, "")
+				w := agenttest.Watch(t, b.client, "http://agent/web/watch"+query, "")
 				defer w.Close()
 				if got := w.Header.Get("X-Heartbeat"); got != want.header {
 					t.Errorf("X-Heartbeat is %q, want %q", got, want.header)
@@ -61,8 +61,8 @@ func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
 				w.NextEvent()
 				begun := time.Now()
 				for n := 1; n <= 3; n++ {
-					if s, _ := w.Next(); s.Comment != "heartbeat" || time.Since(begun) != time.Duration(n)*want.every {
-						t.Fatalf("at %s came %+v, want heartbeat %d", time.Since(begun), s, n)
+					if e, _ := w.Next(); e.Comment != "heartbeat" || time.Since(begun) != time.Duration(n)*want.every {
+						t.Fatalf("at %s received %+v, want heartbeat %d", time.Since(begun), e, n)
 					}
 				}
 			})
@@ -70,24 +70,24 @@ func TestAStreamBeatsAsItsClientAsks(t *testing.T) {
 	}
 }
 
-func TestAHeartbeatThatIsNoneIsRefused(t *testing.T) {
+func TestAnInvalidHeartbeatIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, time.Hour, agenttest.Passing(), nil)
-		for _, asked := range []string{"99ms", "61s", "2", "-1s", "often", "%00"} {
-			r, err := b.client.Get("http://agent/web/watch?heartbeat=" + asked)
+		for _, interval := range []string{"99ms", "61s", "2", "-1s", "often", "%00"} {
+			r, err := b.client.Get("http://agent/web/watch?heartbeat=" + interval)
 			if err != nil {
 				t.Fatal(err)
 			}
 			body, err := io.ReadAll(r.Body)
 			r.Body.Close()
 			if err != nil || r.StatusCode != http.StatusBadRequest || !bytes.Contains(body, []byte("write it as heartbeat=2s")) {
-				t.Errorf("heartbeat=%s: %s %q", asked, r.Status, body)
+				t.Errorf("heartbeat=%s: %s %q", interval, r.Status, body)
 			}
 		}
 	})
 }
 
-func TestAStreamTooManyIsRefused(t *testing.T) {
+func TestStreamsBeyondTheQuotaAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, time.Hour, agenttest.Passing(), nil)
 		for over, most := range map[Transport]int{TCP: maxStreams, Socket: maxSocketStreams} {
@@ -129,7 +129,8 @@ func TestAResultThatGoesStaleIsAnEvent(t *testing.T) {
 			t.Fatalf("first %+v", e)
 		}
 		e := w.NextEvent().Health(t)
-		if after := time.Since(result); e.Health != 0 || e.Measured != 0 || after != 6*time.Second+1 || !strings.Contains(e.Reason, "no result for 6s") {
+		if after := time.Since(result); e.Health != 0 || e.Measured != 0 || after != 6*time.Second+1 ||
+			!strings.Contains(e.Reason, "no result for 6s") {
 			t.Errorf("after %s: %+v, want 0 when the result is three intervals old", after, e)
 		}
 		close(release)
@@ -139,15 +140,15 @@ func TestAResultThatGoesStaleIsAnEvent(t *testing.T) {
 	})
 }
 
-func TestAnEqualResultIsNoEventAndKeepsTheServiceFresh(t *testing.T) {
+func TestAnUnchangedResultIsNoEventAndKeepsTheServiceFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, time.Second, agenttest.Passing(), nil)
 		w := b.watch(t)
 		defer w.Close()
 		w.NextEvent()
 		for range 60 {
-			if s, _ := w.Next(); s.Comment != "heartbeat" {
-				t.Fatalf("%s: %+v", time.Now(), s)
+			if e, _ := w.Next(); e.Comment != "heartbeat" {
+				t.Fatalf("%s: %+v", time.Now(), e)
 			}
 		}
 		if n := b.opts.Streams.Counts(); n.Events != 1 {
@@ -195,23 +196,23 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 		b := newBubble(t, time.Hour, agenttest.Passing(), func(name string, _ time.Time) (service.View, bool) {
 			return service.View{Name: name, Health: int(health.Load())}, true
 		})
-		slow, quick := b.watch(t), b.watch(t)
+		slow, fast := b.watch(t), b.watch(t)
 		defer slow.Close()
-		defer quick.Close()
+		defer fast.Close()
 		slow.NextEvent()
-		quick.NextEvent()
+		fast.NextEvent()
 		begun := time.Now()
 		for n := int32(1); n <= 3*maxLag; n++ {
 			health.Store(n)
 			b.opts.Streams.Refresh("web")
-			if e := quick.NextEvent().Health(t); e.Health != int(n) {
-				t.Fatalf("the quick reader got %d, want %d", e.Health, n)
+			if e := fast.NextEvent().Health(t); e.Health != int(n) {
+				t.Fatalf("the fast reader got %d, want %d", e.Health, n)
 			}
 		}
 		if n := b.opts.Streams.Counts(); n.Open != 1 || n.Slow != 1 {
 			t.Errorf("%d streams open, %d cut off; want 1 and 1", n.Open, n.Slow)
 		}
-		// Its handler is still in the write that nobody reads, which has its deadline.
+		// The handler of the slow reader is blocked in a write until its timeout.
 		time.Sleep(sse.WriteTimeout)
 		synctest.Wait()
 		var got int
@@ -227,7 +228,7 @@ func TestASlowReaderIsCutOffAndOthersAreNot(t *testing.T) {
 	})
 }
 
-func TestAReaderThatDoesNotReadAtAllIsCutOffAtItsDeadline(t *testing.T) {
+func TestAClientThatDoesNotReadIsCutOffAtTheWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, time.Hour, agenttest.Passing(), nil)
 		w := b.watch(t)
@@ -235,7 +236,7 @@ func TestAReaderThatDoesNotReadAtAllIsCutOffAtItsDeadline(t *testing.T) {
 		w.NextEvent()
 		begun := time.Now()
 		for b.opts.Streams.Counts().Open > 0 {
-			// The client's transport takes in 4096 bytes that nobody reads before it stops.
+			// The client's transport buffers 4096 bytes before it stops reading.
 			if most := 4096/time.Duration(len(sse.Heartbeat))*sse.DefaultHeartbeat + sse.WriteTimeout; time.Since(begun) > most {
 				t.Fatalf("the stream is open after %s", time.Since(begun))
 			}

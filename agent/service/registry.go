@@ -27,7 +27,7 @@ func (r *Registry) Current() *Set { return r.current.Load() }
 // Replace puts another set into use.
 func (r *Registry) Replace(s *Set) { r.current.Store(s) }
 
-// Find gives the view of a service; false: there is no such service.
+// Find returns the view of a service; false: there is no such service.
 func (r *Registry) Find(name string, now time.Time) (View, bool) {
 	s, ok := r.current.Load().ByName[name]
 	if !ok {
@@ -36,8 +36,8 @@ func (r *Registry) Find(name string, now time.Time) (View, bool) {
 	return r.View(s, now), true
 }
 
-// View reads the latest results of a service and the force in effect. Balancers poll every other second, so it makes a single
-// allocation for up to 16 checks without a force.
+// View reads the latest results of a service and the force in effect. Balancers poll every other second, so
+// it makes a single allocation for up to 16 checks without a force.
 func (r *Registry) View(s *Service, now time.Time) View {
 	all := make([]Check, len(s.Depends)+len(s.Metrics))
 	v := View{Name: s.Name, Checks: all, Depends: all[:len(s.Depends):len(s.Depends)], Metrics: all[len(s.Depends):]}

@@ -48,8 +48,8 @@ type Builder struct {
 	Hostname string // part of each check's phase, see schedule.NewJob
 }
 
-// Build makes the set of a configuration. It keeps the jobs of old whose configuration is unchanged, running and with their
-// results; new ones are not started. old may be nil.
+// Build makes the set of a configuration. It keeps the jobs of old whose configuration is unchanged, running
+// and with their results; new ones are not started. old may be nil.
 func (b Builder) Build(cfg *config.Config, old *Set) (*Set, error) {
 	s := &Set{ByName: map[string]*Service{}}
 	var spare []*schedule.Job

@@ -66,7 +66,8 @@ func (v View) Cause(now time.Time) string {
 	return "measured"
 }
 
-// ChangesAt is when the view may change without a new result or force: when a result goes stale or the force expires. Zero: never.
+// ChangesAt is when the view may change without a new result or force: when a result goes stale or the force
+// expires. Zero: never.
 func (v View) ChangesAt(now time.Time) (at time.Time) {
 	earliest := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {

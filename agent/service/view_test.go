@@ -63,7 +63,8 @@ func TestAViewChangesAtTheNextExpiryOrStaleness(t *testing.T) {
 		want(0)
 		j.RunOnce(t.Context(), new(agenttest.Log).Logger())
 		want(9*time.Second + 1)
-		f := force.Force{Service: "web", Kind: score.Down, Reason: "x", Who: "kim", At: time.Now(), Expires: time.Now().Add(5 * time.Second)}
+		f := force.Force{Service: "web", Kind: score.Down, Reason: "x", Who: "kim", At: time.Now(),
+			Expires: time.Now().Add(5 * time.Second)}
 		if err := store.Put(f); err != nil {
 			t.Fatal(err)
 		}

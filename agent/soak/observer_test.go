@@ -23,8 +23,8 @@ const (
 	pollInterval  = 100 * time.Millisecond
 	usageInterval = time.Second
 
-	// starved is the delay of the observer's own command beyond which the machine is too busy to judge the agent. maxStarved is the
-	// maximum share of polls that may be skipped because of that.
+	// starved is the delay of the observer's own command beyond which the machine is too busy to judge the
+	// agent. maxStarved is the maximum share of polls that may be skipped because of that.
 	starved    = slack / 2
 	maxStarved = 0.2
 )
@@ -196,7 +196,8 @@ func (o *observer) sampleUsage() {
 // maxima is the maximum of each value.
 func maxima(samples []sample) (m sample) {
 	for _, x := range samples {
-		m.goroutines, m.descriptors, m.processes = max(m.goroutines, x.goroutines), max(m.descriptors, x.descriptors), max(m.processes, x.processes)
+		m.goroutines, m.descriptors = max(m.goroutines, x.goroutines), max(m.descriptors, x.descriptors)
+		m.processes = max(m.processes, x.processes)
 		m.heap, m.resident = max(m.heap, x.heap), max(m.resident, x.resident)
 	}
 	return m
@@ -210,14 +211,16 @@ func (o *observer) halves() (first, second sample) {
 func (o *observer) summary() []string {
 	lines := []string{
 		fmt.Sprintf("%d polls, the slowest took %s", o.polls, o.slowest.Round(time.Millisecond)),
-		fmt.Sprintf("%d of them skipped, because the observer's own command was more than %s late (at most %s)", o.skipped, starved, o.maxControl.Round(time.Millisecond)),
+		fmt.Sprintf("%d of them skipped, because the observer's own command was more than %s late (at most %s)", o.skipped, starved,
+			o.maxControl.Round(time.Millisecond)),
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.maxAge)) {
 		lines = append(lines, fmt.Sprintf("%s: oldest result %s (%s)", name, o.maxAge[name].Round(time.Millisecond), o.oldest[name]))
 	}
 	first, second := o.halves()
 	for i, m := range []sample{first, second} {
-		lines = append(lines, fmt.Sprintf("maximum in the %s half: %d goroutines, %d descriptors, %d processes, %.1f MiB of heap, %.1f MiB resident (with peers and observer)",
+		lines = append(lines, fmt.Sprintf("maximum in the %s half: %d goroutines, %d descriptors, %d processes, "+
+			"%.1f MiB of heap, %.1f MiB resident (with peers and observer)",
 			[]string{"first", "second"}[i], m.goroutines, m.descriptors, m.processes, float64(m.heap)/(1<<20), float64(m.resident)/(1<<20)))
 	}
 	return lines

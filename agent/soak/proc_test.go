@@ -31,8 +31,8 @@ func descriptors(t *testing.T) []string {
 	return open
 }
 
-// processes finds the descendants of this process by a variable in their environment, even if their parents have ended. A zombie has no
-// environment; those of this process are found by their parent.
+// processes finds the descendants of this process by a variable in their environment, even if their parents
+// have ended. A zombie has no environment; those of this process are found by their parent.
 func processes(t *testing.T) map[int]string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")

@@ -32,8 +32,8 @@ const (
 	warmUp          = 5 * time.Second // until everything runs
 	patience        = 20 * time.Second
 
-	// slack is how much older than its interval the result of a good check may be, because the machine is busy. For the agent a result
-	// is valid for three intervals.
+	// slack is how much older than its interval the result of a good check may be, because the machine is
+	// busy. For the agent a result is valid for three intervals.
 	slack = time.Second
 
 	reloadInterval = 3 * time.Second
@@ -63,7 +63,8 @@ func TestSoak(t *testing.T) {
 	bed.close()
 	after := measureAfter(t, before)
 
-	t.Logf("%s of %d checks in %d services, %d of them bad; %d reloads", d, bed.checks(), len(bed.services()), bed.badChecks(), run.reloads.Load())
+	t.Logf("%s of %d checks in %d services, %d of them bad; %d reloads", d, bed.checks(), len(bed.services()), bed.badChecks(),
+		run.reloads.Load())
 	for _, line := range o.summary() {
 		t.Log(line)
 	}
@@ -100,7 +101,8 @@ func verify(t *testing.T, before, after usage) {
 	if after.goroutines > before.goroutines {
 		t.Errorf("%d goroutines have leaked:\n%s", after.goroutines-before.goroutines, stacks())
 	}
-	if added := slices.DeleteFunc(slices.Clone(after.descriptors), func(d string) bool { return slices.Contains(before.descriptors, d) }); len(after.descriptors) > len(before.descriptors) {
+	if added := slices.DeleteFunc(slices.Clone(after.descriptors),
+		func(d string) bool { return slices.Contains(before.descriptors, d) }); len(after.descriptors) > len(before.descriptors) {
 		t.Errorf("%d descriptors have leaked, among %v", len(after.descriptors)-len(before.descriptors), added)
 	}
 	if len(after.processes) > 0 {
@@ -111,7 +113,8 @@ func verify(t *testing.T, before, after usage) {
 	}
 }
 
-// measureAfter measures repeatedly until nothing is left over or patience runs out, because killed processes take a moment to end.
+// measureAfter measures repeatedly until nothing is left over or patience runs out, because killed processes
+// take a moment to end.
 func measureAfter(t *testing.T, before usage) usage {
 	t.Helper()
 	for end := time.Now().Add(patience); ; wait(warmUp / 20) {
@@ -137,7 +140,8 @@ type running struct {
 	reloader chan struct{} // closed when the goroutine that requests reloads has ended
 }
 
-// start runs an agent with the testbed's configuration and reloads it every few seconds. Every other reload adds or removes a service.
+// start runs an agent with the testbed's configuration and reloads it every few seconds. Every other reload
+// adds or removes a service.
 func (b *testbed) start(t *testing.T) *running {
 	t.Helper()
 	r := &running{ended: make(chan error, 1), reloader: make(chan struct{})}
@@ -241,7 +245,8 @@ func (b *testbed) badChecks() (n int) {
 // config is the configuration of the agent, with or without the service "temporary".
 func (b *testbed) config(dir string, temporary bool) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "[agent]\nlisten = %q\ncontrol = %q\ndata_dir = %q\n", "127.0.0.1:0", filepath.Join(dir, "agent.sock"), filepath.Join(dir, "data"))
+	fmt.Fprintf(&text, "[agent]\nlisten = %q\ncontrol = %q\ndata_dir = %q\n", "127.0.0.1:0", filepath.Join(dir, "agent.sock"),
+		filepath.Join(dir, "data"))
 	for _, s := range b.list {
 		s.write(&text)
 	}

@@ -127,14 +127,15 @@ func scripts() []string {
 		"for i in 1 2 3 4 5; do sleep 1000 & done; wait",
 		"exec >&- 2>&-; sleep 1000",
 		"kill -STOP $$",
-		// These leave the process group, so they cannot be told from processes that should outlive the command. They keep its output open,
-		// and end on their own.
+		// These leave the process group, so they cannot be told from processes that should outlive the
+		// command. They keep its output open, and end on their own.
 		"setsid sleep 1.5 & exit 1",
 		"setsid sh -c 'sleep 1.5 & sleep 1.5' & sleep 1000",
 	} {
 		depends = append(depends, fmt.Sprintf(`type = "script", command = %q`, command))
 	}
-	return append(depends, `type = "script", argv = ["/etc/hostname"]`, `type = "nagios", command = "sleep 1000 & yes | head -c 1000000; exit 2"`)
+	return append(depends, `type = "script", argv = ["/etc/hostname"]`,
+		`type = "nagios", command = "sleep 1000 & yes | head -c 1000000; exit 2"`)
 }
 
 // badPeers are servers that hang, refuse, reset, respond slowly, or send garbage.

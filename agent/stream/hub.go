@@ -1,4 +1,5 @@
-// Package stream sends the health of services to subscribed clients: the current health or the missed events first, then every change.
+// Package stream sends the health of services to subscribed clients: the current health or the missed events
+// first, then every change.
 package stream
 
 import (
@@ -15,7 +16,8 @@ import (
 )
 
 const (
-	// maxRecent is how many events of a service are kept for clients that reconnect, and how far an open stream may lag behind.
+	// maxRecent is how many events of a service are kept for clients that reconnect, and how far an open
+	// stream may lag behind.
 	maxRecent = 32
 
 	// maxWait is how long Run sleeps if nothing is about to change by the passing of time.
@@ -32,8 +34,8 @@ var (
 	errSlowReading = errors.New("the client reads too slowly")
 )
 
-// Hub publishes every change of a service to its subscriptions, in order. It does not poll: whoever changes something calls Refresh.
-// The zero value refuses subscriptions until Open.
+// Hub publishes every change of a service to its subscriptions, in order. It does not poll: whoever changes
+// something calls Refresh. The zero value refuses subscriptions until Open.
 type Hub struct {
 	mu     sync.Mutex // protects the fields below and orders events; never held while writing to a client
 	find   func(service string, now time.Time) (service.View, bool)
@@ -67,7 +69,8 @@ func (h *Hub) Open(find func(service string, now time.Time) (service.View, bool)
 	h.find, h.run, h.topics, h.wake = find, hex.EncodeToString(run), map[string]*topic{}, make(chan struct{}, 1)
 }
 
-// Run publishes the changes that the passing of time brings, until ctx ends; then it ends all streams and accepts no more.
+// Run publishes the changes that the passing of time brings, until ctx ends; then it ends all streams and
+// accepts no more.
 func (h *Hub) Run(ctx context.Context) {
 	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
@@ -176,8 +179,9 @@ func (h *Hub) publish(t *topic, v service.View, now time.Time) {
 	}
 }
 
-// Subscribe opens a stream and returns what it sends first: the events after lastID if they are still kept, otherwise the current
-// health. The caller must call Unsubscribe. An error other than ErrNoService is temporary.
+// Subscribe opens a stream and returns what it sends first: the events after lastID if they are still kept,
+// otherwise the current health. The caller must call Unsubscribe. An error other than ErrNoService is
+// temporary.
 func (h *Hub) Subscribe(service, lastID string, quota *Quota) (*Subscription, []byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

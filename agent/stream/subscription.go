@@ -16,8 +16,8 @@ type Subscription struct {
 	cause   error         // why; set before ended is closed
 }
 
-// Send writes events and, at the pace, heartbeats, until the stream ends, the client disconnects, or a write fails or times out. A
-// failed write needs no report: the client is gone.
+// Send writes events and, at the pace, heartbeats, until the stream ends, the client disconnects, or a write
+// fails or times out. A failed write needs no report: the client is gone.
 func (s *Subscription) Send(disconnected <-chan struct{}, pace time.Duration, to *sse.Stream) {
 	heartbeat := time.NewTicker(pace)
 	defer heartbeat.Stop()

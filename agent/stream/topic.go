@@ -52,8 +52,8 @@ func frame(v service.View, run string, seq uint64, now time.Time) []byte {
 	return sse.Frame(run+"-"+strconv.FormatUint(seq, 10), "health", string(data))
 }
 
-// since returns the events after the one with an id. A client gets the latest event alone if it missed more than is kept, if it
-// missed nothing, or if the id is from another run of the agent.
+// since returns the events after the one with an id. A client gets the latest event alone if it missed more
+// than is kept, if it missed nothing, or if the id is from another run of the agent.
 func (t *topic) since(run, lastID string) []byte {
 	last := t.recent[len(t.recent)-1]
 	idRun, number, _ := strings.Cut(lastID, "-")

@@ -55,8 +55,10 @@ func TestDo(t *testing.T) {
 			}{
 				"get":  {Request{Path: "/webapp/status"}, `GET /webapp/status  ""`},
 				"json": {Request{Path: "/", JSON: true}, `GET / application/json ""`},
-				"form": {Request{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}},
-					`POST /a%2Fb/down  "reason=a+b"`},
+				"form": {
+					Request{Method: "POST", Path: "/a%2Fb/down", Form: url.Values{"reason": {"a b"}}},
+					`POST /a%2Fb/down  "reason=a+b"`,
+				},
 			}
 			for name, tt := range tests {
 				t.Run(name, func(t *testing.T) {
@@ -80,8 +82,10 @@ func TestAnUnreachableDaemonGivesTheFix(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	tests := map[string]struct{ address, want string }{
-		"no socket": {dir + "/none.sock", "cannot reach lb agent at DIR/none.sock: no such file or directory; " +
-			"is it running? `systemctl start lb-agent`"},
+		"no socket": {
+			dir + "/none.sock",
+			"cannot reach lb agent at DIR/none.sock: no such file or directory; is it running? `systemctl start lb-agent`",
+		},
 		"stale socket": {stale, "cannot reach lb agent at DIR/stale.sock: connection refused; is it running? `systemctl start lb-agent`"},
 	}
 	for name, tt := range tests {

@@ -66,8 +66,12 @@ func TestChangesOverTCPCarryCredentials(t *testing.T) {
 		"token":              {serve(t, "tcp", bearer), Credentials{TokenFile: tokenFile}, "", "Bearer " + token},
 		"token, Unix socket": {serve(t, "unix", bearer), Credentials{TokenFile: tokenFile}, "", ""},
 		"no token, TLS":      {address, Credentials{CAFile: credentials.CAFile}, "0 certificates, ", "0 certificates, "},
-		"token, TLS": {address, Credentials{CAFile: credentials.CAFile, TokenFile: tokenFile}, "0 certificates, ",
-			"0 certificates, Bearer " + token},
+		"token, TLS": {
+			address,
+			Credentials{CAFile: credentials.CAFile, TokenFile: tokenFile},
+			"0 certificates, ",
+			"0 certificates, Bearer " + token,
+		},
 		"certificate":        {address, credentials, "1 certificates, ", "1 certificates, "},
 		"unread on a socket": {serve(t, "unix", bearer), Credentials{TokenFile: "/nonexistent", CAFile: "/nonexistent"}, "", ""},
 	}
@@ -121,8 +125,11 @@ func TestAFailedHandshakeGivesTheFix(t *testing.T) {
 	}{
 		"daemon without TLS": {serve(t, "tcp", echo), Credentials{CAFile: credentials.CAFile}, "it does not speak TLS: "},
 		"another CA":         {address, Credentials{CAFile: otherCA}, "pass the CA that signed its certificate with --ca-file"},
-		"the system's CAs": {address, Credentials{CertFile: other.CertFile, KeyFile: other.KeyFile},
-			"pass the CA that signed its certificate with --ca-file"},
+		"the system's CAs": {
+			address,
+			Credentials{CertFile: other.CertFile, KeyFile: other.KeyFile},
+			"pass the CA that signed its certificate with --ca-file",
+		},
 		"another name": {"localhost:" + port, Credentials{CAFile: credentials.CAFile}, "use a host name that its certificate covers"},
 	}
 	for name, tt := range tests {

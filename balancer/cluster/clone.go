@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Clone returns a model that knows the same and shares nothing that either of them changes. TestCloneCopiesEverything fails for a field that
-// this forgets.
+// Clone returns a model that knows the same and shares nothing that either of them changes. TestCloneCopiesEverything fails for a
+// field that this forgets.
 func (m *Model) Clone() *Model {
 	k := *m
 	k.clusters = make([]*Cluster, len(m.clusters))
@@ -14,7 +14,7 @@ func (m *Model) Clone() *Model {
 		k.clusters[i] = c.clone()
 	}
 	k.retired = maps.Clone(m.retired)
-	k.reports = slices.Clone(m.reports)
+	k.pending = slices.Clone(m.pending)
 	return &k
 }
 
@@ -22,7 +22,7 @@ func (c *Cluster) clone() *Cluster {
 	k := *c
 	k.members = nil // scratch space
 	k.page = slices.Clone(c.page)
-	k.leaving, k.departed = maps.Clone(c.leaving), maps.Clone(c.departed)
+	k.leaving = leavingNodes{maps.Clone(c.leaving.since), maps.Clone(c.leaving.departed)}
 	k.start = clonePointer(c.start)
 	k.sites = make([]*Site, len(c.sites))
 	sites := map[*Site]*Site{}
@@ -31,7 +31,7 @@ func (c *Cluster) clone() *Cluster {
 		k.sites[i].members = slices.Clone(s.members)
 		sites[s] = k.sites[i]
 	}
-	k.nodes = make([]*Node, len(c.nodes))
+	k.nodes = make(nodeList, len(c.nodes))
 	for i, n := range c.nodes {
 		k.nodes[i] = clonePointer(n)
 		k.nodes[i].drain = clonePointer(n.drain)

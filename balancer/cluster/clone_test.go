@@ -20,7 +20,8 @@ var immutable = []reflect.Type{
 	reflect.TypeFor[[]decide.Step](), reflect.TypeFor[time.Time](), reflect.TypeFor[netip.Addr](), reflect.TypeFor[*decide.Reading](), reflect.TypeFor[*event.Tally](),
 }
 
-// TestCloneCopiesEverything fills every field of a model, whatever fields there are, and compares the clone with it: a field that Clone forgets is
+// TestCloneCopiesEverything fills every field of a model, whatever fields there are, and compares the clone with it: a field that Clone
+// forgets is
 // missing there, and one that it copies as a reference shares its memory.
 func TestCloneCopiesEverything(t *testing.T) {
 	m := &Model{}

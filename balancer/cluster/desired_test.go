@@ -29,8 +29,9 @@ func TestServiceFollowsTheConfiguration(t *testing.T) {
 		{"sticky, by address", stickyWhole, ipvs.IPv4, ipvs.Persistent, time.Minute, 0},
 		{"sticky, by address, IPv6", stickyWhole, ipvs.IPv6, ipvs.Persistent, time.Minute, 0},
 	} {
-		s := service(config.Cluster{Mark: 7, Scheduler: "mh", Balancing: c.balancing}, c.family)
-		if s.Key != (ipvs.Key{Mark: 7, Family: c.family}) || s.Scheduler != "mh" || s.Flags != c.flags || s.Timeout != c.timeout || s.Prefix != c.prefix {
+		s := spec{config.Cluster{Mark: 7, Scheduler: "mh", Balancing: c.balancing}}.service(c.family)
+		if s.Key != (ipvs.Key{Mark: 7, Family: c.family}) || s.Scheduler != "mh" || s.Flags != c.flags || s.Timeout != c.timeout ||
+			s.Prefix != c.prefix {
 			t.Errorf("%s: %+v", c.name, s)
 		}
 	}
@@ -47,9 +48,10 @@ func TestDestinationHasTheLimitsOfItsNode(t *testing.T) {
 		{"both", 50, 100, 50, 100},
 		{"a node without a limit", 50, 0, 0, 0},
 	} {
-		k := &Cluster{cfg: config.Cluster{Forwarding: config.NAT, Balancing: config.Balancing{MinConnections: c.min}}}
+		k := spec{config.Cluster{Forwarding: config.NAT, Balancing: config.Balancing{MinConnections: c.min}}}
 		d := k.destination(&Node{cfg: config.Node{Address: netip.MustParseAddr("10.0.0.1"), MaxConnections: c.max}, weight: 9})
-		if d.Lower != c.lower || d.Upper != c.upper || d.Weight != 9 || d.Forwarding != ipvs.Masq || d.Address != netip.MustParseAddr("10.0.0.1") {
+		if d.Lower != c.lower || d.Upper != c.upper || d.Weight != 9 || d.Forwarding != ipvs.Masq ||
+			d.Address != netip.MustParseAddr("10.0.0.1") {
 			t.Errorf("%s: %+v", c.name, d)
 		}
 	}

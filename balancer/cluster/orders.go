@@ -34,8 +34,9 @@ func (m *Model) SetDrains(drains map[NodeKey]Drain) {
 	}
 }
 
-// CheckDrain returns the names of the clusters in which an order drains a node. It fails with an *api.NoClusterError, an *api.NoNodeError or, without
-// Force, with an *api.TooFewError for each cluster that would have too few healthy nodes left. drained reports whether a node is drained already.
+// CheckDrain returns the names of the clusters in which an order drains a node. It fails with an *api.NoClusterError, an *api.NoNodeError
+// or, without Force, with an *api.TooFewError for each cluster that would have too few healthy nodes left. drained reports whether a node
+// is drained already.
 func (m *Model) CheckDrain(o api.DrainOrder, drained func(NodeKey) bool) ([]string, error) {
 	clusters := m.clusters
 	if o.Cluster != "" {
@@ -51,14 +52,14 @@ func (m *Model) CheckDrain(o api.DrainOrder, drained func(NodeKey) bool) ([]stri
 		for _, n := range c.nodes {
 			nodes = append(nodes, n.cfg.Address.String())
 		}
-		n := c.node(o.Node)
+		n := c.nodes.find(o.Node)
 		if n == nil {
 			continue
 		}
 		names = append(names, c.cfg.Name)
 		isDrained := func(n *Node) bool { return drained(NodeKey{c.cfg.Name, n.cfg.Address}) }
 		counts := (n.own.weight > 0 || n.state.Phase == decide.Unknown) && !isDrained(n) // it is healthy, or may be
-		if left := c.healthyWithout(n, isDrained); !o.Force && counts && left < c.cfg.MinHealthy {
+		if left := c.nodes.healthyWithout(n, isDrained); !o.Force && counts && left < c.cfg.MinHealthy {
 			errs = append(errs, &api.TooFewError{Cluster: c.cfg.Name, Node: o.Node, Left: left, Least: c.cfg.MinHealthy})
 		}
 	}
@@ -69,19 +70,8 @@ func (m *Model) CheckDrain(o api.DrainOrder, drained func(NodeKey) bool) ([]stri
 	return names, errors.Join(errs...)
 }
 
-// healthyWithout counts the nodes that carry traffic, or would if the cluster ran, without one of them.
-func (c *Cluster) healthyWithout(without *Node, isDrained func(*Node) bool) int {
-	count := 0
-	for _, n := range c.nodes {
-		if n != without && n.own.weight > 0 && !isDrained(n) {
-			count++
-		}
-	}
-	return count
-}
-
-// SetFiles sets the up and down files of the clusters, by their names, and returns the names that no cluster has. If complete is false, some
-// files could not be seen: a cluster then keeps a file that is missing.
+// SetFiles sets the up and down files of the clusters, by their names, and returns the names that no cluster has. If complete is
+// false, some files could not be seen: a cluster then keeps a file that is missing.
 func (m *Model) SetFiles(now time.Time, files map[string]decide.Override, complete bool) (unknown []string) {
 	for _, c := range m.clusters {
 		file, exists := files[c.cfg.Name]
@@ -90,7 +80,7 @@ func (m *Model) SetFiles(now time.Time, files map[string]decide.Override, comple
 			continue
 		}
 		if file != c.file {
-			m.reportFile(now, c, file)
+			m.emit(fileReport(now, c, file))
 		}
 		c.file = file
 	}
@@ -103,25 +93,19 @@ func (m *Model) SetFiles(now time.Time, files map[string]decide.Override, comple
 	return unknown
 }
 
-// reportFile reports that a cluster's file has appeared, changed or gone.
-func (m *Model) reportFile(now time.Time, c *Cluster, f decide.Override) {
+// fileReport is the report of a cluster's file that has appeared, changed or gone.
+func fileReport(now time.Time, c *Cluster, f decide.Override) event.Report {
 	r := c.report(now, event.FileAppeared, event.Warn, "the cluster has "+aFile(f)+" file: it overrides the health of its nodes")
 	if f.Kind == decide.NoOverride {
-		r = c.report(now, event.FileGone, event.Warn, "the cluster's "+FileWord(c.file)+" file is gone: the health of its nodes counts again")
+		r = c.report(
+			now,
+			event.FileGone,
+			event.Warn,
+			"the cluster's "+c.file.String()+" file is gone: the health of its nodes counts again",
+		)
 	}
-	r.Cause, r.Old, r.New = f.Reason, FileWord(c.file), FileWord(f)
-	m.emit(r)
-}
-
-// FileWord is "up" or "down" for the kind of a file; "" for none.
-func FileWord(f decide.Override) string {
-	switch f.Kind {
-	case decide.OverrideUp:
-		return "up"
-	case decide.OverrideDown:
-		return "down"
-	}
-	return ""
+	r.Cause, r.Old, r.New = f.Reason, c.file.String(), f.String()
+	return r
 }
 
 func aFile(f decide.Override) string {
@@ -132,7 +116,7 @@ func aFile(f decide.Override) string {
 }
 
 // notice says what is unusual about the cluster as a whole; "" for nothing.
-func (c *Cluster) notice() string {
+func notice(c *Cluster) string {
 	var notices []string
 	if c.file.Kind != decide.NoOverride {
 		notices = append(notices, strings.TrimSuffix("the cluster has "+aFile(c.file)+" file: "+c.file.Reason, ": "))

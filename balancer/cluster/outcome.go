@@ -1,8 +1,8 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/braintree/lb/balancer/event"
@@ -26,25 +26,34 @@ func (c condition) String() string {
 	return "ok"
 }
 
-// ReportChanges reports which clusters and nodes have changed their state since they were last reported. at is when the kernel learned of it.
+// ReportChanges reports which clusters and nodes have changed their state since they were last reported. at is when the kernel learned of
+// it.
 func (m *Model) ReportChanges(at time.Time) {
 	for _, c := range m.clusters {
-		m.reportCondition(at, c)
+		if r, news := conditionReport(at, c); news {
+			m.emit(r)
+		}
 		for _, n := range c.nodes {
-			m.reportState(at, c, n)
+			if is := n.state.Name(); is != n.reported {
+				was := cmp.Or(n.reported, "unknown")
+				n.reported = is
+				if was != is {
+					m.emit(stateReport(at, c, n, was))
+				}
+			}
 		}
 	}
 }
 
-// reportCondition reports when a running cluster has entered or left an unusual condition.
-func (m *Model) reportCondition(at time.Time, c *Cluster) {
+// conditionReport is the report of a running cluster that has entered or left an unusual condition since the last call.
+func conditionReport(at time.Time, c *Cluster) (r event.Report, news bool) {
 	now := condition{c.running && c.verdict.AllDown, c.running && !c.group.SuspectSince.IsZero()}
 	was := c.condition
 	c.condition = now
 	if now == was || now == (condition{}) && !c.running {
-		return
+		return r, false
 	}
-	r := c.report(at, event.ClusterState, event.Info, "cluster recovered: it has nodes with weight again")
+	r = c.report(at, event.ClusterState, event.Info, "cluster recovered: it has nodes with weight again")
 	switch {
 	case now != condition{}:
 		r.Text, r.Cause, r.Level = "cluster in trouble", c.verdict.Notice, event.Error
@@ -52,22 +61,28 @@ func (m *Model) reportCondition(at time.Time, c *Cluster) {
 		r.Text, r.Level = "cluster no longer suspect: nodes that do not respond count as down", event.Warn
 	}
 	r.Old, r.New, r.Nodes = was.String(), now.String(), c.tally()
-	m.emit(r)
+	return r, true
 }
 
-// reportState reports when a node has changed its state. The effect in the kernel has an event of its own, so this one is for debugging.
-func (m *Model) reportState(at time.Time, c *Cluster, n *Node) {
-	was, is := n.reported, n.state.Name()
-	if was == "" {
-		was = "unknown"
-	}
-	n.reported = is
-	if was == is {
-		return
-	}
-	r := c.report(at, event.NodeKind(is), event.Debug, "node is "+is)
-	r.Node, r.Old, r.New, r.Cause, r.Nodes = n.cfg.Address.String(), was, is, n.why(), c.tally()
-	m.emit(r)
+// stateReport is the report of a node that has changed its state. The effect in the kernel has an event of its own, so this one is for
+// debugging.
+func stateReport(at time.Time, c *Cluster, n *Node, was string) event.Report {
+	r := c.report(at, event.NodeKind(n.reported), event.Debug, "node is "+n.reported)
+	r.Node, r.Old, r.New, r.Cause, r.Nodes = n.cfg.Address.String(), was, n.reported, n.why(), c.tally()
+	return r
+}
+
+// unmanagedReport is the report, once, that the kernel has the mark of a cluster that lb did not start.
+func unmanagedReport(now time.Time, c *Cluster, unmanaged bool) (r event.Report, news bool) {
+	news = unmanaged && !c.unmanaged
+	c.unmanaged = unmanaged
+	return c.report(
+		now,
+		event.ClusterStrange,
+		event.Warn,
+		"the kernel has the mark of a cluster that lb did not start; lb leaves it alone: "+
+			"adopt it with `lb ctl cluster start "+c.cfg.Name+"` or remove it with `lb ctl cluster stop "+c.cfg.Name+"`",
+	), news
 }
 
 // Describe returns the report of one operation on the kernel's table.
@@ -93,7 +108,7 @@ func (m *Model) Describe(at time.Time, op plan.Op) event.Report {
 		return r
 	}
 	r.Cluster = c.cfg.Name
-	switch n := c.node(op.Destination.Address); {
+	switch n := c.nodes.find(op.Destination.Address); {
 	case !ofNode:
 	case n != nil:
 		r.Cause = n.why()
@@ -103,20 +118,12 @@ func (m *Model) Describe(at time.Time, op plan.Op) event.Report {
 	case c.isPage(op.Destination):
 		r.Cause = c.pageCause()
 	default:
-		r.Cause = c.leavingCause(op.Destination.Address)
+		r.Cause = c.leaving.cause(op.Destination.Address)
 		if r.Kind == event.Weight {
 			r.Kind = event.NodeLeaving
 		}
 	}
 	return r
-}
-
-// leavingCause says why a destination of the kernel's table is no node of the cluster.
-func (c *Cluster) leavingCause(a netip.Addr) string {
-	if why := c.departed[a]; why != "" {
-		return why
-	}
-	return "not in the configuration"
 }
 
 // kindOf is the kind of event for an operation.

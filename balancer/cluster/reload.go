@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,8 +69,12 @@ func (r *Reload) Guard() error {
 	if 2*len(names) <= len(r.running) {
 		return nil
 	}
-	return fmt.Errorf("refusing to remove %d of %d running clusters (%s): use `lb ctl reload --force` if this is intended, or stop each of them first with `lb ctl cluster stop NAME`",
-		len(names), len(r.running), strings.Join(names, ", "))
+	return fmt.Errorf(
+		"refusing to remove %d of %d running clusters (%s): use `lb ctl reload --force` if this is intended, or stop each of them first with `lb ctl cluster stop NAME`",
+		len(names),
+		len(r.running),
+		strings.Join(names, ", "),
+	)
 }
 
 // Renames returns the new names of renamed clusters, by their old ones.
@@ -91,21 +96,20 @@ func (m *Model) Reconfigure(now time.Time, r *Reload) {
 			r.marks[mark] = c.cfg.Name
 		}
 	}
-	m.configure(r.cfg)
+	m.location, m.relayAddress, m.sync = r.cfg.Balancer.Location, r.cfg.Balancer.RelayAddress, r.cfg.Balancer.Sync
 	for i, c := range r.next {
 		was := c.cfg
 		c.cfg = r.cfg.Clusters[i]
-		m.reconfigure(now, c, was.Name)
+		m.emit(reconfigure(now, c, was.Name)...)
 	}
 	for _, c := range r.gone {
 		if c.running {
-			rep := c.report(now, event.ClusterStopped, event.Info, "cluster stops")
-			rep.Cause = "the new configuration does not have it"
-			m.emit(rep)
+			stopped := c.report(now, event.ClusterStopped, event.Info, "cluster stops")
+			stopped.Cause = "the new configuration does not have it"
+			m.emit(stopped)
 		}
 	}
-	m.clusters = slices.Clone(r.next)
-	m.sort()
+	m.clusters = slices.SortedFunc(slices.Values(r.next), func(a, b *Cluster) int { return cmp.Compare(a.cfg.Name, b.cfg.Name) })
 	for _, c := range r.next {
 		if c.running {
 			for _, mark := range c.Marks() {
@@ -115,40 +119,48 @@ func (m *Model) Reconfigure(now time.Time, r *Reload) {
 	}
 }
 
-// reconfigure brings a cluster in line with its new configuration. was is its name before; "" for a new one.
-func (m *Model) reconfigure(now time.Time, c *Cluster, was string) {
+// reconfigure brings a cluster in line with its new configuration, and returns what there is to report. was is its name before; "" for a
+// new one.
+func reconfigure(now time.Time, c *Cluster, was string) []event.Report {
 	joining := decide.State{}
 	if c.running {
 		joining = decide.Join(now)
 	}
 	old := c.nodes
 	c.setNodes(joining)
-	c.setSites()
-	for _, n := range c.keepRemotes(old) {
-		m.reportMember(c.report(now, event.MemberLeft, event.Info, "another data centre's balancer receives no more packets"), n,
-			"the new configuration has no site that may list it, or has it as a node")
+	c.sites = newSites(c.cfg.Sites, c.sites)
+	var reports []event.Report
+	for _, n := range keepRemotes(c, old) {
+		left := c.report(now, event.MemberLeft, event.Info, "another data centre's balancer receives no more packets")
+		reports = append(reports, aboutRemote(left, n, "the new configuration has no site that may list it, or has it as a node"))
 	}
 	if was != "" && was != c.cfg.Name {
-		r := c.report(now, event.ClusterRenamed, event.Info, "cluster renamed: it has the mark of one that is gone, and continues as it was")
-		r.Old, r.New = was, c.cfg.Name
-		m.emit(r)
+		renamed := c.report(
+			now,
+			event.ClusterRenamed,
+			event.Info,
+			"cluster renamed: it has the mark of one that is gone, and continues as it was",
+		)
+		renamed.Old, renamed.New = was, c.cfg.Name
+		reports = append(reports, renamed)
 	}
+	return reports
 }
 
-// Join starts what the new clusters of a reload need: one that the table has already is adopted if adopt is true; one with autostart begins to
-// start.
-func (m *Model) Join(now time.Time, r *Reload, table []ipvs.Service, adopt bool) {
+// Join starts what the new clusters of a reload need: one that the table has already is adopted if adopt is true; one with
+// autostart begins to start.
+func (l Lifecycle) Join(now time.Time, r *Reload, table []ipvs.Service, adopt bool) {
 	for _, c := range r.joined {
 		if _, ours := r.marks[c.Mark()]; !ours && adopt && hasMark(table, c.Mark()) {
-			m.adopt(now, c, table)
+			l.adopt(now, c, table)
 		}
-		m.autostart(now, c)
+		l.autostart(now, c)
 	}
 }
 
-// Retire retires the marks that the reload has taken from running clusters. Their services go once no marking rule leads to them.
-func (m *Model) Retire(r *Reload) {
+// Retire retires the marks that a reload has taken from running clusters. Their services go once no marking rule leads to them.
+func (l Lifecycle) Retire(r *Reload) {
 	for mark, cluster := range r.marks {
-		m.retired[mark] = retirement{cause: "a reload has taken this mark from cluster " + cluster, afterMarks: true}
+		l.retired[mark] = retirement{cause: "a reload has taken this mark from cluster " + cluster, afterMarks: true}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// remotePriority makes an active/passive cluster send packets to another data centre only if it has no node of its own left. If addresses decided
-// that, two data centres could each choose the other.
+// remotePriority makes an active/passive cluster send packets to another data centre only if it has no node of its own left. If
+// addresses decided that, two data centres could each choose the other.
 const remotePriority = math.MaxInt
 
 // Site is another data centre's balancer that a cluster polls for its weights.
@@ -69,32 +69,28 @@ func (n *Node) location() string {
 	return n.remote.location
 }
 
-// remoteSettings are those of nodes that are balancers. Their weight is that of many nodes, each of which is ramped up and capped over there.
-func (c *Cluster) remoteSettings() decide.Settings {
-	return decide.Settings{Rise: c.cfg.Rise, Fall: c.cfg.Fall, WarmUp: c.settings().WarmUp}
-}
-
-// setSites gives the cluster the sites of its configuration. A site that it has already keeps its state, and so do the nodes that it lists.
-func (c *Cluster) setSites() {
-	old := c.sites
-	c.sites = nil
-	for _, cfg := range c.cfg.Sites {
+// newSites returns the sites of a configuration. One that exists already keeps its state, and so do the nodes that it lists.
+func newSites(configs []config.Site, old []*Site) []*Site {
+	var sites []*Site
+	for _, cfg := range configs {
 		at := slices.IndexFunc(old, func(s *Site) bool { return s.cfg == cfg })
 		if at < 0 {
-			c.sites = append(c.sites, &Site{cfg: cfg})
+			sites = append(sites, &Site{cfg: cfg})
 			continue
 		}
-		c.sites = append(c.sites, old[at])
+		sites = append(sites, old[at])
 	}
+	return sites
 }
 
-// keepRemotes adds those of the given nodes that are other data centres' balancers, as long as a site may list them, and returns the rest.
-func (c *Cluster) keepRemotes(nodes []*Node) (gone []*Node) {
+// keepRemotes adds those of the given nodes that are other data centres' balancers to a cluster, as long as a site may list them,
+// and returns the rest.
+func keepRemotes(c *Cluster, nodes []*Node) (gone []*Node) {
 	for _, n := range nodes {
 		switch {
 		case n.remote == nil:
 			continue
-		case len(c.sites) == 0 || c.node(n.cfg.Address) != nil:
+		case len(c.sites) == 0 || c.nodes.find(n.cfg.Address) != nil:
 			gone = append(gone, n)
 			continue
 		case !slices.Contains(c.sites, n.remote.site):
@@ -106,28 +102,19 @@ func (c *Cluster) keepRemotes(nodes []*Node) (gone []*Node) {
 }
 
 // adoptRemotes takes over, from the kernel's table, the balancers of other data centres, until their sites have been polled.
-func (c *Cluster) adoptRemotes(table []ipvs.Service) {
+func adoptRemotes(c *Cluster, table []ipvs.Service) {
 	for _, s := range table {
 		for _, d := range s.Destinations {
 			ours := s.Mark == c.Mark() && d.Port == 0 && d.Weight > 0 && d.Forwarding == ipvs.Tunnel && !c.isPage(d)
-			if ours && len(c.sites) > 0 && c.node(d.Address) == nil {
-				c.addRemote(&Node{cfg: config.Node{Address: d.Address, Priority: remotePriority}, remote: &remote{}})
+			if ours && len(c.sites) > 0 && c.nodes.find(d.Address) == nil {
+				c.nodes = c.nodes.insertRemote(&Node{cfg: config.Node{Address: d.Address, Priority: remotePriority}, remote: &remote{}})
 			}
 		}
 	}
 }
 
-// addRemote adds a node behind those of the configuration, by address.
-func (c *Cluster) addRemote(n *Node) {
-	at := slices.IndexFunc(c.nodes, func(o *Node) bool { return o.remote != nil && o.cfg.Address.Compare(n.cfg.Address) > 0 })
-	if at < 0 {
-		at = len(c.nodes)
-	}
-	c.nodes = slices.Insert(c.nodes, at, n)
-}
-
-// ObserveSite takes in a reading of a site. It reports whether that changed the own weight of a node, or which nodes there are, while the cluster
-// runs.
+// ObserveSite takes in a reading of a site. It reports whether that changed the own weight of a node, or which nodes there are,
+// while the cluster runs.
 func (m *Model) ObserveSite(now time.Time, c *Cluster, s *Site, r SiteReading) bool {
 	listed := len(r.Balancers)
 	var rejected []string
@@ -143,14 +130,14 @@ func (m *Model) ObserveSite(now time.Time, c *Cluster, s *Site, r SiteReading) b
 		condition = r.Detail
 	}
 	if condition != s.reported || !s.seen {
-		m.reportSite(now, c, s, r, cmp.Or(condition, "takes packets"))
+		m.emit(siteReport(now, c, s, r, cmp.Or(condition, "takes packets")))
 		s.reported = condition
 	}
 	before := slices.Clone(c.nodes)
-	if !c.observeSite(now, s, r) {
+	if !(siteObservation{c, s, now, r}).apply() {
 		return false
 	}
-	m.reportMembers(now, c, before)
+	m.emit(memberReports(now, c, before)...)
 	c.changed = c.changed || c.running
 	return c.running
 }
@@ -160,7 +147,7 @@ func (m *Model) accept(c *Cluster, listed []RemoteBalancer) (members []RemoteBal
 	families := c.families()
 	for _, l := range listed {
 		why := ""
-		own := c.node(l.Address)
+		own := c.nodes.find(l.Address)
 		switch {
 		case l.Location != "" && l.Location == m.location:
 			why = "is in this data centre, " + m.location
@@ -170,7 +157,7 @@ func (m *Model) accept(c *Cluster, listed []RemoteBalancer) (members []RemoteBal
 			why = "is this balancer"
 		case own != nil && own.remote == nil:
 			why = "is a node of the cluster"
-		case slices.ContainsFunc(c.cfg.VIPs, func(v config.VIP) bool { return v.Address == l.Address }):
+		case c.isVirtualIP(l.Address):
 			why = "is a virtual IP of the cluster"
 		case !slices.Contains(families, ipvs.FamilyOf(l.Address)):
 			why = "has an IP version that no virtual IP of the cluster has"
@@ -184,92 +171,105 @@ func (m *Model) accept(c *Cluster, listed []RemoteBalancer) (members []RemoteBal
 	return members, rejected
 }
 
-// observeSite takes in a reading with accepted members.
-func (c *Cluster) observeSite(now time.Time, s *Site, r SiteReading) bool {
-	s.seen, s.members = true, r.Balancers
+// siteObservation is a reading of a site, with accepted members, that a cluster takes in.
+type siteObservation struct {
+	*Cluster
+	site *Site
+	now  time.Time
+	read SiteReading
+}
+
+// apply reports whether the reading changed the own weight of a node, or which nodes there are.
+func (o siteObservation) apply() bool {
+	o.site.seen, o.site.members = true, o.read.Balancers
 	changed := false
-	for _, m := range r.Balancers {
-		n := c.node(m.Address)
-		switch {
-		case n == nil:
-			n = &Node{state: decide.Join(now), remote: &remote{}, cfg: config.Node{Address: m.Address, Priority: remotePriority}}
-			c.addRemote(n)
-			changed = true
-		case n.remote.site != nil && n.remote.site != s && n.remote.site.lists(m.Address):
-			continue // two sites list it: the first one counts
-		}
-		n.remote.site, n.remote.location, n.remote.missed = s, m.Location, 0
-		n.cfg.Port = s.cfg.At.Port()
-		detail := fmt.Sprintf("%s reported combined weight %d (/fwmark/%d)", s.cfg.At, m.Health, c.cfg.Mark)
-		changed = c.decideNode(now, n, &decide.Reading{At: r.At, Answered: true, Health: m.Health, Detail: detail}) || changed
+	for _, m := range o.read.Balancers {
+		changed = o.listed(m) || changed
 	}
-	allSeen := !slices.ContainsFunc(c.sites, func(o *Site) bool { return !o.seen })
-	for _, n := range slices.Clone(c.nodes) {
-		listed := slices.ContainsFunc(c.sites, func(o *Site) bool { return o.lists(n.cfg.Address) })
+	allSeen := !slices.ContainsFunc(o.sites, func(s *Site) bool { return !s.seen })
+	for _, n := range slices.Clone(o.nodes) {
+		listed := slices.ContainsFunc(o.sites, func(s *Site) bool { return s.lists(n.cfg.Address) })
 		if n.remote == nil || listed {
 			continue
 		}
 		if n.remote.site == nil && allSeen {
-			n.remote.site = s
+			n.remote.site = o.site
 		}
-		if n.remote.site == s {
-			changed = c.miss(now, n, r) || changed
+		if n.remote.site == o.site {
+			changed = o.missing(n) || changed
 		}
 	}
 	return changed
 }
 
-// miss decides about a node that its site does not list. A site that answers counts at once, a silent one after fall polls. The node then stays at
-// weight 0 for max_down_ticks polls before it leaves.
-func (c *Cluster) miss(now time.Time, n *Node, r SiteReading) bool {
-	at := n.remote.site.cfg.At
-	reading := decide.Reading{At: r.At, Answered: r.Answered, Detail: fmt.Sprintf("%s: %s", at, r.Detail)}
-	if r.Answered && r.Detail == "" {
-		reading.Detail = fmt.Sprintf("%s does not list it (/fwmark/%d)", at, c.cfg.Mark)
+// listed decides about a balancer that the site lists. If two sites list it, the first one counts.
+func (o siteObservation) listed(m RemoteBalancer) bool {
+	n, isNew := o.nodes.find(m.Address), false
+	switch {
+	case n == nil:
+		n, isNew = &Node{state: decide.Join(o.now), remote: &remote{}, cfg: config.Node{Address: m.Address, Priority: remotePriority}}, true
+		o.nodes = o.nodes.insertRemote(n)
+	case n.remote.site != nil && n.remote.site != o.site && n.remote.site.lists(m.Address):
+		return false
 	}
-	changed := c.decideNode(now, n, &reading)
+	n.remote.site, n.remote.location, n.remote.missed = o.site, m.Location, 0
+	n.cfg.Port = o.site.cfg.At.Port()
+	detail := fmt.Sprintf("%s reported combined weight %d (/fwmark/%d)", o.site.cfg.At, m.Health, o.cfg.Mark)
+	return o.decideNode(o.now, n, &decide.Reading{At: o.read.At, Answered: true, Health: m.Health, Detail: detail}) || isNew
+}
+
+// missing decides about a node that its site does not list. A site that answers counts at once, a silent one after fall polls. The
+// node then stays at weight 0 for max_down_ticks polls before it leaves.
+func (o siteObservation) missing(n *Node) bool {
+	at := n.remote.site.cfg.At
+	reading := decide.Reading{At: o.read.At, Answered: o.read.Answered, Detail: fmt.Sprintf("%s: %s", at, o.read.Detail)}
+	if o.read.Answered && o.read.Detail == "" {
+		reading.Detail = fmt.Sprintf("%s does not list it (/fwmark/%d)", at, o.cfg.Mark)
+	}
+	changed := o.decideNode(o.now, n, &reading)
 	if n.own.weight > 0 {
 		return changed
 	}
-	if n.remote.missed++; n.remote.missed <= c.cfg.MaxDownTicks {
+	if n.remote.missed++; n.remote.missed <= o.cfg.MaxDownTicks {
 		return changed
 	}
-	c.nodes = slices.DeleteFunc(c.nodes, func(o *Node) bool { return o == n })
-	if c.running {
-		if c.departed == nil {
-			c.departed = map[netip.Addr]string{}
-		}
-		c.departed[n.cfg.Address] = fmt.Sprintf("%s left: %s", cmp.Or(n.location(), "another data centre"), decide.Why(n.own.steps))
+	o.nodes = slices.DeleteFunc(o.nodes, func(other *Node) bool { return other == n })
+	if o.running {
+		o.leaving.depart(n.cfg.Address, fmt.Sprintf("%s left: %s", cmp.Or(n.location(), "another data centre"), decide.Why(n.own.steps)))
 	}
 	return true
 }
 
-// reportMembers reports which of the other data centres' balancers have come or gone.
-func (m *Model) reportMembers(now time.Time, c *Cluster, before []*Node) {
+// memberReports are the reports of other data centres' balancers that have come or gone.
+func memberReports(now time.Time, c *Cluster, before []*Node) []event.Report {
+	var reports []event.Report
 	for _, n := range c.nodes {
 		if !slices.Contains(before, n) {
-			m.reportMember(c.report(now, event.MemberJoined, event.Info, "a site lists another data centre's balancer"), n, decide.Why(n.own.steps))
+			r := c.report(now, event.MemberJoined, event.Info, "a site lists another data centre's balancer")
+			reports = append(reports, aboutRemote(r, n, decide.Why(n.own.steps)))
 		}
 	}
 	for _, n := range before {
 		if !slices.Contains(c.nodes, n) {
-			m.reportMember(c.report(now, event.MemberLeft, event.Info, "no site lists another data centre's balancer any more"), n, decide.Why(n.own.steps))
+			r := c.report(now, event.MemberLeft, event.Info, "no site lists another data centre's balancer any more")
+			reports = append(reports, aboutRemote(r, n, decide.Why(n.own.steps)))
 		}
 	}
+	return reports
 }
 
-// reportMember completes a report about a node that is another data centre's balancer.
-func (m *Model) reportMember(r event.Report, n *Node, cause string) {
+// aboutRemote completes a report about a node that is another data centre's balancer.
+func aboutRemote(r event.Report, n *Node, cause string) event.Report {
 	r.Node, r.Cause = n.cfg.Address.String(), strings.TrimPrefix(n.location()+": "+cause, ": ")
-	m.emit(r)
+	return r
 }
 
-func (m *Model) reportSite(now time.Time, c *Cluster, s *Site, reading SiteReading, condition string) {
+func siteReport(now time.Time, c *Cluster, s *Site, reading SiteReading, condition string) event.Report {
 	r := c.report(now, event.SiteAnswers, event.Info, "another data centre's balancer reports its weights")
 	if !reading.Answered {
 		r = c.report(now, event.SiteSilent, event.Warn, "another data centre's balancer does not report its weights")
 		r.Err = reading.Detail
 	}
 	r.Cause = s.cfg.At.String() + ": " + condition
-	m.emit(r)
+	return r
 }

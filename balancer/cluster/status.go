@@ -29,30 +29,31 @@ func (m *Model) Status(now time.Time, table []ipvs.Service, rejected func(*Clust
 	return s
 }
 
+// status describes the cluster beside a table of the kernel.
 func (c *Cluster) status(now time.Time, table []ipvs.Service) api.ClusterStatus {
-	s := api.ClusterStatus{
+	s := statusBuilder{c, now, api.ClusterStatus{
 		Name: c.cfg.Name, Mark: c.cfg.Mark, Scheduler: c.cfg.Scheduler, Running: c.running, Nodes: make([]api.NodeStatus, 0, len(c.nodes)),
-		Mode: c.cfg.Mode, AllDown: c.cfg.AllDown, Notice: c.notice(),
-	}
+		Mode: c.cfg.Mode, AllDown: c.cfg.AllDown, Notice: notice(c),
+	}}
 	if c.cfg.Relay.Enabled {
-		s.RelayMark = c.cfg.Relay.Mark
+		s.out.RelayMark = c.cfg.Relay.Mark
 	}
 	for _, n := range c.nodes {
-		s.Nodes = append(s.Nodes, n.status())
+		s.out.Nodes = append(s.out.Nodes, n.status())
 	}
 	for _, service := range table {
 		if slices.Contains(c.Marks(), service.Mark) {
 			for _, d := range service.Destinations {
-				c.addDestination(&s, now, d)
+				s.addDestination(d)
 			}
 		}
 	}
-	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.Drain != nil && (n.ActiveConns > 0 || n.KernelWeight != nil && *n.KernelWeight > 0) {
+	for i := range s.out.Nodes {
+		if n := &s.out.Nodes[i]; n.Drain != nil && (n.ActiveConns > 0 || n.KernelWeight != nil && *n.KernelWeight > 0) {
 			n.State = api.StateDraining
 		}
 	}
-	return s
+	return s.out
 }
 
 // status describes the node as far as the kernel's table does not matter.
@@ -72,21 +73,29 @@ func (n *Node) status() api.NodeStatus {
 	return s
 }
 
-// addDestination adds what the kernel knows about a destination. Figures of a node that is in two services are added up, but for the weight.
-func (c *Cluster) addDestination(s *api.ClusterStatus, now time.Time, d ipvs.Destination) {
-	if c.isPage(d) {
-		c.addPage(s, d)
+// statusBuilder adds what the kernel knows to the status of a cluster.
+type statusBuilder struct {
+	*Cluster
+	now time.Time
+	out api.ClusterStatus
+}
+
+// addDestination adds what the kernel knows about a destination. Figures of a node that is in two services are added up, but for the
+// weight.
+func (s *statusBuilder) addDestination(d ipvs.Destination) {
+	if s.isPage(d) {
+		s.addPage(d)
 		return
 	}
 	address := d.Address.String()
-	i := slices.IndexFunc(s.Nodes, func(n api.NodeStatus) bool { return d.Port == 0 && n.Address == address })
+	i := slices.IndexFunc(s.out.Nodes, func(n api.NodeStatus) bool { return d.Port == 0 && n.Address == address })
 	if i < 0 {
-		i = len(s.Nodes)
-		s.Nodes = append(s.Nodes, c.leavingStatus(now, d))
+		i = len(s.out.Nodes)
+		s.out.Nodes = append(s.out.Nodes, s.leavingNode(d))
 	}
-	n, weight := &s.Nodes[i], int(d.Weight)
-	if s.Running && !c.desperate() && n.KernelWeight == nil && n.Site == "" {
-		s.CombinedWeight += weight
+	n, weight := &s.out.Nodes[i], int(d.Weight)
+	if s.running && !s.desperate() && n.KernelWeight == nil && n.Site == "" {
+		s.out.CombinedWeight += weight
 	}
 	n.KernelWeight = &weight
 	n.ActiveConns += d.ActiveConns
@@ -95,31 +104,27 @@ func (c *Cluster) addDestination(s *api.ClusterStatus, now time.Time, d ipvs.Des
 }
 
 // addPage adds what the kernel knows about the server of last resort, which is no node.
-func (c *Cluster) addPage(s *api.ClusterStatus, d ipvs.Destination) {
-	if s.Downpage == nil {
-		s.Downpage = &api.NodeStatus{Address: d.Address.String(), State: api.StateLeaving, Why: c.pageCause(), Steps: []decide.Step{}}
-		if c.verdict.Downpage {
-			s.Downpage.State, s.Downpage.Weight = "up", 1
+func (s *statusBuilder) addPage(d ipvs.Destination) {
+	page := s.out.Downpage
+	if page == nil {
+		page = &api.NodeStatus{Address: d.Address.String(), State: api.StateLeaving, Why: s.pageCause(), Steps: []decide.Step{}}
+		if s.verdict.Downpage {
+			page.State, page.Weight = "up", 1
 		}
+		s.out.Downpage = page
 	}
 	weight := int(d.Weight)
-	s.Downpage.KernelWeight = &weight
-	s.Downpage.ActiveConns += d.ActiveConns
-	s.Downpage.InactiveConns += d.InactiveConns
+	page.KernelWeight = &weight
+	page.ActiveConns += d.ActiveConns
+	page.InactiveConns += d.InactiveConns
 }
 
-// leavingStatus describes a destination that the configuration does not have.
-func (c *Cluster) leavingStatus(now time.Time, d ipvs.Destination) api.NodeStatus {
-	why := c.leavingCause(d.Address)
-	for id, since := range c.leaving {
-		if id.Addr() == d.Address && id.Port() == d.Port {
-			why = fmt.Sprintf("%s: it keeps its connections for up to %s, %s have passed", why, c.cfg.DrainTimeout, now.Sub(since).Round(time.Second))
-		}
-	}
-	in := int(d.Weight)
+// leavingNode describes a destination that the configuration does not have.
+func (s *statusBuilder) leavingNode(d ipvs.Destination) api.NodeStatus {
+	why := s.leaving.progress(s.now, d, s.cfg.DrainTimeout)
 	return api.NodeStatus{
 		Address: d.Address.String(), Port: d.Port, State: api.StateLeaving, Why: why,
-		Steps: []decide.Step{{Name: "drain", In: in, Out: 0, Reason: why}},
+		Steps: []decide.Step{{Name: "drain", In: int(d.Weight), Out: 0, Reason: why}},
 	}
 }
 
@@ -136,7 +141,10 @@ func (m *Model) Unknown(added func(*Cluster, *Node) bool) []string {
 	for _, c := range m.clusters {
 		for _, n := range c.nodes {
 			if !n.state.HasReading && added(c, n) {
-				notes = append(notes, fmt.Sprintf("cluster %s, node %s: its weight follows from its first response", c.cfg.Name, n.cfg.Address))
+				notes = append(
+					notes,
+					fmt.Sprintf("cluster %s, node %s: its weight follows from its first response", c.cfg.Name, n.cfg.Address),
+				)
 			}
 		}
 		for _, s := range c.sites {

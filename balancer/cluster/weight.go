@@ -7,8 +7,8 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// Observe takes in a reading of a node. It reports whether that changed the node's own weight while the cluster runs, which the kernel should
-// learn without delay. A node that has left its cluster is ignored.
+// Observe takes in a reading of a node. It reports whether that changed the node's own weight while the cluster runs, which the
+// kernel should learn without delay. A node that has left its cluster is ignored.
 func (c *Cluster) Observe(now time.Time, n *Node, r decide.Reading) bool {
 	n.count(r)
 	if !c.decideNode(now, n, &r) || !c.running {
@@ -18,20 +18,8 @@ func (c *Cluster) Observe(now time.Time, n *Node, r decide.Reading) bool {
 	return true
 }
 
-// count counts a reading.
-func (n *Node) count(r decide.Reading) {
-	switch {
-	case !r.Answered:
-		n.readings.Silent++
-	case r.Health > 0:
-		n.readings.Up++
-	default:
-		n.readings.Down++
-	}
-}
-
-// decideNode decides a node's own weight anew, with a reading or because time has passed, and reports whether it changed. decideCluster decides
-// what follows for the cluster.
+// decideNode decides a node's own weight anew, with a reading or because time has passed, and reports whether it changed.
+// decideCluster decides what follows for the cluster.
 func (c *Cluster) decideNode(now time.Time, n *Node, r *decide.Reading) bool {
 	before, in := n.own.weight, c.input(n)
 	n.own.in = in
@@ -79,46 +67,6 @@ func (c *Cluster) input(n *Node) decide.Input {
 		in.Settings.MaxWeight = n.cfg.MaxWeight
 	}
 	return in
-}
-
-// settings are what the configuration says about the weight of each node.
-func (c *Cluster) settings() decide.Settings {
-	set := decide.Settings{
-		Rise: c.cfg.Rise, Fall: c.cfg.Fall, RampUp: c.cfg.RampUpTime, MaxWeight: c.cfg.MaxWeight,
-		DeadBand: c.cfg.DeadBand, Slew: c.cfg.Slew,
-		// Each node is polled once an interval: after this time every node that was healthy at the first weight has risen.
-		WarmUp: time.Duration(c.cfg.Rise+1) * c.cfg.CheckInterval,
-	}
-	if c.cfg.Mode == config.ActivePassive {
-		set.RampUp = 0 // no other node carries the traffic meanwhile
-	}
-	return set
-}
-
-// policy is what the configuration says about the nodes together.
-func (c *Cluster) policy() decide.Policy {
-	return decide.Policy{
-		Passive: c.cfg.Mode == config.ActivePassive,
-		AllDown: allDown(c.cfg.AllDown),
-		Suspect: decide.SuspectRule{
-			Share: c.cfg.SuspectShare,
-			Limit: c.cfg.SuspectTime,
-			// Nodes are polled at different times: failures of one moment become known within this time.
-			Window: time.Duration(c.cfg.Fall)*c.cfg.CheckInterval + c.cfg.CheckTimeout,
-		},
-	}
-}
-
-func allDown(a config.AllDown) decide.AllDown {
-	switch a {
-	case config.ToPage:
-		return decide.Downpage
-	case config.HoldLast:
-		return decide.HoldLast
-	case config.AllIn:
-		return decide.AllIn
-	}
-	return decide.RefuseAll
 }
 
 // desperate reports whether nodes have weight although none of them is healthy. Nobody else should count on these weights.

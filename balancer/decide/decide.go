@@ -45,6 +45,17 @@ type Override struct {
 	Reason string // the beginning of the file's text; may be empty
 }
 
+// String is "up" or "down"; "" without an override.
+func (o Override) String() string {
+	switch o.Kind {
+	case OverrideUp:
+		return "up"
+	case OverrideDown:
+		return "down"
+	}
+	return ""
+}
+
 // Input is what a decision about a node depends on, besides its State.
 type Input struct {
 	Settings Settings

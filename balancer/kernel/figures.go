@@ -26,8 +26,8 @@ func NewFigures(table ipvs.Table) *Figures {
 	return f
 }
 
-// Read returns the kernel's table: known, which a reconciler had at a time, if that is fresh; else one that is read now, or the newest that is known
-// if that fails or ctx ends first.
+// Read returns the kernel's table: known, which a reconciler had at a time, if that is fresh; else one that is read now, or the
+// newest that is known if that fails or ctx ends first.
 func (f *Figures) Read(ctx context.Context, known []ipvs.Service, at time.Time) []ipvs.Service {
 	select {
 	case <-f.turn:

@@ -1,5 +1,5 @@
-// Package kernel makes the kernel's load-balancing state what the balancer wants: one reconciler for each resource (the IPVS table, the marking
-// rules, the sync daemons). Each of them reads, compares and applies, and remembers its own drift and last error.
+// Package kernel makes the kernel's load-balancing state what the balancer wants: one reconciler for each resource (the IPVS table,
+// the marking rules, the sync daemons). Each of them reads, compares and applies, and remembers its own drift and last error.
 package kernel
 
 import (
@@ -15,7 +15,8 @@ import (
 	"github.com/braintree/lb/netx/mark"
 )
 
-// timeout bounds the work of one reconcile in the kernel, which takes milliseconds, and seconds where the kernel has to load a module first.
+// timeout bounds the work of one reconcile in the kernel, which takes milliseconds, and seconds where the kernel has to load a module
+// first.
 const timeout = 20 * time.Second
 
 // Kernel holds the reconcilers of all resources. One goroutine uses it at a time.

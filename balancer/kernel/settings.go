@@ -6,8 +6,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// CheckSettings compares the kernel's settings with those that lb relies on. With set it changes the unsafe ones; otherwise it logs them with
-// the fix. An unsafe setting never keeps lb from starting.
+// CheckSettings compares the kernel's settings with those that lb relies on. With set it changes the unsafe ones; otherwise it logs
+// them with the fix. An unsafe setting never keeps lb from starting.
 func CheckSettings(settings ipvs.SysctlDir, use ipvs.Features, set bool, log *slog.Logger) {
 	for _, s := range ipvs.RecommendedSysctls(use) {
 		name := "net.ipv4.vs." + s.Name

@@ -9,8 +9,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// SyncDaemons is the part of ipvs.Table that Sync works with.
-type SyncDaemons interface {
+// syncDaemons is the part of ipvs.Table that Sync works with.
+type syncDaemons interface {
 	Daemons(ctx context.Context) ([]ipvs.Daemon, error)
 	StartDaemon(ctx context.Context, d ipvs.Daemon) error
 	StopDaemon(ctx context.Context, r ipvs.Role) error
@@ -18,15 +18,15 @@ type SyncDaemons interface {
 
 // Sync reconciles the kernel threads that synchronize connections between balancers.
 type Sync struct {
-	daemons SyncDaemons
+	daemons syncDaemons
 	ours    bool        // lb has started daemons since the process started
 	set     config.Sync // as lb last made them: what differs at the next read, another program has changed
 	err     string      // of the last Reconcile; "": none
 	errors  int
 }
 
-// Reconcile runs the sync daemons that the configuration wants and no others, and returns what it changed. It leaves daemons of other programs
-// alone as long as the configuration wants none.
+// Reconcile runs the sync daemons that the configuration wants and no others, and returns what it changed. It leaves daemons of
+// other programs alone as long as the configuration wants none.
 func (s *Sync) Reconcile(ctx context.Context, wanted config.Sync) []Change {
 	if wanted.Interface == "" && !s.ours {
 		return nil
@@ -66,7 +66,7 @@ func (s *Sync) reconcile(ctx context.Context, wanted config.Sync) ([]Change, err
 func (s *Sync) Err() string { return s.err }
 
 // onto returns a reconciler of daemons in memory that remembers what s remembers.
-func (s *Sync) onto(daemons SyncDaemons) *Sync {
+func (s *Sync) onto(daemons syncDaemons) *Sync {
 	return &Sync{daemons: daemons, ours: s.ours, set: s.set}
 }
 

@@ -19,10 +19,10 @@ const (
 	maxRead   = 1 << 10 // bytes of a file read for that
 )
 
-// Read returns the overrides in dir/up and dir/down by file name, which is the name of a cluster. If a name is in both, up wins. A
+// readAll returns the overrides in dir/up and dir/down by file name, which is the name of a cluster. If a name is in both, up wins. A
 // missing directory is empty. The text of a file is its reason; an unreadable file counts, without one. After an error the result
 // may be incomplete.
-func Read(dir string) (map[string]decide.Override, error) {
+func readAll(dir string) (map[string]decide.Override, error) {
 	files := map[string]decide.Override{}
 	var errs []error
 	for _, directory := range []struct {

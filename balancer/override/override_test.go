@@ -36,7 +36,7 @@ func TestRead(t *testing.T) {
 	if err := syscall.Mkfifo(dir+"/down/fifo", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	files, err := Read(dir)
+	files, err := readAll(dir)
 	if err != nil {
 		t.Error(err)
 	}
@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadWithoutDirectories(t *testing.T) {
-	files, err := Read(filepath.Join(t.TempDir(), "nowhere"))
+	files, err := readAll(filepath.Join(t.TempDir(), "nowhere"))
 	if err != nil || len(files) != 0 {
 		t.Errorf("got %v, %v; want neither", files, err)
 	}
@@ -67,7 +67,7 @@ func TestReadReturnsWhatItCanRead(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/down/web", "reason")
 	put(t, dir+"/up", "a file instead of a directory")
-	files, err := Read(dir)
+	files, err := readAll(dir)
 	if err == nil || !strings.Contains(err.Error(), "read up files of clusters") || files["web"].Kind != decide.OverrideDown {
 		t.Errorf("got %v, %v; want the down file, and an error about the directory up", files, err)
 	}

@@ -17,7 +17,7 @@ type Start struct {
 // CompleteStarts lets the clusters run that have the readings they wait for, or have waited long enough, and returns them.
 func (r *Reconciler) CompleteStarts(ctx context.Context) []Start {
 	now := time.Now()
-	ready := r.Model.Ready(now)
+	ready := r.Model.Lifecycle().Ready(now)
 	if len(ready) == 0 {
 		return nil
 	}
@@ -26,7 +26,7 @@ func (r *Reconciler) CompleteStarts(ctx context.Context) []Start {
 	}
 	if r.adopted {
 		for _, c := range ready {
-			r.Model.Run(now, c)
+			r.Model.Lifecycle().Run(now, c)
 		}
 	}
 	r.Reconcile(ctx, Order)
@@ -34,10 +34,10 @@ func (r *Reconciler) CompleteStarts(ctx context.Context) []Start {
 	for _, c := range ready {
 		starts = append(starts, Start{c, r.Failure(c, "start")})
 		if !r.adopted {
-			c.PostponeStart(time.Now().Add(r.Model.Interval()))
+			r.Model.Lifecycle().Postpone(c, time.Now().Add(r.Model.Interval()))
 			continue
 		}
-		r.Model.EndStart(time.Now(), c, r.Kernel.Table.Rejected(c.Marks()))
+		r.Model.Lifecycle().End(time.Now(), c, r.Kernel.Table.Rejected(c.Marks()))
 	}
 	r.Flush()
 	return starts
@@ -61,11 +61,16 @@ func (r *Reconciler) Stop(ctx context.Context, c *cluster.Cluster, who string) (
 	if !c.Running() && !c.Starting() && table.Err() == "" && !table.Has(c.Marks()...) {
 		return false, nil
 	}
-	r.Model.Stop(time.Now(), c, who)
+	r.Model.Lifecycle().Stop(time.Now(), c, who)
 	r.Flush()
 	r.Reconcile(ctx, Order)
 	if table.Err() != "" || table.Has(c.Marks()...) {
-		return false, fmt.Errorf("stop cluster %s: %s; lb retries every %s", c.Name(), join(table.Err(), table.Rejected(c.Marks())), r.Model.Interval())
+		return false, fmt.Errorf(
+			"stop cluster %s: %s; lb retries every %s",
+			c.Name(),
+			join(table.Err(), table.Rejected(c.Marks())),
+			r.Model.Interval(),
+		)
 	}
 	return true, nil
 }
@@ -76,14 +81,15 @@ func (r *Reconciler) Reconfigure(reload *cluster.Reload) {
 	r.Flush()
 }
 
-// TakeOver makes the kernel what the new configuration wants. Whatever a cluster is in the kernel goes on until its successor is there: first
-// services appear and change in place, then the marks change, then the services disappear that no mark leads to any more.
+// TakeOver makes the kernel what the new configuration wants. Whatever a cluster is in the kernel goes on until its successor is
+// there: first services appear and change in place, then the marks change, then the services disappear that no mark leads to any
+// more.
 func (r *Reconciler) TakeOver(ctx context.Context, reload *cluster.Reload) {
 	now := time.Now()
 	r.readTable(ctx)
-	r.Model.Join(now, reload, r.Kernel.Table.Services(), r.adopted)
+	r.Model.Lifecycle().Join(now, reload, r.Kernel.Table.Services(), r.adopted)
 	r.Flush()
 	r.Reconcile(ctx, NewServices)
-	r.Model.Retire(reload)
+	r.Model.Lifecycle().Retire(reload)
 	r.Reconcile(ctx, NewMarks)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Preview is a reconciler at work on a clone of the model and a copy of the kernel's tables: what it does there, the original would do to the
-// kernel.
+// Preview is a reconciler at work on a clone of the model and a copy of the kernel's tables: what it does there, the original would
+// do to the kernel.
 type Preview struct {
 	*Reconciler
 	before kernel.State
@@ -78,7 +78,7 @@ func (p *Preview) Start(ctx context.Context, c *cluster.Cluster) (api.Plan, erro
 		return api.Plan{}, err
 	}
 	p.before = state
-	p.Model.BeginStart(time.Now(), c, "preview")
+	p.Model.Lifecycle().Begin(time.Now(), c, "preview")
 	p.CompleteStartsNow(ctx)
 	return p.Plan(ctx)
 }
@@ -91,7 +91,8 @@ func (p *Preview) AdoptNow() {
 
 // CompleteStartsNow ends all starts with the readings there are, and returns their clusters.
 func (p *Preview) CompleteStartsNow(ctx context.Context) []*cluster.Cluster {
-	starting := p.Model.HurryStarts()
+	starting := p.Model.Lifecycle().InProgress()
+	p.Model.Lifecycle().Expire()
 	p.CompleteStarts(ctx)
 	return starting
 }

@@ -1,5 +1,5 @@
-// Package reconcile takes the model of the clusters to the kernel: adopt, decide, diff, apply, report. The daemon does so again and again; a
-// preview does it once, on copies in memory.
+// Package reconcile takes the model of the clusters to the kernel: adopt, decide, diff, apply, report. The daemon does so again and
+// again; a preview does it once, on copies in memory.
 package reconcile
 
 import (
@@ -11,6 +11,7 @@ import (
 	"github.com/braintree/lb/balancer/cluster"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/kernel"
+	"github.com/braintree/lb/netx/ipvs"
 )
 
 // Inputs are what a reconcile takes in beside the readings.
@@ -41,9 +42,9 @@ func New(m *cluster.Model, k *kernel.Kernel, r *Reporter, in Inputs) *Reconciler
 // Adopted reports whether the kernel's table has been read once, and what runs there is adopted.
 func (r *Reconciler) Adopted() bool { return r.adopted }
 
-// Reconcile makes the kernel what the model wants: it reads the table, decides, and applies the difference. Weights that readings have changed go
-// first, before the table is read, because reading it takes longer than all else from a reading to the kernel. What fails is reported, and tried
-// again by the next reconcile. It reports whether anything in the kernel changed or failed.
+// Reconcile makes the kernel what the model wants: it reads the table, decides, and applies the difference. Weights that readings
+// have changed go first, before the table is read, because reading it takes longer than all else from a reading to the kernel. What
+// fails is reported, and tried again by the next reconcile. It reports whether anything in the kernel changed or failed.
 func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	work, cancel := kernel.Context(ctx)
 	defer cancel()
@@ -73,8 +74,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	return news
 }
 
-// sendChanged gives the kernel the weights that readings have changed, as edits of the table as last read. It may be wrong about what other programs
-// did since; the read that follows finds that.
+// sendChanged gives the kernel the weights that readings have changed, as edits of the table as last read. It may be wrong about
+// what other programs did since; the read that follows finds that.
 func (r *Reconciler) sendChanged(ctx context.Context, now time.Time) {
 	edits, owned := r.Model.Edits(now, r.Kernel.Table.Services())
 	if result := r.Kernel.Table.Edit(ctx, edits, owned); len(result.Done) > 0 {
@@ -108,7 +109,7 @@ func (r *Reconciler) readTable(ctx context.Context) bool {
 func (r *Reconciler) adopt(now time.Time) {
 	if !r.adopted {
 		r.adopted = true
-		r.Model.Adopt(now, r.Kernel.Table.Services())
+		r.Model.Lifecycle().Adopt(now, r.Kernel.Table.Services())
 		r.Flush()
 	}
 }
@@ -146,10 +147,12 @@ func (r *Reconciler) reportRejected() {
 	if r.Kernel.Table.Accepted() && len(r.Report.kernelErrors) == 0 {
 		return // nearly always
 	}
+	var marks []ipvs.Mark
 	for _, c := range r.Model.Clusters() {
 		r.Report.KernelError("cluster "+c.Name(), c, r.Kernel.Table.Rejected(c.Marks()))
+		marks = append(marks, c.Marks()...)
 	}
-	r.Report.KernelError("marks that left the configuration", nil, r.Kernel.Table.RejectedBeside(r.Model.Marks()))
+	r.Report.KernelError("marks that left the configuration", nil, r.Kernel.Table.RejectedBeside(marks))
 }
 
 // Flush reports what the model has noted.

@@ -37,14 +37,18 @@ func (r *Reporter) Now(kind event.Kind, level event.Level, text string, further 
 	r.Emit(event.Report{Event: event.Now(kind, text), Level: level}, further...)
 }
 
-// KernelError reports an error of the kernel when it is new, and when it is over. what says what it is about; c is its cluster, nil for none.
+// KernelError reports an error of the kernel when it is new, and when it is over. what says what it is about; c is its cluster, nil for
+// none.
 func (r *Reporter) KernelError(what string, c *cluster.Cluster, err string) {
 	if err == r.kernelErrors[what] {
 		return
 	}
 	report := event.Report{Event: event.Now(event.KernelObeys, "kernel error resolved: "+what), Level: event.Info}
 	if err != "" {
-		report = event.Report{Event: event.Now(event.KernelRefuses, "kernel error: "+what+"; lb retries at the next reconcile"), Level: event.Error}
+		report = event.Report{
+			Event: event.Now(event.KernelRefuses, "kernel error: "+what+"; lb retries at the next reconcile"),
+			Level: event.Error,
+		}
 		report.Err = err
 	}
 	if c != nil {
@@ -70,7 +74,10 @@ func (r *Reporter) operation(report event.Report, kind plan.Kind, drift bool) {
 // changes reports changes to another resource.
 func (r *Reporter) changes(at time.Time, changes []kernel.Change, kind event.Kind, text, resource string) {
 	for _, c := range changes {
-		report := event.Report{Event: event.Event{Time: at, Kind: kind, Text: text, Change: c.Text, Mark: uint32(c.Mark)}, Level: event.Info}
+		report := event.Report{
+			Event: event.Event{Time: at, Kind: kind, Text: text, Change: c.Text, Mark: uint32(c.Mark)},
+			Level: event.Info,
+		}
 		if c.Drift {
 			r.drift(&report, resource)
 		}

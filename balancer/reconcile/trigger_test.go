@@ -60,7 +60,8 @@ func (s *stage) observe(health int) {
 	}
 }
 
-// TestTriggers holds what each trigger does to the kernel, in order, for a cluster that the kernel has: with the marking rules just looked at or
+// TestTriggers holds what each trigger does to the kernel, in order, for a cluster that the kernel has: with the marking rules just looked
+// at or
 // overdue, and with or without a weight that a reading has changed. Whatever the trigger, the table ends as the model wants it.
 func TestTriggers(t *testing.T) {
 	const (
@@ -89,7 +90,7 @@ func TestTriggers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t)
 				s.observe(50)
-				s.Model.Run(time.Now(), s.Model.Clusters()[0])
+				s.Model.Lifecycle().Run(time.Now(), s.Model.Clusters()[0])
 				s.Reconcile(t.Context(), Startup)
 				if !s.Adopted() {
 					t.Error("the first reconcile did not adopt what the kernel runs")
@@ -112,7 +113,8 @@ func TestTriggers(t *testing.T) {
 				}
 				s.table.SetFault(nil)
 				services, err := s.table.Dump(t.Context())
-				if err != nil || len(services) != 1 || int(services[0].Destinations[0].Weight) != want || int(services[0].Destinations[1].Weight) != want {
+				if err != nil || len(services) != 1 || int(services[0].Destinations[0].Weight) != want ||
+					int(services[0].Destinations[1].Weight) != want {
 					t.Errorf("the kernel has %+v, %v; want weights of %d", services, err, want)
 				}
 			})
@@ -154,7 +156,7 @@ func TestAPreviewLeavesItsOriginalAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.observe(50)
-		s.Model.Run(time.Now(), s.Model.Clusters()[0])
+		s.Model.Lifecycle().Run(time.Now(), s.Model.Clusters()[0])
 		s.Reconcile(t.Context(), Startup)
 		s.observe(40)
 		s.did = nil

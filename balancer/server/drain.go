@@ -61,7 +61,9 @@ func drainOrder(r *http.Request, cluster, address string) (api.DrainOrder, int, 
 	o := api.DrainOrder{Cluster: cluster, Peer: listen.Peer(r)}
 	var err error
 	if o.Node, err = netip.ParseAddr(address); err != nil {
-		return o, http.StatusBadRequest, errors.New(strconv.Quote(sanitize.Line(address, 50)) + " is not the address of a node: give one such as 10.0.0.1")
+		return o, http.StatusBadRequest, errors.New(
+			strconv.Quote(sanitize.Line(address, 50)) + " is not the address of a node: give one such as 10.0.0.1",
+		)
 	}
 	if err := listen.ParseForm(r); err != nil {
 		if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {

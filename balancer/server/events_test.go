@@ -38,7 +38,8 @@ func TestEventsPage(t *testing.T) {
 			if w.Code != tt.status || tt.status == 200 && json.Unmarshal(w.Body.Bytes(), &l) != nil {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
-			if uint64(len(l.Events)) != tt.events || l.Last != tt.last || l.More != tt.more || tt.events > 0 && l.Events[0].Number != tt.first {
+			if uint64(len(l.Events)) != tt.events || l.Last != tt.last || l.More != tt.more ||
+				tt.events > 0 && l.Events[0].Number != tt.first {
 				t.Errorf("%d events, last %d, more %t", len(l.Events), l.Last, l.More)
 			}
 		})

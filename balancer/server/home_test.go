@@ -16,7 +16,7 @@ func TestThePageEscapesWhatItShows(t *testing.T) {
 		Name: evil, Mark: 7, Scheduler: "wlc", Running: true, CombinedWeight: 60, LastError: evil,
 		Nodes: []api.NodeStatus{
 			{Address: "10.0.0.1", Health: &health, Weight: 60, KernelWeight: &weight, State: "up", Why: evil, ActiveConns: 3},
-			{Address: "10.0.0.2", State: "unknown", Why: "no answer yet"},
+			{Address: "10.0.0.2", State: "unknown", Why: "no response yet"},
 		},
 	}, {
 		Name: "idle", Mark: 8, Notice: "no node has weight: the downpage answers",
@@ -31,11 +31,13 @@ func TestThePageEscapesWhatItShows(t *testing.T) {
 	}
 	for _, want := range []string{
 		"<td>10.0.0.1<td class=\"n\">92<td class=\"n\">60<td class=\"n\">60<td class=\"n\">3<td class=\"n\">0<td class=\"up\">up<td>",
-		"<td>10.0.0.2<td class=\"n\">–<td class=\"n\">0<td class=\"n\">–<td class=\"n\">0<td class=\"n\">0<td class=\"unknown\">unknown<td>no answer yet",
+		"<td>10.0.0.2<td class=\"n\">–<td class=\"n\">0<td class=\"n\">–<td class=\"n\">0<td class=\"n\">0" +
+			"<td class=\"unknown\">unknown<td>no response yet",
 		"<h2>idle <span class=\"stopped\">(stopped)</span></h2>",
 		"<br><span class=\"trouble\">no node has weight: the downpage answers</span>",
 		"<td>10.1.0.9 (sfo)<td",
-		"<td>169.254.254.254 (downpage)<td class=\"n\">–<td class=\"n\">1<td class=\"n\">–<td class=\"n\">0<td class=\"n\">0<td class=\"up\">up<td>all are down",
+		"<td>169.254.254.254 (downpage)<td class=\"n\">–<td class=\"n\">1<td class=\"n\">–<td class=\"n\">0<td class=\"n\">0" +
+			"<td class=\"up\">up<td>all are down",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not have %q:\n%s", want, body)

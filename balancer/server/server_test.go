@@ -58,7 +58,8 @@ func FuzzHandler(f *testing.F) {
 		r.RemoteAddr = netip.AddrPortFrom(netip.IPv6Loopback(), 1).String()
 		fake := &fakeClusters{}
 		w := httptest.NewRecorder()
-		handler{Options: Options{Clusters: fake}, refusals: listen.NewRefusalLog(slog.New(slog.DiscardHandler)), admit: admitAll}.ServeHTTP(w, r)
+		handler{Options: Options{Clusters: fake}, refusals: listen.NewRefusalLog(slog.New(slog.DiscardHandler)),
+			admit: admitAll}.ServeHTTP(w, r)
 		switch {
 		case fake.started > 0 && (method != "PUT" || w.Code != 200), fake.stopped > 0 && (method != "DELETE" || w.Code != 304):
 			t.Errorf("%s %q: %d starts, %d stops, status %d", method, target, fake.started, fake.stopped, w.Code)

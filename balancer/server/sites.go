@@ -10,8 +10,8 @@ import (
 	"strconv"
 )
 
-// siteCluster describes a cluster to the balancers of other data centres: one element of the answer of GET /fwmark/MARK. Names and order are
-// those that big_brother reads from its interpol nodes.
+// siteCluster describes a cluster to the balancers of other data centres: one element of the answer of GET /fwmark/MARK. Names and
+// order are those that big_brother reads from its interpol nodes.
 type siteCluster struct {
 	AggregatedHealth int    `json:"aggregated_health"` // sum over all balancers that are counted
 	Count            int    `json:"count"`             // balancers that the figures describe: this one

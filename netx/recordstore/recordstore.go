@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +27,14 @@ type Kind[K comparable, V any] struct {
 	FileName  func(V) string     // without suffix; must be unique for each key
 	Validate  func(V) (V, error) // returns the record in the form in which it is stored, or an error
 	AfterLoad func(V) V          // transforms a record that was read from its file; nil keeps it as it is
+	Compare   func(a, b V) int   // orders the records that Read, All and Expire return; nil: in no particular order
 }
+
+// Limits of the texts in an override, in bytes. A reason is one line that fits on a screen.
+const (
+	MaxReason = 500
+	MaxWho    = 100
+)
 
 // Store is the set of records in a folder. It is safe for concurrent use.
 type Store[K comparable, V any] struct {
@@ -137,7 +145,7 @@ func (s *Store[K, V]) Delete(k K) (v V, existed bool, err error) {
 	return v, true, nil
 }
 
-// Expire removes the records for which expired is true, with their files, and returns them in no particular order. If a
+// Expire removes the records for which expired is true, with their files, and returns them in the order of All. If a
 // file cannot be removed it returns an error, but the record is gone from the set; the next Open reads it again.
 func (s *Store[K, V]) Expire(expired func(V) bool) ([]V, error) {
 	if !s.anyExpired(expired) {
@@ -205,13 +213,16 @@ func (s *Store[K, V]) View(f func(get func(K) (V, bool))) {
 	}
 }
 
-// All returns all records, in no particular order.
+// All returns all records, in the order of Kind.Compare.
 func (s *Store[K, V]) All() []V {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
 	all := make([]V, 0, len(s.records))
 	for _, v := range s.records {
 		all = append(all, v)
+	}
+	s.mu.RUnlock()
+	if s.kind.Compare != nil {
+		slices.SortFunc(all, s.kind.Compare)
 	}
 	return all
 }

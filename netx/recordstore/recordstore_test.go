@@ -1,15 +1,17 @@
 package recordstore
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 // record is a sample record.
@@ -66,7 +68,7 @@ func TestRecordsSurviveAReopen(t *testing.T) {
 	}
 	want := map[string]record{"a": {"a", 3}, "b": {"b", 2}}
 	for name, s := range map[string]*Store[string, record]{"before": s, "after": open(t, dir)} {
-		if diff := cmp.Diff(want, byName(s)); diff != "" {
+		if diff := gocmp.Diff(want, byName(s)); diff != "" {
 			t.Errorf("%s a reopen (-want +got):\n%s", name, diff)
 		}
 	}
@@ -115,5 +117,30 @@ func TestErrorsNameTheFix(t *testing.T) {
 	_, bad, err := Open(dir, testKind())
 	if err != nil || len(bad) != 1 || !strings.Contains(bad[0].Error(), "set it again, or delete the file") {
 		t.Errorf("Open = %v, %v", bad, err)
+	}
+}
+
+func TestRecordsAreReturnedInOrder(t *testing.T) {
+	kind, dir := testKind(), t.TempDir()
+	kind.Compare = func(a, b record) int { return cmp.Compare(b.N, a.N) }
+	s, _, err := Open(dir, kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 20 {
+		if err := s.Put(record{Name: "r" + strconv.Itoa(n), N: n}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read, bad, readErr := Read(dir, kind)
+	all := s.All()
+	expired, err := s.Expire(func(record) bool { return true })
+	if err := errors.Join(append(bad, readErr, err)...); err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string][]record{"Read": read, "All": all, "Expire": expired} {
+		if len(got) != 20 || !slices.IsSortedFunc(got, kind.Compare) {
+			t.Errorf("%s returns %v", name, got)
+		}
 	}
 }

@@ -31,8 +31,9 @@ go_is_at_least() { # VERSION
 # Debian's Go 1.19 cannot switch to another version, but it can download one as the module golang.org/toolchain, which is
 # checked like any other module.
 fetch_go() { # VERSION ROOT
-  local work module dir
-  say "downloading Go $1 as the module golang.org/toolchain (72 MB; first Debian's golang-go, 60 MB, if Go is missing), once"
+  local work module dir with=''
+  command -v go >/dev/null || with=", with Debian's golang-go (81 MB)"
+  say "downloading Go $1 as the module golang.org/toolchain (72 MB)$with, once"
   need_tools go=golang-go update-ca-certificates=ca-certificates
   rm -rf -- "${2%/*}"/fetch-go.* # of a run that was killed
   work=$(mktemp -d "${2%/*}/fetch-go.XXXXXX")

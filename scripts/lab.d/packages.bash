@@ -1,5 +1,6 @@
 # Messages, and installation of Debian packages: for all scripts.
 # shellcheck shell=bash
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # an ordinary user's PATH has no sbin
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

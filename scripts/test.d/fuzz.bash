@@ -3,13 +3,16 @@
 : "${logs:?is set by scripts/test}" "${fuzz_time:?is set by scripts/test}"
 
 run_fuzzers() {
-  local fuzzers module cache
-  fuzzers=$(list_fuzzers)
+  local module cache
   module=$(sed -n 's/^module //p' go.mod)
   cache=$(go env GOCACHE)/fuzz
+  list_fuzzers | two_at_a_time run_fuzzer "$module" "$cache"
+}
+
+# One test binary for each package, however many fuzzers it has.
+build_fuzzers() {
   mkdir -p "$logs/fuzz"
-  cut -d ' ' -f 1 <<<"$fuzzers" | sort -u | two_at_a_time build_fuzzers
-  two_at_a_time run_fuzzer "$module" "$cache" <<<"$fuzzers"
+  list_fuzzers | cut -d ' ' -f 1 | sort -u | two_at_a_time build_fuzz_binary
 }
 
 list_fuzzers() { # prints PACKAGE NAME
@@ -23,7 +26,7 @@ fuzz_binary() { # PACKAGE
   echo "$PWD/$logs/fuzz/$(tr / - <<<"${1#./}").test"
 }
 
-build_fuzzers() { # PACKAGE
+build_fuzz_binary() { # PACKAGE
   go test -vet=off -c -fuzz=. -o "$(fuzz_binary "$1")" "$1"
 }
 

@@ -3,32 +3,30 @@
 : "${logs:?is set by scripts/test}"
 
 # The session that a test runs in. A session is one lab: its packages share the time a virtual machine takes to boot. The
-# sessions small and scenarios run at the same time, so they hold only tests that bear other load. Tests that measure
-# time run in timed or failover, with nothing beside them; so does a test that nobody placed here.
+# sessions first and second run at the same time, so they hold only tests that bear other load. Tests that measure time run
+# in timed or failover, with nothing beside them, as do tests that are not listed here.
 session_of() { # FILE
   case $1 in
-    ./agent/* | ./balancer/plan/* | ./netx/ipvs/* | ./netx/listen/* | ./netx/mark/* | ./netx/program/*) echo small ;;
-    ./netx/tunnel/* | ./netx/vip/* | ./netx/lab/*_lab_test.go | ./packaging/systemd/*) echo small ;;
-    ./netx/lab/e2e/noipvs/*) echo scenarios ;; # sorts last there: it unloads ip_vs
-    ./netx/lab/e2e/demo_* | ./netx/lab/e2e/doctor_* | ./netx/lab/e2e/drain_* | ./netx/lab/e2e/events_*) echo scenarios ;;
-    ./netx/lab/e2e/forwarding_* | ./netx/lab/e2e/ocf_* | ./netx/lab/e2e/foreign_state_* | ./netx/lab/e2e/pacemaker_*) echo scenarios ;;
-    ./netx/lab/e2e/plan_* | ./netx/lab/e2e/readme_* | ./netx/lab/e2e/refusal_*) echo scenarios ;;
+    ./agent/agentcheck/*) echo timed ;;
+    ./agent/* | ./balancer/plan/* | ./netx/ipvs/* | ./netx/lab/*_lab_test.go | ./netx/listen/* | ./netx/mark/*) echo first ;;
+    ./netx/program/* | ./netx/tunnel/* | ./netx/vip/* | ./netx/lab/e2e/pacemaker_*) echo first ;;
+    ./netx/lab/e2e/doctor_* | ./netx/lab/e2e/drain_* | ./netx/lab/e2e/events_* | ./netx/lab/e2e/foreign_state_*) echo second ;;
+    ./netx/lab/e2e/forwarding_* | ./netx/lab/e2e/ocf_* | ./netx/lab/e2e/plan_* | ./netx/lab/e2e/readme_*) echo second ;;
+    ./netx/lab/e2e/refusal_* | ./packaging/systemd/*) echo second ;;
     ./netx/lab/failover/*) echo failover ;;
-    *) echo timed ;;
+    *) echo timed ;; # netx/lab/e2e/noipvs is the last of them: it unloads ip_vs
   esac
 }
 
 run_lab() {
-  local tests
   rm -rf build/lab
   lab_tests >"$logs/lab-tests"
-  start_beside "lab scenarios" run_session scenarios
-  run_session small
+  start_beside "lab: second" run_session second
+  step "lab: first" run_session first
   join
-  run_session timed
-  run_session failover
-  tests=$(wc -l <"$logs/lab-tests")
-  check_lab "$tests" "$logs"/lab-*.log
+  step "lab: timed" run_session timed
+  step "lab: failover" run_session failover
+  check_lab "$(wc -l <"$logs/lab-tests")" "$logs"/lab-*.log
 }
 
 # The tests in files that are built only for the lab, found by reading and not by asking go: what go leaves out for

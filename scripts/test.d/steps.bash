@@ -2,15 +2,14 @@
 # shellcheck shell=bash
 : "${logs:?is set by scripts/test}"
 
-current='' # the step in the foreground
-beside=()  # the steps beside it, and the process group of each
-groups=()
+current='' foreground='' # the step in the foreground, and its process group
+beside=() groups=()       # the steps beside it, and their process groups
 
 # shellcheck disable=SC2317 # runs from the trap
 end_steps() {
   local status=$? group
   trap - EXIT
-  for group in "${groups[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
+  for group in $foreground "${groups[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
   wait
   if ((status != 0)) && [[ -n $current ]]; then say "failed: $current"; fi
   exit "$status"
@@ -22,20 +21,29 @@ trap 'exit 129' HUP
 
 heading() { printf '\n==> %s (%d s)\n' "$*" "$SECONDS"; }
 
+# Each step is a job that this shell waits for: bash runs a trap during a wait, but not while a foreground command runs.
 step() { # NAME COMMAND [ARG]...
   current=$1
   heading "$1"
-  timed "$@"
-  current=''
+  start_group timed "$@"
+  foreground=$group
+  wait "$foreground"
+  current='' foreground=''
 }
 
 # Starts COMMAND beside the steps that follow, until join. Its output is shown by join.
 start_beside() { # NAME COMMAND [ARG]...
-  set -m # in a process group of its own, which can be ended with all that is in it
-  timed "$@" >"$(log_beside "$1")" 2>&1 &
-  set +m
+  start_group timed "$@" >"$(log_beside "$1")" 2>&1
   beside+=("$1")
-  groups+=("$!")
+  groups+=("$group")
+}
+
+# Starts COMMAND in a process group of its own, which can be ended with all that is in it. Sets group.
+start_group() { # COMMAND [ARG]...
+  set -m
+  "$@" &
+  group=$!
+  set +m
 }
 
 log_beside() { echo "$logs/beside-${1//[^a-zA-Z0-9]/-}.log"; } # NAME
@@ -84,5 +92,5 @@ took() { # MILLISECONDS NAME
 
 print_slowest() {
   heading "the ten slowest steps, in seconds"
-  sort -rn "$logs/times" | head -n 10 | awk '{ printf "%8.1f ", $1; $1 = ""; print }'
+  grep -v ' lab: ' "$logs/times" | sort -rn | head -n 10 | awk '{ printf "%8.1f ", $1; $1 = ""; print }'
 }
