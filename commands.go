@@ -41,7 +41,7 @@ func (p process) lb() *cli.App {
 			p.demo(),
 			{
 				Name:        "version",
-				Usage:       "print the version of lb, of Go, and of the platform",
+				Usage:       "print the versions of lb and Go, and the platform",
 				Description: "Examples:\n  lb version",
 				Action: func(c *cli.Context) error {
 					if err := cmdline.Arguments(c, 0, 0); err != nil {
@@ -106,7 +106,8 @@ func (p process) balance() *cli.Command {
 		Name:  "balance",
 		Usage: "set each node's weight in the kernel's load balancer by its health",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "poll every node once, print what would change, and change nothing"}},
-		Description: `SIGHUP reloads the configuration, as lb ctl reload does. SIGTERM and SIGINT stop the daemon; the kernel keeps forwarding with its weights.
+		Description: `SIGHUP reloads the configuration, as lb ctl reload does. SIGTERM and SIGINT stop the daemon; the
+kernel keeps forwarding with its weights.
 
 Examples:
   lb balance -c ./lb.toml --log-level debug
@@ -145,7 +146,8 @@ func (p process) ocf() *cli.Command {
 		Name:      "ocf",
 		Usage:     "resource agent for Pacemaker, also under the name bigbrother",
 		ArgsUsage: "ACTION",
-		Description: `Pacemaker calls it by the link /usr/lib/ocf/resource.d/braintree/bigbrother. Parameters are environment variables: see lb ocf usage.
+		Description: `Pacemaker calls it by the link /usr/lib/ocf/resource.d/braintree/bigbrother. Parameters are
+environment variables: see lb ocf usage.
 
 Examples:
   OCF_RESKEY_cluster=webapp lb ocf monitor

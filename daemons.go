@@ -90,7 +90,8 @@ func runBalancer(ctx context.Context, e daemonEnv, dryRun io.Writer) error {
 	}
 	defer marks.Close()
 	o := balancer.Options{
-		Load: e.load, Checks: check.Validate, Reload: e.reload, Table: table, Figures: figures, Marks: marks, Settings: ipvs.KernelSysctls, Log: e.log,
+		Load: e.load, Checks: check.Validate, Reload: e.reload, Table: table, Figures: figures, Marks: marks,
+		Settings: ipvs.KernelSysctls, Log: e.log,
 		Version: version(), Manager: e.manager, Lock: balancer.Lock,
 	}
 	if dryRun != nil {

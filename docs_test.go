@@ -48,7 +48,8 @@ func loadBlock(t *testing.T, document, block string) *config.Config {
 // TestScaleConfigurationMakesTablesEqual checks the files in docs/scale.md. Its figures are checked in netx/lab/e2e.
 func TestScaleConfigurationMakesTablesEqual(t *testing.T) {
 	c := loadBlock(t, scale, "mh").Clusters[0]
-	if c.Scheduler != "mh" || !c.Fallback || !c.HashPort || c.MaxWeight != 1 || c.RampUpTime != 0 || !c.Autostart || c.VIPs[0].Interface != "" {
+	if c.Scheduler != "mh" || !c.Fallback || !c.HashPort || c.MaxWeight != 1 || c.RampUpTime != 0 || !c.Autostart ||
+		c.VIPs[0].Interface != "" {
 		t.Errorf("%+v", c)
 	}
 	loop := labtest.ReadmeBlock(t, scale, "announce")
@@ -64,8 +65,8 @@ func TestScaleConfigurationMakesTablesEqual(t *testing.T) {
 	}
 }
 
-// TestTheRunbooksFilesAreConsistent validates lb's configuration in the runbook and compares the files there with each other. Pacemaker's and
-// Corosync's tools validate theirs in ocf/pacemaker.
+// TestTheRunbooksFilesAreConsistent validates lb's configuration in the runbook and compares the files there with each other. Pacemaker's
+// and Corosync's tools validate theirs in ocf/pacemaker.
 func TestTheRunbooksFilesAreConsistent(t *testing.T) {
 	cfg := loadBlock(t, runbook, "lb")
 	machines := []string{"load01", "load02", "load03"}

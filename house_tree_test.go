@@ -132,12 +132,14 @@ var importTable = layers{
 	{"ocf/consistency", "balancer/api config netx/ipvs netx/mark ocf/crm"},
 	{"ocf", "balancer/api balancer/client config config/salvage netx netx/ipvs netx/recordstore"},
 
-	{"ctl/cmdline", ""},
-	{"ctl/daemon", "config ctl/cmdline"},
+	{"ctl/usage", ""},
+	{"ctl/cmdline", "ctl/usage"},
+	{"ctl/daemon", "config ctl/usage"},
 	{"ctl/importer", "config netx/sanitize"},
-	{"ctl", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/cmdline ctl/importer " +
-		"netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm ocf/pacemaker"},
-	{"ctl/exit", "balancer/client config ctl ctl/cmdline netx netx/mark netx/tunnel"},
+	{"ctl/action", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/importer " +
+		"ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm ocf/pacemaker"},
+	{"ctl", "balancer/client config config/salvage ctl/action ctl/cmdline ctl/importer ctl/usage netx/ipvs"},
+	{"ctl/exit", "balancer/client config ctl/action ctl/usage netx netx/mark netx/tunnel"},
 
 	{"netx/lab", "netx"},
 	{"netx/lab/labtest", "netx/lab"},
@@ -148,7 +150,8 @@ var importTable = layers{
 	{"netx/lab/e2e/noipvs", ""},
 	{"netx/lab/failover", ""},
 
-	{".", "agent agent/check balancer balancer/client config ctl ctl/cmdline ctl/daemon ctl/exit netx/ipvs netx/lab/demo netx/listen " +
+	{".", "agent agent/check balancer balancer/client config ctl ctl/action ctl/cmdline ctl/daemon ctl/exit netx/ipvs " +
+		"netx/lab/demo netx/listen " +
 		"netx/mark netx/systemd netx/tunnel ocf"},
 }
 

@@ -1,5 +1,5 @@
-// Command lb keeps a service up on plain Linux: it measures the health of app nodes, makes the weights in the kernel's load balancer follow it, and
-// has a resource agent for a cluster manager. See README.md.
+// Command lb keeps a service up on plain Linux: it measures the health of app nodes, makes the weights in the kernel's load balancer
+// follow it, and has a resource agent for a cluster manager. See README.md.
 package main
 
 import (

@@ -161,7 +161,7 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	}
 }
 
-// TestAnOptionTakesAValueEverywhereOrNowhere checks the assumption of cmdline.Arrange.
+// TestAnOptionTakesAValueEverywhereOrNowhere checks the assumption of cmdline.arrange.
 func TestAnOptionTakesAValueEverywhereOrNowhere(t *testing.T) {
 	p, _, _ := program("lb")
 	kinds := map[string]bool{}

@@ -17,8 +17,8 @@ import (
 	"github.com/braintree/lb/netx/lab/labtest"
 )
 
-// TestReadme runs the sessions in README.md with the files that it shows, and compares their output. The sessions that need a kernel with IPVS, the
-// demo and the cluster's status, are compared in netx/lab/e2e.
+// TestReadme runs the sessions in README.md with the files that it shows, and compares their output. The sessions that need a kernel with
+// IPVS, the demo and the cluster's status, are compared in netx/lab/e2e.
 func TestReadme(t *testing.T) {
 	heartbeat := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(heartbeat.Close) // the script outlives this function
@@ -36,7 +36,8 @@ func TestReadme(t *testing.T) {
 		}
 	}
 	fmt.Fprintf(&script, "signal TERM\nwait agent\n")
-	fmt.Fprintf(&wanted, "-- lb.toml --\n%s%s-- broken.toml --\n%s", here.Replace(labtest.ReadmeBlock(t, "README.md", "config")), agent, labtest.ReadmeBlock(t, "README.md", "broken"))
+	fmt.Fprintf(&wanted, "-- lb.toml --\n%s%s-- broken.toml --\n%s", here.Replace(labtest.ReadmeBlock(t, "README.md", "config")), agent,
+		labtest.ReadmeBlock(t, "README.md", "broken"))
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "readme.txtar"), []byte(script.String()+wanted.String()), 0o644); err != nil {
 		t.Fatal(err)
@@ -48,11 +49,12 @@ func TestReadme(t *testing.T) {
 	testscript.Run(t, params)
 }
 
-// commandMention matches a command of lb in a document: in a console session, also after another command, in backquotes, or in a comment of lb.toml.
+// commandMention matches a command of lb in a document: in a console session, also after another command, in backquotes, or in a comment
+// of lb.toml.
 var commandMention = regexp.MustCompile("(?m)(?:^\\$ |`|^# +|&& |\\$b )lb ((?:agent|balance|ctl|ocf|demo|version)\\b[^`\n]*)")
 
-// TestDocumentsMentionExistingCommands looks up in the command table every command and option that a document, or the advice of pacemaker status,
-// mentions. It also checks that the README links to every document.
+// TestDocumentsMentionExistingCommands looks up in the command table every command and option that a document, or the advice of pacemaker
+// status, mentions. It also checks that the README links to every document.
 func TestDocumentsMentionExistingCommands(t *testing.T) {
 	files, err := filepath.Glob("docs/*.md")
 	if err != nil {

@@ -78,7 +78,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, err
 	}
 	b.options.Ready = readyNotifier(o)
-	b.cfg, b.features, b.firstHooks = cfg.Balancer, ipvs.Features(cfg.KernelUse()), cfg.Hooks
+	b.cfg, b.features, b.firstHooks = cfg.Balancer, ipvs.Features(cfg.KernelFeatures()), cfg.Hooks
 	b.engine = newEngine(b.options)
 	b.log = b.engine.rec.Report.Log
 	if err := b.open(ctx, cfg, policy); err != nil {

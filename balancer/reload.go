@@ -86,7 +86,7 @@ func (b *Balancer) reload(ctx context.Context, r api.Reload) error {
 	if needsRestart(b.cfg, cfg.Balancer) {
 		b.log.Warn("reload: " + restartNote)
 	}
-	if features := ipvs.Features(cfg.KernelUse()); features != b.features {
+	if features := ipvs.Features(cfg.KernelFeatures()); features != b.features {
 		b.features = features
 		b.checkSettings()
 	}

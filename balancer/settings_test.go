@@ -25,7 +25,7 @@ func TestRecommendedSysctlsFollowTheConfig(t *testing.T) {
 			"expire_nodest_conn=1 conntrack=0 backup_only=0"},
 	} {
 		var got []string
-		for _, s := range ipvs.RecommendedSysctls(ipvs.Features(c.cfg.KernelUse())) {
+		for _, s := range ipvs.RecommendedSysctls(ipvs.Features(c.cfg.KernelFeatures())) {
 			got = append(got, s.Name+"="+s.Value)
 		}
 		if strings.Join(got, " ") != c.want {
@@ -80,7 +80,7 @@ func TestMasqueradingLeavesConnectionTrackingAlone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if masq := (&config.Config{Clusters: []config.Cluster{tt.cluster}}).KernelUse().Masq; masq != tt.masq {
+			if masq := (&config.Config{Clusters: []config.Cluster{tt.cluster}}).KernelFeatures().Masq; masq != tt.masq {
 				t.Errorf("masquerades: %t", masq)
 			}
 		})

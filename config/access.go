@@ -5,7 +5,8 @@ import "regexp"
 // groupName matches a name that groupadd(8) accepts, or a number.
 var groupName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$`)
 
-// access reads who may make changes. The daemon checks the contents of the files: the same configuration is on machines that do not have them.
+// access reads who may make changes. The daemon checks the contents of the files: the same configuration is on machines that do not have
+// them.
 func access(d *decoder) Access {
 	a := Access{
 		ControlGroup:  d.str("control_group", defaultControlGroup),

@@ -42,13 +42,14 @@ func unicast(d *decoder, key, example string) netip.Addr {
 	return netip.Addr{}
 }
 
-// checkIPVersions reports virtual IPs without a node of their IP version, nodes without a virtual IP of theirs, and nodes that are virtual IPs. In the
-// kernel, one mark has an IPv4 and an IPv6 service, and a node is in the service of its version: dr and nat cannot forward to the other
-// version, and the tunnels that lb sets up carry IPv4 in IPv4.
+// checkIPVersions reports virtual IPs without a node of their IP version, nodes without a virtual IP of theirs, and nodes that are
+// virtual IPs. In the kernel, one mark has an IPv4 and an IPv6 service, and a node is in the service of its version: dr and nat cannot
+// forward to the other version, and the tunnels that lb sets up carry IPv4 in IPv4.
 func checkIPVersions(c Cluster, vips, nodes []*decoder) {
 	if len(vips) != len(c.VIPs) || len(nodes) != len(c.Nodes) {
 		return
 	}
+	const notForwarded = " of the cluster is, and lb does not forward between IP versions"
 	nodeReported := false // report one side, not both
 	for i, n := range c.Nodes {
 		same := func(v VIP) bool { return !v.Address.IsValid() || v.Address.Is4() == n.Address.Is4() }
@@ -58,14 +59,14 @@ func checkIPVersions(c Cluster, vips, nodes []*decoder) {
 			nodes[i].invalid("address", "is a virtual IP of the same cluster", "use the node's own address")
 		case !slices.ContainsFunc(c.VIPs, same):
 			nodeReported = true
-			nodes[i].invalid("address", "is "+ipVersion(n.Address)+", but no virtual IP of the cluster is, and lb does not forward between IP versions",
+			nodes[i].invalid("address", "is "+ipVersion(n.Address)+", but no virtual IP"+notForwarded,
 				"use the node's "+ipVersion(c.VIPs[0].Address)+" address")
 		}
 	}
 	for i, v := range c.VIPs {
 		same := func(n Node) bool { return !n.Address.IsValid() || n.Address.Is4() == v.Address.Is4() }
 		if !nodeReported && v.Address.IsValid() && len(c.Nodes) > 0 && !slices.ContainsFunc(c.Nodes, same) {
-			vips[i].invalid("address", "is "+ipVersion(v.Address)+", but no node of the cluster is, and lb does not forward between IP versions",
+			vips[i].invalid("address", "is "+ipVersion(v.Address)+", but no node"+notForwarded,
 				"add nodes with "+ipVersion(v.Address)+" addresses")
 		}
 	}

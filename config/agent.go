@@ -3,8 +3,8 @@ package config
 // agent reads [agent].
 func (l *loader) agent(d *decoder) Agent {
 	a := Agent{
-		Listen:     l.listen(d, "listen", defaultAgentListen),
-		AgentCheck: l.listen(d, "agent_check", defaultAgentCheck),
+		Listen:     readListener(d, "listen", defaultAgentListen),
+		AgentCheck: readListener(d, "agent_check", defaultAgentCheck),
 		Control:    control(d, defaultAgentControl),
 		DataDir:    absolute(d, "data_dir", defaultDataDir),
 		Access:     access(d),

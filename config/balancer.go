@@ -1,9 +1,9 @@
 package config
 
-// balancer reads [balancer].
-func (l *loader) balancer(d *decoder) Balancer {
+// readBalancer reads [balancer].
+func readBalancer(d *decoder) Balancer {
 	b := Balancer{
-		Listen:      l.listen(d, "listen", defaultBalancerListen),
+		Listen:      readListener(d, "listen", defaultBalancerListen),
 		Control:     control(d, defaultBalancerControl),
 		Access:      access(d),
 		DataDir:     absolute(d, "data_dir", defaultBalancerDataDir),

@@ -24,12 +24,13 @@ var discouragedSchedulers = map[string]struct{ problem, instead string }{
 	"dh":    {"sends all connections to one virtual IP to the same node, and drops them while its weight is 0", "mh or wlc"},
 	"lblc":  {"sends all connections to one virtual IP to the same node until it is overloaded: it is meant for caches", "wlc"},
 	"lblcr": {"sends all connections to one virtual IP to a few nodes until they are overloaded: it is meant for caches", "wlc"},
-	"fo":    {"sends all new connections to the node with the highest weight, so they move whenever another node becomes the healthiest", "wlc"},
-	"ovf":   {"treats the weight as a number of connections: the node with the highest weight gets all until it has that many", "wlc"},
+	"fo": {"sends all new connections to the node with the highest weight, so they move whenever another node becomes the healthiest",
+		"wlc"},
+	"ovf": {"treats the weight as a number of connections: the node with the highest weight gets all until it has that many", "wlc"},
 }
 
-// balancing reads how the kernel chooses a node.
-func (l *loader) balancing(d *decoder, scheduler string) Balancing {
+// readBalancing reads how the kernel chooses a node.
+func readBalancing(d *decoder, scheduler string) Balancing {
 	b := Balancing{
 		Persistence:          d.duration("persistence", defaultPersistence),
 		PersistenceNetmask:   uint8(d.integer("persistence_netmask", defaultPersistenceNetmask, 1, ipv4Bits)),
@@ -39,7 +40,7 @@ func (l *loader) balancing(d *decoder, scheduler string) Balancing {
 		MinConnections:       connections(d, "min_connections", defaultMinConnections),
 	}
 	if s, ok := discouragedSchedulers[scheduler]; ok {
-		l.warn(d, "scheduler", s.problem, "use "+s.instead+" unless that is intended")
+		d.warn("scheduler", s.problem, "use "+s.instead+" unless that is intended")
 	}
 	hashes := scheduler == "sh" || scheduler == "mh"
 	b.Fallback = hashes // the default of scheduler_flags
@@ -55,7 +56,8 @@ func (l *loader) balancing(d *decoder, scheduler string) Balancing {
 		case len(flags) > 0 && !hashes:
 			d.invalid("scheduler_flags", "applies to the schedulers sh and mh only, not to "+scheduler, "remove it")
 		case hashes && !b.Fallback && !d.failed("scheduler_flags"):
-			l.warn(d, "scheduler_flags", "lacks fallback: connections that hash to a node with weight 0 are dropped", `add "fallback" unless that is intended`)
+			d.warn("scheduler_flags", "lacks fallback: connections that hash to a node with weight 0 are dropped",
+				`add "fallback" unless that is intended`)
 		}
 	}
 	d.consumed["scheduler_flags"] = true

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Schedulers are the schedulers of Linux, by their names in IPVS.
-var Schedulers = []string{
+// schedulers are the schedulers of Linux, by their names in IPVS.
+var schedulers = []string{
 	"dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "twos", "wlc", "wrr",
 }
 
@@ -32,14 +32,14 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		DrainTimeout: d.duration("drain_timeout", defaultDrainTimeout),
 		MinHealthy:   int(d.integer("min_healthy", defaultMinHealthy, 0, maxStreak)),
 		Autostart:    d.boolean("autostart", defaultAutostart),
-		Prefer:       l.prefer(d),
+		Prefer:       readPrefer(d),
 		Watch:        WatchMode(d.str("watch", string(defaultWatch))),
-		Weights:      l.weights(d),
+		Weights:      readWeights(d),
 	}
 	c.CheckInterval, c.CheckTimeout = intervalAndTimeout(d, "check_interval", "check_timeout", defaultCheckInterval, defaultCheckTimeoutFor)
-	if !slices.Contains(Schedulers, c.Scheduler) {
-		fix := "use one of " + strings.Join(Schedulers, ", ")
-		if near := nearest(c.Scheduler, Schedulers); near != "" {
+	if !slices.Contains(schedulers, c.Scheduler) {
+		fix := "use one of " + strings.Join(schedulers, ", ")
+		if near := nearest(c.Scheduler, schedulers); near != "" {
 			fix = "did you mean " + near + "?"
 		}
 		d.invalid("scheduler", "is not an IPVS scheduler", fix)
@@ -50,7 +50,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	if !slices.Contains([]WatchMode{WatchAuto, WatchPoll}, c.Watch) {
 		d.invalid("watch", "is not a watch mode", "use auto or poll")
 	}
-	c.Balancing = l.balancing(d, c.Scheduler)
+	c.Balancing = readBalancing(d, c.Scheduler)
 	vips := d.tables("vips")
 	for _, v := range vips {
 		c.VIPs = append(c.VIPs, l.vip(v))
@@ -59,12 +59,12 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 		required(d, "vips", `list the virtual IPs: vips = [ { address = "203.0.113.7", ports = [443] } ]`)
 	}
 	nodes := d.tables("nodes")
-	c.Nodes = l.nodes(nodes, c)
+	c.Nodes = readNodes(nodes, c)
 	if len(c.Nodes) == 0 && !d.failed("nodes") {
 		required(d, "nodes", `list the nodes: nodes = [ { address = "10.0.0.1" } ]`)
 	}
 	l.readSiteKeys(d, &c)
-	l.checkDownpage(d, c)
+	checkDownpage(d, c)
 	d.done()
 	checkIPVersions(c, vips, nodes)
 	checkOnePacket(c, d)

@@ -69,8 +69,8 @@ const (
 	Metric     Role = "metric"
 )
 
-// Check is one entry of a service's depends or metrics. The keys that are specific to its type are in Options; the type's constructor in agent/check
-// decodes them.
+// Check is one entry of a service's depends or metrics. The keys that are specific to its type are in Options; the type's constructor in
+// agent/check decodes them.
 type Check struct {
 	Role     Role
 	Type     string
@@ -141,13 +141,14 @@ type Balancing struct {
 	MinConnections       uint32        // until it is below this; 0: three quarters of MaxConnections
 }
 
-// Site is a balancer of another data centre that is polled for its clusters' weights. It is not a node: the balancers that its page lists get packets.
+// Site is a balancer of another data centre that is polled for its clusters' weights. It is not a node: the balancers that its page lists
+// get packets.
 type Site struct {
 	At netip.AddrPort
 }
 
-// Relay configures how a cluster receives packets from balancers of other data centres. They get a mark of their own, whose service has only the
-// cluster's own nodes, so that no packet is forwarded to a data centre again.
+// Relay configures how a cluster receives packets from balancers of other data centres. They get a mark of their own. Its service has
+// only the cluster's own nodes, so that no packet is forwarded to a data centre again.
 type Relay struct {
 	Enabled    bool
 	Mark       uint32   // the cluster's mark plus relay_offset, also in other data centres

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// decoder reads one table of a TOML tree strictly. Each getter consumes its key; keys that no getter consumed are unknown keys. A value of the wrong type
-// is an error, and the getter returns the default.
+// decoder reads one table of a TOML tree strictly. Each getter consumes its key; keys that no getter consumed are unknown keys. A value
+// of the wrong type is an error, and the getter returns the default.
 type decoder struct {
 	doc      *document
 	path     string // of the table; "" at the root
@@ -230,7 +230,7 @@ func (d *decoder) stringMap(key string) map[string]string {
 	return out
 }
 
-// table consumes a key whose value is a table.
+// table consumes a key with a table as its value.
 func (d *decoder) table(key string) (*decoder, bool) {
 	path := joinKey(d.path, key)
 	values, ok := get[map[string]any](d, key, "a table", "write it as ["+path+"] with its keys below, or as { … }")
@@ -240,7 +240,7 @@ func (d *decoder) table(key string) (*decoder, bool) {
 	return newDecoder(d.doc, path, values, d.report), true
 }
 
-// tables consumes a key whose value is a list of tables.
+// tables consumes a key with a list of tables as its value.
 func (d *decoder) tables(key string) []*decoder {
 	fix := "write it as " + key + " = [ { … }, { … } ]"
 	list, ok := get[[]any](d, key, "a list of tables", fix)

@@ -71,8 +71,8 @@ const (
 	defaultPage = false
 	// Long enough not to overload nodes that come back, short enough for people to wait.
 	defaultRetryAfter = 30 * time.Second
-	// Off: if a rack fails, holding the weights of its nodes loses requests. Only the operator knows whether the balancer's own network is more likely to
-	// fail.
+	// Off: if a rack fails, holding the weights of its nodes loses requests. Only the operator knows whether the balancer's own network
+	// is more likely to fail.
 	defaultSuspectShare = 0
 	// Longer than a switch or spanning tree needs to recover, and a cluster manager to move the service.
 	defaultSuspectTime = time.Minute
@@ -89,7 +89,8 @@ const (
 	defaultAutostart = false
 	// Off: accepting packets from other data centres is the operator's decision.
 	defaultRelay = false
-	// DefaultRelayOffset is big_brother's, so that both can run together, and far from marks that operators choose. It is exported for package salvage.
+	// DefaultRelayOffset is big_brother's, so that both can run together, and far from marks that operators choose. It is exported for
+	// package salvage.
 	DefaultRelayOffset = 10000
 	// The balancer's default port.
 	defaultSitePort = 9292
@@ -132,8 +133,8 @@ func defaultTimeoutFor(interval time.Duration) time.Duration {
 	return defaultTimeout
 }
 
-// defaultCheckTimeoutFor returns the default check_timeout of a cluster: half of the check_interval, so that a hung node is known well before the next
-// poll.
+// defaultCheckTimeoutFor returns the default check_timeout of a cluster: half of the check_interval, so that a hung node is known well
+// before the next poll.
 func defaultCheckTimeoutFor(interval time.Duration) time.Duration { return interval / 2 }
 
 // defaultNodePath returns the path where an agent serves the health of the service that is named like the cluster.

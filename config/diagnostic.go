@@ -74,14 +74,17 @@ func (ds Diagnostics) sorted() Diagnostics {
 	return slices.Compact(out)
 }
 
-// report collects errors while tables are read. It keeps the first error of each key: others are usually consequences, such as a port that is not a
-// number and therefore out of range.
+// report collects errors, and separately warnings, while tables are read. It keeps the first error of each key: others are usually
+// consequences, such as a port that is not a number and therefore out of range.
 type report struct {
 	diagnostics Diagnostics
 	failed      map[string]bool // by file and key
+	warnings    *report
 }
 
-func newReport() *report { return &report{failed: map[string]bool{}} }
+func newReport() *report {
+	return &report{failed: map[string]bool{}, warnings: &report{failed: map[string]bool{}}}
+}
 
 func (r *report) add(d Diagnostic) {
 	id := d.File + "\x00" + d.Key

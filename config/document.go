@@ -79,8 +79,8 @@ func parseDocument(name, text string) (*document, *Diagnostic) {
 	return &document{name: name, text: text, tree: normalize(tree).(map[string]any), lines: lines}, nil
 }
 
-// lineOf returns the line of an error. For a line that ends too early, the toml package sometimes gives the next line; for some errors it gives the byte
-// offset -1.
+// lineOf returns the line of an error. For a line that ends too early, the toml package sometimes gives the next line; for some errors it
+// gives the byte offset -1.
 func lineOf(text string, at toml.Position) int {
 	text = trimByteOrderMark(text)
 	if at.Start >= 0 && at.Start < len(text) && text[at.Start] == '\n' {

@@ -14,8 +14,8 @@ type OwnPage struct {
 	TLS        TLS           // its certificate, for ports where clients speak TLS; ClientCAFile is empty
 }
 
-// ownPage reads the keys of a downpage that concern lb's own page.
-func (l *loader) ownPage(t *decoder) OwnPage {
+// readOwnPage reads the keys of a downpage that concern lb's own page.
+func readOwnPage(t *decoder) OwnPage {
 	p := OwnPage{
 		Page:       t.boolean("page", defaultPage),
 		HTML:       file(t, "html"),
@@ -30,7 +30,7 @@ func (l *loader) ownPage(t *decoder) OwnPage {
 	}
 	for _, key := range []string{"html", "retry_after", "tls"} {
 		if t.has(key) && !p.Page && (key != "tls" || p.TLS != TLS{}) {
-			l.warn(t, key, "has no effect without page = true", "add that, or remove the key")
+			t.warn(key, "has no effect without page = true", "add that, or remove the key")
 		}
 	}
 	for _, key := range []string{"address", "address6"} {
@@ -48,8 +48,8 @@ type Downpage struct {
 	OwnPage
 }
 
-// downpage reads a cluster's table downpage.
-func (l *loader) downpage(d *decoder, policy AllDown) Downpage {
+// readDownpage reads a cluster's table downpage.
+func readDownpage(d *decoder, policy AllDown) Downpage {
 	t, ok := d.table("downpage")
 	if !ok {
 		t = newDecoder(d.doc, joinKey(d.path, "downpage"), nil, d.report)
@@ -67,17 +67,17 @@ func (l *loader) downpage(d *decoder, policy AllDown) Downpage {
 	if page.Address6.IsValid() && page.Address6.Is4() {
 		t.invalid("address6", "is not an IPv6 address", "move it to address")
 	}
-	page.OwnPage = l.ownPage(t)
+	page.OwnPage = readOwnPage(t)
 	t.done()
 	emptyTLS := t.has("tls") && page.TLS == TLS{}
 	if len(t.values) > 0 && !(len(t.values) == 1 && emptyTLS) && policy != ToPage {
-		l.warn(d, "downpage", "has no effect without all_down = \"downpage\"", "add that to the cluster, or remove the table")
+		d.warn("downpage", "has no effect without all_down = \"downpage\"", "add that to the cluster, or remove the table")
 	}
 	return page
 }
 
 // checkDownpage reports a downpage that is also a node or virtual IP of its cluster, and virtual IPs without a downpage.
-func (l *loader) checkDownpage(d *decoder, c Cluster) {
+func checkDownpage(d *decoder, c Cluster) {
 	if c.AllDown != ToPage {
 		return
 	}
@@ -102,6 +102,6 @@ func (l *loader) checkDownpage(d *decoder, c Cluster) {
 		return
 	}
 	if !c.Downpage.Address6.IsValid() && slices.ContainsFunc(c.VIPs, func(v VIP) bool { return v.Address.Is6() }) {
-		l.warn(d, "all_down", "has no downpage for the IPv6 virtual IPs", "add address6 to ["+joinKey(d.path, "downpage")+"]")
+		d.warn("all_down", "has no downpage for the IPv6 virtual IPs", "add address6 to ["+joinKey(d.path, "downpage")+"]")
 	}
 }

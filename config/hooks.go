@@ -37,7 +37,8 @@ const (
 
 // Equal reports whether two hooks are the same.
 func (h Hook) Equal(o Hook) bool {
-	return h.Name == o.Name && h.Type == o.Type && h.Timeout == o.Timeout && slices.Equal(h.Events, o.Events) && slices.Equal(h.Clusters, o.Clusters) &&
+	return h.Name == o.Name && h.Type == o.Type && h.Timeout == o.Timeout && slices.Equal(h.Events, o.Events) &&
+		slices.Equal(h.Clusters, o.Clusters) &&
 		slices.Equal(h.Argv, o.Argv) && h.URL == o.URL && maps.Equal(h.Headers, o.Headers) && h.Host == o.Host && h.Service == o.Service
 }
 
@@ -50,7 +51,8 @@ type parsedHook struct {
 // hook reads [hooks.NAME].
 func (l *loader) hook(d *decoder, name string) Hook {
 	checkName(d, name)
-	h := Hook{Name: name, Type: HookType(d.str("type", "")), Timeout: d.duration("timeout", defaultHookTimeout), Clusters: d.strings("clusters")}
+	h := Hook{Name: name, Type: HookType(d.str("type", "")), Timeout: d.duration("timeout", defaultHookTimeout),
+		Clusters: d.strings("clusters")}
 	if h.Timeout == 0 && !d.failed("timeout") {
 		d.invalid("timeout", "must be above 0s", `use a duration such as "10s"`)
 	}

@@ -33,8 +33,8 @@ func joinIndex(path string, i int) string { return path + "[" + strconv.Itoa(i) 
 
 // lineNumbers maps the path of each key and array element of a TOML 1.1 document to its line, from 1.
 //
-// The toml package gives no positions of keys, so this scanner finds them. It parses only enough of the syntax to follow keys and leaves validation to the
-// toml package. In an invalid document it stops somewhere. Its only error is errNesting, with the line.
+// The toml package gives no positions of keys, so this scanner finds them. It parses only enough of the syntax to follow keys and leaves
+// validation to the toml package. In an invalid document it stops somewhere. Its only error is errNesting, with the line.
 func lineNumbers(text string) (lines map[string]int, line int, err error) {
 	s := &scanner{text: trimByteOrderMark(text), line: 1, lines: map[string]int{}, last: map[string]int{}}
 	s.document()

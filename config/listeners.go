@@ -53,8 +53,9 @@ func (c listener) conflictsWith(other listener) bool {
 // isWildcard reports whether a listener on that host accepts connections to every address of the machine.
 func isWildcard(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
 
-// listen reads the address of a listener: "host:port", or ":port" for every address of the machine. "" means no listener, if that is the default.
-func (l *loader) listen(d *decoder, key, def string) string {
+// readListener reads the address of a listener: "host:port", or ":port" for every address of the machine. "" means no listener, if that
+// is the default.
+func readListener(d *decoder, key, def string) string {
 	const fix = `use ":9293", "127.0.0.1:9293" or "[::1]:9293"`
 	v := d.str(key, def)
 	if v == "" && def == "" {
@@ -70,7 +71,7 @@ func (l *loader) listen(d *decoder, key, def string) string {
 	case err != nil:
 		d.invalid(key, "has a port outside 1 to 65535", fix)
 	case n == 0:
-		l.warn(d, key, "is a random port, another one at each start", "use a fixed port")
+		d.warn(key, "is a random port, another one at each start", "use a fixed port")
 	}
 	if host != "" && !isHost(host) {
 		d.invalid(key, "has a host that is neither an address nor a name", fix)

@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// CheckValidator validates the options of a check: it decodes c.Options and returns c.Options.Err(). Load reports those errors, and unknown keys,
-// with all others.
+// CheckValidator validates the options of a check: it decodes c.Options and returns c.Options.Err(). Load reports those errors, and
+// unknown keys, with all others.
 type CheckValidator func(c Check) error
 
 // Loader is Load with a fixed CheckValidator.
 type Loader func(path string) (*Config, error)
 
-// Load reads the configuration at path with the files that it includes. A nil checks leaves the options of checks unvalidated. The error is Diagnostics:
-// everything that is wrong in any of the files. Then Config is nil.
+// Load reads the configuration at path with the files that it includes. A nil checks leaves the options of checks unvalidated. The error
+// is Diagnostics: everything that is wrong in any of the files. Then Config is nil.
 func Load(path string, checks CheckValidator) (*Config, error) {
 	l := newLoader(path, checks)
 	l.readAll(l.read(path))
@@ -68,7 +68,7 @@ func LoadFiles(files []File, checks CheckValidator) (*Config, error) {
 
 func newLoader(path string, checks CheckValidator) *loader {
 	return &loader{
-		cfg: &Config{Path: path}, report: newReport(), warnings: newReport(), checks: checks, tables: map[string]string{},
+		cfg: &Config{Path: path}, report: newReport(), checks: checks, tables: map[string]string{},
 		marks: map[uint32]string{}, ports: map[vipPort][]portUse{},
 	}
 }
@@ -89,7 +89,7 @@ func (l *loader) load() (*Config, error) {
 	slices.SortFunc(l.cfg.Hooks, func(a, b Hook) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(l.cfg.Clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
 	l.warnEmpty()
-	l.cfg.warnings = l.warnings.diagnostics.sorted()
+	l.cfg.warnings = l.report.warnings.diagnostics.sorted()
 	return l.cfg, nil
 }
 
@@ -98,7 +98,6 @@ type loader struct {
 	cfg       *Config
 	docs      []*document // the main file, then the included files by path
 	report    *report
-	warnings  *report
 	checks    CheckValidator
 	tables    map[string]string // path of a table that may occur once → its location
 	marks     map[uint32]string // mark → path and location of its cluster
@@ -129,7 +128,7 @@ func (l *loader) readAll(main *document) {
 // read adds the file at path to the documents. It returns nil after an error.
 func (l *loader) read(path string) *document {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode().IsRegular() {
-		l.warnings.add(Diagnostic{
+		l.report.warnings.add(Diagnostic{
 			File: path, Problem: "is writable by every user", Fix: "chmod o-w " + path,
 		})
 	}
@@ -146,7 +145,8 @@ func (l *loader) add(doc *document, m *Diagnostic) *document {
 	return doc
 }
 
-// expand lists the files that match an entry of include, sorted. As in a shell, a leading * does not match hidden files. at is the path of the entry.
+// expand lists the files that match an entry of include, sorted. As in a shell, a leading * does not match hidden files. at is the path
+// of the entry.
 func (l *loader) expand(d *decoder, at, pattern string) []string {
 	full := pattern
 	if !filepath.IsAbs(full) {
@@ -182,7 +182,7 @@ func (l *loader) expand(d *decoder, at, pattern string) []string {
 	if dir := filepath.Dir(full); !strings.ContainsAny(dir, `*?[\`) {
 		switch _, err := os.ReadDir(dir); {
 		case errors.Is(err, fs.ErrNotExist):
-			l.warnings.add(Diagnostic{
+			l.report.warnings.add(Diagnostic{
 				File: d.doc.name, Line: d.line(at), Key: at, Value: literal(pattern),
 				Problem: "names a folder that does not exist, so it includes nothing", Fix: "create the folder, or remove the entry",
 			})
@@ -217,7 +217,7 @@ func (l *loader) document(doc *document) {
 		}
 	}
 	if t, ok := d.table("balancer"); ok && l.claimTable(t) {
-		l.cfg.Balancer = l.balancer(t)
+		l.cfg.Balancer = readBalancer(t)
 	}
 	if t, ok := d.table("clusters"); ok {
 		for _, name := range t.names() {
@@ -253,6 +253,6 @@ func (l *loader) applyDefaults() {
 		l.cfg.Agent = l.agent(empty)
 	}
 	if _, ok := l.tables["balancer"]; !ok {
-		l.cfg.Balancer = l.balancer(empty)
+		l.cfg.Balancer = readBalancer(empty)
 	}
 }

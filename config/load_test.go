@@ -83,7 +83,8 @@ func TestEachBadFileGivesItsErrors(t *testing.T) {
 // equal compares configurations without their warnings.
 func equal(t *testing.T, got, want *Config) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+	addresses := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), addresses); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -111,9 +112,10 @@ func TestEmptyFileGivesTheDefaults(t *testing.T) {
 	path := write(t, "")
 	cfg := load(t, path)
 	equal(t, cfg, &Config{
-		Path:     path,
-		Agent:    Agent{Listen: ":9293", Control: "/run/lb/agent.sock", DataDir: "/var/lib/lb/agent"},
-		Balancer: Balancer{Listen: "127.0.0.1:9292", Control: "/run/lb/balancer.sock", DataDir: "/var/lib/lb/balancer", OverrideDir: "/etc/lb"},
+		Path:  path,
+		Agent: Agent{Listen: ":9293", Control: "/run/lb/agent.sock", DataDir: "/var/lib/lb/agent"},
+		Balancer: Balancer{Listen: "127.0.0.1:9292", Control: "/run/lb/balancer.sock", DataDir: "/var/lib/lb/balancer",
+			OverrideDir: "/etc/lb"},
 	})
 	if w := cfg.Warnings(); len(w) != 1 || !strings.Contains(w[0].Problem, "neither services nor clusters") {
 		t.Errorf("warnings: %v", w)
@@ -123,7 +125,8 @@ func TestEmptyFileGivesTheDefaults(t *testing.T) {
 // defaultWeights are the Weights of a cluster without any keys about weights.
 func defaultWeights() Weights {
 	return Weights{
-		Mode: ActiveActive, AllDown: RefuseAll, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254"), OwnPage: OwnPage{RetryAfter: 30 * time.Second}}, SuspectTime: time.Minute,
+		Mode: ActiveActive, AllDown: RefuseAll, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254"),
+			OwnPage: OwnPage{RetryAfter: 30 * time.Second}}, SuspectTime: time.Minute,
 	}
 }
 
@@ -141,7 +144,8 @@ func TestMinimalClusterGetsTheDefaults(t *testing.T) {
 	want := Cluster{
 		Name: "webapp", Mark: 7, Scheduler: "wlc", Forwarding: IPIP,
 		CheckInterval: 2 * time.Second, CheckTimeout: time.Second, Rise: 1, Fall: 2,
-		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, MinHealthy: 1, Autostart: false, Watch: WatchAuto, Weights: defaultWeights(),
+		RampUpTime: time.Minute, MaxWeight: 0, DrainTimeout: 5 * time.Minute, MinHealthy: 1, Autostart: false, Watch: WatchAuto,
+		Weights:   defaultWeights(),
 		Balancing: Balancing{PersistenceNetmask: 32, PersistenceNetmaskV6: 128},
 		VIPs:      []VIP{{Address: netip.MustParseAddr("204.109.13.7"), Protocol: "tcp", Ports: []uint16{443}}},
 		Nodes:     []Node{{Address: netip.MustParseAddr("10.0.0.1"), Port: 9293, Path: "/webapp/status"}},
@@ -154,7 +158,8 @@ func TestMinimalClusterGetsTheDefaults(t *testing.T) {
 
 func TestFleetOfSeveralFiles(t *testing.T) {
 	cfg := load(t, "testdata/good/fleet/lb.toml")
-	if cfg.Balancer.Listen != "localhost:80" || !cfg.Balancer.TrustLoopback || cfg.Balancer.DataDir != "/srv/lb" || !cfg.Agent.Tunnel.Enabled ||
+	if cfg.Balancer.Listen != "localhost:80" || !cfg.Balancer.TrustLoopback || cfg.Balancer.DataDir != "/srv/lb" ||
+		!cfg.Agent.Tunnel.Enabled ||
 		cfg.Agent.Listen != ":9293" || cfg.Balancer.Sync != (Sync{Interface: "eth1", ID: 255}) {
 		t.Errorf("agent %+v, balancer %+v", cfg.Agent, cfg.Balancer)
 	}
@@ -305,7 +310,8 @@ func TestAnUnreadableFile(t *testing.T) {
 	dir := t.TempDir()
 	for path, want := range map[string]string{
 		filepath.Join(dir, "lb.toml"): "cannot be read: no such file or directory: correct the path, or create the file",
-		dir:                           "cannot be read: is a directory: name a file; to include a folder's files, use a pattern such as \"conf.d/*.toml\"",
+		dir: "cannot be read: is a directory: name a file; " +
+			"to include a folder's files, use a pattern such as \"conf.d/*.toml\"",
 	} {
 		if _, err := Load(path, nil); err == nil || err.Error() != path+": "+want {
 			t.Errorf("got %v, want %s", err, want)
@@ -336,7 +342,7 @@ func TestAnotherErrorOfTheValidator(t *testing.T) {
 }
 
 func TestSchedulersAreSorted(t *testing.T) {
-	if !slices.IsSorted(Schedulers) {
+	if !slices.IsSorted(schedulers) {
 		t.Error("not sorted")
 	}
 }

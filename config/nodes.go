@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// nodes reads the list of a cluster's nodes.
-func (l *loader) nodes(nodes []*decoder, c Cluster) []Node {
+// readNodes reads the list of a cluster's nodes.
+func readNodes(nodes []*decoder, c Cluster) []Node {
 	var all []Node
 	for _, n := range nodes {
 		node := readNode(n, c.Name, c.MaxConnections)
 		if node.Priority != 0 && c.Mode != ActivePassive {
-			l.warn(n, "priority", "has no effect without mode = \"active_passive\"", "add that to the cluster, or remove the priority")
+			n.warn("priority", "has no effect without mode = \"active_passive\"", "add that to the cluster, or remove the priority")
 		}
 		for j, other := range all {
 			if node.Address.IsValid() && node.Address == other.Address {

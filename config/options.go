@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Options are the options of a check: the keys of its table that the check's own package decodes. Errors found there are reported with their
-// location, like all others. Each getter consumes its key; Err reports the keys that no getter consumed. Options are not safe for
+// Options are the options of a check: the keys of its table that the check's own package decodes. Errors found there are reported with
+// their location, like all others. Each getter consumes its key; Err reports the keys that no getter consumed. Options are not safe for
 // concurrent use. The zero value is an empty table without a report, in which Invalid panics: use NewOptions.
 type Options struct {
 	d *decoder
 }
 
-// NewOptions makes Options from Go values, for tests: string, bool, int, int64, float64, time.Duration, []string, []any, map[string]string and
-// map[string]any.
+// NewOptions makes Options from Go values, for tests: string, bool, int, int64, float64, time.Duration, []string, []any,
+// map[string]string and map[string]any.
 func NewOptions(values map[string]any) Options {
 	tree := make(map[string]any, len(values))
 	for k, v := range values {

@@ -72,7 +72,8 @@ func TestOptionsReportEachErrorOnce(t *testing.T) {
 		if o.String("url", "") == "" {
 			o.Invalid("url", "is missing", "a consequence of the wrong type, not to be reported")
 		}
-		if o.Int("count", 1, 1, 5) != 1 || o.Float("share", 1) != 1 || o.Float("ratio", 1) != 1 || o.Bool("strict", false) || o.Duration("every", time.Second) != time.Second ||
+		if o.Int("count", 1, 1, 5) != 1 || o.Float("share", 1) != 1 || o.Float("ratio", 1) != 1 || o.Bool("strict", false) ||
+			o.Duration("every", time.Second) != time.Second ||
 			o.Duration("late", time.Second) != time.Second || len(o.Strings("hosts")) != 1 || len(o.StringMap("headers")) != 0 {
 			t.Error("a wrong value does not return the default")
 		}

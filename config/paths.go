@@ -13,7 +13,8 @@ const maxSocketPath = 107
 func control(d *decoder, def string) string {
 	v := absolute(d, "control", def)
 	if len(v) > maxSocketPath {
-		d.invalid("control", "is longer than "+strconv.Itoa(maxSocketPath)+" bytes, Linux's limit for a socket's path", "use a shorter path")
+		d.invalid("control", "is longer than "+strconv.Itoa(maxSocketPath)+" bytes, Linux's limit for a socket's path",
+			"use a shorter path")
 	}
 	return v
 }

@@ -11,8 +11,8 @@ var validMachine = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$`)
 // maxPreferred is the maximum number of machines in a Corosync cluster.
 const maxPreferred = 32
 
-// prefer reads the machines on which the cluster manager should run a cluster.
-func (l *loader) prefer(d *decoder) []string {
+// readPrefer reads the machines on which the cluster manager should run a cluster.
+func readPrefer(d *decoder) []string {
 	const key = "prefer"
 	names := d.strings(key)
 	if len(names) > maxPreferred {
@@ -34,7 +34,7 @@ func (l *loader) prefer(d *decoder) []string {
 		return nil // an empty list equals no list
 	}
 	if d.values["autostart"] == true {
-		l.warn(d, key, "is for Pacemaker, which starts clusters itself, but this cluster has autostart = true", "remove one of the two")
+		d.warn(key, "is for Pacemaker, which starts clusters itself, but this cluster has autostart = true", "remove one of the two")
 	}
 	return names
 }

@@ -11,8 +11,8 @@ const (
 	maxMetricWeight = 100
 )
 
-// The bounds of an interval. A typing error such as "2us" for "2s" would keep a processor busy. A check that runs less than once a week does not
-// measure health, and three intervals, after which a result is stale, have to fit into a time.Duration.
+// The bounds of an interval. A typing error such as "2us" for "2s" would keep a processor busy. A check that runs less than once a week
+// does not measure health, and three intervals, after which a result is stale, have to fit into a time.Duration.
 const (
 	minInterval = 10 * time.Millisecond
 	maxInterval = 7 * 24 * time.Hour
@@ -21,7 +21,7 @@ const (
 // service reads [services.NAME].
 func (l *loader) service(d *decoder, name string) Service {
 	checkName(d, name)
-	s := Service{Name: name, AgentCheck: l.listen(d, "agent_check", defaultAgentCheck)}
+	s := Service{Name: name, AgentCheck: readListener(d, "agent_check", defaultAgentCheck)}
 	l.addListener(d, "agent_check", s.AgentCheck)
 	for _, c := range d.tables("depends") {
 		s.Depends = append(s.Depends, l.check(c, Dependency))
@@ -37,8 +37,8 @@ func (l *loader) service(d *decoder, name string) Service {
 	return s
 }
 
-// check reads one entry of depends or metrics. The entry has its own report while the validator reads it, so that Options.Err returns only the entry's
-// errors.
+// check reads one entry of depends or metrics. The entry has its own report while the validator reads it, so that Options.Err returns
+// only the entry's errors.
 func (l *loader) check(d *decoder, role Role) Check {
 	d.report = newReport()
 	c := Check{Role: role, Options: Options{d}}

@@ -83,8 +83,8 @@ type relayMark struct {
 	mark uint32
 }
 
-// claimRelay claims the ports that the relay's rules match. A virtual IP of the same cluster for any interface does not conflict: the rule with the
-// interface takes precedence.
+// claimRelay claims the ports that the relay's rules match. A virtual IP of the same cluster for any interface does not conflict: the
+// rule with the interface takes precedence.
 func (l *loader) claimRelay(d *decoder, c Cluster, r Relay) {
 	for _, v := range c.VIPs {
 		for _, port := range v.Ports {
@@ -92,8 +92,8 @@ func (l *loader) claimRelay(d *decoder, c Cluster, r Relay) {
 			for _, iface := range r.InterfacesFor(v.Address) {
 				use := slices.IndexFunc(l.ports[p], func(u portUse) bool { return u.iface == iface })
 				if use >= 0 && v.Address.IsValid() {
-					d.invalid("relay", fmt.Sprintf("%s %s on %s already belongs to %s", p.protocol, netip.AddrPortFrom(p.address, port), iface,
-						l.ports[p][use].owner), "a packet can belong to one cluster only: remove one of them")
+					d.invalid("relay", fmt.Sprintf("%s %s on %s already belongs to %s", p.protocol, netip.AddrPortFrom(p.address, port),
+						iface, l.ports[p][use].owner), "a packet can belong to one cluster only: remove one of them")
 					return
 				}
 			}
@@ -113,7 +113,8 @@ func (l *loader) claimRelay(d *decoder, c Cluster, r Relay) {
 func (l *loader) checkRelays() {
 	for _, r := range l.relays {
 		if owner, taken := l.marks[r.mark]; taken {
-			r.d.invalid("relay", fmt.Sprintf("fwmark + relay_offset is %d, already the mark of %s", r.mark, owner), "give each cluster its own marks")
+			r.d.invalid("relay", fmt.Sprintf("fwmark + relay_offset is %d, already the mark of %s", r.mark, owner),
+				"give each cluster its own marks")
 			continue
 		}
 		l.marks[r.mark] = fmt.Sprintf("the relay of %s (%s)", r.d.path, r.d.location())
@@ -141,7 +142,8 @@ func locations(d *decoder, key string) []string {
 	list := d.strings(key)
 	for i, name := range list {
 		if name == "" || !isWord(name) {
-			d.invalidAt(joinIndex(joinKey(d.path, key), i), name, "is not a data centre's name", `use the location of that data centre's balancers, such as "dc2"`)
+			d.invalidAt(joinIndex(joinKey(d.path, key), i), name, "is not a data centre's name",
+				`use the location of that data centre's balancers, such as "dc2"`)
 		}
 	}
 	if len(list) == 0 {

@@ -42,8 +42,8 @@ const (
 	maxSuspectShare = 99
 )
 
-// weights reads a cluster's keys about weights, which are in the cluster's own table.
-func (l *loader) weights(d *decoder) Weights {
+// readWeights reads a cluster's keys about weights, which are in the cluster's own table.
+func readWeights(d *decoder) Weights {
 	w := Weights{
 		Mode:         Mode(d.str("mode", string(defaultMode))),
 		AllDown:      AllDown(d.str("all_down", string(defaultAllDown))),
@@ -62,8 +62,8 @@ func (l *loader) weights(d *decoder) Weights {
 		d.invalid("suspect_time", "must be above 0s", `use a duration such as "60s"; suspect_share = 0 turns holding off`)
 	}
 	if w.Mode == ActivePassive && d.has("ramp_up_time") {
-		l.warn(d, "ramp_up_time", "has no effect with mode = \"active_passive\": the active node takes all traffic at once", "remove it")
+		d.warn("ramp_up_time", "has no effect with mode = \"active_passive\": the active node takes all traffic at once", "remove it")
 	}
-	w.Downpage = l.downpage(d, w.AllDown)
+	w.Downpage = readDownpage(d, w.AllDown)
 	return w
 }

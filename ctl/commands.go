@@ -184,10 +184,11 @@ func (con Console) drainCommands() []*cli.Command {
 func (con Console) reloadCommands() []*cli.Command {
 	return []*cli.Command{
 		{
-			Name:  "plan",
-			Usage: "preview what this load balancer would change in the kernel, now or after a reload with a new configuration", Description: planHelp,
+			Name:        "plan",
+			Usage:       "preview what this load balancer would change in the kernel, now or after a reload with a new configuration",
+			Description: planHelp,
 			Flags: balancerFlags(jsonFlag(),
-				&cli.StringFlag{Name: "config", Usage: "`FILE` that a reload would read; it is sent to the balancer, with the files it includes"}),
+				&cli.StringFlag{Name: "config", Usage: "`FILE` that a reload would read; it is sent to the balancer with its includes"}),
 			Action: con.onBalancer(count{0, 0}, func(c *cli.Context, balancer *client.Client) error {
 				path := ""
 				if c.IsSet("config") {
@@ -203,7 +204,8 @@ func (con Console) reloadCommands() []*cli.Command {
 		{
 			Name:  "reload",
 			Usage: "reload this load balancer's configuration and print the result", Description: reloadHelp,
-			Flags: balancerFlags(&cli.BoolFlag{Name: "force", Usage: "reload even if that removes more than half of the running clusters, or the only one"}),
+			Flags: balancerFlags(&cli.BoolFlag{Name: "force",
+				Usage: "reload even if that removes more than half of the running clusters, or the only one"}),
 			Action: con.onBalancer(count{0, 0}, func(c *cli.Context, balancer *client.Client) error {
 				return action.Reload(c.Context, con.Out, balancer, c.Bool("force"))
 			}),
@@ -300,7 +302,7 @@ func (con Console) pacemakerCommands() []*cli.Command {
 		}),
 		Subcommands: []*cli.Command{{
 			Name: "status", ArgsUsage: "[CLUSTER...]",
-			Usage:       "compare what Pacemaker, lb balance and this machine's kernel say about each cluster, with a fix for each difference",
+			Usage:       "compare where Pacemaker, lb balance and this machine's kernel run each cluster, with a fix for each difference",
 			Description: pacemakerStatusHelp,
 			Flags:       balancerFlags(jsonFlag()),
 			Action: con.onBalancer(count{0, anyNumber}, func(c *cli.Context, balancer *client.Client) error {

@@ -9,20 +9,22 @@ import (
 // The options that several commands share. Each call makes new ones: urfave/cli keeps state in them.
 
 func agentFlags(own ...cli.Flag) []cli.Flag {
-	address := &cli.StringFlag{Name: "agent", Usage: "`ADDR` of the agent: host:port or the path of its socket (default: from the configuration)"}
+	address := &cli.StringFlag{Name: "agent", Usage: "`ADDR` of the agent: host:port or socket path (default: from the config)"}
 	return append(append([]cli.Flag{address}, own...), credentialFlags()...)
 }
 
 func balancerFlags(own ...cli.Flag) []cli.Flag {
-	address := &cli.StringFlag{Name: "balancer", Usage: "`ADDR` of the balancer: host:port or the path of its socket (default: from the configuration)"}
+	address := &cli.StringFlag{Name: "balancer", Usage: "`ADDR` of the balancer: host:port or socket path (default: from the config)"}
 	return append(append([]cli.Flag{address}, own...), credentialFlags()...)
 }
 
 // credentialFlags authorise changes at host:port.
 func credentialFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "token-file", EnvVars: []string{"LB_TOKEN_FILE"}, Usage: "`FILE` with the bearer token of the daemon at host:port"},
-		&cli.StringFlag{Name: "ca-file", EnvVars: []string{"LB_CA_FILE"}, Usage: "`FILE` with the CA of the daemon's certificate; turns TLS on"},
+		&cli.StringFlag{Name: "token-file", EnvVars: []string{"LB_TOKEN_FILE"},
+			Usage: "`FILE` with the bearer token of the daemon at host:port"},
+		&cli.StringFlag{Name: "ca-file", EnvVars: []string{"LB_CA_FILE"},
+			Usage: "`FILE` with the CA of the daemon's certificate; turns TLS on"},
 		&cli.StringFlag{Name: "cert-file", EnvVars: []string{"LB_CERT_FILE"}, Usage: "`FILE` with your client certificate; turns TLS on"},
 		&cli.StringFlag{Name: "key-file", EnvVars: []string{"LB_KEY_FILE"}, Usage: "`FILE` with the private key of your certificate"},
 	}
@@ -60,8 +62,9 @@ func drainFlags() []cli.Flag {
 
 func eventFlags() []cli.Flag {
 	return balancerFlags(
-		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "keep printing events as they happen, across restarts of the balancer"},
-		&cli.Uint64Flag{Name: "since", Usage: "only events after the one with this `NUMBER` (default: the newest thousand; with --follow: only new ones)"},
+		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"},
+			Usage: "keep printing events as they happen, across restarts of the balancer"},
+		&cli.Uint64Flag{Name: "since", Usage: "only events after `NUMBER` (default: the newest thousand; with --follow: only new ones)"},
 		&cli.StringFlag{Name: "cluster", Usage: "only events of the cluster with this `NAME`"},
 		jsonFlag(),
 	)

@@ -14,8 +14,9 @@ Examples:
   lb ctl status webapp --json
   lb ctl status webapp >/dev/null && echo up`
 
-const forceHelp = `Without SERVICE, the force applies to every service of this app node. A force survives restarts and lasts until it
-is deleted or expires (--for). The agent records each force in audit.log in its data_dir.
+const forceHelp = `Without SERVICE, the force applies to every service of this app node. A force survives restarts
+and lasts until it is deleted or expires (--for). The agent records each force in audit.log in
+its data_dir.
 
 Examples:
   lb ctl force down webapp -r "apt upgrades"
@@ -58,11 +59,13 @@ Examples:
   lb ctl events --follow --cluster webapp
   lb ctl events --since 0 --json`
 
-const planHelp = `Changes nothing. Without --config, the plan is "nothing to change" unless another program has just edited the kernel's table.
-With --config, it lists every change, the connections of nodes and services that leave or drop to weight 0, and what depends on
-the first readings of new nodes. -c still names the file that says where the balancer listens.
+const planHelp = `Changes nothing. Without --config, the plan is "nothing to change" unless another program has
+just edited the kernel's table. With --config, it lists every change, the connections of nodes
+and services that leave or drop to weight 0, and what depends on the first readings of new
+nodes. -c still names the file that says where the balancer listens.
 
-Exit status: 0 the plan is printed, 2 the balancer would refuse a reload of FILE, 78 FILE has errors.
+Exit status: 0 the plan is printed, 2 the balancer would refuse a reload of FILE, 78 FILE has
+errors.
 
 Examples:
   lb ctl plan
@@ -76,11 +79,11 @@ Examples:
   lb ctl check-config && lb ctl reload
   lb ctl reload --force`
 
-const drainHelp = `A drain applies to this balancer only and survives restarts: drain the node on each balancer that may run the cluster. The
-balancer records each drain in audit.log in its data_dir.
+const drainHelp = `A drain applies to this balancer only and survives restarts: drain the node on each balancer
+that may run the cluster. The balancer records each drain in audit.log in its data_dir.
 
-Exit status: 0 the node is drained (with --wait: and has no active connections), 1 --wait timed out and the drain continues,
-2 refused.
+Exit status: 0 the node is drained (with --wait: and has no active connections), 1 --wait timed
+out and the drain continues, 2 refused.
 
 Examples:
   lb ctl drain webapp 10.0.0.2 -r "apt upgrades"
@@ -108,25 +111,28 @@ const importHelp = `Examples:
   lb ctl import litmus /etc/litmus.conf
   lb ctl import bigbrother /etc/big_brother.conf --vip webapp=203.0.113.7:443`
 
-const importLitmusHelp = `Ruby files are parsed for services and settings and never executed. What cannot be converted, or works differently in lb, is reported
-on standard error with file and line, and as a comment in the result. The result is checked as by check-config.
+const importLitmusHelp = `Ruby files are parsed for services and settings and never executed. What cannot be converted, or
+works differently in lb, is reported on standard error with file and line, and as a comment in
+the result. The result is checked as by check-config.
 
 Examples:
   lb ctl import litmus /etc/litmus.conf
   lb ctl import litmus /etc/litmus.conf -o /etc/lb/lb.toml
   lb ctl import litmus /etc/litmus.d/*.yaml >lb.toml`
 
-const importBigBrotherHelp = `big_brother's configuration does not name the virtual IPs of a mark. A cluster for which neither --vip nor --iptables names them gets
-an example as a comment, and the exit status is 78. What cannot be converted, or works differently in lb, is reported on standard
-error with file and line, and as a comment in the result. The result is checked as by check-config.
+const importBigBrotherHelp = `big_brother's configuration does not name the virtual IPs of a mark. A cluster for which neither
+--vip nor --iptables names them gets an example as a comment, and the exit status is 78. What
+cannot be converted, or works differently in lb, is reported on standard error with file and
+line, and as a comment in the result. The result is checked as by check-config.
 
 Examples:
   lb ctl import bigbrother /etc/big_brother.conf --vip webapp=203.0.113.7:443
   lb ctl import bigbrother big_brother.yml --vip webapp=203.0.113.7:80,443@eth1 --vip dns=203.0.113.8:53/udp
   iptables-save >rules && lb ctl import bigbrother big_brother.yml --iptables rules -o lb.toml`
 
-const pacemakerHelp = `Prints and changes nothing. Loading the output twice changes nothing the second time. Clusters that share a virtual IP share one group.
-Run it on a load balancer: a path given with -c becomes the resources' parameter config.
+const pacemakerHelp = `Prints the configuration and changes nothing. Loading it a second time changes nothing. Clusters
+that share a virtual IP share one group. Run this command on a load balancer: a path given with
+-c becomes the resources' parameter config.
 
 Examples:
   lb ctl pacemaker | crm configure load update -
@@ -135,10 +141,12 @@ Examples:
   lb ctl pacemaker --as xml | cibadmin --modify --allow-create --xml-pipe
   lb ctl pacemaker status`
 
-const pacemakerStatusHelp = `Run it as root on a load balancer. It reads Pacemaker (crm_mon, cibadmin), lb balance and the kernel, and changes nothing. A note is
-something that an operator intended, such as a machine in standby. A problem needs attention.
+const pacemakerStatusHelp = `Run this command as root on a load balancer. It reads Pacemaker (crm_mon, cibadmin), lb balance
+and the kernel, and changes nothing. A note is something that an operator intended, such as a
+machine in standby. A problem needs attention.
 
-Exit status: 0 all agree (there may be notes), 1 there are problems, 77 no privilege to read the kernel.
+Exit status: 0 all agree (there may be notes), 1 there are problems, 77 no privilege to read the
+kernel.
 
 Examples:
   lb ctl pacemaker status
@@ -146,26 +154,29 @@ Examples:
   lb ctl pacemaker status --json
   lb ctl pacemaker status >/dev/null && echo "all agree"`
 
-const doctorHelp = `Changes nothing. docs/rules.md explains the settings. lb sets them itself with balancer.set_sysctls and agent.tunnel.
+const doctorHelp = `Changes nothing. docs/rules.md explains the settings. lb sets them itself with
+balancer.set_sysctls and agent.tunnel.
 
-Exit status: 0 all settings are good, 1 some are not, 69 the kernel has no nftables, 77 no privilege to read the tunnel's set-up,
-78 the configuration has errors.
+Exit status: 0 all settings are good, 1 some are not, 69 the kernel has no nftables, 77 no
+privilege to read the tunnel's set-up, 78 the configuration has errors.
 
 Examples:
   lb ctl doctor
   lb ctl doctor --json`
 
-const checkHelp = `For writing a configuration: no agent is needed, and none is contacted. The checks run as you; under the agent's user, or in its hardened
-unit, they may give other results. Forced health does not count.
+const checkHelp = `For writing a configuration: no agent is needed, and none is contacted. The checks run as you;
+under the agent's user, or in its hardened unit, they may give other results. Forced health does
+not count.
 
-Exit status: 0 the service would be up, 1 it would be down, 2 the configuration does not have it.
+Exit status: 0 the service would be up, 1 it would be down, 2 the configuration does not have
+it.
 
 Examples:
   lb agent check webapp
   lb agent check webapp --json -c ./lb.toml`
 
-const tunnelHelp = `Reads the clusters that have this machine as a node from the configuration, and prints each step. lb agent does the same at its start if
-agent.tunnel.enabled = true.
+const tunnelHelp = `Reads the clusters that have this machine as a node from the configuration, and prints each
+step. lb agent does the same at its start if agent.tunnel.enabled = true.
 
 Examples:
   lb agent tunnel

@@ -7,8 +7,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// marks returns the marks that the cluster may have in the kernel: the configuration's, as far as it can be read, lb balance's (0: unknown), and
-// the recorded one unless the cluster was stopped or the mark belongs to another cluster now.
+// marks returns the marks that the cluster may have in the kernel: the configuration's, as far as it can be read, lb balance's (0:
+// unknown), and the recorded one unless the cluster was stopped or the mark belongs to another cluster now.
 func (r resource) marks(found salvage.Found, daemon uint32) []ipvs.Mark {
 	candidates := []uint32{found.Marks[r.cluster], daemon}
 	if rec, ok := r.loadRecord(); ok && !rec.stopped && !r.belongsToAnother(found, rec.mark) {

@@ -12,9 +12,9 @@ Example:
   OCF_RESKEY_cluster=webapp /usr/lib/ocf/resource.d/braintree/bigbrother monitor
 `
 
-// metadata describes the agent to the cluster manager, by ra-api-1.dtd and metadata.rng of ClusterLabs' resource-agents. Pacemaker calls reload
-// instead of stop and start when a parameter changes that is not unique. Newer agents name that action reload-agent, which the schema does
-// not allow; Run accepts both.
+// metadata describes the agent to the cluster manager, by ra-api-1.dtd and metadata.rng of ClusterLabs' resource-agents. Pacemaker calls
+// reload instead of stop and start when a parameter changes that is not unique. Newer agents name that action reload-agent, which the
+// schema does not allow; Run accepts both.
 const metadata = `<?xml version="1.0"?>
 <!DOCTYPE resource-agent SYSTEM "ra-api-1.dtd">
 <resource-agent name="bigbrother" version="1.0">

@@ -11,8 +11,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// monitor reports whether the cluster runs on this machine. A failure has to last for the grace period, such as an unreachable daemon while the
-// kernel forwards: a restart of the daemon does not touch the kernel and is over soon.
+// monitor reports whether the cluster runs on this machine. A failure has to last for the grace period, such as an unreachable daemon
+// while the kernel forwards: a restart of the daemon does not touch the kernel and is over soon.
 func (r resource) monitor(ctx context.Context) int {
 	found, _ := salvage.Read(r.config) // an unreadable configuration gives no marks
 	c, err := r.connect(found)
@@ -51,7 +51,8 @@ func (r resource) check(ctx context.Context, c *client.Client, found salvage.Fou
 		r.saveRecord(runningRecord(state))
 		return success, nil
 	case state.Running:
-		return errGeneric, fmt.Errorf("lb balance runs %s, but the kernel has no service for mark %d%s", r.cluster, state.Mark, lastError(state))
+		return errGeneric, fmt.Errorf("lb balance runs %s, but the kernel has no service for mark %d%s", r.cluster, state.Mark,
+			lastError(state))
 	case forwards:
 		return errGeneric, fmt.Errorf("the kernel forwards for %s (mark %d), but lb balance does not run it", r.cluster, state.Mark)
 	}

@@ -1,8 +1,8 @@
 // Package ocf is the OCF resource agent with which a cluster manager, such as Pacemaker, runs a cluster of lb on load balancers.
 //
-// It talks to lb balance over its control socket and reads the kernel's own table. It guarantees: start returns when the kernel forwards with
-// weights; monitor distinguishes running, cleanly stopped and failed; stop succeeds once the kernel no longer forwards, whatever the state of
-// the daemon and its configuration (the cluster manager fences a machine whose stop fails).
+// It talks to lb balance over its control socket and reads the kernel's own table. It guarantees: start returns when the kernel forwards
+// with weights; monitor distinguishes running, cleanly stopped and failed; stop succeeds once the kernel no longer forwards, whatever the
+// state of the daemon and its configuration (after a failed stop, the cluster manager fences the machine).
 package ocf
 
 import (
@@ -39,9 +39,9 @@ const (
 type Agent struct {
 	OpenTable func() (ipvs.Table, error) // opens the kernel's IPVS table
 	Load      config.Loader
-	// StateDir keeps one small file for each cluster that was started: its marks in the kernel, and whether it was stopped since. It is the last
-	// source of the marks when daemon and configuration are gone. It has to be empty after a boot, as the kernel's table is, and to outlive the
-	// daemon. So it is not the folder of the sockets, which systemd removes with the daemon.
+	// StateDir keeps one small file for each cluster that was started: its marks in the kernel, and whether it was stopped since. It is
+	// the last source of the marks when daemon and configuration are gone. It has to be empty after a boot, as the kernel's table is, and
+	// to outlive the daemon. So it is not the folder of the sockets, which systemd removes with the daemon.
 	StateDir      string
 	PollInterval  time.Duration // between two checks of an expected state
 	GracePeriod   time.Duration // for a state to become normal again, as when the daemon restarts

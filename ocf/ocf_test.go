@@ -262,7 +262,8 @@ func TestStartFails(t *testing.T) {
 			s.env = append(s.env, "OCF_RESKEY_CRM_meta_timeout=300")
 		}, 1, "hangs"},
 		"daemon without the cluster": {func(s *fixture) { s.daemon.unknown = true }, 1, `this balancer has no cluster "webapp"`},
-		"daemon does nothing":        {func(s *fixture) { s.daemon.lazy = true; s.agent.WeightTimeout = 300 * time.Millisecond }, 1, "was told to run webapp but does not"},
+		"daemon does nothing": {func(s *fixture) { s.daemon.lazy = true; s.agent.WeightTimeout = 300 * time.Millisecond }, 1,
+			"was told to run webapp but does not"},
 		"no IPVS": {func(s *fixture) {
 			s.agent.OpenTable = func() (ipvs.Table, error) { return nil, fmt.Errorf("open: %w", netx.ErrNoIPVS) }
 		}, 5, "modprobe ip_vs"},
@@ -285,12 +286,14 @@ func TestMonitorReportsFailures(t *testing.T) {
 		status  int
 		words   string
 	}{
-		"daemon dead, kernel forwards":            {func(s *fixture) { s.server.Close(); s.seed(7) }, 1, "nothing updates its weights: cannot reach lb balance"},
-		"daemon dead, kernel empty":               {func(s *fixture) { s.server.Close() }, 7, ""},
-		"daemon dead, other cluster in kernel":    {func(s *fixture) { s.server.Close(); s.seed(8) }, 7, ""},
-		"daemon hung, kernel forwards":            {func(s *fixture) { s.hang(); s.seed(7) }, 1, "timed out"},
-		"daemon hung, kernel empty":               {(*fixture).hang, 7, ""},
-		"daemon runs it, kernel empty":            {func(s *fixture) { s.daemon.running = true; s.daemon.delay = 1 << 30 }, 1, "lb balance runs webapp, but the kernel has no service for mark 7"},
+		"daemon dead, kernel forwards": {func(s *fixture) { s.server.Close(); s.seed(7) }, 1,
+			"nothing updates its weights: cannot reach lb balance"},
+		"daemon dead, kernel empty":            {func(s *fixture) { s.server.Close() }, 7, ""},
+		"daemon dead, other cluster in kernel": {func(s *fixture) { s.server.Close(); s.seed(8) }, 7, ""},
+		"daemon hung, kernel forwards":         {func(s *fixture) { s.hang(); s.seed(7) }, 1, "timed out"},
+		"daemon hung, kernel empty":            {(*fixture).hang, 7, ""},
+		"daemon runs it, kernel empty": {func(s *fixture) { s.daemon.running = true; s.daemon.delay = 1 << 30 }, 1,
+			"lb balance runs webapp, but the kernel has no service for mark 7"},
 		"daemon does not run it, kernel forwards": {func(s *fixture) { s.seed(7) }, 1, "but lb balance does not run it"},
 		"daemon has no such cluster":              {func(s *fixture) { s.daemon.unknown = true }, 7, ""},
 		"no IPVS": {func(s *fixture) {
@@ -509,16 +512,24 @@ func TestParameters(t *testing.T) {
 		status int
 		words  string
 	}{
-		"no cluster":                {"monitor", func(_ *testing.T, s *fixture) { s.env = s.env[1:] }, 6, "the parameter cluster is missing"},
-		"a path as cluster":         {"stop", func(_ *testing.T, s *fixture) { s.env[0] = "OCF_RESKEY_cluster=../etc" }, 6, `"../etc" cannot be the name of a cluster`},
-		"cluster not in the config": {"validate-all", func(_ *testing.T, s *fixture) { s.env[0] = "OCF_RESKEY_cluster=nope" }, 2, "add [clusters.nope]"},
-		"config with errors":        {"validate-all", func(t *testing.T, s *fixture) { s.write(t, webConfig+"foo = 1\n") }, 2, "has errors"},
-		"config gone":               {"validate-all", func(t *testing.T, s *fixture) { remove(t, s.config) }, 5, "cannot be read"},
-		"invalid control":           {"validate-all", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x" }, 2, "parameter control"},
-		"invalid control, start":    {"start", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x" }, 2, "parameter control"},
-		"invalid control, monitor":  {"monitor", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x" }, 2, "parameter control"},
-		"invalid control, stop":     {"stop", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x"; s.seed(7) }, 0, "removed mark 7"},
-		"unknown action":            {"promote", func(*testing.T, *fixture) {}, 3, `unknown action "promote"`},
+		"no cluster": {"monitor", func(_ *testing.T, s *fixture) { s.env = s.env[1:] }, 6,
+			"the parameter cluster is missing"},
+		"a path as cluster": {"stop", func(_ *testing.T, s *fixture) { s.env[0] = "OCF_RESKEY_cluster=../etc" }, 6,
+			`"../etc" cannot be the name of a cluster`},
+		"cluster not in the config": {"validate-all", func(_ *testing.T, s *fixture) { s.env[0] = "OCF_RESKEY_cluster=nope" }, 2,
+			"add [clusters.nope]"},
+		"config with errors": {"validate-all", func(t *testing.T, s *fixture) { s.write(t, webConfig+"foo = 1\n") }, 2,
+			"has errors"},
+		"config gone": {"validate-all", func(t *testing.T, s *fixture) { remove(t, s.config) }, 5, "cannot be read"},
+		"invalid control": {"validate-all", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x" }, 2,
+			"parameter control"},
+		"invalid control, start": {"start", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x" }, 2,
+			"parameter control"},
+		"invalid control, monitor": {"monitor", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x" }, 2,
+			"parameter control"},
+		"invalid control, stop": {"stop", func(_ *testing.T, s *fixture) { s.env[2] = "OCF_RESKEY_control=x"; s.seed(7) }, 0,
+			"removed mark 7"},
+		"unknown action": {"promote", func(*testing.T, *fixture) {}, 3, `unknown action "promote"`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -43,8 +43,8 @@ func (r resource) start(ctx context.Context) int {
 	}
 }
 
-// startInDaemon makes lb balance run the cluster; it answers after the first readings of the nodes. If the daemon is not there yet, as at boot,
-// startInDaemon waits for it.
+// startInDaemon makes lb balance run the cluster; it answers after the first readings of the nodes. If the daemon is not there yet, as at
+// boot, startInDaemon waits for it.
 func (r resource) startInDaemon(ctx context.Context, c *client.Client) error {
 	request, cancelRequest := context.WithTimeout(ctx, r.timeout*3/4)
 	defer cancelRequest()
@@ -97,8 +97,8 @@ func weightsApplied(state api.ClusterStatus, destinations []ipvs.Destination) bo
 	return true
 }
 
-// finishStart records the marks. A cluster without weights is only a warning: a failed start would move it from machine to machine while its
-// nodes are down everywhere.
+// finishStart records the marks. A cluster without weights is only a warning: a failed start would move it from machine to machine while
+// its nodes are down everywhere.
 func (r resource) finishStart(state api.ClusterStatus, destinations []ipvs.Destination) int {
 	r.saveRecord(runningRecord(state))
 	if !slices.ContainsFunc(destinations, func(d ipvs.Destination) bool { return d.Weight > 0 }) {

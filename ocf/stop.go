@@ -36,8 +36,8 @@ func (r resource) stop(ctx context.Context) int {
 	return success
 }
 
-// stopInDaemon makes lb balance stop the cluster and returns its state there; the zero state if lb balance does not give it. The error is nil if
-// lb balance confirmed that it no longer runs the cluster.
+// stopInDaemon makes lb balance stop the cluster and returns its state there; the zero state if lb balance does not give it. The error is
+// nil if lb balance confirmed that it no longer runs the cluster.
 func (r resource) stopInDaemon(ctx context.Context, found salvage.Found) (api.ClusterStatus, error) {
 	c, err := r.connect(found)
 	if err != nil {
@@ -84,8 +84,8 @@ func (r resource) removeServices(ctx context.Context, table ipvs.Table, marks []
 	return err
 }
 
-// stopWithoutMark stops a cluster with no known mark: the configuration, lb balance and the record have none. Such a cluster does not run here,
-// unless the kernel has services with marks that belong to no cluster.
+// stopWithoutMark stops a cluster with no known mark: the configuration, lb balance and the record have none. Such a cluster does not run
+// here, unless the kernel has services with marks that belong to no cluster.
 func (r resource) stopWithoutMark(ctx context.Context, table ipvs.Table, found salvage.Found, daemonErr error) int {
 	var refused *client.RefusedError
 	if daemonErr == nil || errors.As(daemonErr, &refused) && refused.NotFound {

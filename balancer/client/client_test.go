@@ -111,7 +111,8 @@ func TestAHungDaemonTimesOut(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_, err = c.Do(ctx, Request{Path: "/"})
-	want := "cannot reach lb balance at " + address + ": timed out; it is running but hangs: look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
+	want := "cannot reach lb balance at " + address +
+		": timed out; it is running but hangs: look at `journalctl -u lb-balance`, then `systemctl restart lb-balance`"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

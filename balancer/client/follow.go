@@ -15,7 +15,7 @@ import (
 const maxSilence = 3*sse.DefaultHeartbeat + 2*time.Second
 
 // Follow reads a stream of events and calls handle with each, until ctx or the stream ends or handle fails. It returns a response that is
-// not a stream, with a nil error. A stream that the daemon ends is a *StreamEndedError, a broken one an *UnreachableError.
+// not a stream, with a nil error. A stream that the daemon ends is a *streamEndedError, a broken one an *UnreachableError.
 func (c *Client) Follow(ctx context.Context, path string, handle func(sse.Event) error) (Response, error) {
 	streaming, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -46,7 +46,7 @@ func (c *Client) Follow(ctx context.Context, path string, handle func(sse.Event)
 		case err != nil:
 			return fail(err)
 		case e.Name == "end":
-			return Response{}, &StreamEndedError{Daemon: c.daemon, Reason: string(e.Data)}
+			return Response{}, &streamEndedError{Daemon: c.daemon, Reason: string(e.Data)}
 		}
 		watchdog.Reset(maxSilence)
 		if len(e.Data) == 0 && e.ID == "" {
@@ -58,20 +58,20 @@ func (c *Client) Follow(ctx context.Context, path string, handle func(sse.Event)
 	}
 }
 
-// StreamEndedError reports that a daemon ended a stream, and its reason.
-type StreamEndedError struct {
+// streamEndedError reports that a daemon ended a stream, and its reason.
+type streamEndedError struct {
 	Daemon Daemon
 	Reason string
 }
 
 // Error gives the daemon's reason.
-func (e *StreamEndedError) Error() string {
+func (e *streamEndedError) Error() string {
 	return fmt.Sprintf("%s ended the stream: %s", e.Daemon.Name, e.Reason)
 }
 
 // Retryable reports whether following again may succeed after this error: the daemon is gone and may come back.
 func Retryable(err error) bool {
-	var ended *StreamEndedError
+	var ended *streamEndedError
 	var unreachable *UnreachableError
 	return errors.As(err, &ended) || errors.As(err, &unreachable)
 }

@@ -1,7 +1,7 @@
 // Package salvage reads the daemons' control sockets and the clusters' marks from a configuration that may have errors.
 //
-// An operator must be able to force a service down, and a cluster manager to stop a cluster, even if the file is being edited. So errors elsewhere,
-// unknown keys and broken includes do not matter.
+// An operator must be able to force a service down, and a cluster manager to stop a cluster, even if the file is being edited. So errors
+// elsewhere, unknown keys and broken includes do not matter.
 package salvage
 
 import (

@@ -47,13 +47,17 @@ func TestRead(t *testing.T) {
 			Found{BalancerControl: "/b", Marks: map[string]uint32{"web": 7, "db": 8}, Relays: none},
 		},
 		"wrong types and unknown keys": {
-			map[string]string{"lb.toml": "agent = 1\nbalancer.control = 2\nfoo.bar = 1\n[clusters]\nweb = 1\ndb.fwmark = \"x\"\nmail.fwmark = -1\nold.fwmark = 5\nbig.fwmark = 4294967296\n"},
+			map[string]string{"lb.toml": "agent = 1\nbalancer.control = 2\nfoo.bar = 1\n" +
+				"[clusters]\nweb = 1\ndb.fwmark = \"x\"\nmail.fwmark = -1\nold.fwmark = 5\nbig.fwmark = 4294967296\n"},
 			Found{Marks: map[string]uint32{"old": 5}, Relays: none},
 		},
 		"relays": {
-			map[string]string{"lb.toml": "[clusters]\na = { fwmark = 7, relay = true }\nb = { fwmark = 8, relay = true, relay_offset = 5 }\n" +
-				"c = { fwmark = 9, relay_offset = 5 }\nd = { fwmark = 4294967295, relay = true }\ne = { fwmark = 10, relay = true, relay_offset = -3 }\n"},
-			Found{Marks: map[string]uint32{"a": 7, "b": 8, "c": 9, "d": 4294967295, "e": 10}, Relays: map[string]uint32{"a": 10007, "b": 13}},
+			map[string]string{"lb.toml": "[clusters]\na = { fwmark = 7, relay = true }\n" +
+				"b = { fwmark = 8, relay = true, relay_offset = 5 }\n" +
+				"c = { fwmark = 9, relay_offset = 5 }\nd = { fwmark = 4294967295, relay = true }\n" +
+				"e = { fwmark = 10, relay = true, relay_offset = -3 }\n"},
+			Found{Marks: map[string]uint32{"a": 7, "b": 8, "c": 9, "d": 4294967295, "e": 10},
+				Relays: map[string]uint32{"a": 10007, "b": 13}},
 		},
 		"an empty file": {map[string]string{"lb.toml": ""}, Found{Marks: map[string]uint32{}, Relays: none}},
 	}

@@ -28,7 +28,8 @@ func TestDoctorExaminesIPVSSettings(t *testing.T) {
 	if err := printDiagnoses(&out, found, Format{}); !errors.Is(err, ErrUnsafeKernel) {
 		t.Errorf("%v", err)
 	}
-	const want = `bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: a client that reuses a port within two minutes still reaches a node at weight 0
+	const want = "bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: " +
+		`a client that reuses a port within two minutes still reaches a node at weight 0
   → ` + "`sysctl -w net.ipv4.vs.expire_nodest_conn=1`" + `, or balancer.set_sysctls = true
 good: net.ipv4.vs.conntrack is 0
 good: net.ipv4.vs.backup_only is 0
@@ -42,7 +43,8 @@ good: net.ipv4.vs.backup_only is 0
 	if err := printDiagnoses(&out, examineIPVS(ipvs.SysctlDir(dir), ipvs.Features{Sync: true}), Format{}); err != nil {
 		t.Errorf("all good: %v", err)
 	}
-	if found := examineIPVS(ipvs.SysctlDir(filepath.Join(dir, "none")), ipvs.Features{}); len(found) != 1 || found[0].Good || !strings.Contains(found[0].Fix, "modprobe ip_vs") {
+	if found := examineIPVS(ipvs.SysctlDir(filepath.Join(dir, "none")), ipvs.Features{}); len(found) != 1 || found[0].Good ||
+		!strings.Contains(found[0].Fix, "modprobe ip_vs") {
 		t.Errorf("without IPVS: %+v", found)
 	}
 }
@@ -65,8 +67,10 @@ func TestDoctorExaminesTheTunnel(t *testing.T) {
 	if err := printDiagnoses(&out, found, Format{JSON: true}); !errors.Is(err, ErrUnsafeKernel) {
 		t.Errorf("%v", err)
 	}
-	var back []Diagnosis
-	if err := json.Unmarshal(out.Bytes(), &back); err != nil || len(back) != 2 || back[0].What != "the tunnel's set-up lacks: set tunl0 up" || back[1].What != "the tunnel's set-up lacks: add 192.0.2.1/32 to tunl0" {
+	var back []diagnosis
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || len(back) != 2 ||
+		back[0].What != "the tunnel's set-up lacks: set tunl0 up" ||
+		back[1].What != "the tunnel's set-up lacks: add 192.0.2.1/32 to tunl0" {
 		t.Errorf("%v, %s", err, &out)
 	}
 	bad.Device.Kind = "sit"

@@ -14,8 +14,8 @@ import (
 	"github.com/braintree/lb/ctl/usage"
 )
 
-// drainTimeout bounds a drain or resume. The balancer answers within a quarter of it.
-const drainTimeout = time.Minute
+// drainRequestTimeout bounds a drain or resume. The balancer answers within a quarter of it.
+const drainRequestTimeout = time.Minute
 
 // Drain is a node to drain, or to resume.
 type Drain struct {
@@ -39,9 +39,11 @@ func ParseDrain(verb string, args []string, host string) (Drain, error) {
 			return d, err
 		}
 	case host != "" && len(args) > 0:
-		return d, usage.Errorf("--host selects every cluster that has the node: remove %q, or use lb ctl %s CLUSTER NODE", strings.Join(args, " "), verb)
+		return d, usage.Errorf("--host selects every cluster that has the node: remove %q, or use lb ctl %s CLUSTER NODE",
+			strings.Join(args, " "), verb)
 	case host == "":
-		return d, usage.Errorf("missing node: usage: lb ctl %s CLUSTER NODE, or lb ctl %s --host NODE for every cluster that has it", verb, verb)
+		return d, usage.Errorf("missing node: usage: lb ctl %s CLUSTER NODE, or lb ctl %s --host NODE for every cluster that has it",
+			verb, verb)
 	}
 	var err error
 	d.Node, err = parseNode(address)
@@ -100,7 +102,7 @@ func (d Drain) path() string {
 
 // changeDrain sends a request that drains or resumes a node and prints the change.
 func changeDrain(ctx context.Context, out io.Writer, balancer *client.Client, q client.Request) ([]api.DrainReport, error) {
-	q.JSON, q.Timeout = true, drainTimeout
+	q.JSON, q.Timeout = true, drainRequestTimeout
 	r, err := balancer.Do(ctx, q)
 	if err != nil {
 		return nil, err

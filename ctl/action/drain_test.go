@@ -10,6 +10,7 @@ import (
 )
 
 func TestParseDrain(t *testing.T) {
+	const missing = "missing node: usage: lb ctl drain CLUSTER NODE, or lb ctl drain --host NODE for every cluster that has it"
 	for _, tt := range []struct {
 		name, args, host string
 		want             string // path of the request
@@ -18,11 +19,12 @@ func TestParseDrain(t *testing.T) {
 		{"cluster and node", "web 10.0.0.1", "", "/cluster/web/drain/10.0.0.1", ""},
 		{"IPv6", "web fd00::1", "", "/cluster/web/drain/fd00::1", ""},
 		{"host", "", "10.0.0.1", "/drain/10.0.0.1", ""},
-		{"nothing", "", "", "", "missing node: usage: lb ctl drain CLUSTER NODE, or lb ctl drain --host NODE for every cluster that has it"},
-		{"no node", "web", "", "", "missing node: usage: lb ctl drain CLUSTER NODE, or lb ctl drain --host NODE for every cluster that has it"},
+		{"nothing", "", "", "", missing},
+		{"no node", "web", "", "", missing},
 		{"both", "web", "10.0.0.1", "", `--host selects every cluster that has the node: remove "web", or use lb ctl drain CLUSTER NODE`},
 		{"a name", "web app01", "", "", `"app01" is not a node's address: use the one in the configuration, such as 10.0.0.1`},
-		{"a path", "../web 10.0.0.1", "", "", `"../web" cannot be the name of a cluster: names consist of letters, digits and any of _ : . -`},
+		{"a path", "../web 10.0.0.1", "", "",
+			`"../web" cannot be the name of a cluster: names consist of letters, digits and any of _ : . -`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d, err := ParseDrain("drain", strings.Fields(tt.args), tt.host)
@@ -35,7 +37,8 @@ func TestParseDrain(t *testing.T) {
 }
 
 func TestDrainSendsARequest(t *testing.T) {
-	const done = `{"change":"drained","drains":[{"cluster":"web","node":"10.0.0.1","reason":"disks","who":"kim","at":"2026-11-25T12:00:00Z","expires":"2026-11-25T14:00:00Z","active_connections":3}]}`
+	const done = `{"change":"drained","drains":[{"cluster":"web","node":"10.0.0.1","reason":"disks","who":"kim",
+		"at":"2026-11-25T12:00:00Z","expires":"2026-11-25T14:00:00Z","active_connections":3}]}`
 	d := &fakeDaemon{responses: map[string]response{
 		"POST /cluster/web/drain/10.0.0.1":   {200, "", done},
 		"POST /cluster/web/drain/10.0.0.2":   {409, "without 10.0.0.2 cluster web has 0 healthy nodes\n", ""},
@@ -53,7 +56,8 @@ func TestDrainSendsARequest(t *testing.T) {
 	_, err := of("10.0.0.2").drain(t.Context(), &out, c)
 	wantError(t, err, "lb balance refused: without 10.0.0.2 cluster web has 0 healthy nodes")
 	_, err = of("10.0.0.9").drain(t.Context(), &out, c)
-	wantError(t, err, "cluster web has no node 10.0.0.9; its nodes are 10.0.0.1, 10.0.0.2: `lb ctl cluster list` shows the clusters, `lb ctl drains` the drained nodes")
+	wantError(t, err, "cluster web has no node 10.0.0.9; its nodes are 10.0.0.1, 10.0.0.2: "+
+		"`lb ctl cluster list` shows the clusters, `lb ctl drains` the drained nodes")
 	if err := of("10.0.0.1").Undo(t.Context(), &out, c); err != nil {
 		t.Error(err)
 	}
@@ -66,7 +70,8 @@ func TestDrainSendsARequest(t *testing.T) {
 }
 
 func TestDrains(t *testing.T) {
-	const list = `[{"cluster":"web","node":"10.0.0.1","reason":"disks","who":"kim","at":"2026-11-25T12:00:00Z","expires":"2026-11-25T14:00:00Z","active_connections":3},
+	const list = `[{"cluster":"web","node":"10.0.0.1","reason":"disks","who":"kim","at":"2026-11-25T12:00:00Z",
+		"expires":"2026-11-25T14:00:00Z","active_connections":3},
 		{"cluster":"web","node":"10.0.0.9","reason":"","who":"ann","at":"2026-11-25T12:00:00Z","stale":true,"active_connections":0}]`
 	for name, tt := range map[string]struct{ list, want string }{
 		"two": {list, `CLUSTER  NODE      ACTIVE  UNTIL                 WHO  WHY

@@ -15,20 +15,21 @@ import (
 // drainPollInterval is the time between two counts of a drained node's connections.
 const drainPollInterval = time.Second
 
-// DrainTimeoutError reports that a drained node still had connections when the wait ended.
-type DrainTimeoutError struct {
+// waitTimeoutError reports that a drained node still had connections when the wait ended.
+type waitTimeoutError struct {
 	Remaining string // what remained, and where
 	Wait      time.Duration
 }
 
 // Error says what remained and that the drain continues.
-func (e *DrainTimeoutError) Error() string {
+func (e *waitTimeoutError) Error() string {
 	return fmt.Sprintf("timed out after %s: %s; the drain continues: run the same command again to keep waiting", e.Wait, e.Remaining)
 }
 
-// waitForConnections waits until the drained nodes have no active connections in the kernel. It writes what remains to progress whenever that
-// changes. After wait it returns a *DrainTimeoutError.
-func waitForConnections(ctx context.Context, progress io.Writer, balancer *client.Client, drained []api.DrainReport, wait time.Duration) error {
+// waitForConnections waits until the drained nodes have no active connections in the kernel. It writes what remains to progress whenever
+// that changes. After wait it returns a *waitTimeoutError.
+func waitForConnections(ctx context.Context, progress io.Writer, balancer *client.Client, drained []api.DrainReport,
+	wait time.Duration) error {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	tick := time.NewTicker(drainPollInterval)
@@ -54,7 +55,7 @@ func waitForConnections(ctx context.Context, progress io.Writer, balancer *clien
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timeout.C:
-			return &DrainTimeoutError{remaining, wait}
+			return &waitTimeoutError{remaining, wait}
 		case <-tick.C:
 		}
 	}
@@ -76,7 +77,8 @@ func remainingConnections(ctx context.Context, balancer *client.Client, drained 
 			case n.ActiveConns > 0:
 				remaining = append(remaining, fmt.Sprintf("active connections of %s in %s: %d", d.Node, d.Cluster, n.ActiveConns))
 			case n.KernelWeight != nil && *n.KernelWeight > 0:
-				remaining = append(remaining, fmt.Sprintf("%s in %s still gets new connections: its weight in the kernel is %d", d.Node, d.Cluster, *n.KernelWeight))
+				remaining = append(remaining, fmt.Sprintf("%s in %s still gets new connections: its weight in the kernel is %d", d.Node,
+					d.Cluster, *n.KernelWeight))
 			}
 		}
 	}

@@ -23,9 +23,12 @@ func TestWaitForConnectionsShowsWhatRemains(t *testing.T) {
 		err      string
 	}{
 		{"none", []string{`"drain":{},"kernel_weight":0`}, time.Minute, "no active connections left\n", ""},
-		{"two that end", []string{`"drain":{},"active_connections":2`, `"drain":{}`}, time.Minute, "active connections of 10.0.0.1 in web: 2\nno active connections left\n", ""},
-		{"one that stays", []string{`"drain":{},"active_connections":1`}, 50 * time.Millisecond, "active connections of 10.0.0.1 in web: 1\n",
-			"timed out after 50ms: active connections of 10.0.0.1 in web: 1; the drain continues: run the same command again to keep waiting"},
+		{"two that end", []string{`"drain":{},"active_connections":2`, `"drain":{}`}, time.Minute,
+			"active connections of 10.0.0.1 in web: 2\nno active connections left\n", ""},
+		{"one that stays", []string{`"drain":{},"active_connections":1`}, 50 * time.Millisecond,
+			"active connections of 10.0.0.1 in web: 1\n",
+			"timed out after 50ms: active connections of 10.0.0.1 in web: 1; " +
+				"the drain continues: run the same command again to keep waiting"},
 		{"resumed", []string{`"active_connections":1`}, time.Minute, "", resumed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -92,8 +92,8 @@ func FollowEvents(ctx context.Context, out io.Writer, balancer *client.Client, q
 	}
 }
 
-// printFrame prints one frame of a stream and advances the query past it. A frame is an event, "missed" with a number of events, or, without
-// data, the number where the stream begins.
+// printFrame prints one frame of a stream and advances the query past it. A frame is an event, "missed" with a number of events, or,
+// without data, the number where the stream begins.
 func printFrame(out io.Writer, frame sse.Event, q *EventsQuery, format Format) error {
 	number := string(frame.Data)
 	if len(frame.Data) == 0 {
@@ -110,7 +110,8 @@ func printFrame(out io.Writer, frame sse.Event, q *EventsQuery, format Format) e
 	n, err := strconv.ParseUint(number, 10, 64)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the stream has %.40q instead of an event's number: is %s listening at that address?", number, client.Balancer().Name)
+		return fmt.Errorf("the stream has %.40q instead of an event's number: is %s listening at that address?", number,
+			client.Balancer().Name)
 	case frame.Name == "missed":
 		return writeMissed(out, n, format)
 	}

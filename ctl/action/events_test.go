@@ -19,7 +19,8 @@ import (
 func someEvents() []event.Event {
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
 	return []event.Event{
-		{Number: 7, Time: at, Kind: event.Weight, Text: "kernel table changed", Cluster: "web", Node: "10.0.0.1", Old: "92", New: "0", Cause: "agent reported health 0"},
+		{Number: 7, Time: at, Kind: event.Weight, Text: "kernel table changed", Cluster: "web", Node: "10.0.0.1", Old: "92", New: "0",
+			Cause: "agent reported health 0"},
 		{Number: 8, Time: at, Kind: event.ConfigRefused, Text: "reload refused", Err: "lb.toml:3: nonsense"},
 		{Number: 9, Time: at, Kind: event.MarksChanged, Text: "marking rules changed", Change: "mark 7: add tcp 204.109.13.7:443"},
 	}
@@ -60,7 +61,8 @@ func TestEventsAreReadInParts(t *testing.T) {
 	if err := Events(t.Context(), &out, c, EventsQuery{Since: &since, Cluster: "web"}, Format{}); err != nil {
 		t.Fatal(err)
 	}
-	if want := "… 3 events are no longer in memory: events.log in the balancer's data_dir has them\n" + someEventsText; out.String() != want {
+	if want := "… 3 events are no longer in memory: events.log in the balancer's data_dir has them\n" +
+		someEventsText; out.String() != want {
 		t.Errorf("got\n%swant\n%s", &out, want)
 	}
 }
@@ -98,7 +100,8 @@ func TestFollowEventsSurvivesARestart(t *testing.T) {
 	if err := FollowEvents(ctx, &out, c, EventsQuery{}, Format{JSON: true}); err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) < 3 || lines[0] != `{"missed":2}` || !strings.HasPrefix(lines[1], `{"number":7,`) {
+	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) < 3 || lines[0] != `{"missed":2}` ||
+		!strings.HasPrefix(lines[1], `{"number":7,`) {
 		t.Errorf("got %s", &out)
 	}
 }
@@ -108,14 +111,16 @@ func TestFollowEventsEndsWhenRefused(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintln(w, "too many streams are open")
 	})
-	if err := FollowEvents(t.Context(), &strings.Builder{}, c, EventsQuery{}, Format{}); err == nil || !strings.Contains(err.Error(), "too many streams") {
+	if err := FollowEvents(t.Context(), &strings.Builder{}, c, EventsQuery{}, Format{}); err == nil ||
+		!strings.Contains(err.Error(), "too many streams") {
 		t.Errorf("FollowEvents = %v", err)
 	}
 	absent, err := client.New(client.Balancer(), t.TempDir()+"/none.sock")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := FollowEvents(t.Context(), &strings.Builder{}, absent, EventsQuery{}, Format{}); err == nil || !strings.Contains(err.Error(), "is it running?") {
+	if err := FollowEvents(t.Context(), &strings.Builder{}, absent, EventsQuery{}, Format{}); err == nil ||
+		!strings.Contains(err.Error(), "is it running?") {
 		t.Errorf("FollowEvents without a balancer = %v", err)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/braintree/lb/balancer/client"
 )
 
-// In litmus_paper, `litmusctl force health webapp` takes the service for the number and forces every service to 0, and `litmusctl force health 42
-// webapp -d` takes the number for the service and finds nothing.
+// In litmus_paper, `litmusctl force health webapp` takes the service for the number and forces every service to 0, and `litmusctl force
+// health 42 webapp -d` takes the number for the service and finds nothing.
 func TestFault14ANumberIsNeverTakenForAServiceNorAServiceForIt(t *testing.T) {
 	for _, args := range [][]string{{"health", "webapp"}, {"health"}, {"health", "webapp", "42"}} {
 		if f, err := ParseForce(args, false); err == nil {

@@ -68,7 +68,8 @@ func parseHealth(args []string, del bool) (int, []string, error) {
 	case err != nil && del:
 		return 0, args, nil
 	case err != nil:
-		return 0, nil, usage.Errorf("health needs a number from 0 to 100 before the service, not %q: lb ctl force health N [SERVICE]", args[0])
+		return 0, nil, usage.Errorf("health needs a number from 0 to 100 before the service, not %q: lb ctl force health N [SERVICE]",
+			args[0])
 	case n < 0 || n > 100:
 		return 0, nil, usage.Errorf("health %d is out of range: use 0 to 100", n)
 	}

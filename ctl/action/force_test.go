@@ -17,14 +17,15 @@ func TestParseForce(t *testing.T) {
 		del  bool
 		want Force
 	}{
-		"down, all":                          {"down", false, Force{Kind: "down"}},
-		"down, one":                          {"down webapp", false, Force{Kind: "down", Service: "webapp"}},
-		"up, one, deleted":                   {"up webapp", true, Force{Kind: "up", Service: "webapp", Delete: true}},
-		"health, all":                        {"health 42", false, Force{Kind: "health", Health: 42}},
-		"health, one":                        {"health 0 webapp", false, Force{Kind: "health", Service: "webapp"}},
-		"health, all, deleted":               {"health", true, Force{Kind: "health", Delete: true}},
-		"health, one, deleted":               {"health webapp", true, Force{Kind: "health", Service: "webapp", Delete: true}},
-		"health, one, deleted with number":   {"health 42 webapp", true, Force{Kind: "health", Health: 42, Service: "webapp", Delete: true}},
+		"down, all":            {"down", false, Force{Kind: "down"}},
+		"down, one":            {"down webapp", false, Force{Kind: "down", Service: "webapp"}},
+		"up, one, deleted":     {"up webapp", true, Force{Kind: "up", Service: "webapp", Delete: true}},
+		"health, all":          {"health 42", false, Force{Kind: "health", Health: 42}},
+		"health, one":          {"health 0 webapp", false, Force{Kind: "health", Service: "webapp"}},
+		"health, all, deleted": {"health", true, Force{Kind: "health", Delete: true}},
+		"health, one, deleted": {"health webapp", true, Force{Kind: "health", Service: "webapp", Delete: true}},
+		"health, one, deleted with number": {"health 42 webapp", true, Force{Kind: "health", Health: 42, Service: "webapp",
+			Delete: true}},
 		"health, all, deleted with a number": {"health 42", true, Force{Kind: "health", Health: 42, Delete: true}},
 	}
 	for name, tt := range tests {
@@ -43,16 +44,22 @@ func TestParseForceRejects(t *testing.T) {
 		del  bool
 		want string
 	}{
-		"nothing":                   {"", false, "missing state: usage: lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]"},
-		"unknown state":             {"sideways webapp", false, `cannot force "sideways": usage: lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]`},
-		"number missing":            {"health webapp", false, `health needs a number from 0 to 100 before the service, not "webapp": lb ctl force health N [SERVICE]`},
-		"number after the service":  {"health webapp 42", false, `health needs a number from 0 to 100 before the service, not "webapp": lb ctl force health N [SERVICE]`},
-		"number missing, all":       {"health", false, "health needs a number from 0 to 100: lb ctl force health N [SERVICE]"},
-		"number too high":           {"health 101 webapp", false, "health 101 is out of range: use 0 to 100"},
-		"negative number":           {"health -5 webapp", false, "health -5 is out of range: use 0 to 100"},
-		"fraction":                  {"health 0.5 webapp", false, `health needs a number from 0 to 100 before the service, not "0.5": lb ctl force health N [SERVICE]`},
-		"reason without quotes":     {"down webapp upgrades", false, `unexpected argument "upgrades": quote a reason of several words, as in -r "apt upgrades"`},
-		"invalid name of a service": {"down ../down", false, `"../down" cannot be the name of a service: names consist of letters, digits and any of _ : . -`},
+		"nothing": {"", false, "missing state: usage: lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]"},
+		"unknown state": {"sideways webapp", false,
+			`cannot force "sideways": usage: lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]`},
+		"number missing": {"health webapp", false,
+			`health needs a number from 0 to 100 before the service, not "webapp": lb ctl force health N [SERVICE]`},
+		"number after the service": {"health webapp 42", false,
+			`health needs a number from 0 to 100 before the service, not "webapp": lb ctl force health N [SERVICE]`},
+		"number missing, all": {"health", false, "health needs a number from 0 to 100: lb ctl force health N [SERVICE]"},
+		"number too high":     {"health 101 webapp", false, "health 101 is out of range: use 0 to 100"},
+		"negative number":     {"health -5 webapp", false, "health -5 is out of range: use 0 to 100"},
+		"fraction": {"health 0.5 webapp", false,
+			`health needs a number from 0 to 100 before the service, not "0.5": lb ctl force health N [SERVICE]`},
+		"reason without quotes": {"down webapp upgrades", false,
+			`unexpected argument "upgrades": quote a reason of several words, as in -r "apt upgrades"`},
+		"invalid name of a service": {"down ../down", false,
+			`"../down" cannot be the name of a service: names consist of letters, digits and any of _ : . -`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +67,7 @@ func TestParseForceRejects(t *testing.T) {
 			wantError(t, err, tt.want)
 			var usageErr *usage.Error
 			if !errors.As(err, &usageErr) && !errors.As(err, new(*client.NameError)) {
-				t.Errorf("%T is no usage error", err)
+				t.Errorf("%T is not a usage error", err)
 			}
 		})
 	}
@@ -103,22 +110,26 @@ func TestForceSendsARequest(t *testing.T) {
 		},
 		"for a time, unsupported": {
 			Force{Kind: "down", Reason: "x", Who: "ann", For: "2h"},
-			"POST /down for=2h&reason=x&who=ann", "File created\n", "this agent does not support --for: the force is in place and lasts until it is deleted",
+			"POST /down for=2h&reason=x&who=ann", "File created\n",
+			"this agent does not support --for: the force is in place and lasts until it is deleted",
 		},
-		"deleted with a reason": {Force{Kind: "up", Delete: true, Who: "ann", Reason: "done"}, "DELETE /up reason=done&who=ann", "File deleted\n", ""},
+		"deleted with a reason": {Force{Kind: "up", Delete: true, Who: "ann", Reason: "done"}, "DELETE /up reason=done&who=ann",
+			"File deleted\n", ""},
 		"not forced": {
 			Force{Kind: "down", Service: "webapp", Delete: true},
 			"DELETE /webapp/down who=", "NOT FOUND\n", "nothing to delete: webapp is not forced down: `lb ctl list` shows what is forced",
 		},
 		"not forced, all": {
 			Force{Kind: "health", Delete: true},
-			"DELETE /health who=", "NOT FOUND\n", "nothing to delete: this agent as a whole is not forced to a health: `lb ctl list` shows what is forced",
+			"DELETE /health who=", "NOT FOUND\n",
+			"nothing to delete: this agent as a whole is not forced to a health: `lb ctl list` shows what is forced",
 		},
 		"unknown service": {
 			Force{Kind: "down", Service: "nope", Reason: "x"},
 			"POST /nope/down reason=x&who=", "NOT FOUND\n", "this agent has no service \"nope\": `lb ctl list` shows its services",
 		},
-		"refused": {Force{Kind: "down", Service: "down", Reason: "x"}, "POST /down/down reason=x&who=", "", "lb agent refused: a reason is needed"},
+		"refused": {Force{Kind: "down", Service: "down", Reason: "x"}, "POST /down/down reason=x&who=", "",
+			"lb agent refused: a reason is needed"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

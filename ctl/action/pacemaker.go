@@ -44,7 +44,8 @@ func Pacemaker(s Streams, cfg *config.Config, form string, names []string) error
 	}
 	for _, c := range cfg.Clusters {
 		if c.Autostart && pacemaker.Has(groups, c.Name) {
-			fmt.Fprintf(s.Err, "warning: clusters.%s has autostart = true: lb balance would start it even where Pacemaker stopped it; remove autostart\n", c.Name)
+			fmt.Fprintf(s.Err, "warning: clusters.%s has autostart = true: lb balance would start it even where Pacemaker stopped it; "+
+				"remove autostart\n", c.Name)
 		}
 	}
 	_, err = s.Out.Write(text)

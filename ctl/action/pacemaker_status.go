@@ -21,7 +21,8 @@ func PacemakerStatus(out io.Writer, views consistency.Views, names []string, for
 	report := consistency.Compare(views, names)
 	for _, name := range names {
 		if !slices.ContainsFunc(report.Clusters, func(c consistency.Cluster) bool { return c.Name == name }) {
-			return client.NotFound("%s, lb balance and Pacemaker have no cluster %q: `lb ctl pacemaker status` shows all clusters", views.Config.Path, name)
+			return client.NotFound("%s, lb balance and Pacemaker have no cluster %q: `lb ctl pacemaker status` shows all clusters",
+				views.Config.Path, name)
 		}
 	}
 	return printReport(out, report, format)
@@ -53,7 +54,8 @@ func writeReport(out io.Writer, r consistency.Report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "CLUSTER\tRUNS ON\tADDRESSES ON\tLB BALANCE HERE\tKERNEL HERE\tADDRESSES HERE")
 	for _, c := range r.Clusters {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, placementText(c.Pacemaker), addressPlacementText(c.Addresses), c.Daemon, kernelText(c), localAddressText(c.Addresses))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, placementText(c.Pacemaker), addressPlacementText(c.Addresses), c.Daemon,
+			kernelText(c), localAddressText(c.Addresses))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -29,17 +29,22 @@ func inconsistentReport() consistency.Report {
 	return consistency.Report{
 		Machine:  "load01",
 		Machines: []consistency.Machine{{Name: "load01", State: "online"}, {Name: "load02", State: "standby"}},
-		Findings: []consistency.Finding{{Level: consistency.Note, Code: "machine-standby", Text: "load02 is in standby", Fix: "put it online"}},
+		Findings: []consistency.Finding{{Level: consistency.Note, Code: "machine-standby", Text: "load02 is in standby",
+			Fix: "put it online"}},
 		Clusters: []consistency.Cluster{
 			{Name: "mail", Pacemaker: consistency.Placement{State: "nowhere", Machines: []string{}}, Daemon: "stopped"},
 			{
-				Name: "webapp", Mark: 7, Pacemaker: consistency.Placement{State: "here", Machines: []string{"load01", "load02"}}, Daemon: "running",
+				Name: "webapp", Mark: 7, Pacemaker: consistency.Placement{State: "here", Machines: []string{"load01", "load02"}},
+				Daemon: "running",
 				Kernel: consistency.Forwarding{Service: true, Nodes: 3, Weighted: 0},
 				Addresses: []consistency.VIP{
-					{Address: "192.0.2.1", Pacemaker: consistency.Placement{State: "here", Machines: []string{"load01"}}, Interfaces: []string{"eth0"}},
-					{Address: "192.0.2.3", Pacemaker: consistency.Placement{State: "elsewhere", Machines: []string{"load02"}}, Interfaces: []string{"eth0", "eth1"}},
+					{Address: "192.0.2.1", Pacemaker: consistency.Placement{State: "here", Machines: []string{"load01"}},
+						Interfaces: []string{"eth0"}},
+					{Address: "192.0.2.3", Pacemaker: consistency.Placement{State: "elsewhere", Machines: []string{"load02"}},
+						Interfaces: []string{"eth0", "eth1"}},
 				},
-				Findings: []consistency.Finding{{Level: consistency.Problem, Code: "no-weights", Text: "no client is <served>", Fix: "look why"}},
+				Findings: []consistency.Finding{{Level: consistency.Problem, Code: "no-weights", Text: "no client is <served>",
+					Fix: "look why"}},
 			},
 		},
 	}
@@ -72,8 +77,8 @@ problem: webapp: no client is <served>
 	}
 }
 
-// TestDocsShowTheOutputOfPacemakerStatus compares docs/pacemaker.md with the output on load01 in a recorded state of Pacemaker, with load03 in standby
-// and lb balance dead.
+// TestDocsShowTheOutputOfPacemakerStatus compares docs/pacemaker.md with the output on load01 in a recorded state of Pacemaker, with
+// load03 in standby and lb balance dead.
 func TestDocsShowTheOutputOfPacemakerStatus(t *testing.T) {
 	const recordings = "../../ocf/crm/testdata/"
 	cfg, err := config.Load(recordings+"lb.toml", nil)
@@ -101,7 +106,8 @@ func TestDocsShowTheOutputOfPacemakerStatus(t *testing.T) {
 			r.On = r.On[:2]
 		}
 	}
-	v.Daemon.Error = (&client.UnreachableError{Daemon: client.Balancer(), Address: client.DefaultBalancerControl, Err: syscall.ECONNREFUSED}).Error()
+	v.Daemon.Error = (&client.UnreachableError{Daemon: client.Balancer(), Address: client.DefaultBalancerControl,
+		Err: syscall.ECONNREFUSED}).Error()
 	v.Kernel = consistency.Kernel{
 		Services: []ipvs.Service{
 			{Key: ipvs.Key{Mark: 7, Family: ipvs.IPv4}, Destinations: []ipvs.Destination{{Weight: 100}, {Weight: 0}}},
@@ -145,11 +151,16 @@ func TestToolFindings(t *testing.T) {
 		code   string
 		text   string
 	}{
-		"not installed": {program.Result{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"), "pacemaker-not-installed", "no crm_mon in PATH"},
-		"it hangs":      {program.Result{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs", "timed out after 30s"},
-		"not running":   {program.Result{Err: errors.New("exit status 102")}, &crm.ToolError{Code: crm.NotConnected, Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
-		"tool error":    {program.Result{Err: errors.New("exit status 5")}, toolError, "pacemaker-silent", "crm_mon failed: Permission denied"},
-		"no XML":        {program.Result{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent", "crm_mon failed: EOF; its output: Segmentation fault core dumped"},
+		"not installed": {program.Result{Err: &exec.Error{Name: "crm_mon", Err: exec.ErrNotFound}}, errors.New("EOF"),
+			"pacemaker-not-installed", "no crm_mon in PATH"},
+		"it hangs": {program.Result{Err: fmt.Errorf("killed: %w", context.DeadlineExceeded)}, errors.New("EOF"), "pacemaker-hangs",
+			"timed out after 30s"},
+		"not running": {program.Result{Err: errors.New("exit status 102")}, &crm.ToolError{Code: crm.NotConnected,
+			Text: "Not connected"}, "pacemaker-not-running", "(Not connected)"},
+		"tool error": {program.Result{Err: errors.New("exit status 5")}, toolError, "pacemaker-silent",
+			"crm_mon failed: Permission denied"},
+		"no XML": {program.Result{Stderr: "Segmentation fault\ncore dumped"}, errors.New("EOF"), "pacemaker-silent",
+			"crm_mon failed: EOF; its output: Segmentation fault core dumped"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -40,10 +40,13 @@ func TestPacemakerPrintsTheNamedClusters(t *testing.T) {
 		lacks string
 		notes string
 	}{
-		"all, for crm": {"crm", nil, "clone clone-mail cluster-mail\ngroup group-mail vip-192.0.2.2", "nothing", "warning: clusters.web has autostart = true"},
+		"all, for crm": {"crm", nil, "clone clone-mail cluster-mail\ngroup group-mail vip-192.0.2.2", "nothing",
+			"warning: clusters.web has autostart = true"},
 		"one, for crm": {"crm", []string{"mail"}, `config="` + path + `"`, "cluster-web", ""},
-		"one, for pcs": {"pcs", []string{"web"}, "resource clone clone-web cluster-web ocf:braintree:bigbrother", "mail", "warning: clusters.web"},
-		"one, as XML":  {"xml", []string{"mail"}, `<primitive id="cluster-mail" class="ocf" provider="braintree" type="bigbrother">`, "cluster-web", ""},
+		"one, for pcs": {"pcs", []string{"web"}, "resource clone clone-web cluster-web ocf:braintree:bigbrother", "mail",
+			"warning: clusters.web"},
+		"one, as XML": {"xml", []string{"mail"}, `<primitive id="cluster-mail" class="ocf" provider="braintree" type="bigbrother">`,
+			"cluster-web", ""},
 		"both, as XML": {"xml", []string{"mail", "web"}, `<group id="group-web">`, "control", "warning: clusters.web"},
 		"one, twice":   {"crm", []string{"mail", "mail"}, "group group-mail ", "cluster-web", ""},
 	}

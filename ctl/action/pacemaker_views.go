@@ -27,7 +27,8 @@ import (
 )
 
 const (
-	// toolTimeout bounds one of Pacemaker's tools. They wait for a daemon of Pacemaker, which may hang; a busy machine takes seconds to print the XML.
+	// toolTimeout bounds one of Pacemaker's tools. They wait for a daemon of Pacemaker, which may hang; a busy machine takes seconds to
+	// print the XML.
 	toolTimeout = 30 * time.Second
 	// maxToolOutput bounds a tool's output, in bytes; a resource takes some 400.
 	maxToolOutput = 16 << 20
@@ -43,8 +44,8 @@ type ViewSources struct {
 	OpenTable  func() (ipvs.Table, error)
 }
 
-// PacemakerViews reads what Pacemaker, lb balance and the kernel report. A source that gives nothing becomes part of the views; only failing to
-// read the kernel is an error.
+// PacemakerViews reads what Pacemaker, lb balance and the kernel report. A source that gives nothing becomes part of the views; only
+// failing to read the kernel is an error.
 func PacemakerViews(ctx context.Context, s ViewSources) (consistency.Views, error) {
 	kernel, err := readKernel(ctx, s.OpenTable)
 	if err != nil {
@@ -171,7 +172,8 @@ func toolFinding(name string, result program.Result, err error) *consistency.Fin
 		f.Code, f.Text = "pacemaker-hangs", fmt.Sprintf("Pacemaker hangs: %s timed out after %s", name, toolTimeout)
 		f.Fix = "`journalctl -u corosync -u pacemaker` shows why; if it lasts, the other machines fence this one"
 	case errors.As(err, &toolError) && toolError.Code == crm.NotConnected:
-		f.Code, f.Text = "pacemaker-not-running", fmt.Sprintf("Pacemaker is not running on this machine (%v): what runs here is what ran when it ended", toolError)
+		f.Code = "pacemaker-not-running"
+		f.Text = fmt.Sprintf("Pacemaker is not running on this machine (%v): what runs here is what ran when it ended", toolError)
 		f.Fix = "`systemctl start corosync pacemaker`; if they stop again, `journalctl -u corosync -u pacemaker` shows why"
 	default:
 		f.Code, f.Text = "pacemaker-silent", fmt.Sprintf("%s failed: %v", name, err)

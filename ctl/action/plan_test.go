@@ -31,7 +31,8 @@ func TestPlanPrints(t *testing.T) {
 			"a reload would be refused: too much\nwith --force it would do:\nmark 7: node 10.0.0.2 weight 92 → 0\n", true},
 		{"refused", api.Plan{Refused: "no certificate"}, Format{}, "a reload would be refused: no certificate\n", true},
 		{"JSON", api.Plan{Refused: "no certificate"}, Format{JSON: true},
-			"{\n  \"refused\": \"no certificate\",\n  \"forcible\": false,\n  \"changes\": null,\n  \"connections\": null,\n  \"notes\": null\n}\n", true},
+			"{\n  \"refused\": \"no certificate\",\n  \"forcible\": false,\n" +
+				"  \"changes\": null,\n  \"connections\": null,\n  \"notes\": null\n}\n", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := serve(t, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(tt.response) })

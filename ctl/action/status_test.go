@@ -23,11 +23,12 @@ func TestStatus(t *testing.T) {
 		err     string
 		refused bool
 	}{
-		"up":            {service: "up", out: "Health: 85\n"},
-		"up, json":      {service: "up", format: Format{JSON: true}, out: "{\n  \"health\": 85\n}\n"},
-		"down":          {service: "down", out: "Health: 0\n", err: ErrDown.Error()},
-		"down, json":    {service: "down", format: Format{JSON: true}, out: "{\n  \"health\": 0\n}\n", err: ErrDown.Error()},
-		"unknown":       {service: "nope", out: "NOT FOUND\n", err: "this agent has no service \"nope\": `lb ctl list` shows its services", refused: true},
+		"up":         {service: "up", out: "Health: 85\n"},
+		"up, json":   {service: "up", format: Format{JSON: true}, out: "{\n  \"health\": 85\n}\n"},
+		"down":       {service: "down", out: "Health: 0\n", err: ErrDown.Error()},
+		"down, json": {service: "down", format: Format{JSON: true}, out: "{\n  \"health\": 0\n}\n", err: ErrDown.Error()},
+		"unknown": {service: "nope", out: "NOT FOUND\n",
+			err: "this agent has no service \"nope\": `lb ctl list` shows its services", refused: true},
 		"agent fails":   {service: "broken", err: "lb agent answered 500: oh no; look at `journalctl -u lb-agent`"},
 		"agent forbids": {service: "private", err: "lb agent refused: not for you", refused: true},
 	}

@@ -8,9 +8,12 @@ import (
 )
 
 func TestWhy(t *testing.T) {
-	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"mode":"active_active","all_down":"none","notice":"","combined_weight":50,"last_error":"","nodes":[
-		{"address":"10.0.0.1","weight":50,"kernel_weight":50,"state":"ramping","watched":"stream","active_connections":3,"inactive_connections":14,
-		 "steps":[{"name":"reading","in":100,"out":100,"reason":"agent reported health 100"},{"name":"ramp-up","in":100,"out":50,"reason":"ramping up: 30s of 1m0s, 50 of 100"}]},
+	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,
+		"mode":"active_active","all_down":"none","notice":"","combined_weight":50,"last_error":"","nodes":[
+		{"address":"10.0.0.1","weight":50,"kernel_weight":50,"state":"ramping","watched":"stream",
+		 "active_connections":3,"inactive_connections":14,
+		 "steps":[{"name":"reading","in":100,"out":100,"reason":"agent reported health 100"},
+		  {"name":"ramp-up","in":100,"out":50,"reason":"ramping up: 30s of 1m0s, 50 of 100"}]},
 		{"address":"10.0.0.2","weight":0,"state":"unknown","steps":[{"name":"reading","in":0,"out":0,"reason":"no reading yet"}]},
 		{"address":"fd00::1","weight":0,"state":"down","steps":[]}]}`
 	const first = `web, node 10.0.0.1: ramping, weight 50, watched by stream

@@ -1,6 +1,6 @@
 // Package cmdline reorders a command line for urfave/cli, so that options may stand anywhere.
 //
-// urfave/cli takes everything after the first argument for arguments: `force down webapp -r why` would silently lose its reason. Arrange
+// urfave/cli takes everything after the first argument for arguments: `force down webapp -r why` would silently lose its reason. arrange
 // finds the command in the command tree and puts each option directly after the command that defines it.
 package cmdline
 
@@ -13,12 +13,12 @@ import (
 	"github.com/braintree/lb/ctl/usage"
 )
 
-// Command is a node of the command tree, as far as Arrange needs it.
+// Command is a node of the command tree, as far as arrange needs it.
 type Command struct {
 	Names    []string // the name, then its aliases
 	Flags    []Flag
 	Commands []Command
-	// TakesArguments: the command has an action of its own, whose arguments are words that name no subcommand.
+	// TakesArguments: the command has an action of its own, with words that name no subcommand as arguments.
 	TakesArguments bool
 }
 
@@ -31,7 +31,7 @@ type Flag struct {
 // negative matches a negative number, which is an argument and not an option.
 var negative = regexp.MustCompile(`^-\d+(\.\d+)?$`)
 
-// parser is the state of one Arrange.
+// parser is the state of one arrange.
 type parser struct {
 	path  []Command // from the program to the innermost command found so far
 	flags []givenFlag
@@ -45,10 +45,10 @@ type givenFlag struct {
 	words []string
 }
 
-// Arrange returns args, without the program's name, in the order: the program's options, command, its options, subcommand, its options,
+// arrange returns args, without the program's name, in the order: the program's options, command, its options, subcommand, its options,
 // `--`, arguments. With `-h`, `--help`, or `help` in the place of a command, only the commands and `--help` remain. An unknown command or
-// option, or an option without its value, is a *usage.Error with the nearest name. Arrange does not interpret arguments.
-func Arrange(program Command, args []string) ([]string, error) {
+// option, or an option without its value, is a *usage.Error with the nearest name. arrange does not interpret arguments.
+func arrange(program Command, args []string) ([]string, error) {
 	a := parser{path: []Command{program}}
 	for len(args) > 0 {
 		word := args[0]
@@ -123,21 +123,22 @@ func (a *parser) flag(args []string) (int, error) {
 	return 0, usage.OptionErrorf("unknown option %q%s", strings.SplitN(word, "=", 2)[0], a.suggest(name, a.flagNames()))
 }
 
-// flagWithValue consumes an option whose value is the next word.
+// flagWithValue consumes an option with the next word as its value.
 func (a *parser) flagWithValue(name string, args []string) (int, error) {
 	if len(args) < 2 {
 		return 0, usage.OptionErrorf("option %s needs a value", args[0])
 	}
 	next := strings.TrimLeft(args[1], "-")
 	if _, known := a.find(next); known && args[1] != next {
-		return 0, usage.OptionErrorf("option %s needs a value: write a value that begins with a dash as %s=%s", args[0], dashed(name), args[1])
+		return 0, usage.OptionErrorf("option %s needs a value: write a value that begins with a dash as %s=%s", args[0], dashed(name),
+			args[1])
 	}
 	a.flags = append(a.flags, givenFlag{name, args[:2]})
 	return 2, nil
 }
 
-// bundle reads several one-letter options after one dash, as in -df. The last may take a value: the rest of the word, as in -rreason, or the
-// next word. It returns how many words it consumed; 0 if the word is not a bundle.
+// bundle reads several one-letter options after one dash, as in -df. The last may take a value: the rest of the word, as in -rreason, or
+// the next word. It returns how many words it consumed; 0 if the word is not a bundle.
 func (a *parser) bundle(args []string) ([]givenFlag, int) {
 	var found []givenFlag
 	letters := args[0][1:]
@@ -160,8 +161,8 @@ func (a *parser) bundle(args []string) ([]givenFlag, int) {
 	return found, 1
 }
 
-// find looks an option up in the commands found so far, innermost first, then in those that may still follow. An option of a given name takes
-// a value everywhere in a program or nowhere; a test of the program's command tree ensures that.
+// find looks an option up in the commands found so far, innermost first, then in those that may still follow. An option of a given name
+// takes a value everywhere in a program or nowhere; a test of the program's command tree ensures that.
 func (a *parser) find(name string) (Flag, bool) {
 	for _, c := range slices.Backward(a.path) {
 		if f, ok := c.flag(name); ok {
@@ -219,7 +220,7 @@ func (a *parser) suggest(name string, known []string) string {
 		names = append(names, c.Names[0])
 	}
 	help := strings.Join(names, " ") + " --help"
-	if near := Nearest(name, known); near != "" {
+	if near := nearest(name, known); near != "" {
 		return fmt.Sprintf(": did you mean %q? See `%s`", near, help)
 	}
 	return fmt.Sprintf(": see `%s`", help)

@@ -72,19 +72,19 @@ func TestArrange(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := Arrange(program(), strings.Fields(tt.line))
+			got, err := arrange(program(), strings.Fields(tt.line))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if strings.Join(got, " ") != tt.want {
-				t.Errorf("Arrange(%q) = %q, want %q", tt.line, strings.Join(got, " "), tt.want)
+				t.Errorf("arrange(%q) = %q, want %q", tt.line, strings.Join(got, " "), tt.want)
 			}
 		})
 	}
 }
 
 func TestArrangeKeepsWordsWhole(t *testing.T) {
-	got, err := Arrange(program(), []string{"ctl", "force", "down", "", "-r", "apt upgrades", "we app"})
+	got, err := arrange(program(), []string{"ctl", "force", "down", "", "-r", "apt upgrades", "we app"})
 	want := []string{"ctl", "force", "-r", "apt upgrades", "--", "down", "", "we app"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
@@ -93,20 +93,23 @@ func TestArrangeKeepsWordsWhole(t *testing.T) {
 
 func TestArrangeRejects(t *testing.T) {
 	tests := map[string]struct{ line, want string }{
-		"unknown command":                 {"balanse", "unknown command \"balanse\": did you mean \"balance\"? See `lb --help`"},
-		"unknown subcommand":              {"ctl forec down", "unknown command \"forec\": did you mean \"force\"? See `lb ctl --help`"},
-		"unknown, nothing near":           {"xyzzy", "unknown command \"xyzzy\": see `lb --help`"},
-		"unknown option":                  {"balance --dryrun", "unknown option \"--dryrun\": did you mean \"--dry-run\"? See `lb balance --help`"},
-		"unknown option with a value":     {"ctl force down --raeson=x", "unknown option \"--raeson\": did you mean \"--reason\"? See `lb ctl force --help`"},
+		"unknown command":       {"balanse", "unknown command \"balanse\": did you mean \"balance\"? See `lb --help`"},
+		"unknown subcommand":    {"ctl forec down", "unknown command \"forec\": did you mean \"force\"? See `lb ctl --help`"},
+		"unknown, nothing near": {"xyzzy", "unknown command \"xyzzy\": see `lb --help`"},
+		"unknown option": {"balance --dryrun",
+			"unknown option \"--dryrun\": did you mean \"--dry-run\"? See `lb balance --help`"},
+		"unknown option with a value": {"ctl force down --raeson=x",
+			"unknown option \"--raeson\": did you mean \"--reason\"? See `lb ctl force --help`"},
 		"option of another command":       {"ctl list -r why", "unknown option \"-r\": see `lb ctl list --help`"},
 		"option before the wrong command": {"--dry-run ctl list", "unknown option \"--dry-run\": see `lb ctl list --help`"},
 		"missing value at the end":        {"ctl force down -r", "option -r needs a value"},
-		"missing value":                   {"ctl force down -r -d", "option -r needs a value: write a value that begins with a dash as -r=-d"},
-		"unknown letter in bundle":        {"ctl force -dz", "unknown option \"-dz\": see `lb ctl force --help`"},
+		"missing value": {"ctl force down -r -d",
+			"option -r needs a value: write a value that begins with a dash as -r=-d"},
+		"unknown letter in bundle": {"ctl force -dz", "unknown option \"-dz\": see `lb ctl force --help`"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := Arrange(program(), strings.Fields(tt.line))
+			got, err := arrange(program(), strings.Fields(tt.line))
 			var usageErr *usage.Error
 			if !errors.As(err, &usageErr) {
 				t.Fatalf("got %q, %v, want a usage error", got, err)
@@ -120,10 +123,11 @@ func TestArrangeRejects(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"agent", "balance", "ctl", "demo", "--json", "-d"}
-	tests := map[string]string{"agnet": "agent", "balancer": "balance", "ctrl": "ctl", "dmeo": "demo", "--jsn": "--json", "x": "", "status": "", "": ""}
+	tests := map[string]string{"agnet": "agent", "balancer": "balance", "ctrl": "ctl", "dmeo": "demo", "--jsn": "--json", "x": "",
+		"status": "", "": ""}
 	for name, want := range tests {
-		if got := Nearest(name, known); got != want {
-			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
+		if got := nearest(name, known); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
 		}
 	}
 }
@@ -133,11 +137,11 @@ func FuzzArrange(f *testing.F) {
 	f.Add("-c=1 --= - -- help -dv -0")
 	f.Fuzz(func(t *testing.T, line string) {
 		words := strings.Split(line, " ")
-		got, err := Arrange(program(), words)
+		got, err := arrange(program(), words)
 		if err != nil {
 			return
 		}
-		again, err := Arrange(program(), got)
+		again, err := arrange(program(), got)
 		if err != nil || !slices.Equal(got, again) {
 			t.Errorf("%q gives %q, which gives %q, %v", words, got, again, err)
 		}

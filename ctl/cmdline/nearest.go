@@ -2,9 +2,9 @@ package cmdline
 
 import "strings"
 
-// Nearest returns the known name that is most similar to name, or "" if none is similar: at most one edit for every three letters, without
+// nearest returns the known name that is most similar to name, or "" if none is similar: at most one edit for every three letters, without
 // the dashes. Of equally similar names it returns the first.
-func Nearest(name string, known []string) string {
+func nearest(name string, known []string) string {
 	name = strings.TrimLeft(name, "-")
 	best, bestDistance := "", len(name)/3+1
 	for _, k := range known {

@@ -9,16 +9,16 @@ import (
 	"github.com/braintree/lb/ctl/usage"
 )
 
-// Run runs a command line, without the program's name. Options may stand anywhere. A wrong command line is a *usage.Error. Run never ends the
-// process.
+// Run runs a command line, without the program's name. Options may stand anywhere. A wrong command line is a *usage.Error. Run never ends
+// the process.
 func Run(ctx context.Context, app *cli.App, words []string) error {
-	words, err := Arrange(Tree(app), words)
+	words, err := arrange(Tree(app), words)
 	if err != nil {
 		return err
 	}
 	reject := func(_ *cli.Context, err error, _ bool) error { return usage.OptionErrorf("%v", err) }
 	app.HideVersion = true
-	app.HideHelpCommand = true // Arrange turns the word help into the option
+	app.HideHelpCommand = true // arrange turns the word help into the option
 	app.ExitErrHandler = func(*cli.Context, error) {}
 	app.OnUsageError = reject
 	forEach(app.Commands, func(c *cli.Command) {

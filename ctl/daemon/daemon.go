@@ -16,8 +16,8 @@ import (
 	"github.com/braintree/lb/ctl/usage"
 )
 
-// RunUntilSignal calls run with a context that the first SIGTERM or SIGINT cancels, and a channel that receives a value for each SIGHUP. The
-// channel is buffered: a SIGHUP during a reload causes another reload. A second SIGTERM or SIGINT kills the process.
+// RunUntilSignal calls run with a context that the first SIGTERM or SIGINT cancels, and a channel that receives a value for each SIGHUP.
+// The channel is buffered: a SIGHUP during a reload causes another reload. A second SIGTERM or SIGINT kills the process.
 func RunUntilSignal(ctx context.Context, run func(ctx context.Context, reload <-chan struct{}) error) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	hangups, reload := make(chan os.Signal, 1), make(chan struct{}, 1)
@@ -46,14 +46,14 @@ func RunUntilSignal(ctx context.Context, run func(ctx context.Context, reload <-
 const (
 	// gcPercent is the garbage, in percent of the live heap, that triggers a collection. Go's default is 100.
 	gcPercent = 50
-	// multiProcessorNodes is the number of nodes from which a balancer may use more than one processor: one processor of a slow virtual machine
-	// cannot poll 500 nodes.
+	// multiProcessorNodes is the number of nodes from which a balancer may use more than one processor: one processor of a slow virtual
+	// machine cannot poll 500 nodes.
 	multiProcessorNodes = 200
 )
 
-// TuneRuntime reduces the memory and CPU time of a balancer with these clusters. It collects garbage earlier, because the balancer holds much
-// state and allocates little. With few nodes it uses one processor: handing small tasks to another thread costs more than the tasks, above
-// all on a virtual machine. GOGC and GOMAXPROCS in the environment take precedence.
+// TuneRuntime reduces the memory and CPU time of a balancer with these clusters. It collects garbage earlier, because the balancer holds
+// much state and allocates little. With few nodes it uses one processor: handing small tasks to another thread costs more than the tasks,
+// above all on a virtual machine. GOGC and GOMAXPROCS in the environment take precedence.
 func TuneRuntime(clusters []config.Cluster) {
 	nodes := 0
 	for _, c := range clusters {
@@ -67,7 +67,8 @@ func TuneRuntime(clusters []config.Cluster) {
 	}
 }
 
-// NewLogger returns a logger that writes to w. level is debug, info, warn or error; format is text or json. Anything else is a *usage.Error.
+// NewLogger returns a logger that writes to w. level is debug, info, warn or error; format is text or json. Anything else is a
+// *usage.Error.
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {

@@ -100,7 +100,8 @@ func TestTuneRuntimeYieldsToTheEnvironment(t *testing.T) {
 		TuneRuntime([]config.Cluster{{Nodes: make([]config.Node, 1)}, {Nodes: make([]config.Node, tt.nodes-1)}})
 		collector, processors := debug.SetGCPercent(100), runtime.GOMAXPROCS(2)
 		if collector != tt.collector || processors != tt.processors {
-			t.Errorf("%d nodes, GOGC=%q, GOMAXPROCS=%q: %d and %d, want %d and %d", tt.nodes, tt.gogc, tt.gomaxprocs, collector, processors, tt.collector, tt.processors)
+			t.Errorf("%d nodes, GOGC=%q, GOMAXPROCS=%q: %d and %d, want %d and %d", tt.nodes, tt.gogc, tt.gomaxprocs, collector,
+				processors, tt.collector, tt.processors)
 		}
 	}
 }

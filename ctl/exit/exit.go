@@ -18,8 +18,8 @@ import (
 // The exit statuses of every command except ocf, which follows the OCF standard. 69, 77 and 78 are from sysexits.h.
 const (
 	OK            = 0
-	Failed        = 1
-	Refused       = 2
+	failed        = 1
+	refused       = 2
 	Unavailable   = 69
 	NoPermission  = 77
 	InvalidConfig = 78
@@ -47,7 +47,7 @@ func Status(err error) int {
 	var (
 		code        Code
 		usageErr    *usage.Error
-		refused     *client.RefusedError
+		rejection   *client.RefusedError
 		name        *client.NameError
 		diagnostics config.Diagnostics
 	)
@@ -56,8 +56,8 @@ func Status(err error) int {
 		return OK
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, &usageErr), errors.As(err, &name), errors.As(err, &refused):
-		return Refused
+	case errors.As(err, &usageErr), errors.As(err, &name), errors.As(err, &rejection):
+		return refused
 	case errors.As(err, &diagnostics):
 		return InvalidConfig
 	case errors.Is(err, netx.ErrNoIPVS), errors.Is(err, mark.ErrNoNftables), errors.Is(err, tunnel.ErrNoIPIP):
@@ -65,20 +65,20 @@ func Status(err error) int {
 	case errors.Is(err, netx.ErrNoPrivilege):
 		return NoPermission
 	}
-	return Failed
+	return failed
 }
 
-// LitmusctlStatus maps an error, or nil, to the status of litmus_paper's own litmusctl: 2 for what the agent refuses, even if lb notices before
-// the request, and 1 for every other failure.
+// LitmusctlStatus maps an error, or nil, to the status of litmus_paper's own litmusctl: 2 for what the agent refuses, even if lb notices
+// before the request, and 1 for every other failure.
 func LitmusctlStatus(err error) int {
 	usageErr := (*usage.Error)(nil)
 	switch status := Status(err); {
 	case status == OK:
 		return OK
-	case status == Refused && !(errors.As(err, &usageErr) && usageErr.Option):
-		return Refused
+	case status == refused && !(errors.As(err, &usageErr) && usageErr.Option):
+		return refused
 	}
-	return Failed
+	return failed
 }
 
 // LitmusctlStatuses explains the exit statuses in `litmusctl help`.
@@ -91,7 +91,8 @@ const LitmusctlStatuses = `Exit status:
 func Report(w io.Writer, err error) {
 	var diagnostics config.Diagnostics
 	switch {
-	case err == nil, errors.Is(err, action.ErrDown), errors.Is(err, action.ErrInconsistent), errors.Is(err, action.ErrUnsafeKernel), errors.As(err, new(Code)):
+	case err == nil, errors.Is(err, action.ErrDown), errors.Is(err, action.ErrInconsistent), errors.Is(err, action.ErrUnsafeKernel),
+		errors.As(err, new(Code)):
 		// the printed result says it
 	case errors.As(err, &diagnostics) && len(diagnostics) > 1:
 		fmt.Fprintf(w, "lb: the configuration has %d errors:\n", len(diagnostics))

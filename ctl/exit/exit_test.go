@@ -24,17 +24,18 @@ func TestStatusAndReport(t *testing.T) {
 		status int
 		text   string
 	}{
-		"nothing":       {nil, 0, ""},
-		"any error":     {errors.New("no luck"), 1, "lb: no luck\n"},
-		"service down":  {action.ErrDown, 1, ""},
-		"wrong usage":   {usage.Errorf("no flag %q", "-x"), 2, "lb: no flag \"-x\"\n"},
-		"refused":       {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2, "lb: force: no\n"},
-		"no IPVS":       {fmt.Errorf("open: %w", netx.ErrNoIPVS), 69, "lb: open: " + netx.ErrNoIPVS.Error() + "\n"},
-		"no nftables":   {fmt.Errorf("open: %w", mark.ErrNoNftables), 69, "lb: open: " + mark.ErrNoNftables.Error() + "\n"},
-		"no ipip":       {tunnel.ErrNoIPIP, 69, "lb: " + tunnel.ErrNoIPIP.Error() + "\n"},
-		"no privilege":  {fmt.Errorf("open: %w", netx.ErrNoPrivilege), 77, "lb: open: " + netx.ErrNoPrivilege.Error() + "\n"},
-		"one error":     {config.Diagnostics{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: correct it\n"},
-		"two errors":    {fmt.Errorf("load: %w", config.Diagnostics{one, two}), 78, "lb: the configuration has 2 errors:\n  lb.toml:3: a.b = 1: is wrong: correct it\n  lb.toml: is odd: look\n"},
+		"nothing":      {nil, 0, ""},
+		"any error":    {errors.New("no luck"), 1, "lb: no luck\n"},
+		"service down": {action.ErrDown, 1, ""},
+		"wrong usage":  {usage.Errorf("no flag %q", "-x"), 2, "lb: no flag \"-x\"\n"},
+		"refused":      {fmt.Errorf("force: %w", &client.RefusedError{Text: "no"}), 2, "lb: force: no\n"},
+		"no IPVS":      {fmt.Errorf("open: %w", netx.ErrNoIPVS), 69, "lb: open: " + netx.ErrNoIPVS.Error() + "\n"},
+		"no nftables":  {fmt.Errorf("open: %w", mark.ErrNoNftables), 69, "lb: open: " + mark.ErrNoNftables.Error() + "\n"},
+		"no ipip":      {tunnel.ErrNoIPIP, 69, "lb: " + tunnel.ErrNoIPIP.Error() + "\n"},
+		"no privilege": {fmt.Errorf("open: %w", netx.ErrNoPrivilege), 77, "lb: open: " + netx.ErrNoPrivilege.Error() + "\n"},
+		"one error":    {config.Diagnostics{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: correct it\n"},
+		"two errors": {fmt.Errorf("load: %w", config.Diagnostics{one, two}), 78,
+			"lb: the configuration has 2 errors:\n  lb.toml:3: a.b = 1: is wrong: correct it\n  lb.toml: is odd: look\n"},
 		"an OCF status": {Code(7), 7, ""},
 	}
 	for name, tt := range tests {

@@ -39,8 +39,8 @@ func (o *output) validate(n *notes, checks config.CheckValidator) (Result, error
 	}
 }
 
-// internalError reports output that lb rejects and that cannot be disabled line by line. It is not a config.Diagnostics: the operator cannot
-// fix it.
+// internalError reports output that lb rejects and that cannot be disabled line by line. It is not a config.Diagnostics: the operator
+// cannot fix it.
 func internalError(err error) error {
 	return fmt.Errorf("the result does not load, which is a bug in lb ctl import: %v: report it and attach the source", err)
 }

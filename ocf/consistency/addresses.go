@@ -53,8 +53,8 @@ func (v Views) addresses(f facts) []address {
 	return all
 }
 
-// interfaces returns the interfaces of this machine that have the address. A machine that receives tunnelled packets also has the address on
-// an interface that does not answer ARP (docs/rules.md); those are left out.
+// interfaces returns the interfaces of this machine that have the address. A machine that receives tunnelled packets also has the address
+// on an interface that does not answer ARP (docs/rules.md); those are left out.
 func (v Views) interfaces(a netip.Addr) []string {
 	names := []string{}
 	for _, on := range v.Kernel.Addresses {
@@ -73,7 +73,8 @@ func (v Views) addressFindings(f facts, a address) []Finding {
 		return nil // reported already, and the right place depends on it
 	case r.ID == "":
 		return []Finding{problem("address-not-in-pacemaker",
-			fmt.Sprintf("the virtual IP %s is in %s but not in Pacemaker: no machine gets it", a.Address, v.Config.Path), loadCommand(f.name))}
+			fmt.Sprintf("the virtual IP %s is in %s but not in Pacemaker: no machine gets it", a.Address, v.Config.Path),
+			loadCommand(f.name))}
 	case len(r.On) == 0 && len(f.resource.On) == 0:
 		return nil // reported already
 	}
@@ -103,7 +104,8 @@ func (v Views) localAddressFindings(a address) []Finding {
 				hostPrefix(a.Address), a.Interfaces[0], a.resource.ID))}
 	case !isHere && len(a.Interfaces) > 0:
 		return []Finding{problem("address-astray",
-			fmt.Sprintf("%s of this machine has %s, but Pacemaker has it %s: two machines may answer for it", local, a.Address, a.Pacemaker),
+			fmt.Sprintf("%s of this machine has %s, but Pacemaker has it %s: two machines may answer for it", local, a.Address,
+				a.Pacemaker),
 			fmt.Sprintf("`ip address del %s dev %s`", hostPrefix(a.Address), a.Interfaces[0]))}
 	}
 	return nil
@@ -118,7 +120,8 @@ func (v Views) apart(f facts, a address) Finding {
 			"`crm resource stop %s && crm configure delete %s`, then %s", id, id, id, loadCommand(f.name))
 	}
 	return problem("address-apart",
-		fmt.Sprintf("Pacemaker has %s %s and the cluster %s: nothing balances where the address is", a.Address, a.Pacemaker, f.placement), fix)
+		fmt.Sprintf("Pacemaker has %s %s and the cluster %s: nothing balances where the address is", a.Address, a.Pacemaker, f.placement),
+		fix)
 }
 
 // colocated reports whether Pacemaker must run an address where a cluster runs.

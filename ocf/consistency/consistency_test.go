@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -54,7 +55,8 @@ func service(m ipvs.Mark, weights ...ipvs.Weight) ipvs.Service {
 	return s
 }
 
-// consistent returns the views of load01 without a problem: both clusters run on all machines, the address of webapp is here, that of mail on load02.
+// consistent returns the views of load01 without a problem: both clusters run on all machines, the address of webapp is here, that of
+// mail on load02.
 func consistent(t testing.TB) Views {
 	t.Helper()
 	cfg, err := config.Load(filepath.Join(recordings, "lb.toml"), nil)
@@ -157,28 +159,38 @@ func recordedRows() map[string]row {
 // editedRows are rows that no recording has.
 func editedRows() map[string]row {
 	return map[string]row{
-		"lb balance and the kernel do not run it":     {func(_ *testing.T, v *Views) { stopWebapp(v) }, "webapp address-missing!, webapp daemon-does-not-run!"},
-		"lb balance does not run it, the kernel does": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].Running = false }, "webapp daemon-does-not-run!"},
-		"the kernel has no service":                   {func(_ *testing.T, v *Views) { v.Kernel.Services = v.Kernel.Services[1:] }, "webapp kernel-empty!"},
-		"the kernel has no weights":                   {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7, 0, 0) }, "webapp no-weights!"},
-		"the kernel has no nodes":                     {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7) }, "webapp no-weights!"},
-		"the kernel has an unrelated service":         {func(_ *testing.T, v *Views) { v.Kernel.Services = append(v.Kernel.Services, service(99, 0)) }, ""},
-		"the kernel rejected a change":                {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].LastError = "no memory" }, "webapp kernel-refuses!"},
-		"packets get no mark":                         {func(_ *testing.T, v *Views) { v.Kernel.Rules = v.Kernel.Rules[1:] }, "webapp unmarked!"},
-		"packets get another mark":                    {func(_ *testing.T, v *Views) { v.Kernel.Rules[0].Mark = 9 }, "webapp unmarked!"},
+		"lb balance and the kernel do not run it": {func(_ *testing.T, v *Views) { stopWebapp(v) },
+			"webapp address-missing!, webapp daemon-does-not-run!"},
+		"lb balance does not run it, the kernel does": {func(_ *testing.T, v *Views) { v.Daemon.Status.Clusters[1].Running = false },
+			"webapp daemon-does-not-run!"},
+		"the kernel has no service": {func(_ *testing.T, v *Views) { v.Kernel.Services = v.Kernel.Services[1:] },
+			"webapp kernel-empty!"},
+		"the kernel has no weights": {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7, 0, 0) },
+			"webapp no-weights!"},
+		"the kernel has no nodes": {func(_ *testing.T, v *Views) { v.Kernel.Services[0] = service(7) },
+			"webapp no-weights!"},
+		"the kernel has an unrelated service": {func(_ *testing.T, v *Views) {
+			v.Kernel.Services = append(v.Kernel.Services, service(99, 0))
+		}, ""},
+		"the kernel rejected a change": {func(_ *testing.T, v *Views) {
+			v.Daemon.Status.Clusters[1].LastError = "no memory"
+		}, "webapp kernel-refuses!"},
+		"packets get no mark": {func(_ *testing.T, v *Views) { v.Kernel.Rules = v.Kernel.Rules[1:] },
+			"webapp unmarked!"},
+		"packets get another mark": {func(_ *testing.T, v *Views) { v.Kernel.Rules[0].Mark = 9 }, "webapp unmarked!"},
 		"lb balance is dead, the kernel forwards": {func(_ *testing.T, v *Views) { v.Daemon = Daemon{Error: "start it"} },
 			"daemon-silent!, mail unfollowed!, webapp unfollowed!"},
 		"lb balance is dead, the kernel has no weights": {func(_ *testing.T, v *Views) {
 			v.Daemon, v.Kernel.Services[0] = Daemon{Error: "start it"}, service(7, 0)
 		}, "daemon-silent!, mail unfollowed!, webapp no-weights!, webapp unfollowed!"},
-		"lb balance is dead, the kernel has nothing": {func(_ *testing.T, v *Views) { v.Daemon, v.Kernel.Services = Daemon{Error: "start it"}, nil },
-			"daemon-silent!, mail not-running!, webapp not-running!"},
+		"lb balance is dead, the kernel has nothing": {func(_ *testing.T, v *Views) {
+			v.Daemon, v.Kernel.Services = Daemon{Error: "start it"}, nil
+		}, "daemon-silent!, mail not-running!, webapp not-running!"},
 		"lb balance is dead, its clusters elsewhere": {func(t *testing.T, v *Views) {
 			setPacemaker(t, v, "standby")
 			stopAll(v)
 			v.Daemon = Daemon{Error: "start it"}
-		},
-			"daemon-silent!, machine-standby"},
+		}, "daemon-silent!, machine-standby"},
 		"lb balance runs what Pacemaker has elsewhere": {func(t *testing.T, v *Views) { setPacemaker(t, v, "failed"); moveAddress(v) },
 			"webapp daemon-runs!, webapp failure-kept, webapp spare-missing"},
 		"the kernel forwards what Pacemaker has elsewhere": {func(t *testing.T, v *Views) {
@@ -203,17 +215,29 @@ func editedRows() map[string]row {
 			v.Daemon.Status.Clusters = append(v.Daemon.Status.Clusters, state("new", 9, true))
 			v.Kernel.Services = append(v.Kernel.Services, service(9, 1))
 		}, "new not-in-pacemaker"},
-		"lb.toml is invalid": {func(_ *testing.T, v *Views) { v.Config.Invalid, v.Config.Clusters = "it has 2 errors", nil }, "config-broken!"},
-		"lb.toml is gone":    {func(_ *testing.T, v *Views) { v.Config = Config{Path: "lb.toml", Invalid: "no such file"} }, "config-broken!"},
+		"lb.toml is invalid": {func(_ *testing.T, v *Views) { v.Config.Invalid, v.Config.Clusters = "it has 2 errors", nil },
+			"config-broken!"},
+		"lb.toml is gone": {func(_ *testing.T, v *Views) { v.Config = Config{Path: "lb.toml", Invalid: "no such file"} },
+			"config-broken!"},
+	}
+}
 
+// addressAndPacemakerRows are further rows that no recording has.
+func addressAndPacemakerRows() map[string]row {
+	return map[string]row{
 		"the address is not on the interface": {func(_ *testing.T, v *Views) { v.Kernel.Addresses = nil }, "webapp address-missing!"},
-		"the address is on a tunnel alone":    {func(_ *testing.T, v *Views) { v.Kernel.Addresses[1].Interface = "tunl0" }, "webapp address-missing!"},
-		"the address is on another interface": {func(_ *testing.T, v *Views) { v.Kernel.Addresses[1].Interface = "eth0" }, "webapp address-misplaced!"},
+		"the address is on a tunnel alone": {func(_ *testing.T, v *Views) { v.Kernel.Addresses[1].Interface = "tunl0" },
+			"webapp address-missing!"},
+		"the address is on another interface": {func(_ *testing.T, v *Views) { v.Kernel.Addresses[1].Interface = "eth0" },
+			"webapp address-misplaced!"},
 		"another machine's address is here": {func(_ *testing.T, v *Views) {
 			v.Kernel.Addresses = append(v.Kernel.Addresses, Address{"eth1", netip.MustParseAddr("204.109.13.8")})
 		}, "mail address-astray!"},
-		"the address is nowhere":          {func(_ *testing.T, v *Views) { edit(v, "vip-204.109.13.8", func(r *crm.Resource) { r.On = nil }) }, "mail nowhere!"},
-		"the address is not in Pacemaker": {func(_ *testing.T, v *Views) { delete(v.Pacemaker.Configuration.Params, "vip-204.109.13.8") }, "mail address-not-in-pacemaker!"},
+		"the address is nowhere": {func(_ *testing.T, v *Views) {
+			edit(v, "vip-204.109.13.8", func(r *crm.Resource) { r.On = nil })
+		}, "mail nowhere!"},
+		"the address is not in Pacemaker": {func(_ *testing.T, v *Views) { delete(v.Pacemaker.Configuration.Params, "vip-204.109.13.8") },
+			"mail address-not-in-pacemaker!"},
 
 		"Pacemaker is just starting it": {func(_ *testing.T, v *Views) {
 			stopWebapp(v)
@@ -227,12 +251,15 @@ func editedRows() map[string]row {
 			v.Pacemaker = Pacemaker{Error: &Finding{Level: Problem, Code: "pacemaker-not-running"}}
 		}, "pacemaker-not-running!"},
 		"Pacemaker does not run, the kernel has a service": {func(_ *testing.T, v *Views) {
-			v.Pacemaker, v.Daemon.Status.Clusters[1].Running = Pacemaker{Error: &Finding{Level: Problem, Code: "pacemaker-not-running"}}, false
+			v.Pacemaker = Pacemaker{Error: &Finding{Level: Problem, Code: "pacemaker-not-running"}}
+			v.Daemon.Status.Clusters[1].Running = false
 		}, "pacemaker-not-running!, webapp left-over!"},
-		"no coordinator is elected":     {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Coordinator = "" }, "no-coordinator!"},
-		"everything is stopped":         {func(_ *testing.T, v *Views) { v.Pacemaker.Status.StopAll = true }, "stop-all"},
-		"a machine is in maintenance":   {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Maintenance = true }, "machine-maintenance"},
-		"a machine joins":               {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Pending = true }, "machine-joining"},
+		"no coordinator is elected": {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Coordinator = "" }, "no-coordinator!"},
+		"everything is stopped":     {func(_ *testing.T, v *Views) { v.Pacemaker.Status.StopAll = true }, "stop-all"},
+		"a machine is in maintenance": {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Maintenance = true },
+			"machine-maintenance"},
+		"a machine joins": {func(_ *testing.T, v *Views) { v.Pacemaker.Status.Machines[2].Pending = true },
+			"machine-joining"},
 		"Pacemaker has no such machine": {func(_ *testing.T, v *Views) { v.Machine = "app01"; stopAll(v) }, "stranger!"},
 	}
 }
@@ -256,9 +283,8 @@ func codes(r Report) string {
 
 func allRows() map[string]row {
 	rows := recordedRows()
-	for name, r := range editedRows() {
-		rows[name] = r
-	}
+	maps.Copy(rows, editedRows())
+	maps.Copy(rows, addressAndPacemakerRows())
 	return rows
 }
 
@@ -321,7 +347,8 @@ func TestFindingsHaveATextAndAFix(t *testing.T) {
 			if f.Code == "pacemaker-not-running" {
 				continue // made by the row itself
 			}
-			if text := f.Text + " " + f.Fix; f.Text == "" || f.Fix == "" || strings.Contains(text, "%!") || strings.Contains(text, "  ") || strings.Contains(text, "``") {
+			if text := f.Text + " " + f.Fix; f.Text == "" || f.Fix == "" || strings.Contains(text, "%!") ||
+				strings.Contains(text, "  ") || strings.Contains(text, "``") {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}

@@ -19,7 +19,8 @@ func (v Views) general() []Finding {
 	}
 	if v.Daemon.Error != "" {
 		found = append(found, problem("daemon-silent",
-			"lb balance does not respond on this machine: nothing can start here, and the weights of what runs here are frozen", v.Daemon.Error))
+			"lb balance does not respond on this machine: nothing can start here, and the weights of what runs here are frozen",
+			v.Daemon.Error))
 	}
 	if v.Pacemaker.Error != nil {
 		return append(found, *v.Pacemaker.Error)
@@ -54,7 +55,8 @@ func (v Views) quorumFindings() []Finding {
 			"run this command again; if that lasts, `corosync-quorumtool -s` and `journalctl -u corosync -u pacemaker` show why"))
 	case !s.Quorum && s.NoQuorum != "ignore":
 		found = append(found, problem("no-quorum",
-			fmt.Sprintf("this side of the cluster has no majority of the machines, so Pacemaker starts nothing (no-quorum-policy is %s)", s.NoQuorum),
+			fmt.Sprintf("this side of the cluster has no majority of the machines, so Pacemaker starts nothing (no-quorum-policy is %s)",
+				s.NoQuorum),
 			"`corosync-quorumtool -s` shows who reaches whom: repair the network between the balancers, or start the missing machines"))
 	}
 	if s.Maintenance {

@@ -24,7 +24,8 @@ func (v Views) placementFindings(f facts) []Finding {
 
 // runsHere compares the views of a cluster that Pacemaker runs on this machine.
 func (v Views) runsHere(f facts) []Finding {
-	recovers := fmt.Sprintf("Pacemaker notices within 5 s and moves its addresses; if it does not: `crm resource refresh %s`", f.resource.ID)
+	recovers := fmt.Sprintf("Pacemaker notices within 5 s and moves its addresses; if it does not: `crm resource refresh %s`",
+		f.resource.ID)
 	switch {
 	case f.daemon == daemonSilent && f.kernel.Service:
 		return append(v.kernelFindings(f), frozenWeights())
@@ -33,7 +34,8 @@ func (v Views) runsHere(f facts) []Finding {
 			"Pacemaker has it here, but the kernel has no service for it and lb balance does not respond", recovers)}
 	case f.daemon != running && f.kernel.Service:
 		return []Finding{problem("daemon-does-not-run",
-			fmt.Sprintf("Pacemaker has it here and the kernel forwards mark %d, but lb balance does not run it: its weights are frozen", f.mark),
+			fmt.Sprintf("Pacemaker has it here and the kernel forwards mark %d, but lb balance does not run it: its weights are frozen",
+				f.mark),
 			recovers)}
 	case f.daemon != running:
 		return []Finding{problem("daemon-does-not-run", "Pacemaker has it here, but lb balance and the kernel do not", recovers)}
@@ -50,10 +52,10 @@ func (v Views) runsNotHere(f facts) []Finding {
 	case f.daemon == running:
 		return []Finding{problem("daemon-runs",
 			fmt.Sprintf("lb balance runs it here, but Pacemaker has it %s", f.placement),
-			fmt.Sprintf("`lb ctl cluster stop %s`; if lb.toml has autostart = true for it, remove that, or the next restart starts it again", f.name))}
+			fmt.Sprintf("`lb ctl cluster stop %s`; if it has autostart = true, remove that, or the next restart starts it again", f.name))}
 	case f.kernel.Service:
-		return []Finding{leftOver(f, fmt.Sprintf("the kernel here forwards mark %d for it, but lb balance does not run it and Pacemaker has it %s",
-			f.mark, f.placement))}
+		return []Finding{leftOver(f, fmt.Sprintf("the kernel here forwards mark %d for it, "+
+			"but lb balance does not run it and Pacemaker has it %s", f.mark, f.placement))}
 	}
 	return nil
 }
@@ -91,10 +93,12 @@ func (v Views) kernelFindings(f facts) []Finding {
 	case !f.kernel.Service:
 		return []Finding{problem("kernel-empty",
 			fmt.Sprintf("lb balance runs it, but the kernel has no service for mark %d%s", f.mark, lastError),
-			"lb balance restores it at its next reconcile; if it does not, "+why+", and `journalctl -u lb-balance` what the kernel rejected")}
+			"lb balance restores it at its next reconcile; if it does not, "+why+", and `journalctl -u lb-balance` "+
+				"what the kernel rejected")}
 	case f.kernel.Weighted == 0:
 		return []Finding{problem("no-weights",
-			fmt.Sprintf("the kernel forwards mark %d, but none of its %d nodes has a weight: no client is served%s", f.mark, f.kernel.Nodes, lastError),
+			fmt.Sprintf("the kernel forwards mark %d, but none of its %d nodes has a weight: no client is served%s", f.mark,
+				f.kernel.Nodes, lastError),
 			why)}
 	case unmarked != "":
 		return []Finding{problem("unmarked",
@@ -107,7 +111,7 @@ func (v Views) kernelFindings(f facts) []Finding {
 	return nil
 }
 
-// unmarked returns the first port of a virtual IP whose packets do not get the cluster's mark; "": all do.
+// unmarked returns the first port of a virtual IP where packets do not get the cluster's mark; "": there is none.
 func (v Views) unmarked(f facts) string {
 	if f.config == nil {
 		return ""

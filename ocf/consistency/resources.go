@@ -64,8 +64,8 @@ func (v Views) resourceFindings(r crm.Resource) []Finding {
 	case r.Failed:
 		return []Finding{problem("failed",
 			fmt.Sprintf("%s has failed on %s", r.ID, strings.Join(r.FailedOn, " and ")),
-			fmt.Sprintf("Pacemaker is about to restart or move it; `crm status` shows the agent's message; if that lasts: `crm resource cleanup %s`",
-				r.ID))}
+			fmt.Sprintf("Pacemaker is about to restart or move it; `crm status` shows the agent's message; "+
+				"if that lasts: `crm resource cleanup %s`", r.ID))}
 	case r.Pending != "":
 		return []Finding{note("changing",
 			fmt.Sprintf("Pacemaker is working on it: %s is %s", r.ID, strings.ToLower(r.Pending)),
@@ -86,7 +86,8 @@ func (v Views) resourceFindings(r crm.Resource) []Finding {
 
 // explainCommand shows why Pacemaker does not run a resource.
 func explainCommand(id string) string {
-	return fmt.Sprintf("`crm_resource --why --resource %s` and `crm status` show why; after fixing a failure: `crm resource cleanup %s`", id, id)
+	return fmt.Sprintf("`crm_resource --why --resource %s` and `crm status` show why; after fixing a failure: `crm resource cleanup %s`",
+		id, id)
 }
 
 // cloneFindings finds online machines that do not run their instance of the cluster, and so could not take over its addresses.
@@ -123,7 +124,8 @@ func (v Views) historyFindings(f facts, addresses []address) []Finding {
 		if id := failure.Resource(); slices.Contains(ids, id) {
 			found = append(found, note("failure-kept",
 				fmt.Sprintf("%s failed on %s at %s: %s", failure.Operation, failure.Machine, failure.When, failure.Cause()),
-				fmt.Sprintf("Pacemaker forgets it after the failure-timeout of two minutes; to clear it now: `crm resource cleanup %s`", id)))
+				fmt.Sprintf("Pacemaker forgets it after the failure-timeout of two minutes; to clear it now: `crm resource cleanup %s`",
+					id)))
 		}
 	}
 	for _, c := range v.Pacemaker.Configuration.Manual {

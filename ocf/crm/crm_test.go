@@ -35,7 +35,8 @@ func started(id, agent, group, on string) Resource {
 
 // everywhere is a cluster's resource without problems.
 func everywhere(id, clone string) Resource {
-	return Resource{ID: id, Agent: "ocf:braintree:bigbrother", Clone: clone, Role: "Started", On: []string{"load01", "load02", "load03"}, Managed: true}
+	return Resource{ID: id, Agent: "ocf:braintree:bigbrother", Clone: clone, Role: "Started", On: []string{"load01", "load02", "load03"},
+		Managed: true}
 }
 
 func TestParseStatus(t *testing.T) {
@@ -83,7 +84,8 @@ func TestParseStatusFindsProblems(t *testing.T) {
 			return len(s.Bans) == 1 && s.Bans[0] == Ban{ID: "cli-ban-group-webapp-on-load01", Resource: "group-webapp", Machine: "load01"}
 		},
 		"failed": func(s Status) bool {
-			return len(s.Failures) == 1 && s.Failures[0].Resource() == "cluster-webapp" && s.Failures[0].Machine == "load01" && s.Failures[0].Exit == "error" && s.Failures[0].Status == Complete
+			return len(s.Failures) == 1 && s.Failures[0].Resource() == "cluster-webapp" && s.Failures[0].Machine == "load01" &&
+				s.Failures[0].Exit == "error" && s.Failures[0].Status == Complete
 		},
 	}
 	for name, holds := range tests {
@@ -105,7 +107,8 @@ func TestParseStatusFindsNestedResources(t *testing.T) {
 <clone id="e"><resource id="f" managed="true"><node name="load02"/></resource><resource id="f" pending="Starting"/>
 <resource id="f" role="Started" failed="true"><node name="load01"/></resource></clone>
 </resources><status code="0"/></pacemaker-result>`))
-	f := Resource{ID: "f", Clone: "e", Role: "Started", Pending: "Starting", On: []string{"load01", "load02"}, Failed: true, FailedOn: []string{"load01"}}
+	f := Resource{ID: "f", Clone: "e", Role: "Started", Pending: "Starting", On: []string{"load01", "load02"}, Failed: true,
+		FailedOn: []string{"load01"}}
 	want := []Resource{{ID: "a", Group: "g", Clone: "c"}, f, {ID: "d"}}
 	if diff := cmp.Diff(want, s.Resources); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
@@ -115,19 +118,23 @@ func TestParseStatusFindsNestedResources(t *testing.T) {
 func TestParseStatusDistinguishesToolErrorsFromOtherOutput(t *testing.T) {
 	_, err := ParseStatus(read(t, "silent.status.xml"))
 	var toolError *ToolError
-	if !errors.As(err, &toolError) || toolError.Code != NotConnected || toolError.Error() != "crm_mon: Connection to cluster failed: Connection refused" {
+	if !errors.As(err, &toolError) || toolError.Code != NotConnected ||
+		toolError.Error() != "crm_mon: Connection to cluster failed: Connection refused" {
 		t.Errorf("%v", err)
 	}
 	whole := read(t, "running.status.xml")
-	for name, text := range map[string]string{"nothing": "", "half": string(whole[:len(whole)/2]), "something else": "<html/>", "no XML": "Segmentation fault"} {
-		if _, err := ParseStatus([]byte(text)); err == nil || errors.As(err, &toolError) || !strings.HasPrefix(err.Error(), "parse the output of crm_mon: ") {
+	for name, text := range map[string]string{"nothing": "", "half": string(whole[:len(whole)/2]), "something else": "<html/>",
+		"no XML": "Segmentation fault"} {
+		if _, err := ParseStatus([]byte(text)); err == nil || errors.As(err, &toolError) ||
+			!strings.HasPrefix(err.Error(), "parse the output of crm_mon: ") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 func TestFailureNamesItsResource(t *testing.T) {
-	for key, want := range map[string]string{"cluster-webapp_monitor_5000": "cluster-webapp", "a_b_start_0": "a_b", "plain": "plain", "": ""} {
+	for key, want := range map[string]string{"cluster-webapp_monitor_5000": "cluster-webapp", "a_b_start_0": "a_b", "plain": "plain",
+		"": ""} {
 		if got := (Failure{Operation: key}).Resource(); got != want {
 			t.Errorf("%q: %q, want %q", key, got, want)
 		}

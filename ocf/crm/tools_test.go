@@ -18,7 +18,8 @@ import (
 )
 
 // machines is a configuration of Pacemaker with three balancers, the first of which is the coordinator, and no resources.
-const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1">
+const machines = `<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0"
+  admin_epoch="0" have-quorum="1" dc-uuid="1">
   <configuration>
     <crm_config>
       <cluster_property_set id="cib-bootstrap-options">
@@ -58,10 +59,12 @@ const apart = `<configuration>
 
 // scenarios are the commands that lead to each recorded state. Pacemaker's own scheduler, in crm_simulate, computes the result.
 var scenarios = map[string][]string{
-	"bare":        {noLocations, noRules, "cibadmin --delete-all --force --xpath //group", "cibadmin --delete-all --force --xpath //clone", up},
-	"running":     {up},
-	"failed":      {up, simulate + "--op-inject cluster-webapp_monitor_5000@load01=1"},
-	"blocked":     {"crm_attribute --name stonith-enabled --update false", up, simulate + "--op-fail cluster-webapp_stop_0@load01=1 --op-inject cluster-webapp_monitor_5000@load01=1"},
+	"bare": {noLocations, noRules, "cibadmin --delete-all --force --xpath //group",
+		"cibadmin --delete-all --force --xpath //clone", up},
+	"running": {up},
+	"failed":  {up, simulate + "--op-inject cluster-webapp_monitor_5000@load01=1"},
+	"blocked": {"crm_attribute --name stonith-enabled --update false", up, simulate +
+		"--op-fail cluster-webapp_stop_0@load01=1 --op-inject cluster-webapp_monitor_5000@load01=1"},
 	"no-address":  {up, simulate + "--op-inject vip-204.109.13.7_monitor_10000@load01=1 --op-fail vip-204.109.13.7_start_0@load01=1"},
 	"disabled":    {up, "crm_resource --resource group-webapp --meta --set-parameter target-role --parameter-value Stopped", simulate},
 	"unmanaged":   {up, "crm_resource --resource group-webapp --meta --set-parameter is-managed --parameter-value false", simulate},

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// CRM formats the groups for `crm configure load update -`, which adds what is missing and changes what differs in one step. It writes no comments:
-// they would become part of Pacemaker's configuration.
+// CRM formats the groups for `crm configure load update -`, which adds what is missing and changes what differs in one step. It writes no
+// comments: they would become part of Pacemaker's configuration.
 func CRM(groups []Group) []byte {
 	var b strings.Builder
 	for _, g := range groups {

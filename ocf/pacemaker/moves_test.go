@@ -14,12 +14,13 @@ import (
 // step is one step of TestOnlyAddressesMove.
 type step struct {
 	name string
-	from string   // the step whose result it begins with
+	from string   // the step before it
 	do   []string // options of crm_simulate that cause the step
 	want string   // Pacemaker's actions, in order
 }
 
-// TestOnlyAddressesMove asks Pacemaker's own scheduler for its actions: an address waits for its cluster when both start, and for nothing when it moves.
+// TestOnlyAddressesMove asks Pacemaker's own scheduler for its actions: an address waits for its cluster when both start, and for nothing
+// when it moves.
 func TestOnlyAddressesMove(t *testing.T) {
 	groups, err := Groups(read(t, `[clusters.web]
 fwmark = 7
@@ -38,7 +39,8 @@ nodes  = [ { address = "10.0.0.1" } ]
 	tool(t, state("nothing"), format(t, "xml", groups), "cibadmin", "--modify", "--allow-create", "--xml-pipe")
 	all := []string{"--node-up", "load01", "--node-up", "load02.example.com", "--node-up", "load03"}
 	for _, c := range []step{
-		{"cold", "nothing", all, "cluster start on load01, cluster start on load02.example.com, cluster start on load03, address start on load01"},
+		{"cold", "nothing", all,
+			"cluster start on load01, cluster start on load02.example.com, cluster start on load03, address start on load01"},
 		{"the machine with the address goes down", "cold", []string{"--node-down", "load01"}, "address start on load02.example.com"},
 		{"it comes back", "the machine with the address goes down", []string{"--node-up", "load01"}, "cluster start on load01"},
 		{"the cluster fails there", "cold", []string{"--op-inject", "cluster-web:0_monitor_5000@load01=1"},
@@ -59,7 +61,8 @@ nodes  = [ { address = "10.0.0.1" } ]
 	}
 }
 
-// actions lists the starts and stops in the output of crm_simulate. A clone's instances come in any order, so neighbours with the same action are sorted.
+// actions lists the starts and stops in the output of crm_simulate. A clone's instances come in any order, so neighbours with the same
+// action are sorted.
 func actions(text string) string {
 	var list []string
 	for line := range strings.Lines(text) {

@@ -1,4 +1,5 @@
-// Package pacemaker generates Pacemaker's configuration from lb's: groups of resources, as input for crm, as a script of pcs commands, or as XML.
+// Package pacemaker generates Pacemaker's configuration from lb's: groups of resources, as input for crm, as a script of pcs commands, or
+// as XML.
 package pacemaker
 
 import (
@@ -32,7 +33,8 @@ const (
 	failureTimeout = 2 * time.Minute
 )
 
-// The timeouts are those that the meta-data of bigbrother and IPaddr2 recommend. A monitor's interval is how long a failure can go unnoticed.
+// The timeouts are those that the meta-data of bigbrother and IPaddr2 recommend. A monitor's interval is how long a failure can go
+// unnoticed.
 var (
 	// clusterOperations are the operations of a cluster.
 	clusterOperations = []Operation{
@@ -48,8 +50,8 @@ var (
 	}
 )
 
-// Group is a set of virtual IPs, which run on one balancer, and their clusters, which run on every balancer. So the cluster already runs where
-// its addresses move to, and a takeover takes no longer than moving an address.
+// Group is a set of virtual IPs, which run on one balancer, and their clusters, which run on every balancer. So the cluster already runs
+// where its addresses move to, and a takeover takes no longer than moving an address.
 type Group struct {
 	ID        string
 	Meta      []Setting
@@ -58,9 +60,9 @@ type Group struct {
 	Prefer    []Preference
 }
 
-// Clone is a cluster's resource, which runs on every balancer. The group runs only where the clone does. When both start or stop, the cluster
-// starts first and stops last, so an address is reachable only while its service is in the kernel. In the opposite order, the machine's own
-// TCP stack would reset connections in between; a client whose packet reaches no machine retransmits it instead.
+// Clone is a cluster's resource, which runs on every balancer. The group runs only where the clone does. When both start or stop, the
+// cluster starts first and stops last, so an address is reachable only while its service is in the kernel. In the opposite order, the
+// machine's own TCP stack would reset connections in between; if a packet reaches no machine, the client retransmits it instead.
 type Clone struct {
 	ID           string
 	ColocationID string // of the constraint that the group runs where the clone does
@@ -118,8 +120,8 @@ func Groups(clusters []config.Cluster, names []string, paths Paths) ([]Group, er
 	return groups, nil
 }
 
-// groupByAddress puts clusters that share addresses, directly or through other clusters, into one set. Sets, and the clusters in each, are sorted
-// by name.
+// groupByAddress puts clusters that share addresses, directly or through other clusters, into one set. Sets, and the clusters in each,
+// are sorted by name.
 func groupByAddress(clusters []config.Cluster) [][]config.Cluster {
 	byName := func(a, b config.Cluster) int { return strings.Compare(a.Name, b.Name) }
 	var sets [][]config.Cluster
@@ -167,7 +169,8 @@ func newGroup(set []config.Cluster, paths Paths) (Group, error) {
 		return g, err
 	}
 	for i, node := range prefer {
-		g.Prefer = append(g.Prefer, Preference{ID: fmt.Sprintf("prefer-%s-%d", name, i+1), Node: node, Score: preferStep * (len(prefer) - i)})
+		g.Prefer = append(g.Prefer, Preference{ID: fmt.Sprintf("prefer-%s-%d", name, i+1), Node: node,
+			Score: preferStep * (len(prefer) - i)})
 	}
 	return g, g.checkValues()
 }
@@ -196,7 +199,8 @@ func addressResources(set []config.Cluster) ([]Resource, error) {
 		for _, v := range c.VIPs {
 			known, again := interfaces[v.Address]
 			if again && known != "" && v.Interface != "" && known != v.Interface {
-				return nil, fmt.Errorf("the virtual IP %s of %s has two interfaces, %s and %s, but IPaddr2 can put it on one only: use the same interface for both",
+				return nil, fmt.Errorf("the virtual IP %s of %s has two interfaces, %s and %s, but IPaddr2 can put it on one only: "+
+					"use the same interface for both",
 					v.Address, c.Name, known, v.Interface)
 			}
 			if !again {
@@ -232,7 +236,8 @@ func preferences(set []config.Cluster) ([]string, error) {
 			continue
 		}
 		if by.Name != "" && !slices.Equal(by.Prefer, c.Prefer) {
-			return nil, fmt.Errorf("the clusters %s and %s share a virtual IP, so they run on the same machine, but prefer different ones: give both the same prefer",
+			return nil, fmt.Errorf("the clusters %s and %s share a virtual IP, so they run on the same machine, "+
+				"but prefer different ones: give both the same prefer",
 				by.Name, c.Name)
 		}
 		by = c
@@ -257,7 +262,8 @@ func (g Group) checkValues() error {
 	for _, r := range g.resources() {
 		for _, s := range r.Params {
 			if !plainValue.MatchString(s.Value) {
-				return fmt.Errorf("%s of %s is %q, which not all of Pacemaker's tools accept: use only letters, digits, spaces and _ . / : @ %% + , = ~ -",
+				return fmt.Errorf("%s of %s is %q, which not all of Pacemaker's tools accept: "+
+					"use only letters, digits, spaces and _ . / : @ %% + , = ~ -",
 					s.Name, r.ID, s.Value)
 			}
 		}

@@ -156,12 +156,16 @@ func TestGroupsRejectsWhatPacemakerCannotExpress(t *testing.T) {
 		want     string
 	}{
 		"different preferences for one address": {"fwmark = 1\n", "fwmark = 1\nprefer = [\"load01\"]\n", Paths{},
-			"the clusters a and b share a virtual IP, so they run on the same machine, but prefer different ones: give both the same prefer"},
+			"the clusters a and b share a virtual IP, so they run on the same machine, but prefer different ones: " +
+				"give both the same prefer"},
 		"one address on two interfaces": {`{ address = "192.0.2.2", ports = [443] }`,
-			`{ address = "192.0.2.2", interface = "eth0", ports = [443] }, { address = "192.0.2.2", interface = "eth1", ports = [444] }`, Paths{},
-			"the virtual IP 192.0.2.2 of b has two interfaces, eth0 and eth1, but IPaddr2 can put it on one only: use the same interface for both"},
+			`{ address = "192.0.2.2", interface = "eth0", ports = [443] }, { address = "192.0.2.2", interface = "eth1", ports = [444] }`,
+			Paths{},
+			"the virtual IP 192.0.2.2 of b has two interfaces, eth0 and eth1, but IPaddr2 can put it on one only: " +
+				"use the same interface for both"},
 		"unusual path": {"", "", Paths{Config: "/srv/it's/lb.toml"},
-			`config of cluster-a is "/srv/it's/lb.toml", which not all of Pacemaker's tools accept: use only letters, digits, spaces and _ . / : @ % + , = ~ -`},
+			`config of cluster-a is "/srv/it's/lb.toml", which not all of Pacemaker's tools accept: ` +
+				`use only letters, digits, spaces and _ . / : @ % + , = ~ -`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -21,8 +21,8 @@ const crmHelp = "/usr/share/crmsh/crm.8.adoc"
 // fenceAgent is where Pacemaker looks for the agent of the runbook's fence devices.
 const fenceAgent = "/usr/sbin/fence_ipmilan"
 
-// provideFenceAgent makes sure that a fence agent prints its meta-data, which is all that the tools need here. Without Debian's fence-agents, a script
-// prints the recorded meta-data of version 4.12.1.
+// provideFenceAgent makes sure that a fence agent prints its meta-data, which is all that the tools need here. Without Debian's
+// fence-agents, a script prints the recorded meta-data of version 4.12.1.
 func provideFenceAgent(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat(fenceAgent); err == nil {
@@ -59,7 +59,8 @@ func TestPacemakersToolsAcceptTheRunbooksConfiguration(t *testing.T) {
 	tool(t, cib, nil, "crm_simulate", "--simulate", "--xml-file", cib, "--save-output", cib, "--quorum", "true",
 		"--node-up", "load01", "--node-up", "load02", "--node-up", "load03")
 	tool(t, cib, nil, "crm_verify", "--xml-file", cib)
-	for resource, want := range map[string]string{"cluster-webapp": "load01", "vip-204.109.13.7": "load01", "cluster-mail": "load02", "vip-204.109.13.8": "load02"} {
+	for resource, want := range map[string]string{"cluster-webapp": "load01", "vip-204.109.13.7": "load01", "cluster-mail": "load02",
+		"vip-204.109.13.8": "load02"} {
 		cmd := exec.CommandContext(t.Context(), "crm_resource", "--locate", "--resource", resource)
 		cmd.Env = append(os.Environ(), "CIB_file="+cib)
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "is running on: "+want) {

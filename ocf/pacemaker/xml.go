@@ -77,8 +77,8 @@ type (
 // emptyElement matches the end of an element without content, which encoding/xml writes in full. Values contain no <.
 var emptyElement = regexp.MustCompile(`></[a-z_]+>`)
 
-// XML formats the groups as the part of Pacemaker's configuration that `cibadmin --modify --allow-create --xml-pipe` merges into the existing one.
-// The ids are those of crm.
+// XML formats the groups as the part of Pacemaker's configuration that `cibadmin --modify --allow-create --xml-pipe` merges into the
+// existing one. The ids are those of crm.
 func XML(groups []Group) ([]byte, error) {
 	var c configuration
 	var clones []element
