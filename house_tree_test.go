@@ -91,12 +91,19 @@ var importTable = layers{
 
 	{"agent/score", ""},
 	{"agent/agentcheck", "agent/score"},
+	{"agent/api", "netx/audit"},
 	{"agent/check", "config netx/program netx/sanitize"},
+	{"agent/agenttest", "agent/api agent/check"},
 	{"agent/checkrun", "agent/check agent/score config"},
+	{"agent/schedule", "agent/check agent/score config"},
 	{"agent/fastpath", ""},
-	{"agent/force", "agent/score netx/recordstore netx/sanitize"},
-	{"agent", "agent/agentcheck agent/check agent/fastpath agent/force agent/score config netx/audit netx/listen netx/sanitize " +
-		"netx/sse netx/systemd netx/tunnel"},
+	{"agent/force", "agent/api agent/score netx/audit netx/recordstore netx/sanitize"},
+	{"agent/service", "agent/api agent/check agent/force agent/schedule agent/score config"},
+	{"agent/stream", "agent/api agent/force agent/service netx/sse"},
+	{"agent/server", "agent/api agent/fastpath agent/force agent/score agent/service agent/stream netx/audit netx/listen " +
+		"netx/sanitize netx/sse"},
+	{"agent", "agent/agentcheck agent/check agent/fastpath agent/force agent/schedule agent/server agent/service agent/stream config " +
+		"netx/audit netx/listen netx/systemd netx/tunnel"},
 	{"agent/bench", ""},
 
 	{"balancer/decide", ""},

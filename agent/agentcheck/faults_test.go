@@ -47,7 +47,7 @@ func TestFault16NothingAtZeroIsReady(t *testing.T) {
 	for _, forced := range []score.Kind{"", score.Down, score.Up, score.Health} {
 		for _, health := range []int{-5, 0} {
 			for _, measured := range []int{0, 85} {
-				if reply := (State{Health: health, Measured: measured, Forced: forced}).Reply(); strings.Contains(reply, "ready") ||
+				if reply := (State{Health: health, Measured: measured, Forced: forced}).reply(); strings.Contains(reply, "ready") ||
 					strings.Contains(reply, "up") || !strings.HasSuffix(reply, "\t0%\r\n") {
 					t.Errorf("forced %q to %d, measured %d: %q", forced, health, measured, reply)
 				}

@@ -25,12 +25,12 @@ const (
 	drain = "drain\t0%\r\n"
 )
 
-// Reply is the line that HAProxy gets about a service.
+// reply is the line that HAProxy gets about a service.
 //
 // A healthy service that an operator forces to 0, with any kind of force, drains: it has not failed, and its
 // connections may finish. (litmus-agent-check reports a service with a forced health as ready and up, even at
 // 0.)
-func (s State) Reply() string {
+func (s State) reply() string {
 	switch {
 	case s.Forced == score.Down, s.Forced == score.Health && s.Health <= 0 && s.Measured > 0:
 		return drain

@@ -31,7 +31,7 @@ func TestReply(t *testing.T) {
 		{"forced health 42, dependency failing", State{0, 0, score.Health}, "down\t0%\r\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := tc.state.Reply(); got != tc.want {
+			if got := tc.state.reply(); got != tc.want {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})

@@ -232,7 +232,7 @@ func (s *Server) answer(r io.Reader, service string) (string, error) {
 	if !known {
 		return fail(fmt.Sprintf("this agent has no service %s", service)), nil
 	}
-	return state.Reply(), nil
+	return state.reply(), nil
 }
 
 // readLine reads up to an LF, the end of the stream, or the maximum length of a name.
