@@ -91,8 +91,11 @@ var importTable = layers{
 
 	{"agent/score", ""},
 	{"agent/agentcheck", "agent/score"},
+	{"agent/api", "netx/audit"},
 	{"agent/check", "config netx/program netx/sanitize"},
+	{"agent/agenttest", "agent/api agent/check"},
 	{"agent/checkrun", "agent/check agent/score config"},
+	{"agent/schedule", "agent/check agent/score config"},
 	{"agent/fastpath", ""},
 	{"agent/api", "netx/audit"},
 	{"agent/force", "agent/api agent/score netx/audit netx/recordstore netx/sanitize"},
