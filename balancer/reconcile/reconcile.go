@@ -126,7 +126,7 @@ func (r *Reconciler) others(ctx context.Context, now time.Time, marks marksPolic
 	r.Report.changes(now, changes, event.SyncChanged, "sync daemons changed", "the kernel's sync daemons")
 }
 
-// marksDue reports whether the marking rules should be looked at again. The tolerance of half an interval is for timers.
+// marksDue reports whether the marking rules are due. The tolerance of half an interval is for timers.
 func (r *Reconciler) marksDue(now time.Time) bool {
 	interval := r.Model.Interval()
 	return r.Kernel.Marks.Due(now, MarkIntervals*interval-interval/2)

@@ -13,16 +13,16 @@ const (
 	NewMarks                   // a reload, second half: marks change, then services that no mark leads to disappear
 )
 
-// marksPolicy says whether a reconcile looks at the marking rules.
+// marksPolicy says whether a reconcile includes the marking rules.
 type marksPolicy uint8
 
 const (
-	whenDue marksPolicy = iota // MarkIntervals after the last look, or when that failed
+	whenDue marksPolicy = iota // MarkIntervals after the last time, or when that failed
 	never
 	always
 )
 
-// MarkIntervals is the number of intervals between two looks at the marking rules.
+// MarkIntervals is the number of intervals between two reconciles of the marking rules.
 const MarkIntervals = 5
 
 // triggerRules lists how the triggers differ. TestTriggers has what each of them does to the kernel.
