@@ -111,7 +111,8 @@ func (d *drains) rename(names map[string]string) error {
 // rotation leaves it even if the disk is full.
 func (d *drains) record(change audit.Change, o drain.Drain, order api.DrainOrder) error {
 	entry := audit.Entry{
-		Time: time.Now(), Change: change, Cluster: o.Cluster, Node: o.Node.String(), Kind: "drain", Reason: order.Reason, Who: order.Who, Peer: order.Peer,
+		Time: time.Now(), Change: change, Cluster: o.Cluster, Node: o.Node.String(), Kind: "drain",
+		Reason: order.Reason, Who: order.Who, Peer: order.Peer,
 	}
 	if !o.Expires.IsZero() {
 		entry.Expires = o.Expires.UTC()

@@ -23,7 +23,8 @@ func TestServiceFollowsTheConfiguration(t *testing.T) {
 		prefix    uint8
 	}{
 		{"plain", whole, ipvs.IPv4, 0, 0, 0},
-		{"flags", config.Balancing{Fallback: true, HashPort: true, OnePacket: true}, ipvs.IPv4, ipvs.SchedFallback | ipvs.SchedPort | ipvs.OnePacket, 0, 0},
+		{"flags", config.Balancing{Fallback: true, HashPort: true, OnePacket: true}, ipvs.IPv4,
+			ipvs.SchedFallback | ipvs.SchedPort | ipvs.OnePacket, 0, 0},
 		{"sticky, by network", sticky, ipvs.IPv4, ipvs.Persistent, time.Minute, 24},
 		{"sticky, by network, IPv6", sticky, ipvs.IPv6, ipvs.Persistent, time.Minute, 64},
 		{"sticky, by address", stickyWhole, ipvs.IPv4, ipvs.Persistent, time.Minute, 0},

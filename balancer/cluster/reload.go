@@ -70,7 +70,8 @@ func (r *Reload) Guard() error {
 		return nil
 	}
 	return fmt.Errorf(
-		"refusing to remove %d of %d running clusters (%s): use `lb ctl reload --force` if this is intended, or stop each of them first with `lb ctl cluster stop NAME`",
+		"refusing to remove %d of %d running clusters (%s): use `lb ctl reload --force` if this is intended, "+
+			"or stop each of them first with `lb ctl cluster stop NAME`",
 		len(names),
 		len(r.running),
 		strings.Join(names, ", "),

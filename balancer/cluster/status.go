@@ -59,7 +59,8 @@ func (c *Cluster) status(now time.Time, table []ipvs.Service) api.ClusterStatus 
 // status describes the node as far as the kernel's table does not matter.
 func (n *Node) status() api.NodeStatus {
 	s := api.NodeStatus{
-		Address: n.cfg.Address.String(), Site: n.location(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Name(), Why: n.why(), Steps: n.steps,
+		Address: n.cfg.Address.String(), Site: n.location(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Name(),
+		Why: n.why(), Steps: n.steps,
 		ReadAt: n.state.LastReading.At, Readings: n.readings, Watched: "poll",
 	}
 	if n.drain != nil {

@@ -89,7 +89,8 @@ func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(h.serving, cancel)()
-	if _, err := to.Write(sse.Preamble(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil { // the number to continue from, before the first event
+	// The number to continue from, before the first event.
+	if _, err := to.Write(sse.Preamble(fmt.Appendf(nil, "id: %d\n\n", after))); err != nil {
 		return
 	}
 	for ctx.Err() == nil {
