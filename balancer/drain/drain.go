@@ -8,15 +8,12 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/braintree/lb/netx/recordstore"
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// Limits of a drain's fields, in bytes.
-const (
-	maxReason  = 500
-	maxWho     = 100
-	maxCluster = 150 // keeps the file name below the 255 bytes that most file systems allow
-)
+// maxCluster bounds the name of a cluster, in bytes: it keeps the file name below the 255 bytes that most file systems allow.
+const maxCluster = 150
 
 // ErrInvalid is wrapped by errors about an invalid drain, as opposed to I/O errors.
 var ErrInvalid = errors.New("invalid drain")
@@ -64,8 +61,8 @@ func (d Drain) validated() (Drain, error) {
 	case !d.Node.IsValid() || d.Node.Zone() != "" || d.Node.Is4In6():
 		return Drain{}, fmt.Errorf("%w: %q is not a node address", ErrInvalid, d.Node)
 	}
-	d.Reason = sanitize.Line(d.Reason, maxReason)
-	d.Who = sanitize.Line(d.Who, maxWho)
+	d.Reason = sanitize.Line(d.Reason, recordstore.MaxReason)
+	d.Who = sanitize.Line(d.Who, recordstore.MaxWho)
 	return d, nil
 }
 

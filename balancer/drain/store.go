@@ -23,7 +23,7 @@ func recordFormat() recordstore.Kind[Key, Drain] {
 		FileName: func(d Drain) string {
 			return "drain." + url.PathEscape(d.Cluster) + "." + url.PathEscape(d.Node.String())
 		},
-		Validate: Drain.validated, AfterLoad: Drain.withMonotonicExpiry,
+		Validate: Drain.validated, Compare: compare, AfterLoad: Drain.withMonotonicExpiry,
 	}
 }
 
@@ -38,7 +38,7 @@ func Open(dir string) (s *Store, bad []error, err error) {
 // process reports them.
 func Read(dir string) ([]Drain, error) {
 	all, _, err := recordstore.Read(dir, recordFormat())
-	return sorted(all), err
+	return all, err
 }
 
 // Put stores a drain, replacing one with the same key. When it returns nil the drain is on disk; on failure nothing has changed.
@@ -59,12 +59,11 @@ func (s *Store) Get(k Key, now time.Time) (Drain, bool) {
 // Expire removes the expired drains with their files, and returns them in the order of All. If a file cannot be removed it returns an
 // error, but the drain has ended all the same.
 func (s *Store) Expire(now time.Time) ([]Drain, error) {
-	ended, err := s.records.Expire(func(d Drain) bool { return d.Expired(now) })
-	return sorted(ended), err
+	return s.records.Expire(func(d Drain) bool { return d.Expired(now) })
 }
 
 // All returns all drains, sorted by cluster and address.
-func (s *Store) All() []Drain { return sorted(s.records.All()) }
+func (s *Store) All() []Drain { return s.records.All() }
 
 // PutAll stores drains with different keys, and returns those that they replaced. On failure nothing has changed.
 func (s *Store) PutAll(drains []Drain) (replaced []Drain, err error) {
@@ -114,7 +113,7 @@ func (s *Store) Rename(newNames map[string]string) error {
 	return nil
 }
 
-func sorted(all []Drain) []Drain {
-	slices.SortFunc(all, func(a, b Drain) int { return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), a.Node.Compare(b.Node)) })
-	return all
+// compare orders drains by cluster and address.
+func compare(a, b Drain) int {
+	return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), a.Node.Compare(b.Node))
 }

@@ -71,8 +71,8 @@ func drainOrder(r *http.Request, cluster, address string) (api.DrainOrder, int, 
 		}
 		return o, http.StatusBadRequest, errors.New("cannot read the parameters: " + sanitize.Line(err.Error(), 200))
 	}
-	o.Reason = sanitize.Line(listen.Param(r, "reason"), 500)
-	o.Who = cmp.Or(sanitize.Line(listen.Param(r, "who"), 100), o.Peer)
+	o.Reason = sanitize.Line(listen.Param(r, "reason"), recordstore.MaxReason)
+	o.Who = cmp.Or(sanitize.Line(listen.Param(r, "who"), recordstore.MaxWho), o.Peer)
 	if force := listen.Param(r, "force"); force != "" {
 		if o.Force, err = strconv.ParseBool(force); err != nil {
 			return o, http.StatusBadRequest, errors.New("force must be true or false")
