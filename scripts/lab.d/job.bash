@@ -1,4 +1,4 @@
-# What a command in the lab needs to know, written as files: for scripts/lab and scripts/lab.d/in-session.
+# What a command in the lab needs to know, written as files: for scripts/lab and scripts/lab.d/in-batch.
 # shellcheck shell=bash
 
 # Each item of a list ends with a zero byte, so any other byte may be in it.

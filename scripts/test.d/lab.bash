@@ -2,10 +2,10 @@
 # shellcheck shell=bash
 : "${logs:?is set by scripts/test}"
 
-# The session that a test runs in. A session is one lab: its packages share the time a virtual machine takes to boot. The
-# sessions first and second run at the same time, so they hold only tests that bear other load. Tests that measure time run
+# The batch that a test runs in. A batch is one lab: its packages share the time a virtual machine takes to boot. The
+# batchs first and second run at the same time, so they hold only tests that bear other load. Tests that measure time run
 # in timed or failover, with nothing beside them, as do tests that are not listed here.
-session_of() { # FILE
+batch_of() { # FILE
   case $1 in
     ./agent/agentcheck/*) echo timed ;;
     ./agent/* | ./balancer/plan/* | ./netx/ipvs/* | ./netx/lab/*_lab_test.go | ./netx/listen/* | ./netx/mark/*) echo first ;;
@@ -21,44 +21,44 @@ session_of() { # FILE
 run_lab() {
   rm -rf build/lab
   lab_tests >"$logs/lab-tests"
-  start_beside "lab: second" run_session second
-  step "lab: first" run_session first
+  start_beside "lab: second" run_batch second
+  step "lab: first" run_batch first
   join
-  step "lab: timed" run_session timed
-  step "lab: failover" run_session failover
+  step "lab: timed" run_batch timed
+  step "lab: failover" run_batch failover
   check_lab "$(wc -l <"$logs/lab-tests")" "$logs"/lab-*.log
 }
 
 # The tests in files that are built only for the lab, found by reading and not by asking go: what go leaves out for
 # whatever reason is then noticed.
-lab_tests() { # prints SESSION PACKAGE TEST
+lab_tests() { # prints BATCH PACKAGE TEST
   local file
   while IFS= read -r file; do
-    sed -nE "s#^func (Test[A-Z0-9_][A-Za-z0-9_]*)\(\w+ \*testing\.T\).*#$(session_of "$file") $(dirname "$file") \1#p" "$file"
+    sed -nE "s#^func (Test[A-Z0-9_][A-Za-z0-9_]*)\(\w+ \*testing\.T\).*#$(batch_of "$file") $(dirname "$file") \1#p" "$file"
   done < <(find . -name '*_test.go' -exec grep -lE '^//go:build (.*[^a-z])?lab([^a-z].*)?$' {} + | sort)
 }
 
-# Boots a lab and runs the session's packages in it, in turn.
-run_session() { # NAME
+# Boots a lab and runs the batch's packages in it, in turn.
+run_batch() { # NAME
   local out=$PWD/build/lab/$1 lab packages package
-  mapfile -t packages < <(awk -v session="$1" '$1 == session { print $2 }' "$logs/lab-tests" | sort -u)
-  mkdir -p "$out/session"
-  LAB_SESSION=$out/session LAB_OUT=$out scripts/lab scripts/lab.d/session >"$logs/lab-$1.machine" 2>&1 &
+  mapfile -t packages < <(awk -v batch="$1" '$1 == batch { print $2 }' "$logs/lab-tests" | sort -u)
+  mkdir -p "$out/batch"
+  LAB_BATCH=$out/batch LAB_OUT=$out scripts/lab scripts/lab.d/batch >"$logs/lab-$1.machine" 2>&1 &
   lab=$!
-  echo "$lab" >"$out/session/pid"
+  echo "$lab" >"$out/batch/pid"
   for package in "${packages[@]}"; do test_package "$1" "$package" "$out"; done
-  : >"$out/session/end"
+  : >"$out/batch/end"
   wait "$lab" || true
   cat "$logs/lab-$1.machine"
 }
 
-test_package() { # SESSION PACKAGE OUT
-  local session=$1 package=$2 out=$3/${2#./} names log
-  log=$logs/lab-$session-$(tr / - <<<"${package#./}").log
-  names=$(awk -v session="$session" -v package="$package" '$1 == session && $2 == package { print $3 }' "$logs/lab-tests" | paste -sd '|')
+test_package() { # BATCH PACKAGE OUT
+  local batch=$1 package=$2 out=$3/${2#./} names log
+  log=$logs/lab-$batch-$(tr / - <<<"${package#./}").log
+  names=$(awk -v batch="$batch" -v package="$package" '$1 == batch && $2 == package { print $3 }' "$logs/lab-tests" | paste -sd '|')
   mkdir -p "$out"
-  LAB_SESSION=$3/session LB_BIN=$PWD/build/lb LAB_OUT=$out go test -vet=off -tags lab -count=1 -v -timeout 25m -run "^($names)\$" \
-    -exec "$PWD/scripts/lab.d/in-session" "$package" >"$log" 2>&1 ||
+  LAB_BATCH=$3/batch LB_BIN=$PWD/build/lb LAB_OUT=$out go test -vet=off -tags lab -count=1 -v -timeout 25m -run "^($names)\$" \
+    -exec "$PWD/scripts/lab.d/in-batch" "$package" >"$log" 2>&1 ||
     echo "$package $log" >>"$logs/lab-failed"
   cat "$log"
   while read -r test seconds; do
