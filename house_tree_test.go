@@ -95,22 +95,19 @@ var importTable = layers{
 	{"agent/check", "config netx/program netx/sanitize"},
 	{"agent/agenttest", "agent/api agent/check"},
 	{"agent/checkrun", "agent/check agent/score config"},
-	{"agent/schedule", "agent/check agent/score config"},
 	{"agent/fastpath", ""},
-	{"agent/api", "netx/audit"},
 	{"agent/force", "agent/api agent/score netx/audit netx/recordstore netx/sanitize"},
 	{"agent/schedule", "agent/check agent/score config"},
 	{"agent/service", "agent/api agent/check agent/force agent/schedule agent/score config"},
 	{"agent/stream", "agent/api agent/force agent/service netx/sse"},
 	{"agent/server", "agent/api agent/fastpath agent/force agent/score agent/service agent/stream netx/audit netx/listen netx/sanitize " +
 		"netx/sse"},
-	{"agent/agenttest", "agent/api agent/check"},
 	{"agent", "agent/agentcheck agent/check agent/fastpath agent/force agent/schedule agent/server agent/service agent/stream config " +
 		"netx/audit netx/listen netx/systemd netx/tunnel"},
 	{"agent/bench", ""},
 
 	{"balancer/decide", ""},
-	{"balancer/api", "balancer/decide balancer/event config netx/audit"},
+	{"balancer/api", "balancer/decide balancer/event config"},
 	{"balancer/client", "balancer/api netx/listen netx/sse"},
 	{"balancer/override", "balancer/decide netx/sanitize"},
 	{"balancer/drain", "netx/recordstore netx/sanitize"},
@@ -118,14 +115,14 @@ var importTable = layers{
 	{"balancer/watch", "balancer/decide config netx/sanitize netx/sse"},
 	{"balancer/journal", "balancer/event netx/logfile"},
 	{"balancer/hook", "balancer/event balancer/journal config netx/program netx/sanitize"},
-	{"balancer/server", "balancer/api balancer/event balancer/hook balancer/journal config netx/audit netx/listen netx/recordstore " +
+	{"balancer/server", "balancer/api balancer/event balancer/journal config netx/listen netx/recordstore " +
 		"netx/sanitize netx/sse"},
 	{"balancer/plan", "netx/ipvs netx/mark"},
 	{"balancer/plan/plantest", "balancer/plan netx/ipvs"},
 	{"balancer/cluster", "balancer/api balancer/decide balancer/event balancer/plan config netx/ipvs netx/mark"},
 	{"balancer/kernel", "balancer/plan config netx/ipvs netx/mark"},
-	{"balancer/reconcile", "balancer/api balancer/cluster balancer/decide balancer/event balancer/journal balancer/kernel balancer/plan " +
-		"config netx/ipvs"},
+	{"balancer/reconcile", "balancer/api balancer/cluster balancer/event balancer/journal balancer/kernel balancer/plan " +
+		"netx/ipvs"},
 	{"balancer", "balancer/api balancer/cluster balancer/decide balancer/drain balancer/event balancer/hook balancer/journal " +
 		"balancer/kernel balancer/override balancer/page balancer/reconcile balancer/server balancer/watch config netx/audit netx/ipvs " +
 		"netx/listen netx/mark netx/systemd"},
@@ -168,9 +165,12 @@ func (l layers) check(tree []source, found report) {
 				found(token.NoPos, "the table lists %s above %s, which it imports", row.dir, dir)
 			}
 		}
+		if _, twice := allowed[row.dir]; twice {
+			found(token.NoPos, "the table lists %s twice", row.dir)
+		}
 		allowed[row.dir] = imports
 	}
-	exists := map[string]bool{}
+	exists, used := map[string]bool{}, map[[2]string]bool{}
 	for _, s := range tree {
 		if s.test {
 			continue
@@ -180,6 +180,7 @@ func (l layers) check(tree []source, found report) {
 			found(s.file.Package, "the table lacks %s", s.dir())
 		}
 		s.imports(func(at token.Pos, dir string) {
+			used[[2]string{s.dir(), dir}] = true
 			if !slices.Contains(allowed[s.dir()], dir) {
 				found(at, "%s imports %s", s.dir(), dir)
 			}
@@ -188,6 +189,11 @@ func (l layers) check(tree []source, found report) {
 	for _, row := range l {
 		if !exists[row.dir] {
 			found(token.NoPos, "the table lists %s, which does not exist", row.dir)
+		}
+		for _, dir := range allowed[row.dir] {
+			if !used[[2]string{row.dir, dir}] {
+				found(token.NoPos, "the table has %s import %s, which it does not", row.dir, dir)
+			}
 		}
 	}
 }

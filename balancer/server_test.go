@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/braintree/lb/balancer/hook"
+	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/server"
 	"github.com/braintree/lb/netx/golden"
 	"github.com/braintree/lb/netx/ipvs"
@@ -40,7 +40,9 @@ func roundTrip(h http.Handler, method, target, accept string) string {
 func admitAll(r *http.Request, _ string) (*http.Request, *listen.Refusal) { return r, nil }
 
 func (r *rig) server() *server.Server {
-	hooks := func() map[string]hook.Counts { return map[string]hook.Counts{"page": {Delivered: 3, Lost: 1}} }
+	hooks := func() map[string]journal.Deliveries {
+		return map[string]journal.Deliveries{"page": {Delivered: 3, Lost: 1}}
+	}
 	report := r.engine.rec.Report
 	return server.New(server.Options{
 		Clusters: r.engine, Drains: r.engine, Version: "1.2.3", Log: slog.New(slog.DiscardHandler),

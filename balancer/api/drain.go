@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-
-	"github.com/braintree/lb/netx/audit"
 )
 
 // DrainOrder asks for a drain of a node, or for its end.
@@ -38,9 +36,18 @@ type DrainReport struct {
 	ActiveConns int  `json:"active_connections"`
 }
 
+// DrainAction is what a DrainOrder did.
+type DrainAction string
+
+// The actions.
+const (
+	Drained   DrainAction = "drained"
+	Undrained DrainAction = "undrained" // resumed
+)
+
 // DrainChange is the answer to a DrainOrder.
 type DrainChange struct {
-	Change     audit.Change  `json:"change"` // drained or undrained
+	Change     DrainAction   `json:"change"`
 	Drains     []DrainReport `json:"drains"`
 	AuditError string        `json:"audit_error,omitempty"` // the change took effect but is missing from the audit log
 }
@@ -50,11 +57,11 @@ func (c DrainChange) String() string {
 	var b strings.Builder
 	for _, d := range c.Drains {
 		b.WriteString(d.Node + " is ")
-		if c.Change == audit.Undrained {
+		if c.Change == Undrained {
 			b.WriteString("no longer ")
 		}
 		b.WriteString("drained in " + d.Cluster)
-		if c.Change == audit.Drained && !d.Expires.IsZero() {
+		if c.Change == Drained && !d.Expires.IsZero() {
 			b.WriteString(", until " + d.Expires.Format(time.RFC3339))
 		}
 		b.WriteByte('\n')

@@ -30,9 +30,6 @@ const (
 // errPermanent wraps failures that another try would repeat.
 var errPermanent = errors.New("not retried")
 
-// Counts are the numbers of a hook's events by outcome.
-type Counts struct{ Delivered, Failed, Lost uint64 }
-
 // sender is one way to deliver events. It is used by one goroutine.
 type sender interface {
 	// send delivers a batch of events by calls of deliver.
@@ -189,12 +186,12 @@ func (s *Set) Stop() {
 }
 
 // Counts returns the counts of each hook by its name.
-func (s *Set) Counts() map[string]Counts {
+func (s *Set) Counts() map[string]journal.Deliveries {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counts := map[string]Counts{}
+	counts := map[string]journal.Deliveries{}
 	for name, w := range s.hooks {
-		counts[name] = Counts{Delivered: w.delivered.Load(), Failed: w.failed.Load(), Lost: w.lost.Load()}
+		counts[name] = journal.Deliveries{Delivered: w.delivered.Load(), Failed: w.failed.Load(), Lost: w.lost.Load()}
 	}
 	return counts
 }

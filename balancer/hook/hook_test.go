@@ -41,7 +41,7 @@ func (b *syncBuffer) String() string {
 }
 
 // deliverAll adds the events while the hooks run, stops them, and returns the first hook's counts and the log.
-func deliverAll(t *testing.T, events []event.Event, hooks ...config.Hook) (Counts, string) {
+func deliverAll(t *testing.T, events []event.Event, hooks ...config.Hook) (journal.Deliveries, string) {
 	t.Helper()
 	out := &syncBuffer{}
 	log := journal.Open("", slog.New(slog.DiscardHandler))
@@ -53,7 +53,7 @@ func deliverAll(t *testing.T, events []event.Event, hooks ...config.Hook) (Count
 		log.Add(e)
 	}
 	s.Stop()
-	return Counts{w.delivered.Load(), w.failed.Load(), w.lost.Load()}, out.String()
+	return journal.Deliveries{Delivered: w.delivered.Load(), Failed: w.failed.Load(), Lost: w.lost.Load()}, out.String()
 }
 
 func write(t *testing.T, name, text string) string {
@@ -87,7 +87,7 @@ echo "$LB_NUMBER $LB_EVENT $LB_CLUSTER $LB_NODE $LB_CAUSE $# $1 ${json%%,*}" >>`
 	if err != nil || string(got) != want {
 		t.Errorf("the program received\n%s%v\nwant\n%s\nlog: %s", got, err, want, log)
 	}
-	if counts != (Counts{Delivered: 2}) {
+	if counts != (journal.Deliveries{Delivered: 2}) {
 		t.Errorf("%+v", counts)
 	}
 }
@@ -98,7 +98,7 @@ func TestFailingAndHangingProgramsAreLogged(t *testing.T) {
 	start := time.Now()
 	counts, log := deliverAll(t, []event.Event{{Kind: event.NodeDown}, {Kind: event.Weight}, {Kind: event.NodeUp}},
 		config.Hook{Name: "page", Type: config.Exec, Argv: []string{script}, Timeout: time.Second})
-	if counts != (Counts{Delivered: 1, Failed: 2}) || time.Since(start) > 20*time.Second {
+	if counts != (journal.Deliveries{Delivered: 1, Failed: 2}) || time.Since(start) > 20*time.Second {
 		t.Errorf("%+v after %s", counts, time.Since(start))
 	}
 	for _, want := range []string{"exit status 3", "broken", "not finished within its timeout of 1s", "hook=page"} {
@@ -131,7 +131,8 @@ func TestWebhookRetriesServerErrors(t *testing.T) {
 	defer s.Close()
 	counts, log := deliverAll(t, []event.Event{{Kind: event.NodeDown}, {Kind: event.Weight}, {Kind: event.NodeUp}},
 		config.Hook{Name: "chat", Type: config.Webhook, URL: s.URL, Headers: map[string]string{"X-Key": "k"}, Timeout: 5 * time.Second})
-	if want := "2 node_down,2 node_down,3 weight,4 node_up"; strings.Join(got, ",") != want || counts != (Counts{Delivered: 2, Failed: 1}) {
+	const want = "2 node_down,2 node_down,3 weight,4 node_up"
+	if strings.Join(got, ",") != want || counts != (journal.Deliveries{Delivered: 2, Failed: 1}) {
 		t.Errorf("got %v, %+v; want %s", got, counts, want)
 	}
 	if !strings.Contains(log, "no such room") {

@@ -218,3 +218,10 @@ func (j *Journal) Lost() uint64 {
 	defer j.mu.Unlock()
 	return j.lost
 }
+
+// Deliveries count what became of the events that a reader of the journal, such as a hook, delivers elsewhere.
+type Deliveries struct {
+	Delivered uint64
+	Failed    uint64 // for good
+	Lost      uint64 // because the reader was too slow
+}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/braintree/lb/balancer/api"
-	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
 	"github.com/braintree/lb/netx/recordstore"
 	"github.com/braintree/lb/netx/sanitize"
@@ -18,11 +17,11 @@ import (
 
 // changeDrain answers /cluster/NAME/drain/ADDRESS and, without a cluster, /drain/ADDRESS: POST drains, DELETE resumes.
 func (h handler) changeDrain(w http.ResponseWriter, r *http.Request, cluster, address string) {
-	change, do, verb := audit.Drained, h.Drains.Drain, "drain"
+	change, do, verb := api.Drained, h.Drains.Drain, "drain"
 	switch r.Method {
 	case http.MethodPost:
 	case http.MethodDelete:
-		change, do, verb = audit.Undrained, h.Drains.Resume, "undrain"
+		change, do, verb = api.Undrained, h.Drains.Resume, "undrain"
 	default:
 		notFound(w)
 		return

@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/braintree/lb/balancer/api"
-	"github.com/braintree/lb/balancer/hook"
 	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/listen"
@@ -49,11 +48,11 @@ type Options struct {
 	Drains        Drains
 	Configuration Configuration
 	Journal       *journal.Journal
-	Hooks         func() map[string]hook.Counts // for /metrics
-	Collectors    []prometheus.Collector        // further metrics
-	AdmitTCP      listen.AuthorizeFunc          // decides who may change something over TCP
-	AdmitSocket   listen.AuthorizeFunc          // the same for the Unix socket
-	Version       string                        // of lb
+	Hooks         func() map[string]journal.Deliveries // of each hook, for /metrics
+	Collectors    []prometheus.Collector               // further metrics
+	AdmitTCP      listen.AuthorizeFunc                 // decides who may change something over TCP
+	AdmitSocket   listen.AuthorizeFunc                 // the same for the Unix socket
+	Version       string                               // of lb
 	Log           *slog.Logger
 }
 
