@@ -74,7 +74,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := kernel.New(o.Table, o.Marks).State(ctx); err != nil {
+	if _, err := kernel.New(o.Table, o.Marks).Read(ctx); err != nil {
 		return nil, err
 	}
 	b.options.Ready = readyNotifier(o)

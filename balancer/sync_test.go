@@ -67,11 +67,11 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 		})
 		reload(config.Sync{Interface: "eth2", ID: 7})
 		r.wantDaemons("")
-		r.wantLog("kernel error: connection synchronization", "start the master sync daemon on eth2, id 7: no such device")
+		r.wantLog("kernel error: the kernel's sync daemons", "start the master sync daemon on eth2, id 7: no such device")
 		r.table.SetFault(nil)
 		r.wait(2*time.Second + minGap)
 		r.wantDaemons("master eth2 7, backup eth2 7")
-		r.wantLog("kernel error resolved: connection synchronization")
+		r.wantLog("kernel error resolved: the kernel's sync daemons")
 
 		reload(config.Sync{})
 		r.wantDaemons("")

@@ -46,8 +46,8 @@ func TestAThousandWeightsAgainstMobyIPVS(t *testing.T) {
 	}
 	have := withWeight(1)
 	table := kernel.New(r.table, r.marks).Table
-	if table.Apply(t.Context(), plan.Diff(have, nil, owned), owned); table.RejectedBeside(nil) != "" {
-		t.Fatal(table.RejectedBeside(nil))
+	if table.Apply(t.Context(), plan.Diff(have, nil, owned), owned); table.RejectedExcept(nil) != "" {
+		t.Fatal(table.RejectedExcept(nil))
 	}
 	var ours, theirs []time.Duration
 	for round := range rounds {
@@ -56,7 +56,7 @@ func TestAThousandWeightsAgainstMobyIPVS(t *testing.T) {
 		start := time.Now()
 		result := table.Apply(t.Context(), p, owned)
 		ours = append(ours, time.Since(start))
-		if failed := table.RejectedBeside(nil); len(result.Done) != nodes || failed != "" {
+		if failed := table.RejectedExcept(nil); len(result.Done) != nodes || failed != "" {
 			t.Fatalf("%d of %d changes done, rejected: %s", len(result.Done), nodes, failed)
 		}
 		have = withWeight(2*round + 3)

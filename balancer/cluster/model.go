@@ -78,17 +78,23 @@ func (m *Model) Tick(now time.Time) {
 	}
 }
 
-// MarkRules returns the marking rules of all clusters, running or not.
-func (m *Model) MarkRules() []mark.Rule {
+// Wanted is what a model wants of the kernel's resources beside the table.
+type Wanted struct{ model *Model }
+
+// Wanted returns what the model wants of the kernel's resources beside the table.
+func (m *Model) Wanted() Wanted { return Wanted{m} }
+
+// MarkRules are the marking rules of all clusters, running or not.
+func (w Wanted) MarkRules() []mark.Rule {
 	var rules []mark.Rule
-	for _, c := range m.clusters {
+	for _, c := range w.model.clusters {
 		rules = append(rules, c.markRules()...)
 	}
 	return rules
 }
 
 // Sync is the connection synchronization that the configuration wants.
-func (m *Model) Sync() config.Sync { return m.sync }
+func (w Wanted) Sync() config.Sync { return w.model.sync }
 
 // Forget ends the retirement of marks that a table no longer has.
 func (m *Model) Forget(table []ipvs.Service) {

@@ -78,7 +78,7 @@ func unmanagedReport(now time.Time, c *Cluster, unmanaged bool) (r event.Report,
 	c.unmanaged = unmanaged
 	return c.report(
 		now,
-		event.ClusterStrange,
+		event.ClusterUnmanaged,
 		event.Warn,
 		"the kernel has the mark of a cluster that lb did not start; lb leaves it alone: "+
 			"adopt it with `lb ctl cluster start "+c.cfg.Name+"` or remove it with `lb ctl cluster stop "+c.cfg.Name+"`",

@@ -41,20 +41,20 @@ const (
 	SiteAnswers  Kind = "site_answers"
 	SiteSilent   Kind = "site_silent"
 
-	ClusterStarting Kind = "cluster_starting" // waits for the first readings of its nodes
-	ClusterStarted  Kind = "cluster_started"
-	ClusterStopped  Kind = "cluster_stopped"
-	ClusterAdopted  Kind = "cluster_adopted"
-	ClusterRenamed  Kind = "cluster_renamed"
-	ClusterState    Kind = "cluster_state"   // ok, suspect (too many nodes fell silent at once), or all_down
-	ClusterStrange  Kind = "cluster_strange" // unmanaged: the kernel has the mark of a cluster that lb did not start
-	ServiceAdded    Kind = "service_added"   // to the kernel's table
-	ServiceChanged  Kind = "service_changed"
-	ServiceRemoved  Kind = "service_removed"
+	ClusterStarting  Kind = "cluster_starting" // waits for the first readings of its nodes
+	ClusterStarted   Kind = "cluster_started"
+	ClusterStopped   Kind = "cluster_stopped"
+	ClusterAdopted   Kind = "cluster_adopted"
+	ClusterRenamed   Kind = "cluster_renamed"
+	ClusterState     Kind = "cluster_state"   // ok, suspect (too many nodes fell silent at once), or all_down
+	ClusterUnmanaged Kind = "cluster_strange" // unmanaged: the kernel has the mark of a cluster that lb did not start
+	ServiceAdded     Kind = "service_added"   // to the kernel's table
+	ServiceChanged   Kind = "service_changed"
+	ServiceRemoved   Kind = "service_removed"
 
 	DriftRepaired Kind = "drift_repaired"
-	KernelRefuses Kind = "kernel_refuses"
-	KernelObeys   Kind = "kernel_obeys" // accepts changes again
+	KernelRejects Kind = "kernel_refuses"
+	KernelAccepts Kind = "kernel_obeys" // accepts changes again
 	MarksChanged  Kind = "marks_changed"
 	SyncChanged   Kind = "sync_changed" // lb started or stopped a sync daemon of the kernel
 
@@ -69,8 +69,8 @@ func Kinds() []Kind {
 	return []Kind{
 		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeLeaving, NodeAdded, NodeRemoved, NodeChanged,
 		Weight, DrainBegun, DrainEnded, DrainExpired, FileAppeared, FileGone, MemberJoined, MemberLeft, SiteAnswers, SiteSilent,
-		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterStrange,
-		ServiceAdded, ServiceChanged, ServiceRemoved, DriftRepaired, KernelRefuses, KernelObeys, MarksChanged, SyncChanged,
+		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterUnmanaged,
+		ServiceAdded, ServiceChanged, ServiceRemoved, DriftRepaired, KernelRejects, KernelAccepts, MarksChanged, SyncChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,
 	}
 }

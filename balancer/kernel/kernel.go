@@ -31,11 +31,22 @@ func New(table ipvs.Table, marks mark.Table) *Kernel {
 	return &Kernel{Table: &Table{ipvs: table}, Marks: &Marks{rules: marks}, Sync: &Sync{daemons: table}}
 }
 
-// Change is one change to a resource other than the IPVS table.
+// Resource names a kernel resource, in messages.
+type Resource string
+
+// The resources.
+const (
+	IPVSTable    Resource = "the IPVS table"
+	MarkingRules Resource = "the marking rules"
+	SyncDaemons  Resource = "the kernel's sync daemons"
+)
+
+// Change is one change to a resource other than the IPVS table, whose changes are operations of a plan.
 type Change struct {
-	Text  string    // one line, such as "mark 7: add tcp 204.109.13.7:443"
-	Mark  ipvs.Mark // 0: of no mark
-	Drift bool      // it undoes a change by another program
+	Resource Resource
+	Text     string    // one line, such as "mark 7: add tcp 204.109.13.7:443"
+	Mark     ipvs.Mark // 0: of no mark
+	Drift    bool      // it undoes a change by another program
 }
 
 // Errors counts failed reads and rejected changes since the start.
@@ -53,8 +64,8 @@ type State struct {
 	Daemons  []ipvs.Daemon
 }
 
-// State reads every resource.
-func (k *Kernel) State(ctx context.Context) (State, error) {
+// Read reads every resource.
+func (k *Kernel) Read(ctx context.Context) (State, error) {
 	ctx, cancel := Context(ctx)
 	defer cancel()
 	var s State
@@ -71,7 +82,7 @@ func (k *Kernel) State(ctx context.Context) (State, error) {
 	return s, nil
 }
 
-// Copy returns reconcilers that remember what k remembers and work in memory, on a copy of a state.
+// Copy returns reconcilers that work in memory, on a copy of a state, and know what k last made of each resource.
 func (k *Kernel) Copy(ctx context.Context, s State) (*Kernel, error) {
 	table, marks := ipvs.NewMemory(), mark.NewMemory()
 	table.Seed(s.Services...)
@@ -89,8 +100,7 @@ func (k *Kernel) Copy(ctx context.Context, s State) (*Kernel, error) {
 // Difference is what turns one state into another.
 type Difference struct {
 	Services plan.Plan
-	Marks    []Change
-	Sync     []Change
+	Others   []Change // to the other resources
 }
 
 // Compare lists what turns the state before into the state after.
@@ -101,11 +111,11 @@ func Compare(before, after State) Difference {
 		marks[s.Mark] = true
 	}
 	d.Services = plan.Diff(after.Services, before.Services, marks)
-	d.Marks = markChanges(after.Rules, before.Rules)
+	d.Others = markChanges(after.Rules, before.Rules)
 	for _, role := range []ipvs.Role{ipvs.Master, ipvs.Backup} {
 		for _, step := range []syncStep{{false, daemonOf(before, role)}, {true, daemonOf(after, role)}} {
 			if step.daemon != (ipvs.Daemon{}) && daemonOf(before, role) != daemonOf(after, role) {
-				d.Sync = append(d.Sync, Change{Text: step.String()})
+				d.Others = append(d.Others, Change{Resource: SyncDaemons, Text: step.String()})
 			}
 		}
 	}

@@ -39,7 +39,7 @@ func TestEditLeavesEarlierServicesAlone(t *testing.T) {
 	if !table.Read(t.Context()) {
 		t.Fatal(table.Err())
 	}
-	table.Leave(t.Context(), false)
+	table.Remember(t.Context(), false)
 	before := table.Services()
 	edits := plan.Diff(web(40), before, owned())
 	if r := table.Edit(t.Context(), edits, owned()); len(r.Done) != 1 || len(r.Drift) != 0 {
@@ -67,7 +67,7 @@ func TestTableRemembersWhatWasRejected(t *testing.T) {
 	})
 	table.Read(t.Context())
 	r := table.Apply(t.Context(), table.Diff(web(50), owned()), owned())
-	if len(r.Done) != 0 || table.Rejected([]ipvs.Mark{7}) == "" || table.RejectedBeside([]ipvs.Mark{7}) != "" || table.errors != 1 {
+	if len(r.Done) != 0 || table.Rejected([]ipvs.Mark{7}) == "" || table.RejectedExcept([]ipvs.Mark{7}) != "" || table.errors != 1 {
 		t.Errorf("done %v, rejected %q, %d errors", r.Done, table.Rejected([]ipvs.Mark{7}), table.errors)
 	}
 	memory.SetFault(nil)
@@ -102,7 +102,7 @@ func TestCompareListsWhatACopyHasChanged(t *testing.T) {
 	memory, rules := ipvs.NewMemory(), mark.NewMemory()
 	memory.Seed(web(50)...)
 	k := New(memory, rules)
-	before, err := k.State(t.Context())
+	before, err := k.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,15 +113,15 @@ func TestCompareListsWhatACopyHasChanged(t *testing.T) {
 	c.Table.Apply(t.Context(), c.Table.Diff(web(40), owned()), owned())
 	c.Marks.Reconcile(t.Context(), time.Now(), []mark.Rule{rule(7)})
 	c.Sync.Reconcile(t.Context(), config.Sync{Interface: "eth1", ID: 7})
-	after, err := c.State(t.Context())
+	after, err := c.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := Compare(before, after)
-	if len(d.Services) != 1 || len(d.Marks) != 1 || len(d.Sync) != 2 || d.Sync[0].Text != "start the master sync daemon on eth1, id 7" {
+	if len(d.Services) != 1 || len(d.Others) != 3 || d.Others[1].Text != "start the master sync daemon on eth1, id 7" {
 		t.Errorf("difference %+v", d)
 	}
-	if again, err := k.State(t.Context()); err != nil || !slices.EqualFunc(again.Services, before.Services, func(a, b ipvs.Service) bool {
+	if again, err := k.Read(t.Context()); err != nil || !slices.EqualFunc(again.Services, before.Services, func(a, b ipvs.Service) bool {
 		return slices.Equal(a.Destinations, b.Destinations)
 	}) || len(again.Rules) != 0 || len(again.Daemons) != 0 {
 		t.Errorf("the copy has changed its original to %+v, %v", again, err)

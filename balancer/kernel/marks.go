@@ -65,7 +65,7 @@ func (m *Marks) diff(wanted, actual []mark.Rule) []Change {
 func markChanges(wanted, actual []mark.Rule) []Change {
 	var changes []Change
 	for _, op := range plan.DiffMarks(wanted, actual) {
-		changes = append(changes, Change{Text: op.String(), Mark: max(op.New, op.Old)})
+		changes = append(changes, Change{Resource: MarkingRules, Text: op.String(), Mark: max(op.New, op.Old)})
 	}
 	return changes
 }
@@ -81,5 +81,7 @@ func (m *Marks) Err() string { return m.err }
 // Right reports whether the rules are the wanted ones, as far as lb knows.
 func (m *Marks) Right() bool { return m.hasSet && m.err == "" }
 
-// onto returns a reconciler of rules in memory.
-func (m *Marks) onto(rules mark.Table) *Marks { return &Marks{rules: rules} }
+// onto returns a reconciler of rules in memory that knows how lb last set the rules.
+func (m *Marks) onto(rules mark.Table) *Marks {
+	return &Marks{rules: rules, set: m.set, hasSet: m.hasSet}
+}

@@ -19,7 +19,7 @@ type syncDaemons interface {
 // Sync reconciles the kernel threads that synchronize connections between balancers.
 type Sync struct {
 	daemons syncDaemons
-	ours    bool        // lb has started daemons since the process started
+	started bool        // lb has started daemons, or has failed to, and has not stopped them since
 	set     config.Sync // as lb last made them: what differs at the next read, another program has changed
 	err     string      // of the last Reconcile; "": none
 	errors  int
@@ -28,7 +28,7 @@ type Sync struct {
 // Reconcile runs the sync daemons that the configuration wants and no others, and returns what it changed. It leaves daemons of
 // other programs alone as long as the configuration wants none.
 func (s *Sync) Reconcile(ctx context.Context, wanted config.Sync) []Change {
-	if wanted.Interface == "" && !s.ours {
+	if wanted.Interface == "" && !s.started {
 		return nil
 	}
 	changes, err := s.reconcile(ctx, wanted)
@@ -44,7 +44,7 @@ func (s *Sync) reconcile(ctx context.Context, wanted config.Sync) ([]Change, err
 	if err != nil {
 		return nil, err
 	}
-	drift := s.ours && wanted == s.set
+	drift := s.started && wanted == s.set // the configuration is the same, so another program changed the daemons
 	var changes []Change
 	var failed []error
 	for _, step := range syncSteps(wanted, running) {
@@ -52,9 +52,9 @@ func (s *Sync) reconcile(ctx context.Context, wanted config.Sync) ([]Change, err
 			failed = append(failed, err)
 			continue
 		}
-		changes = append(changes, Change{Text: step.String(), Drift: drift})
+		changes = append(changes, Change{Resource: SyncDaemons, Text: step.String(), Drift: drift})
 	}
-	s.ours = wanted.Interface != "" || len(failed) > 0
+	s.started = wanted.Interface != "" || len(failed) > 0
 	s.set = wanted
 	if len(failed) > 0 {
 		s.set = config.Sync{}
@@ -65,9 +65,9 @@ func (s *Sync) reconcile(ctx context.Context, wanted config.Sync) ([]Change, err
 // Err is the error of the last Reconcile; "" if it succeeded.
 func (s *Sync) Err() string { return s.err }
 
-// onto returns a reconciler of daemons in memory that remembers what s remembers.
+// onto returns a reconciler of daemons in memory that knows how lb last made the daemons.
 func (s *Sync) onto(daemons syncDaemons) *Sync {
-	return &Sync{daemons: daemons, ours: s.ours, set: s.set}
+	return &Sync{daemons: daemons, started: s.started, set: s.set}
 }
 
 // syncStep starts or stops one sync daemon.

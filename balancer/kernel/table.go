@@ -64,8 +64,8 @@ func (t *Table) Rejected(marks []ipvs.Mark) string {
 	return summary(errs)
 }
 
-// RejectedBeside says what the kernel rejected about all marks but these.
-func (t *Table) RejectedBeside(marks []ipvs.Mark) string {
+// RejectedExcept says what the kernel rejected about all marks but these.
+func (t *Table) RejectedExcept(marks []ipvs.Mark) string {
 	var others []ipvs.Mark
 	for m := range t.rejected {
 		if !slices.Contains(marks, m) {
@@ -97,8 +97,9 @@ func (t *Table) Apply(ctx context.Context, p plan.Plan, owned map[ipvs.Mark]bool
 	return r
 }
 
-// Leave notes how lb leaves the table, so that the next read shows what others have changed. It reads the table again if changed is true.
-func (t *Table) Leave(ctx context.Context, changed bool) {
+// Remember notes how lb leaves the table, so that the next read shows what others have changed. It reads the table again if changed is
+// true.
+func (t *Table) Remember(ctx context.Context, changed bool) {
 	t.hasLeft = !changed || t.Read(ctx)
 	t.left = t.actual
 }

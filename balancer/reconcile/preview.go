@@ -9,7 +9,6 @@ import (
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/cluster"
-	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/journal"
 	"github.com/braintree/lb/balancer/kernel"
 	"github.com/braintree/lb/balancer/plan"
@@ -26,7 +25,7 @@ type Preview struct {
 
 // Preview reads the kernel and returns a preview with other inputs. The preview may be used beside its original from then on.
 func (r *Reconciler) Preview(ctx context.Context, in Inputs) (*Preview, error) {
-	state, err := r.Kernel.State(ctx)
+	state, err := r.Kernel.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +72,7 @@ func (p *Preview) Reload(ctx context.Context, reload *cluster.Reload) (api.Plan,
 
 // Start returns what the start of a stopped cluster would change beyond what the preview has done so far.
 func (p *Preview) Start(ctx context.Context, c *cluster.Cluster) (api.Plan, error) {
-	state, err := p.Kernel.State(ctx)
+	state, err := p.Kernel.Read(ctx)
 	if err != nil {
 		return api.Plan{}, err
 	}
@@ -100,7 +99,7 @@ func (p *Preview) CompleteStartsNow(ctx context.Context) []*cluster.Cluster {
 // Plan returns what the preview has changed so far.
 func (p *Preview) Plan(ctx context.Context) (api.Plan, error) {
 	result := api.NewPlan()
-	after, err := p.Kernel.State(ctx)
+	after, err := p.Kernel.Read(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -110,11 +109,9 @@ func (p *Preview) Plan(ctx context.Context) (api.Plan, error) {
 			result.Changes = append(result.Changes, p.change(op))
 		}
 	}
-	for _, c := range d.Marks {
-		result.Changes = append(result.Changes, api.PlanChange{Kind: event.MarksChanged, Change: c.Text, Mark: uint32(c.Mark)})
-	}
-	for _, c := range d.Sync {
-		result.Changes = append(result.Changes, api.PlanChange{Kind: event.SyncChanged, Change: c.Text})
+	for _, c := range d.Others {
+		e := changeEvent(c)
+		result.Changes = append(result.Changes, api.PlanChange{Kind: e.Kind, Change: e.Change, Mark: e.Mark})
 	}
 	for _, op := range d.Services {
 		if op.Kind == plan.DeleteService {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/braintree/lb/balancer/cluster"
-	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/kernel"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -52,7 +51,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	defer func() { r.Report.Metrics.Duration.Observe(time.Since(begun).Seconds()) }()
 	changed, marks := r.Model.Changed(), triggerRules[t].marks
 	if !changed {
-		r.others(work, begun, marks)
+		r.reconcileOthers(work, begun, marks)
 	}
 	r.Model.SetDrains(r.inputs.Drains(begun))
 	if changed && r.Kernel.Table.Ready() {
@@ -69,7 +68,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	news = r.makeDesired(work, begun)
 	r.Model.Reconciled()
 	if changed && r.marksDue(begun) {
-		r.others(work, begun, marks) // a changed weight does not wait for them
+		r.reconcileOthers(work, begun, marks) // a changed weight does not wait for them
 	}
 	return news
 }
@@ -90,8 +89,8 @@ func (r *Reconciler) makeDesired(ctx context.Context, now time.Time) bool {
 	p := table.Diff(desired, owned)
 	r.reportTable(table.Apply(ctx, p, owned))
 	r.reportRejected()
-	table.Leave(ctx, len(p) > 0)
-	r.Report.KernelError("the IPVS table", nil, table.Err())
+	table.Remember(ctx, len(p) > 0)
+	r.Report.KernelError(string(kernel.IPVSTable), nil, table.Err())
 	if table.Ready() {
 		r.Model.Forget(table.Services())
 	}
@@ -101,7 +100,7 @@ func (r *Reconciler) makeDesired(ctx context.Context, now time.Time) bool {
 // readTable reads the kernel's table and reports whether that worked.
 func (r *Reconciler) readTable(ctx context.Context) bool {
 	ok := r.Kernel.Table.Read(ctx)
-	r.Report.KernelError("the IPVS table", nil, r.Kernel.Table.Err())
+	r.Report.KernelError(string(kernel.IPVSTable), nil, r.Kernel.Table.Err())
 	return ok
 }
 
@@ -114,16 +113,15 @@ func (r *Reconciler) adopt(now time.Time) {
 	}
 }
 
-// others reconciles the resources beside the table: the marking rules as often as the trigger asks for, the sync daemons each time.
-func (r *Reconciler) others(ctx context.Context, now time.Time, marks marksPolicy) {
+// reconcileOthers reconciles each resource beside the table: the marking rules as often as the trigger asks for, the rest each time.
+func (r *Reconciler) reconcileOthers(ctx context.Context, now time.Time, marks marksPolicy) {
+	k, wanted := r.Kernel, r.Model.Wanted()
 	if marks == always || marks == whenDue && r.marksDue(now) {
-		changes := r.Kernel.Marks.Reconcile(ctx, now, r.Model.MarkRules())
-		r.Report.KernelError("the marking rules", nil, r.Kernel.Marks.Err())
-		r.Report.changes(now, changes, event.MarksChanged, "marking rules changed", "the marking rules")
+		changes := k.Marks.Reconcile(ctx, now, wanted.MarkRules())
+		r.Report.resource(now, kernel.MarkingRules, changes, k.Marks.Err())
 	}
-	changes := r.Kernel.Sync.Reconcile(ctx, r.Model.Sync())
-	r.Report.KernelError("connection synchronization", nil, r.Kernel.Sync.Err())
-	r.Report.changes(now, changes, event.SyncChanged, "sync daemons changed", "the kernel's sync daemons")
+	changes := k.Sync.Reconcile(ctx, wanted.Sync())
+	r.Report.resource(now, kernel.SyncDaemons, changes, k.Sync.Err())
 }
 
 // marksDue reports whether the marking rules are due. The tolerance of half an interval is for timers.
@@ -152,7 +150,7 @@ func (r *Reconciler) reportRejected() {
 		r.Report.KernelError("cluster "+c.Name(), c, r.Kernel.Table.Rejected(c.Marks()))
 		marks = append(marks, c.Marks()...)
 	}
-	r.Report.KernelError("marks that left the configuration", nil, r.Kernel.Table.RejectedBeside(marks))
+	r.Report.KernelError("marks that left the configuration", nil, r.Kernel.Table.RejectedExcept(marks))
 }
 
 // Flush reports what the model has noted.
@@ -162,7 +160,7 @@ func (r *Reconciler) Flush() {
 	}
 }
 
-// LastError is what is wrong with a cluster in the kernel at present; "" for nothing.
+// LastError is what keeps the kernel from forwarding for a cluster as it should, at present; "" for nothing.
 func (r *Reconciler) LastError(c *cluster.Cluster) string {
 	return join(r.Kernel.Table.Err(), r.Kernel.Table.Rejected(c.Marks()), r.Kernel.Marks.Err())
 }

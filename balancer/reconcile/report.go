@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/braintree/lb/balancer/cluster"
@@ -43,10 +44,10 @@ func (r *Reporter) KernelError(what string, c *cluster.Cluster, err string) {
 	if err == r.kernelErrors[what] {
 		return
 	}
-	report := event.Report{Event: event.Now(event.KernelObeys, "kernel error resolved: "+what), Level: event.Info}
+	report := event.Report{Event: event.Now(event.KernelAccepts, "kernel error resolved: "+what), Level: event.Info}
 	if err != "" {
 		report = event.Report{
-			Event: event.Now(event.KernelRefuses, "kernel error: "+what+"; lb retries at the next reconcile"),
+			Event: event.Now(event.KernelRejects, "kernel error: "+what+"; lb retries at the next reconcile"),
 			Level: event.Error,
 		}
 		report.Err = err
@@ -71,18 +72,29 @@ func (r *Reporter) operation(report event.Report, kind plan.Kind, drift bool) {
 	r.Emit(report)
 }
 
-// changes reports changes to another resource.
-func (r *Reporter) changes(at time.Time, changes []kernel.Change, kind event.Kind, text, resource string) {
+// resource reports what a reconcile did to another resource.
+func (r *Reporter) resource(at time.Time, resource kernel.Resource, changes []kernel.Change, err string) {
+	r.KernelError(string(resource), nil, err)
 	for _, c := range changes {
-		report := event.Report{
-			Event: event.Event{Time: at, Kind: kind, Text: text, Change: c.Text, Mark: uint32(c.Mark)},
-			Level: event.Info,
-		}
+		report := event.Report{Event: changeEvent(c), Level: event.Info}
+		report.Time = at
 		if c.Drift {
-			r.drift(&report, resource)
+			r.drift(&report, string(resource))
 		}
 		r.Emit(report)
 	}
+}
+
+// changeKinds are the kinds of events for changes to the resources beside the table.
+var changeKinds = map[kernel.Resource]event.Kind{
+	kernel.MarkingRules: event.MarksChanged,
+	kernel.SyncDaemons:  event.SyncChanged,
+}
+
+// changeEvent is the event of a change to another resource. Plans show it, too.
+func changeEvent(c kernel.Change) event.Event {
+	text := strings.TrimPrefix(strings.TrimPrefix(string(c.Resource), "the "), "kernel's ") + " changed"
+	return event.Event{Kind: changeKinds[c.Resource], Text: text, Change: c.Text, Mark: uint32(c.Mark)}
 }
 
 // drift makes a report one about a change by another program that lb has undone.

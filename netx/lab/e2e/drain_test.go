@@ -28,7 +28,10 @@ func testDrain(t *testing.T, s *testbed.Site) {
 	_, err := s.RunLB(t.Context(), s.BalancerHost, "ctl", "drain", "webapp", "10.0.0.2", "-r", "upgrades", "--wait", "2s")
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 ||
-		!strings.Contains(err.Error(), "active connections of 10.0.0.2 in webapp: ") || !strings.Contains(err.Error(), "the drain stays") {
+		!strings.Contains(
+			err.Error(),
+			"active connections of 10.0.0.2 in webapp: ",
+		) || !strings.Contains(err.Error(), "the drain continues") {
 		t.Errorf("drain --wait with an open connection: %v", err)
 	}
 	if w := readWeights(t, s); w["10.0.0.2"] != 0 || w["10.0.0.1"] != 100 || w["10.0.0.3"] != 100 {
