@@ -63,7 +63,7 @@ func (e *engine) beginStart(ctx context.Context, name, who string, answer chan o
 		return
 	}
 	if !c.Starting() {
-		e.rec.Model.Lifecycle().Begin(time.Now(), c, "asked by "+who)
+		e.rec.Model.Lifecycle().Begin(time.Now(), c, "requested by "+who)
 		e.rec.Flush()
 	}
 	e.waiting[c] = append(e.waiting[c], answer)

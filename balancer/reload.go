@@ -92,7 +92,7 @@ func (b *Balancer) reload(ctx context.Context, r api.Reload) error {
 	}
 	report := event.Report{Event: event.Now(event.ConfigReloaded, "configuration reloaded"), Level: event.Info}
 	if r.Who != "" {
-		report.Cause = "asked by " + r.Who
+		report.Cause = "requested by " + r.Who
 	}
 	if r.Force {
 		report.Cause += ", forced"

@@ -206,7 +206,7 @@ func (s *Server) handle(conn net.Conn, service string) {
 		_, err = io.WriteString(conn, answer)
 	}
 	if err != nil {
-		s.opts.Log.Debug("agent-check client got no answer", "peer", conn.RemoteAddr().String(), "listen", conn.LocalAddr().String(),
+		s.opts.Log.Debug("agent-check client got no response", "peer", conn.RemoteAddr().String(), "listen", conn.LocalAddr().String(),
 			"err", err)
 		return
 	}

@@ -53,7 +53,7 @@ func (s *Scheduler) Stop(jobs []*Job) {
 		select {
 		case <-j.done:
 		case <-timer.C:
-			s.log.Error("check did not stop in time, leaving it behind", "service", j.Service, "check", j.Name)
+			s.log.Error("check did not stop in time and was abandoned", "service", j.Service, "check", j.Name)
 			return
 		}
 	}

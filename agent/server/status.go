@@ -100,7 +100,7 @@ func headerOf(v service.View) http.Header {
 	return h
 }
 
-// FindPage is fastpath.Find. It finds the status page of every service whose name needs no escaping.
+// FindPage is fastpath.Find. It finds the status page of every service with a name that needs no escaping.
 func (s *Server) FindPage(path []byte, now time.Time) *fastpath.Answer {
 	name, ok := bytes.CutSuffix(path[1:], []byte("/status"))
 	if !ok {

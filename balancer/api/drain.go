@@ -10,7 +10,7 @@ import (
 	"github.com/braintree/lb/netx/audit"
 )
 
-// DrainOrder asks for a drain of a node, or for its end.
+// DrainOrder is a request to drain or resume a node.
 type DrainOrder struct {
 	Cluster string // "": every cluster that has the node
 	Node    netip.Addr
@@ -29,7 +29,7 @@ type DrainStatus struct {
 	Expires time.Time `json:"expires,omitzero"` // absent: the drain lasts until it is resumed
 }
 
-// DrainReport is one element of the answer of GET /drains.
+// DrainReport is one element of the response to GET /drains.
 type DrainReport struct {
 	Cluster string `json:"cluster"`
 	Node    string `json:"node"`
@@ -38,7 +38,7 @@ type DrainReport struct {
 	ActiveConns int  `json:"active_connections"`
 }
 
-// DrainChange is the answer to a DrainOrder.
+// DrainChange is the response to a DrainOrder.
 type DrainChange struct {
 	Change     audit.Change  `json:"change"` // drained or undrained
 	Drains     []DrainReport `json:"drains"`
@@ -121,7 +121,7 @@ func Unrecorded(errs []error) error {
 	return nil
 }
 
-// InvalidError reports an order that cannot be carried out as it stands: the client's fault, not the disk's.
+// InvalidError reports an invalid order: the client's fault, not the disk's.
 type InvalidError struct{ Err error }
 
 // Error gives the reason.

@@ -66,7 +66,7 @@ const (
 // NodeStatus describes one node of a cluster.
 type NodeStatus struct {
 	Address       string        `json:"address"`
-	Site          string        `json:"site,omitempty"` // the data centre whose balancer this is; "": a node of this data centre
+	Site          string        `json:"site,omitempty"` // data centre of this balancer; "": a node of this data centre
 	Port          uint16        `json:"port"`           // of the agent
 	Health        *int          `json:"health"`         // of the last usable response; null: none yet
 	Weight        int           `json:"weight"`         // as decided

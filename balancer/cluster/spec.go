@@ -23,7 +23,7 @@ func (s spec) Config() config.Cluster { return s.cfg }
 // Mark is the mark of the cluster's own services.
 func (s spec) Mark() ipvs.Mark { return ipvs.Mark(s.cfg.Mark) }
 
-// Marks are the marks of all its services: its own, and that of its relay if it has one.
+// Marks returns the marks of all its services: its own and, if it has a relay, the relay's.
 func (s spec) Marks() []ipvs.Mark {
 	marks := []ipvs.Mark{s.Mark()}
 	if s.cfg.Relay.Enabled {

@@ -39,7 +39,7 @@ type InCluster struct {
 	Passive    bool // healthy, but another node is active
 }
 
-// ClusterState is what is remembered about a cluster between calls of Cluster. The zero value is that of a new cluster.
+// ClusterState is the state of a cluster between calls of Cluster. The zero value is a new cluster.
 type ClusterState struct {
 	SuspectSince    time.Time // when the balancer began to suspect its own network; zero: it does not
 	RecoveringSince time.Time // since when fewer nodes than SuspectRule.Share fail to respond; zero: they do not

@@ -134,7 +134,7 @@ func (e Event) Sanitized() Event {
 	return e
 }
 
-// Attrs are the attributes that a log line has beside the text.
+// Attrs returns the attributes of a log line.
 func (e Event) Attrs() []slog.Attr {
 	var attrs []slog.Attr
 	add := func(key, value string) {

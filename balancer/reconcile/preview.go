@@ -24,7 +24,7 @@ type Preview struct {
 	owners map[ipvs.Mark]string // clusters of the original, by their marks
 }
 
-// Preview reads the kernel and returns a preview with other inputs. The preview may be used beside its original from then on.
+// Preview reads the kernel and returns a preview with other inputs. The preview is independent of its original.
 func (r *Reconciler) Preview(ctx context.Context, in Inputs) (*Preview, error) {
 	state, err := r.Kernel.State(ctx)
 	if err != nil {

@@ -102,7 +102,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	// The body is empty, but it has to arrive before the deadlines are prolonged.
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		w.Header().Set("Connection", "close")
-		text(w, http.StatusRequestEntityTooLarge, "the request has a body that is too large or did not arrive: send none\n")
+		text(w, http.StatusRequestEntityTooLarge, "the request body is too large or incomplete: send no body\n")
 		return
 	}
 	ctx := r.Context()

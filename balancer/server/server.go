@@ -29,7 +29,7 @@ type Clusters interface {
 	Stop(ctx context.Context, name, who string) (changed bool, err error)
 }
 
-// Drains drains nodes and resumes them. An error beside reports is an *api.UnrecordedError: the change took effect.
+// Drains drains nodes and resumes them. An error returned together with reports is an *api.UnrecordedError: the change took effect.
 type Drains interface {
 	Drain(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error)
 	Resume(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error)

@@ -22,7 +22,7 @@ type siteCluster struct {
 }
 
 // fwmark answers GET /fwmark/MARK for the balancers of other data centres with the combined weight of the cluster's own nodes. MARK is the
-// cluster's mark or that of its relay; the latter says that the cluster takes packets from other data centres. Weight that came from other
+// cluster's mark or its relay's mark; the latter means that the cluster accepts packets from other data centres. Weight that came from other
 // data centres is not included, so no weight counts twice and no packet travels in a circle. A cluster that does not run here answers an
 // empty list: it exists but takes nothing.
 func (h handler) fwmark(w http.ResponseWriter, r *http.Request, number string) {
