@@ -38,7 +38,7 @@ type statusPage struct {
 	header  http.Header // without Date
 	body    []byte
 	quick   *fastpath.Answer   // the same answer, for the fast path
-	counter prometheus.Counter // counts answers with this page
+	counter prometheus.Counter // counts responses with this page
 
 	of     service.View // what the page shows
 	forces uint64       // force.Store.Changes when the page was rendered

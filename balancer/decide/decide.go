@@ -242,7 +242,7 @@ func readingStage(st State, r *Reading) (State, Step) {
 	return st, step
 }
 
-// overrideStage replaces the health with the one that the cluster's up or down file sets, as big_brother does. It applies at once and without
+// overrideStage replaces the health with the value of the cluster's up or down file, as big_brother does. It applies at once and without
 // a ramp-up, and so does its removal.
 func overrideStage(o Override, health int) Step {
 	step := Step{Name: stageOverride, In: health, Reason: "cluster down file"}

@@ -11,7 +11,7 @@ import (
 // FileName is the file in the balancer's data_dir that holds the events; FileName.1 is its older part.
 const FileName = "events.log"
 
-// Kind says what happened, as a word that programs filter by.
+// Kind is the kind of an event, a word that programs filter by.
 type Kind string
 
 // The kinds. NodeKind makes those that consist of "node_" and a state.

@@ -8,7 +8,7 @@ import (
 	"github.com/braintree/lb/balancer/decide"
 )
 
-// Reader reads the files again and again, and logs each problem once. One goroutine uses it at a time.
+// Reader reads the files repeatedly and logs each problem once. One goroutine uses it at a time.
 type Reader struct {
 	Dir     string // "": there are no files
 	log     *slog.Logger
@@ -19,7 +19,7 @@ type Reader struct {
 // NewReader returns a reader of a folder.
 func NewReader(dir string, log *slog.Logger) *Reader { return &Reader{Dir: dir, log: log} }
 
-// Read returns the files as they are now, by the names of clusters. If complete is false, some could not be seen, or there is no
+// Read returns the current files, by the names of clusters. If complete is false, some could not be seen, or there is no
 // folder: clusters then keep the files that they have.
 func (r *Reader) Read() (files map[string]decide.Override, complete bool) {
 	if r.Dir == "" {

@@ -16,8 +16,8 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Preview is a reconciler at work on a clone of the model and a copy of the kernel's tables: what it does there, the original would
-// do to the kernel.
+// Preview is a reconciler on a clone of the model and a copy of the kernel's tables. Its changes there are those that the original
+// would make to the kernel.
 type Preview struct {
 	*Reconciler
 	before kernel.State
