@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	// resultsTimeout bounds how long the first answers, and a reload, wait for the first results of new
+	// resultsTimeout bounds how long the first responses, and a reload, wait for the first results of new
 	// checks. It is shorter than the timeout of a balancer's poll, so that a restart of the agent does not
 	// look like a failure.
 	resultsTimeout = 2 * time.Second
@@ -42,7 +42,7 @@ type Options struct {
 	Log     *slog.Logger
 	Version string // shown on the first line of GET /
 
-	Ready   func()            // called once, when the agent answers requests; nil: nothing
+	Ready   func()            // called once, when the agent serves requests; nil: nothing
 	Manager *systemd.Notifier // the service manager; nil: none
 	Sockets *listen.Sockets   // sockets that the service manager opened; nil: none
 
@@ -129,7 +129,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 }
 
 // wire connects the agent's parts: the scheduler's results and the changed forces go to the streams, and
-// everything that answers reads the services from the registry.
+// every server reads the services from the registry.
 func (a *Agent) wire(cfg config.Agent, set *service.Set, store *force.Store) {
 	a.started = cfg
 	a.services = service.NewRegistry(set, store)
@@ -156,7 +156,7 @@ func (a *Agent) publish(service string) {
 // Addr is the TCP address of the agent.
 func (a *Agent) Addr() net.Addr { return a.tcp.Addr() }
 
-// openForces reads the forces and warns about what an operator should look at.
+// openForces reads the forces and logs warnings about problems with them.
 func (a *Agent) openForces(cfg *config.Config) (*force.Store, error) {
 	dir := cfg.Agent.DataDir
 	store, bad, err := force.Open(dir)

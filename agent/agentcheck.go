@@ -7,7 +7,7 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// newAgentChecks makes the server for HAProxy's agent checks, without ports.
+// newAgentChecks returns the server for HAProxy's agent checks, without ports.
 func (a *Agent) newAgentChecks() *agentcheck.Server {
 	return agentcheck.New(agentcheck.Options{Listen: a.daemon().ListenTCP, Find: a.agentCheckState, Log: a.log})
 }

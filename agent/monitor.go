@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// monitorInterval is how soon the log says that a service went down or came back.
+// monitorInterval is the maximum delay of log lines about services that went down or came back.
 const monitorInterval = time.Second
 
 // monitor logs each change of a service between up and down and between forced and not, and ends expired

@@ -18,7 +18,7 @@ func (a *Agent) reloadAndNotify(reload func() bool) {
 	a.opts.Manager.Ready("%d services%s", len(a.services.Current().Services), refused)
 }
 
-// reload puts a new configuration into effect, or changes nothing and logs why; it returns whether it did.
+// reload applies a new configuration, or changes nothing and logs why. It reports whether it was applied.
 // Everything that can fail comes first. New checks get their first results before they count, so that a
 // reload does not take a service down.
 func (a *Agent) reload(ctx, checks context.Context) bool {

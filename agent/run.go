@@ -14,10 +14,10 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// Run checks and answers until ctx ends or a listener fails. It then stops in reverse order: listeners,
+// Run runs checks and serves requests until ctx ends or a listener fails. It then stops in reverse order: listeners,
 // streams and requests in progress first, checks last. The error is nil if ctx ended.
 func (a *Agent) Run(ctx context.Context) error {
-	// The checks go on after ctx ended, as long as requests are answered from them.
+	// Checks continue after ctx ends, as long as requests are served from their results.
 	checks, stopChecks := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopChecks()
 	set := a.services.Current()

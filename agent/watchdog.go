@@ -2,11 +2,11 @@ package agent
 
 import "time"
 
-// monitorTimeout is how old the monitor's latest round may be before the watchdog is not notified any more. A
-// round takes a few microseconds.
+// monitorTimeout is the maximum age of the monitor's latest round: if it is older, the watchdog is no longer
+// notified. A round takes a few microseconds.
 const monitorTimeout = 10 * monitorInterval
 
-// watchdogTicker ticks as often as the service manager's watchdog wants to be notified; ticks is nil if there is none.
+// watchdogTicker ticks at the notification interval of the service manager's watchdog; ticks is nil without a watchdog.
 func (a *Agent) watchdogTicker() (ticks <-chan time.Time, stop func()) {
 	every := a.opts.Manager.WatchdogInterval()
 	if every == 0 {
@@ -16,10 +16,10 @@ func (a *Agent) watchdogTicker() (ticks <-chan time.Time, stop func()) {
 	return t.C, t.Stop
 }
 
-// notifyWatchdog tells the service manager that the agent works: the loop that reloads (its caller) runs,
-// every service can be viewed, and the monitor makes its rounds. If one of them hangs, no notification is
-// sent and the manager restarts the agent. A check that hangs is no reason: its service has health 0, and a
-// restart would not change that.
+// notifyWatchdog notifies the service manager while the agent works: the reload loop (its caller) runs, every
+// service can be viewed, and the monitor is up to date. If one of them hangs, no notification is sent and the
+// manager restarts the agent. A hanging check does not count: its service has health 0, and a restart would not
+// change that.
 func (a *Agent) notifyWatchdog(now time.Time) {
 	for _, s := range a.services.Current().Services {
 		a.services.View(s, now)

@@ -151,7 +151,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	})
 	running.Go(func() { b.reloads(ctx) })
 	running.Go(func() { b.watchdog(ctx) })
-	report.Now(event.BalancerStarted, event.Info, "lb balance runs", slog.String("version", b.options.Version),
+	report.Now(event.BalancerStarted, event.Info, "lb balance started", slog.String("version", b.options.Version),
 		slog.String("listen", b.tcp.Addr().String()), slog.String("control", b.cfg.Control))
 
 	<-ctx.Done()
@@ -159,7 +159,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	s.Shutdown()
 	stopEngine()
 	running.Wait()
-	report.Now(event.BalancerStopped, event.Info, "lb balance stops; the kernel stays as it is")
+	report.Now(event.BalancerStopped, event.Info, "lb balance is stopping; the kernel keeps forwarding")
 	b.hooks.Stop()
 	stopJournal()
 	if b.lock != nil {
@@ -181,7 +181,7 @@ func (b *Balancer) checkSettings() {
 	}
 }
 
-// readyNotifier calls Ready and tells the service manager.
+// readyNotifier calls Ready and notifies the service manager.
 func readyNotifier(o Options) func() {
 	return func() {
 		o.Manager.Ready("running, and the kernel is up to date")

@@ -238,7 +238,7 @@ func (d *drains) remove(o api.DrainOrder) ([]drain.Drain, error) {
 				event.DrainEnded,
 				"node resumed",
 				old,
-				strings.TrimSuffix("asked by "+o.Who+": "+o.Reason, ": "),
+				strings.TrimSuffix("requested by "+o.Who+": "+o.Reason, ": "),
 				slog.String("peer", o.Peer),
 			)
 			unrecorded = append(unrecorded, d.record(audit.Undrained, old, o))

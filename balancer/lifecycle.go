@@ -10,16 +10,16 @@ import (
 	"github.com/braintree/lb/balancer/reconcile"
 )
 
-// outcome is the answer to a start or a stop.
+// outcome is the result of a start or a stop.
 type outcome struct {
 	changed bool
 	err     error
 }
 
-// waitingStarts are the orders that wait for the start of a cluster. Each channel has room for one answer.
+// waitingStarts are the orders that wait for the start of a cluster. Each channel buffers one outcome.
 type waitingStarts map[*cluster.Cluster][]chan outcome
 
-// answer answers the orders that wait for a cluster.
+// answer sends the outcome to the orders that wait for a cluster.
 func (w waitingStarts) answer(c *cluster.Cluster, o outcome) {
 	for _, waiting := range w[c] {
 		waiting <- o
@@ -27,7 +27,7 @@ func (w waitingStarts) answer(c *cluster.Cluster, o outcome) {
 	delete(w, c)
 }
 
-// abandon answers all orders when the daemon stops.
+// abandon ends all orders when the daemon stops.
 func (w waitingStarts) abandon() {
 	for c := range w {
 		w.answer(c, outcome{err: api.ErrStopping})
@@ -63,13 +63,13 @@ func (e *engine) beginStart(ctx context.Context, name, who string, answer chan o
 		return
 	}
 	if !c.Starting() {
-		e.rec.Model.Lifecycle().Begin(time.Now(), c, "asked by "+who)
+		e.rec.Model.Lifecycle().Begin(time.Now(), c, "requested by "+who)
 		e.rec.Flush()
 	}
 	e.waiting[c] = append(e.waiting[c], answer)
 }
 
-// completeStarts ends the starts that have what they wait for, and answers their orders.
+// completeStarts completes the starts that have their readings, and sends the outcome to their orders.
 func (e *engine) completeStarts(ctx context.Context) {
 	starts := e.rec.CompleteStarts(ctx)
 	if len(starts) == 0 {

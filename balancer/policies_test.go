@@ -117,7 +117,7 @@ func TestDownpage(t *testing.T) {
 			s.Notice != "no node has weight: the downpage answers" {
 			t.Errorf("combined weight %d, %d nodes, downpage %+v, notice %q", s.CombinedWeight, len(s.Nodes), s.Downpage, s.Notice)
 		}
-		r.wantLog("cluster in trouble", "add node 169.254.254.254 weight 1", `cause="no node has weight: the downpage answers"`)
+		r.wantLog("cluster degraded", "add node 169.254.254.254 weight 1", `cause="no node has weight: the downpage answers"`)
 
 		// A reload and a restart leave the downpage in the table. lb removes it when a node recovers, even during a reload.
 		calls := len(r.table.Calls())
@@ -241,7 +241,7 @@ func TestLossOfManyNodesAtOnceIsSuspect(t *testing.T) {
 		if !strings.Contains(s.Notice, "3 of 4 nodes stopped responding at once") || s.Nodes[0].State != "held" || s.CombinedWeight != 400 {
 			t.Errorf("notice %q, state %s, combined weight %d", s.Notice, s.Nodes[0].State, s.CombinedWeight)
 		}
-		r.wantLog("cluster in trouble", "lb suspects its own network")
+		r.wantLog("cluster degraded", "lb suspects its own network")
 		setThree(100)
 		r.waitForReadings()
 		r.wantTable(all)
@@ -302,7 +302,7 @@ func TestUpAndDownFiles(t *testing.T) {
 			s.Nodes[0].Why != "cluster down file: database moves" {
 			t.Errorf("notice %q, why %q", s.Notice, s.Nodes[0].Why)
 		}
-		r.wantLog("the cluster has a down file", "database moves", "has the name of no cluster", dir+"/down/wbe")
+		r.wantLog("the cluster has a down file", "database moves", "no cluster has that name", dir+"/down/wbe")
 		remove("down/web")
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=80") // without a ramp
@@ -325,7 +325,7 @@ func TestUpAndDownFiles(t *testing.T) {
 		}
 		r.waitForReadings()
 		r.wantTable("7 wlc 10.0.0.1=30 10.0.0.2=100")
-		r.wantLog("the files seen before stay in effect")
+		r.wantLog("the last known files stay in effect")
 		remove("up")
 		if err := os.Rename(dir+"/away", dir+"/up"); err != nil {
 			t.Fatal(err)

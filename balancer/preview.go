@@ -25,7 +25,7 @@ import (
 // dryRunPolls is how many nodes a dry run polls at a time.
 const dryRunPolls = 64
 
-// previewInputs are what a preview takes in: the drains of one moment, and the files as they are. It serves no page.
+// previewInputs are the inputs of a preview: a snapshot of the drains, and the current files. They serve no page.
 type previewInputs struct {
 	drains    map[cluster.NodeKey]cluster.Drain
 	overrides *override.Reader
@@ -43,7 +43,7 @@ func (in *previewInputs) Overrides(now time.Time, m *cluster.Model) {
 	readOverrides(in.overrides, now, m)
 }
 
-// Pages implements reconcile.Inputs. A page that the daemon would close is served no more.
+// Pages implements reconcile.Inputs. A page that the daemon would close is removed.
 func (in *previewInputs) Pages(_ context.Context, m *cluster.Model) {
 	for _, c := range m.Clusters() {
 		var served []netip.Addr
@@ -56,7 +56,7 @@ func (in *previewInputs) Pages(_ context.Context, m *cluster.Model) {
 	}
 }
 
-// rename lets drains follow renamed clusters.
+// rename moves drains to renamed clusters.
 func (in *previewInputs) rename(names map[string]string) {
 	renamed := map[cluster.NodeKey]cluster.Drain{}
 	for k, d := range in.drains {
@@ -164,7 +164,7 @@ func printChanges(w io.Writer, p api.Plan) error {
 	return nil
 }
 
-// printStart prints what the start of a stopped cluster would change besides.
+// printStart prints what starting a stopped cluster would change in addition.
 func printStart(ctx context.Context, w io.Writer, p *reconcile.Preview, c *cluster.Cluster) error {
 	plan, err := p.Start(ctx, c)
 	if err != nil {
@@ -185,7 +185,7 @@ func printStart(ctx context.Context, w io.Writer, p *reconcile.Preview, c *clust
 	return err
 }
 
-// pollOnce polls every node and site of a model once, and gives it the readings.
+// pollOnce polls every node and site of a model once and passes the readings to it.
 func (w *watchers) pollOnce(ctx context.Context, m *cluster.Model) {
 	var polls sync.WaitGroup
 	slots := make(chan struct{}, dryRunPolls)

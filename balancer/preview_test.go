@@ -61,7 +61,7 @@ connections: web, mark 7, node 10.0.0.2: 12 active, 3 inactive; they continue fo
 connections: web, mark 7, node 10.0.0.1: none
 `},
 		{"a node is added", []config.Cluster{webapp("api", 8, 3), webapp("web", 7, 1, 2, 9)}, `mark 7: add node 10.0.0.9 weight 0, tunnel
-note: cluster web, node 10.0.0.9: its weight follows from its first response
+note: cluster web, node 10.0.0.9: its weight depends on its first response
 `},
 		{"a cluster is removed", []config.Cluster{webapp("web", 7, 1, 2)}, `mark 8: remove tcp 204.109.13.7:8 on eth10
 mark 8: remove service
@@ -84,7 +84,7 @@ connections: api, mark 8, node 10.0.0.3: 5 active, 0 inactive; they break
 mark 9: add node 10.0.0.1 weight 0, tunnel
 mark 9: add tcp 204.109.13.7:9 on eth10
 mark 10: add tcp 204.109.13.7:10 on eth10
-note: cluster new, node 10.0.0.1: its weight follows from its first response
+note: cluster new, node 10.0.0.1: its weight depends on its first response
 note: cluster new starts when its nodes have responded, or after 1s
 `},
 		{"another mark", []config.Cluster{webapp("api", 11, 3), webapp("web", 7, 1, 2)}, `mark 11: add service, scheduler wlc
@@ -247,7 +247,7 @@ func TestAPlanNotesASiteThatHasNotResponded(t *testing.T) {
 		r.boot(withSites("web", 7, []int{1}, 1))
 		r.start("web")
 		p := r.checkedPlan(&config.Config{Clusters: []config.Cluster{withSites("web", 7, []int{1, 2}, 1)}})
-		const want = "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is known after its first response\n"
+		const want = "nothing to change\nnote: cluster web: what 10.2.0.2:9292 lists is unknown until its first response\n"
 		if p.String() != want {
 			t.Errorf("plan %s", p)
 		}

@@ -14,16 +14,16 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// restartNote says what a reload does not take over.
+// restartNote lists the settings that a reload does not apply.
 const restartNote = "[balancer] has changes that need a restart of lb balance: listen, control, control_group, data_dir or set_sysctls"
 
-// reloadOrder asks the daemon for a reload.
+// reloadOrder requests a reload from the daemon.
 type reloadOrder struct {
 	api.Reload
 	answer chan error // has room for one; nil: nobody waits
 }
 
-// reloads loads the configuration again whenever asked, until ctx ends. A configuration with mistakes, or a refused one, changes nothing.
+// reloads reloads the configuration on request until ctx ends. An invalid or refused configuration changes nothing.
 func (b *Balancer) reloads(ctx context.Context) {
 	hangups := b.options.Reload
 	for {
@@ -63,7 +63,7 @@ func (b *Balancer) Reload(ctx context.Context, r api.Reload) error {
 	}
 }
 
-// reload loads the configuration and takes it over. The service manager learns when that begins and how it ends.
+// reload loads and applies the configuration. It notifies the service manager of the start and the result.
 func (b *Balancer) reload(ctx context.Context, r api.Reload) error {
 	b.options.Manager.Reloading()
 	cfg, policy, err := b.load()
@@ -92,7 +92,7 @@ func (b *Balancer) reload(ctx context.Context, r api.Reload) error {
 	}
 	report := event.Report{Event: event.Now(event.ConfigReloaded, "configuration reloaded"), Level: event.Info}
 	if r.Who != "" {
-		report.Cause = "asked by " + r.Who
+		report.Cause = "requested by " + r.Who
 	}
 	if r.Force {
 		report.Cause += ", forced"
@@ -111,7 +111,7 @@ func (b *Balancer) load() (*config.Config, *listen.Policy, error) {
 	return cfg, policy, err
 }
 
-// needsRestart reports whether two configurations differ in what only a restart takes over.
+// needsRestart reports whether two configurations differ in settings that only a restart applies.
 func needsRestart(was, is config.Balancer) bool {
 	lasting := func(b config.Balancer) config.Balancer {
 		return config.Balancer{
@@ -153,7 +153,7 @@ func (e *engine) Reload(ctx context.Context, cfg *config.Config, force bool) err
 	return err
 }
 
-// reload does first all that can fail.
+// reload does everything that can fail first.
 func (e *engine) reload(ctx context.Context, cfg *config.Config, contents map[string]*page.Content, force bool) error {
 	reload := e.rec.Model.Match(cfg)
 	if err := reload.Guard(); err != nil && !force {

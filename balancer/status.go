@@ -47,7 +47,7 @@ func (e *engine) Status(ctx context.Context) api.Status {
 	return s.status(time.Now(), e.figures.Read(ctx, s.services, s.at))
 }
 
-// status describes the snapshot beside the kernel's figures.
+// status describes the snapshot together with the kernel's figures.
 func (s *snapshot) status(now time.Time, services []ipvs.Service) api.Status {
 	status := s.model.Status(now, services, func(c *cluster.Cluster) string { return s.errors[c.Name()] })
 	status.KernelErrors = s.kernelErrors

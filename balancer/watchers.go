@@ -59,7 +59,8 @@ func newWatchers(o Options) *watchers {
 	return w
 }
 
-// follow starts and stops watchers so that each node and site of the model has its own. A watcher whose configuration is the same goes on.
+// follow starts and stops watchers so that each node and site of the model has its own. A watcher with an unchanged configuration
+// keeps running.
 func (w *watchers) follow(ctx context.Context, m *cluster.Model) {
 	now := time.Now()
 	nodes, sites := w.nodes, w.sites

@@ -16,7 +16,7 @@ func readPrefer(d *decoder) []string {
 	const key = "prefer"
 	names := d.strings(key)
 	if len(names) > maxPreferred {
-		d.invalid(key, fmt.Sprintf("lists %d machines, but Corosync has room for %d only", len(names), maxPreferred), "shorten the list")
+		d.invalid(key, fmt.Sprintf("lists %d machines, but Corosync supports at most %d", len(names), maxPreferred), "shorten the list")
 	}
 	seen := map[string]bool{}
 	for i, name := range names {

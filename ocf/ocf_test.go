@@ -263,7 +263,7 @@ func TestStartFails(t *testing.T) {
 		}, 1, "hangs"},
 		"daemon without the cluster": {func(s *fixture) { s.daemon.unknown = true }, 1, `this balancer has no cluster "webapp"`},
 		"daemon does nothing": {func(s *fixture) { s.daemon.lazy = true; s.agent.WeightTimeout = 300 * time.Millisecond }, 1,
-			"was told to run webapp but does not"},
+			"accepted the start of webapp but does not run it"},
 		"no IPVS": {func(s *fixture) {
 			s.agent.OpenTable = func() (ipvs.Table, error) { return nil, fmt.Errorf("open: %w", netx.ErrNoIPVS) }
 		}, 5, "modprobe ip_vs"},

@@ -66,7 +66,7 @@ func (r resource) checkStart(ctx context.Context, c *client.Client, table ipvs.T
 		return state, nil, err
 	}
 	if !state.Running {
-		return state, nil, fmt.Errorf("lb balance was told to run %s but does not%s", r.cluster, lastError(state))
+		return state, nil, fmt.Errorf("lb balance accepted the start of %s but does not run it%s", r.cluster, lastError(state))
 	}
 	found, err := services(ctx, table, []ipvs.Mark{ipvs.Mark(state.Mark)})
 	if err != nil {

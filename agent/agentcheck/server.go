@@ -40,7 +40,7 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Server answers agent-checks on a set of ports. Prepare and Commit belong to one goroutine.
+// Server serves agent-checks on a set of ports. Prepare and Commit belong to one goroutine.
 type Server struct {
 	opts Options
 
@@ -58,7 +58,7 @@ type port struct {
 	closed  chan struct{}
 }
 
-// New makes a server without ports.
+// New returns a server without ports.
 func New(o Options) *Server {
 	s := &Server{opts: o, ports: map[string]*port{}}
 	s.ctx, s.end = context.WithCancel(context.Background())
@@ -158,7 +158,7 @@ func (s *Server) close(p *port) {
 	}
 }
 
-// serve answers one port until it is closed.
+// serve serves one port until it is closed.
 func (s *Server) serve(p *port) {
 	var delay time.Duration
 	for {
@@ -192,7 +192,7 @@ func (s *Server) serve(p *port) {
 	}
 }
 
-// handle answers one connection. Errors of clients are debug messages, because some close their connections
+// handle serves one connection. Errors of clients are debug messages, because some close their connections
 // with a reset.
 func (s *Server) handle(conn net.Conn, service string) {
 	defer conn.Close()
@@ -206,7 +206,7 @@ func (s *Server) handle(conn net.Conn, service string) {
 		_, err = io.WriteString(conn, answer)
 	}
 	if err != nil {
-		s.opts.Log.Debug("agent-check client got no answer", "peer", conn.RemoteAddr().String(), "listen", conn.LocalAddr().String(),
+		s.opts.Log.Debug("agent-check client got no response", "peer", conn.RemoteAddr().String(), "listen", conn.LocalAddr().String(),
 			"err", err)
 		return
 	}

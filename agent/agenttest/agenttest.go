@@ -1,4 +1,4 @@
-// Package agenttest has what the tests of the agent's packages share: a check that follows a script and a log
+// Package agenttest holds test tools for the agent's packages: a check that follows a script and a log
 // that can be searched.
 package agenttest
 
@@ -21,7 +21,7 @@ type Check struct {
 	Overlapped atomic.Bool // two runs were in progress at the same time
 }
 
-// Passing makes a check that always succeeds.
+// Passing returns a check that always succeeds.
 func Passing() *Check {
 	return &Check{Do: func(context.Context, int) check.Result { return check.Result{OK: true} }}
 }

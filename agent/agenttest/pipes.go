@@ -14,7 +14,7 @@ type Pipes struct {
 	once   sync.Once
 }
 
-// NewPipes makes a listener.
+// NewPipes returns a listener.
 func NewPipes() *Pipes {
 	return &Pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
 }

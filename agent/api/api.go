@@ -1,4 +1,4 @@
-// Package api has the types of the agent's answers in JSON.
+// Package api holds the types of the agent's JSON responses.
 package api
 
 import (
@@ -7,13 +7,13 @@ import (
 	"github.com/braintree/lb/netx/audit"
 )
 
-// Report answers GET /.
+// Report is the response to GET /.
 type Report struct {
 	Version  string    `json:"version"`
 	Services []Service `json:"services"` // sorted by name
 }
 
-// Service answers GET /SERVICE/status.
+// Service is the response to GET /SERVICE/status.
 type Service struct {
 	Name     string       `json:"name"`
 	Health   int          `json:"health"`   // what balancers get, 0 to 100
@@ -69,7 +69,7 @@ type HealthEvent struct {
 	At       time.Time `json:"at"`       // when the agent noticed the change
 }
 
-// Change answers a POST or DELETE of a force.
+// Change is the response to a POST or DELETE of a force.
 type Change struct {
 	Change  audit.Change `json:"change"`            // forced or deleted
 	Service string       `json:"service,omitempty"` // absent: every service

@@ -93,7 +93,7 @@ func constructors() map[kind]constructor {
 	}
 }
 
-// New makes the check that c describes. The error has every mistake in its options.
+// New returns the check that c describes. The error has every mistake in its options.
 func New(c config.Check, h Host) (Check, error) {
 	table := constructors()
 	build, ok := table[kind{c.Role, c.Type}]

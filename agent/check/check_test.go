@@ -142,7 +142,7 @@ func TestMistakesInOptionsAreAllReported(t *testing.T) {
 		{"tcp without address", dependency("tcp", nil), []string{"address", "is missing"}},
 		{"tcp without port", dependency("tcp", map[string]any{"address": "localhost"}), []string{"not a host and a port"}},
 		{"tcp with port 0", dependency("tcp", map[string]any{"address": "localhost:0"}), []string{"1 to 65535"}},
-		{"tcp without host", dependency("tcp", map[string]any{"address": ":80", "expect": ""}), []string{"has no host", "empty text"}},
+		{"tcp without host", dependency("tcp", map[string]any{"address": ":80", "expect": ""}), []string{"has no host", "empty string"}},
 		{"tcp with a host in Unicode", dependency("tcp", map[string]any{"address": "bücher.example:80"}), []string{"invalid character"}},
 		{"tcp with a line break", dependency("tcp", map[string]any{"address": "a\nb:80"}), []string{"invalid character"}},
 		{"script without command", dependency("script", nil), []string{"command", "is missing"}},

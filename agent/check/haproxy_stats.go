@@ -97,13 +97,13 @@ func parseHAProxyStats(r io.Reader, backends []string) ([]haproxyRow, error) {
 	lines.FieldsPerRecord, lines.LazyQuotes, lines.ReuseRecord = -1, true, true
 	header, err := lines.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("HAProxy closed the connection without an answer")
+		return nil, errors.New("HAProxy closed the connection without a response")
 	}
 	if err != nil {
 		return nil, err
 	}
 	if header[0] != "# pxname" {
-		return nil, fmt.Errorf("HAProxy answered %q", sanitize.Line(strings.Join(header, ","), 100))
+		return nil, fmt.Errorf("HAProxy returned %q", sanitize.Line(strings.Join(header, ","), 100))
 	}
 	name, server := 0, slices.Index(header, "svname")
 	status, weight := slices.Index(header, "status"), slices.Index(header, "weight")

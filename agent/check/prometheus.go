@@ -79,7 +79,8 @@ func newPrometheus(c config.Check, _ Host) Check {
 		}
 	}
 	if o.Has("best") && o.Has("worst") && (m.best == m.worst || math.IsInf(m.best-m.worst, 0)) {
-		o.Invalid("worst", "does not form a scale with best", "give another value: the metric has its full weight at best and 0 at worst")
+		o.Invalid("worst", "must differ from best by a finite amount",
+			"give another value: the metric has its full weight at best and 0 at worst")
 	}
 	return m
 }

@@ -45,7 +45,7 @@ func newTCP(c config.Check, _ Host) Check {
 		o.Invalid("address", problem, `give a host and a port, such as "127.0.0.1:6379" or "[::1]:6379"`)
 	}
 	if o.Has("expect") && t.Expect == "" {
-		o.Invalid("expect", "an empty text matches every answer", "give the text to look for, or omit expect")
+		o.Invalid("expect", "an empty string matches every response", "give the text to look for, or omit expect")
 	}
 	return t
 }
@@ -90,7 +90,7 @@ func (t tcp) Run(ctx context.Context) Result {
 	answer, err := readUntil(conn, []byte(t.Expect), maxAnswer)
 	if err != nil {
 		if len(answer) == 0 {
-			return failed("no answer: %v", reason(ctx, err, t.Timeout))
+			return failed("no response: %v", reason(ctx, err, t.Timeout))
 		}
 		return failed("expected %q, got %q: %v", t.Expect, sanitize.Line(string(answer), 100), reason(ctx, err, t.Timeout))
 	}

@@ -60,7 +60,7 @@ func TestTCP(t *testing.T) {
 		{"answers as expected", map[string]any{"address": redis, "send": "PING\r\n", "expect": "+PONG"}, true, `answered "+PONG"`},
 		{"answers differently", map[string]any{"address": redis, "send": "QUIT\r\n", "expect": "+PONG"}, false, `got "-ERR"`},
 		{"closes without an answer", map[string]any{"address": mute, "send": "PING\r\n", "expect": "+PONG"}, false,
-			"no answer: the peer closed"},
+			"no response: the peer closed"},
 		{"sends only", map[string]any{"address": mute, "send": "PING\r\n"}, true, "connected"},
 		{"answers too much", map[string]any{"address": flood, "send": "PING\r\n", "expect": "+PONG"}, false,
 			"not found within 65536 bytes"},

@@ -13,7 +13,7 @@ type Answer struct {
 	body []byte
 }
 
-// NewAnswer makes an answer. The header must have Content-Length and Content-Type, and must not have Date or
+// NewAnswer returns an answer. The header must have Content-Length and Content-Type, and must not have Date or
 // Connection.
 func NewAnswer(status int, header http.Header, body []byte) *Answer {
 	var head bytes.Buffer

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// readSize is the size of a read, in bytes. Longer requests are left to the server, like those that
-	// arrive in pieces.
+	// readSize is the size of a read, in bytes. Longer requests, and requests that arrive in
+	// pieces, are handed over to the server.
 	readSize = 1 << 10
 	// slack is how late timeouts may be, so that deadlines need not be set for each request.
 	slack = time.Second
@@ -33,7 +33,7 @@ type buffers struct {
 // bufferPool reuses buffers, because most connections are short.
 var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
 
-// serve answers until the connection ends or is handed over to the server.
+// serve serves requests until the connection ends or is handed over to the server.
 func (c *conn) serve() {
 	defer c.listener.remove(c)
 	bufs := bufferPool.Get().(*buffers)
@@ -55,7 +55,7 @@ func (c *conn) serve() {
 	_ = c.Close() // nothing can be done about an error
 }
 
-// answer answers the requests in b. It returns the rest, which is for the server, and whether the connection
+// answer responds to the requests in b. It returns the rest, which the server handles, and whether the connection
 // stays open.
 func (c *conn) answer(bufs *buffers, b []byte) (rest []byte, ok bool) {
 	for len(b) > 0 {
@@ -83,8 +83,8 @@ func (c *conn) answer(bufs *buffers, b []byte) (rest []byte, ok bool) {
 	return nil, true
 }
 
-// find looks up the answer. A panic there ends neither the daemon nor the connection: the request is left to
-// the server, whose handler meets and logs the same panic.
+// find looks up the response. A panic there ends neither the daemon nor the connection: the request goes to the
+// server, where the handler hits and logs the same panic.
 func (c *conn) find(path []byte, now time.Time) (found *Answer) {
 	defer func() { _ = recover() }() // found is nil then
 	return c.listener.find(path, now)
@@ -107,7 +107,7 @@ func (c *conn) handOver(b []byte) {
 	}
 }
 
-// replayConn is a connection of which some bytes have been read already. Only one goroutine of the server
+// replayConn is a connection from which some bytes have already been read. Only one goroutine of the server
 // reads it at a time.
 type replayConn struct {
 	net.Conn

@@ -59,7 +59,7 @@ type accepted struct {
 	err  error
 }
 
-// New makes the listener for a server. Connections come from l. The server must have all timeouts set; the
+// New returns the listener for a server. Connections come from l. The server must have all timeouts set; the
 // fast path uses them too.
 func New(l net.Listener, find Find, server *http.Server) *Listener {
 	closed := make(chan struct{})
@@ -144,7 +144,7 @@ const (
 	firstRequestGrace = time.Second
 )
 
-// Shutdown ends Serve and closes idle connections. It waits for answers in progress until ctx ends, then
+// Shutdown ends Serve and closes idle connections. It waits for responses in progress until ctx ends, then
 // closes their connections. Call it before the server's own Shutdown, because it may still pass connections
 // to the server.
 func (l *Listener) Shutdown(ctx context.Context) {

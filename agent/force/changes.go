@@ -11,10 +11,10 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// ErrNotForced says that there is no such force to end.
+// ErrNotForced reports that there is no such force to end.
 var ErrNotForced = errors.New("not forced")
 
-// Changes makes every change of a force known: it changes the store, notifies the streams, and writes to both
+// Changes publishes every change of a force: it changes the store, notifies the streams, and writes to both
 // logs, in this order.
 type Changes struct {
 	Store   *Store
@@ -23,14 +23,14 @@ type Changes struct {
 	Changed func(service string) // publishes the new health; "" is every service
 }
 
-// By says who ended a force and why.
+// By is the person or process that ended a force, and the reason.
 type By struct {
 	Who    string
 	Reason string
 	Peer   string // who sent the request, as the kernel or the token identifies them
 }
 
-// Put puts a force into effect. If err is not nil, nothing has changed. auditErr says that the force is in
+// Put puts a force into effect. If err is not nil, nothing has changed. auditErr reports that the force is in
 // effect, but missing from the audit log.
 func (c *Changes) Put(f Force, peer string) (auditErr, err error) {
 	if err := c.Store.Put(f); err != nil {
@@ -48,7 +48,7 @@ func (c *Changes) Put(f Force, peer string) (auditErr, err error) {
 }
 
 // Delete ends a force and returns it. If err is not nil, nothing has changed; ErrNotForced: there is no such
-// force. auditErr says that the force has ended, but the change is missing from the audit log.
+// force. auditErr reports that the force has ended, but the change is missing from the audit log.
 func (c *Changes) Delete(service string, kind score.Kind, by By) (f Force, auditErr, err error) {
 	f, existed, err := c.Store.Delete(service, kind)
 	if err != nil {

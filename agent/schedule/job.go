@@ -56,7 +56,7 @@ type Counts struct {
 	Timeouts uint64 // included in Failures
 }
 
-// NewJob makes a job that has not run yet. index tells identical checks of one service apart, so that their
+// NewJob returns a job that has not run yet. index distinguishes identical checks of one service, so that their
 // phases differ.
 func NewJob(service string, cfg config.Check, c check.Check, hostname string, index int) *Job {
 	name := c.Display()

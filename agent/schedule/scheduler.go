@@ -19,7 +19,7 @@ type Scheduler struct {
 	timers  sync.WaitGroup // one goroutine for each call of Start
 }
 
-// New makes a scheduler without jobs. changed is called, by any goroutine, after a result that may change the
+// New returns a scheduler without jobs. changed is called, by any goroutine, after a result that may change the
 // service's health.
 func New(log *slog.Logger, changed func(service string)) *Scheduler {
 	return &Scheduler{log: log, changed: changed, pool: newPool()}
@@ -53,7 +53,7 @@ func (s *Scheduler) Stop(jobs []*Job) {
 		select {
 		case <-j.done:
 		case <-timer.C:
-			s.log.Error("check did not stop in time, leaving it behind", "service", j.Service, "check", j.Name)
+			s.log.Error("check did not stop in time and was abandoned", "service", j.Service, "check", j.Name)
 			return
 		}
 	}

@@ -25,7 +25,7 @@ func answerJSON(w http.ResponseWriter, status int, v any) {
 	send(w, status, inJSON, append(body, '\n'))
 }
 
-// Values of header fields, shared by all answers and never modified. Header.Set would allocate each of them,
+// Values of header fields, shared by all responses and never modified. Header.Set would allocate each of them,
 // a large part of an answer's cost.
 var (
 	plainText = []string{"text/plain; charset=utf-8"}
@@ -34,7 +34,7 @@ var (
 	noStore   = []string{"no-store"}
 )
 
-// setEntity sets the header fields of every answer with a body.
+// setEntity sets the header fields of every response with a body.
 func setEntity(h http.Header, contentType []string, body []byte) {
 	h["Content-Type"] = contentType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}

@@ -129,7 +129,7 @@ func answerChange(w http.ResponseWriter, r *http.Request, change audit.Change, f
 	answer(w, status, text)
 }
 
-// answerFailure says that a change was not made, and why.
+// answerFailure reports a change that was not made, and why.
 func (s *Server) answerFailure(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
 	if errors.Is(err, force.ErrInvalid) {

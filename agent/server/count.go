@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// requestCounts counts answers. It caches the counters, because finding one by its labels costs as much as the answer.
+// requestCounts counts responses. It caches the counters, because a lookup by labels costs as much as the response.
 type requestCounts struct {
 	*prometheus.CounterVec
 	mu    sync.RWMutex

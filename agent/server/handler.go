@@ -36,7 +36,7 @@ func (s *Server) Handler(over Transport) http.Handler {
 		// A second slash becomes part of page and so matches no page.
 		name, page, two := strings.Cut(strings.TrimLeft(r.URL.Path, "/"), "/")
 		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-		// A client whose variable for the service is empty requests //down. That must not force every service.
+		// A client with an empty variable for the service requests //down. That must not force every service.
 		changes := (r.Method == http.MethodPost || r.Method == http.MethodDelete) && !strings.HasPrefix(r.URL.Path, "//")
 		switch {
 		case reads && !two && name == "":

@@ -1,4 +1,4 @@
-// Package server answers the agent's HTTP requests: health as text, JSON and streams, metrics, and changes of forces.
+// Package server serves the agent over HTTP: health as text, JSON and streams, metrics, and changes of forces.
 package server
 
 import (
@@ -46,7 +46,7 @@ type Options struct {
 	Version  string // shown on the first line of GET /
 }
 
-// Server answers requests from the latest results. Any goroutine may use it.
+// Server serves requests from the latest results. Any goroutine may use it.
 type Server struct {
 	opts     Options
 	refusals *listen.RefusalLog
@@ -55,7 +55,7 @@ type Server struct {
 	pages    atomic.Pointer[pages]
 }
 
-// New makes a server for the current services.
+// New returns a server for the current services.
 func New(o Options) *Server {
 	s := &Server{opts: o, refusals: listen.NewRefusalLog(o.Log)}
 	s.quotas[TCP].Max, s.quotas[Socket].Max = maxStreams, maxSocketStreams

@@ -38,7 +38,7 @@ type statusPage struct {
 	header  http.Header // without Date
 	body    []byte
 	quick   *fastpath.Answer   // the same answer, for the fast path
-	counter prometheus.Counter // counts answers with this page
+	counter prometheus.Counter // counts responses with this page
 
 	of     service.View // what the page shows
 	forces uint64       // force.Store.Changes when the page was rendered
@@ -100,7 +100,7 @@ func headerOf(v service.View) http.Header {
 	return h
 }
 
-// FindPage is fastpath.Find. It finds the status page of every service whose name needs no escaping.
+// FindPage is fastpath.Find. It finds the status page of every service with a name that needs no escaping.
 func (s *Server) FindPage(path []byte, now time.Time) *fastpath.Answer {
 	name, ok := bytes.CutSuffix(path[1:], []byte("/status"))
 	if !ok {

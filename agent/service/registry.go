@@ -8,26 +8,26 @@ import (
 	"github.com/braintree/lb/agent/score"
 )
 
-// Registry has the current services and the forces on them. Any goroutine may use it.
+// Registry holds the current services and the forces on them. Any goroutine may use it.
 type Registry struct {
 	current atomic.Pointer[Set]
 	forces  *force.Store
 }
 
-// NewRegistry makes a registry that starts with a set.
+// NewRegistry returns a registry of the services in a set.
 func NewRegistry(s *Set, forces *force.Store) *Registry {
 	r := &Registry{forces: forces}
 	r.current.Store(s)
 	return r
 }
 
-// Current is the set in use.
+// Current returns the set in use.
 func (r *Registry) Current() *Set { return r.current.Load() }
 
-// Replace puts another set into use.
+// Replace makes another set the current one.
 func (r *Registry) Replace(s *Set) { r.current.Store(s) }
 
-// Find returns the view of a service; false: there is no such service.
+// Find returns the view of a service; false if there is no such service.
 func (r *Registry) Find(name string, now time.Time) (View, bool) {
 	s, ok := r.current.Load().ByName[name]
 	if !ok {

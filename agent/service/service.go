@@ -1,4 +1,4 @@
-// Package service has the services of a configuration with their checks, and computes the health of each.
+// Package service holds the services of a configuration with their checks, and computes the health of each.
 package service
 
 import (
@@ -42,14 +42,14 @@ func (s *Set) JobsNotIn(old *Set) []*schedule.Job {
 	return slices.DeleteFunc(s.Jobs(), func(j *schedule.Job) bool { return in[j] })
 }
 
-// Builder makes sets.
+// Builder builds sets.
 type Builder struct {
 	Host     check.Host
 	Hostname string // part of each check's phase, see schedule.NewJob
 }
 
-// Build makes the set of a configuration. It keeps the jobs of old whose configuration is unchanged, running
-// and with their results; new ones are not started. old may be nil.
+// Build returns the set of a configuration. Jobs of old with an unchanged configuration are reused, running and
+// with their results; new jobs are not started. old may be nil.
 func (b Builder) Build(cfg *config.Config, old *Set) (*Set, error) {
 	s := &Set{ByName: map[string]*Service{}}
 	var spare []*schedule.Job

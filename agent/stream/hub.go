@@ -20,11 +20,11 @@ const (
 	// stream may lag behind.
 	maxRecent = 32
 
-	// maxWait is how long Run sleeps if nothing is about to change by the passing of time.
+	// maxWait is how long Run sleeps if no change is due.
 	maxWait = time.Minute
 )
 
-// Why there is no stream, or why it ends.
+// Reasons why a stream is refused or ends.
 var (
 	ErrNoService   = errors.New("there is no such service")
 	errTooMany     = errors.New("too many streams are open: poll GET /SERVICE/status, or try again later")
@@ -34,8 +34,8 @@ var (
 	errSlowReading = errors.New("the client reads too slowly")
 )
 
-// Hub publishes every change of a service to its subscriptions, in order. It does not poll: whoever changes
-// something calls Refresh. The zero value refuses subscriptions until Open.
+// Hub publishes every change of a service to its subscriptions, in order. It does not poll: the code that
+// makes a change calls Refresh. The zero value refuses subscriptions until Open.
 type Hub struct {
 	mu     sync.Mutex // protects the fields below and orders events; never held while writing to a client
 	find   func(service string, now time.Time) (service.View, bool)
@@ -43,7 +43,7 @@ type Hub struct {
 	seq    uint64 // number of the latest event, across all services
 	topics map[string]*topic
 	wakeAt time.Time     // when Run next looks for due changes; zero: not known yet
-	wake   chan struct{} // tells Run that wakeAt is too late; buffers one
+	wake   chan struct{} // wakes Run because wakeAt is too late; buffers one
 
 	counts Counts
 }
@@ -69,8 +69,8 @@ func (h *Hub) Open(find func(service string, now time.Time) (service.View, bool)
 	h.find, h.run, h.topics, h.wake = find, hex.EncodeToString(run), map[string]*topic{}, make(chan struct{}, 1)
 }
 
-// Run publishes the changes that the passing of time brings, until ctx ends; then it ends all streams and
-// accepts no more.
+// Run publishes changes that are due at a certain time, such as the expiry of a force, until ctx ends. Then it ends
+// all streams and accepts no more.
 func (h *Hub) Run(ctx context.Context) {
 	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
@@ -95,7 +95,7 @@ func (h *Hub) close() {
 	h.run, h.topics = "", nil
 }
 
-// refreshDue publishes what has changed by the passing of time, and returns the time until the next such change.
+// refreshDue publishes the changes that are due, and returns the time until the next one.
 func (h *Hub) refreshDue(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -179,8 +179,8 @@ func (h *Hub) publish(t *topic, v service.View, now time.Time) {
 	}
 }
 
-// Subscribe opens a stream and returns what it sends first: the events after lastID if they are still kept,
-// otherwise the current health. The caller must call Unsubscribe. An error other than ErrNoService is
+// Subscribe opens a stream and returns its first events: those after lastID if they are still kept, otherwise the
+// current health. The caller must call Unsubscribe. An error other than ErrNoService is
 // temporary.
 func (h *Hub) Subscribe(service, lastID string, quota *Quota) (*Subscription, []byte, error) {
 	h.mu.Lock()

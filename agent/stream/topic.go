@@ -21,7 +21,7 @@ type topic struct {
 	subscriptions map[*Subscription]bool
 }
 
-// state is the part of a view whose change makes an event.
+// state is the part of a view that causes an event when it changes.
 type state struct {
 	health, measured int
 	forced           force.Force // zero: none is in effect

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// DrainOrder asks for a drain of a node, or for its end.
+// DrainOrder is a request to drain or resume a node.
 type DrainOrder struct {
 	Cluster string // "": every cluster that has the node
 	Node    netip.Addr
@@ -27,7 +27,7 @@ type DrainStatus struct {
 	Expires time.Time `json:"expires,omitzero"` // absent: the drain lasts until it is resumed
 }
 
-// DrainReport is one element of the answer of GET /drains.
+// DrainReport is one element of the response to GET /drains.
 type DrainReport struct {
 	Cluster string `json:"cluster"`
 	Node    string `json:"node"`
@@ -45,7 +45,7 @@ const (
 	Undrained DrainAction = "undrained" // resumed
 )
 
-// DrainChange is the answer to a DrainOrder.
+// DrainChange is the response to a DrainOrder.
 type DrainChange struct {
 	Change     DrainAction   `json:"change"`
 	Drains     []DrainReport `json:"drains"`
@@ -128,7 +128,7 @@ func Unrecorded(errs []error) error {
 	return nil
 }
 
-// InvalidError reports an order that cannot be carried out as it stands: the client's fault, not the disk's.
+// InvalidError reports an invalid order: the client's fault, not the disk's.
 type InvalidError struct{ Err error }
 
 // Error gives the reason.

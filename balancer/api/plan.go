@@ -14,7 +14,7 @@ type Candidate struct {
 	Files []config.File `json:"files"` // the main file, then what it includes
 }
 
-// Plan describes what would change in the kernel. It is the answer of GET /plan and POST /plan.
+// Plan describes what would change in the kernel. It is the response to GET /plan and POST /plan.
 type Plan struct {
 	Refused     string       `json:"refused"`     // why a reload would change nothing; "": it would go through
 	Forcible    bool         `json:"forcible"`    // the guard refuses: Changes are those of `lb ctl reload --force`

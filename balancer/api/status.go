@@ -1,5 +1,5 @@
-// Package api holds the types that lb balance serves and accepts over HTTP: its JSON answers, the orders that change something, and the
-// errors that an order can end with.
+// Package api holds the types that lb balance serves and accepts over HTTP: its JSON responses, the orders that change something,
+// and the errors of orders.
 package api
 
 import (
@@ -12,16 +12,16 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// ErrStopping answers every order that still waits when the daemon shuts down.
+// ErrStopping is the result of every order that still waits when the daemon shuts down.
 var ErrStopping = errors.New("lb balance is stopping")
 
 // NoClusterError reports that the configuration has no cluster of that name.
 type NoClusterError struct{ Name string }
 
-// Error is the text that big_brother answers.
+// Error returns the text of big_brother's response.
 func (e *NoClusterError) Error() string { return fmt.Sprintf("Cluster %s not found", e.Name) }
 
-// Status describes the whole balancer. It is the answer of GET / in JSON.
+// Status describes the whole balancer. It is the response to GET / in JSON.
 type Status struct {
 	Version      string          `json:"version"`
 	Location     string          `json:"location,omitempty"`      // this data centre
@@ -57,7 +57,7 @@ func (s ClusterStatus) Configured() int {
 	return n
 }
 
-// The states of a node that decide does not know: they depend on the kernel's table.
+// The states of a node that package decide does not have: they depend on the kernel's table.
 const (
 	StateDraining = "draining" // an operator drains it, and it still has connections
 	StateLeaving  = "leaving"  // the kernel's table has it, the configuration does not
@@ -66,7 +66,7 @@ const (
 // NodeStatus describes one node of a cluster.
 type NodeStatus struct {
 	Address       string        `json:"address"`
-	Site          string        `json:"site,omitempty"` // the data centre whose balancer this is; "": a node of this data centre
+	Site          string        `json:"site,omitempty"` // data centre of this balancer; "": a node of this data centre
 	Port          uint16        `json:"port"`           // of the agent
 	Health        *int          `json:"health"`         // of the last usable response; null: none yet
 	Weight        int           `json:"weight"`         // as decided
@@ -109,7 +109,7 @@ type Readings struct {
 	Silent uint64 // no usable response
 }
 
-// EventList is the answer of GET /events in JSON.
+// EventList is the response to GET /events in JSON.
 type EventList struct {
 	Events []event.Event `json:"events"` // oldest first
 	Last   uint64        `json:"last"`   // number of the last event considered: continue from here
@@ -117,7 +117,7 @@ type EventList struct {
 	More   bool          `json:"more"`   // newer events than Last exist
 }
 
-// Reload asks for a reload of the configuration. The zero value is a SIGHUP.
+// Reload is a request to reload the configuration. The zero value is a SIGHUP.
 type Reload struct {
 	Force bool   // even if the new configuration removes more than half of the running clusters
 	Who   string // the person or process that asked; "" is SIGHUP

@@ -125,7 +125,7 @@ func (r Response) Err() error {
 	case r.Status < 500:
 		return &RefusedError{Text: fmt.Sprintf("%s refused: %s", r.daemon.Name, r.FirstLine())}
 	}
-	return fmt.Errorf("%s answered %d: %s; look at `journalctl -u %s`", r.daemon.Name, r.Status, r.FirstLine(), r.daemon.Unit)
+	return fmt.Errorf("%s returned status %d: %s; look at `journalctl -u %s`", r.daemon.Name, r.Status, r.FirstLine(), r.daemon.Unit)
 }
 
 // Decode reads a JSON response into v. Anything else is an error: a different program listens at that address.

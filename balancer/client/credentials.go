@@ -45,7 +45,7 @@ func (c Credentials) load(host string) (token string, tlsConfig *tls.Config, err
 				err,
 			)
 		}
-		// Send the certificate whatever CAs the daemon names: a daemon that rejects it says why.
+		// Send the certificate regardless of the CAs that the daemon lists: a daemon that rejects it reports why.
 		tlsConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	return token, tlsConfig, nil

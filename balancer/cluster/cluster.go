@@ -41,18 +41,18 @@ func (c *Cluster) Nodes() []*Node { return c.nodes.configured() }
 // Sites returns the other data centres' balancers that the cluster polls.
 func (c *Cluster) Sites() []*Site { return c.sites }
 
-// Page is where lb serves the cluster's downpage itself; none if it does not.
+// Page returns the addresses where lb itself serves the cluster's downpage; empty if it does not.
 func (c *Cluster) Page() []netip.AddrPort { return c.page }
 
-// SetPage says where lb serves the cluster's downpage; nowhere with none.
+// SetPage sets the addresses where lb serves the cluster's downpage; none: it does not.
 func (c *Cluster) SetPage(addresses []netip.AddrPort) { c.page = addresses }
 
-// Leaves reports whether a destination of the cluster's services is none of its nodes, so that it stays only for a time.
+// Leaves reports whether a destination of the cluster's services is not one of its nodes and will be removed.
 func (c *Cluster) Leaves(d *ipvs.Destination) bool {
 	return d.Port != 0 || c.nodes.find(d.Address) == nil
 }
 
-// setNodes gives the cluster the nodes of its configuration. A node that it has already keeps its state.
+// setNodes sets the nodes of the cluster from its configuration. Existing nodes keep their state.
 func (c *Cluster) setNodes(joining decide.State) {
 	old := c.nodes
 	c.nodes, c.stale = nil, true
@@ -67,8 +67,8 @@ func (c *Cluster) setNodes(joining decide.State) {
 	}
 }
 
-// adopt takes the cluster over from the kernel's table, where it runs: every node keeps the weight that it has there until its
-// first reading; a node that the table does not have joins at 0.
+// adopt adopts a cluster that is already in the kernel's table: each node keeps its kernel weight until its first reading; a node
+// that is missing from the table joins at 0.
 func (c *Cluster) adopt(now time.Time, table []ipvs.Service) {
 	c.running = true
 	c.pool, c.group = decide.Pool{}, decide.ClusterState{}
@@ -103,7 +103,7 @@ func (c *Cluster) report(now time.Time, kind event.Kind, level event.Level, text
 	return event.Report{Level: level, Event: event.Event{Time: now, Kind: kind, Text: text, Cluster: c.cfg.Name, Mark: c.cfg.Mark}}
 }
 
-// tally sums up the cluster's nodes, each on its own: weights that a policy gives to nodes that are all down do not make them up.
+// tally counts the cluster's nodes by state. A down node with a weight from the all_down policy still counts as down.
 func (c *Cluster) tally() *event.Tally {
 	t := &event.Tally{Running: c.running, All: len(c.nodes)}
 	for _, n := range c.nodes {

@@ -9,9 +9,9 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Desired returns the services as the kernel should have them, sorted by key for each cluster, and the marks that lb owns: it may
-// remove other services of these. marked reports whether the marking rules are right, so that no packet gets a mark that a reload
-// has removed.
+// Desired returns the desired services of the kernel, sorted by key for each cluster, and the marks that lb owns: it may remove
+// other services with these marks. marked reports whether the marking rules are up to date, so that no packet gets a mark that a
+// reload has removed.
 func (m *Model) Desired(now time.Time, table []ipvs.Service, marked bool) ([]ipvs.Service, map[ipvs.Mark]bool) {
 	var services []ipvs.Service
 	owned := m.retired.owned(marked)
@@ -30,9 +30,9 @@ func (m *Model) Desired(now time.Time, table []ipvs.Service, marked bool) ([]ipv
 	return services, owned
 }
 
-// Edits plans what readings have changed since the last call, in the running clusters, as edits of nodes that the table already
-// has. Where more has to be done to a cluster, none of it is planned: additions have to come before what loses weight, and removals
-// depend on the current connections. It also returns the marks of the clusters that it considered.
+// Edits plans the weights that readings have changed since the last call, in running clusters, as edits of nodes that are already in
+// the table. It skips a cluster that needs more than edits: additions must precede reductions of weight, and removals depend on the
+// current connections. It also returns the marks of the clusters that it considered.
 func (m *Model) Edits(now time.Time, table []ipvs.Service) (plan.Plan, map[ipvs.Mark]bool) {
 	var edits plan.Plan
 	owned := map[ipvs.Mark]bool{}
@@ -49,27 +49,27 @@ func (m *Model) Edits(now time.Time, table []ipvs.Service) (plan.Plan, map[ipvs.
 	return edits, owned
 }
 
-// Changed reports whether readings have changed weights of running clusters that the kernel does not have yet.
+// Changed reports whether readings have changed weights of running clusters and the kernel does not have them yet.
 func (m *Model) Changed() bool {
 	return slices.ContainsFunc(m.clusters, func(c *Cluster) bool { return c.running && c.changed })
 }
 
-// Reconciled notes that the kernel has been given all changed weights.
+// Reconciled records that the kernel has all changed weights.
 func (m *Model) Reconciled() {
 	for _, c := range m.clusters {
 		c.changed = false
 	}
 }
 
-// desired makes the services of a cluster as the kernel should have them, at a time when it has a table.
+// desired returns the desired services of a cluster, given the kernel's current table.
 type desired struct {
 	*Cluster
 	now   time.Time
 	table []ipvs.Service
 }
 
-// services are one for each family of the virtual IPs with the nodes of that family, those of the relay, and the nodes of the table
-// that are leaving.
+// services returns one service for each family of the virtual IPs with the nodes of that family, those of the relay, and the leaving
+// nodes of the table.
 func (d desired) services() []ipvs.Service {
 	var services []ipvs.Service
 	for _, family := range d.families() {
@@ -90,7 +90,7 @@ func (d desired) services() []ipvs.Service {
 	return services
 }
 
-// edits plans the services as edits of nodes that the table has; nothing where more has to be done.
+// edits plans the services as edits of nodes in the table; nothing if the cluster needs more than edits.
 func (d desired) edits(owned map[ipvs.Mark]bool) plan.Plan {
 	services := d.services()
 	var have []ipvs.Service
@@ -106,8 +106,8 @@ func (d desired) edits(owned map[ipvs.Mark]bool) plan.Plan {
 	return p
 }
 
-// relays are the services for packets from other data centres, made from the cluster's own ones; none without a relay. They have
-// only the nodes of the configuration.
+// relays returns the services for packets from other data centres, derived from the cluster's own services; none without a relay.
+// They contain only the nodes of the configuration.
 func (d desired) relays(own []ipvs.Service) []ipvs.Service {
 	if !d.cfg.Relay.Enabled {
 		return nil
@@ -123,7 +123,7 @@ func (d desired) relays(own []ipvs.Service) []ipvs.Service {
 	return relays
 }
 
-// lastResort is the destination that a service has beside its nodes while none of them has weight.
+// lastResort returns the destination that a service gets in addition to its nodes while no node has weight.
 func (d desired) lastResort(family ipvs.Family) []ipvs.Destination {
 	page := d.downpage(family)
 	if !d.verdict.Downpage || !page.IsValid() {
@@ -136,7 +136,7 @@ func (d desired) lastResort(family ipvs.Family) []ipvs.Destination {
 	return []ipvs.Destination{to}
 }
 
-// keepLeaving adds to the services what the table has in them beyond the configuration, as long as it drains.
+// keepLeaving adds the draining destinations that are in the table but not in the configuration.
 func (d desired) keepLeaving(services []ipvs.Service) {
 	leaving := map[netip.AddrPort]time.Time{}
 	for i := range services {

@@ -35,7 +35,7 @@ func (l Lifecycle) adopt(now time.Time, c *Cluster, table []ipvs.Service) {
 	c.adopt(now, table)
 	l.retired.restore(c.Marks())
 	r := c.report(now, event.ClusterAdopted, event.Info,
-		"cluster adopted: it runs in the kernel already and keeps its weights until readings arrive")
+		"cluster adopted: it was already in the kernel, and keeps its weights until readings arrive")
 	r.Nodes = c.tally()
 	l.emit(r)
 }
@@ -127,7 +127,7 @@ func (l Lifecycle) End(now time.Time, c *Cluster, rejected string) {
 // Stop stops a cluster and retires its marks.
 func (l Lifecycle) Stop(now time.Time, c *Cluster, who string) {
 	r := c.report(now, event.ClusterStopped, event.Info, "cluster stops")
-	r.Cause = "asked by " + who
+	r.Cause = "requested by " + who
 	l.emit(r)
 	c.running, c.start, c.leaving.since = false, nil, nil
 	c.decideCluster(now)

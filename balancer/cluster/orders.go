@@ -115,7 +115,7 @@ func aFile(f decide.Override) string {
 	return "a down"
 }
 
-// notice says what is unusual about the cluster as a whole; "" for nothing.
+// notice describes an abnormal condition of the whole cluster; "" if there is none.
 func notice(c *Cluster) string {
 	var notices []string
 	if c.file.Kind != decide.NoOverride {

@@ -45,7 +45,7 @@ func (m *Model) ReportChanges(at time.Time) {
 	}
 }
 
-// conditionReport is the report of a running cluster that has entered or left an unusual condition since the last call.
+// conditionReport returns the report of a running cluster that has entered or left an abnormal condition since the last call.
 func conditionReport(at time.Time, c *Cluster) (r event.Report, news bool) {
 	now := condition{c.running && c.verdict.AllDown, c.running && !c.group.SuspectSince.IsZero()}
 	was := c.condition
@@ -56,7 +56,7 @@ func conditionReport(at time.Time, c *Cluster) (r event.Report, news bool) {
 	r = c.report(at, event.ClusterState, event.Info, "cluster recovered: it has nodes with weight again")
 	switch {
 	case now != condition{}:
-		r.Text, r.Cause, r.Level = "cluster in trouble", c.verdict.Notice, event.Error
+		r.Text, r.Cause, r.Level = "cluster degraded", c.verdict.Notice, event.Error
 	case was.suspect:
 		r.Text, r.Level = "cluster no longer suspect: nodes that do not respond count as down", event.Warn
 	}
@@ -113,7 +113,7 @@ func (m *Model) Describe(at time.Time, op plan.Op) event.Report {
 	case n != nil:
 		r.Cause = n.why()
 		if n.state.Name() == "ramping" && op.Edit {
-			r.Level = event.Debug // one line a reconcile would say nothing new
+			r.Level = event.Debug // one line per reconcile would add nothing
 		}
 	case c.isPage(op.Destination):
 		r.Cause = c.pageCause()

@@ -20,7 +20,7 @@ type Reload struct {
 	gone    []*Cluster
 	joined  []*Cluster
 	running []*Cluster           // before the reload
-	marks   map[ipvs.Mark]string // of running clusters that the reload takes away, and whose
+	marks   map[ipvs.Mark]string // marks that running clusters lose in the reload, with the names of their clusters
 }
 
 // Match pairs a new configuration with the model. It changes nothing.
@@ -106,7 +106,7 @@ func (m *Model) Reconfigure(now time.Time, r *Reload) {
 	for _, c := range r.gone {
 		if c.running {
 			stopped := c.report(now, event.ClusterStopped, event.Info, "cluster stops")
-			stopped.Cause = "the new configuration does not have it"
+			stopped.Cause = "not in the new configuration"
 			m.emit(stopped)
 		}
 	}
@@ -132,15 +132,15 @@ func reconfigure(now time.Time, c *Cluster, was string) []event.Report {
 	c.sites = newSites(c.cfg.Sites, c.sites)
 	var reports []event.Report
 	for _, n := range keepRemotes(c, old) {
-		left := c.report(now, event.MemberLeft, event.Info, "another data centre's balancer receives no more packets")
-		reports = append(reports, aboutRemote(left, n, "the new configuration has no site that may list it, or has it as a node"))
+		left := c.report(now, event.MemberLeft, event.Info, "another data centre's balancer no longer receives packets")
+		reports = append(reports, aboutRemote(left, n, "in the new configuration, no site can list it, or it is a node"))
 	}
 	if was != "" && was != c.cfg.Name {
 		renamed := c.report(
 			now,
 			event.ClusterRenamed,
 			event.Info,
-			"cluster renamed: it has the mark of one that is gone, and continues as it was",
+			"cluster renamed: it keeps the mark, nodes and weights of the old cluster",
 		)
 		renamed.Old, renamed.New = was, c.cfg.Name
 		reports = append(reports, renamed)
@@ -162,6 +162,6 @@ func (l Lifecycle) Join(now time.Time, r *Reload, table []ipvs.Service, adopt bo
 // Retire retires the marks that a reload has taken from running clusters. Their services go once no marking rule leads to them.
 func (l Lifecycle) Retire(r *Reload) {
 	for mark, cluster := range r.marks {
-		l.retired[mark] = retirement{cause: "a reload has taken this mark from cluster " + cluster, afterMarks: true}
+		l.retired[mark] = retirement{cause: "a reload released this mark of cluster " + cluster, afterMarks: true}
 	}
 }

@@ -130,7 +130,7 @@ func (m *Model) ObserveSite(now time.Time, c *Cluster, s *Site, r SiteReading) b
 		condition = r.Detail
 	}
 	if condition != s.reported || !s.seen {
-		m.emit(siteReport(now, c, s, r, cmp.Or(condition, "takes packets")))
+		m.emit(siteReport(now, c, s, r, cmp.Or(condition, "receives packets")))
 		s.reported = condition
 	}
 	before := slices.Clone(c.nodes)
@@ -251,7 +251,7 @@ func memberReports(now time.Time, c *Cluster, before []*Node) []event.Report {
 	}
 	for _, n := range before {
 		if !slices.Contains(c.nodes, n) {
-			r := c.report(now, event.MemberLeft, event.Info, "no site lists another data centre's balancer any more")
+			r := c.report(now, event.MemberLeft, event.Info, "no site lists another data centre's balancer now")
 			reports = append(reports, aboutRemote(r, n, decide.Why(n.own.steps)))
 		}
 	}

@@ -23,7 +23,7 @@ func (s spec) Config() config.Cluster { return s.cfg }
 // Mark is the mark of the cluster's own services.
 func (s spec) Mark() ipvs.Mark { return ipvs.Mark(s.cfg.Mark) }
 
-// Marks are the marks of all its services: its own, and that of its relay if it has one.
+// Marks returns the marks of all its services: its own and, if it has a relay, the relay's.
 func (s spec) Marks() []ipvs.Mark {
 	marks := []ipvs.Mark{s.Mark()}
 	if s.cfg.Relay.Enabled {
@@ -144,13 +144,13 @@ func (s spec) settings() decide.Settings {
 	return set
 }
 
-// remoteSettings are those of nodes that are balancers. Their weight is that of many nodes, each of which is ramped up and capped over
-// there.
+// remoteSettings returns the settings of nodes that are balancers. Such a weight is the sum of many nodes, which the remote balancer
+// ramps up and caps.
 func (s spec) remoteSettings() decide.Settings {
 	return decide.Settings{Rise: s.cfg.Rise, Fall: s.cfg.Fall, WarmUp: s.settings().WarmUp}
 }
 
-// policy is what the configuration says about the nodes together.
+// policy returns the configured rules for the nodes together.
 func (s spec) policy() decide.Policy {
 	return decide.Policy{
 		Passive: s.cfg.Mode == config.ActivePassive,

@@ -10,7 +10,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Status describes the model beside a table of the kernel. It changes nothing. rejected says what the kernel rejects about a cluster.
+// Status describes the model together with a table of the kernel. It changes nothing. rejected returns the kernel's error for a cluster.
 func (m *Model) Status(now time.Time, table []ipvs.Service, rejected func(*Cluster) string) api.Status {
 	s := api.Status{Location: m.location, Clusters: make([]api.ClusterStatus, 0, len(m.clusters))}
 	if m.relayAddress.IsValid() {
@@ -18,7 +18,7 @@ func (m *Model) Status(now time.Time, table []ipvs.Service, rejected func(*Clust
 	}
 	for _, c := range m.clusters {
 		shown := c
-		if c.stale { // show what follows from the latest readings, and leave the decision to the next reconcile
+		if c.stale { // show the result of the latest readings; the next reconcile makes the decision
 			shown = c.clone()
 			shown.decideCluster(now)
 		}
@@ -29,7 +29,7 @@ func (m *Model) Status(now time.Time, table []ipvs.Service, rejected func(*Clust
 	return s
 }
 
-// status describes the cluster beside a table of the kernel.
+// status describes the cluster together with a table of the kernel.
 func (c *Cluster) status(now time.Time, table []ipvs.Service) api.ClusterStatus {
 	s := statusBuilder{c, now, api.ClusterStatus{
 		Name: c.cfg.Name, Mark: c.cfg.Mark, Scheduler: c.cfg.Scheduler, Running: c.running, Nodes: make([]api.NodeStatus, 0, len(c.nodes)),
@@ -56,7 +56,7 @@ func (c *Cluster) status(now time.Time, table []ipvs.Service) api.ClusterStatus 
 	return s.out
 }
 
-// status describes the node as far as the kernel's table does not matter.
+// status describes the node without the kernel's figures.
 func (n *Node) status() api.NodeStatus {
 	s := api.NodeStatus{
 		Address: n.cfg.Address.String(), Site: n.location(), Port: n.cfg.Port, Weight: n.weight, State: n.state.Name(),
@@ -81,7 +81,7 @@ type statusBuilder struct {
 	out api.ClusterStatus
 }
 
-// addDestination adds what the kernel knows about a destination. Figures of a node that is in two services are added up, but for the
+// addDestination adds the kernel's figures of a destination. Figures of a node that is in two services are summed, except for the
 // weight.
 func (s *statusBuilder) addDestination(d ipvs.Destination) {
 	if s.isPage(d) {
@@ -104,7 +104,7 @@ func (s *statusBuilder) addDestination(d ipvs.Destination) {
 	n.Traffic = add(n.Traffic, api.Traffic(d.Stats))
 }
 
-// addPage adds what the kernel knows about the server of last resort, which is no node.
+// addPage adds the kernel's figures of the downpage, which is not a node.
 func (s *statusBuilder) addPage(d ipvs.Destination) {
 	page := s.out.Downpage
 	if page == nil {
@@ -120,7 +120,7 @@ func (s *statusBuilder) addPage(d ipvs.Destination) {
 	page.InactiveConns += d.InactiveConns
 }
 
-// leavingNode describes a destination that the configuration does not have.
+// leavingNode describes a destination that is not in the configuration.
 func (s *statusBuilder) leavingNode(d ipvs.Destination) api.NodeStatus {
 	why := s.leaving.progress(s.now, d, s.cfg.DrainTimeout)
 	return api.NodeStatus{
@@ -136,7 +136,7 @@ func add(a, b api.Traffic) api.Traffic {
 	}
 }
 
-// Unknown describes what a reconcile with these operations does that nobody can know yet, one sentence each.
+// Unknown describes the effects of these operations that are not known yet, one sentence each.
 func (m *Model) Unknown(added func(*Cluster, *Node) bool) []string {
 	var notes []string
 	for _, c := range m.clusters {
@@ -144,17 +144,17 @@ func (m *Model) Unknown(added func(*Cluster, *Node) bool) []string {
 			if !n.state.HasReading && added(c, n) {
 				notes = append(
 					notes,
-					fmt.Sprintf("cluster %s, node %s: its weight follows from its first response", c.cfg.Name, n.cfg.Address),
+					fmt.Sprintf("cluster %s, node %s: its weight depends on its first response", c.cfg.Name, n.cfg.Address),
 				)
 			}
 		}
 		for _, s := range c.sites {
 			if c.running && !s.seen {
-				notes = append(notes, fmt.Sprintf("cluster %s: what %s lists is known after its first response", c.cfg.Name, s.cfg.At))
+				notes = append(notes, fmt.Sprintf("cluster %s: what %s lists is unknown until its first response", c.cfg.Name, s.cfg.At))
 			}
 		}
 		if c.ServesPage() && c.running && c.verdict.Downpage && len(c.page) == 0 {
-			notes = append(notes, fmt.Sprintf("cluster %s: its downpage enters at a port that the kernel picks", c.cfg.Name))
+			notes = append(notes, fmt.Sprintf("cluster %s: its downpage gets a port that the kernel chooses", c.cfg.Name))
 		}
 	}
 	return notes

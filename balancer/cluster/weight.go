@@ -29,7 +29,7 @@ func (c *Cluster) decideNode(now time.Time, n *Node, r *decide.Reading) bool {
 	return n.own.weight != before
 }
 
-// tick decides anew whatever depends on the time, or has changed beside the readings.
+// tick repeats the decisions that depend on time or on other changes than readings.
 func (c *Cluster) tick(now time.Time) {
 	for _, n := range c.nodes {
 		if !n.state.Steady() || n.own.in != c.input(n) {
@@ -57,7 +57,7 @@ func (c *Cluster) decideCluster(now time.Time) {
 	c.stale = false
 }
 
-// input is what a decision about the node depends on beside its reading.
+// input returns what a decision about the node depends on, apart from its reading.
 func (c *Cluster) input(n *Node) decide.Input {
 	if n.remote != nil {
 		return decide.Input{Settings: c.remoteSettings(), Pool: c.pool, Drain: n.drainCause()}

@@ -25,21 +25,21 @@ type Policy struct {
 	Suspect SuspectRule
 }
 
-// SuspectRule says when lack of responses is taken for the balancer's own fault.
+// SuspectRule defines when missing responses count as a fault of the balancer itself.
 type SuspectRule struct {
 	Share  int           // applies when more than this percentage of the nodes with weight stop responding within Window; 0 means never
 	Window time.Duration // failures within this time count as simultaneous
 	Limit  time.Duration // weights are held no longer than this
 }
 
-// InCluster is what is remembered about a node for the stages that compare it with others.
+// InCluster is the state of a node for the stages that compare it with others.
 type InCluster struct {
 	LastWeight int  // its weight when the cluster last had any
 	Held       bool // not responding, weight held by the suspect stage
 	Passive    bool // healthy, but another node is active
 }
 
-// ClusterState is what is remembered about a cluster between calls of Cluster. The zero value is that of a new cluster.
+// ClusterState is the state of a cluster between calls of Cluster. The zero value is a new cluster.
 type ClusterState struct {
 	SuspectSince    time.Time // when the balancer began to suspect its own network; zero: it does not
 	RecoveringSince time.Time // since when fewer nodes than SuspectRule.Share fail to respond; zero: they do not

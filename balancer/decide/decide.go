@@ -242,7 +242,7 @@ func readingStage(st State, r *Reading) (State, Step) {
 	return st, step
 }
 
-// overrideStage replaces the health by that of the cluster's up or down file, as big_brother does. It applies at once and without
+// overrideStage replaces the health with the value of the cluster's up or down file, as big_brother does. It applies at once and without
 // a ramp-up, and so does its removal.
 func overrideStage(o Override, health int) Step {
 	step := Step{Name: stageOverride, In: health, Reason: "cluster down file"}
@@ -341,7 +341,7 @@ func (st State) reportedHealth(now time.Time, set Settings, pool Pool, health in
 	case set.RampUp <= 0:
 	case st.InCluster.Held: // it had its weight all along
 	case adopted && st.RampWeight > 0:
-		// Continue the ramp-up of the previous process; the kernel's weight tells how far it was.
+		// Continue the ramp-up of the previous process from the kernel's weight.
 		if st.RampWeight < capped(set, health) {
 			st.RampStart = now.Add(-rampTime(set.RampUp, st.RampWeight, health))
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Pool says whether other nodes of a cluster carry the traffic while one ramps up.
+// Pool records whether other nodes of a cluster carry the traffic while one ramps up.
 type Pool struct {
 	Since time.Time // start of the current uninterrupted time with a total weight above 0; zero: no weight, or not running
 }

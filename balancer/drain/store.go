@@ -57,7 +57,7 @@ func (s *Store) Get(k Key, now time.Time) (Drain, bool) {
 }
 
 // Expire removes the expired drains with their files, and returns them in the order of All. If a file cannot be removed it returns an
-// error, but the drain has ended all the same.
+// error, but the drain has ended nevertheless.
 func (s *Store) Expire(now time.Time) ([]Drain, error) {
 	return s.records.Expire(func(d Drain) bool { return d.Expired(now) })
 }

@@ -11,7 +11,7 @@ import (
 // FileName is the file in the balancer's data_dir that holds the events; FileName.1 is its older part.
 const FileName = "events.log"
 
-// Kind says what happened, as a word that programs filter by.
+// Kind is the kind of an event, a word that programs filter by.
 type Kind string
 
 // The kinds. NodeKind makes those that consist of "node_" and a state.
@@ -134,7 +134,7 @@ func (e Event) Sanitized() Event {
 	return e
 }
 
-// Attrs are the attributes that a log line has beside the text.
+// Attrs returns the attributes of a log line.
 func (e Event) Attrs() []slog.Attr {
 	var attrs []slog.Attr
 	add := func(key, value string) {

@@ -14,8 +14,8 @@ type failure struct {
 	err error
 }
 
-// apply carries out a plan in its order. It returns what the kernel rejected and goes on with the rest. Two errors are expected and
-// no failures: a node whose service could not be added, and the removal of something that is gone.
+// apply carries out a plan in its order. It continues after rejected operations and returns them. Two errors are expected and are
+// not failures: a node whose service could not be added, and the removal of something that is gone.
 func apply(ctx context.Context, table ipvs.Table, p plan.Plan) (done plan.Plan, failed []failure) {
 	errs := table.Apply(ctx, p.Changes())
 	missing := map[ipvs.Key]bool{} // services that could not be added

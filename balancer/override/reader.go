@@ -8,7 +8,7 @@ import (
 	"github.com/braintree/lb/balancer/decide"
 )
 
-// Reader reads the files again and again, and logs each problem once. One goroutine uses it at a time.
+// Reader reads the files repeatedly and logs each problem once. One goroutine uses it at a time.
 type Reader struct {
 	Dir     string // "": there are no files
 	log     *slog.Logger
@@ -19,7 +19,7 @@ type Reader struct {
 // NewReader returns a reader of a folder.
 func NewReader(dir string, log *slog.Logger) *Reader { return &Reader{Dir: dir, log: log} }
 
-// Read returns the files as they are now, by the names of clusters. If complete is false, some could not be seen, or there is no
+// Read returns the current files, by the names of clusters. If complete is false, some could not be seen, or there is no
 // folder: clusters then keep the files that they have.
 func (r *Reader) Read() (files map[string]decide.Override, complete bool) {
 	if r.Dir == "" {
@@ -31,17 +31,17 @@ func (r *Reader) Read() (files map[string]decide.Override, complete bool) {
 		text = err.Error()
 	}
 	if text != "" && text != r.err {
-		r.log.Error("cannot read the clusters' up and down files: the files seen before stay in effect", "err", err)
+		r.log.Error("cannot read the clusters' up and down files: the last known files stay in effect", "err", err)
 	}
 	r.err = text
 	return files, err == nil
 }
 
-// Unknown logs the files whose names no cluster has.
+// Unknown logs files that belong to no cluster.
 func (r *Reader) Unknown(names []string, files map[string]decide.Override) {
 	for _, name := range names {
 		if !slices.Contains(r.unknown, name) {
-			r.log.Warn("an up or down file has the name of no cluster and no effect: rename or remove it",
+			r.log.Warn("up or down file has no effect: no cluster has that name; rename or remove the file",
 				"file", filepath.Join(r.Dir, files[name].String(), name))
 		}
 	}

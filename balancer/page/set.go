@@ -36,7 +36,7 @@ func NewSet[K comparable](log *slog.Logger) *Set[K] {
 	return &Set[K]{log: log, served: map[K]*served{}}
 }
 
-// LoadAll reads the pages of the clusters that have one of lb's own, by the cluster's name.
+// LoadAll reads the pages of the clusters with page = true, by the cluster's name.
 func LoadAll(clusters []config.Cluster) (map[string]*Content, error) {
 	contents := map[string]*Content{}
 	for _, c := range clusters {
@@ -74,7 +74,7 @@ func (s *Set[K]) Serve(ctx context.Context, key K, w Wanted) error {
 	return nil
 }
 
-// Addresses is where the page for a key is served; none if it is not.
+// Addresses returns the addresses where the page for a key is served; none if it is not.
 func (s *Set[K]) Addresses(key K) []netip.AddrPort {
 	old := s.served[key]
 	if old == nil {
@@ -106,5 +106,5 @@ func (s *Set[K]) CloseOthers(keep func(K) bool) {
 	}
 }
 
-// Wait returns when no page is served any more.
+// Wait waits until no page is served.
 func (s *Set[K]) Wait() { s.serving.Wait() }

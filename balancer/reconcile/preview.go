@@ -15,15 +15,15 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Preview is a reconciler at work on a clone of the model and a copy of the kernel's tables: what it does there, the original would
-// do to the kernel.
+// Preview is a reconciler on a clone of the model and a copy of the kernel's tables. Its changes there are those that the original
+// would make to the kernel.
 type Preview struct {
 	*Reconciler
 	before kernel.State
 	owners map[ipvs.Mark]string // clusters of the original, by their marks
 }
 
-// Preview reads the kernel and returns a preview with other inputs. The preview may be used beside its original from then on.
+// Preview reads the kernel and returns a preview with other inputs. The preview is independent of its original.
 func (r *Reconciler) Preview(ctx context.Context, in Inputs) (*Preview, error) {
 	state, err := r.Kernel.Read(ctx)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// Inputs are what a reconcile takes in beside the readings.
+// Inputs are the inputs of a reconcile other than readings.
 type Inputs interface {
 	// Drains returns the drains that hold at a time.
 	Drains(now time.Time) map[cluster.NodeKey]cluster.Drain
 	// Overrides gives the model the up and down files of the clusters.
 	Overrides(now time.Time, m *cluster.Model)
-	// Pages serves the downpages of the running clusters, and tells the model where.
+	// Pages serves the downpages of the running clusters and passes their addresses to the model.
 	Pages(ctx context.Context, m *cluster.Model)
 }
 
@@ -150,7 +150,7 @@ func (r *Reconciler) reportRejected() {
 		r.Report.KernelError("cluster "+c.Name(), c, r.Kernel.Table.Rejected(c.Marks()))
 		marks = append(marks, c.Marks()...)
 	}
-	r.Report.KernelError("marks that left the configuration", nil, r.Kernel.Table.RejectedExcept(marks))
+	r.Report.KernelError("marks removed from the configuration", nil, r.Kernel.Table.RejectedExcept(marks))
 }
 
 // Flush reports what the model has noted.

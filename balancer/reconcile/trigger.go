@@ -1,6 +1,6 @@
 package reconcile
 
-// Trigger is the reason for a reconcile. Nothing else may start one: what only reads (status, metrics, plans, events) has no trigger.
+// Trigger is the reason for a reconcile. Nothing else may start one: readers (status, metrics, plans, events) have no trigger.
 type Trigger uint8
 
 // The triggers. A reconcile needs no preparation: the first one adopts what the kernel runs, whatever its trigger.
@@ -25,7 +25,7 @@ const (
 // MarkIntervals is the number of intervals between two reconciles of the marking rules.
 const MarkIntervals = 5
 
-// triggerRules lists how the triggers differ. TestTriggers has what each of them does to the kernel.
+// triggerRules lists how the triggers differ. TestTriggers lists the operations of each on the kernel.
 var triggerRules = [...]struct {
 	name  string
 	marks marksPolicy

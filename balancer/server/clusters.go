@@ -22,7 +22,7 @@ func (h handler) find(r *http.Request, name string) (api.ClusterStatus, bool) {
 	return api.ClusterStatus{}, false
 }
 
-// list answers GET /: the running clusters, then the stopped ones.
+// list serves GET /: the running clusters, then the stopped ones.
 func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	if !isRead(r) {
 		notFound(w)
@@ -50,7 +50,7 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	text(w, http.StatusOK, fmt.Sprintf("Big Brother: lb %s\n\nRunning:\n%s\nStopped:\n%s\n", h.Version, running.String(), stopped.String()))
 }
 
-// status answers GET /cluster/NAME and GET /cluster/NAME/status.
+// status serves GET /cluster/NAME and GET /cluster/NAME/status.
 func (h handler) status(w http.ResponseWriter, r *http.Request, name string) {
 	c, known := h.find(r, name)
 	switch {
@@ -63,7 +63,7 @@ func (h handler) status(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// detail answers GET /cluster/NAME/status_detail, byte for byte as big_brother does. The weights are those in the kernel.
+// detail serves GET /cluster/NAME/status_detail, byte for byte as big_brother does. The weights are those in the kernel.
 func (h handler) detail(w http.ResponseWriter, r *http.Request, name string) {
 	c, known := h.find(r, name)
 	if !known {
@@ -88,7 +88,7 @@ func (h handler) detail(w http.ResponseWriter, r *http.Request, name string) {
 	text(w, http.StatusOK, fmt.Sprintf(`{"nodes":{%s},"cluster":%s,"running":%t}`, strings.Join(nodes, ","), quoted, c.Running))
 }
 
-// change answers PUT and DELETE /cluster/NAME: start and stop.
+// change serves PUT and DELETE /cluster/NAME: start and stop.
 func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	verb, do := "start", h.Clusters.Start
 	if r.Method == http.MethodDelete {
@@ -102,7 +102,7 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	// The body is empty, but it has to arrive before the deadlines are prolonged.
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		w.Header().Set("Connection", "close")
-		text(w, http.StatusRequestEntityTooLarge, "the request has a body that is too large or did not arrive: send none\n")
+		text(w, http.StatusRequestEntityTooLarge, "the request body is too large or incomplete: send no body\n")
 		return
 	}
 	ctx := r.Context()

@@ -15,7 +15,7 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// changeDrain answers /cluster/NAME/drain/ADDRESS and, without a cluster, /drain/ADDRESS: POST drains, DELETE resumes.
+// changeDrain serves /cluster/NAME/drain/ADDRESS and, without a cluster, /drain/ADDRESS: POST drains, DELETE resumes.
 func (h handler) changeDrain(w http.ResponseWriter, r *http.Request, cluster, address string) {
 	change, do, verb := api.Drained, h.Drains.Drain, "drain"
 	switch r.Method {
@@ -107,7 +107,7 @@ func drainFailure(err error) int {
 	return http.StatusInternalServerError
 }
 
-// listDrains answers GET /drains.
+// listDrains serves GET /drains.
 func (h handler) listDrains(w http.ResponseWriter, r *http.Request) {
 	if !isRead(r) {
 		notFound(w)

@@ -14,7 +14,7 @@ import (
 	"github.com/braintree/lb/netx/sse"
 )
 
-// events answers GET /events: with a list or, if the client accepts text/event-stream, with a stream.
+// events serves GET /events: a list or, if the client accepts text/event-stream, a stream.
 func (h handler) events(w http.ResponseWriter, r *http.Request) {
 	if !isRead(r) {
 		notFound(w)
@@ -63,7 +63,7 @@ func (h handler) eventsAfter(since uint64, cluster string) api.EventList {
 	return l
 }
 
-// stream sends the events after a number as they happen, until the client goes away or reads too slowly, or the balancer stops.
+// stream sends the events after a number as they happen, until the client disconnects or reads too slowly, or the balancer stops.
 func (h handler) stream(w http.ResponseWriter, r *http.Request, after uint64) {
 	pace, err := sse.HeartbeatInterval(r)
 	if err != nil {

@@ -22,7 +22,7 @@ func wantsPage(r *http.Request) bool {
 	return html > 0 && html >= listen.AcceptQuality(r, "application/json") && html >= listen.AcceptQuality(r, "text/plain")
 }
 
-// answerPage answers with the page. The page contains no script and may load nothing.
+// answerPage sends the page. The page contains no script and may load nothing.
 func answerPage(w http.ResponseWriter, s api.Status) {
 	var body bytes.Buffer
 	if err := statusPage.Execute(&body, s); err != nil {
@@ -33,5 +33,5 @@ func answerPage(w http.ResponseWriter, s api.Status) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
-	_, _ = w.Write(body.Bytes()) // a client that went away needs no answer
+	_, _ = w.Write(body.Bytes()) // the client may have disconnected
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// Limits on what clients may use, beside those of package listen.
+// Limits on clients, in addition to those of package listen.
 const (
 	// MaxConns bounds the open connections of each listener; further ones wait.
 	MaxConns = 256

@@ -60,7 +60,7 @@ func descriptions() [][]string {
 		{"events_total", "Number of the newest event; it continues across restarts."},
 		{"events_unwritten_total", "Events that are missing from their file."},
 		{"event_streams", "Open streams of GET /events."},
-		{"hook_events_total", "Events for a hook: delivered, failed for good, or lost because the hook was too slow.", "hook", "outcome"},
+		{"hook_events_total", "Events for a hook: delivered, failed permanently, or lost because it was too slow.", "hook", "outcome"},
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// plan answers GET /plan, what would change in the kernel now, and POST /plan, what a reload with the configuration in the body
-// would change. POST needs the permission to make changes: it takes work, and its answer shows the contents of files.
+// plan serves GET /plan, which previews changes to the kernel now, and POST /plan, which previews a reload of the configuration in
+// the body. POST requires permission to make changes: it is expensive, and the response shows the contents of files.
 func (h handler) plan(w http.ResponseWriter, r *http.Request) {
 	var files []config.File
 	switch r.Method {

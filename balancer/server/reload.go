@@ -9,7 +9,7 @@ import (
 	"github.com/braintree/lb/netx/listen"
 )
 
-// reload answers POST /reload.
+// reload serves POST /reload.
 func (h handler) reload(w http.ResponseWriter, r *http.Request) {
 	r, refusal := h.admit(r, "lb ctl reload")
 	if refusal != nil {

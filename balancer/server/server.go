@@ -1,4 +1,4 @@
-// Package server answers HTTP requests to lb balance: as big_brother 0.9.12 does, in JSON for programs, and as a page for browsers.
+// Package server serves lb balance over HTTP: as big_brother 0.9.12 does, in JSON for programs, and as a page for browsers.
 package server
 
 import (
@@ -28,7 +28,7 @@ type Clusters interface {
 	Stop(ctx context.Context, name, who string) (changed bool, err error)
 }
 
-// Drains drains nodes and resumes them. An error beside reports is an *api.UnrecordedError: the change took effect.
+// Drains drains nodes and resumes them. An error returned together with reports is an *api.UnrecordedError: the change took effect.
 type Drains interface {
 	Drain(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error)
 	Resume(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error)
@@ -81,7 +81,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// Serve answers on both listeners until Shutdown, and returns the error of a listener that fails before.
+// Serve serves both listeners until Shutdown, and returns the error of a listener that fails earlier.
 func (s *Server) Serve(tcp, socket net.Listener) error {
 	failed := make([]error, len(s.servers))
 	var serving sync.WaitGroup
@@ -97,7 +97,7 @@ func (s *Server) Serve(tcp, socket net.Listener) error {
 	return errors.Join(failed...)
 }
 
-// TCP answers as the TCP listener does.
+// TCP is the handler of the TCP listener.
 func (s *Server) TCP() http.Handler { return s.tcp }
 
 // Shutdown ends both servers. Requests in progress have shutdownTime to finish; streams end at once.
@@ -116,7 +116,7 @@ func (s *Server) Shutdown() {
 	ending.Wait()
 }
 
-// handler answers the requests of one listener.
+// handler serves the requests of one listener.
 type handler struct {
 	Options
 	admit    listen.AuthorizeFunc
@@ -126,7 +126,7 @@ type handler struct {
 	serving  context.Context // its end ends the streams
 }
 
-// ServeHTTP answers one request. Unknown paths and methods are 404, as with big_brother.
+// ServeHTTP serves one request. Unknown paths and methods get 404, as with big_brother.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody(r))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -159,7 +159,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// cluster answers what lies below /cluster/NAME.
+// cluster serves the paths below /cluster/NAME.
 func (h handler) cluster(w http.ResponseWriter, r *http.Request, name string, rest []string) {
 	below := strings.Join(rest, "/")
 	switch {
@@ -182,14 +182,14 @@ func (h handler) cluster(w http.ResponseWriter, r *http.Request, name string, re
 
 func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-// refuse answers a change that is not admitted. details are attributes for the log.
+// refuse rejects an unauthorised change. details are attributes for the log.
 func (h handler) refuse(w http.ResponseWriter, r *http.Request, refusal *listen.Refusal, details ...any) {
 	h.refusals.Log(r, refusal, details...)
 	refusal.SetHeader(w.Header())
 	text(w, refusal.Status, refusal.Text+"\n")
 }
 
-// prolong gives a change its own deadlines. Connections without deadlines have none to prolong.
+// prolong sets the deadlines of a change. It ignores connections without deadlines.
 func prolong(w http.ResponseWriter) {
 	deadlines := http.NewResponseController(w)
 	_ = deadlines.SetReadDeadline(time.Now().Add(changeTime))
@@ -203,10 +203,10 @@ func notFound(w http.ResponseWriter) { text(w, http.StatusNotFound, "Not Found")
 func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, body) // a client that went away needs no answer
+	_, _ = io.WriteString(w, body) // the client may have disconnected
 }
 
-// failure answers an error that an order ended with.
+// failure responds with the error of an order.
 func failure(w http.ResponseWriter, status int, err error) {
 	text(w, status, strings.ReplaceAll(err.Error(), "\n", "; ")+"\n")
 }

@@ -10,8 +10,8 @@ import (
 	"strconv"
 )
 
-// siteCluster describes a cluster to the balancers of other data centres: one element of the answer of GET /fwmark/MARK. Names and
-// order are those that big_brother reads from its interpol nodes.
+// siteCluster describes a cluster to the balancers of other data centres: one element of the response to GET /fwmark/MARK. Names
+// and order are those that big_brother reads from its interpol nodes.
 type siteCluster struct {
 	AggregatedHealth int    `json:"aggregated_health"` // sum over all balancers that are counted
 	Count            int    `json:"count"`             // balancers that the figures describe: this one
@@ -21,10 +21,10 @@ type siteCluster struct {
 	Location         string `json:"lb_source_location"`
 }
 
-// fwmark answers GET /fwmark/MARK for the balancers of other data centres with the combined weight of the cluster's own nodes. MARK is the
-// cluster's mark or that of its relay; the latter says that the cluster takes packets from other data centres. Weight that came from other
-// data centres is not included, so no weight counts twice and no packet travels in a circle. A cluster that does not run here answers an
-// empty list: it exists but takes nothing.
+// fwmark serves GET /fwmark/MARK to the balancers of other data centres with the combined weight of the cluster's own nodes. MARK is the
+// cluster's mark or its relay's mark; the latter means that the cluster accepts packets from other data centres. Weight from other data
+// centres is not included, so no weight counts twice and no packet travels in a circle. For a cluster that does not run here the list is
+// empty: it exists but accepts no packets.
 func (h handler) fwmark(w http.ResponseWriter, r *http.Request, number string) {
 	mark, err := strconv.ParseUint(number, 10, 32)
 	if err != nil || !isRead(r) {
@@ -51,13 +51,13 @@ func (h handler) fwmark(w http.ResponseWriter, r *http.Request, number string) {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(body) // a client that went away needs no answer
+		_, _ = w.Write(body) // the client may have disconnected
 		return
 	}
 	text(w, http.StatusNotFound, fmt.Sprintf("Mark %d not found", mark))
 }
 
-// askedAt is the local address that the request arrived at; 127.0.0.1 if it arrived over the Unix socket.
+// askedAt returns the local address at which the request arrived; 127.0.0.1 if it arrived over the Unix socket.
 func askedAt(r *http.Request) netip.AddrPort {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		at := local.AddrPort()

@@ -60,8 +60,8 @@ type limitedConn struct {
 	unread    []byte // read from the socket already; returned first
 }
 
-// Read implements io.Reader. After the deadline it still returns what the kernel has buffered: that arrived in time, and it is lb that
-// reads late, for instance because it waited for a processor.
+// Read implements io.Reader. After the deadline it still returns what the kernel has buffered: that data arrived in time,
+// and lb reads it late, for instance because it waited for a processor.
 func (c *limitedConn) Read(p []byte) (int, error) {
 	if len(c.unread) > 0 {
 		n := copy(p, c.unread)

@@ -11,15 +11,15 @@ import (
 	"github.com/braintree/lb/netx/sanitize"
 )
 
-// maxReason is how much of a reason that an agent gives is kept, in bytes.
+// maxReason bounds a reason sent by an agent, in bytes.
 const maxReason = 120
 
 // bodyHealth matches the health in the body of a response without an X-Health header, as in big_brother.
 var bodyHealth = regexp.MustCompile(`Health: (\d+)`)
 
 // parseResponse returns the health that an agent's HTTP response reports, never negative, and the Detail of its reading. It follows
-// big_brother: only status 200 counts, the header X-Health precedes "Health: N" in the body, and anything else is 0. Where the agent's
-// stream gives the same information the words are the same, so that they do not depend on how a node is watched.
+// big_brother: only status 200 counts, the header X-Health precedes "Health: N" in the body, and anything else is 0. The
+// agent's stream leads to the same words, so that they do not depend on how a node is watched.
 func parseResponse(status int, header http.Header, body []byte) (health int, detail string) {
 	if status != http.StatusOK {
 		if detail := downDetail(body, forceIsMoot(header, body)); detail != "" {
@@ -52,7 +52,7 @@ func forceIsMoot(header http.Header, body []byte) bool {
 func ceilingIsMoot(kind string, measuredZero bool) bool { return kind == "health" && measuredZero }
 
 // downDetail returns why an agent's status page is down: a force, unless it is moot, else the first failing dependency. It returns
-// "" when the page gives no reason.
+// "" if the page contains no reason.
 func downDetail(body []byte, forceIsMoot bool) string {
 	detail := ""
 	for line := range strings.Lines(string(body)) {

@@ -27,7 +27,7 @@ const (
 )
 
 var (
-	errNoStream    = errors.New("node has no stream that this config could use")
+	errNoStream    = errors.New("node has no stream for this configuration")
 	errNoHeartbeat = errors.New("no heartbeat in time")
 )
 
@@ -49,8 +49,8 @@ type stream struct {
 	parking *parking // nil when its heartbeats cannot be held back
 }
 
-// streamTarget returns the request target of the stream beside a status page, up to the value of the heartbeat parameter, and the
-// name of the service; nil when the URL is not that of an agent's status page.
+// streamTarget returns the request target of the stream that belongs to a status page, up to the value of the heartbeat parameter, and the
+// name of the service; nil if the URL is not an agent's status page.
 func streamTarget(u *url.URL) (target []byte, service string) {
 	path, isStatus := strings.CutSuffix(u.EscapedPath(), "/status")
 	service, err := url.PathUnescape(path[strings.LastIndex(path, "/")+1:])

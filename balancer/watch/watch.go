@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// The time until the stream is tried again: after a response that is no stream, after the first stream that ended, and at most.
+	// The time until the stream is tried again: after a response that is not a stream, after the first stream that ended, and at most.
 	noStreamBackoff    = 30 * time.Second
 	firstStreamBackoff = time.Second
 	maxStreamBackoff   = 30 * time.Second
@@ -189,7 +189,7 @@ func (r *run) follow(ctx context.Context) bool {
 	return true
 }
 
-// streamEnded schedules the next attempt to open the stream: soon after a long-lived one, with exponential backoff otherwise. One
+// streamEnded schedules the next attempt to open the stream: soon after a long-lived one, with exponential backoff otherwise. A stream
 // that did not open in time counts as short-lived.
 func (r *run) streamEnded(opened time.Time, err error) {
 	now := time.Now()

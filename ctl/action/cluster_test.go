@@ -12,12 +12,12 @@ func TestCluster(t *testing.T) {
 	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"combined_weight":92,"last_error":"put: no","future":1,"nodes":[
 		{"address":"10.0.0.1","port":9293,"health":92,"weight":92,"kernel_weight":90,
 		 "state":"up","why":"health 92","active_connections":3,"inactive_connections":14},
-		{"address":"10.0.0.10","port":9293,"health":null,"weight":0,"state":"unknown","why":"no answer yet"}]}`
+		{"address":"10.0.0.10","port":9293,"health":null,"weight":0,"state":"unknown","why":"no response yet"}]}`
 	const statusText = `web: running, mark 7, wlc, combined weight 92
 last error: put: no
 NODE       HEALTH  WEIGHT  KERNEL  ACTIVE  INACTIVE  STATE    WHY
 10.0.0.1   92      92      90      3       14        up       health 92
-10.0.0.10  -       0       -       0       0         unknown  no answer yet
+10.0.0.10  -       0       -       0       0         unknown  no response yet
 `
 	d := &fakeDaemon{responses: map[string]response{
 		"GET /":                 {200, "Running:\n+ web (7)", `[]`},
@@ -52,7 +52,7 @@ NODE       HEALTH  WEIGHT  KERNEL  ACTIVE  INACTIVE  STATE    WHY
 		"stop, stopped": {do: func(out *bytes.Buffer) error { return ClusterStop(ctx, out, c, "empty") },
 			want: "empty is not running\n"},
 		"start, kernel error": {do: func(out *bytes.Buffer) error { return ClusterStart(ctx, out, c, "bad") },
-			err: "lb balance answered 500: put service mark 9: permission denied; look at `journalctl -u lb-balance`"},
+			err: "lb balance returned status 500: put service mark 9: permission denied; look at `journalctl -u lb-balance`"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

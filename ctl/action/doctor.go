@@ -87,7 +87,7 @@ func examineTunnel(current tunnel.State, want tunnel.Desired) []diagnosis {
 	steps, err := tunnel.Plan(current, want)
 	var diagnoses []diagnosis
 	for _, step := range steps {
-		diagnoses = append(diagnoses, diagnosis{What: "the tunnel's set-up lacks: " + step.String(), Why: why,
+		diagnoses = append(diagnoses, diagnosis{What: "the tunnel is not fully set up; missing: " + step.String(), Why: why,
 			Fix: "`lb agent tunnel`, or agent.tunnel.enabled = true"})
 	}
 	if err != nil {

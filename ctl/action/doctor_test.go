@@ -69,8 +69,8 @@ func TestDoctorExaminesTheTunnel(t *testing.T) {
 	}
 	var back []diagnosis
 	if err := json.Unmarshal(out.Bytes(), &back); err != nil || len(back) != 2 ||
-		back[0].What != "the tunnel's set-up lacks: set tunl0 up" ||
-		back[1].What != "the tunnel's set-up lacks: add 192.0.2.1/32 to tunl0" {
+		back[0].What != "the tunnel is not fully set up; missing: set tunl0 up" ||
+		back[1].What != "the tunnel is not fully set up; missing: add 192.0.2.1/32 to tunl0" {
 		t.Errorf("%v, %s", err, &out)
 	}
 	bad.Device.Kind = "sit"

@@ -173,7 +173,7 @@ func toolFinding(name string, result program.Result, err error) *consistency.Fin
 		f.Fix = "`journalctl -u corosync -u pacemaker` shows why; if it lasts, the other machines fence this one"
 	case errors.As(err, &toolError) && toolError.Code == crm.NotConnected:
 		f.Code = "pacemaker-not-running"
-		f.Text = fmt.Sprintf("Pacemaker is not running on this machine (%v): what runs here is what ran when it ended", toolError)
+		f.Text = fmt.Sprintf("Pacemaker is not running on this machine (%v): resources here are as they were when it stopped", toolError)
 		f.Fix = "`systemctl start corosync pacemaker`; if they stop again, `journalctl -u corosync -u pacemaker` shows why"
 	default:
 		f.Code, f.Text = "pacemaker-silent", fmt.Sprintf("%s failed: %v", name, err)

@@ -29,7 +29,7 @@ func TestStatus(t *testing.T) {
 		"down, json": {service: "down", format: Format{JSON: true}, out: "{\n  \"health\": 0\n}\n", err: ErrDown.Error()},
 		"unknown": {service: "nope", out: "NOT FOUND\n",
 			err: "this agent has no service \"nope\": `lb ctl list` shows its services", refused: true},
-		"agent fails":   {service: "broken", err: "lb agent answered 500: oh no; look at `journalctl -u lb-agent`"},
+		"agent fails":   {service: "broken", err: "lb agent returned status 500: oh no; look at `journalctl -u lb-agent`"},
 		"agent forbids": {service: "private", err: "lb agent refused: not for you", refused: true},
 	}
 	for name, tt := range tests {

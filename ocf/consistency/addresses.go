@@ -95,16 +95,16 @@ func (v Views) localAddressFindings(a address) []Finding {
 	switch isHere := slices.Contains(a.resource.On, v.Machine); {
 	case isHere && len(a.Interfaces) == 0:
 		return []Finding{problem("address-missing",
-			fmt.Sprintf("Pacemaker has %s here, but no interface of this machine has it: clients get no answer", a.Address),
+			fmt.Sprintf("Pacemaker runs %s here, but no interface of this machine has it: clients get no response", a.Address),
 			fmt.Sprintf("Pacemaker's monitor notices within 10 s and restores it; to do it now: `crm resource refresh %s`", a.resource.ID))}
 	case isHere && a.nic != "" && !slices.Contains(a.Interfaces, a.nic):
 		return []Finding{problem("address-misplaced",
-			fmt.Sprintf("Pacemaker has %s on %s here, but the kernel has it on %s", a.Address, a.nic, local),
+			fmt.Sprintf("Pacemaker runs %s on %s here, but the kernel has it on %s", a.Address, a.nic, local),
 			fmt.Sprintf("remove it there, `ip address del %s dev %s`, and make Pacemaker check: `crm resource refresh %s`",
 				hostPrefix(a.Address), a.Interfaces[0], a.resource.ID))}
 	case !isHere && len(a.Interfaces) > 0:
 		return []Finding{problem("address-astray",
-			fmt.Sprintf("%s of this machine has %s, but Pacemaker has it %s: two machines may answer for it", local, a.Address,
+			fmt.Sprintf("%s of this machine has %s, but Pacemaker runs it %s: two machines may answer for it", local, a.Address,
 				a.Pacemaker),
 			fmt.Sprintf("`ip address del %s dev %s`", hostPrefix(a.Address), a.Interfaces[0]))}
 	}
@@ -120,7 +120,8 @@ func (v Views) apart(f facts, a address) Finding {
 			"`crm resource stop %s && crm configure delete %s`, then %s", id, id, id, loadCommand(f.name))
 	}
 	return problem("address-apart",
-		fmt.Sprintf("Pacemaker has %s %s and the cluster %s: nothing balances where the address is", a.Address, a.Pacemaker, f.placement),
+		fmt.Sprintf("Pacemaker runs %s %s and the cluster %s: the machine with the address does not balance", a.Address, a.Pacemaker,
+			f.placement),
 		fix)
 }
 

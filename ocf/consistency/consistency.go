@@ -119,15 +119,15 @@ const (
 	pacemakerSilent = "silent" // Pacemaker does not respond
 )
 
-// String completes a sentence: here, nowhere, on load02.
+// String completes "Pacemaker runs it": here, nowhere, on load02.
 func (p Placement) String() string {
 	switch {
 	case p.State == elsewhere, len(p.Machines) > 1:
 		return "on " + strings.Join(p.Machines, " and ")
 	case p.State == absent:
-		return "not at all"
+		return "nowhere (not configured)"
 	case p.State == pacemakerSilent:
-		return "in an unknown place"
+		return "on an unknown machine"
 	}
 	return p.State
 }

@@ -191,9 +191,9 @@ func editedRows() map[string]row {
 			stopAll(v)
 			v.Daemon = Daemon{Error: "start it"}
 		}, "daemon-silent!, machine-standby"},
-		"lb balance runs what Pacemaker has elsewhere": {func(t *testing.T, v *Views) { setPacemaker(t, v, "failed"); moveAddress(v) },
+		"lb balance runs what Pacemaker runs elsewhere": {func(t *testing.T, v *Views) { setPacemaker(t, v, "failed"); moveAddress(v) },
 			"webapp daemon-runs!, webapp failure-kept, webapp spare-missing"},
-		"the kernel forwards what Pacemaker has elsewhere": {func(t *testing.T, v *Views) {
+		"the kernel forwards what Pacemaker runs elsewhere": {func(t *testing.T, v *Views) {
 			setPacemaker(t, v, "failed")
 			moveAddress(v)
 			v.Daemon.Status.Clusters[1].Running = false

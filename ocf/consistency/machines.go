@@ -13,7 +13,7 @@ func (v Views) general() []Finding {
 	found := []Finding{}
 	if v.Config.Invalid != "" {
 		found = append(found, problem("config-broken",
-			fmt.Sprintf("%s cannot be used (%s): lb balance keeps its present configuration, but a restart or reload would fail",
+			fmt.Sprintf("%s cannot be used (%s): lb balance keeps its current configuration, but a restart or reload would fail",
 				v.Config.Path, v.Config.Invalid),
 			"`lb ctl check-config` lists every error with a fix"))
 	}
@@ -45,13 +45,13 @@ func (v Views) quorumFindings() []Finding {
 	}
 	if !slices.Contains(names, v.Machine) {
 		found = append(found, problem("stranger",
-			fmt.Sprintf("this machine's name is %s, but Pacemaker only has %s", v.Machine, strings.Join(names, ", ")),
+			fmt.Sprintf("this machine's name is %s, but Pacemaker only knows %s", v.Machine, strings.Join(names, ", ")),
 			"run this on a load balancer, or use the machine's own name (`uname -n`) in the nodelist of corosync.conf"))
 	}
 	switch {
 	case s.Coordinator == "":
 		found = append(found, problem("no-coordinator",
-			"Pacemaker has elected no coordinator, so it decides nothing; after a start, that takes up to half a minute",
+			"Pacemaker has elected no coordinator, so it takes no action; an election after a start takes up to half a minute",
 			"run this command again; if that lasts, `corosync-quorumtool -s` and `journalctl -u corosync -u pacemaker` show why"))
 	case !s.Quorum && s.NoQuorum != "ignore":
 		found = append(found, problem("no-quorum",
@@ -61,12 +61,12 @@ func (v Views) quorumFindings() []Finding {
 	}
 	if s.Maintenance {
 		found = append(found, note("maintenance-mode",
-			"Pacemaker is in maintenance mode: it monitors nothing and moves nothing, whatever fails",
+			"Pacemaker is in maintenance mode: it neither monitors nor moves resources",
 			"when the work is done: `crm configure property maintenance-mode=false`"))
 	}
 	if s.StopAll {
 		found = append(found, note("stop-all",
-			"Pacemaker is configured to run nothing at all",
+			"Pacemaker is configured to stop all resources",
 			"to run resources again: `crm configure property stop-all-resources=false`"))
 	}
 	return found
@@ -109,7 +109,7 @@ func machineFinding(m crm.Machine) (Finding, bool) {
 	switch stateOf(m) {
 	case "unclean":
 		return problem("machine-unclean",
-			fmt.Sprintf("%s does not respond and is not fenced yet: Pacemaker starts nothing of it elsewhere before that", m.Name),
+			fmt.Sprintf("%s does not respond and is not fenced yet: Pacemaker starts none of its resources elsewhere until then", m.Name),
 			fmt.Sprintf("`stonith_admin --history %s` shows the attempts; if fencing cannot work, switch the machine off by hand, "+
 				"make sure that it is off, and only then: `stonith_admin --confirm %s`", m.Name, m.Name)), true
 	case "offline":

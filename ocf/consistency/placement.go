@@ -31,19 +31,19 @@ func (v Views) runsHere(f facts) []Finding {
 		return append(v.kernelFindings(f), frozenWeights())
 	case f.daemon == daemonSilent:
 		return []Finding{problem("not-running",
-			"Pacemaker has it here, but the kernel has no service for it and lb balance does not respond", recovers)}
+			"Pacemaker runs it here, but the kernel has no service for it and lb balance does not respond", recovers)}
 	case f.daemon != running && f.kernel.Service:
 		return []Finding{problem("daemon-does-not-run",
-			fmt.Sprintf("Pacemaker has it here and the kernel forwards mark %d, but lb balance does not run it: its weights are frozen",
+			fmt.Sprintf("Pacemaker runs it here and the kernel forwards mark %d, but lb balance does not run it: its weights are frozen",
 				f.mark),
 			recovers)}
 	case f.daemon != running:
-		return []Finding{problem("daemon-does-not-run", "Pacemaker has it here, but lb balance and the kernel do not", recovers)}
+		return []Finding{problem("daemon-does-not-run", "Pacemaker runs it here, but lb balance and the kernel do not", recovers)}
 	}
 	return v.kernelFindings(f)
 }
 
-// runsNotHere compares the views of a cluster that Pacemaker runs on another machine, nowhere, or not at all.
+// runsNotHere compares the views of a cluster that Pacemaker runs on another machine or nowhere.
 func (v Views) runsNotHere(f facts) []Finding {
 	if f.config != nil && f.config.Autostart && f.placement.State == absent {
 		return v.runsUnknown(f)
@@ -51,11 +51,11 @@ func (v Views) runsNotHere(f facts) []Finding {
 	switch {
 	case f.daemon == running:
 		return []Finding{problem("daemon-runs",
-			fmt.Sprintf("lb balance runs it here, but Pacemaker has it %s", f.placement),
+			fmt.Sprintf("lb balance runs it here, but Pacemaker runs it %s", f.placement),
 			fmt.Sprintf("`lb ctl cluster stop %s`; if it has autostart = true, remove that, or the next restart starts it again", f.name))}
 	case f.kernel.Service:
 		return []Finding{leftOver(f, fmt.Sprintf("the kernel here forwards mark %d for it, "+
-			"but lb balance does not run it and Pacemaker has it %s", f.mark, f.placement))}
+			"but lb balance does not run it and Pacemaker runs it %s", f.mark, f.placement))}
 	}
 	return nil
 }
@@ -78,7 +78,7 @@ func leftOver(f facts, text string) Finding {
 }
 
 func frozenWeights() Finding {
-	return problem("unfollowed", "the kernel forwards for it, but nothing updates its weights", "make lb balance respond, see above")
+	return problem("unfollowed", "the kernel forwards for it, but nothing updates its weights", "fix lb balance first, see above")
 }
 
 // kernelFindings finds what the kernel lacks of a cluster that should run here.

@@ -20,7 +20,7 @@ func (v Views) membershipFindings(f facts) []Finding {
 	switch {
 	case f.placement.State == absent && f.config != nil && f.config.Autostart:
 		found = append(found, note("not-in-pacemaker",
-			"Pacemaker does not have it, and lb balance runs it because of autostart = true: nothing moves it when this machine fails",
+			"it is not in Pacemaker, and lb balance runs it because of autostart = true: nothing moves it when this machine fails",
 			"to let Pacemaker move it, remove autostart, then "+loadCommand(f.name)))
 	case f.placement.State == absent && inFile:
 		found = append(found, problem("not-in-pacemaker",
@@ -36,7 +36,7 @@ func (v Views) membershipFindings(f facts) []Finding {
 			fmt.Sprintf("`crm resource cleanup %s`; to keep it, %s", f.resource.ID, loadCommand(f.name))))
 	case f.placement.State != pacemakerSilent && !inFile && v.Config.Invalid == "":
 		found = append(found, problem("not-in-config",
-			fmt.Sprintf("Pacemaker has it, as %s, but %s has no [clusters.%s]: its next start fails", f.resource.ID, v.Config.Path, f.name),
+			fmt.Sprintf("Pacemaker runs it as %s, but %s has no [clusters.%s]: its next start fails", f.resource.ID, v.Config.Path, f.name),
 			fmt.Sprintf("restore it in the file, then `lb ctl reload`; or `crm resource stop %s && crm configure delete %s`",
 				container(f.resource), container(f.resource))))
 	}
@@ -72,13 +72,13 @@ func (v Views) resourceFindings(r crm.Resource) []Finding {
 			"run this command again in a moment")}
 	case len(r.On) == 0 && r.TargetRole == "Stopped":
 		return []Finding{note("disabled",
-			fmt.Sprintf("Pacemaker keeps %s stopped, as an operator asked", r.ID),
+			fmt.Sprintf("Pacemaker keeps %s stopped, as an operator requested", r.ID),
 			fmt.Sprintf("to run it: `crm resource start %s`", container(r)))}
 	case len(r.On) == 0:
-		return []Finding{problem("nowhere", fmt.Sprintf("Pacemaker runs %s nowhere", r.ID), explainCommand(r.ID))}
+		return []Finding{problem("nowhere", fmt.Sprintf("Pacemaker does not run %s on any machine", r.ID), explainCommand(r.ID))}
 	case !r.Managed && !v.Pacemaker.Status.Maintenance:
 		return []Finding{note("unmanaged",
-			fmt.Sprintf("Pacemaker does not manage %s: it moves nothing, whatever fails", r.ID),
+			fmt.Sprintf("Pacemaker does not manage %s: it does not move it after a failure", r.ID),
 			fmt.Sprintf("when the work is done: `crm resource manage %s`", container(r)))}
 	}
 	return nil

@@ -147,7 +147,7 @@ func shareAddress(a, b config.Cluster) bool {
 	})
 }
 
-// newGroup makes the group of clusters that share addresses.
+// newGroup returns the group of clusters that share addresses.
 func newGroup(set []config.Cluster, paths Paths) (Group, error) {
 	name := set[0].Name
 	g := Group{ID: "group-" + name, Meta: []Setting{

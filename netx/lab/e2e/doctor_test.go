@@ -32,7 +32,7 @@ func TestDoctorReportsWrongSettings(t *testing.T) {
 	}
 	labtest.Run(t, app, "ip", "address", "del", "204.109.13.7/32", "dev", "tunl0")
 	expect(s.BalancerHost, "bad:  net.ipv4.vs.expire_nodest_conn is 0, not 1: ", "exit status 1\n")
-	expect(app, "bad:  the tunnel's set-up lacks: add 204.109.13.7/32 to tunl0: ", "exit status 1\n")
+	expect(app, "bad:  the tunnel is not fully set up; missing: add 204.109.13.7/32 to tunl0: ", "exit status 1\n")
 	labtest.Run(t, s.BalancerHost, "sysctl", "-w", "net.ipv4.vs.expire_nodest_conn=1")
 	labtest.Run(t, app, binary(t), "agent", "tunnel", "-c", "/run/lb.toml")
 	expect(s.BalancerHost, "exit status 0\n")

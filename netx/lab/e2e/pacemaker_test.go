@@ -75,7 +75,7 @@ func TestPacemakerStatusReportsDisagreement(t *testing.T) {
 		"problem: lb balance does not respond on this machine", "timed out; it is running but hangs",
 		"problem: webapp: the kernel forwards for it, but nothing updates its weights\n", "2 problems\n")
 	labtest.Run(t, s.BalancerHost, "ipvsadm", "-C") // a running balancer would restore the service
-	checkStatus(t, s, 1, "problem: webapp: Pacemaker has it here, but the kernel has no service for it and lb balance does not respond\n")
+	checkStatus(t, s, 1, "problem: webapp: Pacemaker runs it here, but the kernel has no service for it and lb balance does not respond\n")
 	if err := s.Balancer.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -83,21 +83,21 @@ func TestPacemakerStatusReportsDisagreement(t *testing.T) {
 	checkStatus(t, s, 0, row)
 
 	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
-	checkStatus(t, s, 1, "problem: webapp: Pacemaker has 204.109.13.7 here, but no interface of this machine has it",
+	checkStatus(t, s, 1, "problem: webapp: Pacemaker runs 204.109.13.7 here, but no interface of this machine has it",
 		"crm resource refresh vip-204.109.13.7")
 	labtest.Run(t, s.BalancerHost, "ip", "address", "add", "204.109.13.7/32", "dev", "eth10")
 
 	onBalancer(t, s, simulate+"--node-up load02")
 	onBalancer(t, s, "crm_standby --node load01 --update on; "+simulate)
 	checkStatus(t, s, 1, "note: load01 is in standby",
-		"problem: webapp: lb balance runs it here, but Pacemaker has it on load02\n  → `lb ctl cluster stop webapp`",
+		"problem: webapp: lb balance runs it here, but Pacemaker runs it on load02\n  → `lb ctl cluster stop webapp`",
 		"two machines may answer for it\n  → `ip address del 204.109.13.7/32 dev eth10`\n", "2 problems\n")
 	labtest.Run(t, s.BalancerHost, "ip", "address", "del", "204.109.13.7/32", "dev", "eth10")
 	if err := s.Balancer.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	checkStatus(t, s, 1,
-		"problem: webapp: the kernel here forwards mark 7 for it, but lb balance does not run it and Pacemaker has it on load02\n"+
+		"problem: webapp: the kernel here forwards mark 7 for it, but lb balance does not run it and Pacemaker runs it on load02\n"+
 			"  → `OCF_RESKEY_cluster=webapp lb ocf stop` removes it\n")
 	onBalancer(t, s, "OCF_RESKEY_cluster=webapp $LB ocf stop -c /run/lb.toml")
 	if err := s.Balancer.Start(t.Context()); err != nil {
@@ -112,7 +112,7 @@ func TestPacemakerStatusReportsDisagreement(t *testing.T) {
 	checkStatus(t, s, 0, "webapp   load02   load02        stopped          no service   none\n", agreed)
 	const removeAll = "for it in //rsc_colocation //rsc_order //group //clone; do cibadmin --delete-all --force --xpath $it; done; "
 	onBalancer(t, s, removeAll+simulate)
-	checkStatus(t, s, 0, "note: webapp: Pacemaker does not have it, and lb balance runs it because of autostart = true")
+	checkStatus(t, s, 0, "note: webapp: it is not in Pacemaker, and lb balance runs it because of autostart = true")
 
 	out := onBalancer(t, s, "unset CIB_file; $LB ctl pacemaker status; echo exit status $?")
 	if !strings.Contains(out, "problem: Pacemaker is not running on this machine") || !strings.Contains(out, "exit status 1\n") {
