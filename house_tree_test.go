@@ -134,7 +134,7 @@ var importTable = layers{
 
 	{"ctl/usage", ""},
 	{"ctl/cmdline", "ctl/usage"},
-	{"ctl/daemon", "config ctl/usage"},
+	{"ctl/daemon", "config ctl/usage netx/systemd"},
 	{"ctl/importer", "config netx/sanitize"},
 	{"ctl/action", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/importer " +
 		"ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm ocf/pacemaker"},
@@ -151,8 +151,7 @@ var importTable = layers{
 	{"netx/lab/failover", ""},
 
 	{".", "agent agent/check balancer balancer/client config ctl ctl/action ctl/cmdline ctl/daemon ctl/exit netx/ipvs " +
-		"netx/lab/demo netx/listen " +
-		"netx/mark netx/systemd netx/tunnel ocf"},
+		"netx/lab/demo netx/listen netx/mark netx/tunnel ocf"},
 }
 
 // check compares the imports of all code with the table, and the table with itself.

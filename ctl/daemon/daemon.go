@@ -14,7 +14,32 @@ import (
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/ctl/usage"
+	"github.com/braintree/lb/netx/systemd"
 )
+
+// Env is what a daemon works with.
+type Env struct {
+	Config  *config.Config                 // at the start
+	Load    func() (*config.Config, error) // loads the configuration again
+	Reload  <-chan struct{}                // receives a value for each SIGHUP
+	Log     *slog.Logger
+	Manager *systemd.Notifier
+}
+
+// Run prepares a daemon that logs to log and runs it until a signal stops it.
+func Run(ctx context.Context, log *slog.Logger, load func() (*config.Config, error), run func(context.Context, Env) error) error {
+	manager, err := systemd.New(log)
+	if err != nil {
+		return err
+	}
+	return RunUntilSignal(ctx, func(ctx context.Context, reload <-chan struct{}) error {
+		cfg, err := load() // before any access to the kernel: errors of the configuration show without privilege
+		if err != nil {
+			return err
+		}
+		return run(ctx, Env{Config: cfg, Load: load, Reload: reload, Log: log, Manager: manager})
+	})
+}
 
 // RunUntilSignal calls run with a context that the first SIGTERM or SIGINT cancels, and a channel that receives a value for each SIGHUP.
 // The channel is buffered: a SIGHUP during a reload causes another reload. A second SIGTERM or SIGINT kills the process.
