@@ -151,10 +151,11 @@ func TestHeartbeatsKeepAParkedStreamAlive(t *testing.T) {
 }
 
 func TestTricklingBytesAreNoHeartbeats(t *testing.T) {
+	t.Parallel()
 	for name, sent := range map[string]string{"bytes": "x", "short comments": ":\n\n"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const timeout = 2 * time.Second
+			const timeout = time.Second
 			s, _, _ := parked(t, timeout, func(there net.Conn) {
 				_, _ = io.WriteString(there, healthFrame("1-1", healthData(92)))
 				tick := time.NewTicker(timeout / 5)
