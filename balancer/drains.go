@@ -122,17 +122,8 @@ func (d *drains) record(change audit.Change, o drain.Drain, order api.DrainOrder
 	}
 	err := d.audit.Append(entry)
 	if err != nil {
-		d.report.Log.Error(
-			"a change is missing from the audit log",
-			"cluster",
-			o.Cluster,
-			"node",
-			o.Node,
-			"cause",
-			o.Describe(),
-			"err",
-			err,
-		)
+		d.report.Log.Error("a change is missing from the audit log",
+			"cluster", o.Cluster, "node", o.Node, "cause", o.Describe(), "err", err)
 	}
 	return err
 }
@@ -234,13 +225,8 @@ func (d *drains) remove(o api.DrainOrder) ([]drain.Drain, error) {
 			return done, err
 		}
 		if existed {
-			d.emit(
-				event.DrainEnded,
-				"node resumed",
-				old,
-				strings.TrimSuffix("requested by "+o.Who+": "+o.Reason, ": "),
-				slog.String("peer", o.Peer),
-			)
+			cause := strings.TrimSuffix("requested by "+o.Who+": "+o.Reason, ": ")
+			d.emit(event.DrainEnded, "node resumed", old, cause, slog.String("peer", o.Peer))
 			unrecorded = append(unrecorded, d.record(audit.Undrained, old, o))
 			done = append(done, old)
 		}

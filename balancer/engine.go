@@ -141,6 +141,12 @@ func (e *engine) reconcile(ctx context.Context, t reconcile.Trigger) {
 	}
 }
 
+// reconciled notes that an order has reconciled, and shows what came of it.
+func (e *engine) reconciled() {
+	e.schedule.last, e.schedule.urgent = time.Now(), false
+	e.publish()
+}
+
 // runOrders runs the orders that have arrived. A stop that has waited comes before a reconcile that would repair what it is to remove.
 func (e *engine) runOrders(ctx context.Context) {
 	for range maxOrders {

@@ -75,8 +75,7 @@ func (e *engine) completeStarts(ctx context.Context) {
 	if len(starts) == 0 {
 		return
 	}
-	e.schedule.last, e.schedule.urgent = time.Now(), false
-	e.publish()
+	e.reconciled()
 	for _, s := range starts {
 		e.waiting.answer(s.Cluster, outcome{changed: true, err: s.Err})
 	}
@@ -99,6 +98,8 @@ func (e *engine) stop(ctx context.Context, name, who string) (bool, error) {
 	}
 	e.waiting.answer(c, outcome{err: fmt.Errorf("cluster %s was stopped while it started", name)})
 	changed, err := e.rec.Stop(ctx, c, who)
-	e.publish()
+	if changed || err != nil {
+		e.reconciled()
+	}
 	return changed, err
 }

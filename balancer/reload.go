@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
@@ -169,7 +168,6 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config, contents map[st
 	}
 	e.watchers.follow(ctx, e.rec.Model)
 	e.rec.TakeOver(ctx, reload)
-	e.schedule.last, e.schedule.urgent = time.Now(), false
-	e.publish()
+	e.reconciled()
 	return nil
 }
