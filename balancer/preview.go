@@ -170,13 +170,9 @@ func printStart(ctx context.Context, w io.Writer, p *reconcile.Preview, c *clust
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(
-		w,
+	_, err = fmt.Fprintf(w,
 		"cluster %s stays stopped: the kernel has no mark %d and autostart is off; `lb ctl cluster start %s` would do:\n",
-		c.Name(),
-		c.Mark(),
-		c.Name(),
-	)
+		c.Name(), c.Mark(), c.Name())
 	for _, change := range plan.Changes {
 		if change.Cluster == c.Name() && err == nil {
 			_, err = fmt.Fprintf(w, "  %s\n", change.Change)

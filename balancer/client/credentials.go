@@ -38,12 +38,8 @@ func (c Credentials) load(host string) (token string, tlsConfig *tls.Config, err
 	if c.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
-			return "", nil, fmt.Errorf(
-				"--cert-file %s and --key-file %s: %w: give a certificate in PEM and its private key",
-				c.CertFile,
-				c.KeyFile,
-				err,
-			)
+			return "", nil, fmt.Errorf("--cert-file %s and --key-file %s: %w: give a certificate in PEM and its private key",
+				c.CertFile, c.KeyFile, err)
 		}
 		// Send the certificate regardless of the CAs that the daemon lists: a daemon that rejects it reports why.
 		tlsConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }

@@ -97,12 +97,8 @@ func (m *Model) SetFiles(now time.Time, files map[string]decide.Override, comple
 func fileReport(now time.Time, c *Cluster, f decide.Override) event.Report {
 	r := c.report(now, event.FileAppeared, event.Warn, "the cluster has "+aFile(f)+" file: it overrides the health of its nodes")
 	if f.Kind == decide.NoOverride {
-		r = c.report(
-			now,
-			event.FileGone,
-			event.Warn,
-			"the cluster's "+c.file.String()+" file is gone: the health of its nodes counts again",
-		)
+		r = c.report(now, event.FileGone, event.Warn,
+			"the cluster's "+c.file.String()+" file is gone: the health of its nodes counts again")
 	}
 	r.Cause, r.Old, r.New = f.Reason, c.file.String(), f.String()
 	return r

@@ -136,12 +136,8 @@ func reconfigure(now time.Time, c *Cluster, was string) []event.Report {
 		reports = append(reports, aboutRemote(left, n, "in the new configuration, no site can list it, or it is a node"))
 	}
 	if was != "" && was != c.cfg.Name {
-		renamed := c.report(
-			now,
-			event.ClusterRenamed,
-			event.Info,
-			"cluster renamed: it keeps the mark, nodes and weights of the old cluster",
-		)
+		renamed := c.report(now, event.ClusterRenamed, event.Info,
+			"cluster renamed: it keeps the mark, nodes and weights of the old cluster")
 		renamed.Old, renamed.New = was, c.cfg.Name
 		reports = append(reports, renamed)
 	}

@@ -142,10 +142,8 @@ func (m *Model) Unknown(added func(*Cluster, *Node) bool) []string {
 	for _, c := range m.clusters {
 		for _, n := range c.nodes {
 			if !n.state.HasReading && added(c, n) {
-				notes = append(
-					notes,
-					fmt.Sprintf("cluster %s, node %s: its weight depends on its first response", c.cfg.Name, n.cfg.Address),
-				)
+				notes = append(notes,
+					fmt.Sprintf("cluster %s, node %s: its weight depends on its first response", c.cfg.Name, n.cfg.Address))
 			}
 		}
 		for _, s := range c.sites {

@@ -65,12 +65,8 @@ func (r *Reconciler) Stop(ctx context.Context, c *cluster.Cluster, who string) (
 	r.Flush()
 	r.Reconcile(ctx, Order)
 	if table.Err() != "" || table.Has(c.Marks()...) {
-		return false, fmt.Errorf(
-			"stop cluster %s: %s; lb retries every %s",
-			c.Name(),
-			join(table.Err(), table.Rejected(c.Marks())),
-			r.Model.Interval(),
-		)
+		return false, fmt.Errorf("stop cluster %s: %s; lb retries every %s", c.Name(),
+			join(table.Err(), table.Rejected(c.Marks())), r.Model.Interval())
 	}
 	return true, nil
 }
