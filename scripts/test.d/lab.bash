@@ -3,7 +3,7 @@
 : "${logs:?is set by scripts/test}"
 
 # The batch that a test runs in. A batch is one lab: its packages share the time a virtual machine takes to boot. The
-# batchs first and second run at the same time, so they hold only tests that bear other load. Tests that measure time run
+# batches first and second run at the same time, so they hold only tests that bear other load. Tests that measure time run
 # in timed or failover, with nothing beside them, as do tests that are not listed here.
 batch_of() { # FILE
   case $1 in
