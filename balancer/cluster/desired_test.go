@@ -30,7 +30,7 @@ func TestServiceFollowsTheConfiguration(t *testing.T) {
 		{"sticky, by address", stickyWhole, ipvs.IPv4, ipvs.Persistent, time.Minute, 0},
 		{"sticky, by address, IPv6", stickyWhole, ipvs.IPv6, ipvs.Persistent, time.Minute, 0},
 	} {
-		s := spec{config.Cluster{Mark: 7, Scheduler: "mh", Balancing: c.balancing}}.service(c.family)
+		s := (&spec{config.Cluster{Mark: 7, Scheduler: "mh", Balancing: c.balancing}}).service(c.family)
 		if s.Key != (ipvs.Key{Mark: 7, Family: c.family}) || s.Scheduler != "mh" || s.Flags != c.flags || s.Timeout != c.timeout ||
 			s.Prefix != c.prefix {
 			t.Errorf("%s: %+v", c.name, s)

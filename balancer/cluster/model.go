@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/braintree/lb/balancer/api"
@@ -53,7 +52,7 @@ func (m *Model) Find(name string) (*Cluster, error) {
 // Running returns the running cluster that has a mark; nil if there is none.
 func (m *Model) Running(mark ipvs.Mark) *Cluster {
 	for _, c := range m.clusters {
-		if c.running && slices.Contains(c.Marks(), mark) {
+		if c.running && c.HasMark(mark) {
 			return c
 		}
 	}

@@ -15,16 +15,16 @@ import (
 type spec struct{ cfg config.Cluster }
 
 // Name is the cluster's name.
-func (s spec) Name() string { return s.cfg.Name }
+func (s *spec) Name() string { return s.cfg.Name }
 
 // Config is the cluster's configuration.
-func (s spec) Config() config.Cluster { return s.cfg }
+func (s *spec) Config() config.Cluster { return s.cfg }
 
 // Mark is the mark of the cluster's own services.
-func (s spec) Mark() ipvs.Mark { return ipvs.Mark(s.cfg.Mark) }
+func (s *spec) Mark() ipvs.Mark { return ipvs.Mark(s.cfg.Mark) }
 
 // Marks returns the marks of all its services: its own and, if it has a relay, the relay's.
-func (s spec) Marks() []ipvs.Mark {
+func (s *spec) Marks() []ipvs.Mark {
 	marks := []ipvs.Mark{s.Mark()}
 	if s.cfg.Relay.Enabled {
 		marks = append(marks, ipvs.Mark(s.cfg.Relay.Mark))
@@ -32,11 +32,16 @@ func (s spec) Marks() []ipvs.Mark {
 	return marks
 }
 
+// HasMark reports whether one of its services has the mark.
+func (s *spec) HasMark(mark ipvs.Mark) bool {
+	return mark == s.Mark() || s.cfg.Relay.Enabled && mark == ipvs.Mark(s.cfg.Relay.Mark)
+}
+
 // ServesPage reports whether lb itself serves the cluster's downpage while the cluster runs.
-func (s spec) ServesPage() bool { return s.cfg.Downpage.Page && s.cfg.AllDown == config.ToPage }
+func (s *spec) ServesPage() bool { return s.cfg.Downpage.Page && s.cfg.AllDown == config.ToPage }
 
 // PageAddresses are the first virtual IP of each family. lb serves the downpage there, for all virtual IPs of the family.
-func (s spec) PageAddresses() []netip.Addr {
+func (s *spec) PageAddresses() []netip.Addr {
 	var addresses []netip.Addr
 	for _, family := range s.families() {
 		at := slices.IndexFunc(s.cfg.VIPs, func(v config.VIP) bool { return ipvs.FamilyOf(v.Address) == family })
@@ -46,7 +51,7 @@ func (s spec) PageAddresses() []netip.Addr {
 }
 
 // families are the address families of the virtual IPs, IPv4 first.
-func (s spec) families() []ipvs.Family {
+func (s *spec) families() []ipvs.Family {
 	var families []ipvs.Family
 	for _, v := range s.cfg.VIPs {
 		if f := ipvs.FamilyOf(v.Address); !slices.Contains(families, f) {
@@ -58,12 +63,12 @@ func (s spec) families() []ipvs.Family {
 }
 
 // isVirtualIP reports whether an address is one of the cluster's virtual IPs.
-func (s spec) isVirtualIP(a netip.Addr) bool {
+func (s *spec) isVirtualIP(a netip.Addr) bool {
 	return slices.ContainsFunc(s.cfg.VIPs, func(v config.VIP) bool { return v.Address == a })
 }
 
 // service is the cluster's service of one family, without destinations.
-func (s spec) service(family ipvs.Family) ipvs.Service {
+func (s *spec) service(family ipvs.Family) ipvs.Service {
 	c := s.cfg
 	service := ipvs.Service{Key: ipvs.Key{Mark: s.Mark(), Family: family}, Scheduler: c.Scheduler}
 	for _, f := range []struct {
@@ -87,7 +92,7 @@ func (s spec) service(family ipvs.Family) ipvs.Service {
 }
 
 // destination is a node in the cluster's service. Packets reach another data centre only through a tunnel.
-func (s spec) destination(n *Node) ipvs.Destination {
+func (s *spec) destination(n *Node) ipvs.Destination {
 	d := ipvs.Destination{
 		Address: n.cfg.Address, Forwarding: s.forwarding(), Weight: ipvs.Weight(n.weight), Upper: n.cfg.MaxConnections,
 	}
@@ -100,7 +105,7 @@ func (s spec) destination(n *Node) ipvs.Destination {
 	return d
 }
 
-func (s spec) forwarding() ipvs.Forwarding {
+func (s *spec) forwarding() ipvs.Forwarding {
 	switch s.cfg.Forwarding {
 	case config.DR:
 		return ipvs.Route
@@ -112,7 +117,7 @@ func (s spec) forwarding() ipvs.Forwarding {
 
 // markRules are the cluster's marking rules: from each port of a virtual IP to the cluster's mark and, for packets that arrive from
 // other data centres, to the mark of its relay.
-func (s spec) markRules() []mark.Rule {
+func (s *spec) markRules() []mark.Rule {
 	var rules []mark.Rule
 	for _, v := range s.cfg.VIPs {
 		for _, port := range v.Ports {
@@ -131,7 +136,7 @@ func (s spec) markRules() []mark.Rule {
 }
 
 // settings are what the configuration says about the weight of each node.
-func (s spec) settings() decide.Settings {
+func (s *spec) settings() decide.Settings {
 	set := decide.Settings{
 		Rise: s.cfg.Rise, Fall: s.cfg.Fall, RampUp: s.cfg.RampUpTime, MaxWeight: s.cfg.MaxWeight,
 		DeadBand: s.cfg.DeadBand, Slew: s.cfg.Slew,
@@ -146,12 +151,12 @@ func (s spec) settings() decide.Settings {
 
 // remoteSettings returns the settings of nodes that are balancers. Such a weight is the sum of many nodes, which the remote balancer
 // ramps up and caps.
-func (s spec) remoteSettings() decide.Settings {
+func (s *spec) remoteSettings() decide.Settings {
 	return decide.Settings{Rise: s.cfg.Rise, Fall: s.cfg.Fall, WarmUp: s.settings().WarmUp}
 }
 
 // policy returns the configured rules for the nodes together.
-func (s spec) policy() decide.Policy {
+func (s *spec) policy() decide.Policy {
 	return decide.Policy{
 		Passive: s.cfg.Mode == config.ActivePassive,
 		AllDown: allDown(s.cfg.AllDown),
