@@ -52,7 +52,7 @@ func (m *Model) Find(name string) (*Cluster, error) {
 // Running returns the running cluster that has a mark; nil if there is none.
 func (m *Model) Running(mark ipvs.Mark) *Cluster {
 	for _, c := range m.clusters {
-		if c.running && c.HasMark(mark) {
+		if c.running && c.hasMark(mark) {
 			return c
 		}
 	}

@@ -32,8 +32,8 @@ func (s *spec) Marks() []ipvs.Mark {
 	return marks
 }
 
-// HasMark reports whether one of its services has the mark.
-func (s *spec) HasMark(mark ipvs.Mark) bool {
+// hasMark reports whether one of its services has the mark.
+func (s *spec) hasMark(mark ipvs.Mark) bool {
 	return mark == s.Mark() || s.cfg.Relay.Enabled && mark == ipvs.Mark(s.cfg.Relay.Mark)
 }
 

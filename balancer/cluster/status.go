@@ -42,7 +42,7 @@ func (c *Cluster) status(now time.Time, table []ipvs.Service) api.ClusterStatus 
 		s.out.Nodes = append(s.out.Nodes, n.status())
 	}
 	for _, service := range table {
-		if c.HasMark(service.Mark) {
+		if c.hasMark(service.Mark) {
 			for _, d := range service.Destinations {
 				s.addDestination(d)
 			}
