@@ -52,8 +52,8 @@ func TestFault18HTTPKeepsTheQueryAcceptsHEADAnd204AndDoesNotRetry(t *testing.T) 
 
 	address, accepted := silent(t)
 	c := dependency("http", map[string]any{"url": "http://" + address + "/"})
-	c.Timeout = 50 * time.Millisecond
-	want(t, run(t, c, Host{}), false, "timed out after 50ms")
+	c.Timeout = time.Second // on a busy machine the connection alone can take 50 ms
+	want(t, run(t, c, Host{}), false, "timed out after 1s")
 	if n := accepted(); n != 1 {
 		t.Errorf("a silent server gets %d requests", n)
 	}
