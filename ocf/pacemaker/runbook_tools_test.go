@@ -28,11 +28,12 @@ func provideFenceAgent(t *testing.T) {
 	if _, err := os.Stat(fenceAgent); err == nil {
 		return
 	}
-	recorded, err := filepath.Abs("testdata/fence_ipmilan.xml")
+	recorded, err := os.ReadFile("testdata/fence_ipmilan.xml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(fenceAgent, []byte("#!/bin/sh\nexec cat '"+recorded+"'\n"), 0o755); err != nil {
+	script := "#!/bin/sh\ncat <<'END'\n" + string(recorded) + "\nEND\n" // works on if an interrupted run leaves it
+	if err := os.WriteFile(fenceAgent, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

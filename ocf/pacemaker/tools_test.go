@@ -4,6 +4,8 @@ package pacemaker
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,6 +46,9 @@ func install(t *testing.T) {
 		t.Fatal("LB_BIN is not set: give it the path of the lb to test, as scripts/test does")
 	}
 	if err := os.MkdirAll(filepath.Dir(agentLink), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(agentLink); err != nil && !errors.Is(err, fs.ErrNotExist) { // an interrupted run leaves it
 		t.Fatal(err)
 	}
 	if err := os.Symlink(lb, agentLink); err != nil {
