@@ -74,6 +74,7 @@ var importTable = layers{
 	{"netx/program", ""},
 	{"netx/sse", ""},
 	{"netx/systemd", ""},
+	{"netx/systemd/systemdtest", ""},
 	{"netx/golden", ""},
 	{"netx/audit", "netx/logfile netx/sanitize"},
 	{"netx/recordstore", "netx/sanitize"},

@@ -1,62 +1,33 @@
 package agent
 
 import (
-	"errors"
-	"net"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/netx/systemd"
+	"github.com/braintree/lb/netx/systemd/systemdtest"
 )
 
-// manager is a fake of the service manager. It returns the notifier and the socket that receives the notifications.
-func manager(t *testing.T, log *agenttest.Log, watchdog time.Duration) (*systemd.Notifier, *net.UnixConn) {
+// manager is a fake of the service manager, with a notifier that was started under it.
+func manager(t *testing.T, log *agenttest.Log, watchdog time.Duration) (*systemd.Notifier, *systemdtest.Manager) {
 	t.Helper()
-	path := filepath.Join(shortDir(t), "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	m := systemdtest.New(t, watchdog)
+	n, err := systemd.New(log.Logger())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	t.Setenv("NOTIFY_SOCKET", path)
-	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(watchdog.Microseconds(), 10))
-	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	m, err := systemd.New(log.Logger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m, conn
-}
-
-// receive returns the next notification, "" if there is none within the time.
-func receive(t *testing.T, conn *net.UnixConn, within time.Duration) string {
-	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 4096)
-	n, err := conn.Read(buf)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return ""
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(buf[:n])
+	return n, m
 }
 
 func TestTheServiceManagerIsNotified(t *testing.T) {
 	log := &agenttest.Log{}
-	m, conn := manager(t, log, time.Hour)
-	b, stop := runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = m })
+	n, m := manager(t, log, time.Hour)
+	b, stop := runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = n })
 	want := func(text string) {
 		t.Helper()
-		if got := receive(t, conn, patience); !strings.HasPrefix(got, text) {
+		if got := m.Next(t, patience); !strings.HasPrefix(got, text) {
 			t.Errorf("%q, want %q", got, text)
 		}
 	}
@@ -75,10 +46,10 @@ func TestTheServiceManagerIsNotified(t *testing.T) {
 }
 
 func TestTheWatchdogIsNotified(t *testing.T) {
-	m, conn := manager(t, &agenttest.Log{}, 50*time.Millisecond)
-	runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = m })
+	n, m := manager(t, &agenttest.Log{}, 50*time.Millisecond)
+	runningWith(t, configIn(shortDir(t), webapp("true")), func(o *Options) { o.Manager = n })
 	for kicks := 0; kicks < 3; {
-		switch got := receive(t, conn, patience); got {
+		switch got := m.Next(t, patience); got {
 		case "":
 			t.Fatal("no notification")
 		case "WATCHDOG=1":
@@ -88,18 +59,18 @@ func TestTheWatchdogIsNotified(t *testing.T) {
 }
 
 func TestTheWatchdogIsNotNotifiedIfTheMonitorHangs(t *testing.T) {
-	m, conn := manager(t, &agenttest.Log{}, time.Hour)
+	n, m := manager(t, &agenttest.Log{}, time.Hour)
 	b := newBench(t, configIn(shortDir(t), webapp("true"))) // its monitor does not run
-	b.opts.Manager = m
+	b.opts.Manager = n
 	now := time.Now()
 	round := now.Add(-monitorTimeout)
 	b.monitored.Store(&round)
 	b.notifyWatchdog(now)
-	if got := receive(t, conn, patience); got != "WATCHDOG=1" {
+	if got := m.Next(t, patience); got != "WATCHDOG=1" {
 		t.Errorf("just in time: %q", got)
 	}
 	b.notifyWatchdog(now.Add(time.Millisecond))
-	if got := receive(t, conn, 50*time.Millisecond); got != "" || b.log.Count("the agent hangs") != 1 {
+	if got := m.Next(t, 50*time.Millisecond); got != "" || b.log.Count("the agent hangs") != 1 {
 		t.Errorf("too late: %q, log:\n%s", got, b.log)
 	}
 }

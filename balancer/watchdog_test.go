@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,46 +11,22 @@ import (
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/systemd"
+	"github.com/braintree/lb/netx/systemd/systemdtest"
 )
 
 // notifyTimeout is how long a test waits for a notification. A busy machine may delay it.
 const notifyTimeout = 30 * time.Second
 
-// serviceManager imitates systemd. next returns the next notification, or "" if none arrives in time.
+// serviceManager is a fake of the service manager, with a notifier that was started under it. next returns the next notification, or
+// "" if none arrives in time.
 func serviceManager(t *testing.T, watchdog time.Duration) (n *systemd.Notifier, next func(timeout time.Duration) string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lb") // a short path, for a socket
+	m := systemdtest.New(t, watchdog)
+	n, err := systemd.New(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	t.Setenv("NOTIFY_SOCKET", path)
-	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(watchdog.Microseconds(), 10))
-	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
-	if n, err = systemd.New(slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	return n, func(timeout time.Duration) string {
-		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-			t.Fatal(err)
-		}
-		buf := make([]byte, 4096)
-		n, err := conn.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return ""
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(buf[:n])
-	}
+	return n, func(timeout time.Duration) string { t.Helper(); return m.Next(t, timeout) }
 }
 
 func TestServiceManagerNotifications(t *testing.T) {

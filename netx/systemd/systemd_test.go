@@ -2,45 +2,20 @@ package systemd
 
 import (
 	"log/slog"
-	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/braintree/lb/netx/systemd/systemdtest"
 )
 
-// notifySocket listens where a service manager would and sets NOTIFY_SOCKET.
-func notifySocket(t *testing.T) *net.UnixConn {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	t.Setenv("NOTIFY_SOCKET", path)
-	return conn
-}
-
-func receive(t *testing.T, conn *net.UnixConn) string {
-	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 4096)
-	n, err := conn.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(buf[:n])
-}
+// timeout is how long a test waits for a notification that was sent.
+const timeout = 10 * time.Second
 
 func TestNotifications(t *testing.T) {
-	conn := notifySocket(t)
-	t.Setenv("WATCHDOG_USEC", "30000000")
-	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	manager := systemdtest.New(t, 30*time.Second)
 	notifier, err := New(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -60,12 +35,12 @@ func TestNotifications(t *testing.T) {
 		{notifier.KickWatchdog, "WATCHDOG=1"},
 	} {
 		tc.tell()
-		if got := receive(t, conn); got != tc.want {
+		if got := manager.Next(t, timeout); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)
 		}
 	}
 	notifier.Reloading()
-	lines := strings.Split(receive(t, conn), "\n")
+	lines := strings.Split(manager.Next(t, timeout), "\n")
 	if len(lines) != 3 || lines[0] != "RELOADING=1" || lines[2] != "STATUS=reloading" {
 		t.Fatalf("%q", lines)
 	}
@@ -91,8 +66,7 @@ func TestNoNotificationsWithoutAServiceManager(t *testing.T) {
 }
 
 func TestTheWatchdogOfAnotherProcessIsIgnored(t *testing.T) {
-	notifySocket(t)
-	t.Setenv("WATCHDOG_USEC", "30000000")
+	systemdtest.New(t, 30*time.Second)
 	t.Setenv("WATCHDOG_PID", "1")
 	m, err := New(slog.New(slog.DiscardHandler))
 	if err != nil || m.WatchdogInterval() != 0 {
@@ -101,7 +75,7 @@ func TestTheWatchdogOfAnotherProcessIsIgnored(t *testing.T) {
 }
 
 func TestAFailedNotificationIsLoggedOnce(t *testing.T) {
-	notifySocket(t).Close()
+	systemdtest.New(t, time.Hour).Close()
 	var log strings.Builder
 	m, err := New(slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
