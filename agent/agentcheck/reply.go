@@ -41,7 +41,7 @@ func (s State) reply() string {
 }
 
 // fail takes the server down and shows the reason on HAProxy's statistics page. The space is required:
-// HAProxy ignores the unknown word "fail#reason" and does not change the server.
+// HAProxy ignores "fail#reason", which it does not know, and does not change the server.
 func fail(reason string) string { return "fail #" + reason + "\r\n" }
 
 // maxName is the maximum length of a name from a client, in bytes. Names of services are shorter.
