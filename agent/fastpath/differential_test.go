@@ -85,6 +85,7 @@ var requests = map[string]string{
 	"a bad length":              "GET /web/status HTTP/1.1\r\nHost: app01\r\nContent-Length: -1\r\n\r\n",
 	"two lengths":               "GET /web/status HTTP/1.1\r\nHost: app01\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\nabc",
 	"chunks":                    "GET /web/status HTTP/1.1\r\nHost: app01\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+	"half a chunk":              "GET /nope/status HTTP/1.1\r\nHost: app01\r\nTransfer-Encoding: chunked\r\n\r\n801\r\nabc",
 	"chunks and a length": "GET /web/status HTTP/1.1\r\nHost: app01\r\nContent-Length: 4\r\n" +
 		"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	"an unknown coding":        "GET /web/status HTTP/1.1\r\nHost: app01\r\nTransfer-Encoding: br\r\n\r\n",

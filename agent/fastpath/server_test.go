@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	testWrite = 10 * time.Second
+	testWrite = 15 * time.Second // later than the server gives a request up, or which of the two comes first is chance
 	testIdle  = time.Minute
 )
 

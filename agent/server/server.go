@@ -22,7 +22,8 @@ const (
 	maxStreams       = MaxReaders / 2
 	maxSocketStreams = MaxChangers / 2
 
-	writeTimeout = 10 * time.Second
+	// writeTimeout is longer than the server waits for a request, so that a request that came in half still gets an answer.
+	writeTimeout = 15 * time.Second
 	idleTimeout  = 2 * time.Minute // longer than any sensible check interval, so that balancers keep their connections
 	maxBodyBytes = listen.MaxBody
 )
