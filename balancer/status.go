@@ -21,6 +21,7 @@ type snapshot struct {
 	at           time.Time         // of services
 	errors       map[string]string // of the kernel, by cluster
 	kernelErrors int               // since the start
+	problems     []api.Problem
 	watchers     map[cluster.NodeKey]*watch.Watcher
 }
 
@@ -29,7 +30,7 @@ func (e *engine) publish() {
 	e.schedule.observed = false
 	s := &snapshot{
 		model: e.rec.Model.Clone(), services: e.rec.Kernel.Table.Services(), at: e.rec.Kernel.Table.At(), errors: map[string]string{},
-		kernelErrors: e.rec.Kernel.Errors(), watchers: e.watchers.byKey,
+		kernelErrors: e.rec.Kernel.Errors(), problems: e.rec.Report.Standing(), watchers: e.watchers.byKey,
 	}
 	for _, c := range e.rec.Model.Clusters() {
 		s.errors[c.Name()] = e.rec.LastError(c)
@@ -51,12 +52,26 @@ func (e *engine) Status(ctx context.Context) api.Status {
 func (s *snapshot) status(now time.Time, services []ipvs.Service) api.Status {
 	status := s.model.Status(now, services, func(c *cluster.Cluster) string { return s.errors[c.Name()] })
 	status.KernelErrors = s.kernelErrors
-	for _, c := range status.Clusters {
+	status.Problems = problemsOf(s.problems, "")
+	for at := range status.Clusters {
+		c := &status.Clusters[at]
+		c.Problems = append(problemsOf(s.problems, c.Name), status.Problems...)
 		for i := range c.Nodes {
 			s.addReading(now, c.Name, &c.Nodes[i])
 		}
 	}
 	return status
+}
+
+// problemsOf returns the problems of a cluster; with "" those of every cluster.
+func problemsOf(all []api.Problem, cluster string) []api.Problem {
+	of := []api.Problem{}
+	for _, p := range all {
+		if p.Cluster == cluster {
+			of = append(of, p)
+		}
+	}
+	return of
 }
 
 // addReading adds how a node is watched and how old its last reading is. A stream confirms the last reading with each heartbeat.

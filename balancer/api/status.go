@@ -27,6 +27,7 @@ type Status struct {
 	Location     string          `json:"location,omitempty"`      // this data centre
 	RelayAddress string          `json:"relay_address,omitempty"` // where other data centres send packets; "": the address they polled
 	KernelErrors int             `json:"kernel_errors"`           // rejected changes and failed reads since the start
+	Problems     []Problem       `json:"problems"`                // that concern every cluster
 	Clusters     []ClusterStatus `json:"clusters"`                // by name
 }
 
@@ -44,7 +45,11 @@ type ClusterStatus struct {
 	CombinedWeight int            `json:"combined_weight"`
 	Nodes          []NodeStatus   `json:"nodes"`      // in the configuration's order, then nodes that are leaving
 	LastError      string         `json:"last_error"` // what the kernel rejects at present; "": nothing
+	Problems       []Problem      `json:"problems"`   // what else keeps clients from being served as configured, this cluster or every one
 }
+
+// Trouble reports whether clients may not be served as configured.
+func (s ClusterStatus) Trouble() bool { return s.LastError != "" || len(s.Problems) > 0 }
 
 // Configured counts the nodes that are not leaving: those of the configuration, and other data centres' balancers.
 func (s ClusterStatus) Configured() int {

@@ -54,7 +54,9 @@ const (
 
 	DriftRepaired Kind = "drift_repaired"
 	KernelRejects Kind = "kernel_refuses"
-	KernelAccepts Kind = "kernel_obeys" // accepts changes again
+	KernelAccepts Kind = "kernel_obeys"  // accepts changes again
+	ProblemFound  Kind = "problem_found" // clients may not be served as configured
+	ProblemSolved Kind = "problem_solved"
 	MarksChanged  Kind = "marks_changed"
 	SyncChanged   Kind = "sync_changed" // lb started or stopped a sync daemon of the kernel
 
@@ -70,7 +72,8 @@ func Kinds() []Kind {
 		NodeUp, NodeDown, NodeRamping, NodeUnknown, NodeDrained, NodeHeld, NodePassive, NodeLeaving, NodeAdded, NodeRemoved, NodeChanged,
 		Weight, DrainBegun, DrainEnded, DrainExpired, FileAppeared, FileGone, MemberJoined, MemberLeft, SiteAnswers, SiteSilent,
 		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterUnmanaged,
-		ServiceAdded, ServiceChanged, ServiceRemoved, DriftRepaired, KernelRejects, KernelAccepts, MarksChanged, SyncChanged,
+		ServiceAdded, ServiceChanged, ServiceRemoved, DriftRepaired, KernelRejects, KernelAccepts, ProblemFound, ProblemSolved,
+		MarksChanged, SyncChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,
 	}
 }

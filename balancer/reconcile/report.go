@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/cluster"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/journal"
@@ -19,12 +20,13 @@ type Reporter struct {
 	Journal *journal.Journal
 	Metrics *Metrics
 
-	kernelErrors map[string]string // that stand, by what they are about
+	kernelErrors map[string]string        // that stand, by what they are about
+	problems     map[string][]api.Problem // that stand, by their source
 }
 
 // NewReporter returns a reporter without standing errors.
 func NewReporter(log *slog.Logger, j *journal.Journal) *Reporter {
-	return &Reporter{Log: log, Journal: j, Metrics: newMetrics(), kernelErrors: map[string]string{}}
+	return &Reporter{Log: log, Journal: j, Metrics: newMetrics(), kernelErrors: map[string]string{}, problems: map[string][]api.Problem{}}
 }
 
 // Emit logs and records a report. further are attributes for the log alone.

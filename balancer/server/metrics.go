@@ -25,7 +25,8 @@ func descriptions() [][]string {
 	return [][]string{
 		{"cluster_running", "Whether lb runs the cluster in the kernel.", "cluster"},
 		{"cluster_combined_weight", "Sum of the weights of the cluster's nodes in the kernel.", "cluster"},
-		{"cluster_trouble", "Whether the kernel rejects a change for the cluster.", "cluster"},
+		{"cluster_trouble", "Whether the kernel rejects a change for the cluster, or a problem stands.", "cluster"},
+		{"problems", "Problems that stand; with an empty cluster, those that concern every cluster.", "cluster", "kind"},
 		{"cluster_nodes", "Nodes of the cluster in the configuration.", "cluster"},
 		{"node_health", "Health in the node's last usable response.", "cluster", "node"},
 		{"node_weight", "Weight as decided.", "cluster", "node"},
@@ -82,14 +83,16 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		s := samples{m, to, []string{c.Name}}
 		s.gauge("cluster_running", oneIf(c.Running))
 		s.gauge("cluster_combined_weight", float64(c.CombinedWeight))
-		s.gauge("cluster_trouble", oneIf(c.LastError != ""))
+		s.gauge("cluster_trouble", oneIf(c.Trouble()))
 		s.gauge("cluster_nodes", float64(c.Configured()))
+		samples{m, to, nil}.problems(c.Name, c.Problems)
 		seen := map[string]bool{}
 		for _, n := range c.Nodes {
 			samples{m, to, []string{c.Name, uniqueName(seen, n)}}.node(n)
 		}
 	}
 	s := samples{m, to, nil}
+	s.problems("", status.Problems)
 	s.counter("kernel_errors_total", uint64(status.KernelErrors))
 	s.counter("events_total", m.options.Journal.Last())
 	s.counter("events_unwritten_total", m.options.Journal.Lost())
@@ -120,6 +123,19 @@ func (s samples) gauge(name string, value float64, further ...string) {
 
 func (s samples) counter(name string, value uint64, further ...string) {
 	s.send(name, prometheus.CounterValue, float64(value), further)
+}
+
+// problems sends how many problems of each kind stand.
+func (s samples) problems(cluster string, all []api.Problem) {
+	kinds := map[string]int{}
+	for _, p := range all {
+		if p.Cluster == cluster {
+			kinds[p.Kind]++
+		}
+	}
+	for kind, n := range kinds {
+		s.gauge("problems", float64(n), cluster, kind)
+	}
 }
 
 // node sends the samples of one node. A node that is leaving has only what the kernel knows.

@@ -51,6 +51,7 @@ func writeCluster(out io.Writer, s api.ClusterStatus) error {
 	if s.LastError != "" {
 		fmt.Fprintf(out, "last error: %s\n", s.LastError)
 	}
+	writeProblems(out, s.Problems)
 	if len(s.Nodes) == 0 {
 		_, err := fmt.Fprintln(out, "no nodes")
 		return err
@@ -62,6 +63,13 @@ func writeCluster(out io.Writer, s api.ClusterStatus) error {
 			n.ActiveConns, n.InactiveConns, n.State, n.Why)
 	}
 	return w.Flush()
+}
+
+// writeProblems writes one line for each problem.
+func writeProblems(out io.Writer, problems []api.Problem) {
+	for _, p := range problems {
+		fmt.Fprintf(out, "problem: %s\n", p)
+	}
 }
 
 // ClusterStart starts a cluster and prints whether that changed anything.

@@ -9,12 +9,14 @@ import (
 )
 
 func TestCluster(t *testing.T) {
-	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"combined_weight":92,"last_error":"put: no","future":1,"nodes":[
+	const state = `{"name":"web","mark":7,"scheduler":"wlc","running":true,"combined_weight":92,"last_error":"put: no","future":1,
+		"problems":[{"kind":"vip_absent","cluster":"web","text":"10.9.9.9 is on no interface","fix":"add it"}],"nodes":[
 		{"address":"10.0.0.1","port":9293,"health":92,"weight":92,"kernel_weight":90,
 		 "state":"up","why":"health 92","active_connections":3,"inactive_connections":14},
 		{"address":"10.0.0.10","port":9293,"health":null,"weight":0,"state":"unknown","why":"no response yet"}]}`
 	const statusText = `web: running, mark 7, wlc, combined weight 92
 last error: put: no
+problem: 10.9.9.9 is on no interface → add it
 NODE       HEALTH  WEIGHT  KERNEL  ACTIVE  INACTIVE  STATE    WHY
 10.0.0.1   92      92      90      3       14        up       health 92
 10.0.0.10  -       0       -       0       0         unknown  no response yet

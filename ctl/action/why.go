@@ -27,6 +27,7 @@ func Why(ctx context.Context, out io.Writer, balancer *client.Client, cluster, n
 	if node == "" || state.Notice != "" {
 		writePolicy(out, state)
 	}
+	writeProblems(out, state.Problems)
 	for _, n := range state.Nodes {
 		if node != "" && n.Address != node {
 			continue
