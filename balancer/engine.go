@@ -44,6 +44,7 @@ type engine struct {
 	contents  map[string]*page.Content // of the downpages that lb serves, by cluster
 	waiting   waitingStarts
 	schedule  schedule
+	disturbed *disturbances
 	ready     func() // called once what runs from the start is in the kernel; then nil
 
 	planning sync.Mutex // held by a preview: one at a time is enough work
@@ -68,7 +69,8 @@ func newEngine(o Options) *engine {
 	}
 	e := &engine{
 		watchers: newWatchers(o), pages: page.NewSet[*cluster.Cluster](log), waiting: waitingStarts{}, ready: o.Ready,
-		orders: make(chan func(context.Context)), done: make(chan struct{}), figures: kernel.NewFigures(cmp.Or(o.Figures, o.Table)),
+		orders: make(chan func(context.Context)), done: make(chan struct{}), disturbed: newDisturbances(o.Marks),
+		figures: kernel.NewFigures(cmp.Or(o.Figures, o.Table)),
 	}
 	report := reconcile.NewReporter(log, journal.Open("", log))
 	e.rec = reconcile.New(cluster.New(&config.Config{}), kernel.New(o.Table, o.Marks), report, inputs{e})
@@ -95,6 +97,7 @@ func (e *engine) run(ctx context.Context) {
 	e.reconcile(ctx, reconcile.Startup)
 	e.rec.Model.Lifecycle().Autostart(time.Now())
 	e.rec.Flush()
+	e.watchers.running.Go(func() { e.disturbed.watch(ctx, e.rec.Report.Log) })
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
@@ -108,10 +111,15 @@ func (e *engine) run(ctx context.Context) {
 			e.observeSite(u)
 		case order := <-e.orders:
 			order(ctx)
+		case <-e.disturbed.seen:
+			e.disturbed.pending = true
 		case <-wake.C:
 		}
 		for range len(e.watchers.updates) {
 			e.observe(<-e.watchers.updates) // nobody else receives
+		}
+		if e.disturbed.repair(ctx, e.rec) {
+			e.publish()
 		}
 		e.runOrders(ctx)
 		e.completeStarts(ctx)
@@ -127,7 +135,7 @@ func (e *engine) run(ctx context.Context) {
 			}
 		}
 		e.reportReady()
-		wake.Reset(time.Until(e.schedule.due(e.rec.Model)))
+		wake.Reset(time.Until(e.disturbed.orDue(e.schedule.due(e.rec.Model))))
 	}
 }
 

@@ -41,8 +41,12 @@ func (m *Marks) reconcile(ctx context.Context, wanted []mark.Rule) ([]Change, er
 		return nil, nil // no table is made for no rules
 	}
 	// Set is called even if the rules are right: what leads packets to them may be damaged.
+	writes := m.rules.Writes()
 	if err := m.rules.Set(ctx, wanted); err != nil {
 		return nil, err
+	}
+	if len(changes) == 0 && m.hasSet && m.rules.Writes() != writes {
+		changes = []Change{{Resource: MarkingRules, Text: "restore the nftables table inet lb", Drift: true}}
 	}
 	return changes, nil
 }

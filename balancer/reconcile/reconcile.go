@@ -48,6 +48,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	work, cancel := kernel.Context(ctx)
 	defer cancel()
 	begun := time.Now()
+	if triggerRules[t].marks == only {
+		return r.reconcileMarks(work, begun)
+	}
 	defer func() { r.Report.Metrics.Duration.Observe(time.Since(begun).Seconds()) }()
 	changed, marks := r.Model.Changed(), triggerRules[t].marks
 	if !changed {
@@ -117,11 +120,19 @@ func (r *Reconciler) adopt(now time.Time) {
 func (r *Reconciler) reconcileOthers(ctx context.Context, now time.Time, marks marksPolicy) {
 	k, wanted := r.Kernel, r.Model.Wanted()
 	if marks == always || marks == whenDue && r.marksDue(now) {
-		changes := k.Marks.Reconcile(ctx, now, wanted.MarkRules())
-		r.Report.resource(now, kernel.MarkingRules, changes, k.Marks.Err())
+		r.reconcileMarks(ctx, now)
 	}
 	changes := k.Sync.Reconcile(ctx, wanted.Sync())
 	r.Report.resource(now, kernel.SyncDaemons, changes, k.Sync.Err())
+}
+
+// reconcileMarks reconciles the marking rules, and reports whether anything changed or failed.
+func (r *Reconciler) reconcileMarks(ctx context.Context, now time.Time) bool {
+	marks := r.Kernel.Marks
+	failed := marks.Err()
+	changes := marks.Reconcile(ctx, now, r.Model.Wanted().MarkRules())
+	r.Report.resource(now, kernel.MarkingRules, changes, marks.Err())
+	return len(changes) > 0 || marks.Err() != failed
 }
 
 // marksDue reports whether the marking rules are due. The tolerance of half an interval is for timers.

@@ -11,6 +11,7 @@ const (
 	Order                      // an operator starts or stops a cluster, or drains or resumes a node
 	NewServices                // a reload, first half: services appear and change while marks still lead to the old ones
 	NewMarks                   // a reload, second half: marks change, then services that no mark leads to disappear
+	Disturbance                // another program may have changed the nftables table with the marking rules
 )
 
 // marksPolicy says whether a reconcile includes the marking rules.
@@ -20,6 +21,7 @@ const (
 	whenDue marksPolicy = iota // MarkIntervals after the last time, or when that failed
 	never
 	always
+	only // and nothing else
 )
 
 // MarkIntervals is the number of intervals between two reconciles of the marking rules.
@@ -36,6 +38,7 @@ var triggerRules = [...]struct {
 	Order:       {"order", whenDue},
 	NewServices: {"new services", never},
 	NewMarks:    {"new marks", always},
+	Disturbance: {"disturbance", only},
 }
 
 // String names the trigger.

@@ -85,6 +85,8 @@ func TestTriggers(t *testing.T) {
 		{NewServices, true, true, weights + ", dump"},
 		{NewMarks, false, false, marks + ", dump"},
 		{NewMarks, true, true, weights + ", dump, " + marks},
+		{Disturbance, false, false, marks},
+		{Disturbance, true, false, marks},
 	} {
 		t.Run(fmt.Sprintf("%s, overdue %t, changed %t", tt.trigger, tt.overdue, tt.changed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -123,13 +125,13 @@ func TestTriggers(t *testing.T) {
 }
 
 func TestEveryTriggerHasARule(t *testing.T) {
-	for trigger := Startup; trigger <= NewMarks; trigger++ {
+	for trigger := Startup; trigger <= Disturbance; trigger++ {
 		if trigger.String() == "" {
 			t.Errorf("trigger %d has no rule", trigger)
 		}
 	}
-	if len(triggerRules) != int(NewMarks)+1 {
-		t.Errorf("%d rules for %d triggers", len(triggerRules), NewMarks+1)
+	if len(triggerRules) != int(Disturbance)+1 {
+		t.Errorf("%d rules for %d triggers", len(triggerRules), Disturbance+1)
 	}
 }
 

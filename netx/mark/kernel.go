@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -33,6 +34,9 @@ type Kernel struct {
 	writer *netlink.Conn
 	cached *snapshot // the last consistent snapshot; nil: none
 	closed bool
+
+	listener *netlink.Conn // of Watch; not protected by lock
+	writes   atomic.Int64
 }
 
 // snapshot is the table's state at a generation. Every transaction of any program makes a new generation, so the state
@@ -45,7 +49,7 @@ type snapshot struct {
 // NewKernel opens the kernel's nftables and changes nothing yet. ErrNoNftables if the kernel has no nftables,
 // netx.ErrNoPrivilege without CAP_NET_ADMIN.
 func NewKernel() (*Kernel, error) {
-	// Both sockets must be opened in one namespace, and a goroutine may change threads between them.
+	// All sockets must be opened in one namespace, and a goroutine may change threads between them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -55,8 +59,11 @@ func NewKernel() (*Kernel, error) {
 	if k.writer, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
 		return nil, fmt.Errorf("open nftables: %w", explainErrno(err))
 	}
-	if err := k.open(); err != nil {
+	if k.listener, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", explainErrno(err)), k.writer.Close())
+	}
+	if err := k.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", explainErrno(err)), k.writer.Close(), k.listener.Close())
 	}
 	return k, nil
 }
@@ -110,13 +117,13 @@ func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
 		if p.empty() {
 			return false, nil
 		}
-		err := commit(k.writer, at.generation, p.build)
+		err := k.commit(at.generation, p.build)
 		if err == nil || errors.Is(err, errGenerationChanged) || p.rebuild {
 			return true, err
 		}
 		// Something that others put into the table references what must go.
 		p.rebuild = true
-		return true, commit(k.writer, at.generation, p.build)
+		return true, k.commit(at.generation, p.build)
 	})
 }
 
@@ -126,12 +133,24 @@ func (k *Kernel) Remove(ctx context.Context) error {
 		if !at.state.present {
 			return false, nil
 		}
-		return true, commit(k.writer, at.generation, func(c *nftables.Conn) error {
+		return true, k.commit(at.generation, func(c *nftables.Conn) error {
 			c.DelTable(table())
 			return nil
 		})
 	})
 }
+
+// commit applies a transaction that changes the table.
+func (k *Kernel) commit(generation uint32, build func(*nftables.Conn) error) error {
+	err := commit(k.writer, generation, build)
+	if err == nil {
+		k.writes.Add(1)
+	}
+	return err
+}
+
+// Writes implements Table.
+func (k *Kernel) Writes() int { return int(k.writes.Load()) }
 
 // Close closes the sockets. The marking rules stay.
 func (k *Kernel) Close() error {
@@ -141,7 +160,7 @@ func (k *Kernel) Close() error {
 		return nil
 	}
 	k.closed = true
-	if err := errors.Join(k.reader.CloseLasting(), k.writer.Close()); err != nil {
+	if err := errors.Join(k.reader.CloseLasting(), k.writer.Close(), k.listener.Close()); err != nil {
 		return fmt.Errorf("close nftables: %w", err)
 	}
 	return nil

@@ -25,4 +25,8 @@ type Table interface {
 	Set(ctx context.Context, rules []Rule) error
 	// Remove deletes the whole table; it is no error if it is absent.
 	Remove(ctx context.Context) error
+	// Watch calls changed at its start and whenever another program may have changed the table, until ctx ends.
+	Watch(ctx context.Context, changed func()) error
+	// Writes returns the number of transactions that changed something.
+	Writes() int
 }

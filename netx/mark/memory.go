@@ -3,16 +3,18 @@ package mark
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 )
 
 // Memory is an in-memory Table that behaves like the kernel's, for tests and previews.
 type Memory struct {
-	mu     sync.Mutex // protects all fields below
-	rules  []Rule     // sorted
-	writes int
-	fault  func(operation string) error
+	mu       sync.Mutex // protects all fields below
+	rules    []Rule     // sorted
+	writes   int
+	watchers map[*func()]struct{} // functions that Watch was given
+	fault    func(operation string) error
 }
 
 // NewMemory returns an empty table.
@@ -20,7 +22,7 @@ func NewMemory() *Memory {
 	return &Memory{}
 }
 
-// SetFault calls fault before each operation ("list marks", "set marks" or "remove marks"). An error that it returns
+// SetFault calls fault before each operation ("list marks", "set marks", "remove marks" or "watch marks"). An error that it returns
 // becomes the operation's error, and nothing is changed. nil removes the fault.
 func (m *Memory) SetFault(fault func(operation string) error) {
 	m.mu.Lock()
@@ -28,7 +30,40 @@ func (m *Memory) SetFault(fault func(operation string) error) {
 	m.fault = fault
 }
 
-// Writes returns the number of transactions that changed something.
+// Disturb replaces the rules as another program would.
+func (m *Memory) Disturb(rules ...Rule) {
+	m.mu.Lock()
+	m.rules = slices.SortedFunc(slices.Values(rules), compareRules)
+	watchers := slices.Collect(maps.Keys(m.watchers))
+	m.mu.Unlock()
+	for _, changed := range watchers {
+		(*changed)()
+	}
+}
+
+// Watch implements Table.
+func (m *Memory) Watch(ctx context.Context, changed func()) error {
+	m.mu.Lock()
+	err := m.begin(ctx, opWatch)
+	if err == nil {
+		if m.watchers == nil {
+			m.watchers = map[*func()]struct{}{}
+		}
+		m.watchers[&changed] = struct{}{}
+	}
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	changed()
+	<-ctx.Done()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.watchers, &changed)
+	return nil
+}
+
+// Writes implements Table.
 func (m *Memory) Writes() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,6 +117,7 @@ const (
 	opList   = "list marks"
 	opSet    = "set marks"
 	opRemove = "remove marks"
+	opWatch  = "watch marks"
 )
 
 // begin starts an operation and returns its error, if it is to fail. The caller holds mu.
