@@ -18,7 +18,7 @@ func readNodes(nodes []*decoder, c Cluster) []Node {
 		for j, other := range all {
 			if node.Address.IsValid() && node.Address == other.Address {
 				n.invalid("address", "is also the address of the node at "+nodes[j].location()+
-					"; the kernel identifies the nodes of a cluster by address alone", "remove one of them")
+					"; packets keep their port, so an address is one node whatever the port of its agent", "remove one of them")
 			}
 		}
 		all = append(all, node)
