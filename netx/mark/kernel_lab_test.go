@@ -99,9 +99,9 @@ const listing = `table inet lb {
 
 	chain prerouting {
 		type filter hook prerouting priority mangle; policy accept;
-		meta mark set ip daddr . meta l4proto . th dport map @vip4 comment "lb: vip4"
+		meta iiftype != ipip meta mark set ip daddr . meta l4proto . th dport map @vip4 comment "lb: vip4"
 		meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface comment "lb: vip4_interface"
-		meta mark set ip6 daddr . meta l4proto . th dport map @vip6 comment "lb: vip6"
+		meta iiftype != ipip6 meta mark set ip6 daddr . meta l4proto . th dport map @vip6 comment "lb: vip6"
 		meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface comment "lb: vip6_interface"
 	}
 }
@@ -133,6 +133,11 @@ func TestNftListsAndRestoresTheTable(t *testing.T) {
 	}
 	run(t, "nft", saved)
 	wantRules(t, k, listedRules())
+	before := generation(t, k)
+	must(t, k.Set(t.Context(), listedRules()))
+	if after := generation(t, k); after != before {
+		t.Error("the restored table is written again")
+	}
 }
 
 func wantRules(t testing.TB, k *mark.Kernel, rules []mark.Rule) {

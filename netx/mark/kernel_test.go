@@ -271,7 +271,7 @@ func TestErrnosMapToTheirCause(t *testing.T) {
 
 func TestRuleComparisonIgnoresRegisterNumbering(t *testing.T) {
 	for _, s := range mapSpecs() {
-		ours, kernels := s.rule(), s.rule()
+		ours, kernels := s.rule(checkLast), s.rule(checkLast)
 		for _, e := range kernels.Exprs {
 			switch e := e.(type) {
 			case *expr.Meta:
@@ -298,6 +298,25 @@ func TestRuleComparisonIgnoresRegisterNumbering(t *testing.T) {
 		} {
 			if equalRules(ours, other) {
 				t.Errorf("%s: a rule with %s counts as ours", s.name, name)
+			}
+		}
+	}
+}
+
+func TestEveryFormOfARuleIsKnown(t *testing.T) {
+	for _, s := range mapSpecs() {
+		for _, f := range []form{checkLast, checkFirst, noCheck} {
+			want := f
+			if s.byInterface {
+				want = checkLast // it checks nothing in any form
+			}
+			if got, leads := s.formOf(s.rule(f)); !leads || got != want {
+				t.Errorf("%s: form %d is read as form %d, %t", s.name, f, got, leads)
+			}
+		}
+		for _, other := range mapSpecs() {
+			if _, leads := s.formOf(other.rule(checkLast)); leads != (s == other) {
+				t.Errorf("the rule of %s counts as that of %s", other.name, s.name)
 			}
 		}
 	}

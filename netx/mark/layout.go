@@ -24,14 +24,16 @@ import (
 //		…
 //		chain prerouting {
 //			type filter hook prerouting priority mangle; policy accept;
-//			meta mark set ip daddr . meta l4proto . th dport map @vip4
+//			meta iiftype != ipip meta mark set ip daddr . meta l4proto . th dport map @vip4
 //			meta mark set iifname . ip daddr . meta l4proto . th dport map @vip4_interface
-//			meta mark set ip6 daddr . meta l4proto . th dport map @vip6
+//			meta iiftype != ipip6 meta mark set ip6 daddr . meta l4proto . th dport map @vip6
 //			meta mark set iifname . ip6 daddr . meta l4proto . th dport map @vip6_interface
 //		}
 //	}
 //
-// A rule whose map lacks the key has no effect. Those with an interface come later, so they take precedence.
+// A rule whose map lacks the key has no effect. Those with an interface come later, so they take precedence. What comes out of a
+// tunnel of the kind that IPVS sends through is balanced already: this machine is a node then, and must not balance it again. Only a
+// rule that names the tunnel's interface marks it.
 const (
 	tableName = "lb"
 	chainName = "prerouting"
@@ -114,17 +116,30 @@ const (
 	destinationPort = 2 // the same in TCP, UDP and SCTP
 )
 
-func (s mapSpec) rule() *nftables.Rule {
+// form is a way to write the rule of a map.
+type form uint8
+
+const (
+	checkLast  form = iota // as lb writes it: the tunnel is checked after the map, so only packets for a virtual IP pay for that
+	checkFirst             // as nft writes what it has listed; the effect is the same
+	noCheck                // as lb wrote it before it checked for a tunnel
+)
+
+func (s mapSpec) rule(f form) *nftables.Rule {
 	protocol, offset, length := byte(unix.NFPROTO_IPV4), uint32(ipv4Destination), uint32(4)
 	if s.family == ipvs.IPv6 {
 		protocol, offset, length = unix.NFPROTO_IPV6, ipv6Destination, 16
 	}
 	const first = unix.NFT_REG32_00
 	next := uint32(first) // register, 4 bytes each
-	exprs := []expr.Any{
+	var exprs []expr.Any
+	if !s.byInterface && f == checkFirst {
+		exprs = s.notTunnelled(first)
+	}
+	exprs = append(exprs,
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: first},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: first, Data: []byte{protocol}},
-	}
+	)
 	if s.byInterface {
 		exprs = append(exprs, &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: next})
 		next += unix.IFNAMSIZ / 4
@@ -134,12 +149,38 @@ func (s mapSpec) rule() *nftables.Rule {
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: next + length/4},
 		&expr.Payload{DestRegister: next + length/4 + 1, Base: expr.PayloadBaseTransportHeader, Offset: destinationPort, Len: 2},
 		&expr.Lookup{SourceRegister: first, DestRegister: first, IsDestRegSet: true, SetName: s.name, SetID: s.id},
-		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: first},
 	)
+	if !s.byInterface && f == checkLast {
+		exprs = append(exprs, s.notTunnelled(first+1)...) // the first register has the mark
+	}
+	exprs = append(exprs, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: first})
 	return &nftables.Rule{
 		Table: table(), Chain: chain(), Exprs: exprs,
 		UserData: userdata.AppendString(nil, userdata.TypeComment, "lb: "+s.name),
 	}
+}
+
+// notTunnelled continues with packets that did not come out of a tunnel that carries the family in its own. Through such tunnels IPVS
+// sends to nodes. Clients' packets may come out of other kinds, such as GRE.
+func (s mapSpec) notTunnelled(register uint32) []expr.Any {
+	kind := uint16(unix.ARPHRD_TUNNEL)
+	if s.family == ipvs.IPv6 {
+		kind = unix.ARPHRD_TUNNEL6
+	}
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: register},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: binary.NativeEndian.AppendUint16(nil, kind)},
+	}
+}
+
+// formOf returns the form of a rule that leads to the map; false if it does not.
+func (s mapSpec) formOf(r *nftables.Rule) (form, bool) {
+	for _, f := range []form{checkLast, checkFirst, noCheck} {
+		if equalRules(r, s.rule(f)) {
+			return f, true
+		}
+	}
+	return 0, false
 }
 
 // equalRules compares comment and expressions. The kernel returns registers with other numbers, so it compares

@@ -66,7 +66,7 @@ func (p plan) build(c *nftables.Conn) error {
 	}
 	if rules {
 		for _, m := range p.maps {
-			c.AddRule(m.spec.rule())
+			c.AddRule(m.spec.rule(checkLast))
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ type state struct {
 type mapState struct {
 	present   bool // something of that name exists
 	valid     bool // it is a map as lb creates it
-	ruleValid bool // and its rule is in its place
+	ruleValid bool // and its rule is in its place, in whatever form
 	elements  []element
 }
 
@@ -48,8 +48,12 @@ func (k *Kernel) readState() (state, error) {
 	s.rulesValid = exactly
 	for i, spec := range mapSpecs() {
 		s.maps[i] = k.mapState(spec)
-		s.maps[i].ruleValid = exactly && equalRules(rules[i], spec.rule())
-		s.rulesValid = s.rulesValid && s.maps[i].ruleValid
+		if !exactly {
+			continue
+		}
+		form, leads := spec.formOf(rules[i])
+		s.maps[i].ruleValid = leads
+		s.rulesValid = s.rulesValid && leads && form != noCheck
 	}
 	return s, nil
 }
