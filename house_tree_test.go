@@ -137,8 +137,10 @@ var importTable = layers{
 	{"ctl/cmdline", "ctl/usage"},
 	{"ctl/daemon", "config ctl/usage netx/systemd"},
 	{"ctl/importer", "config netx/sanitize"},
-	{"ctl/action", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/importer " +
-		"ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm ocf/pacemaker"},
+	{"ctl/doctor", "config netx netx/ipvs netx/mark netx/tunnel"},
+	{"ctl/action", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/doctor " +
+		"ctl/importer ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm " +
+		"ocf/pacemaker"},
 	{"ctl", "balancer/client config config/salvage ctl/action ctl/cmdline ctl/importer ctl/usage netx/ipvs"},
 	{"ctl/exit", "balancer/client config ctl/action ctl/usage netx netx/mark netx/tunnel"},
 
