@@ -14,11 +14,12 @@ import (
 // maxReason bounds a reason sent by an agent, in bytes.
 const maxReason = 120
 
-// bodyHealth matches the health in the body of a response without an X-Health header, as in big_brother.
-var bodyHealth = regexp.MustCompile(`Health: (\d+)`)
+// bodyHealth matches the health in the body of a response without an X-Health header: a line of its own, unlike in big_brother, which
+// takes "Measured Health: 90" for the health if it comes first. What follows the number is ignored, as in the header.
+var bodyHealth = regexp.MustCompile(`(?m)^Health: (\d+)`)
 
 // parseResponse returns the health that an agent's HTTP response reports, never negative, and the Detail of its reading. It follows
-// big_brother: only status 200 counts, the header X-Health precedes "Health: N" in the body, and anything else is 0. The
+// big_brother: only status 200 counts, the header X-Health precedes a line "Health: N" in the body, and anything else is 0. The
 // agent's stream leads to the same words, so that they do not depend on how a node is watched.
 func parseResponse(status int, header http.Header, body []byte) (health int, detail string) {
 	if status != http.StatusOK {
