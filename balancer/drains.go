@@ -153,8 +153,26 @@ func (e *engine) Drain(ctx context.Context, o api.DrainOrder) ([]api.DrainReport
 	if err != nil && !errors.As(err, &unrecorded) {
 		return nil, err
 	}
-	busy := e.do(ctx, func(ctx context.Context) { e.reconcile(ctx, reconcile.Order) })
-	return e.reports(ctx, done), errors.Join(busy, err)
+	return drained{e}.takeEffect(ctx, done, err)
+}
+
+// drained is an engine whose drains have changed on disk.
+type drained struct{ *engine }
+
+// takeEffect takes changed drains to the kernel. It joins err, which the change ended with, and an *api.IncompleteError about nodes whose
+// weight the kernel does not have.
+func (e drained) takeEffect(ctx context.Context, done []drain.Drain, err error) ([]api.DrainReport, error) {
+	var failed []error
+	if unrecorded := (*api.UnrecordedError)(nil); err != nil && !errors.As(err, &unrecorded) {
+		failed, err = append(failed, err), nil // after others of the order were changed
+	}
+	busy := e.do(ctx, func(ctx context.Context) {
+		e.reconcile(ctx, reconcile.Order)
+		for _, d := range done {
+			failed = append(failed, e.rec.NodeFailure(d.Cluster, d.Node))
+		}
+	})
+	return e.reports(ctx, done), errors.Join(err, api.Incomplete("the change is on disk", errors.Join(append(failed, busy)...)))
 }
 
 // put keeps an order's drains on disk, and reports and records them.
@@ -193,13 +211,11 @@ func (e *engine) Resume(ctx context.Context, o api.DrainOrder) ([]api.DrainRepor
 	e.drains.changing.Lock()
 	defer e.drains.changing.Unlock()
 	done, err := e.drains.remove(o)
-	unrecorded := (*api.UnrecordedError)(nil)
-	if err != nil && !errors.As(err, &unrecorded) {
-		return e.reports(ctx, done), err
-	}
 	if len(done) > 0 {
-		busy := e.do(ctx, func(ctx context.Context) { e.reconcile(ctx, reconcile.Order) })
-		return e.reports(ctx, done), errors.Join(busy, err)
+		return drained{e}.takeEffect(ctx, done, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	err = &api.NotDrainedError{DrainOrder: o}
 	busy := e.do(ctx, func(context.Context) {

@@ -19,7 +19,13 @@ const restartNote = "[balancer] has changes that need a restart of lb balance: l
 // reloadOrder requests a reload from the daemon.
 type reloadOrder struct {
 	api.Reload
-	answer chan error // has room for one; nil: nobody waits
+	answer chan reloadResult // has room for one; nil: nobody waits
+}
+
+// reloadResult is the outcome of a reload. An *api.IncompleteError means that it took effect all the same.
+type reloadResult struct {
+	warnings []string
+	err      error
 }
 
 // reloads reloads the configuration on request until ctx ends. An invalid or refused configuration changes nothing.
@@ -37,58 +43,72 @@ func (b *Balancer) reloads(ctx context.Context) {
 				continue
 			}
 		}
-		err := b.reload(ctx, o.Reload)
+		warnings, err := b.reload(ctx, o.Reload)
 		if o.answer != nil {
-			o.answer <- err
+			o.answer <- reloadResult{warnings, err}
 		}
 	}
 }
 
 // Reload implements server.Configuration.
-func (b *Balancer) Reload(ctx context.Context, r api.Reload) error {
-	o := reloadOrder{r, make(chan error, 1)}
+func (b *Balancer) Reload(ctx context.Context, r api.Reload) ([]string, error) {
+	o := reloadOrder{r, make(chan reloadResult, 1)}
 	select {
 	case b.orders <- o:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	select {
-	case err := <-o.answer:
-		return err
+	case result := <-o.answer:
+		return result.warnings, result.err
 	case <-b.engine.done:
-		return api.ErrStopping
+		return nil, api.ErrStopping
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
-// reload loads and applies the configuration. It notifies the service manager of the start and the result.
-func (b *Balancer) reload(ctx context.Context, r api.Reload) error {
+// reload loads and applies the configuration, and returns warnings about what a reload cannot do. It notifies the service manager of the
+// start and the result.
+func (b *Balancer) reload(ctx context.Context, r api.Reload) ([]string, error) {
 	b.options.Manager.Reloading()
 	cfg, policy, err := b.load()
 	if err == nil {
 		err = b.engine.Reload(ctx, cfg, r.Force)
 	}
-	reloads := b.engine.rec.Report.Metrics.Reloads
-	if err != nil {
+	reloads, incomplete := b.engine.rec.Report.Metrics.Reloads, (*api.IncompleteError)(nil)
+	switch {
+	case errors.As(err, &incomplete):
+		b.options.Manager.Ready("%d clusters; the kernel rejected a part of the last reload, see the log", len(cfg.Clusters))
+		reloads.WithLabelValues("incomplete").Inc()
+	case err != nil:
 		b.options.Manager.Ready("the last reload was refused, see the log")
 		if ctx.Err() == nil {
 			reloads.WithLabelValues("refused").Inc()
 			b.reportRefusal(err)
 		}
-		return err
+		return nil, err
+	default:
+		b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
+		reloads.WithLabelValues("done").Inc()
 	}
-	b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
-	reloads.WithLabelValues("done").Inc()
 	b.access.SetPolicy(policy)
 	b.hooks.Configure(cfg.Hooks)
+	var warnings []string
 	if needsRestart(b.cfg, cfg.Balancer) {
+		warnings = append(warnings, restartNote)
 		b.log.Warn("reload: " + restartNote)
 	}
 	if features := ipvs.Features(cfg.KernelFeatures()); features != b.features {
 		b.features = features
 		b.checkSettings()
 	}
+	b.reportReload(r, len(cfg.Clusters), incomplete)
+	return append(warnings, b.engine.snapshot.Load().standing()...), err
+}
+
+// reportReload reports a reload that took effect, and what the kernel does not have of it.
+func (b *Balancer) reportReload(r api.Reload, clusters int, incomplete *api.IncompleteError) {
 	report := event.Report{Event: event.Now(event.ConfigReloaded, "configuration reloaded"), Level: event.Info}
 	if r.Who != "" {
 		report.Cause = "requested by " + r.Who
@@ -96,8 +116,19 @@ func (b *Balancer) reload(ctx context.Context, r api.Reload) error {
 	if r.Force {
 		report.Cause += ", forced"
 	}
-	b.engine.rec.Report.Emit(report, slog.Int("clusters", len(cfg.Clusters)))
-	return nil
+	if incomplete != nil {
+		report.Level, report.Err = event.Error, incomplete.Err.Error()
+	}
+	b.engine.rec.Report.Emit(report, slog.Int("clusters", clusters))
+}
+
+// standing lists the problems of a snapshot, in words.
+func (s *snapshot) standing() []string {
+	var all []string
+	for _, p := range s.problems {
+		all = append(all, p.String())
+	}
+	return all
 }
 
 // load reads the configuration and the files that it names for access control.
@@ -140,26 +171,43 @@ func (b *Balancer) reportRefusal(err error) {
 	}
 }
 
-// Reload replaces the configuration. An error means that nothing has changed. force overrides the guard.
+// Reload replaces the configuration, and returns when the kernel has it, with the clusters that it starts. An error means that nothing
+// has changed, an *api.IncompleteError that the kernel does not have all of it. force overrides the guard.
 func (e *engine) Reload(ctx context.Context, cfg *config.Config, force bool) error {
 	contents, err := page.LoadAll(cfg.Clusters)
 	if err != nil {
 		return err
 	}
-	if busy := e.do(ctx, func(ctx context.Context) { err = e.reload(ctx, cfg, contents, force) }); busy != nil {
+	var starts []chan outcome
+	if busy := e.do(ctx, func(ctx context.Context) { starts, err = e.reload(ctx, cfg, contents, force) }); busy != nil {
 		return busy
 	}
-	return err
-}
-
-// reload does everything that can fail first.
-func (e *engine) reload(ctx context.Context, cfg *config.Config, contents map[string]*page.Content, force bool) error {
-	reload := e.rec.Model.Match(cfg)
-	if err := reload.Guard(); err != nil && !force {
+	if err != nil {
 		return err
 	}
+	for _, start := range starts {
+		select {
+		case <-start: // its error is among those that stand
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if busy := e.do(ctx, func(context.Context) { err = errors.Join(e.rec.Failures()...) }); busy != nil {
+		return busy
+	}
+	return api.Incomplete("reloaded", err)
+}
+
+// reload does everything that can fail first. It returns the starts that are in progress.
+func (e *engine) reload(
+	ctx context.Context, cfg *config.Config, contents map[string]*page.Content, force bool,
+) ([]chan outcome, error) {
+	reload := e.rec.Model.Match(cfg)
+	if err := reload.Guard(); err != nil && !force {
+		return nil, err
+	}
 	if err := e.drains.rename(reload.Renames()); err != nil {
-		return err
+		return nil, err
 	}
 	e.contents, e.overrides.Dir = contents, cfg.Balancer.OverrideDir
 	e.rec.Reconfigure(reload)
@@ -169,5 +217,10 @@ func (e *engine) reload(ctx context.Context, cfg *config.Config, contents map[st
 	e.watchers.follow(ctx, e.rec.Model)
 	e.rec.TakeOver(ctx, reload)
 	e.reconciled()
-	return nil
+	var starts []chan outcome
+	for _, c := range e.rec.Model.Lifecycle().InProgress() {
+		starts = append(starts, make(chan outcome, 1))
+		e.waiting[c] = append(e.waiting[c], starts[len(starts)-1])
+	}
+	return starts, nil
 }

@@ -32,11 +32,8 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		web := webapp("web", 7, 1)
-		reload := func(s config.Sync) {
-			next := &config.Config{Clusters: []config.Cluster{web}, Balancer: config.Balancer{Sync: s}}
-			if err := r.engine.Reload(t.Context(), next, false); err != nil {
-				t.Fatal(err)
-			}
+		reload := func(s config.Sync) error {
+			return r.engine.Reload(t.Context(), &config.Config{Clusters: []config.Cluster{web}, Balancer: config.Balancer{Sync: s}}, false)
 		}
 		foreign := ipvs.Daemon{Role: ipvs.Backup, Interface: "eth9", ID: 1}
 		if err := r.table.StartDaemon(t.Context(), foreign); err != nil {
@@ -46,7 +43,9 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 		r.wait(3 * time.Second)
 		r.wantDaemons("backup eth9 1") // without sync in the config, lb leaves another program's daemon alone
 
-		reload(config.Sync{Interface: "eth1", ID: 7})
+		if err := reload(config.Sync{Interface: "eth1", ID: 7}); err != nil {
+			t.Fatal(err)
+		}
 		r.wantDaemons("master eth1 7, backup eth1 7")
 		if strings.Contains(r.log.String(), "drift") {
 			t.Errorf("a change of the config is reported as drift:\n%s", r.log)
@@ -65,7 +64,10 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 			}
 			return nil
 		})
-		reload(config.Sync{Interface: "eth2", ID: 7})
+		err := reload(config.Sync{Interface: "eth2", ID: 7})
+		if err == nil || !strings.Contains(err.Error(), "eth2, id 7: no such device") {
+			t.Errorf("a reload that leaves no sync daemons answers %v", err)
+		}
 		r.wantDaemons("")
 		r.wantLog("kernel error: the kernel's sync daemons", "start the master sync daemon on eth2, id 7: no such device")
 		r.table.SetFault(nil)
@@ -73,7 +75,9 @@ func TestSyncDaemonsFollowTheConfig(t *testing.T) {
 		r.wantDaemons("master eth2 7, backup eth2 7")
 		r.wantLog("kernel error resolved: the kernel's sync daemons")
 
-		reload(config.Sync{})
+		if err := reload(config.Sync{}); err != nil {
+			t.Fatal(err)
+		}
 		r.wantDaemons("")
 		if err := r.table.StartDaemon(t.Context(), foreign); err != nil {
 			t.Fatal(err)

@@ -73,7 +73,11 @@ Examples:
   lb ctl plan --config /etc/lb/lb.toml && lb ctl reload
   lb ctl plan --config ./lb.toml --json`
 
-const reloadHelp = `Exit status: 0 the new configuration is in use, 2 it is refused and nothing changed.
+const reloadHelp = `Waits until the kernel has the new configuration, with the clusters that it starts. Warnings name
+settings that take a restart, and problems that stand.
+
+Exit status: 0 the new configuration is in use, 1 it is in use but the kernel does not have all of
+it (lb retries), 2 it is refused and nothing changed.
 
 Examples:
   lb ctl check-config && lb ctl reload
@@ -83,7 +87,7 @@ const drainHelp = `A drain applies to this balancer only and survives restarts: 
 that may run the cluster. The balancer records each drain in audit.log in its data_dir.
 
 Exit status: 0 the node is drained (with --wait: and has no active connections), 1 --wait timed
-out and the drain continues, 2 refused.
+out, or the kernel rejects the weight (lb retries): the drain continues; 2 refused.
 
 Examples:
   lb ctl drain webapp 10.0.0.2 -r "apt upgrades"

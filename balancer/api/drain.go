@@ -50,6 +50,7 @@ type DrainChange struct {
 	Change     DrainAction   `json:"change"`
 	Drains     []DrainReport `json:"drains"`
 	AuditError string        `json:"audit_error,omitempty"` // the change took effect but is missing from the audit log
+	Error      string        `json:"error,omitempty"`       // the change is recorded but not all of it is in effect
 }
 
 // String describes the change to people, one line for each cluster.
@@ -68,6 +69,9 @@ func (c DrainChange) String() string {
 	}
 	if c.AuditError != "" {
 		b.WriteString("The change took effect, but: " + c.AuditError + "\n")
+	}
+	if c.Error != "" {
+		b.WriteString("Error: " + c.Error + "\n")
 	}
 	return b.String()
 }
@@ -109,6 +113,28 @@ type TooFewError struct {
 func (e *TooFewError) Error() string {
 	return fmt.Sprintf("without %s cluster %s has %d healthy nodes, below its min_healthy of %d: "+
 		"resume another node first, or use --force (force=true)", e.Node, e.Cluster, e.Left, e.Least)
+}
+
+// IncompleteError reports that an order is in effect, but not all of it.
+type IncompleteError struct {
+	Done string // what is done, such as "reloaded"
+	Err  error  // the rest
+}
+
+// Error says what is done, and why the rest is not.
+func (e *IncompleteError) Error() string {
+	return e.Done + ", but not all of it is in effect: " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
+}
+
+// Unwrap returns the cause.
+func (e *IncompleteError) Unwrap() error { return e.Err }
+
+// Incomplete makes an *IncompleteError; nil if err is nil.
+func Incomplete(done string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &IncompleteError{done, err}
 }
 
 // UnrecordedError reports that a change took effect but is missing from the audit log.

@@ -122,6 +122,13 @@ type EventList struct {
 	More   bool          `json:"more"`   // newer events than Last exist
 }
 
+// ReloadResult is the response to POST /reload in JSON.
+type ReloadResult struct {
+	Reloaded bool     `json:"reloaded"`           // the new configuration is in effect
+	Error    string   `json:"error,omitempty"`    // why it is not, or what the kernel does not have of it
+	Warnings []string `json:"warnings,omitempty"` // what takes a restart, and the problems that stand
+}
+
 // Reload is a request to reload the configuration. The zero value is a SIGHUP.
 type Reload struct {
 	Force bool   // even if the new configuration removes more than half of the running clusters

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -18,8 +19,8 @@ type Table struct {
 	left    []ipvs.Service // as lb last left it: what differs at the next read, another program has changed
 	hasLeft bool           // left is known
 
-	readErr  string                 // of the last read; "": none
-	rejected map[ipvs.Mark][]string // what the kernel rejected in the last Apply
+	readErr  string                  // of the last read; "": none
+	rejected map[ipvs.Mark][]failure // what the kernel rejected in the last Apply
 	errors   int
 }
 
@@ -59,7 +60,23 @@ func (t *Table) Accepted() bool { return len(t.rejected) == 0 }
 func (t *Table) Rejected(marks []ipvs.Mark) string {
 	var errs []string
 	for _, m := range marks {
-		errs = append(errs, t.rejected[m]...)
+		for _, f := range t.rejected[m] {
+			errs = append(errs, f.err.Error())
+		}
+	}
+	return summary(errs)
+}
+
+// RejectedNode says what the kernel rejected in the last Apply that keeps it from having a node of these marks as wanted; "" for nothing.
+func (t *Table) RejectedNode(marks []ipvs.Mark, node netip.Addr) string {
+	var errs []string
+	for _, m := range marks {
+		for _, f := range t.rejected[m] {
+			newService := f.op.Kind == plan.PutService && !f.op.Edit
+			if newService || f.op.Destination.Address == node {
+				errs = append(errs, f.err.Error())
+			}
+		}
 	}
 	return summary(errs)
 }
@@ -140,9 +157,9 @@ func (t *Table) drift(done plan.Plan, owned map[ipvs.Mark]bool) map[plan.Object]
 // reject keeps what the kernel rejected, by mark.
 func (t *Table) reject(failed []failure) {
 	t.errors += len(failed)
-	t.rejected = map[ipvs.Mark][]string{}
+	t.rejected = map[ipvs.Mark][]failure{}
 	for _, f := range failed {
-		t.rejected[f.op.Key.Mark] = append(t.rejected[f.op.Key.Mark], f.err.Error())
+		t.rejected[f.op.Key.Mark] = append(t.rejected[f.op.Key.Mark], f)
 	}
 }
 

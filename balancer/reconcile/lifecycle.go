@@ -3,6 +3,9 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/braintree/lb/balancer/cluster"
@@ -37,7 +40,7 @@ func (r *Reconciler) CompleteStarts(ctx context.Context) []Start {
 			r.Model.Lifecycle().Postpone(c, time.Now().Add(r.Model.Interval()))
 			continue
 		}
-		r.Model.Lifecycle().End(time.Now(), c, r.Kernel.Table.Rejected(c.Marks()))
+		r.Model.Lifecycle().End(time.Now(), c, r.rejected(c))
 	}
 	r.Flush()
 	return starts
@@ -45,11 +48,44 @@ func (r *Reconciler) CompleteStarts(ctx context.Context) []Start {
 
 // Failure is what keeps the kernel from having a cluster as an order wants it; nil for nothing.
 func (r *Reconciler) Failure(c *cluster.Cluster, verb string) error {
-	err := join(r.Kernel.Table.Err(), r.Kernel.Table.Rejected(c.Marks()))
+	return r.failure(verb+" cluster "+c.Name(), join(r.Kernel.Table.Err(), r.rejected(c)))
+}
+
+// NodeFailure is what keeps the kernel from having a node's weight as an order wants it; nil for nothing, and for a cluster that does not
+// run here.
+func (r *Reconciler) NodeFailure(name string, node netip.Addr) error {
+	for _, c := range r.Model.Clusters() {
+		if c.Name() == name && c.Running() {
+			table := r.Kernel.Table
+			return r.failure(fmt.Sprintf("node %s of cluster %s", node, name), join(table.Err(), table.RejectedNode(c.Marks(), node)))
+		}
+	}
+	return nil
+}
+
+// Failures lists what the kernel rejects at present.
+func (r *Reconciler) Failures() []error {
+	var all []error
+	for _, what := range slices.Sorted(maps.Keys(r.Report.kernelErrors)) {
+		all = append(all, r.failure(what, r.Report.kernelErrors[what]))
+	}
+	return all
+}
+
+func (r *Reconciler) failure(what, err string) error {
 	if err == "" {
 		return nil
 	}
-	return fmt.Errorf("%s cluster %s: %s; lb retries every %s", verb, c.Name(), err, r.Model.Interval())
+	return fmt.Errorf("%s: %s; lb retries every %s", what, err, r.Model.Interval())
+}
+
+// rejected is what the kernel rejected about a cluster: its services and, if its virtual IPs need any, the marking rules.
+func (r *Reconciler) rejected(c *cluster.Cluster) string {
+	marks := ""
+	if len(c.Config().VIPs) > 0 {
+		marks = r.Kernel.Marks.Err()
+	}
+	return join(r.Kernel.Table.Rejected(c.Marks()), marks)
 }
 
 // Stop removes a cluster from the kernel, even one that another program put there. It returns false if there is nothing to remove.

@@ -33,7 +33,7 @@ func newMetrics() *Metrics {
 	for _, kind := range []plan.Kind{plan.PutService, plan.PutDestination, plan.DeleteDestination, plan.DeleteService} {
 		m.Operations.WithLabelValues(operationLabel(kind))
 	}
-	for _, outcome := range []string{"done", "refused"} {
+	for _, outcome := range []string{"done", "incomplete", "refused"} {
 		m.Reloads.WithLabelValues(outcome)
 	}
 	return m

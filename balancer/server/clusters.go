@@ -130,12 +130,15 @@ func (h handler) change(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-func answerJSON(w http.ResponseWriter, v any) {
+func answerJSON(w http.ResponseWriter, v any) { answerJSONWith(w, http.StatusOK, v) }
+
+func answerJSONWith(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		text(w, http.StatusInternalServerError, err.Error())
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
 }

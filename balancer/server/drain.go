@@ -39,20 +39,25 @@ func (h handler) changeDrain(w http.ResponseWriter, r *http.Request, cluster, ad
 	ctx, cancel := context.WithTimeout(r.Context(), drainTime)
 	defer cancel()
 	done, err := do(ctx, o)
-	unrecorded := (*api.UnrecordedError)(nil)
-	if err != nil && !errors.As(err, &unrecorded) {
+	unrecorded, incomplete := (*api.UnrecordedError)(nil), (*api.IncompleteError)(nil)
+	errors.As(err, &unrecorded)
+	errors.As(err, &incomplete)
+	if err != nil && unrecorded == nil && incomplete == nil {
 		failure(w, drainFailure(err), err)
 		return
 	}
-	answer := api.DrainChange{Change: change, Drains: done}
+	answer, status := api.DrainChange{Change: change, Drains: done}, http.StatusOK
 	if unrecorded != nil {
 		answer.AuditError = unrecorded.Err.Error()
 	}
+	if incomplete != nil {
+		answer.Error, status = oneLine(incomplete), http.StatusInternalServerError
+	}
 	if wantsJSON(r) {
-		answerJSON(w, answer)
+		answerJSONWith(w, status, answer)
 		return
 	}
-	text(w, http.StatusOK, answer.String())
+	text(w, status, answer.String())
 }
 
 // drainOrder reads the order from a request. An error comes with its status.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/netx/listen"
@@ -24,12 +25,27 @@ func (h handler) reload(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), changeTime)
 	defer cancel()
 	prolong(w)
-	switch err := h.Configuration.Reload(ctx, api.Reload{Force: force != "", Who: listen.Peer(r)}); {
+	warnings, err := h.Configuration.Reload(ctx, api.Reload{Force: force != "", Who: listen.Peer(r)})
+	incomplete := (*api.IncompleteError)(nil)
+	result := api.ReloadResult{Reloaded: err == nil || errors.As(err, &incomplete), Error: oneLine(err), Warnings: warnings}
+	status, lines := http.StatusOK, []string{"reloaded"}
+	switch {
 	case errors.Is(err, api.ErrStopping):
-		failure(w, http.StatusServiceUnavailable, err)
+		status = http.StatusServiceUnavailable
+	case incomplete != nil:
+		status = http.StatusInternalServerError
 	case err != nil:
-		failure(w, http.StatusConflict, err)
-	default:
-		text(w, http.StatusOK, "reloaded\n")
+		status = http.StatusConflict
 	}
+	if wantsJSON(r) {
+		answerJSONWith(w, status, result)
+		return
+	}
+	if err != nil {
+		lines[0] = result.Error
+	}
+	for _, warning := range warnings {
+		lines = append(lines, "warning: "+warning)
+	}
+	text(w, status, strings.Join(lines, "\n")+"\n")
 }

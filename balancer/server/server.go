@@ -28,7 +28,8 @@ type Clusters interface {
 	Stop(ctx context.Context, name, who string) (changed bool, err error)
 }
 
-// Drains drains nodes and resumes them. An error returned together with reports is an *api.UnrecordedError: the change took effect.
+// Drains drains nodes and resumes them. An error returned together with reports is an *api.UnrecordedError or an *api.IncompleteError, or
+// both: the change was made.
 type Drains interface {
 	Drain(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error)
 	Resume(ctx context.Context, o api.DrainOrder) ([]api.DrainReport, error)
@@ -39,7 +40,8 @@ type Drains interface {
 type Configuration interface {
 	// Plan describes what a reload with these files would change; with nil, what the next reconcile would.
 	Plan(ctx context.Context, files []config.File) (api.Plan, error)
-	Reload(ctx context.Context, r api.Reload) error
+	// Reload returns warnings about what a reload cannot put into effect. With an *api.IncompleteError the configuration is in effect.
+	Reload(ctx context.Context, r api.Reload) (warnings []string, err error)
 }
 
 // Options are what a Server works with.
@@ -208,5 +210,13 @@ func text(w http.ResponseWriter, status int, body string) {
 
 // failure responds with the error of an order.
 func failure(w http.ResponseWriter, status int, err error) {
-	text(w, status, strings.ReplaceAll(err.Error(), "\n", "; ")+"\n")
+	text(w, status, oneLine(err)+"\n")
+}
+
+// oneLine is the text of an error in one line; "" for nil.
+func oneLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }

@@ -2,6 +2,7 @@ package action
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -110,13 +111,21 @@ func changeDrain(ctx context.Context, out io.Writer, balancer *client.Client, q 
 	if r.Status == http.StatusNotFound {
 		return nil, client.NotFound("%s: `lb ctl cluster list` shows the clusters, `lb ctl drains` the drained nodes", r.FirstLine())
 	}
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
 	var change api.DrainChange
-	if err := r.Decode(&change); err != nil {
+	decoded := r.Decode(&change)
+	if err := r.Err(); err != nil && change.Error == "" {
 		return nil, err
 	}
-	_, err = io.WriteString(out, change.String())
-	return change.Drains, err
+	if decoded != nil {
+		return nil, decoded
+	}
+	failed := change.Error
+	change.Error = "" // it is reported as the error
+	if _, err := io.WriteString(out, change.String()); err != nil {
+		return nil, err
+	}
+	if failed != "" {
+		return nil, errors.New(failed)
+	}
+	return change.Drains, nil
 }

@@ -43,6 +43,7 @@ func TestDrainSendsARequest(t *testing.T) {
 		"POST /cluster/web/drain/10.0.0.1":   {200, "", done},
 		"POST /cluster/web/drain/10.0.0.2":   {409, "without 10.0.0.2 cluster web has 0 healthy nodes\n", ""},
 		"POST /cluster/web/drain/10.0.0.9":   {404, "cluster web has no node 10.0.0.9; its nodes are 10.0.0.1, 10.0.0.2\n", ""},
+		"POST /cluster/web/drain/10.0.0.3":   {500, "", strings.Replace(done, `{`, `{"error":"on disk, but …",`, 1)},
 		"DELETE /cluster/web/drain/10.0.0.1": {200, "", strings.Replace(done, "drained", "undrained", 1)},
 	}}
 	c := d.client(t, client.Balancer())
@@ -55,6 +56,12 @@ func TestDrainSendsARequest(t *testing.T) {
 	}
 	_, err := of("10.0.0.2").drain(t.Context(), &out, c)
 	wantError(t, err, "lb balance refused: without 10.0.0.2 cluster web has 0 healthy nodes")
+	var partly bytes.Buffer
+	_, err = of("10.0.0.3").drain(t.Context(), &partly, c)
+	wantError(t, err, "on disk, but …")
+	if !strings.HasPrefix(partly.String(), "10.0.0.1 is drained in web, until ") || strings.Contains(partly.String(), "disk") {
+		t.Errorf("a drain that the kernel rejects prints %q", partly.String())
+	}
 	_, err = of("10.0.0.9").drain(t.Context(), &out, c)
 	wantError(t, err, "cluster web has no node 10.0.0.9; its nodes are 10.0.0.1, 10.0.0.2: "+
 		"`lb ctl cluster list` shows the clusters, `lb ctl drains` the drained nodes")

@@ -69,6 +69,10 @@ func remainingConnections(ctx context.Context, balancer *client.Client, drained 
 		if err != nil {
 			return "", err
 		}
+		if state.Running && state.LastError != "" {
+			remaining = append(remaining, fmt.Sprintf("the connections of %s in %s are not known: %s", d.Node, d.Cluster, state.LastError))
+			continue
+		}
 		for _, n := range state.Nodes {
 			switch {
 			case n.Address != d.Node:

@@ -107,7 +107,7 @@ func (f Force) send(ctx context.Context, out io.Writer, agent *client.Client) er
 	if err := printResponse(out, r, Format{}); err != nil {
 		return err
 	}
-	if f.For != "" && !f.Delete && !bytes.Contains(r.Body, []byte("ends by itself at")) {
+	if f.For != "" && !f.Delete && !bytes.Contains(r.Body, []byte("\nIt ends by itself at ")) {
 		return errors.New("this agent does not support --for: the force is in place and lasts until it is deleted")
 	}
 	return nil
