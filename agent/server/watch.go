@@ -10,7 +10,7 @@ import (
 
 // answerWatch streams the health of a service as server-sent events.
 func (s *Server) answerWatch(w http.ResponseWriter, r *http.Request, over Transport, service string) {
-	pace, err := sse.HeartbeatInterval(r)
+	asked, slowest, err := sse.HeartbeatRange(r)
 	if err != nil {
 		answer(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -26,7 +26,7 @@ func (s *Server) answerWatch(w http.ResponseWriter, r *http.Request, over Transp
 		return
 	}
 	defer s.opts.Streams.Unsubscribe(subscription)
-	to, err := sse.Begin(w, pace)
+	to, err := sse.Begin(w, s.opts.Streams.Pace(subscription, asked, slowest))
 	if err != nil {
 		answer(w, http.StatusInternalServerError, err.Error()+"\n")
 		return
@@ -35,6 +35,6 @@ func (s *Server) answerWatch(w http.ResponseWriter, r *http.Request, over Transp
 		return
 	}
 	if _, err := to.Write(sse.Preamble(first)); err == nil {
-		subscription.Send(r.Context().Done(), pace, to)
+		subscription.Send(r.Context().Done(), to)
 	}
 }

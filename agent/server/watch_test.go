@@ -70,6 +70,60 @@ func TestTheClientChoosesTheHeartbeat(t *testing.T) {
 	}
 }
 
+// Streams that leave the agent the choice of the moment share its wake-ups. Older balancers, which do not, get what they always got.
+func TestStreamsShareTheMomentsOfTheirHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, time.Hour, agenttest.Passing(), nil)
+		var moments []time.Time
+		for n := range 3 {
+			time.Sleep(time.Duration(n) * 70 * time.Millisecond)
+			opened := time.Now()
+			w := agenttest.Watch(t, b.client, "http://agent/web/watch?heartbeat=200ms&slowest=1.8s", "")
+			defer w.Close()
+			if got := w.Header.Get("X-Heartbeat"); got != "0.2" {
+				t.Errorf("X-Heartbeat is %q, want what was asked for", got)
+			}
+			w.NextEvent()
+			if e, _ := w.Next(); e.Comment != "heartbeat" || time.Since(opened) > 200*time.Millisecond {
+				t.Fatalf("%s after it was opened: %+v, want a heartbeat", time.Since(opened), e)
+			}
+			moments = append(moments, time.Now())
+		}
+		for _, m := range moments {
+			if m.Sub(moments[0])%(200*time.Millisecond) != 0 {
+				t.Errorf("heartbeats at %v", moments)
+			}
+		}
+	})
+}
+
+func TestTheAgentBoundsHeartbeatsOnlyOfThoseThatAcceptIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, time.Hour, agenttest.Passing(), nil)
+		for range maxStreams / 2 {
+			s, _, err := b.opts.Streams.Subscribe("web", "", &b.quotas[TCP])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.opts.Streams.Unsubscribe(s)
+			b.opts.Streams.Pace(s, 200*time.Millisecond, 1800*time.Millisecond)
+		}
+		for query, want := range map[string]string{
+			"?heartbeat=200ms&slowest=1.8s":  "1.8",
+			"?heartbeat=200ms&slowest=200ms": "0.2",
+			"?heartbeat=200ms":               "0.2", // an older balancer
+			"?heartbeat=1.8s":                "1.8",
+			"":                               "1",
+		} {
+			w := agenttest.Watch(t, b.client, "http://agent/web/watch"+query, "")
+			if got := w.Header.Get("X-Heartbeat"); got != want {
+				t.Errorf("%q: X-Heartbeat is %q, want %q", query, got, want)
+			}
+			w.Close()
+		}
+	})
+}
+
 func TestAnInvalidHeartbeatIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t, time.Hour, agenttest.Passing(), nil)
@@ -82,6 +136,17 @@ func TestAnInvalidHeartbeatIsRefused(t *testing.T) {
 			r.Body.Close()
 			if err != nil || r.StatusCode != http.StatusBadRequest || !bytes.Contains(body, []byte("write it as heartbeat=2s")) {
 				t.Errorf("heartbeat=%s: %s %q", interval, r.Status, body)
+			}
+		}
+		for _, slowest := range []string{"199ms", "61s", "2", "often"} {
+			r, err := b.client.Get("http://agent/web/watch?heartbeat=200ms&slowest=" + slowest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(r.Body)
+			r.Body.Close()
+			if err != nil || r.StatusCode != http.StatusBadRequest || !bytes.Contains(body, []byte("write it as slowest=2s")) {
+				t.Errorf("slowest=%s: %s %q", slowest, r.Status, body)
 			}
 		}
 	})

@@ -45,7 +45,9 @@ type Hub struct {
 	wakeAt time.Time     // when Run next looks for due changes; zero: not known yet
 	wake   chan struct{} // wakes Run because wakeAt is too late; buffers one
 
-	counts Counts
+	opened  time.Time // shared heartbeats count from here
+	perHour int64     // heartbeats of all streams
+	counts  Counts
 }
 
 // Counts are for metrics.
@@ -66,6 +68,7 @@ func (h *Hub) Open(find func(service string, now time.Time) (service.View, bool)
 	rand.Read(run) // never fails
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.opened = time.Now()
 	h.find, h.run, h.topics, h.wake = find, hex.EncodeToString(run), map[string]*topic{}, make(chan struct{}, 1)
 }
 
@@ -221,6 +224,7 @@ func (h *Hub) end(t *topic, s *Subscription, cause error) {
 	close(s.ended)
 	delete(t.subscriptions, s)
 	s.quota.open--
+	h.perHour -= s.perHour
 	h.counts.Open--
 }
 

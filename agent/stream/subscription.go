@@ -14,19 +14,24 @@ type Subscription struct {
 	frames  chan []byte
 	ended   chan struct{} // closed when no more frames come
 	cause   error         // why; set before ended is closed
+
+	pace    time.Duration                 // between two heartbeats
+	next    func(now time.Time) time.Time // when the next heartbeat is due
+	perHour int64                         // heartbeats that count towards the budget; the hub's mutex protects it
 }
 
-// Send writes events and, at the pace, heartbeats, until the stream ends, the client disconnects, or a write
+// Send writes events and, as Pace decided, heartbeats, until the stream ends, the client disconnects, or a write
 // fails or times out. A failed write needs no report: the client is gone.
-func (s *Subscription) Send(disconnected <-chan struct{}, pace time.Duration, to *sse.Stream) {
-	heartbeat := time.NewTicker(pace)
+func (s *Subscription) Send(disconnected <-chan struct{}, to *sse.Stream) {
+	heartbeat := time.NewTimer(s.untilNext())
 	defer heartbeat.Stop()
 	for {
 		var next []byte
 		select {
 		case next = <-s.frames:
-			heartbeat.Reset(pace)
+			heartbeat.Reset(s.untilNext())
 		case <-heartbeat.C:
+			heartbeat.Reset(s.untilNext())
 			next = []byte(sse.Heartbeat)
 		case <-disconnected:
 			return
@@ -38,6 +43,11 @@ func (s *Subscription) Send(disconnected <-chan struct{}, pace time.Duration, to
 			return
 		}
 	}
+}
+
+func (s *Subscription) untilNext() time.Duration {
+	now := time.Now()
+	return s.next(now).Sub(now)
 }
 
 // finish writes the remaining events and the reason for the end. A client that reads too slowly is cut off without.

@@ -45,6 +45,22 @@ func HeartbeatInterval(r *http.Request) (time.Duration, error) {
 	return interval, nil
 }
 
+// HeartbeatRange parses the query parameters heartbeat and slowest: the interval that a client asks for, and the longest that it accepts
+// where the daemon has many streams. Without slowest the client gets what it asks for.
+func HeartbeatRange(r *http.Request) (asked, slowest time.Duration, err error) {
+	asked, err = HeartbeatInterval(r)
+	value := r.URL.Query().Get("slowest")
+	if err != nil || value == "" {
+		return asked, asked, err
+	}
+	slowest, err = time.ParseDuration(value)
+	if err != nil || slowest < asked || slowest > maxHeartbeat {
+		return 0, 0, fmt.Errorf("slowest=%.40q is not a duration from heartbeat (%s) to %s: write it as slowest=2s, or omit it",
+			value, asked, maxHeartbeat)
+	}
+	return asked, slowest, nil
+}
+
 // Begin writes the status and header of a stream. It replaces the server's write deadline, which is meant for finite
 // responses, by one per write. If it fails, nothing was written.
 func Begin(w http.ResponseWriter, heartbeat time.Duration) (*Stream, error) {
