@@ -67,6 +67,7 @@ func (w *watchers) follow(ctx context.Context, m *cluster.Model) {
 	w.nodes, w.sites = map[*cluster.Node]watched[*watch.Watcher]{}, map[*cluster.Site]watched[*watch.SiteWatcher]{}
 	w.ofNode, w.ofSite = map[*watch.Watcher]nodeRef{}, map[*watch.SiteWatcher]siteRef{}
 	w.byKey = map[cluster.NodeKey]*watch.Watcher{}
+	w.heartbeats.Expect(countStreams(m))
 	for _, c := range m.Clusters() {
 		for _, s := range c.Sites() {
 			old, exists := sites[s]
@@ -94,6 +95,16 @@ func (w *watchers) follow(ctx context.Context, m *cluster.Model) {
 	for _, gone := range sites {
 		gone.stop()
 	}
+}
+
+// countStreams returns how many streams there are if every node has one.
+func countStreams(m *cluster.Model) (n int) {
+	for _, c := range m.Clusters() {
+		if c.Config().Watch == config.WatchAuto {
+			n += len(c.Nodes())
+		}
+	}
+	return n
 }
 
 func (w *watchers) watchNode(ctx context.Context, watcher *watch.Watcher, n config.Node) watched[*watch.Watcher] {

@@ -21,14 +21,17 @@ import (
 // fakeAgent is an agent at the other end of in-memory pipes, for tests in a synctest bubble. Its zero value refuses connections.
 type fakeAgent struct {
 	mu      sync.Mutex // protects the fields below
-	mode    string     // "up"; "hangs": accepts and never responds; "": refuses connections
+	mode    string     // "up"; "hangs": accepts and never responds; "": refuses connections; "gone": does not even accept them
 	refusal string     // the response to a request for a stream; "": a stream
 	beat    string     // X-Heartbeat; "": the interval requested
 	mute    bool       // streams send nothing any more
 	slow    bool       // requests for a stream get no response
+	closes  bool       // closes connections after a response
+	slowest bool       // streams have the slowest heartbeats that their clients accept; else those asked for, as from older agents
 	health  int
 	polls   []time.Duration // times of the polls, after start
 	opened  []time.Duration // times of the requests for a stream
+	asked   []time.Duration // the heartbeats that they asked for
 	streams map[net.Conn]chan string
 
 	start   time.Time
@@ -69,6 +72,12 @@ func (a *fakeAgent) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if a.mode == "" {
 		return nil, syscall.ECONNREFUSED
 	}
+	if a.mode == "gone" {
+		a.mu.Unlock()
+		<-ctx.Done()
+		a.mu.Lock()
+		return nil, ctx.Err()
+	}
 	here, there := net.Pipe()
 	a.serving.Go(func() {
 		defer there.Close()
@@ -88,33 +97,40 @@ func (a *fakeAgent) respond(c net.Conn, req *http.Request) bool {
 	mode, refusal, beat, first, slow := a.mode, a.refusal, a.beat, healthData(a.health), a.slow
 	text := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Health: %d\r\nContent-Length: 0\r\n\r\n", a.health)
 	isStream := strings.HasSuffix(req.URL.Path, "/watch")
+	beats := req.URL.Query().Get("heartbeat")
+	if a.slowest {
+		beats = req.URL.Query().Get("slowest")
+	}
+	pace, _ := time.ParseDuration(beats)
+	closes := a.closes
 	events := make(chan string, 100)
 	switch {
 	case !isStream:
 		a.polls = append(a.polls, time.Since(a.start))
 	default:
 		a.opened = append(a.opened, time.Since(a.start))
+		asked, _ := time.ParseDuration(req.URL.Query().Get("heartbeat"))
+		a.asked = append(a.asked, asked)
 		text = refusal
 	}
 	if isStream && mode == "up" && refusal == "" && !slow {
 		a.streams[c] = events
 	}
 	a.mu.Unlock()
-	if mode == "hangs" || isStream && slow {
+	if mode == "hangs" || mode == "gone" || isStream && slow {
 		_, _ = c.Read(make([]byte, 1)) // until the other side closes it
 		return false
 	}
 	if text != "" {
 		_, err := fmt.Fprint(c, text)
-		return err == nil
+		return err == nil && !closes
 	}
 	defer func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		delete(a.streams, c)
 	}()
-	pace, err := time.ParseDuration(req.URL.Query().Get("heartbeat"))
-	if err != nil {
+	if pace <= 0 {
 		return false
 	}
 	if beat == "" {
@@ -141,8 +157,7 @@ func (a *fakeAgent) respond(c net.Conn, req *http.Request) bool {
 		mute := a.mute
 		a.mu.Unlock()
 		if mute {
-			<-gone
-			return false
+			continue
 		}
 		if _, err := fmt.Fprint(c, next); err != nil {
 			return false

@@ -118,7 +118,7 @@ func TestStreamTarget(t *testing.T) {
 		if got := string(p.streamTarget) + " of " + p.service; got != want {
 			t.Errorf("%s: got %q, want %q", page, got, want)
 		}
-		if _, err := p.openStream(t.Context(), heartbeatsPerTimeout*minHeartbeat-1); !errors.Is(err, errNoStream) {
+		if _, err := p.openStream(t.Context(), pace{limit: heartbeatsPerTimeout*minHeartbeat - 1}); !errors.Is(err, errNoStream) {
 			t.Errorf("got %v for a timeout too short for heartbeats", err)
 		}
 	}

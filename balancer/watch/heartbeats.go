@@ -3,13 +3,15 @@ package watch
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // HeartbeatMonitor checks parked streams for heartbeats. One goroutine does so for all of them, at common times twice per heartbeat
 // timeout, so that any number of streams costs one wake-up; the streams' own goroutines sleep.
 type HeartbeatMonitor struct {
-	wake chan struct{} // receives a value when a check is due before Run expects one
+	wake  chan struct{} // receives a value when a check is due before Run expects one
+	fleet atomic.Int64  // budgetedHeartbeat of the streams to expect
 
 	mu   sync.Mutex // protects the fields below
 	due  map[*parking]time.Time
@@ -18,14 +20,22 @@ type HeartbeatMonitor struct {
 
 // NewHeartbeatMonitor returns a monitor without streams.
 func NewHeartbeatMonitor() *HeartbeatMonitor {
-	return &HeartbeatMonitor{wake: make(chan struct{}, 1), due: map[*parking]time.Time{}}
+	m := &HeartbeatMonitor{wake: make(chan struct{}, 1), due: map[*parking]time.Time{}}
+	m.Expect(1)
+	return m
 }
+
+// Expect sets how many streams there can be, which limits how often each has a heartbeat. Open streams follow.
+func (m *HeartbeatMonitor) Expect(streams int) { m.fleet.Store(int64(budgetedHeartbeat(streams))) }
+
+// fleetHeartbeat is the interval between heartbeats that all streams can have.
+func (m *HeartbeatMonitor) fleetHeartbeat() time.Duration { return time.Duration(m.fleet.Load()) }
 
 // Run checks streams until ctx ends.
 func (m *HeartbeatMonitor) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var due []*parking
+	var due []dueCheck
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,8 +43,8 @@ func (m *HeartbeatMonitor) Run(ctx context.Context) {
 		case <-m.wake:
 		case <-timer.C:
 			due = m.appendDue(due[:0])
-			for _, p := range due {
-				m.reschedule(p, p.check())
+			for _, d := range due {
+				m.reschedule(d.of, d.of.check(d.late))
 			}
 		}
 		if next := m.earliest(); next.IsZero() {
@@ -45,13 +55,19 @@ func (m *HeartbeatMonitor) Run(ctx context.Context) {
 	}
 }
 
-func (m *HeartbeatMonitor) appendDue(to []*parking) []*parking {
+// dueCheck is a check that is due since a while.
+type dueCheck struct {
+	of   *parking
+	late time.Duration
+}
+
+func (m *HeartbeatMonitor) appendDue(to []dueCheck) []dueCheck {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
 	for p, at := range m.due {
 		if !at.After(now) {
-			to = append(to, p)
+			to = append(to, dueCheck{p, now.Sub(at)})
 		}
 	}
 	return to

@@ -23,17 +23,16 @@ const (
 // parking keeps a stream's heartbeats in the kernel until an event arrives (SO_RCVLOWAT); otherwise each of them would wake the
 // balancer only to be discarded. While a stream is parked, HeartbeatMonitor watches its timeout.
 type parking struct {
-	conn        *limitedConn
-	raw         syscall.RawConn // of conn
-	timeout     time.Duration   // without a heartbeat
-	monitor     *HeartbeatMonitor
-	onHeartbeat func(at time.Time)
+	conn    *limitedConn
+	raw     syscall.RawConn // of conn
+	timeout time.Duration   // without a heartbeat
+	parkedLife
 
 	// mu protects the fields below, and conn.unread while parked is true: the goroutines of the stream and of the monitor both read
 	// from the socket then. Only the stream's goroutine changes parked.
 	mu        sync.Mutex
 	parked    bool
-	expired   bool      // the timeout is over
+	ended     error     // why the monitor ended the parking: errNoHeartbeat, errPace; nil: it did not
 	lastCheck time.Time // when check last ran, or park did
 	buffer    [2 * minEventSize]byte
 
@@ -42,8 +41,15 @@ type parking struct {
 	received, pending bool
 }
 
+// parkedLife is who watches a parked stream, and what is done then. The functions are called from the monitor's goroutine.
+type parkedLife struct {
+	monitor     *HeartbeatMonitor
+	onHeartbeat func(at time.Time)
+	outdated    func(now time.Time) bool // whether the stream is to be opened again, at another pace
+}
+
 // newParking returns nil for a connection that is not a socket.
-func newParking(c *limitedConn, timeout time.Duration, monitor *HeartbeatMonitor, onHeartbeat func(at time.Time)) *parking {
+func newParking(c *limitedConn, timeout time.Duration, life parkedLife) *parking {
 	socket, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return nil
@@ -52,7 +58,7 @@ func newParking(c *limitedConn, timeout time.Duration, monitor *HeartbeatMonitor
 	if err != nil {
 		return nil
 	}
-	p := &parking{conn: c, raw: raw, timeout: timeout, monitor: monitor, onHeartbeat: onHeartbeat}
+	p := &parking{conn: c, raw: raw, timeout: timeout, parkedLife: life}
 	p.discard = func(fd uintptr) { p.received, p.pending = p.discardHeartbeats(fd) }
 	return p
 }
@@ -61,7 +67,7 @@ func newParking(c *limitedConn, timeout time.Duration, monitor *HeartbeatMonitor
 func (p *parking) park() {
 	p.mu.Lock()
 	p.parked = p.conn.SetReadDeadline(time.Time{}) == nil && p.setLowWater(minEventSize) == nil
-	p.expired, p.lastCheck = false, time.Now()
+	p.ended, p.lastCheck = nil, time.Now()
 	p.mu.Unlock()
 	if p.parked {
 		p.monitor.add(p)
@@ -76,7 +82,7 @@ func (p *parking) setLowWater(bytes int) error {
 }
 
 // wait waits for more than heartbeats or for the connection's end, both of which the next read returns, and ends the parking. It
-// fails when the timeout is over.
+// fails when the monitor has ended it.
 func (p *parking) wait() error {
 	// raw.Read calls the function once at the start, as nothing wakes it for bytes that are there already, and after each wake-up.
 	err := p.raw.Read(func(fd uintptr) bool {
@@ -88,8 +94,8 @@ func (p *parking) wait() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.parked = false
-	if p.expired && err != nil && isTimeout(err) {
-		return errNoHeartbeat
+	if p.ended != nil && err != nil && isTimeout(err) {
+		return p.ended
 	}
 	return p.setLowWater(1)
 }
@@ -115,8 +121,9 @@ func (p *parking) discardHeartbeats(fd uintptr) (received, pending bool) {
 }
 
 // check checks whether the stream is alive and returns the time of the next check; zero: never, it timed out. Usually it is enough
-// to know that something was received since the last check. Otherwise it asks the kernel when that was.
-func (p *parking) check() (next time.Time) {
+// to know that something was received since the last check. Otherwise it asks the kernel when that was. late is how late the check is:
+// time in which this process, and perhaps its machine, was stopped says nothing about the node.
+func (p *parking) check(late time.Duration) (next time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, at := time.Now(), p.lastCheck
@@ -124,23 +131,42 @@ func (p *parking) check() (next time.Time) {
 	if !p.parked {
 		return p.nextCheck(now, now) // its own goroutine is reading, with a deadline
 	}
+	if p.outdated(now) {
+		p.end(errPace)
+		return p.nextCheck(now, now)
+	}
 	p.received, p.pending = false, true
 	_ = p.raw.Control(p.discard) // fails on a closed connection: pending stays true
 	if p.pending {
 		p.unpark()
 		return p.nextCheck(now, now)
 	}
-	if !p.received || !p.commonCheck(at).After(now) {
-		idle, err := p.idleTime()
-		if err != nil || idle >= minTimeout(p.timeout) {
-			p.expired = true
-			p.unpark()
-			return time.Time{}
-		}
-		at = now.Add(-idle)
+	if p.received && p.commonCheck(at).After(now) {
+		p.onHeartbeat(at)
+		return p.nextCheck(now, at)
 	}
-	p.onHeartbeat(at)
-	return p.nextCheck(now, at)
+	idle, err := p.idleTime()
+	silence := countedSilence(idle, late, p.timeout)
+	if err != nil || silence >= minTimeout(p.timeout) {
+		p.end(errNoHeartbeat)
+		return time.Time{}
+	}
+	p.onHeartbeat(now.Add(-idle))
+	return p.nextCheck(now, now.Add(-silence))
+}
+
+// countedSilence is how much of the time without a heartbeat counts when it was found out that late.
+func countedSilence(idle, late, timeout time.Duration) time.Duration {
+	if late < timeout/(2*timeoutSteps) {
+		return idle
+	}
+	return max(idle-late, 0)
+}
+
+// end ends wait with an error. The caller holds mu.
+func (p *parking) end(why error) {
+	p.ended = why
+	p.unpark()
 }
 
 // unpark ends wait.
@@ -150,10 +176,8 @@ func (p *parking) unpark() {
 
 // idleTime returns for how long nothing was received, by the kernel's clock.
 func (p *parking) idleTime() (time.Duration, error) {
-	var info *unix.TCPInfo
-	var optErr error
-	err := p.raw.Control(func(fd uintptr) { info, optErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if err := errors.Join(err, optErr); err != nil {
+	info, err := tcpInfo(p.raw)
+	if err != nil {
 		return 0, err
 	}
 	return time.Duration(info.Last_data_recv) * time.Millisecond, nil

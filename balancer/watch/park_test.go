@@ -58,7 +58,7 @@ func monitored(t *testing.T, timeout time.Duration, send func(there net.Conn)) (
 	var running sync.WaitGroup
 	running.Go(func() { monitor.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	s.parkUnder(monitor, func(at time.Time) { seen <- at })
+	s.parkUnder(parkedLife{monitor, func(at time.Time) { seen <- at }, func(time.Time) bool { return false }})
 	return s, here, seen
 }
 

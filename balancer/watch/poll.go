@@ -40,6 +40,14 @@ type Poller interface {
 	Close()
 }
 
+// reachPoller is a Poller that can tell a node that is gone from one whose agent is late.
+type reachPoller interface {
+	Poller
+	// pollReach polls like Poll, but waits for a new connection no longer than reach, if that is not 0. reached reports whether the node's
+	// kernel has shown that it is there: it accepted or refused a connection, acknowledged the request, or closed the connection.
+	pollReach(ctx context.Context, reach time.Duration) (r decide.Reading, reached bool)
+}
+
 // httpPoller polls over HTTP/1.1 on a persistent connection. It has no goroutine and between two polls only a buffer of bufferSize:
 // net/http's Transport has two goroutines and 8 KiB of buffers per connection, which is expensive for thousands of nodes.
 type httpPoller struct {
@@ -51,6 +59,9 @@ type httpPoller struct {
 
 	conn *limitedConn // kept between polls; nil: none
 	in   *bufio.Reader
+
+	reach   time.Duration // time limit of a connection; 0: the context's
+	reached bool          // the last request without a response reached the node's kernel
 }
 
 // limitedConn limits how much is read from a connection.
@@ -122,17 +133,25 @@ func (p *httpPoller) request(target, header string) []byte {
 
 // Poll implements Poller.
 func (p *httpPoller) Poll(ctx context.Context) decide.Reading {
+	r, _ := p.pollReach(ctx, 0)
+	return r
+}
+
+// pollReach implements reachPoller.
+func (p *httpPoller) pollReach(ctx context.Context, reach time.Duration) (r decide.Reading, reached bool) {
+	p.reach, p.reached = reach, false
 	start := time.Now()
 	status, header, body, err := p.get(ctx)
-	r := decide.Reading{At: time.Now()}
+	p.reach = 0
+	r = decide.Reading{At: time.Now()}
 	if err != nil {
 		r.Detail = describe(err, r.At.Sub(start))
-		return r
+		return r, p.reached
 	}
 	r.Answered = true
 	r.Health, r.Detail = parseResponse(status, header, body)
 	r.Forced = header.Get("X-Health-Forced") != "" && !forceIsMoot(header, body)
-	return r
+	return r, true
 }
 
 // get fetches the status page, with as much of its body as may matter.
@@ -160,13 +179,12 @@ func (p *httpPoller) roundTrip(ctx context.Context, request []byte) (*http.Respo
 }
 
 func (p *httpPoller) tryRoundTrip(ctx context.Context, request []byte) (*http.Response, error) {
-	if p.conn == nil {
-		c, err := p.dial(ctx, "tcp", p.address)
-		if err != nil {
+	isNew := p.conn == nil
+	if isNew {
+		if err := p.connect(ctx); err != nil {
+			p.reached = fromPeer(err)
 			return nil, err
 		}
-		p.conn = &limitedConn{Conn: c}
-		p.in.Reset(p.conn)
 	}
 	release := p.applyContext(ctx)
 	resp, err := p.exchange(request)
@@ -174,9 +192,28 @@ func (p *httpPoller) tryRoundTrip(ctx context.Context, request []byte) (*http.Re
 		err = ctx.Err()
 	}
 	if err != nil {
+		p.reached = isNew || fromPeer(err) || acknowledged(p.conn.Conn)
 		p.Close()
+		return nil, err
 	}
-	return resp, err
+	p.reached = true
+	return resp, nil
+}
+
+// connect opens the connection.
+func (p *httpPoller) connect(ctx context.Context) error {
+	if p.reach > 0 {
+		reachCtx, cancel := context.WithTimeout(ctx, p.reach)
+		defer cancel()
+		ctx = reachCtx
+	}
+	c, err := p.dial(ctx, "tcp", p.address)
+	if err != nil {
+		return err
+	}
+	p.conn = &limitedConn{Conn: c}
+	p.in.Reset(p.conn)
+	return nil
 }
 
 // applyContext makes reads and writes end with the context. release ends that; it returns false when the context was cancelled before.

@@ -22,20 +22,21 @@ const (
 	// The heartbeat intervals that agents accept.
 	minHeartbeat = 100 * time.Millisecond
 	maxHeartbeat = time.Minute
-	// heartbeatsPerTimeout allows one heartbeat to be late, or lost and sent again.
+	// heartbeatsPerTimeout is the least number of heartbeats in a heartbeat timeout.
 	heartbeatsPerTimeout = 2
 )
 
 var (
 	errNoStream    = errors.New("node has no stream for this configuration")
 	errNoHeartbeat = errors.New("no heartbeat in time")
+	errPace        = errors.New("heartbeats are to come at another pace")
 )
 
 // streamOpener is a Poller that can open the node's stream, too.
 type streamOpener interface {
 	Poller
-	// openStream opens the stream by the context's deadline. The stream fails when it receives nothing for timeout.
-	openStream(ctx context.Context, timeout time.Duration) (*stream, error)
+	// openStream opens the stream by the context's deadline. The stream fails when it receives nothing for a lease of the pace.
+	openStream(ctx context.Context, p pace) (*stream, error)
 }
 
 // stream is the open event stream of an agent, about one service. Next is for one goroutine.
@@ -44,7 +45,7 @@ type stream struct {
 	in      *bufio.Reader
 	events  *sse.Reader
 	service string
-	timeout time.Duration // without a heartbeat
+	timeout time.Duration // without a heartbeat: the lease
 	last    decide.Reading
 	parking *parking // nil when its heartbeats cannot be held back
 }
@@ -65,19 +66,19 @@ func streamTarget(u *url.URL) (target []byte, service string) {
 }
 
 // openStream implements streamOpener. The poller must not be used until the stream has ended: it lends its buffer.
-func (p *httpPoller) openStream(ctx context.Context, timeout time.Duration) (*stream, error) {
-	if p.streamTarget == nil || timeout/heartbeatsPerTimeout < minHeartbeat {
+func (p *httpPoller) openStream(ctx context.Context, wanted pace) (*stream, error) {
+	if p.streamTarget == nil || wanted.limit/heartbeatsPerTimeout < minHeartbeat {
 		return nil, errNoStream
 	}
-	interval := min(max(minTimeout(timeout)/heartbeatsPerTimeout, minHeartbeat), maxHeartbeat).Truncate(time.Millisecond)
 	// HTTP/1.0 avoids chunks: the connection carries nothing but events, so the response need not be kept. Connection: keep-alive keeps
-	// the connection open when the agent refuses the stream.
-	target := string(p.streamTarget) + interval.String() + " HTTP/1.0"
+	// the connection open when the agent refuses the stream. An older agent ignores slowest and grants what is asked.
+	target := fmt.Sprintf("%s%s&slowest=%s HTTP/1.0", p.streamTarget, wanted.asked, wanted.slowest)
 	resp, err := p.roundTrip(ctx, p.request(target, "Accept: text/event-stream\r\nConnection: keep-alive"))
 	if err != nil {
 		return nil, err
 	}
-	if err := checkStream(resp, interval); err != nil {
+	granted, err := checkStream(resp, wanted.slowest)
+	if err != nil {
 		if _, bodyErr := p.readBody(ctx, resp); bodyErr != nil {
 			p.Close()
 		}
@@ -85,7 +86,7 @@ func (p *httpPoller) openStream(ctx context.Context, timeout time.Duration) (*st
 	}
 	conn := p.conn
 	p.conn, conn.remaining = nil, math.MaxInt
-	return newStream(conn, p.in, p.service, timeout), nil
+	return newStream(conn, p.in, p.service, wanted.lease(granted)), nil
 }
 
 // newStream reads events from conn through in.
@@ -93,20 +94,21 @@ func newStream(conn *limitedConn, in *bufio.Reader, service string, timeout time
 	return &stream{conn: conn, in: in, events: sse.NewReader(in), service: service, timeout: timeout}
 }
 
-// checkStream returns an error unless the response is a stream with heartbeats at least as frequent as requested.
-func checkStream(resp *http.Response, interval time.Duration) error {
+// checkStream returns the interval between the stream's heartbeats, and an error unless the response is a stream and they are frequent
+// enough.
+func checkStream(resp *http.Response, slowest time.Duration) (granted time.Duration, err error) {
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode != http.StatusOK || mediaType != "text/event-stream" {
-		return fmt.Errorf("no stream: status %d, content type %.40q", resp.StatusCode, mediaType)
+		return 0, fmt.Errorf("no stream: status %d, content type %.40q", resp.StatusCode, mediaType)
 	}
 	if resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 {
-		return errors.New("stream has a length or a transfer encoding, although it was requested in HTTP/1.0")
+		return 0, errors.New("stream has a length or a transfer encoding, although it was requested in HTTP/1.0")
 	}
 	seconds, err := strconv.ParseFloat(resp.Header.Get("X-Heartbeat"), 64)
-	if err != nil || !(seconds > 0) || seconds > interval.Seconds()*1.01 { // NaN is not above 0
-		return fmt.Errorf("stream has a heartbeat interval of %.40q s, requested %s", resp.Header.Get("X-Heartbeat"), interval)
+	if err != nil || !(seconds > 0) || seconds > slowest.Seconds()*1.01 { // NaN is not above 0
+		return 0, fmt.Errorf("stream has a heartbeat interval of %.40q s, need %s", resp.Header.Get("X-Heartbeat"), slowest)
 	}
-	return nil
+	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 // Next waits for the next event or heartbeat and returns the newest reading. isEvent is false for a heartbeat, which confirms it.
@@ -144,10 +146,8 @@ func (s *stream) Next() (r decide.Reading, isEvent bool, err error) {
 	return s.last, isEvent, nil
 }
 
-// parkUnder makes m watch the stream while it is parked. m calls onHeartbeat from another goroutine.
-func (s *stream) parkUnder(m *HeartbeatMonitor, onHeartbeat func(at time.Time)) {
-	s.parking = newParking(s.conn, s.timeout, m, onHeartbeat)
-}
+// parkUnder makes a monitor watch the stream while it is parked.
+func (s *stream) parkUnder(life parkedLife) { s.parking = newParking(s.conn, s.timeout, life) }
 
 // park holds heartbeats back until the next event: until then none of them wakes the stream's goroutine. With an event partly read it
 // does nothing, as the rest must not be held back.

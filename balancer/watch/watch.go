@@ -118,25 +118,83 @@ type run struct {
 
 	nextStream    time.Time     // do not open the stream before
 	streamBackoff time.Duration // of the last stream that ended; 0: none did
-	noHeartbeat   bool          // the last stream ended because its heartbeats timed out
+
+	lapsed    time.Duration // the lease of the last stream, if it ended for lack of heartbeats and nothing was polled since; 0: it did not
+	answered  bool          // the last poll got a response
+	slowdown  int           // how often the interval between heartbeats was doubled because the node was late
+	slowUntil time.Time     // when the slowdown ends
 }
 
-// poll polls once, sends the reading, and reports whether there was a response.
+// poll polls, sends the readings, and reports whether there was a response.
 func (r *run) poll(ctx context.Context) bool {
-	pollCtx, cancel := context.WithTimeout(ctx, r.timeout)
-	reading := r.poller.Poll(pollCtx)
-	cancel()
+	lapsed, reach := r.lapsed, time.Duration(0)
+	r.lapsed = 0
+	if lapsed > 0 {
+		reach = r.reachTimeout(lapsed)
+	}
+	reading, gone := r.pollInTime(ctx, reach)
 	if ctx.Err() != nil {
 		return false // interrupted: the reading says nothing about the node
 	}
-	if r.noHeartbeat && !reading.Answered && r.missedPolls() > 1 {
-		// Two heartbeats and this poll are missing. That counts as two polls: this one was made when the second heartbeat was overdue.
-		r.send(ctx, decide.Reading{At: reading.At, Detail: "no heartbeat for " + r.heartbeatTimeout().String()})
+	switch {
+	case reading.Answered && lapsed > 0:
+		r.slowDown()
+	case lapsed > 0 && (gone || lapsed >= r.heartbeatTimeout()):
+		// The heartbeats of the lease and this poll are missing. That counts as two polls.
+		for range r.missedPolls() - 1 {
+			r.send(ctx, decide.Reading{At: reading.At, Detail: "no heartbeat for " + lapsed.String()})
+		}
+	case lapsed == 0 && gone && r.answered && r.fall > 1:
+		r.deliver(ctx, reading)
+		if reading, _ = r.pollInTime(ctx, r.firstRetry()); ctx.Err() != nil {
+			return false
+		}
 	}
-	r.noHeartbeat = false
+	r.deliver(ctx, reading)
+	return reading.Answered
+}
+
+// pollInTime polls once. gone reports whether nothing shows that the node's machine is there, although it had time for that. After a
+// poll that took much too long because this process did not run, it polls again: a response that came meanwhile may have been lost.
+func (r *run) pollInTime(ctx context.Context, reach time.Duration) (reading decide.Reading, gone bool) {
+	for attempt := 0; ; attempt++ {
+		begun := time.Now()
+		reading, reached := r.pollOnce(ctx, reach)
+		limit := r.timeout
+		if reach > 0 && !reached {
+			limit = reach
+		}
+		took := time.Since(begun)
+		if reading.Answered || attempt > 0 || !isLate(took, limit) || ctx.Err() != nil {
+			return reading, !reading.Answered && !reached && (reach > 0 || took >= r.firstRetry())
+		}
+	}
+}
+
+// pollOnce polls once. A Poller that cannot tell counts as one that has reached the node.
+func (r *run) pollOnce(ctx context.Context, reach time.Duration) (reading decide.Reading, reached bool) {
+	pollCtx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	if p, ok := r.poller.(reachPoller); ok {
+		return p.pollReach(pollCtx, reach)
+	}
+	return r.poller.Poll(pollCtx), true
+}
+
+// slowDown asks for fewer heartbeats for a while: the node was late, not gone.
+func (r *run) slowDown() {
+	if r.slowdown == slowdowns {
+		return
+	}
+	r.slowdown, r.slowUntil = r.slowdown+1, time.Now().Add(slowdownTime)
+	r.streamBackoff, r.nextStream = firstStreamBackoff, time.Now().Add(jitter(firstStreamBackoff))
+}
+
+// deliver counts a reading of a poll and sends it.
+func (r *run) deliver(ctx context.Context, reading decide.Reading) {
+	r.answered = reading.Answered
 	r.counter.observe(reading)
 	r.send(ctx, reading)
-	return reading.Answered
 }
 
 func (r *run) send(ctx context.Context, reading decide.Reading) {
@@ -149,14 +207,18 @@ func (r *run) send(ctx context.Context, reading decide.Reading) {
 // missedPolls is the number of polls without a response that a heartbeat timeout counts as.
 func (t target) missedPolls() int { return min(max(t.fall, 1), heartbeatsPerTimeout) }
 
-// heartbeatTimeout is how long a stream may deliver nothing. When it is over and a poll gets no response, the node has been
-// unresponsive for as long as polling would have taken to find out.
+// heartbeatTimeout is the longest time for which a stream may deliver nothing. When it is over and a poll gets no response, the node has
+// been unresponsive for as long as polling would have taken to find out.
 func (t target) heartbeatTimeout() time.Duration { return time.Duration(t.missedPolls()) * t.interval }
 
 // follow opens the stream and sends its readings until it ends. It returns false when the stream did not open.
 func (r *run) follow(ctx context.Context) bool {
+	if time.Now().After(r.slowUntil) {
+		r.slowdown = 0
+	}
+	wanted := r.pace(r.monitor.fleetHeartbeat(), r.slowdown)
 	openCtx, cancel := context.WithTimeout(ctx, r.timeout)
-	s, err := r.opener.openStream(openCtx, r.heartbeatTimeout())
+	s, err := r.opener.openStream(openCtx, wanted)
 	cancel()
 	switch {
 	case err != nil && isTimeout(err):
@@ -166,7 +228,7 @@ func (r *run) follow(ctx context.Context) bool {
 		r.nextStream = time.Now().Add(jitter(noStreamBackoff))
 		return false
 	}
-	s.parkUnder(r.monitor, r.setLastSeen)
+	s.parkUnder(parkedLife{r.monitor, r.setLastSeen, r.outdated(wanted)})
 	defer s.Close()
 	defer context.AfterFunc(ctx, s.Close)()
 	r.streaming.Store(true)
@@ -175,6 +237,9 @@ func (r *run) follow(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		reading, isEvent, err := s.Next()
 		if err != nil {
+			if err == errNoHeartbeat {
+				r.lapsed = s.timeout
+			}
 			r.streamEnded(opened, err)
 			return true
 		}
@@ -189,13 +254,29 @@ func (r *run) follow(ctx context.Context) bool {
 	return true
 }
 
+// outdated returns a function that reports whether a stream opened at a pace should have quite another one: the fleet has grown or shrunk,
+// or the node was slow for long enough.
+func (r *run) outdated(wanted pace) func(now time.Time) bool {
+	slowdown, slowUntil, fleet := r.slowdown, r.slowUntil, r.monitor.fleetHeartbeat()
+	return func(now time.Time) bool {
+		if slowdown > 0 && now.After(slowUntil) {
+			return true
+		}
+		current := r.monitor.fleetHeartbeat()
+		if current == fleet {
+			return false
+		}
+		asked := r.pace(current, slowdown).asked
+		return asked >= 2*wanted.asked || wanted.asked >= 2*asked
+	}
+}
+
 // streamEnded schedules the next attempt to open the stream: soon after a long-lived one, with exponential backoff otherwise. A stream
 // that did not open in time counts as short-lived.
 func (r *run) streamEnded(opened time.Time, err error) {
 	now := time.Now()
-	r.noHeartbeat = err == errNoHeartbeat
 	r.streamBackoff = min(2*r.streamBackoff, maxStreamBackoff)
-	if r.streamBackoff == 0 || now.Sub(opened) >= stableStreamTime {
+	if r.streamBackoff == 0 || now.Sub(opened) >= stableStreamTime || err == errPace {
 		r.streamBackoff = firstStreamBackoff
 	}
 	r.nextStream = now.Add(jitter(r.streamBackoff))
