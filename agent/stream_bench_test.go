@@ -33,6 +33,7 @@ import (
 )
 
 // Figures: go test -run '^$' -bench 'Event|Streams' -benchtime 2000x ./agent
+//          go test -run '^$' -bench Heartbeats -benchtime 50x ./agent (each a fifth of a second)
 
 // latencies are the latencies of single events.
 type latencies []time.Duration
@@ -259,6 +260,41 @@ func BenchmarkResultToEvent(b *testing.B) {
 			resultToEvent(b, b.N, others).report(b)
 		})
 	}
+}
+
+// BenchmarkHeartbeats measures the processor time of a heartbeat, of the agent and both ends in the kernel: nobody reads them. The fewer
+// there are, the more of it is waking up.
+func BenchmarkHeartbeats(b *testing.B) {
+	const interval = 200 * time.Millisecond
+	for _, streams := range []int{2, 10, 100} {
+		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
+			agent, _ := running(b, configIn(shortDir(b), webapp("true")))
+			for range streams {
+				c := dial(b, agent)
+				defer c.Close()
+				fmt.Fprintf(c, "GET /webapp/watch?heartbeat=%s&slowest=1m HTTP/1.0\r\n\r\n", interval)
+				if line, err := bufio.NewReaderSize(c, 16).ReadString('\n'); err != nil || line != "HTTP/1.0 200 OK\r\n" {
+					b.Fatalf("%q, %v", line, err)
+				}
+			}
+			before := processorTime(b)
+			tick := time.NewTicker(interval)
+			defer tick.Stop()
+			b.ResetTimer()
+			for range b.N {
+				<-tick.C
+			}
+			b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N*streams), "µs/heartbeat")
+		})
+	}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkStreams measures the memory of an open stream, and the latency of an event with a thousand streams.

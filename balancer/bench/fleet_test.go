@@ -25,6 +25,7 @@ type fleet struct {
 	streams bool // whether agents have streams
 	polls   atomic.Int64
 	open    atomic.Int64 // open streams
+	beats   atomic.Int64 // heartbeats sent
 }
 
 // newFleet serves until the test ends.
@@ -123,5 +124,6 @@ func (f *fleet) stream(c net.Conn, service, requested string) {
 		if _, err := c.Write(heartbeat); err != nil {
 			return
 		}
+		f.beats.Add(1)
 	}
 }
