@@ -88,6 +88,7 @@ type Balancer struct {
 	Access
 	OverrideDir  string     // folder with the folders up and down, whose files override the health of a cluster's nodes
 	Sync         Sync       // [balancer.sync]
+	Timeouts     Timeouts   // [balancer.timeouts]
 	SetSysctls   bool       // set the IPVS settings that lb needs; false: only warn
 	Location     string     // name of this data centre; "": none
 	RelayAddress netip.Addr // where other data centres send packets; invalid: the address that they poll
@@ -97,6 +98,13 @@ type Balancer struct {
 type Sync struct {
 	Interface string // to the other balancers, for multicast; "": no synchronisation
 	ID        uint8  // balancers with the same ID form a group
+}
+
+// Timeouts are how long the kernel remembers connections without packets, in whole seconds; 0: as long as it does now.
+type Timeouts struct {
+	TCP    time.Duration // open
+	TCPFin time.Duration // after a FIN
+	UDP    time.Duration
 }
 
 // Cluster is one balanced service: virtual IPs, their mark, and the nodes behind it.

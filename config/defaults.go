@@ -116,6 +116,9 @@ const (
 	// One group of balancers on a network needs no ID of its own.
 	defaultSyncID = 0
 
+	// Left as the kernel has it: its timeouts concern the services of other programs, too.
+	defaultIPVSTimeout = 0 * time.Second
+
 	// Any interface.
 	defaultInterface = ""
 	// Nearly every service uses TCP.

@@ -160,7 +160,8 @@ func TestFleetOfSeveralFiles(t *testing.T) {
 	cfg := load(t, "testdata/good/fleet/lb.toml")
 	if cfg.Balancer.Listen != "localhost:80" || !cfg.Balancer.TrustLoopback || cfg.Balancer.DataDir != "/srv/lb" ||
 		!cfg.Agent.Tunnel.Enabled ||
-		cfg.Agent.Listen != ":9293" || cfg.Balancer.Sync != (Sync{Interface: "eth1", ID: 255}) {
+		cfg.Agent.Listen != ":9293" || cfg.Balancer.Sync != (Sync{Interface: "eth1", ID: 255}) ||
+		cfg.Balancer.Timeouts != (Timeouts{TCP: time.Hour, UDP: 90 * time.Second}) {
 		t.Errorf("agent %+v, balancer %+v", cfg.Agent, cfg.Balancer)
 	}
 	equal(t, &Config{Clusters: cfg.Clusters}, &Config{Clusters: []Cluster{

@@ -26,6 +26,7 @@ type Model struct {
 	location     string     // of this data centre; "": not configured
 	relayAddress netip.Addr // where other data centres send packets; invalid: not configured
 	sync         config.Sync
+	timeouts     config.Timeouts
 	drains       bool // SetDrains has set drains that a later call has to clear
 }
 
@@ -94,6 +95,9 @@ func (w Wanted) MarkRules() []mark.Rule {
 
 // Sync is the connection synchronization that the configuration wants.
 func (w Wanted) Sync() config.Sync { return w.model.sync }
+
+// Timeouts are the timeouts of connections that the configuration wants; 0: as the kernel has them.
+func (w Wanted) Timeouts() config.Timeouts { return w.model.timeouts }
 
 // Forget ends the retirement of marks that a table no longer has.
 func (m *Model) Forget(table []ipvs.Service) {

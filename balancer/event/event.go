@@ -60,6 +60,8 @@ const (
 	MarksChanged  Kind = "marks_changed"
 	SyncChanged   Kind = "sync_changed" // lb started or stopped a sync daemon of the kernel
 
+	TimeoutsChanged Kind = "timeouts_changed" // lb set the kernel's timeouts of connections
+
 	ConfigReloaded  Kind = "config_reloaded"
 	ConfigRefused   Kind = "config_refused"
 	BalancerStarted Kind = "balancer_started"
@@ -73,7 +75,7 @@ func Kinds() []Kind {
 		Weight, DrainBegun, DrainEnded, DrainExpired, FileAppeared, FileGone, MemberJoined, MemberLeft, SiteAnswers, SiteSilent,
 		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterUnmanaged,
 		ServiceAdded, ServiceChanged, ServiceRemoved, DriftRepaired, KernelRejects, KernelAccepts, ProblemFound, ProblemSolved,
-		MarksChanged, SyncChanged,
+		MarksChanged, SyncChanged, TimeoutsChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,
 	}
 }

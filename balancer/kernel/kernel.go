@@ -1,5 +1,5 @@
 // Package kernel makes the kernel's load-balancing state what the balancer wants: one reconciler for each resource (the IPVS table,
-// the marking rules, the sync daemons). Each of them reads, compares and applies, and remembers its own drift and last error.
+// the marking rules, the sync daemons, the timeouts). Each of them reads, compares and applies, and remembers its own drift and last error.
 package kernel
 
 import (
@@ -24,11 +24,13 @@ type Kernel struct {
 	Table *Table
 	Marks *Marks
 	Sync  *Sync
+
+	Timeouts *Timeouts
 }
 
 // New returns reconcilers that have read nothing yet.
 func New(table ipvs.Table, marks mark.Table) *Kernel {
-	return &Kernel{Table: &Table{ipvs: table}, Marks: &Marks{rules: marks}, Sync: &Sync{daemons: table}}
+	return &Kernel{Table: &Table{ipvs: table}, Marks: &Marks{rules: marks}, Sync: &Sync{daemons: table}, Timeouts: &Timeouts{kernel: table}}
 }
 
 // Resource names a kernel resource, in messages.
@@ -39,6 +41,8 @@ const (
 	IPVSTable    Resource = "the IPVS table"
 	MarkingRules Resource = "the marking rules"
 	SyncDaemons  Resource = "the kernel's sync daemons"
+
+	ConnectionTimeouts Resource = "the kernel's connection timeouts"
 )
 
 // Change is one change to a resource other than the IPVS table, whose changes are operations of a plan.
@@ -50,7 +54,9 @@ type Change struct {
 }
 
 // Errors counts failed reads and rejected changes since the start.
-func (k *Kernel) Errors() int { return k.Table.errors + k.Marks.errors + k.Sync.errors }
+func (k *Kernel) Errors() int {
+	return k.Table.errors + k.Marks.errors + k.Sync.errors + k.Timeouts.errors
+}
 
 // Context bounds work in the kernel. Work that has begun is finished even if ctx ends, as when the daemon stops.
 func Context(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -62,6 +68,7 @@ type State struct {
 	Services []ipvs.Service // sorted by key
 	Rules    []mark.Rule
 	Daemons  []ipvs.Daemon
+	Timeouts ipvs.Timeouts
 }
 
 // Read reads every resource.
@@ -79,6 +86,9 @@ func (k *Kernel) Read(ctx context.Context) (State, error) {
 	if s.Daemons, err = k.Sync.daemons.Daemons(ctx); err != nil {
 		return s, fmt.Errorf("read the kernel's sync daemons: %w", err)
 	}
+	if s.Timeouts, err = k.Timeouts.kernel.Timeouts(ctx); err != nil {
+		return s, fmt.Errorf("read the kernel's timeouts: %w", err)
+	}
 	return s, nil
 }
 
@@ -90,11 +100,13 @@ func (k *Kernel) Copy(ctx context.Context, s State) (*Kernel, error) {
 	for _, d := range s.Daemons {
 		errs = append(errs, table.StartDaemon(ctx, d))
 	}
-	errs = append(errs, marks.Set(ctx, s.Rules))
+	errs = append(errs, marks.Set(ctx, s.Rules), table.SetTimeouts(ctx, s.Timeouts))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("copy the kernel's tables: %w", err)
 	}
-	return &Kernel{Table: k.Table.onto(table, s.Services), Marks: k.Marks.onto(marks), Sync: k.Sync.onto(table)}, nil
+	return &Kernel{
+		Table: k.Table.onto(table, s.Services), Marks: k.Marks.onto(marks), Sync: k.Sync.onto(table), Timeouts: k.Timeouts.onto(table),
+	}, nil
 }
 
 // Difference is what turns one state into another.
@@ -119,6 +131,7 @@ func Compare(before, after State) Difference {
 			}
 		}
 	}
+	d.Others = append(d.Others, timeoutChanges(before.Timeouts, after.Timeouts, ipvs.Timeouts{})...)
 	return d
 }
 

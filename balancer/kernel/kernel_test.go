@@ -113,17 +113,19 @@ func TestCompareListsWhatACopyHasChanged(t *testing.T) {
 	c.Table.Apply(t.Context(), c.Table.Diff(web(40), owned()), owned())
 	c.Marks.Reconcile(t.Context(), time.Now(), []mark.Rule{rule(7)})
 	c.Sync.Reconcile(t.Context(), config.Sync{Interface: "eth1", ID: 7})
+	c.Timeouts.Reconcile(t.Context(), config.Timeouts{UDP: time.Minute})
 	after, err := c.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := Compare(before, after)
-	if len(d.Services) != 1 || len(d.Others) != 3 || d.Others[1].Text != "start the master sync daemon on eth1, id 7" {
+	if len(d.Services) != 1 || len(d.Others) != 4 || d.Others[1].Text != "start the master sync daemon on eth1, id 7" ||
+		d.Others[3].Text != "timeout of UDP 5m0s → 1m0s" {
 		t.Errorf("difference %+v", d)
 	}
 	if again, err := k.Read(t.Context()); err != nil || !slices.EqualFunc(again.Services, before.Services, func(a, b ipvs.Service) bool {
 		return slices.Equal(a.Destinations, b.Destinations)
-	}) || len(again.Rules) != 0 || len(again.Daemons) != 0 {
+	}) || len(again.Rules) != 0 || len(again.Daemons) != 0 || again.Timeouts != before.Timeouts {
 		t.Errorf("the copy has changed its original to %+v, %v", again, err)
 	}
 }

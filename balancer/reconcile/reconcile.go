@@ -124,6 +124,8 @@ func (r *Reconciler) reconcileOthers(ctx context.Context, now time.Time, marks m
 	}
 	changes := k.Sync.Reconcile(ctx, wanted.Sync())
 	r.Report.resource(now, kernel.SyncDaemons, changes, k.Sync.Err())
+	changes = k.Timeouts.Reconcile(ctx, wanted.Timeouts())
+	r.Report.resource(now, kernel.ConnectionTimeouts, changes, k.Timeouts.Err())
 }
 
 // reconcileMarks reconciles the marking rules, and reports whether anything changed or failed.

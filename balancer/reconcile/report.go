@@ -91,6 +91,8 @@ func (r *Reporter) resource(at time.Time, resource kernel.Resource, changes []ke
 var changeKinds = map[kernel.Resource]event.Kind{
 	kernel.MarkingRules: event.MarksChanged,
 	kernel.SyncDaemons:  event.SyncChanged,
+
+	kernel.ConnectionTimeouts: event.TimeoutsChanged,
 }
 
 // changeEvent is the event of a change to another resource. Plans show it, too.

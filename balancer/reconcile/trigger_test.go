@@ -170,7 +170,7 @@ func TestAPreviewLeavesItsOriginalAlone(t *testing.T) {
 		if err != nil || len(plan.Changes) != 2 || plan.Changes[0].Change != "mark 7: node 10.0.0.1 weight 50 → 40" {
 			t.Errorf("plan %+v, %v", plan, err)
 		}
-		if did := strings.Join(s.did, ", "); did != "dump, list marks, list daemons" {
+		if did := strings.Join(s.did, ", "); did != "dump, list marks, list daemons, read timeouts" {
 			t.Errorf("the preview did %s to the kernel; it may only read", did)
 		}
 		if !s.Model.Changed() {

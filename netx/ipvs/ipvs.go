@@ -164,6 +164,7 @@ type Table interface {
 	StartDaemon(ctx context.Context, d Daemon) error
 	// StopDaemon stops the daemon of that role; ErrNoDaemon if none is running.
 	StopDaemon(ctx context.Context, r Role) error
+	TimeoutTable
 	// Close releases the handle.
 	Close() error
 }

@@ -294,6 +294,7 @@ func TestEveryOperationReportsMissingPrivilege(t *testing.T) {
 		t.Errorf("open: %v", err)
 	}
 	_, dumpErr := k.Dump(t.Context())
+	_, readErr := k.Timeouts(t.Context())
 	for name, err := range map[string]error{
 		"dump":               dumpErr,
 		"put service":        ipvs.ApplyOne(t.Context(), k, ipvs.PutService(ipvs.Service{Key: key, Scheduler: "rr"})),
@@ -301,6 +302,8 @@ func TestEveryOperationReportsMissingPrivilege(t *testing.T) {
 		"delete missing":     ipvs.ApplyOne(t.Context(), k, ipvs.DeleteService(ipvs.Key{Mark: 8, Family: ipvs.IPv4})),
 		"put destination":    ipvs.ApplyOne(t.Context(), k, ipvs.PutDestination(key, d)),
 		"delete destination": ipvs.ApplyOne(t.Context(), k, ipvs.DeleteDestination(key, d.Address, 0)),
+		"read timeouts":      readErr,
+		"set timeouts":       k.SetTimeouts(t.Context(), ipvs.DefaultTimeouts()),
 	} {
 		if !errors.Is(err, netx.ErrNoPrivilege) || errors.Is(err, ipvs.ErrNoService) || errors.Is(err, ipvs.ErrNoDestination) {
 			t.Errorf("%s: %v", name, err)

@@ -15,6 +15,7 @@ type Memory struct {
 	mu       sync.Mutex // protects all fields below
 	services []Service  // sorted, with sorted destinations
 	daemons  []Daemon   // sorted
+	timeouts Timeouts
 	calls    []Call
 	fault    func(Call) error
 	closed   bool
@@ -23,8 +24,8 @@ type Memory struct {
 // Call is one operation on a Memory, successful or not.
 type Call struct {
 	Number int // starts at 1
-	// "dump", "put service", "delete service", "put destination", "delete destination", "list daemons", "start daemon"
-	// or "stop daemon".
+	// "dump", "put service", "delete service", "put destination", "delete destination", "list daemons", "start daemon",
+	// "stop daemon", "read timeouts" or "set timeouts".
 	Operation string
 	Key       Key
 	Address   netip.Addr // of a destination operation
@@ -33,7 +34,7 @@ type Call struct {
 
 // NewMemory returns an empty table.
 func NewMemory() *Memory {
-	return &Memory{}
+	return &Memory{timeouts: DefaultTimeouts()}
 }
 
 // Seed adds or replaces services as another program would, with destinations and connection counts. It is not a Call

@@ -50,6 +50,7 @@ func Run(t *testing.T, newTable func(t *testing.T) ipvs.Table) {
 		{"sync daemons start, are read back, and stop", syncDaemons},
 		{"invalid sync daemons are rejected", invalidSyncDaemons},
 		{"sync daemons and mixed families exclude each other", syncWithMixedFamilies},
+		{"timeouts are set and read back, and 0 keeps one", timeouts},
 		{"a cancelled context changes nothing", cancelled},
 		{"concurrent use is safe", concurrent},
 		{"a closed table rejects every call", closed},
