@@ -58,6 +58,7 @@ func (l *loader) cluster(d *decoder, name string) Cluster {
 	if len(c.VIPs) == 0 && !d.failed("vips") {
 		required(d, "vips", `list the virtual IPs: vips = [ { address = "203.0.113.7", ports = [443] } ]`)
 	}
+	c.OnFailure = readOnFailure(d, c)
 	nodes := d.tables("nodes")
 	c.Nodes = readNodes(nodes, c)
 	if len(c.Nodes) == 0 && !d.failed("nodes") {

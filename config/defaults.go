@@ -63,6 +63,10 @@ const (
 	defaultMode = ActiveActive
 	// Clients get a refusal at once. The other policies need a downpage, or send clients to nodes that do not respond.
 	defaultAllDown = RefuseAll
+	// Connections may outlive a failure that is short, or of the check alone.
+	defaultOnFailure = DrainFailed
+	// UDP has no end by which a client would leave a node, and no error that it would get from one that is dead.
+	defaultOnFailureUDP = RemoveFailed
 	// As in big_brother. The address is in no network: a server needs it on its loopback interface.
 	defaultDownpage = "169.254.254.254"
 	// None: no IPv6 address is known to be unused.

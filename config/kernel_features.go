@@ -7,6 +7,7 @@ type KernelFeatures struct {
 	Persistence bool // a cluster has persistence
 	Masq        bool // a cluster has forwarding = "nat", or lb serves a downpage itself
 	Sync        bool // connections are synchronized between balancers
+	Removal     bool // a cluster has on_failure = "remove"
 }
 
 // KernelFeatures returns the features that c uses.
@@ -17,6 +18,7 @@ func (c *Config) KernelFeatures() KernelFeatures {
 		Masq: anyCluster(func(c Cluster) bool {
 			return c.Forwarding == NAT || c.AllDown == ToPage && c.Downpage.Page
 		}),
-		Sync: c.Balancer.Sync.Interface != "",
+		Sync:    c.Balancer.Sync.Interface != "",
+		Removal: anyCluster(func(c Cluster) bool { return c.OnFailure == RemoveFailed }),
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -125,7 +126,7 @@ func TestEmptyFileGivesTheDefaults(t *testing.T) {
 // defaultWeights are the Weights of a cluster without any keys about weights.
 func defaultWeights() Weights {
 	return Weights{
-		Mode: ActiveActive, AllDown: RefuseAll, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254"),
+		Mode: ActiveActive, AllDown: RefuseAll, OnFailure: DrainFailed, Downpage: Downpage{Address: netip.MustParseAddr("169.254.254.254"),
 			OwnPage: OwnPage{RetryAfter: 30 * time.Second}}, SuspectTime: time.Minute,
 	}
 }
@@ -356,5 +357,39 @@ func TestLoadText(t *testing.T) {
 	_, err = LoadText("made.toml", "[services.webapp]\nmetric = 1\n", nil)
 	if err == nil || !strings.Contains(err.Error(), "made.toml:2: services.webapp.metric = 1: is an unknown key") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnFailureFollowsTheProtocols(t *testing.T) {
+	for _, c := range []struct {
+		name, keys, protocols string
+		want                  OnFailure
+		warned                bool
+	}{
+		{"TCP", "", "tcp", DrainFailed, false},
+		{"SCTP", "", "sctp", DrainFailed, false},
+		{"UDP", "", "udp", RemoveFailed, false},
+		{"TCP and UDP", "", "tcp udp", RemoveFailed, false},
+		{"UDP without connections", "one_packet = true", "udp", DrainFailed, false},
+		{"TCP, removed", `on_failure = "remove"`, "tcp", RemoveFailed, false},
+		{"UDP, drained", `on_failure = "drain"`, "udp", DrainFailed, true},
+		{"UDP without connections, drained", "one_packet = true\non_failure = \"drain\"", "udp", DrainFailed, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			vips := ""
+			for _, protocol := range strings.Fields(c.protocols) {
+				vips += fmt.Sprintf("{ address = \"192.0.2.7\", ports = [53], protocol = %q },", protocol)
+			}
+			cfg := load(t, write(t, "[clusters.a]\nfwmark = 7\n"+c.keys+"\nvips = ["+vips+"]\nnodes = [ { address = \"10.0.0.1\" } ]\n"))
+			if got := cfg.Clusters[0].OnFailure; got != c.want {
+				t.Errorf("on_failure is %q, want %q", got, c.want)
+			}
+			if got := cfg.KernelFeatures().Removal; got != (c.want == RemoveFailed) {
+				t.Errorf("removal: %t", got)
+			}
+			if warned := len(cfg.Warnings()) > 0; warned != c.warned {
+				t.Errorf("warnings: %v", cfg.Warnings())
+			}
+		})
 	}
 }

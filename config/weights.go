@@ -25,10 +25,20 @@ const (
 	AllIn     AllDown = "all_in"   // every node gets weight 1
 )
 
+// OnFailure is what becomes of the connections to a node that fails.
+type OnFailure string
+
+// The policies for connections to a failed node.
+const (
+	DrainFailed  OnFailure = "drain"  // it gets weight 0: no new connections
+	RemoveFailed OnFailure = "remove" // it leaves the kernel's table: its connections end, or move to another node
+)
+
 // Weights configures how a cluster derives weights from health.
 type Weights struct {
 	Mode         Mode
 	AllDown      AllDown
+	OnFailure    OnFailure
 	Downpage     Downpage
 	SuspectShare int           // percentage of nodes with weight; if more fail to respond at once, their weights are held; 0: off
 	SuspectTime  time.Duration // how long they are held
@@ -66,4 +76,22 @@ func readWeights(d *decoder) Weights {
 	}
 	w.Downpage = readDownpage(d, w.AllDown)
 	return w
+}
+
+// readOnFailure reads on_failure. Its default depends on the virtual IPs.
+func readOnFailure(d *decoder, c Cluster) OnFailure {
+	flows := !c.OnePacket && slices.ContainsFunc(c.VIPs, func(v VIP) bool { return v.Protocol == "udp" })
+	def := defaultOnFailure
+	if flows {
+		def = defaultOnFailureUDP
+	}
+	o := OnFailure(d.str("on_failure", string(def)))
+	switch {
+	case o == DrainFailed && flows:
+		d.warn("on_failure", "a UDP client that keeps its source port is sent to a failed node for as long as it sends",
+			`use "remove", unless that is intended`)
+	case o != DrainFailed && o != RemoveFailed:
+		d.invalid("on_failure", "is not an on_failure policy", "use drain or remove")
+	}
+	return o
 }

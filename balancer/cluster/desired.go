@@ -5,7 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/plan"
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
 
@@ -31,8 +33,8 @@ func (m *Model) Desired(now time.Time, table []ipvs.Service, marked bool) ([]ipv
 }
 
 // Edits plans the weights that readings have changed since the last call, in running clusters, as edits of nodes that are already in
-// the table. It skips a cluster that needs more than edits: additions must precede reductions of weight, and removals depend on the
-// current connections. It also returns the marks of the clusters that it considered.
+// the table, and removals of those that failed. It skips a cluster that needs more: additions must precede reductions of weight, and
+// the removal of a leaving node depends on its current connections. It also returns the marks of the clusters that it considered.
 func (m *Model) Edits(now time.Time, table []ipvs.Service) (plan.Plan, map[ipvs.Mark]bool) {
 	var edits plan.Plan
 	owned := map[ipvs.Mark]bool{}
@@ -75,7 +77,7 @@ func (d desired) services() []ipvs.Service {
 	for _, family := range d.families() {
 		s := d.service(family)
 		for _, n := range d.nodes {
-			if ipvs.FamilyOf(n.cfg.Address) == family {
+			if ipvs.FamilyOf(n.cfg.Address) == family && !d.omits(n, s.Key) {
 				s.Destinations = append(s.Destinations, d.destination(n))
 			}
 		}
@@ -90,7 +92,19 @@ func (d desired) services() []ipvs.Service {
 	return services
 }
 
-// edits plans the services as edits of nodes in the table; nothing if the cluster needs more than edits.
+// omits reports whether a node is not to be in a service: it failed and the cluster removes such nodes. One that has not responded yet is
+// not added, but stays where it is: it may have been leaving.
+func (d desired) omits(n *Node, k ipvs.Key) bool {
+	if !n.state.InCluster.Removed || n.state.Phase != decide.Unknown {
+		return n.state.InCluster.Removed
+	}
+	at, has := ipvs.Find(d.table, k)
+	return !has || !slices.ContainsFunc(d.table[at].Destinations, func(to ipvs.Destination) bool {
+		return to.Address == n.cfg.Address && to.Port == 0
+	})
+}
+
+// edits plans the services as edits and removals of nodes in the table; nothing if the cluster needs more than these.
 func (d desired) edits(owned map[ipvs.Mark]bool) plan.Plan {
 	services := d.services()
 	var have []ipvs.Service
@@ -100,7 +114,10 @@ func (d desired) edits(owned map[ipvs.Mark]bool) plan.Plan {
 		}
 	}
 	p := plan.Diff(services, have, owned)
-	if slices.ContainsFunc(p, func(op plan.Op) bool { return op.Kind != plan.PutDestination || !op.Edit || d.Leaves(&op.Destination) }) {
+	if slices.ContainsFunc(p, func(op plan.Op) bool {
+		edits := op.Kind == plan.PutDestination && op.Edit || op.Kind == plan.DeleteDestination
+		return !edits || d.Leaves(&op.Destination)
+	}) {
 		return nil
 	}
 	return p
@@ -155,6 +172,9 @@ func (d desired) keepLeaving(services []ipvs.Service) {
 				since = d.now
 			}
 			leaving[id] = since
+			if d.cfg.OnFailure == config.RemoveFailed && d.leaving.departed[to.Address] != "" {
+				continue // another data centre no longer takes its connections
+			}
 			if stays, keep := plan.Leaving(d.now, since, d.cfg.DrainTimeout, *to); keep {
 				services[i].Destinations = append(services[i].Destinations, stays)
 			}

@@ -159,6 +159,7 @@ func (s *spec) remoteSettings() decide.Settings {
 func (s *spec) policy() decide.Policy {
 	return decide.Policy{
 		Passive: s.cfg.Mode == config.ActivePassive,
+		Remove:  s.cfg.OnFailure == config.RemoveFailed,
 		AllDown: allDown(s.cfg.AllDown),
 		Suspect: decide.SuspectRule{
 			Share: s.cfg.SuspectShare,

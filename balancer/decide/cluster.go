@@ -23,6 +23,7 @@ type Policy struct {
 	Passive bool // active/passive: one node at a time has weight
 	AllDown AllDown
 	Suspect SuspectRule
+	Remove  bool // nodes that fail leave the kernel's table, which ends their connections
 }
 
 // SuspectRule defines when missing responses count as a fault of the balancer itself.
@@ -37,6 +38,7 @@ type InCluster struct {
 	LastWeight int  // its weight when the cluster last had any
 	Held       bool // not responding, weight held by the suspect stage
 	Passive    bool // healthy, but another node is active
+	Removed    bool // failed, so it is not to be in the kernel's table
 }
 
 // ClusterState is the state of a cluster between calls of Cluster. The zero value is a new cluster.
@@ -63,9 +65,16 @@ type Outcome struct {
 	Notice   string // an exceptional condition, in one sentence; may be empty
 }
 
-// Cluster decides about the nodes of a cluster together: suspicion, mode, and the all-down policy. It updates members in place but
-// leaves the Steps it was given unchanged.
+// Cluster decides about the nodes of a cluster together: suspicion, mode, the all-down policy, and which of them leave the kernel's table.
+// It updates members in place but leaves the Steps it was given unchanged.
 func Cluster(now time.Time, p Policy, cs ClusterState, members []Member) (ClusterState, Outcome) {
+	cs, o := weigh(now, p, cs, members)
+	removeFailed(p, members)
+	return cs, o
+}
+
+// weigh decides the weights.
+func weigh(now time.Time, p Policy, cs ClusterState, members []Member) (ClusterState, Outcome) {
 	var o Outcome
 	for _, m := range members {
 		m.State.InCluster.Passive = false

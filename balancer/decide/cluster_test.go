@@ -43,6 +43,7 @@ func drawCluster(t *rapid.T) *fakeCluster {
 	set.Slew = rapid.SampledFrom([]int{0, 0, 1, 50}).Draw(t, "slew")
 	c := &fakeCluster{policy: Policy{
 		Passive: rapid.Bool().Draw(t, "passive"),
+		Remove:  rapid.Bool().Draw(t, "remove"),
 		AllDown: AllDown(rapid.IntRange(0, 3).Draw(t, "all_down")),
 		Suspect: SuspectRule{
 			Share:  rapid.SampledFrom([]int{0, 1, 50, 99}).Draw(t, "suspect_share"),

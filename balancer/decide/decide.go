@@ -89,6 +89,7 @@ type State struct {
 	LastInPool   time.Time // when it last had weight, or joined a running cluster; zero: never
 	Drained      bool
 	ByOperator   bool      // a drain, a down file or a force on the agent keeps it at 0
+	ForcedDown   bool      // its agent reported 0 by force, and neither went silent nor is up again since
 	Weight       int       // the last output of Node
 	FailedAt     time.Time // when it went down for lack of responses while it had weight; zero: it did not
 	FailedWeight int       // the weight it had then
@@ -117,8 +118,8 @@ type Step struct {
 	Reason string `json:"reason"`
 }
 
-// The names of the stages, in order. Node applies those up to drain, Cluster the rest. File, damping, drain, suspect, mode and
-// all down appear only where they apply.
+// The names of the stages, in order. Node applies those up to drain, Cluster the rest. File, damping, drain, suspect, mode, all down
+// and on failure appear only where they apply.
 const (
 	stageReading  = "reading"
 	stageOverride = "file"
@@ -131,6 +132,7 @@ const (
 	stageSuspect  = "suspect"
 	stageMode     = "mode"
 	stageAllDown  = "all down"
+	stageFailure  = "on failure"
 )
 
 // Node decides a node's weight, 0–65535, without regard to the other nodes of its cluster.
@@ -191,27 +193,6 @@ func (st State) decided(now time.Time, set Settings, in Input, weight int) State
 func (st State) Steady() bool {
 	return st.RampStart.IsZero() && !st.Damping.Moving
 }
-
-// Why returns the reason that explains the weight best: of the last stage that changed it, else of the reading or rise/fall.
-func Why(steps []Step) string {
-	for i := len(steps) - 1; i >= 0; i-- {
-		if steps[i].In != steps[i].Out {
-			return steps[i].Reason
-		}
-	}
-	for _, s := range steps {
-		if s.Name == stageRiseFall && s.Reason != reasonUp {
-			return s.Reason
-		}
-	}
-	if len(steps) == 0 {
-		return "no decision yet"
-	}
-	return steps[0].Reason
-}
-
-// reasonUp is the rise/fall reason that Why skips.
-const reasonUp = "up"
 
 func (s Settings) clamped() Settings {
 	s.Rise, s.Fall = max(s.Rise, 1), max(s.Fall, 1)
@@ -314,13 +295,13 @@ func (st State) missed(now time.Time, set Settings) State {
 	if st.Weight > 0 && (st.Phase == Up || st.Adopted) {
 		st.FailedAt, st.FailedWeight = now, st.Weight
 	}
-	st.Phase, st.Health, st.Adopted = Down, 0, false
+	st.Phase, st.Health, st.Adopted, st.ForcedDown = Down, 0, false, false
 	return st
 }
 
 func (st State) reportedZero() State {
 	st.Successes, st.Misses, st.Health = 0, 0, 0
-	st.Phase, st.Adopted = Down, false
+	st.Phase, st.Adopted, st.ForcedDown = Down, false, st.LastReading.Forced
 	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	return st
 }
@@ -335,7 +316,7 @@ func (st State) reportedHealth(now time.Time, set Settings, pool Pool, health in
 		return st
 	}
 	adopted := st.Adopted
-	st.Phase, st.Adopted, st.RampStart = Up, false, time.Time{}
+	st.Phase, st.Adopted, st.ForcedDown, st.RampStart = Up, false, false, time.Time{}
 	st.FailedAt, st.FailedWeight = time.Time{}, 0
 	switch {
 	case set.RampUp <= 0:

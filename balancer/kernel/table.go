@@ -121,8 +121,9 @@ func (t *Table) Remember(ctx context.Context, changed bool) {
 	t.left = t.actual
 }
 
-// Edit carries out a plan that was made on the table as last read, without reading it again, and notes what it changed. The table may have
-// changed since: the kernel then rejects the edit of a node that is gone, and the read that follows finds the rest.
+// Edit carries out a plan of edits and removals of nodes that was made on the table as last read, without reading it again, and notes what
+// it changed. The table may have changed since: the kernel then rejects what concerns a node that is gone, and the read that follows finds
+// the rest.
 func (t *Table) Edit(ctx context.Context, p plan.Plan, owned map[ipvs.Mark]bool) Result {
 	if len(p) == 0 {
 		return Result{}
@@ -168,7 +169,7 @@ func (t *Table) onto(table ipvs.Table, services []ipvs.Service) *Table {
 	return &Table{ipvs: table, actual: services}
 }
 
-// edited returns a table with the edits of destinations that lb has made in the kernel. It leaves the original as it is.
+// edited returns a table with the edits and removals of destinations that lb has made in the kernel. It leaves the original as it is.
 func edited(table []ipvs.Service, edits plan.Plan) []ipvs.Service {
 	if len(edits) == 0 {
 		return table
@@ -183,6 +184,12 @@ func edited(table []ipvs.Service, edits plan.Plan) []ipvs.Service {
 		if !cloned[op.Key] {
 			cloned[op.Key] = true
 			table[at].Destinations = slices.Clone(table[at].Destinations)
+		}
+		if op.Kind == plan.DeleteDestination {
+			table[at].Destinations = slices.DeleteFunc(table[at].Destinations, func(d ipvs.Destination) bool {
+				return d.Address == op.Destination.Address && d.Port == op.Destination.Port
+			})
+			continue
 		}
 		for i := range table[at].Destinations {
 			if d := &table[at].Destinations[i]; d.Address == op.Destination.Address && d.Port == op.Destination.Port {

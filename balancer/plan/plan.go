@@ -30,7 +30,7 @@ type Op struct {
 	Service     ipvs.Service     // PutService: the new state, without destinations
 	OldService  ipvs.Service     // PutService with Edit
 	Destination ipvs.Destination // PutDestination: the new state; DeleteDestination: the node to remove
-	Old         ipvs.Destination // PutDestination with Edit
+	Old         ipvs.Destination // PutDestination with Edit, DeleteDestination
 	Edit        bool             // it exists already: edit it in place
 }
 
@@ -182,7 +182,7 @@ func (p pair) appendOps(ops Plan) Plan {
 	}
 	for _, d := range present {
 		if _, stays := slices.BinarySearchFunc(wanted, d, compareAddresses); !stays {
-			ops = append(ops, Op{Kind: DeleteDestination, Key: key, Destination: withoutCounters(d)})
+			ops = append(ops, Op{Kind: DeleteDestination, Key: key, Destination: withoutCounters(d), Old: withoutCounters(d)})
 		}
 	}
 	return ops

@@ -19,6 +19,7 @@ type Features struct {
 	Persistence bool // services with persistence
 	Masq        bool // destinations with NAT
 	Sync        bool // both sync daemons
+	Removal     bool // destinations that fail are removed
 }
 
 // RecommendedSysctls returns the values that lb relies on (Documentation/networking/ipvs-sysctl.rst).
@@ -27,6 +28,9 @@ func RecommendedSysctls(use Features) []Sysctl {
 		Name: "expire_nodest_conn", Value: "1",
 		Why: "a client that reuses a port within two minutes still reaches a node at weight 0",
 	}}
+	if use.Removal {
+		settings[0].Why += "; and what clients send to a node that failed and was removed is dropped for minutes"
+	}
 	if use.Persistence {
 		settings = append(settings, Sysctl{
 			Name: "expire_quiescent_template", Value: "1",
