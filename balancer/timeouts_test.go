@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
@@ -15,9 +16,12 @@ func TestTimeoutsFollowTheConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		web := webapp("web", 7, 1)
-		reload := func(o config.Timeouts) {
+		reload := func(o config.Timeouts) error {
 			next := &config.Config{Clusters: []config.Cluster{web}, Balancer: config.Balancer{Timeouts: o}}
-			if err := r.engine.Reload(t.Context(), next, false); err != nil {
+			return r.engine.Reload(t.Context(), next, false)
+		}
+		mustReload := func(o config.Timeouts) {
+			if err := reload(o); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -38,7 +42,7 @@ func TestTimeoutsFollowTheConfig(t *testing.T) {
 		r.wait(3 * time.Second)
 		want(15*time.Minute, 30*time.Second) // without timeouts in the config, lb leaves another program's alone
 
-		reload(config.Timeouts{TCP: time.Hour})
+		mustReload(config.Timeouts{TCP: time.Hour})
 		want(time.Hour, 30*time.Second)
 		r.wantLog("connection timeouts changed", "timeout of open TCP connections 15m0s → 1h0m0s")
 		if strings.Contains(r.log.String(), "drift") {
@@ -55,14 +59,17 @@ func TestTimeoutsFollowTheConfig(t *testing.T) {
 			}
 			return nil
 		})
-		reload(config.Timeouts{TCP: 2 * time.Hour})
+		incomplete := (*api.IncompleteError)(nil)
+		if err := reload(config.Timeouts{TCP: 2 * time.Hour}); !errors.As(err, &incomplete) {
+			t.Errorf("a reload that the kernel does not follow: %v", err)
+		}
 		r.wantLog("kernel error: the kernel's connection timeouts", "set timeouts of connections: operation not permitted")
 		r.table.SetFault(nil)
 		r.wait(2*time.Second + minGap)
 		want(2*time.Hour, time.Minute)
 		r.wantLog("kernel error resolved: the kernel's connection timeouts")
 
-		reload(config.Timeouts{})
+		mustReload(config.Timeouts{})
 		foreign(ipvs.Timeouts{TCP: 5 * time.Minute})
 		r.wait(3 * time.Second)
 		want(5*time.Minute, time.Minute)
