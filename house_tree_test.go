@@ -101,10 +101,11 @@ var importTable = layers{
 	{"agent/schedule", "agent/check agent/score config"},
 	{"agent/service", "agent/api agent/check agent/force agent/schedule agent/score config"},
 	{"agent/stream", "agent/api agent/force agent/service netx/sse"},
+	{"agent/tunnelwatch", "netx/tunnel"},
 	{"agent/server", "agent/api agent/fastpath agent/force agent/score agent/service agent/stream netx/audit netx/listen netx/sanitize " +
 		"netx/sse"},
-	{"agent", "agent/agentcheck agent/check agent/fastpath agent/force agent/schedule agent/server agent/service agent/stream config " +
-		"netx/audit netx/listen netx/systemd netx/tunnel"},
+	{"agent", "agent/agentcheck agent/api agent/check agent/fastpath agent/force agent/schedule agent/server agent/service agent/stream " +
+		"agent/tunnelwatch config netx/audit netx/listen netx/systemd netx/tunnel"},
 	{"agent/bench", ""},
 
 	{"balancer/decide", ""},

@@ -301,13 +301,9 @@ func runAgent(ctx context.Context, e daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	setup := tunnel.New(e.Config.Agent.TunnelDir(), e.Log)
 	a, err := agent.New(ctx, agent.Options{
 		Load: e.Load, Reload: e.Reload, Log: e.Log, Version: version(), Manager: e.Manager, Sockets: sockets,
-		Tunnel: func(ctx context.Context, want tunnel.Desired) error {
-			_, err := setup.Up(ctx, want)
-			return err
-		},
+		Tunnel: tunnel.New(e.Config.Agent.TunnelDir(), e.Log),
 	})
 	if err != nil {
 		return err

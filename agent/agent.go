@@ -19,6 +19,7 @@ import (
 	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/agent/service"
 	"github.com/braintree/lb/agent/stream"
+	"github.com/braintree/lb/agent/tunnelwatch"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/audit"
 	"github.com/braintree/lb/netx/listen"
@@ -46,9 +47,7 @@ type Options struct {
 	Manager *systemd.Notifier // the service manager; nil: none
 	Sockets *listen.Sockets   // sockets that the service manager opened; nil: none
 
-	// Tunnel sets this machine up as a real server, at start and after a reload, if agent.tunnel is enabled. It must be
-	// idempotent. nil: agent.tunnel is refused.
-	Tunnel     func(ctx context.Context, want tunnel.Desired) error
+	Tunnel     tunnelwatch.Kernel           // this machine's tunnel, for agent.tunnel; nil: agent.tunnel is refused
 	LocalAddrs func() ([]netip.Addr, error) // this machine's addresses; nil: reads them from the kernel
 
 	Host     check.Host // where checks find the kernel's files; zero: this machine's
@@ -74,7 +73,9 @@ type Agent struct {
 	streams   stream.Hub
 	changes   *force.Changes
 	server    *server.Server
-	monitored atomic.Pointer[time.Time] // when the monitor's latest round ended
+	tunnel    *tunnelwatch.Watcher                    // nil: the program cannot have one
+	behind    atomic.Pointer[map[netip.Addr][]string] // services by virtual IP; nil: no tunnel is wanted
+	monitored atomic.Pointer[time.Time]               // when the monitor's latest round ended
 
 	resultsTimeout time.Duration // the constant, except in tests
 }
@@ -122,7 +123,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 		return nil, err
 	}
 	a.closeUnusedSockets()
-	if err = a.setUpTunnel(ctx, cfg); err != nil {
+	if err = a.useTunnel(ctx, cfg); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -135,8 +136,12 @@ func (a *Agent) wire(cfg config.Agent, set *service.Set, store *force.Store) {
 	a.services = service.NewRegistry(set, store)
 	a.jobs = schedule.New(a.log, a.streams.Refresh)
 	a.changes = &force.Changes{Store: store, Audit: audit.New(cfg.DataDir), Log: a.log, Changed: a.publish}
+	if a.opts.Tunnel != nil {
+		a.tunnel = tunnelwatch.New(a.opts.Tunnel, a.log, a.publishTunnel)
+	}
 	a.server = server.New(server.Options{
 		Services: a.services, Streams: &a.streams, Changes: a.changes, Guard: a.guard, Log: a.log, Version: a.opts.Version,
+		Tunnel: a.tunnelReport,
 	})
 	a.agentChecks = a.newAgentChecks()
 }

@@ -57,7 +57,7 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	a.streams.RefreshAll()
 	a.jobs.Stop(removed)
 	a.warnOfRestart(cfg.Agent)
-	if err := a.setUpTunnel(ctx, cfg); err != nil {
+	if err := a.useTunnel(ctx, cfg); err != nil {
 		a.log.Error("cannot set up the tunnel", "err", err)
 	}
 	a.log.Info("reloaded", "services", len(next.Services), "checks_added", len(added), "checks_removed", len(removed))

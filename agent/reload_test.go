@@ -1,20 +1,14 @@
 package agent
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/braintree/lb/agent/agenttest"
 	"github.com/braintree/lb/agent/server"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/tunnel"
 )
 
 // counting is a service whose dependencies each append a line to a file at every run.
@@ -111,72 +105,6 @@ func TestAReloadNamesSettingsThatNeedARestart(t *testing.T) {
 	body := bodyOf(t, r)
 	if r.StatusCode != 403 || !strings.Contains(body, "from 127.0.0.1 and ::1 only") { // httptest sends from 192.0.2.1
 		t.Errorf("trust_loopback is not in effect: %d %q", r.StatusCode, body)
-	}
-}
-
-func TestTunnelGetsTheVirtualIPsOfThisMachinesClusters(t *testing.T) {
-	vip := func(s ...string) (vips []config.VIP) {
-		for _, a := range s {
-			vips = append(vips, config.VIP{Address: netip.MustParseAddr(a)})
-		}
-		return vips
-	}
-	node := func(s string) []config.Node {
-		return []config.Node{{Address: netip.MustParseAddr("10.0.0.99")}, {Address: netip.MustParseAddr(s)}}
-	}
-	dir := shortDir(t)
-	cfg := configIn(dir, webapp("true"))
-	cfg.Agent.Tunnel.Enabled = true
-	cfg.Clusters = []config.Cluster{
-		{Name: "a", Forwarding: config.IPIP, VIPs: vip("204.109.13.8", "204.109.13.7"), Nodes: node("10.0.0.1")},
-		{Name: "b", Forwarding: config.IPIP, VIPs: vip("204.109.13.7"), Nodes: node("10.0.0.1")},
-		{Name: "direct", Forwarding: config.DR, VIPs: vip("204.109.13.20"), Nodes: node("10.0.0.1")},
-		{Name: "elsewhere", Forwarding: config.IPIP, VIPs: vip("204.109.13.21"), Nodes: node("10.0.0.2")},
-	}
-	b := &bench{log: &agenttest.Log{}, reload: make(chan struct{}, 1), cfg: cfg}
-	var calls []string
-	var fail error
-	o := b.options()
-	o.LocalAddrs = func() ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.1")}, nil
-	}
-	o.Tunnel = func(_ context.Context, want tunnel.Desired) error {
-		calls = append(calls, fmt.Sprint(want.VIPs, want.Nodes))
-		return fail
-	}
-	a, err := New(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- a.Run(ctx) }()
-	b.reload <- struct{}{}
-	eventually(t, "the reload is done", func() bool { return b.log.Count("msg=reloaded") == 1 })
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	if want := slices.Repeat([]string{"[204.109.13.7 204.109.13.8] [10.0.0.1]"}, 2); !slices.Equal(calls, want) {
-		t.Errorf("Tunnel was called with %q, want %q", calls, want)
-	}
-
-	fail = errors.New("no tunl0")
-	if _, err := New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no tunl0") {
-		t.Errorf("New = %v, want the error of Tunnel", err)
-	}
-	cfg.Clusters = cfg.Clusters[3:]
-	a, err = New(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.log.Count("not a node of any cluster with ipip forwarding") != 1 || len(calls) != 3 {
-		t.Errorf("calls %q, log:\n%s", calls, b.log)
-	}
-	ctx, cancel = context.WithCancel(t.Context())
-	cancel()
-	if err := a.Run(ctx); err != nil {
-		t.Fatal(err)
 	}
 }
 

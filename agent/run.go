@@ -35,6 +35,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	wg.Go(func() { a.monitor(background) })
+	if a.tunnel != nil {
+		wg.Go(func() { a.tunnel.Run(background) })
+	}
 	wg.Go(func() { a.streams.Run(background) })
 	a.firstPorts.Commit()
 	a.firstPorts = nil

@@ -12,6 +12,11 @@ func (l *loader) agent(d *decoder) Agent {
 	}
 	if t, ok := d.table("tunnel"); ok {
 		a.Tunnel.Enabled = t.boolean("enabled", defaultTunnelEnabled)
+		a.Tunnel.WatchOnly = t.boolean("watch_only", defaultTunnelWatchOnly)
+		if a.Tunnel.Enabled && a.Tunnel.WatchOnly {
+			t.invalid("watch_only", "excludes enabled = true", "use enabled if lb should set up and repair the tunnel, "+
+				"watch_only if someone else does")
+		}
 		t.done()
 	}
 	l.addListener(d, "listen", a.Listen)

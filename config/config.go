@@ -49,7 +49,8 @@ func (a Agent) TunnelDir() string { return filepath.Join(a.DataDir, "tunnel") }
 
 // Tunnel configures whether the agent sets up its machine as an IPVS real server behind IPIP.
 type Tunnel struct {
-	Enabled bool // set up at start and reload; never undone at exit
+	Enabled   bool // set up at start and reload, watched and repaired; never undone at exit
+	WatchOnly bool // watched, but not set up or repaired; excludes Enabled
 }
 
 // Service is a service whose health the agent measures.

@@ -20,6 +20,8 @@ const (
 	defaultFile = ""
 	// Off: an agent that measures should not change its machine's network unless told to.
 	defaultTunnelEnabled = false
+	// Off: only the operator knows whether someone else set up the tunnel.
+	defaultTunnelWatchOnly = false
 
 	// big_brother's port, on loopback only: it serves operators and monitoring on this machine.
 	defaultBalancerListen = "127.0.0.1:9292"

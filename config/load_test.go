@@ -290,6 +290,12 @@ func TestIncludeSkipsHiddenFilesAndFolders(t *testing.T) {
 	}
 }
 
+func TestTunnelWatchOnly(t *testing.T) {
+	if got := load(t, write(t, "[agent.tunnel]\nwatch_only = true\n")).Agent.Tunnel; got != (Tunnel{WatchOnly: true}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestAnUnreadableIncludedFolder(t *testing.T) {
 	path := write(t, `include = ["lb.toml/*.toml"]`) // a file instead of a folder: permissions do not stop root
 	want := path + ": cannot be read: not a directory: check the path and the file system"

@@ -180,7 +180,8 @@ Examples:
   lb agent check webapp --json -c ./lb.toml`
 
 const tunnelHelp = `Reads the clusters that have this machine as a node from the configuration, and prints each
-step. lb agent does the same at its start if agent.tunnel.enabled = true.
+step. lb agent does the same at its start if agent.tunnel.enabled = true, and from then on repairs
+what other programs change. So before --undo, set enabled = false and reload the agent.
 
 Examples:
   lb agent tunnel

@@ -2,6 +2,7 @@
 package api
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/braintree/lb/netx/audit"
@@ -10,15 +11,38 @@ import (
 // Report is the response to GET /.
 type Report struct {
 	Version  string    `json:"version"`
-	Services []Service `json:"services"` // sorted by name
+	Services []Service `json:"services"`         // sorted by name
+	Tunnel   *Tunnel   `json:"tunnel,omitempty"` // absent: [agent.tunnel] is off, or this machine is not a node of an ipip cluster
+}
+
+// Tunnel is the state of this machine's tunnel.
+type Tunnel struct {
+	VIPs      []netip.Addr  `json:"vips"`                 // that this machine receives packets for
+	WatchOnly bool          `json:"watch_only"`           // lb repairs nothing
+	Faults    []TunnelFault `json:"faults"`               // none: all is right
+	Drifts    uint64        `json:"drifts"`               // changes by other programs since the agent started
+	LastDrift *TunnelDrift  `json:"last_drift,omitempty"` // absent: none
+}
+
+// TunnelFault is why virtual IPs get no packets, or clients no replies from them.
+type TunnelFault struct {
+	Text string       `json:"text"`
+	VIPs []netip.Addr `json:"vips"`
+}
+
+// TunnelDrift is a change of the tunnel by another program.
+type TunnelDrift struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"` // what was wrong
 }
 
 // Service is the response to GET /SERVICE/status.
 type Service struct {
 	Name     string       `json:"name"`
-	Health   int          `json:"health"`   // what balancers get, 0 to 100
-	Measured int          `json:"measured"` // the health without a force
-	Forced   *Force       `json:"forced"`   // the force in effect; null: none
+	Health   int          `json:"health"`           // what balancers get, 0 to 100
+	Measured int          `json:"measured"`         // the health without a force
+	Forced   *Force       `json:"forced"`           // the force in effect; null: none
+	Tunnel   string       `json:"tunnel,omitempty"` // the fault of the tunnel that makes measured 0; absent: none
 	Depends  []Dependency `json:"depends"`
 	Metrics  []Metric     `json:"metrics"`
 }

@@ -66,10 +66,10 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request) {
 		views = append(views, s.opts.Services.View(svc, now))
 	}
 	if !wantsJSON(r) {
-		answer(w, http.StatusOK, tableText(s.opts.Version, views))
+		answer(w, http.StatusOK, tableText(s.opts.Version, views)+tunnelText(s.tunnel()))
 		return
 	}
-	list := api.Report{Version: s.opts.Version, Services: make([]api.Service, len(views))}
+	list := api.Report{Version: s.opts.Version, Services: make([]api.Service, len(views)), Tunnel: s.tunnel()}
 	for i, v := range views {
 		list.Services[i] = report(v, now)
 	}

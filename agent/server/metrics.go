@@ -37,7 +37,7 @@ func newMetrics(o Options) *metrics {
 	})
 	build.Set(1)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(o.Services, o.Streams), m.requests.CounterVec, build,
+	registry.MustRegister(newCollector(o.Services, o.Streams), newTunnelCollector(o), m.requests.CounterVec, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	return m

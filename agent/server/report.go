@@ -13,6 +13,9 @@ func report(v service.View, now time.Time) api.Service {
 		Name: v.Name, Health: v.Health, Measured: v.Measured, Forced: v.ForceReport(),
 		Depends: make([]api.Dependency, len(v.Depends)), Metrics: make([]api.Metric, len(v.Metrics)),
 	}
+	if v.Fault != "" {
+		r.Tunnel = v.Fault
+	}
 	for i, d := range v.Depends {
 		r.Depends[i] = api.Dependency{Type: d.Config.Type, Display: d.Name, OK: d.Passing(now), Result: result(d, now)}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/agent/force"
 	"github.com/braintree/lb/agent/service"
 	"github.com/braintree/lb/agent/stream"
@@ -45,6 +46,8 @@ type Options struct {
 	Guard    *listen.Authorizer // decides who may change something
 	Log      *slog.Logger
 	Version  string // shown on the first line of GET /
+
+	Tunnel func() *api.Tunnel // the state of this machine's tunnel, nil: none is watched; nil: the same
 }
 
 // Server serves requests from the latest results. Any goroutine may use it.

@@ -49,7 +49,7 @@ type statusPage struct {
 func (s *Server) statusPage(c *cachedPage, now time.Time) *statusPage {
 	forces := s.opts.Changes.Store.Changes() // read before the forces, so that a change in between invalidates the new page
 	p := c.latest.Load()
-	if p == nil || p.forces != forces || !p.valid(now) {
+	if p == nil || p.forces != forces || !p.valid(now) || p.of.Fault != s.opts.Services.Fault(c.service.Name) {
 		p = s.newStatusPage(s.opts.Services.View(c.service, now), now)
 		p.forces = forces
 		c.latest.Store(p)

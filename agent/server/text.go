@@ -13,7 +13,7 @@ import (
 // statusText is the body of GET /SERVICE/status. Programs read it, so each line is as in litmus_paper 1.6.2.
 // Balancers poll it every other second, so it is built without fmt.
 func statusText(v service.View, now time.Time) []byte {
-	size := len("Health: 100\nMeasured Health: 100\n") // lines about a force make it grow
+	size := len("Health: 100\nMeasured Health: 100\n") // lines about a force or the tunnel make it grow
 	for _, d := range v.Depends {
 		size += len(d.Label()) + len(": FAIL\n")
 	}
@@ -38,6 +38,9 @@ func statusText(v service.View, now time.Time) []byte {
 		if !f.Expires.IsZero() { // an addition to litmus_paper, which has no expiring forces
 			line("Forced Until", f.Expires.Format(time.RFC3339))
 		}
+	}
+	if v.Fault != "" { // litmus_paper has no tunnel: it is like a dependency
+		line(tunnelLabel(v), "FAIL")
 	}
 	for _, d := range v.Depends {
 		line(d.Label(), okOrFail(d, now))

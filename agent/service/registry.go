@@ -1,6 +1,7 @@
 package service
 
 import (
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type Registry struct {
 	current atomic.Pointer[Set]
 	forces  *force.Store
+	faults  atomic.Pointer[map[string]string] // see SetFaults; nil: none
 }
 
 // NewRegistry returns a registry of the services in a set.
@@ -26,6 +28,21 @@ func (r *Registry) Current() *Set { return r.current.Load() }
 
 // Replace makes another set the current one.
 func (r *Registry) Replace(s *Set) { r.current.Store(s) }
+
+// SetFaults sets why clients cannot reach services on this machine, whatever their checks say, by service. It reports whether that
+// has changed.
+func (r *Registry) SetFaults(faults map[string]string) bool {
+	old := r.faults.Swap(&faults)
+	return old == nil && len(faults) > 0 || old != nil && !maps.Equal(*old, faults)
+}
+
+// Fault returns why clients cannot reach a service on this machine; "" if they can.
+func (r *Registry) Fault(service string) string {
+	if faults := r.faults.Load(); faults != nil {
+		return (*faults)[service]
+	}
+	return ""
+}
 
 // Find returns the view of a service; false if there is no such service.
 func (r *Registry) Find(name string, now time.Time) (View, bool) {
@@ -52,6 +69,9 @@ func (r *Registry) View(s *Service, now time.Time) View {
 		readings = append(readings, v.Metrics[i].Reading)
 	}
 	v.Measured = score.Measured(now, readings[:len(s.Depends)], readings[len(s.Depends):])
+	if v.Fault = r.Fault(s.Name); v.Fault != "" {
+		v.Measured = 0
+	}
 	v.Health = v.Measured
 	if f, ok := r.forces.InEffect(s.Name, now); ok {
 		forced := f // a copy, so that f itself stays on the stack when nothing is forced

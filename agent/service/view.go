@@ -14,6 +14,7 @@ import (
 type View struct {
 	Name     string
 	Measured int
+	Fault    string       // why clients cannot reach the service here, so that Measured is 0; "": they can
 	Health   int          // Measured, unless a force is in effect
 	Forced   *force.Force // the force in effect; nil: none
 	Checks   []Check      // Depends, then Metrics
@@ -57,6 +58,9 @@ func (c Check) Detail(now time.Time) string {
 func (v View) Cause(now time.Time) string {
 	if v.Forced != nil && (v.Forced.Kind != score.Health || v.Forced.Value <= v.Measured) {
 		return fmt.Sprintf("forced %s by %s: %s", v.Forced.Kind, v.Forced.Who, v.Forced.Reason)
+	}
+	if v.Fault != "" {
+		return "tunnel: " + v.Fault
 	}
 	for _, c := range v.Checks {
 		if !c.Passing(now) {

@@ -24,6 +24,7 @@ type topic struct {
 // state is the part of a view that causes an event when it changes.
 type state struct {
 	health, measured int
+	fault            string      // see service.View
 	forced           force.Force // zero: none is in effect
 }
 
@@ -34,7 +35,7 @@ type event struct {
 }
 
 func stateOf(v service.View) state {
-	s := state{health: v.Health, measured: v.Measured}
+	s := state{health: v.Health, measured: v.Measured, fault: v.Fault}
 	if v.Forced != nil {
 		s.forced = *v.Forced
 	}

@@ -2,9 +2,11 @@ package action
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/tunnel"
@@ -24,10 +26,23 @@ func TunnelUp(ctx context.Context, out io.Writer, cfg *config.Config) error {
 	return printSteps(out, "already set up", func() ([]tunnel.Step, error) { return setup.Up(ctx, want) })
 }
 
-// TunnelDown undoes TunnelUp and prints each step.
+// TunnelDown undoes TunnelUp and prints each step. While an agent would repair the tunnel it is refused.
 func TunnelDown(ctx context.Context, out io.Writer, cfg *config.Config) error {
+	if cfg.Agent.Tunnel.Enabled && accepts(ctx, cfg.Agent.Control) {
+		return errAgentRepairs
+	}
 	setup := newTunnelSetup(cfg)
 	return printSteps(out, "nothing to undo", func() ([]tunnel.Step, error) { return setup.Down(ctx) })
+}
+
+// errAgentRepairs means that the tunnel cannot be undone now.
+var errAgentRepairs = errors.New("refusing to undo the tunnel: lb agent is running and would set it up again: " +
+	"set agent.tunnel.enabled = false and `systemctl reload lb-agent`, or stop the agent")
+
+// accepts reports whether a daemon accepts connections on a Unix socket.
+func accepts(ctx context.Context, socket string) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	return err == nil && conn.Close() == nil
 }
 
 // newTunnelSetup returns a set-up without a log: the steps are printed.

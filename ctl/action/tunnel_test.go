@@ -3,11 +3,28 @@ package action
 import (
 	"bytes"
 	"errors"
+	"net"
 	"net/netip"
+	"path/filepath"
 	"testing"
 
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/tunnel"
 )
+
+func TestTunnelIsNotUndoneWhileAnAgentWouldRepairIt(t *testing.T) {
+	dir := t.TempDir()
+	cfg := &config.Config{Agent: config.Agent{Control: filepath.Join(dir, "s"), DataDir: dir, Tunnel: config.Tunnel{Enabled: true}}}
+	l, err := net.Listen("unix", cfg.Agent.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var out bytes.Buffer
+	if err := TunnelDown(t.Context(), &out, cfg); !errors.Is(err, errAgentRepairs) || out.Len() > 0 {
+		t.Errorf("printed %q, %v", &out, err)
+	}
+}
 
 func TestTunnelPrintsItsSteps(t *testing.T) {
 	step := tunnel.Step{Action: tunnel.AddVIP, VIP: netip.MustParseAddr("204.109.13.7")}

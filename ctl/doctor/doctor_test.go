@@ -107,3 +107,23 @@ func TestDoctorExaminesTheTunnel(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+func TestDoctorExaminesATunnelOfOthers(t *testing.T) {
+	want := tunnel.Desired{VIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	state := tunnel.State{
+		Tunnels: []tunnel.Tunnel{{Name: "toload", Kind: "ipip", Up: true}}, Addresses: want.VIPs,
+		Sysctls: map[string]string{"all/arp_ignore": "1"}, Clamp: &tunnel.MSSClamp{VIPs: want.VIPs, MSS: 1440},
+	}
+	if found := examineForeignTunnel(state, want); len(found) != 1 || !found[0].Good {
+		t.Errorf("all good: %+v", found)
+	}
+	state.Tunnels[0].Up, state.Clamp = false, nil
+	found := lines(examineForeignTunnel(state, want))
+	for _, words := range []string{
+		"bad:  the tunnel that others set up: toload is down (192.0.2.1): ", "lb_agent is missing", "instead of watch_only; ignore it if",
+	} {
+		if !strings.Contains(found, words) {
+			t.Errorf("no %q in\n%s", words, found)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 
 	"github.com/braintree/lb/netx/tunnel"
@@ -14,7 +15,40 @@ func lookAtTunnel(ctx context.Context, m *Machine) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return examineTunnel(current, tunnel.DesiredFor(m.config.Clusters, m.local)), nil
+	want := tunnel.DesiredFor(m.config.Clusters, m.local)
+	if m.config.Agent.Tunnel.WatchOnly {
+		return examineForeignTunnel(current, want), nil
+	}
+	return examineTunnel(current, want), nil
+}
+
+// examineForeignTunnel says what is wrong with a tunnel that someone else set up.
+func examineForeignTunnel(current tunnel.State, want tunnel.Desired) []Finding {
+	const (
+		why = "packets that balancers tunnel to this machine are lost, or replies do not reach clients"
+		fix = "correct it where the tunnel is set up, or let lb do it: agent.tunnel.enabled = true instead of watch_only"
+	)
+	faults, suspected := tunnel.ForeignFaults(current, want)
+	var found []Finding
+	for _, f := range faults {
+		found = append(found, bad("the tunnel that others set up: "+f.Text, why, fix).of(names(f.VIPs)...))
+	}
+	for _, f := range suspected {
+		finding := bad("the tunnel that others set up: "+f.Text, why, fix+"; ignore it if it is handled otherwise")
+		found = append(found, finding.of(names(f.VIPs)...))
+	}
+	if len(found) == 0 {
+		found = append(found, good("the tunnel that others set up accepts packets for %s", fmt.Sprint(want.VIPs)))
+	}
+	return found
+}
+
+func names(vips []netip.Addr) []string {
+	list := make([]string, len(vips))
+	for i, v := range vips {
+		list[i] = v.String()
+	}
+	return list
 }
 
 // examineTunnel says what the tunnel's set-up lacks.

@@ -31,7 +31,7 @@ const Statuses = `Exit status:
     1  failed: a daemon is unreachable, the kernel rejected a change, the service is down (ctl status), or a problem was found
        (ctl pacemaker status, ctl doctor)
     2  refused: wrong usage, or the daemon refused the request or has no such service, cluster or node
-   69  the kernel lacks IPVS, nftables or ipip tunnels
+   69  the kernel lacks IPVS, nftables or IP tunnels
    77  no privilege
    78  the configuration has errors
   (ocf, bigbrother and ocf_big_brother follow the OCF standard: see lb ocf usage)`
@@ -60,7 +60,8 @@ func Status(err error) int {
 		return refused
 	case errors.As(err, &diagnostics):
 		return InvalidConfig
-	case errors.Is(err, netx.ErrNoIPVS), errors.Is(err, mark.ErrNoNftables), errors.Is(err, tunnel.ErrNoIPIP):
+	case errors.Is(err, netx.ErrNoIPVS), errors.Is(err, mark.ErrNoNftables), errors.Is(err, tunnel.ErrNoIPIP),
+		errors.Is(err, tunnel.ErrNoIP6Tnl):
 		return Unavailable
 	case errors.Is(err, netx.ErrNoPrivilege):
 		return NoPermission

@@ -32,6 +32,7 @@ func TestStatusAndReport(t *testing.T) {
 		"no IPVS":      {fmt.Errorf("open: %w", netx.ErrNoIPVS), 69, "lb: open: " + netx.ErrNoIPVS.Error() + "\n"},
 		"no nftables":  {fmt.Errorf("open: %w", mark.ErrNoNftables), 69, "lb: open: " + mark.ErrNoNftables.Error() + "\n"},
 		"no ipip":      {tunnel.ErrNoIPIP, 69, "lb: " + tunnel.ErrNoIPIP.Error() + "\n"},
+		"no ip6tnl":    {tunnel.ErrNoIP6Tnl, 69, "lb: " + tunnel.ErrNoIP6Tnl.Error() + "\n"},
 		"no privilege": {fmt.Errorf("open: %w", netx.ErrNoPrivilege), 77, "lb: open: " + netx.ErrNoPrivilege.Error() + "\n"},
 		"one error":    {config.Diagnostics{one}, 78, "lb: lb.toml:3: a.b = 1: is wrong: correct it\n"},
 		"two errors": {fmt.Errorf("load: %w", config.Diagnostics{one, two}), 78,

@@ -9,36 +9,36 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// DesiredFor returns the desired state of a machine with the local addresses: all virtual IPs of the IPIP clusters of
-// which it is a node, and the addresses that their balancers tunnel to. Both are sorted, without duplicates.
+// DesiredFor returns the desired state of a machine with the local addresses: the virtual IPs of the IPIP clusters of
+// which it is a node, and the addresses that their balancers tunnel to. Both are sorted, without duplicates. A virtual IP
+// gets packets only on nodes of its own IP version.
 func DesiredFor(clusters []config.Cluster, local []netip.Addr) Desired {
-	isLocal := map[netip.Addr]bool{}
-	for _, a := range local {
-		isLocal[a.Unmap().WithZone("")] = true
-	}
 	var desired Desired
 	for _, c := range clusters {
 		if c.Forwarding != config.IPIP {
 			continue
 		}
-		isNode := false
+		isNode := map[int]bool{} // by the bits of an address
 		for _, n := range c.Nodes {
 			a := n.Address.Unmap().WithZone("")
-			isNode = isNode || isLocal[a]
-			// The tunnel is IPv4 only, and no balancer's packets arrive over loopback: neither affects the MSS.
-			if isLocal[a] && a.Is4() && !a.IsLoopback() {
+			isNode[a.BitLen()] = isNode[a.BitLen()] || IsLocal(a, local)
+			if IsLocal(a, local) && !a.IsLoopback() { // no balancer's packets arrive over loopback, so its MTU does not matter
 				desired.Nodes = append(desired.Nodes, a)
 			}
 		}
-		if !isNode {
-			continue
-		}
 		for _, v := range c.VIPs {
-			desired.VIPs = append(desired.VIPs, v.Address.Unmap())
+			if a := v.Address.Unmap(); isNode[a.BitLen()] {
+				desired.VIPs = append(desired.VIPs, a)
+			}
 		}
 	}
 	desired.VIPs, desired.Nodes = sortUnique(desired.VIPs), sortUnique(desired.Nodes)
 	return desired
+}
+
+// IsLocal reports whether an address, in whatever notation, is one of this machine's.
+func IsLocal(a netip.Addr, local []netip.Addr) bool {
+	return slices.ContainsFunc(local, func(l netip.Addr) bool { return l.Unmap().WithZone("") == a.Unmap().WithZone("") })
 }
 
 // sortUnique sorts the addresses and removes duplicates.

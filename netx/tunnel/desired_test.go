@@ -42,13 +42,16 @@ func TestDesiredFor(t *testing.T) {
 			cluster(config.IPIP, list{"204.109.13.7"}, list{"10.8.0.1", "10.0.0.1"}),
 			cluster(config.IPIP, list{"204.109.13.2"}, list{"10.0.0.2"}),
 		}, Desired{addrs("204.109.13.7", "204.109.13.8"), addrs("10.0.0.1", "10.8.0.1")}},
-		{"IPv6 virtual IPs are included, IPv6 nodes are not", []config.Cluster{
+		{"IPv6 virtual IPs and nodes", []config.Cluster{
 			cluster(config.IPIP, list{"fd09::100", "204.109.13.1"}, list{"fd00::1", "10.0.0.1"}),
-		}, Desired{addrs("204.109.13.1", "fd09::100"), addrs("10.0.0.1")}},
-		{"a node address without the local zone", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"fe80::1"})},
-			Desired{VIPs: addrs("204.109.13.1")}},
+		}, Desired{addrs("204.109.13.1", "fd09::100"), addrs("10.0.0.1", "fd00::1")}},
+		{"a node address without the local zone", []config.Cluster{cluster(config.IPIP, list{"fd09::100"}, list{"fe80::1"})},
+			Desired{addrs("fd09::100"), addrs("fe80::1")}},
 		{"a loopback node address", []config.Cluster{cluster(config.IPIP, list{"204.109.13.1"}, list{"127.0.0.1"})},
 			Desired{VIPs: addrs("204.109.13.1")}},
+		{"virtual IPs of an IP version of which it is no node", []config.Cluster{
+			cluster(config.IPIP, list{"fd09::100", "204.109.13.1"}, list{"10.0.0.1", "fd00::9"}),
+		}, Desired{addrs("204.109.13.1"), addrs("10.0.0.1")}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

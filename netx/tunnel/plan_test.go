@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -25,8 +24,12 @@ func addrs(texts ...string) []netip.Addr {
 // freshState is a freshly booted machine, with the tunl0 that the module created.
 func freshState() State {
 	return State{
-		Device: Device{Kind: "ipip"},
-		Links:  []Link{{"eth0", 1500, addrs("10.0.0.1")}, {"wg0", 1420, addrs("10.8.0.1")}},
+		Device:  Device{Kind: "ipip"},
+		Device6: Device{Kind: "ip6tnl"},
+		Links: []Link{
+			{"eth0", 1500, addrs("10.0.0.1", "fd00::1", "fe80::1")}, {"wg0", 1420, addrs("10.8.0.1", "fd08::1")},
+			{"v6only", 1300, addrs("fe80::2")},
+		},
 		Sysctls: map[string]string{
 			"all/arp_ignore": "0", "all/arp_announce": "0", "all/rp_filter": "1",
 			"eth0/arp_ignore": "0", "eth0/arp_announce": "0", "eth0/rp_filter": "1",
@@ -55,12 +58,7 @@ func descriptions(steps []Step) []string {
 func TestPlan(t *testing.T) {
 	node := addrs("10.0.0.1")
 	upToDate := after(freshState(), must(Plan(freshState(), Desired{addrs("10.9.0.100"), node})))
-	tests := []struct {
-		name    string
-		current State
-		want    Desired
-		steps   []string
-	}{
+	tests := []planTest{
 		{"from nothing, sysctls first and virtual IPs last", freshState(), Desired{
 			addrs("10.9.0.101", "10.9.0.100", "::ffff:10.9.0.101"), node,
 		}, []string{
@@ -134,6 +132,41 @@ func TestPlan(t *testing.T) {
 		}},
 		{"nothing desired, nothing present", freshState(), Desired{}, nil},
 	}
+	runPlanTests(t, tests)
+}
+
+func TestPlanForIPv6(t *testing.T) {
+	runPlanTests(t, []planTest{
+		{"alone", freshState(), Desired{addrs("fd09::100"), addrs("fd00::1")}, []string{
+			"write nftables table inet lb_agent: clamp the MSS of fd09::100 to 1400 bytes",
+			"set ip6tnl0 up",
+			"add fd09::100/128 to ip6tnl0",
+		}},
+		{"beside IPv4, over any interface, without ip6tnl0", with(func(s *State) { s.Device6.Kind = "" }),
+			Desired{VIPs: addrs("fd09::100", "10.9.0.100")}, []string{
+				"set net/ipv4/conf/all/arp_announce to 2 (is 0)",
+				"set net/ipv4/conf/all/arp_ignore to 1 (is 0)",
+				"set net/ipv4/conf/tunl0/rp_filter to 2 (is 0)",
+				"set tunl0 up",
+				"write nftables table inet lb_agent: clamp the MSS of 10.9.0.100 to 1360 bytes and the MSS of fd09::100 to 1320 bytes",
+				"add 10.9.0.100/32 to tunl0",
+				"create ip6tnl0 and load the kernel module ip6_tunnel",
+				"set ip6tnl0 up",
+				"add fd09::100/128 to ip6tnl0",
+			}},
+	})
+}
+
+// planTest is a state, what is desired, and the steps in between.
+type planTest struct {
+	name    string
+	current State
+	want    Desired
+	steps   []string
+}
+
+func runPlanTests(t *testing.T, tests []planTest) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			steps, err := Plan(tt.current, tt.want)
@@ -155,10 +188,12 @@ func TestPlanReportsWhatItCannotSetUp(t *testing.T) {
 		error   string
 		steps   int
 	}{
-		{"an IPv6 virtual IP beside an IPv4 one", freshState(), Desired{VIPs: addrs("fd09::100", "10.9.0.100")},
-			"fd09::100: IPv6 virtual IPs are not yet supported", 6},
-		{"only IPv6", freshState(), Desired{VIPs: addrs("fd09::100")},
-			"fd09::100: IPv6 virtual IPs are not yet supported", 0},
+		{"an impossible IPv6 virtual IP beside an IPv4 one", with(func(s *State) { s.Device6.Kind = "sit" }),
+			Desired{VIPs: addrs("fd09::100", "10.9.0.100")}, "interface ip6tnl0 has type sit, not ip6tnl", 6},
+		{"an impossible IPv4 virtual IP beside an IPv6 one", with(func(s *State) { s.Device.Kind = "dummy" }),
+			Desired{VIPs: addrs("fd09::100", "10.9.0.100")}, "interface tunl0 has type dummy, not ipip", 3},
+		{"an MTU too small for IPv6", with(func(s *State) { s.Links[0].MTU = 1200 }), Desired{VIPs: addrs("fd09::100")},
+			"the MTU of interface eth0 is only 1200 bytes", 0},
 		{"tunl0 has another type", with(func(s *State) { s.Device.Kind = "dummy" }), Desired{VIPs: addrs("10.9.0.100")},
 			"interface tunl0 has type dummy, not ipip", 0},
 		{"no network", with(func(s *State) { s.Links = nil }), Desired{VIPs: addrs("10.9.0.100")},
@@ -177,9 +212,6 @@ func TestPlanReportsWhatItCannotSetUp(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Plan(freshState(), Desired{VIPs: addrs("fd09::100")}); !errors.Is(err, ErrIPv6) {
-		t.Errorf("%v is not ErrIPv6", err)
-	}
 }
 
 func must(steps []Step, err error) []Step {
@@ -192,6 +224,13 @@ func must(steps []Step, err error) []Step {
 // after is the state that the steps should leave behind.
 func after(s State, steps []Step) State {
 	s.Sysctls, s.Saved.Sysctls, s.VIPs = maps.Clone(s.Sysctls), maps.Clone(s.Saved.Sysctls), slices.Clone(s.VIPs)
+	s.Saved.VIPs6 = slices.Clone(s.Saved.VIPs6)
+	device := func(name string) (*Device, *bool) {
+		if name == "ip6tnl0" {
+			return &s.Device6, &s.Saved.Device6Up
+		}
+		return &s.Device, &s.Saved.DeviceUp
+	}
 	for _, step := range steps {
 		switch step.Action {
 		case SetSysctl:
@@ -203,19 +242,28 @@ func after(s State, steps []Step) State {
 			s.Sysctls[step.Key] = step.Value
 			delete(s.Saved.Sysctls, step.Key)
 		case CreateDevice:
-			s.Device.Kind = "ipip"
-			s.Sysctls["tunl0/rp_filter"] = "0"
+			d, _ := device(step.Device)
+			d.Kind = map[string]string{"tunl0": "ipip", "ip6tnl0": "ip6tnl"}[step.Device]
+			if step.Device == "tunl0" {
+				s.Sysctls["tunl0/rp_filter"] = "0"
+			}
 		case DeviceUp:
-			s.Device.Up, s.Saved.DeviceUp = true, true
+			d, saved := device(step.Device)
+			d.Up, *saved = true, true
 		case DeviceDown:
-			s.Device.Up = false
+			d, _ := device(step.Device)
+			d.Up = false
 		case WriteClamp:
 			s.Clamp = &step.Clamp
 		case DeleteClamp:
 			s.Clamp = nil
 		case AddVIP:
 			s.VIPs = append(s.VIPs, Address{step.VIP, true})
+			if step.VIP.Is6() {
+				s.Saved.VIPs6 = append(s.Saved.VIPs6, step.VIP)
+			}
 		case RemoveVIP:
+			s.Saved.VIPs6 = slices.DeleteFunc(s.Saved.VIPs6, func(a netip.Addr) bool { return a == step.VIP })
 			s.VIPs = slices.DeleteFunc(s.VIPs, func(a Address) bool { return a.Addr == step.VIP })
 		case DeleteSaved:
 			s.Saved = Saved{Sysctls: map[string]SavedSysctl{}}
@@ -227,19 +275,26 @@ func after(s State, steps []Step) State {
 func TestPlansConvergeAndDownRestores(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		address := rapid.Custom(func(t *rapid.T) netip.Addr {
-			return netip.AddrFrom4([4]byte{10, 9, 0, rapid.Byte().Draw(t, "last")})
+			last := rapid.Byte().Draw(t, "last")
+			if rapid.Bool().Draw(t, "ipv6") {
+				return netip.AddrFrom16([16]byte{0: 0xfd, 1: 9, 15: last})
+			}
+			return netip.AddrFrom4([4]byte{10, 9, 0, last})
 		})
 		start := freshState()
 		for _, key := range slices.Sorted(maps.Keys(start.Sysctls)) {
 			start.Sysctls[key] = rapid.SampledFrom([]string{"0", "1", "2", "3"}).Draw(t, key)
 		}
-		start.Device.Up = rapid.Bool().Draw(t, "up")
+		start.Device.Up, start.Device6.Up = rapid.Bool().Draw(t, "up"), rapid.Bool().Draw(t, "up6")
 		now := start
 		for range rapid.IntRange(1, 4).Draw(t, "changes") {
 			want := Desired{VIPs: rapid.SliceOfN(address, 1, 5).Draw(t, "vips")}
 			now = after(now, must(Plan(now, want)))
 			if again := must(Plan(now, want)); len(again) != 0 {
 				t.Fatalf("a second plan is %q", descriptions(again))
+			}
+			if faults := Faults(now, want); len(faults) != 0 {
+				t.Fatalf("faults after the plan: %v", faults)
 			}
 			for _, v := range want.VIPs {
 				if !slices.ContainsFunc(now.VIPs, func(a Address) bool { return a.Addr == v }) {

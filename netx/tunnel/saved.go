@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,22 @@ type Saved struct {
 	Boot     string                 `json:"boot"`              // boot ID
 	DeviceUp bool                   `json:"device_up"`         // lb set tunl0 up
 	Sysctls  map[string]SavedSysctl `json:"sysctls,omitempty"` // by key as in State.Sysctls
+
+	Device6Up bool         `json:"device6_up,omitempty"` // lb set ip6tnl0 up
+	VIPs6     []netip.Addr `json:"vips6,omitempty"`      // that lb added to ip6tnl0: IPv6 addresses have no labels
+}
+
+// empty reports whether there is nothing to restore.
+func (s Saved) empty() bool {
+	return !s.DeviceUp && !s.Device6Up && len(s.Sysctls) == 0 && len(s.VIPs6) == 0
+}
+
+// deviceUp is the field for the family's device.
+func (s *Saved) deviceUp(f family) *bool {
+	if f.bits == ipv6.bits {
+		return &s.Device6Up
+	}
+	return &s.DeviceUp
 }
 
 // SavedSysctl is a sysctl's value before lb changed it and the value that lb set.
@@ -67,7 +84,7 @@ func (f savedFile) update(edit func(*Saved)) error {
 		return err
 	}
 	edit(&saved)
-	if !saved.DeviceUp && len(saved.Sysctls) == 0 {
+	if saved.empty() {
 		return f.remove()
 	}
 	data, err := json.MarshalIndent(saved, "", "  ")

@@ -58,13 +58,16 @@ func TestABrokenSavedFileErrorNamesTheFix(t *testing.T) {
 }
 
 func TestDeviceErrnosMapToTheirCause(t *testing.T) {
-	if err := explainDeviceErrno(unix.EOPNOTSUPP); !errors.Is(err, ErrNoIPIP) || !strings.Contains(err.Error(), "modprobe ipip") {
+	if err := explainDeviceErrno(ipv4, unix.EOPNOTSUPP); !errors.Is(err, ErrNoIPIP) || !strings.Contains(err.Error(), "modprobe ipip") {
 		t.Errorf("got %v", err)
 	}
-	if err := explainDeviceErrno(unix.EPERM); !errors.Is(err, netx.ErrNoPrivilege) {
+	if err := explainDeviceErrno(ipv6, unix.EOPNOTSUPP); !errors.Is(err, ErrNoIP6Tnl) {
 		t.Errorf("got %v", err)
 	}
-	if err := explainDeviceErrno(nil); err != nil {
+	if err := explainDeviceErrno(ipv4, unix.EPERM); !errors.Is(err, netx.ErrNoPrivilege) {
+		t.Errorf("got %v", err)
+	}
+	if err := explainDeviceErrno(ipv6, nil); err != nil {
 		t.Errorf("got %v", err)
 	}
 }

@@ -36,51 +36,80 @@ func (s *Setup) State(ctx context.Context) (State, error) {
 	if st.Clamp, err = readClamp(); err != nil {
 		return State{}, err
 	}
-	links, err := netlink.LinkList()
+	links, addrs, err := readLinks()
 	if err != nil {
-		return State{}, fmt.Errorf("list interfaces: %w", err)
+		return State{}, err
 	}
 	for _, l := range links {
-		if err := st.addLink(l); err != nil {
-			return State{}, err
-		}
+		st.addLink(l, addrs[l.Attrs().Index])
 	}
 	slices.SortFunc(st.Links, func(a, b Link) int { return strings.Compare(a.Name, b.Name) })
 	return st, nil
 }
 
+// readLinks returns the interfaces and their addresses, by the interface's index.
+func readLinks() (links []netlink.Link, addrs map[int][]netlink.Addr, err error) {
+	for range readAttempts {
+		var list []netlink.Addr
+		if links, err = netlink.LinkList(); err != nil {
+			err = fmt.Errorf("list interfaces: %w", err)
+		} else if list, err = netlink.AddrList(nil, netlink.FAMILY_ALL); err != nil {
+			err = fmt.Errorf("list addresses: %w", err)
+		}
+		addrs = map[int][]netlink.Addr{}
+		for _, a := range list {
+			addrs[a.LinkIndex] = append(addrs[a.LinkIndex], a)
+		}
+		if !errors.Is(err, netlink.ErrDumpInterrupted) { // otherwise another program changed interfaces meanwhile
+			break
+		}
+	}
+	return links, addrs, err
+}
+
 // addLink adds an interface to the state.
-func (st *State) addLink(l netlink.Link) error {
+func (st *State) addLink(l netlink.Link, listed []netlink.Addr) {
 	attrs := l.Attrs()
 	up := attrs.Flags&net.FlagUp != 0
-	addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
-	if err != nil {
-		return fmt.Errorf("list the addresses of %s: %w", attrs.Name, err)
-	}
-	if attrs.Name == device {
-		st.Device = Device{Kind: l.Type(), Up: up}
-		for _, a := range addrs {
-			addr, ok := netip.AddrFromSlice(a.IP.To4())
-			ones, _ := a.Mask.Size()
-			managed := ok && ones == 32 && a.Label == label
-			st.Device.InUse = st.Device.InUse || !managed
-			if ok && ones == 32 {
-				st.VIPs = append(st.VIPs, Address{Addr: addr, Managed: managed})
-			}
-		}
-		return nil
-	}
-	if !up || attrs.Flags&net.FlagLoopback != 0 || len(addrs) == 0 {
-		return nil
-	}
-	link := Link{Name: attrs.Name, MTU: attrs.MTU}
-	for _, a := range addrs {
-		if addr, ok := netip.AddrFromSlice(a.IP.To4()); ok {
-			link.Addresses = append(link.Addresses, addr)
+	var addrs []netip.Addr
+	for _, a := range listed {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			addrs = append(addrs, addr.Unmap())
 		}
 	}
-	st.Links = append(st.Links, link)
-	return nil
+	if l.Type() == ipv4.kind || l.Type() == ipv6.kind {
+		st.Tunnels = append(st.Tunnels, Tunnel{Name: attrs.Name, Kind: l.Type(), Up: up})
+	}
+	st.Addresses = append(st.Addresses, addrs...)
+	switch attrs.Name {
+	case ipv4.device:
+		st.Device = st.addDevice(ipv4, Device{Kind: l.Type(), Up: up}, listed)
+	case ipv6.device:
+		st.Device6 = st.addDevice(ipv6, Device{Kind: l.Type(), Up: up}, listed)
+	default:
+		if up && attrs.Flags&net.FlagLoopback == 0 && len(addrs) > 0 {
+			st.Links = append(st.Links, Link{Name: attrs.Name, MTU: attrs.MTU, Addresses: addrs})
+		}
+	}
+}
+
+// addDevice adds the virtual IPs on the family's device, and returns the device.
+func (st *State) addDevice(f family, d Device, listed []netlink.Addr) Device {
+	for _, a := range listed {
+		addr, ok := netip.AddrFromSlice(a.IP)
+		addr = addr.Unmap()
+		if !ok || addr.IsLinkLocalUnicast() { // the kernel gives an IPv6 interface its link-local address
+			continue
+		}
+		ones, _ := a.Mask.Size()
+		isHost := f.has(addr) && ones == f.bits
+		managed := isHost && (a.Label == label || slices.Contains(st.Saved.VIPs6, addr))
+		d.InUse = d.InUse || !managed
+		if isHost {
+			st.VIPs = append(st.VIPs, Address{Addr: addr, Managed: managed})
+		}
+	}
+	return d
 }
 
 // readSysctls reads the relevant sysctls of all interfaces.

@@ -1,5 +1,5 @@
 // Package tunnel makes this machine a real server for IPIP forwarding: it decapsulates the balancers' packets and
-// answers clients directly from the virtual IPs.
+// answers clients directly from the virtual IPs. It also watches over that.
 //
 // It sets up the following, and recognises what it set up:
 //
@@ -13,16 +13,17 @@
 //     filter (1) treats as spoofing. The kernel uses the higher value of "all" and the interface, so 2 (loose: the client
 //     must be reachable over any interface) on tunl0 is right whatever "all" is; 0 would not be. Nothing else is loosened:
 //     the outer packets arrive from a balancer over the interface that leads to it.
-//   - The MSS that replies from a virtual IP offer is lowered by the tunnel's 20 bytes, so that the client's full segments
-//     fit into the tunnel. This is nftables table inet lb_agent, which lb owns completely.
+//   - For IPv6 it is the same with ip6tnl0 and a /128 for each virtual IP, without sysctls: see ipv6. IPv6 addresses have no
+//     labels, so those that lb added are saved in the file below.
+//   - The MSS that replies from a virtual IP offer is lowered by the tunnel's 20 bytes (40 for IPv6), so that the client's full
+//     segments fit into the tunnel. This is nftables table inet lb_agent, which lb owns completely.
 //
 // For Down, the previous sysctls are saved in a file in the state folder. They expire at a reboot, when the kernel
-// loses its settings as well. Without the file Down leaves the sysctls as they are.
-//
-// It supports IPv4 only; IPv6 virtual IPs (ip6tnl) are reported as missing.
+// loses its settings as well. Without the file Down leaves the sysctls and IPv6 addresses as they are.
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,17 +34,16 @@ import (
 
 // Names of what lb sets up.
 const (
-	device = "tunl0"
-	label  = device + ":lb"
-	table  = "lb_agent"
+	label = "tunl0:lb"
+	table = "lb_agent"
 )
 
 var (
 	// ErrNoIPIP means that the kernel does not support IPIP tunnels.
 	ErrNoIPIP = errors.New("this kernel has no ipip tunnel: load it with `modprobe ipip`, or run on a kernel built with CONFIG_NET_IPIP")
-	// ErrIPv6 means that a virtual IP cannot be set up because it is IPv6.
-	ErrIPv6 = errors.New("IPv6 virtual IPs are not yet supported by the tunnel set-up: " +
-		"add them to this machine by other means, or leave the machine out of their clusters")
+	// ErrNoIP6Tnl means that the kernel does not support IPv6 tunnels.
+	ErrNoIP6Tnl = errors.New("this kernel has no ip6tnl tunnel: load it with `modprobe ip6_tunnel`, " +
+		"or run on a kernel built with CONFIG_IPV6_TUNNEL")
 )
 
 // Desired is the desired state of a real server.
@@ -92,20 +92,44 @@ func (s *Setup) Down(ctx context.Context) ([]Step, error) {
 	return done, nil
 }
 
-// Apply makes the steps in order and returns the completed ones. It stops at the first failure; the error names all
-// steps not done, and why the first one failed.
-func (s *Setup) Apply(ctx context.Context, steps []Step) ([]Step, error) {
-	for i, step := range steps {
+// Apply makes the steps in order and returns the completed ones. After a failure it makes no further steps of the same IP
+// version, or of both if the step was for both. The error names all steps not done, and why.
+func (s *Setup) Apply(ctx context.Context, steps []Step) (done []Step, err error) {
+	failed := map[int]*failure{} // by the family's bits, 0: both
+	var order []*failure
+	for _, step := range steps {
+		f, _ := step.family()
+		before := cmp.Or(failed[0], failed[f.bits])
+		if step.Action == DeleteSaved && len(order) > 0 {
+			before = order[0] // what is not undone yet is still needed
+		}
+		if before != nil {
+			before.steps = append(before.steps, step)
+			continue
+		}
 		err := ctx.Err()
 		if err == nil {
 			err = s.applyStep(step)
 		}
 		if err != nil {
-			return steps[:i], fmt.Errorf("not done: %s: %w", joinSteps(steps[i:]), err)
+			failed[f.bits] = &failure{[]Step{step}, err}
+			order = append(order, failed[f.bits])
+			continue
 		}
 		s.log.Info("tunnel: " + step.String())
+		done = append(done, step)
 	}
-	return steps, nil
+	var errs []error
+	for _, f := range order {
+		errs = append(errs, fmt.Errorf("not done: %s: %w", joinSteps(f.steps), f.cause))
+	}
+	return done, errors.Join(errs...)
+}
+
+// failure is a step that failed, and the later ones that were skipped for it.
+type failure struct {
+	steps []Step
+	cause error
 }
 
 // joinSteps joins steps to one line.
