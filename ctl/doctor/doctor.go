@@ -77,7 +77,7 @@ type promise struct {
 // promises are all of them, in the order in which they are examined and printed: what others need comes first. A new promise is a
 // function in the file of its subject, and a row.
 var promises = []promise{
-	{"the tunnel", "rules.md: What lb touches", tunnelled, lookAtTunnel},
+	{"the tunnel", "rules.md: The tunnel of an app node", tunnelled, lookAtTunnel},
 	{"IPVS's settings", "rules.md: The kernel's settings", balancer, lookAtIPVSSettings},
 }
 
