@@ -73,6 +73,41 @@ func request(t *testing.T, method string, address net.Addr, target string) {
 	}
 }
 
+// With an interval of an hour, nobody waits for the next regular poll.
+func TestTheEndOfARealStreamIsPolledAtOnce(t *testing.T) {
+	dir, err := os.MkdirTemp("", "lb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	address, stop := serveAgent(t, dir, "127.0.0.1:0")
+	at := netip.MustParseAddrPort(address.String())
+	node, monitor := config.Node{Address: at.Addr(), Port: at.Port(), Path: "/web/status"}, NewHeartbeatMonitor()
+	c := config.Cluster{Name: "web", CheckInterval: time.Hour, CheckTimeout: patience, Rise: 1, Fall: 2, Watch: config.WatchAuto}
+	start := time.Now().Add(-New(c, node, time.Now(), monitor).phase()).Add(100 * time.Millisecond) // its phase is soon
+	w := New(c, node, start, monitor)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := make(chan Update)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { monitor.Run(ctx) })
+	running.Go(func() { w.Run(ctx, NewHTTPPoller(node), out) })
+	for end := time.After(patience); ; {
+		select {
+		case u := <-out:
+			if !u.Reading.Answered {
+				return
+			}
+			if w.Streaming() {
+				stop()
+			}
+		case <-end:
+			t.Fatal("timed out waiting for a poll after the agent's end")
+		}
+	}
+}
+
 func TestWatcherFollowsARealAgentThroughForcesAndARestart(t *testing.T) {
 	dir, err := os.MkdirTemp("", "lb") // short enough for the name of a socket
 	if err != nil {

@@ -94,11 +94,14 @@ func (w *Watcher) Run(ctx context.Context, p Poller, out chan<- Update) {
 		case <-timer.C:
 		}
 		answered := r.poll(ctx)
-		if answered && r.opener != nil && !time.Now().Before(r.nextStream) && r.follow(ctx) {
-			next, step = time.Now(), 0 // the stream has ended: poll at once
-		}
+		ended := answered && r.opener != nil && !time.Now().Before(r.nextStream) && r.follow(ctx)
 		if ctx.Err() != nil {
 			return
+		}
+		if ended {
+			next, step = time.Now(), w.interval
+			timer.Reset(0)
+			continue
 		}
 		next, step = next.Add(step), w.interval
 		for now := time.Now(); next.Before(now); {
