@@ -14,7 +14,7 @@ import (
 )
 
 // TestFailureRemovesOnlyThatNode breaks a node in four ways. As documented, a report of health 0 by the agent takes effect at once;
-// polls without a usable response do after `fall` in a row, 2 by default.
+// polls without a usable response do after `fall` in a row, 2 by default, and three heartbeats and a connection that fails count as two.
 func TestFailureRemovesOnlyThatNode(t *testing.T) {
 	const slack = 2 * time.Second // the guest is slow at starting processes and emulating packets
 	s := newSite(t, nil)
@@ -48,7 +48,7 @@ func TestFailureRemovesOnlyThatNode(t *testing.T) {
 			"node vanishes from the network",
 			func() error { return app.Host.Unplug() },
 			func() error { return app.Host.Plug() },
-			3 * checkInterval,
+			time.Second, // three heartbeats, and half of that to connect
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
