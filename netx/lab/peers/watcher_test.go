@@ -72,7 +72,13 @@ func startKeepalived(t *testing.T, load *lab.Host, services []service, interval 
 		}
 		b.WriteString("}\n")
 	}
-	if err := load.WriteFile("/run/keepalived.conf", []byte(b.String()), 0o644); err != nil {
+	return startChecker(t, load, b.String())
+}
+
+// startChecker starts keepalived with a configuration.
+func startChecker(t *testing.T, load *lab.Host, config string) *lab.Process {
+	t.Helper()
+	if err := load.WriteFile("/run/keepalived.conf", []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return run(t, load, "keepalived", "--dont-fork", "--check", "--log-console", "--use-file", "/run/keepalived.conf",
@@ -155,14 +161,16 @@ type usage struct {
 }
 
 // usageOf reads the usage of a process and its descendants. It misses short-lived children, which none of the measured programs has.
-func usageOf(t *testing.T, p *lab.Process) usage {
+func usageOf(t *testing.T, p *lab.Process) usage { return usageBelow(t, p.Pid()) }
+
+func usageBelow(t *testing.T, pid int) usage {
 	t.Helper()
 	processes, err := procfs.AllProcs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	sort.Sort(processes) // by process ID, so that parents come first
-	below := map[int]bool{p.Pid(): true}
+	below := map[int]bool{pid: true}
 	var sum usage
 	for _, process := range processes {
 		stat, err := process.Stat()
