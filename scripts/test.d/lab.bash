@@ -12,7 +12,7 @@ batch_of() { # FILE
     ./netx/program/* | ./netx/tunnel/* | ./netx/vip/* | ./netx/lab/e2e/pacemaker_*) echo first ;;
     ./netx/lab/e2e/doctor_* | ./netx/lab/e2e/drain_* | ./netx/lab/e2e/events_* | ./netx/lab/e2e/foreign_state_*) echo second ;;
     ./netx/lab/e2e/forwarding_* | ./netx/lab/e2e/ocf_* | ./netx/lab/e2e/plan_* | ./netx/lab/e2e/readme_*) echo second ;;
-    ./netx/lab/e2e/all_in_one_* | ./netx/lab/e2e/refusal_* | ./packaging/systemd/*) echo second ;;
+    ./netx/lab/e2e/all_in_one_* | ./netx/lab/e2e/on_failure_* | ./netx/lab/e2e/refusal_* | ./packaging/systemd/*) echo second ;;
     ./netx/lab/failover/*) echo failover ;;
     *) echo timed ;; # netx/lab/e2e/noipvs is the last of them: it unloads ip_vs
   esac
