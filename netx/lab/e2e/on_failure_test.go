@@ -99,7 +99,8 @@ func TestAUDPClientLeavesADeadNode(t *testing.T) {
 	if !strings.Contains(status, "removed from the kernel's table until it is back (on_failure = remove)") {
 		t.Errorf("the status does not say that it was removed:\n%s", status)
 	}
-	if why := f.ctl(t, "why", "web", dead.address); !strings.Contains(why, "on failure") || !strings.Contains(why, "not in the kernel's table") {
+	why := f.ctl(t, "why", "web", dead.address)
+	if !strings.Contains(why, "on failure") || !strings.Contains(why, "not in the kernel's table") {
 		t.Errorf("why says\n%s", why)
 	}
 	if events := f.ctl(t, "events"); !strings.Contains(events, "remove node "+dead.address) {
