@@ -207,3 +207,27 @@ func TestARemoteBalancerThatLeavesIsRemoved(t *testing.T) {
 		r.wantTable("7 wlc 10.0.0.1=100" + relay)
 	})
 }
+
+func TestTheDownpageLeavesWhenANodeIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fleet.set("10.0.0.1", connRefused)
+		c := removing(1)
+		c.AllDown = config.ToPage
+		r.boot(c)
+		r.start("web")
+		r.wantTable("7 wlc 169.254.254.254=1")
+		r.setConns(7, "169.254.254.254", 1, 0)
+		r.fleet.set("10.0.0.1", 92)
+		r.waitForReadings()
+		r.wantTable("7 wlc 10.0.0.1=92")
+		if _, err := r.engine.Stop(t.Context(), "web", "test"); err != nil {
+			t.Fatal(err)
+		}
+		r.fleet.set("10.0.0.1", connRefused)
+		r.waitForReadings()
+		if why := r.status("web").Nodes[0].Why; strings.Contains(why, "removed") {
+			t.Errorf("of a stopped cluster: %s", why)
+		}
+	})
+}

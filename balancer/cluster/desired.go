@@ -172,8 +172,8 @@ func (d desired) keepLeaving(services []ipvs.Service) {
 				since = d.now
 			}
 			leaving[id] = since
-			if d.cfg.OnFailure == config.RemoveFailed && d.leaving.departed[to.Address] != "" {
-				continue // another data centre no longer takes its connections
+			if d.cfg.OnFailure == config.RemoveFailed && (d.isPage(*to) || d.leaving.departed[to.Address] != "") {
+				continue // nodes are back, or another data centre no longer takes its connections
 			}
 			if stays, keep := plan.Leaving(d.now, since, d.cfg.DrainTimeout, *to); keep {
 				services[i].Destinations = append(services[i].Destinations, stays)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"net/netip"
 
+	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
 )
 
@@ -37,6 +38,9 @@ func (c *Cluster) isPage(d ipvs.Destination) bool {
 func (c *Cluster) pageCause() string {
 	if c.verdict.Downpage {
 		return c.verdict.Notice
+	}
+	if c.cfg.OnFailure == config.RemoveFailed {
+		return "the downpage is no longer needed (on_failure = remove)"
 	}
 	return "the downpage is no longer needed: it keeps its connections until they end"
 }

@@ -141,7 +141,7 @@ func (m *Model) Unknown(added func(*Cluster, *Node) bool) []string {
 	var notes []string
 	for _, c := range m.clusters {
 		for _, n := range c.nodes {
-			if keptOut := c.running && n.state.InCluster.Removed; !n.state.HasReading && (keptOut || added(c, n)) {
+			if !n.state.HasReading && (n.state.InCluster.Removed || added(c, n)) {
 				notes = append(notes,
 					fmt.Sprintf("cluster %s, node %s: its weight depends on its first response", c.cfg.Name, n.cfg.Address))
 			}

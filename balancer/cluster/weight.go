@@ -49,7 +49,9 @@ func (c *Cluster) decideCluster(now time.Time) {
 			Address: n.cfg.Address, Priority: n.cfg.Priority, Weight: n.own.weight, Steps: n.own.steps, State: &n.state,
 		})
 	}
-	c.group, c.verdict = decide.Cluster(now, c.policy(), c.group, c.members)
+	policy := c.policy()
+	policy.Remove = policy.Remove && c.running
+	c.group, c.verdict = decide.Cluster(now, policy, c.group, c.members)
 	for i, n := range c.nodes {
 		n.weight, n.steps = c.members[i].Weight, c.members[i].Steps
 	}
