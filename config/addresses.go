@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// address reads the key address: a unicast IP address without a zone or prefix length.
-func address(d *decoder, example string) netip.Addr {
+// address reads the key address with a reader such as unicast.
+func address(d *decoder, read func(d *decoder, key, example string) netip.Addr, example string) netip.Addr {
 	const key = "address"
 	if !d.has(key) {
 		d.consumed[key] = true
 		d.missing(key, addressFix+example)
 		return netip.Addr{}
 	}
-	return unicast(d, key, example)
+	return read(d, key, example)
 }
 
 // addressFix precedes an example.
 const addressFix = "use an IPv4 or IPv6 address, such as "
 
-// unicast reads an address, as address does, at another key.
+// unicast reads a unicast IP address without a zone or prefix length.
 func unicast(d *decoder, key, example string) netip.Addr {
 	fix := addressFix + example
 	s := d.str(key, "")
@@ -40,6 +40,17 @@ func unicast(d *decoder, key, example string) netip.Addr {
 		return a
 	}
 	return netip.Addr{}
+}
+
+// destination reads an address that IPVS forwards to. The kernel accepts no link-local IPv6 address as one: it has no field for the zone.
+func destination(d *decoder, key, example string) netip.Addr {
+	a := unicast(d, key, example)
+	if a.Is6() && a.IsLinkLocalUnicast() {
+		d.invalid(key, "is a link-local address, and IPVS has no field for the interface",
+			"use a global or unique local address, such as fd00::1")
+		return netip.Addr{}
+	}
+	return a
 }
 
 // checkIPVersions reports virtual IPs without a node of their IP version, nodes without a virtual IP of theirs, and nodes that are

@@ -56,10 +56,10 @@ func readDownpage(d *decoder, policy AllDown) Downpage {
 	}
 	page := Downpage{Address: netip.MustParseAddr(defaultDownpage)}
 	if t.has("address") {
-		page.Address = unicast(t, "address", defaultDownpage)
+		page.Address = destination(t, "address", defaultDownpage)
 	}
 	if t.str("address6", defaultDownpage6) != "" {
-		page.Address6 = unicast(t, "address6", "2001:db8::fe")
+		page.Address6 = destination(t, "address6", "2001:db8::fe")
 	}
 	if page.Address.IsValid() && !page.Address.Is4() {
 		t.invalid("address", "is not an IPv4 address", "move it to address6")

@@ -29,7 +29,7 @@ func readNodes(nodes []*decoder, c Cluster) []Node {
 // readNode reads one entry of nodes. limit is the cluster's max_connections.
 func readNode(d *decoder, cluster string, limit uint32) Node {
 	n := Node{
-		Address: address(d, "10.0.0.1"),
+		Address: address(d, destination, "10.0.0.1"),
 		Port:    uint16(d.integer("port", defaultNodePort, 1, math.MaxUint16)),
 		Path:    d.str("path", defaultNodePath(cluster)),
 

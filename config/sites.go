@@ -127,7 +127,7 @@ func (l *loader) checkRelays() {
 func sites(d *decoder) []Site {
 	var list []Site
 	for _, s := range d.tables("sites") {
-		at := netip.AddrPortFrom(address(s, "10.2.0.5"), uint16(s.integer("port", defaultSitePort, 1, math.MaxUint16)))
+		at := netip.AddrPortFrom(address(s, destination, "10.2.0.5"), uint16(s.integer("port", defaultSitePort, 1, math.MaxUint16)))
 		if at.IsValid() && slices.Contains(list, Site{at}) {
 			s.invalid("address", "is already in the list", "remove one of them")
 		}

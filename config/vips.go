@@ -23,7 +23,7 @@ type portUse struct {
 // vip reads one entry of vips.
 func (l *loader) vip(d *decoder) VIP {
 	v := VIP{
-		Address:   address(d, "203.0.113.7"),
+		Address:   address(d, unicast, "203.0.113.7"),
 		Interface: interfaceName(d, "interface", defaultInterface),
 		Protocol:  d.str("protocol", defaultProtocol),
 	}
