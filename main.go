@@ -352,7 +352,7 @@ func (p process) resourceAgent(ctx context.Context, env, words []string) int {
 func (p process) console() ctl.Console {
 	return ctl.Console{
 		Streams:  action.Streams{In: p.in, Out: p.out, Err: p.err},
-		Terminal: p.width != nil, Getenv: p.getenv, Load: loadConfig, Checks: check.Validate, OpenTable: openTable,
+		Terminal: p.width != nil, Getenv: p.getenv, Load: loadConfig, Checks: check.Validate, OpenTable: openTable, Version: version(),
 	}
 }
 

@@ -33,8 +33,8 @@ const (
 )
 
 // engine owns the model of all clusters and everything that changes with it. One goroutine, run, uses its fields; the others send
-// it orders by do. The exceptions serve the others: orders and done are channels, planning and snapshot synchronize themselves, and
-// so does figures.
+// it orders by do. The exceptions serve the others: orders and done are channels; planning, snapshot, refused and figures synchronize
+// themselves.
 type engine struct {
 	rec       *reconcile.Reconciler
 	watchers  *watchers
@@ -51,6 +51,7 @@ type engine struct {
 	orders   chan func(ctx context.Context)
 	done     chan struct{} // closed when run has ended
 	snapshot atomic.Pointer[snapshot]
+	refused  atomic.Pointer[api.RefusedReload] // the last reload, if it was refused
 	figures  *kernel.Figures
 }
 

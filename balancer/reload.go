@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"time"
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/balancer/event"
@@ -86,12 +88,14 @@ func (b *Balancer) reload(ctx context.Context, r api.Reload) ([]string, error) {
 		if ctx.Err() == nil {
 			reloads.WithLabelValues("refused").Inc()
 			b.reportRefusal(err)
+			b.engine.refused.Store(&api.RefusedReload{At: time.Now().UTC(), Error: strings.ReplaceAll(err.Error(), "\n", "; ")})
 		}
 		return nil, err
 	default:
 		b.options.Manager.Ready("%d clusters", len(cfg.Clusters))
 		reloads.WithLabelValues("done").Inc()
 	}
+	b.engine.refused.Store(nil)
 	b.access.SetPolicy(policy)
 	b.hooks.Configure(cfg.Hooks)
 	var warnings []string
@@ -179,23 +183,35 @@ func (e *engine) Reload(ctx context.Context, cfg *config.Config, force bool) err
 		return err
 	}
 	var starts []chan outcome
-	if busy := e.do(ctx, func(ctx context.Context) { starts, err = e.reload(ctx, cfg, contents, force) }); busy != nil {
+	var failed error
+	if busy := e.do(ctx, func(ctx context.Context) {
+		starts, err = e.reload(ctx, cfg, contents, force)
+		failed = errors.Join(e.rec.Failures()...)
+	}); busy != nil {
 		return busy
 	}
 	if err != nil {
 		return err
 	}
+	if len(starts) > 0 {
+		if failed, err = settled(ctx, e, starts); err != nil {
+			return err
+		}
+	}
+	return api.Incomplete("reloaded", failed)
+}
+
+// settled waits for starts and returns what the kernel rejects then.
+func settled(ctx context.Context, e *engine, starts []chan outcome) (failed, err error) {
 	for _, start := range starts {
 		select {
 		case <-start: // its error is among those that stand
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
-	if busy := e.do(ctx, func(context.Context) { err = errors.Join(e.rec.Failures()...) }); busy != nil {
-		return busy
-	}
-	return api.Incomplete("reloaded", err)
+	err = e.do(ctx, func(context.Context) { failed = errors.Join(e.rec.Failures()...) })
+	return failed, err
 }
 
 // reload does everything that can fail first. It returns the starts that are in progress.

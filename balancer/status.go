@@ -45,7 +45,9 @@ func (e *engine) Status(ctx context.Context) api.Status {
 	defer cancel()
 	_ = e.do(ctx, func(context.Context) { e.publish() }) // otherwise the last snapshot serves
 	s := e.snapshot.Load()
-	return s.status(time.Now(), e.figures.Read(ctx, s.services, s.at))
+	status := s.status(time.Now(), e.figures.Read(ctx, s.services, s.at))
+	status.Refused = e.refused.Load()
+	return status
 }
 
 // status describes the snapshot together with the kernel's figures.

@@ -226,7 +226,7 @@ func (con Console) configCommands() []*cli.Command {
 				if c.NArg() == 1 {
 					path = c.Args().First()
 				}
-				return action.CheckConfig(con.Streams, con.Load, path)
+				return action.CheckConfig(c.Context, con.Streams, con.Load, path)
 			},
 		},
 		{
@@ -246,10 +246,10 @@ func (con Console) configCommands() []*cli.Command {
 		},
 		{
 			Name:  "doctor",
-			Usage: "check the kernel settings that lb needs: IPVS on a load balancer, the tunnel on an app node", Description: doctorHelp,
+			Usage: "check that this machine is as lb needs it: the kernel, the daemon, its files, the clock", Description: doctorHelp,
 			Flags: []cli.Flag{jsonFlag()},
 			Action: con.onConfig(count{0, 0}, func(c *cli.Context, cfg *config.Config) error {
-				return action.Doctor(c.Context, con.Out, cfg, con.format(c))
+				return action.Doctor(c.Context, con.Out, cfg, con.Version, con.format(c))
 			}),
 		},
 	}

@@ -17,6 +17,7 @@ import (
 type Console struct {
 	action.Streams
 	Terminal  bool // Out is a terminal
+	Version   string
 	Getenv    func(string) string
 	Load      config.Loader
 	Checks    config.CheckValidator

@@ -158,8 +158,9 @@ Examples:
   lb ctl pacemaker status --json
   lb ctl pacemaker status >/dev/null && echo "all agree"`
 
-const doctorHelp = `Changes nothing. docs/rules.md explains the settings. lb sets them itself with
-balancer.set_sysctls and agent.tunnel. What could not be examined is "unknown", and not good.
+const doctorHelp = `Changes nothing. docs/runbook.md lists what is examined, docs/rules.md explains the settings. lb
+sets them itself with balancer.set_sysctls and agent.tunnel. What could not be examined is
+"unknown", and not good.
 
 Exit status: 0 everything is good, 1 something is bad, or unknown for another reason than these:
 69 the kernel has no nftables, 77 no privilege to look; 78 the configuration has errors.

@@ -24,11 +24,18 @@ func (e *NoClusterError) Error() string { return fmt.Sprintf("Cluster %s not fou
 // Status describes the whole balancer. It is the response to GET / in JSON.
 type Status struct {
 	Version      string          `json:"version"`
-	Location     string          `json:"location,omitempty"`      // this data centre
-	RelayAddress string          `json:"relay_address,omitempty"` // where other data centres send packets; "": the address they polled
-	KernelErrors int             `json:"kernel_errors"`           // rejected changes and failed reads since the start
-	Problems     []Problem       `json:"problems"`                // that concern every cluster
-	Clusters     []ClusterStatus `json:"clusters"`                // by name
+	Location     string          `json:"location,omitempty"`       // this data centre
+	RelayAddress string          `json:"relay_address,omitempty"`  // where other data centres send packets; "": the address they polled
+	KernelErrors int             `json:"kernel_errors"`            // rejected changes and failed reads since the start
+	Problems     []Problem       `json:"problems"`                 // that concern every cluster
+	Refused      *RefusedReload  `json:"reload_refused,omitempty"` // the last reload, if it was refused
+	Clusters     []ClusterStatus `json:"clusters"`                 // by name
+}
+
+// RefusedReload is a reload that changed nothing.
+type RefusedReload struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
 }
 
 // ClusterStatus describes one cluster.

@@ -16,8 +16,8 @@ var ErrUnsafeKernel = errors.New("this machine is not set up as lb needs it")
 
 // Doctor prints whether this machine is as the documentation says it must be, and how to fix what is not. It returns ErrUnsafeKernel if
 // anything is bad or unknown, joined with what kept it from looking if nothing is bad.
-func Doctor(ctx context.Context, out io.Writer, cfg *config.Config, format Format) error {
-	m, err := doctor.ThisMachine(cfg)
+func Doctor(ctx context.Context, out io.Writer, cfg *config.Config, version string, format Format) error {
+	m, err := doctor.ThisMachine(cfg, version)
 	if err != nil {
 		return err
 	}

@@ -77,8 +77,25 @@ type promise struct {
 // promises are all of them, in the order in which they are examined and printed: what others need comes first. A new promise is a
 // function in the file of its subject, and a row.
 var promises = []promise{
-	{"the tunnel", "rules.md: The tunnel of an app node", tunnelled, lookAtTunnel},
 	{"IPVS's settings", "rules.md: The kernel's settings", balancer, lookAtIPVSSettings},
+	{"the kernel's schedulers", "rules.md: How the kernel chooses", balancer, lookAtSchedulers},
+	{"nftables", "rules.md: What lb touches", balancer, lookAtNftables},
+	{"nodes' addresses", "rules.md: The kernel's tables", balancer, lookAtNodes},
+	{"the interface of the sync daemons", "rules.md: Connections that survive a takeover", balancer, lookAtSyncInterface},
+	{"tunnels from other data centres", "sites.md: Setting it up", balancer, lookAtRelays},
+	{"lb balance", "runbook.md: 4. One lb.toml", balancer, lookAtBalancer},
+	{"lb balance's limit of open files", "rules.md: Who may change what", balancer, lookAtBalancerLimits},
+	{"lb balance's data_dir", "rules.md: What lb touches", balancer, lookAtBalancerData},
+	{"events.log", "rules.md: What lb touches", balancer, lookAtEvents},
+	{"lb-balance.service", "runbook.md: 4. One lb.toml", balancer, lookAtBalancerUnit},
+	{"Pacemaker's resource agent", "runbook.md: 3. lb", balancer, lookAtResourceAgent},
+	{"the tunnel", "rules.md: The tunnel of an app node", tunnelled, lookAtTunnel},
+	{"lb agent", "runbook.md: 4. One lb.toml", appNode, lookAtAgent},
+	{"lb agent's limit of open files", "rules.md: Who may change what", appNode, lookAtAgentLimits},
+	{"lb agent's data_dir", "rules.md: What lb touches", appNode, lookAtAgentData},
+	{"lb agent's cgroup", "rules.md: Health, on an app node", appNode, lookAtCgroup},
+	{"lb-agent.service", "runbook.md: 4. One lb.toml", appNode, lookAtAgentUnit},
+	{"the clock", "runbook.md: 1. Machines", balancer | appNode, lookAtClock},
 }
 
 // Examine looks at every promise that concerns the machine. The error is why any could not be examined.
@@ -99,10 +116,15 @@ func Examine(ctx context.Context, m *Machine) ([]Finding, error) {
 	return merge(all), errors.Join(errs...)
 }
 
-// merge unites findings that say the same about several subjects.
+// merge unites findings that say the same about several subjects, and what is unknown for the same reason.
 func merge(all []Finding) []Finding {
 	var merged []Finding
 	for _, f := range all {
+		reason := slices.IndexFunc(merged, func(g Finding) bool { return f.Unknown && g.Unknown && f.Why == g.Why && f.Fix == g.Fix })
+		if reason >= 0 && merged[reason].What != f.What {
+			merged[reason].What += ", " + f.What
+			continue
+		}
 		same := slices.IndexFunc(merged, func(g Finding) bool {
 			return f.Good == g.Good && f.Unknown == g.Unknown && f.What == g.What && f.Why == g.Why && f.Fix == g.Fix
 		})

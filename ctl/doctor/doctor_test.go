@@ -26,6 +26,10 @@ func lines(found []Finding) string {
 }
 
 func TestEveryPromiseNamesItsPageAndHeading(t *testing.T) {
+	runbook, err := os.ReadFile("../../docs/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range promises {
 		page, heading, _ := strings.Cut(p.doc, ": ")
 		text, err := os.ReadFile(filepath.Join("../../docs", page))
@@ -34,6 +38,9 @@ func TestEveryPromiseNamesItsPageAndHeading(t *testing.T) {
 		}
 		if !strings.Contains(strings.ToLower(string(text)), "# "+strings.ToLower(heading)+"\n") {
 			t.Errorf("%s: %s has no heading %q", p.about, page, heading)
+		}
+		if !strings.Contains(string(runbook), "| "+p.about+" | ") {
+			t.Errorf("docs/runbook.md does not list %s", p.about)
 		}
 	}
 }
