@@ -124,7 +124,7 @@ var importTable = layers{
 	{"balancer/cluster", "balancer/api balancer/decide balancer/event balancer/plan config netx/ipvs netx/mark"},
 	{"balancer/kernel", "balancer/plan config netx/ipvs netx/mark"},
 	{"balancer/reconcile", "balancer/api balancer/cluster balancer/event balancer/journal balancer/kernel balancer/plan " +
-		"netx/ipvs"},
+		"netx/ipvs netx/mark"},
 	{"balancer", "balancer/api balancer/cluster balancer/decide balancer/drain balancer/event balancer/hook balancer/journal " +
 		"balancer/kernel balancer/override balancer/page balancer/reconcile balancer/server balancer/watch config netx/audit netx/ipvs " +
 		"netx/listen netx/mark netx/systemd"},

@@ -26,11 +26,15 @@ type Kernel struct {
 	Sync  *Sync
 
 	Timeouts *Timeouts
+	Effect   *Effect // of the marking rules
 }
 
 // New returns reconcilers that have read nothing yet.
 func New(table ipvs.Table, marks mark.Table) *Kernel {
-	return &Kernel{Table: &Table{ipvs: table}, Marks: &Marks{rules: marks}, Sync: &Sync{daemons: table}, Timeouts: &Timeouts{kernel: table}}
+	return &Kernel{
+		Table: &Table{ipvs: table}, Marks: &Marks{rules: marks}, Sync: &Sync{daemons: table}, Timeouts: &Timeouts{kernel: table},
+		Effect: &Effect{rules: marks},
+	}
 }
 
 // Resource names a kernel resource, in messages.
@@ -106,6 +110,7 @@ func (k *Kernel) Copy(ctx context.Context, s State) (*Kernel, error) {
 	}
 	return &Kernel{
 		Table: k.Table.onto(table, s.Services), Marks: k.Marks.onto(marks), Sync: k.Sync.onto(table), Timeouts: k.Timeouts.onto(table),
+		Effect: &Effect{rules: marks},
 	}, nil
 }
 

@@ -73,6 +73,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	if changed && r.marksDue(begun) {
 		r.reconcileOthers(work, begun, marks) // a changed weight does not wait for them
 	}
+	if triggerRules[t].effect {
+		r.checkEffect(work, begun)
+	}
 	return news
 }
 

@@ -29,16 +29,17 @@ const MarkIntervals = 5
 
 // triggerRules lists how the triggers differ. TestTriggers lists the operations of each on the kernel.
 var triggerRules = [...]struct {
-	name  string
-	marks marksPolicy
+	name   string
+	marks  marksPolicy
+	effect bool // what the marking rules achieve is checked, once per interval
 }{
-	Startup:     {"startup", whenDue},
-	Timer:       {"timer", whenDue},
-	Reading:     {"reading", whenDue},
-	Order:       {"order", whenDue},
-	NewServices: {"new services", never},
-	NewMarks:    {"new marks", always},
-	Disturbance: {"disturbance", only},
+	Startup:     {"startup", whenDue, false},
+	Timer:       {"timer", whenDue, true},
+	Reading:     {"reading", whenDue, true},
+	Order:       {"order", whenDue, false},
+	NewServices: {"new services", never, false},
+	NewMarks:    {"new marks", always, false},
+	Disturbance: {"disturbance", only, false},
 }
 
 // String names the trigger.

@@ -30,6 +30,7 @@ func (noInputs) Pages(context.Context, *cluster.Model)              {}
 type stage struct {
 	*Reconciler
 	table *ipvs.Memory
+	marks *mark.Memory
 	did   []string
 }
 
@@ -43,7 +44,8 @@ func newStage(t *testing.T) *stage {
 	}
 	log := slog.New(slog.DiscardHandler)
 	m := cluster.New(&config.Config{Clusters: []config.Cluster{web}})
-	s := &stage{Reconciler: New(m, kernel.New(table, marks), NewReporter(log, journal.Open("", log)), noInputs{}), table: table}
+	r := New(m, kernel.New(table, marks), NewReporter(log, journal.Open("", log)), noInputs{})
+	s := &stage{Reconciler: r, table: table, marks: marks}
 	table.SetFault(func(c ipvs.Call) error {
 		s.did = append(s.did, strings.TrimSuffix(fmt.Sprintf("%s %s", c.Operation, c.Address), " invalid IP"))
 		return nil
@@ -67,6 +69,7 @@ func TestTriggers(t *testing.T) {
 	const (
 		marks   = "list marks, set marks"
 		weights = "put destination 10.0.0.1, put destination 10.0.0.2"
+		counts  = "count marks"
 	)
 	for _, tt := range []struct {
 		trigger          Trigger
@@ -74,10 +77,10 @@ func TestTriggers(t *testing.T) {
 		want             string
 	}{
 		{Startup, false, false, "dump"},
-		{Timer, false, false, "dump"},
-		{Timer, true, false, marks + ", dump"},
-		{Reading, false, true, weights + ", dump"},
-		{Reading, true, true, weights + ", dump, " + marks},
+		{Timer, false, false, "dump, " + counts},
+		{Timer, true, false, marks + ", dump, " + counts},
+		{Reading, false, true, weights + ", dump, " + counts},
+		{Reading, true, true, weights + ", dump, " + marks + ", " + counts},
 		{Order, false, false, "dump"},
 		{Order, false, true, weights + ", dump"},
 		{Order, true, false, marks + ", dump"},

@@ -80,6 +80,7 @@ var promises = []promise{
 	{"IPVS's settings", "rules.md: The kernel's settings", balancer, lookAtIPVSSettings},
 	{"the kernel's schedulers", "rules.md: How the kernel chooses", balancer, lookAtSchedulers},
 	{"nftables", "rules.md: What lb touches", balancer, lookAtNftables},
+	{"the marks' way to IPVS", "rules.md: From a mark to IPVS", balancer, lookAtMarks},
 	{"nodes' addresses", "rules.md: The kernel's tables", balancer, lookAtNodes},
 	{"the interface of the sync daemons", "rules.md: Connections that survive a takeover", balancer, lookAtSyncInterface},
 	{"tunnels from other data centres", "sites.md: Setting it up", balancer, lookAtRelays},

@@ -35,6 +35,10 @@ type Kernel struct {
 	cached *snapshot // the last consistent snapshot; nil: none
 	closed bool
 
+	counts    bool // the kernel can count what the rules mark
+	uncounted bool // it cannot
+
+	routes   *netlink.Conn // the routing tables
 	listener *netlink.Conn // of Watch; not protected by lock
 	writes   atomic.Int64
 }
@@ -62,8 +66,11 @@ func NewKernel() (*Kernel, error) {
 	if k.listener, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", explainErrno(err)), k.writer.Close())
 	}
+	if k.routes, err = netlink.Dial(unix.NETLINK_ROUTE, nil); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the routing tables: %w", explainErrno(err)), k.writer.Close(), k.listener.Close())
+	}
 	if err := k.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open nftables: %w", explainErrno(err)), k.writer.Close(), k.listener.Close())
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", explainErrno(err)), k.writer.Close(), k.listener.Close(), k.routes.Close())
 	}
 	return k, nil
 }
@@ -113,17 +120,27 @@ func (k *Kernel) Set(ctx context.Context, rules []Rule) error {
 		return fmt.Errorf("%s: %w", opSet, err)
 	}
 	return k.do(ctx, opSet, func(at *snapshot) (bool, error) {
-		p := at.state.plan(rules)
+		p := at.state.plan(rules, !k.uncounted)
 		if p.empty() {
 			return false, nil
 		}
 		err := k.commit(at.generation, p.build)
-		if err == nil || errors.Is(err, errGenerationChanged) || p.rebuild {
+		if err == nil || errors.Is(err, errGenerationChanged) {
 			return true, err
 		}
-		// Something that others put into the table references what must go.
+		if !p.rebuild { // something that others put into the table references what must go
+			p.rebuild = true
+			if err = k.commit(at.generation, p.build); err == nil || errors.Is(err, errGenerationChanged) {
+				return true, err
+			}
+		}
+		// The kernel may be too old to count.
+		p = at.state.plan(rules, false)
 		p.rebuild = true
-		return true, k.commit(at.generation, p.build)
+		if k.commit(at.generation, p.build) == nil {
+			k.uncounted, err = true, nil
+		}
+		return true, err
 	})
 }
 
@@ -160,7 +177,7 @@ func (k *Kernel) Close() error {
 		return nil
 	}
 	k.closed = true
-	if err := errors.Join(k.reader.CloseLasting(), k.writer.Close(), k.listener.Close()); err != nil {
+	if err := errors.Join(k.reader.CloseLasting(), k.writer.Close(), k.listener.Close(), k.routes.Close()); err != nil {
 		return fmt.Errorf("close nftables: %w", err)
 	}
 	return nil

@@ -86,55 +86,95 @@ func FuzzParseKey(f *testing.F) {
 	})
 }
 
+// absentState is the state without a table.
+func absentState() state {
+	return state{maps: make([]mapState, len(mapSpecs())), sets: make([]mapState, len(countSpecs()))}
+}
+
 // kernelState is a kernel's state after rules were set and then damaged as drawn.
 func kernelState(rules []Rule, damage func(what string) bool) state {
-	s := state{present: true, chainValid: !damage("chain"), rulesValid: true}
+	s := state{
+		present: true, chainValid: !damage("chain"), rulesValid: !damage("foreign rule"), counting: !damage("not counting"),
+		oldForm: damage("old form"), arrival: arrivalState{!damage("no arrival"), !damage("other arrival"), !damage("arrival's rules")},
+	}
 	for _, spec := range mapSpecs() {
-		f := mapState{present: !damage("map deleted"), ruleValid: !damage("rule deleted")}
+		f := mapState{present: !damage("map deleted")}
 		f.valid = f.present && !damage("map damaged")
-		s.rulesValid = s.rulesValid && f.ruleValid
 		for _, r := range rules {
-			if f.valid && spec.contains(r) {
-				f.elements = append(f.elements, element{spec.key(r), r.Mark})
+			if spec.contains(r) {
+				f.ruleValid = s.rulesValid
+				if f.valid {
+					f.elements = append(f.elements, element{spec.key(r), r.Mark})
+				}
 			}
 		}
+		f.ruleValid = f.ruleValid && !damage("rule deleted")
 		slices.SortFunc(f.elements, compareElements)
 		s.maps = append(s.maps, f)
+	}
+	for _, spec := range countSpecs() {
+		f := mapState{present: !damage("set deleted")}
+		if f.valid = f.present && !damage("set damaged"); f.valid {
+			f.elements = spec.keys(rules)
+		}
+		s.sets = append(s.sets, f)
 	}
 	return s
 }
 
 // applyPlan does what a kernel would do, which rejects a second mark for a key and the removal of a missing element.
 func applyPlan(s state, p plan) (state, error) {
-	after := state{present: true, chainValid: s.chainValid || p.rebuild, rulesValid: s.rulesValid || p.rewrite || p.rebuild}
+	replaced := func(c mapChange) bool { return c.replace }
+	rewrites := p.rebuild || p.rewrite || slices.ContainsFunc(slices.Concat(p.maps, p.sets), replaced)
+	after := state{
+		present: true, chainValid: s.chainValid || p.rebuild, rulesValid: s.rulesValid || rewrites, oldForm: s.oldForm && !rewrites,
+		counting: s.counting, arrival: s.arrival,
+	}
+	if rewrites {
+		after.counting = p.counted
+	}
+	if p.counted {
+		after.arrival = arrivalState{true, true, true}
+	}
 	for i, c := range p.maps {
-		f := s.maps[i]
-		f.ruleValid = f.ruleValid || after.rulesValid
-		if p.rebuild || c.replace {
-			f = mapState{present: true, valid: true, ruleValid: true, elements: c.desired}
-			after.rulesValid = true
-		} else {
-			for _, e := range c.remove {
-				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
-				if !there {
-					return after, fmt.Errorf("%x is removed but missing", e.key)
-				}
-				f.elements = slices.Delete(slices.Clone(f.elements), at, at+1)
-			}
-			for _, e := range c.add {
-				at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
-				if there {
-					return after, fmt.Errorf("%x is added but exists", e.key)
-				}
-				f.elements = slices.Insert(slices.Clone(f.elements), at, e)
-			}
+		f, err := applyChange(s.maps[i], c, p.rebuild)
+		if err != nil {
+			return after, err
+		}
+		if rewrites {
+			f.ruleValid = len(c.desired) > 0
 		}
 		after.maps = append(after.maps, f)
 	}
-	for i := range after.maps {
-		after.maps[i].ruleValid = after.maps[i].ruleValid || after.rulesValid
+	for i, c := range p.sets {
+		f, err := applyChange(s.sets[i], c, p.rebuild)
+		if err != nil {
+			return after, err
+		}
+		after.sets = append(after.sets, f)
 	}
 	return after, nil
+}
+
+func applyChange(f mapState, c mapChange, rebuild bool) (mapState, error) {
+	if rebuild || c.replace {
+		return mapState{present: true, valid: true, elements: c.desired}, nil
+	}
+	for _, e := range c.remove {
+		at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
+		if !there {
+			return f, fmt.Errorf("%x is removed but missing", e.key)
+		}
+		f.elements = slices.Delete(slices.Clone(f.elements), at, at+1)
+	}
+	for _, e := range c.add {
+		at, there := slices.BinarySearchFunc(f.elements, e, compareElements)
+		if there {
+			return f, fmt.Errorf("%x is added but exists", e.key)
+		}
+		f.elements = slices.Insert(slices.Clone(f.elements), at, e)
+	}
+	return f, nil
 }
 
 func TestPlansConvergeFromAnyState(t *testing.T) {
@@ -143,9 +183,9 @@ func TestPlansConvergeFromAnyState(t *testing.T) {
 		some := rapid.Bool().Draw(t, "damaged")
 		before := kernelState(had, func(what string) bool { return some && rapid.IntRange(0, 3).Draw(t, what) == 0 })
 		if rapid.IntRange(0, 9).Draw(t, "absent") == 0 {
-			before = state{maps: make([]mapState, len(mapSpecs()))}
+			before = absentState()
 		}
-		p := before.plan(want)
+		p := before.plan(want, true)
 		after := before
 		if !p.empty() {
 			var err error
@@ -157,7 +197,7 @@ func TestPlansConvergeFromAnyState(t *testing.T) {
 		if err != nil || !slices.Equal(got, want) {
 			t.Fatalf("after the plan the rules are %v, %v; wanted %v", got, err, want)
 		}
-		if again := after.plan(want); !again.empty() {
+		if again := after.plan(want, true); !again.empty() {
 			t.Fatalf("a second plan is not empty: %+v", again)
 		}
 	})
@@ -166,15 +206,15 @@ func TestPlansConvergeFromAnyState(t *testing.T) {
 func TestUnchangedElementsAreNotTouched(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		had, want := drawRules(t, "had"), drawRules(t, "want")
-		p := kernelState(had, func(what string) bool { return what == "rule deleted" }).plan(want)
+		p := kernelState(had, func(what string) bool { return what == "rule deleted" }).plan(want, true)
 		for _, r := range had {
 			if !slices.Contains(want, r) {
 				continue
 			}
-			for _, c := range p.maps {
-				key := element{key: c.spec.key(r)}
-				_, removed := slices.BinarySearchFunc(c.remove, key, compareElements)
-				if c.spec.contains(r) && (removed || c.replace || p.rebuild) {
+			for i, c := range p.maps {
+				spec := mapSpecs()[i]
+				_, removed := slices.BinarySearchFunc(c.remove, element{key: spec.key(r)}, compareElements)
+				if spec.contains(r) && (removed || c.replace || p.rebuild) {
 					t.Fatalf("%s is unchanged but removed", r)
 				}
 			}
@@ -184,7 +224,7 @@ func TestUnchangedElementsAreNotTouched(t *testing.T) {
 
 func TestATransactionCarriesItsGenerationAndOneAcknowledgement(t *testing.T) {
 	rules := []Rule{{Address: netip.MustParseAddr("10.0.0.1"), Protocol: "tcp", Port: 443, Mark: 7}}
-	messages, err := recordMessages(state{maps: make([]mapState, len(mapSpecs()))}.plan(rules).build)
+	messages, err := recordMessages(absentState().plan(rules, true).build)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,8 +254,8 @@ func TestATransactionCarriesItsGenerationAndOneAcknowledgement(t *testing.T) {
 			}
 		}
 	}
-	if sets != len(mapSpecs()) {
-		t.Errorf("%d maps are created, wanted %d", sets, len(mapSpecs()))
+	if want := len(mapSpecs()) + len(countSpecs()); sets != want {
+		t.Errorf("%d maps and sets are created, wanted %d", sets, want)
 	}
 }
 

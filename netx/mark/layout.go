@@ -17,7 +17,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 )
 
-// The layout is the same for any number of rules, even none, so that a packet always costs two lookups:
+// The layout, without what count.go adds. A map that is empty has no rule, so that packets do not pay for it:
 //
 //	table inet lb {
 //		map vip4 { type ipv4_addr . inet_proto . inet_service : mark; }
@@ -78,6 +78,8 @@ func (s mapSpec) contains(r Rule) bool {
 	return ipvs.FamilyOf(r.Address) == s.family && (r.Interface != "") == s.byInterface
 }
 
+func (s mapSpec) setName() string { return s.name }
+
 func (s mapSpec) set() (*nftables.Set, error) {
 	var types []nftables.SetDatatype
 	if s.byInterface {
@@ -97,7 +99,7 @@ func (s mapSpec) set() (*nftables.Set, error) {
 }
 
 func equalSets(a, b *nftables.Set) bool {
-	return a.IsMap && b.IsMap && a.KeyType.Name == b.KeyType.Name && a.KeyType.Bytes == b.KeyType.Bytes &&
+	return a.IsMap == b.IsMap && a.KeyType.Name == b.KeyType.Name && a.KeyType.Bytes == b.KeyType.Bytes &&
 		a.DataType.Name == b.DataType.Name && a.DataType.Bytes == b.DataType.Bytes &&
 		!a.Constant && !a.Interval && !a.HasTimeout && !a.Dynamic && a.Size == 0
 }
@@ -202,6 +204,11 @@ func exprString(exprs []expr.Any) string {
 		case *expr.Lookup:
 			fmt.Fprintf(&b, "lookup %d %d %t %s %t\n",
 				canonicalRegister(e.SourceRegister), canonicalRegister(e.DestRegister), e.IsDestRegSet, e.SetName, e.Invert)
+		case *expr.Bitwise:
+			fmt.Fprintf(&b, "bitwise %d %d %d %x %x\n",
+				canonicalRegister(e.SourceRegister), canonicalRegister(e.DestRegister), e.Len, e.Mask, e.Xor)
+		case *expr.Verdict:
+			fmt.Fprintf(&b, "verdict %d %s\n", e.Kind, e.Chain)
 		default:
 			fmt.Fprintf(&b, "%T\n", e)
 		}

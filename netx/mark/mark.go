@@ -25,6 +25,8 @@ type Table interface {
 	Set(ctx context.Context, rules []Rule) error
 	// Remove deletes the whole table; it is no error if it is absent.
 	Remove(ctx context.Context) error
+	// Counts returns, sorted, what the rules have marked and what of it has arrived at IPVS; none if the kernel does not count.
+	Counts(ctx context.Context) ([]Count, error)
 	// Watch calls changed at its start and whenever another program may have changed the table, until ctx ends.
 	Watch(ctx context.Context, changed func()) error
 	// Writes returns the number of transactions that changed something.

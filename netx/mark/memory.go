@@ -14,6 +14,7 @@ type Memory struct {
 	rules    []Rule     // sorted
 	writes   int
 	watchers map[*func()]struct{} // functions that Watch was given
+	counts   []Count              // sorted
 	fault    func(operation string) error
 }
 
@@ -22,7 +23,8 @@ func NewMemory() *Memory {
 	return &Memory{}
 }
 
-// SetFault calls fault before each operation ("list marks", "set marks", "remove marks" or "watch marks"). An error that it returns
+// SetFault calls fault before each operation ("list marks", "set marks", "remove marks",
+// "watch marks" or "count marks"). An error that it returns
 // becomes the operation's error, and nothing is changed. nil removes the fault.
 func (m *Memory) SetFault(fault func(operation string) error) {
 	m.mu.Lock()
@@ -39,6 +41,23 @@ func (m *Memory) Disturb(rules ...Rule) {
 	for _, changed := range watchers {
 		(*changed)()
 	}
+}
+
+// SetCounts sets what Counts returns.
+func (m *Memory) SetCounts(counts ...Count) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counts = slices.SortedFunc(slices.Values(counts), compareCounts)
+}
+
+// Counts implements Table.
+func (m *Memory) Counts(ctx context.Context) ([]Count, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.begin(ctx, opCount); err != nil {
+		return nil, err
+	}
+	return slices.Clone(m.counts), nil
 }
 
 // Watch implements Table.
@@ -118,6 +137,9 @@ const (
 	opSet    = "set marks"
 	opRemove = "remove marks"
 	opWatch  = "watch marks"
+	opCount  = "count marks"
+
+	opInspect = "inspect marks"
 )
 
 // begin starts an operation and returns its error, if it is to fail. The caller holds mu.

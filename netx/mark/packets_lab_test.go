@@ -23,14 +23,14 @@ import (
 // client is a simulated host: a thread in another network namespace, joined to the test's by two veth pairs, c0–eth10
 // and c1–eth11.
 type client struct {
-	t      *testing.T
+	t      testing.TB
 	thread int
 	jobs   chan func()
 	ended  chan struct{}
 }
 
 // newClient builds the client, with routes to 204.109.13.7 and fd00::7 over each pair.
-func newClient(t *testing.T) *client {
+func newClient(t testing.TB) *client {
 	t.Helper()
 	enterNewNamespace(t)
 	c := &client{t: t, jobs: make(chan func()), ended: make(chan struct{})}
@@ -77,7 +77,7 @@ func (c *client) do(f func()) {
 }
 
 // dial opens a raw socket to address that sends through device. It stays in the client's namespace wherever it is used.
-func (c *client) dial(t *testing.T, address, protocol, device string) net.Conn {
+func (c *client) dial(t testing.TB, address, protocol, device string) net.Conn {
 	t.Helper()
 	network := "ip4:"
 	if netip.MustParseAddr(address).Is6() {

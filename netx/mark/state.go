@@ -16,22 +16,31 @@ import (
 type state struct {
 	present    bool // table inet lb exists
 	chainValid bool // table and chain are as lb creates them
-	rulesValid bool // and so are the chain's rules
+	rulesValid bool // the chain's rules are those of maps, in their order, and those that count or none of them
+	counting   bool // those that count are among them
+	oldForm    bool // a rule is in a form that must be rewritten
 	maps       []mapState
+	sets       []mapState // of counters
+	arrival    arrivalState
 }
 
-// mapState is the state of one map, in the order of mapSpecs.
+// mapState is the state of one map or set, in the order of mapSpecs or countSpecs.
 type mapState struct {
 	present   bool // something of that name exists
-	valid     bool // it is a map as lb creates it
-	ruleValid bool // and its rule is in its place, in whatever form
+	valid     bool // it is a map, or set, as lb creates it
+	ruleValid bool // of a map: its rule is in its place, in whatever form
 	elements  []element
+}
+
+// arrivalState is the state of the chain that counts what arrives.
+type arrivalState struct {
+	present, valid, rulesValid bool
 }
 
 // readState reads the table. What the library cannot parse counts as invalid, since lb creates nothing of that kind. If
 // another program changes nftables meanwhile, the operation is repeated anyway.
 func (k *Kernel) readState() (state, error) {
-	s := state{maps: make([]mapState, len(mapSpecs()))}
+	s := state{maps: make([]mapState, len(mapSpecs())), sets: make([]mapState, len(countSpecs()))}
 	t, err := k.reader.ListTableOfFamily(tableName, nftables.TableFamilyINet)
 	if errors.Is(err, unix.ENOENT) {
 		return s, nil
@@ -40,52 +49,85 @@ func (k *Kernel) readState() (state, error) {
 		return s, fmt.Errorf("read table inet %s: %w", tableName, err)
 	}
 	s.present = true
-	if s.chainValid, err = k.chainValid(t); err != nil {
+	if err = k.readChains(&s, t); err != nil {
 		return s, err
 	}
-	rules, err := k.reader.GetRules(table(), chain())
-	exactly := err == nil && len(rules) == len(mapSpecs())
-	s.rulesValid = exactly
 	for i, spec := range mapSpecs() {
-		s.maps[i] = k.mapState(spec)
-		if !exactly {
-			continue
-		}
-		form, leads := spec.formOf(rules[i])
-		s.maps[i].ruleValid = leads
-		s.rulesValid = s.rulesValid && leads && form != noCheck
+		s.maps[i] = k.setState(spec)
+	}
+	for i, spec := range countSpecs() {
+		s.sets[i] = k.setState(spec)
+	}
+	if rules, err := k.reader.GetRules(table(), chain()); err == nil {
+		s.matchRules(rules)
+	}
+	if rules, err := k.reader.GetRules(table(), arrivalChain()); err == nil {
+		s.arrival.rulesValid = countSpecs()[1].areRules(rules)
 	}
 	return s, nil
 }
 
-// chainValid reports whether the table and chain are as lb creates them.
-func (k *Kernel) chainValid(t *nftables.Table) (bool, error) {
-	chains, err := k.reader.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, fmt.Errorf("read the chains of table inet %s: %w", tableName, err)
+// matchRules finds out which of lb's rules the chain has.
+func (s *state) matchRules(rules []*nftables.Rule) {
+	valid := make([]bool, len(s.maps))
+	for i, spec := range mapSpecs() {
+		if len(rules) == 0 {
+			break
+		}
+		if form, leads := spec.formOf(rules[0]); leads {
+			valid[i], rules = true, rules[1:]
+			s.oldForm = s.oldForm || form == noCheck
+		}
 	}
-	same := slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
-		return c.Table != nil && c.Table.Name == tableName && c.Table.Family == nftables.TableFamilyINet && equalChains(c, chain())
-	})
-	// The table flags are dormant and owner; lb sets neither.
-	return same && t.Flags == 0, nil
+	s.counting = countSpecs()[0].areRules(rules)
+	s.rulesValid = s.counting || len(rules) == 0
+	for i := range s.maps {
+		s.maps[i].ruleValid = valid[i] && s.rulesValid
+	}
 }
 
-// mapState reads one map.
-func (k *Kernel) mapState(s mapSpec) mapState {
+// readChains finds out whether the table and its chains are as lb creates them.
+func (k *Kernel) readChains(s *state, t *nftables.Table) error {
+	chains, err := k.reader.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return fmt.Errorf("read the chains of table inet %s: %w", tableName, err)
+	}
+	for _, c := range chains {
+		if c.Table == nil || c.Table.Name != tableName || c.Table.Family != nftables.TableFamilyINet {
+			continue
+		}
+		switch c.Name {
+		case chainName:
+			// The table flags are dormant and owner; lb sets neither.
+			s.chainValid = equalChains(c, chain()) && t.Flags == 0
+		case arrivalName:
+			s.arrival.present, s.arrival.valid = true, equalChains(c, arrivalChain())
+		}
+	}
+	return nil
+}
+
+// setSpec is a mapSpec or a countSpec.
+type setSpec interface {
+	setName() string
+	set() (*nftables.Set, error)
+}
+
+// setState reads one map or set.
+func (k *Kernel) setState(s setSpec) mapState {
 	invalid := mapState{present: true}
 	want, err := s.set()
 	if err != nil {
 		return invalid
 	}
-	set, err := k.reader.GetSetByName(table(), s.name)
+	set, err := k.reader.GetSetByName(table(), s.setName())
 	if errors.Is(err, unix.ENOENT) {
 		return mapState{}
 	}
 	if err != nil || !equalSets(set, want) {
 		return invalid
 	}
-	elements, err := k.readElements(set)
+	elements, err := k.readElements(set, want.Counter)
 	if err != nil {
 		return invalid
 	}
@@ -94,7 +136,7 @@ func (k *Kernel) mapState(s mapSpec) mapState {
 
 // readElements reads a map's elements, sorted. For some milliseconds after a large change the kernel resizes a map; a
 // dump taken then has duplicates and may lack as many other elements, so it is repeated.
-func (k *Kernel) readElements(set *nftables.Set) ([]element, error) {
+func (k *Kernel) readElements(set *nftables.Set, counted bool) ([]element, error) {
 	const maxReads = 20
 	var elements []element
 	for range maxReads {
@@ -104,10 +146,18 @@ func (k *Kernel) readElements(set *nftables.Set) ([]element, error) {
 		}
 		elements = nil
 		for _, e := range entries {
-			if len(e.Val) != 4 {
+			next := element{key: e.Key}
+			switch {
+			case set.IsMap && len(e.Val) == 4:
+				next.mark = ipvs.Mark(binary.NativeEndian.Uint32(e.Val))
+			case set.IsMap:
 				return nil, errors.New("a map element has no mark")
+			case counted && e.Counter != nil:
+				k.counts = true
+			case counted && k.counts:
+				return nil, errors.New("a set element has no counter, although the kernel can count")
 			}
-			elements = append(elements, element{key: e.Key, mark: ipvs.Mark(binary.NativeEndian.Uint32(e.Val))})
+			elements = append(elements, next)
 		}
 		slices.SortFunc(elements, compareElements)
 		elements = slices.CompactFunc(elements, func(a, b element) bool { return compareElements(a, b) == 0 })
@@ -137,14 +187,13 @@ func (s state) rules() ([]Rule, error) {
 	return rules, nil
 }
 
-// plan compares the state with the desired rules, which must be normalized.
-func (s state) plan(rules []Rule) plan {
+// plan compares the state with the desired rules, which must be normalized. counted says whether to count what they mark.
+func (s state) plan(rules []Rule, counted bool) plan {
 	if !s.present && len(rules) == 0 {
 		return plan{}
 	}
-	p := plan{rebuild: !s.chainValid, rewrite: !s.rulesValid}
+	p := plan{rebuild: !s.chainValid, rewrite: !s.rulesValid || s.oldForm || s.counting != counted, counted: counted}
 	for i, spec := range mapSpecs() {
-		c := mapChange{spec: spec, replace: !s.maps[i].valid, present: s.maps[i].present}
 		var desired []element
 		for _, r := range rules {
 			if spec.contains(r) {
@@ -152,12 +201,25 @@ func (s state) plan(rules []Rule) plan {
 			}
 		}
 		slices.SortFunc(desired, compareElements)
-		c.remove = difference(s.maps[i].elements, desired)
-		c.add = difference(desired, s.maps[i].elements)
-		c.desired = desired
-		p.maps = append(p.maps, c)
+		p.maps = append(p.maps, s.maps[i].change(spec, desired))
+		p.rewrite = p.rewrite || s.maps[i].ruleValid != (len(desired) > 0)
 	}
+	if !counted {
+		return p
+	}
+	for i, spec := range countSpecs() {
+		p.sets = append(p.sets, s.sets[i].change(spec, spec.keys(rules)))
+	}
+	p.arrival = s.arrival
 	return p
+}
+
+// change is what makes a map or set have the desired elements, which are sorted.
+func (m mapState) change(spec setSpec, desired []element) mapChange {
+	return mapChange{
+		spec: spec, replace: !m.valid, present: m.present, desired: desired,
+		remove: difference(m.elements, desired), add: difference(desired, m.elements),
+	}
 }
 
 // difference returns the elements of a that are missing from b or have another mark there. Both are sorted.

@@ -99,6 +99,15 @@ func compareKeys(a, b Rule) int {
 		cmp.Compare(a.Interface, b.Interface))
 }
 
+// compareCounts orders counts by what they are of.
+func compareCounts(a, b Count) int {
+	return cmp.Or(cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+}
+
+func compareForeign(a, b Foreign) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.What, b.What), cmp.Compare(a.Show, b.Show))
+}
+
 func compareRules(a, b Rule) int {
 	return cmp.Or(compareKeys(a, b), cmp.Compare(a.Mark, b.Mark))
 }
