@@ -13,7 +13,7 @@ const (
 	// watchRetry is how long lb waits before it follows nftables again after an error.
 	watchRetry = 5 * time.Second
 	// quietGaps is after how many gaps without a disturbance the next one counts as the first.
-	quietGaps = 4
+	quietGaps = 2
 )
 
 // disturbances are changes to the marking rules by other programs. The first one is repaired at once. While others follow, the gap

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,20 +75,20 @@ func TestAStormOfChangesCostsLittle(t *testing.T) {
 		r.start("web")
 		want := r.rules()
 		r.wait(time.Minute)
-		looks := 0
+		var looks atomic.Int64
 		r.marks.SetFault(func(operation string) error {
 			if operation == "list marks" {
-				looks++
+				looks.Add(1)
 			}
 			return nil
 		})
-		flush := func(d time.Duration) int {
-			looks = 0
+		flush := func(d time.Duration) int64 {
+			looks.Store(0)
 			for start := time.Now(); time.Since(start) < d; {
 				r.marks.Disturb()
 				r.wait(10 * time.Millisecond)
 			}
-			return looks
+			return looks.Load()
 		}
 		// The gap grows from 20 ms to the interval of 2 s.
 		if first := flush(10 * time.Second); first < 7 || first > 20 {

@@ -18,7 +18,7 @@ const (
 	// idleIntervals is after how many intervals without traffic nothing is known any more.
 	idleIntervals = 60
 	// effectCost bounds the time for reading counters to a part of all time.
-	effectCost = 1000
+	effectCost = 200
 )
 
 // Effect compares what the marking rules have marked with what has arrived at IPVS with the mark.
@@ -59,9 +59,10 @@ func (e *Effect) Look(ctx context.Context, now time.Time, interval time.Duration
 	if now.Before(e.next) {
 		return nil, false
 	}
+	begun := time.Now()
 	counts, err := e.rules.Counts(ctx)
 	const tolerance = 4 // of a part of the interval, for timers
-	e.next = now.Add(max(interval-interval/tolerance, effectCost*time.Since(now)))
+	e.next = now.Add(max(interval-interval/tolerance, effectCost*time.Since(begun)))
 	e.err = text(err)
 	if err != nil {
 		return nil, false
