@@ -88,8 +88,10 @@ func TestAUDPClientLeavesADeadNode(t *testing.T) {
 	if err := dead.Unplug(); err != nil {
 		t.Fatal(err)
 	}
+	unplugged := time.Now()
+	lost := client.askUntil(t, alive) // it keeps asking, so the kernel never forgets the flow
+	t.Logf("%d questions lost in %s", lost, time.Since(unplugged).Round(time.Millisecond))
 	f.waitForNode(t, dead, -1)
-	t.Logf("%d questions lost after the removal", client.askUntil(t, alive))
 	for range 5 {
 		if got := client.ask(t, timeout); got != alive {
 			t.Errorf("then %q answered", got)
@@ -191,4 +193,25 @@ func TestTimeoutsAreInTheKernel(t *testing.T) {
 	if events := f.ctl(t, "events"); !strings.Contains(events, "timeout of UDP 1m0s → 1m30s") {
 		t.Errorf("no event of the repair:\n%s", events)
 	}
+}
+
+// TestARemovalNeedsExpireNodestConn shows what lb warns of: with the kernel's default, what a client sends to a removed node is dropped.
+func TestARemovalNeedsExpireNodestConn(t *testing.T) {
+	f, nodes := newOnFailure(t, strings.Replace(onFailureConfig("", "udp", 53), "set_sysctls = true", "set_sysctls = false", 1))
+	if log := f.log.String(); !strings.Contains(log, "what clients send to a node that failed and was removed is dropped") {
+		t.Errorf("no warning in the log:\n%s", log)
+	}
+	client := f.newUDPFlow(t, 5353)
+	first := client.ask(t, timeout)
+	if err := nodes[first].Unplug(); err != nil {
+		t.Fatal(err)
+	}
+	f.waitForNode(t, nodes[first], -1)
+	for range 5 {
+		if got := client.ask(t, 300*time.Millisecond); got != "" {
+			t.Errorf("%s answers with expire_nodest_conn = 0: the setting is not needed", got)
+		}
+	}
+	setSysctls(t, f.hosts["load01"], "net.ipv4.vs.expire_nodest_conn", "1")
+	client.askUntil(t, other(first))
 }
