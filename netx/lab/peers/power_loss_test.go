@@ -19,8 +19,16 @@ import (
 	"github.com/braintree/lb/netx/lab/testbed"
 )
 
-// referenceInterval is the interval at which keepalived is measured to find out what it costs.
-const referenceInterval = time.Second
+const (
+	// patience is how long a client waits for a response. One that waited longer would be answered late: it sends its first packet again
+	// after 1, 3 and 7 s, and by then the node may be out.
+	patience = time.Second
+	// firstGuess is the interval at which keepalived is measured first to find the one at which it costs as much as lb.
+	firstGuess     = 300 * time.Millisecond
+	fastestGuess   = 50 * time.Millisecond
+	enoughGuesses  = 4
+	similarPercent = 15
+)
 
 // TestPowerLoss prints how many requests a node's power loss costs under load: with lb and with keepalived by their defaults, and with
 // keepalived at the interval at which it takes as much processor time as lb. lb has set the marks, and prepared the real servers.
@@ -39,26 +47,41 @@ func TestPowerLoss(t *testing.T) {
 	must(t, s.Balancer.Start(t.Context()))
 	waitServing(t, p.table, len(s.Apps))
 	r := newReport(t)
-	r.line("a node's power loss under %d new connections per second, three real servers", requestRate)
+	r.line("a node's power loss under %d new connections per second, three real servers; lost is what had no response after %s",
+		requestRate, patience)
 	spent := idle(t, balancerPid(t))
-	r.line("%s, %.2f %% of a core when idle", p.measure(t, "lb, defaults", 5), 100*spent)
+	r.line("%s, %.2f %% of a core when idle", p.measure(t, "lb, defaults", 8), 100*spent)
 	must(t, s.Balancer.Stop())
 
 	stop := p.start(t, startKeepalivedByDefault, 0)
 	r.line("%s", p.measure(t, "keepalived, defaults", 2))
 	stop()
-	var reference float64
-	stop = p.startAnd(t, startKeepalived, referenceInterval, func(pid int) { reference = idle(t, pid) })
+	interval := p.equalInterval(t, spent)
+	stop, equal := p.startAndMeasure(t, interval)
+	r.line("%s, %.2f %% of a core when idle", p.measure(t, fmt.Sprintf("keepalived, every %s", interval), 8), 100*equal)
 	stop()
-	interval := referenceInterval
-	if spent > 0 {
-		interval = time.Duration(reference / spent * float64(referenceInterval)).Round(10 * time.Millisecond)
+}
+
+// equalInterval finds the interval at which keepalived takes about as much processor time as lb.
+func (p *powerLoss) equalInterval(t *testing.T, spent float64) time.Duration {
+	t.Helper()
+	interval := firstGuess
+	for range enoughGuesses {
+		stop, got := p.startAndMeasure(t, interval)
+		stop()
+		if 100*max(got-spent, spent-got) < similarPercent*spent {
+			break
+		}
+		interval = max(time.Duration(got/spent*float64(interval)).Round(10*time.Millisecond), fastestGuess)
 	}
-	interval = max(interval, 100*time.Millisecond)
-	var equal float64
-	stop = p.startAnd(t, startKeepalived, interval, func(pid int) { equal = idle(t, pid) })
-	r.line("%s, %.2f %% of a core when idle", p.measure(t, fmt.Sprintf("keepalived, every %s", interval), 5), 100*equal)
-	stop()
+	return interval
+}
+
+// startAndMeasure starts keepalived and returns its processor time when nothing happens.
+func (p *powerLoss) startAndMeasure(t *testing.T, interval time.Duration) (stop func(), spent float64) {
+	t.Helper()
+	stop = p.startAnd(t, startKeepalived, interval, func(pid int) { spent = idle(t, pid) })
+	return stop, spent
 }
 
 // powerLoss is a site whose nodes lose their power.
@@ -94,7 +117,8 @@ func (p *powerLoss) startAnd(t *testing.T, program starter, interval time.Durati
 // measure cuts nodes off, one after the other, at different moments of a check interval, and returns the results as a line.
 func (p *powerLoss) measure(t *testing.T, name string, losses int) string {
 	t.Helper()
-	traffic := p.site.StartTraffic(t.Context(), requestRate)
+	client := testbed.NewRequester(p.site.Client, netip.AddrPortFrom(testbed.VIP, testbed.Port), patience)
+	traffic := client.StartTraffic(t.Context(), requestRate)
 	var took []time.Duration
 	for n := range losses {
 		app := p.site.Apps[n%len(p.site.Apps)]
