@@ -138,10 +138,11 @@ func (m *Machine) examineRelay(name string, v4 bool) (Finding, error) {
 	return good("the tunnel device %s for other data centres is up, rp_filter is 0", name), nil
 }
 
-// lookAtResourceAgent looks for Pacemaker's resource agent, where Pacemaker is installed.
+// lookAtResourceAgent looks for Pacemaker's resource agent, where Pacemaker is installed and the configuration has a setting for it.
 func lookAtResourceAgent(_ context.Context, m *Machine) ([]Finding, error) {
 	const agent = "/usr/lib/ocf/resource.d/braintree/bigbrother"
-	if !m.exists("/usr/sbin/crm_mon") {
+	prefers := func(c config.Cluster) bool { return len(c.Prefer) > 0 }
+	if !m.exists("/usr/sbin/crm_mon") || !slices.ContainsFunc(m.config.Clusters, prefers) {
 		return nil, nil
 	}
 	info, err := os.Stat(m.path(agent))
