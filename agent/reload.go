@@ -8,23 +8,23 @@ import (
 	"github.com/braintree/lb/config"
 )
 
-// reloadAndNotify reloads and reports it to the service manager.
-func (a *Agent) reloadAndNotify(reload func() bool) {
+// reloadAndNotify reloads and reports it to the service manager, with what is not in effect.
+func (a *Agent) reloadAndNotify(reload func() string) {
 	a.opts.Manager.Reloading()
-	refused := ""
-	if !reload() {
-		refused = "; the last reload was refused, see the log"
+	missing := reload()
+	if missing != "" {
+		missing = "; " + missing + ", see the log"
 	}
-	a.opts.Manager.Ready("%d services%s", len(a.services.Current().Services), refused)
+	a.opts.Manager.Ready("%d services%s", len(a.services.Current().Services), missing)
 }
 
-// reload applies a new configuration, or changes nothing and logs why. It reports whether it was applied.
+// reload applies a new configuration, or changes nothing and logs why. It returns what is not in effect, "" for nothing.
 // Everything that can fail comes first. New checks get their first results before they count, so that a
 // reload does not take a service down.
-func (a *Agent) reload(ctx, checks context.Context) bool {
-	refuse := func(err error) bool {
+func (a *Agent) reload(ctx, checks context.Context) string {
+	refuse := func(err error) string {
 		a.log.Error("reload refused, nothing has changed", "err", err)
-		return false
+		return "the last reload was refused"
 	}
 	old := a.services.Current()
 	cfg, err := a.opts.Load()
@@ -56,16 +56,17 @@ func (a *Agent) reload(ctx, checks context.Context) bool {
 	ports.Commit()
 	a.streams.RefreshAll()
 	a.jobs.Stop(removed)
-	a.warnOfRestart(cfg.Agent)
+	missing := a.warnOfRestart(cfg.Agent)
 	if err := a.useTunnel(ctx, cfg); err != nil {
 		a.log.Error("cannot set up the tunnel", "err", err)
+		missing = "the tunnel is not set up"
 	}
 	a.log.Info("reloaded", "services", len(next.Services), "checks_added", len(added), "checks_removed", len(removed))
-	return true
+	return missing
 }
 
-// warnOfRestart names the changed settings that a reload cannot put into effect.
-func (a *Agent) warnOfRestart(now config.Agent) {
+// warnOfRestart logs the changed settings that a reload cannot put into effect, and says whether there are any.
+func (a *Agent) warnOfRestart(now config.Agent) (missing string) {
 	old := a.started
 	for _, s := range []struct{ key, old, now string }{
 		{"agent.listen", old.Listen, now.Listen},
@@ -74,7 +75,9 @@ func (a *Agent) warnOfRestart(now config.Agent) {
 		{"agent.data_dir", old.DataDir, now.DataDir},
 	} {
 		if s.old != s.now {
+			missing = "a changed setting takes effect after a restart"
 			a.log.Warn("changed setting takes effect after a restart", "key", s.key, "running", s.old, "configured", s.now)
 		}
 	}
+	return missing
 }

@@ -84,7 +84,7 @@ func (a *Agent) handleReloads(ctx, checks context.Context, failed <-chan error) 
 		case now := <-ticks:
 			a.notifyWatchdog(now)
 		case <-a.opts.Reload:
-			a.reloadAndNotify(func() bool { return a.reload(ctx, checks) })
+			a.reloadAndNotify(func() string { return a.reload(ctx, checks) })
 		}
 	}
 }

@@ -35,6 +35,12 @@ func TestTheServiceManagerIsNotified(t *testing.T) {
 	b.reload <- struct{}{}
 	want("RELOADING=1\nMONOTONIC_USEC=")
 	want("READY=1\nSTATUS=1 services")
+	c := configIn(shortDir(t), webapp("true"))
+	c.Agent.Tunnel.Enabled = true // which this program cannot set up
+	b.configure(c, nil)
+	b.reload <- struct{}{}
+	want("RELOADING=1\nMONOTONIC_USEC=")
+	want("READY=1\nSTATUS=1 services; the tunnel is not set up, see the log")
 	b.configure(nil, errLoad)
 	b.reload <- struct{}{}
 	want("RELOADING=1\nMONOTONIC_USEC=")

@@ -180,6 +180,17 @@ func TestDoctorExaminesClockAndUnits(t *testing.T) {
 	}
 }
 
+func TestDoctorReadsWhatADaemonReportsToSystemd(t *testing.T) {
+	for status, want := range map[string]int{
+		"": 0, "2 services": 0, "running, and the kernel is up to date": 0, "2 services; the last reload was refused, see the log": 1,
+		"2 services; the tunnel is not set up, see the log": 1, "the last reload was refused, see the log": 1,
+	} {
+		if found := examineUnitStatus(client.Agent(), status); len(found) != want {
+			t.Errorf("%q: %s", status, lines(found))
+		}
+	}
+}
+
 func TestDoctorExaminesTunnelsFromOtherDataCentres(t *testing.T) {
 	m := &Machine{root: t.TempDir()}
 	for _, tt := range []struct{ all, own, want string }{

@@ -52,7 +52,24 @@ func (m *Machine) lookAtUnit(ctx context.Context, d client.Daemon) ([]Finding, e
 	if state == "" {
 		return nil, fmt.Errorf("systemctl is-enabled %s: %w: %s", d.Unit, r.Err, strings.TrimSpace(r.Stderr))
 	}
-	return examineUnit(d, state), nil
+	if d != client.Agent() {
+		return examineUnit(d, state), nil // lb balance reports the rest itself
+	}
+	r = program.Command{Argv: []string{"systemctl", "show", "--property=StatusText", "--value", d.Unit}}.Run(ctx)
+	return append(examineUnit(d, state), examineUnitStatus(d, strings.TrimSpace(r.Stdout))...), nil
+}
+
+// examineUnitStatus looks at the words with which a daemon last reported that it is ready.
+func examineUnitStatus(d client.Daemon, status string) []Finding {
+	_, missing, found := strings.Cut(status, "; ")
+	if !found {
+		missing, found = status, strings.Contains(status, "the last reload was refused")
+	}
+	if !found {
+		return nil
+	}
+	return []Finding{bad("not all of the configuration of "+d.Name+" is in effect", missing,
+		"`journalctl -u "+d.Unit+"`, then reload or restart it")}
 }
 
 func examineUnit(d client.Daemon, state string) []Finding {
