@@ -139,7 +139,7 @@ var importTable = layers{
 	{"ctl/daemon", "config ctl/usage netx/systemd"},
 	{"ctl/importer", "config netx/sanitize"},
 	{"ctl/doctor", "agent/api balancer/api balancer/client config netx netx/ipvs netx/mark netx/program netx/tunnel"},
-	{"ctl/action", "agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/doctor " +
+	{"ctl/action", "agent/api agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/doctor " +
 		"ctl/importer ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm " +
 		"ocf/pacemaker"},
 	{"ctl", "balancer/client config config/salvage ctl/action ctl/cmdline ctl/importer ctl/usage netx/ipvs"},

@@ -52,7 +52,7 @@ func (con Console) ServiceCommands() []*cli.Command {
 					return err
 				}
 				f.Who, f.Reason, f.For = action.Who(con.Getenv), c.String("reason"), c.String("for")
-				f.Ask = !(con.Litmusctl && c.IsSet("reason"))
+				f.Ask, f.Confirm = !(con.Litmusctl && c.IsSet("reason")), !con.Litmusctl
 				return f.Run(c.Context, con.Streams, agent)
 			},
 		},

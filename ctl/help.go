@@ -18,6 +18,9 @@ const forceHelp = `Without SERVICE, the force applies to every service of this a
 and lasts until it is deleted or expires (--for). The agent records each force in audit.log in
 its data_dir.
 
+Exit status: 0 the force is in effect, 1 it is stored but another force takes precedence (or the
+agent failed), 2 refused.
+
 Examples:
   lb ctl force down webapp -r "apt upgrades"
   lb ctl force down webapp -d

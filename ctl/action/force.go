@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/ctl/usage"
 )
@@ -23,6 +26,7 @@ type Force struct {
 	Ask     bool   // read the reason from standard input if Reason is empty
 	For     string // how long, such as 2h or 3d; "": until it is deleted
 	Who     string // the operator's user name
+	Confirm bool   // fail if another force takes precedence
 }
 
 const forceUsage = "usage: lb ctl force down|up|health N [SERVICE] [-r REASON] [--for TIME] [-d]"
@@ -110,7 +114,47 @@ func (f Force) send(ctx context.Context, out io.Writer, agent *client.Client) er
 	if f.For != "" && !f.Delete && !bytes.Contains(r.Body, []byte("\nIt ends by itself at ")) {
 		return errors.New("this agent does not support --for: the force is in place and lasts until it is deleted")
 	}
+	if f.Confirm && !f.Delete {
+		return f.confirm(ctx, agent)
+	}
 	return nil
+}
+
+// confirm asks the agent whether the force is in effect. An agent that cannot say so is no error.
+func (f Force) confirm(ctx context.Context, agent *client.Client) error {
+	services := make([]api.Service, 1)
+	path, v := "/"+f.Service+"/status", any(&services[0])
+	var all api.Report
+	if f.Service == "" {
+		path, v = "/", &all
+	}
+	r, err := agent.Do(ctx, client.Request{Path: path, JSON: true})
+	if err != nil || r.Decode(v) != nil {
+		return nil
+	}
+	if f.Service == "" {
+		services = all.Services
+	}
+	for _, s := range services {
+		if by := s.Forced; by != nil && !f.isIn(*by) {
+			return fmt.Errorf("the force is stored, but %s stays at health %d: the force %s takes precedence (by %s): %s",
+				s.Name, s.Health, by.Kind, strings.TrimSuffix(by.Who+": "+by.Reason, ": "), howToEnd(s.Name, *by))
+		}
+	}
+	return nil
+}
+
+// isIn reports whether the force has the same effect as the one that is in effect.
+func (f Force) isIn(by api.Force) bool {
+	return by.Kind == f.Kind && (f.Kind != "health" || by.Value != nil && *by.Value == f.Health)
+}
+
+// howToEnd is the command that ends another force of a service.
+func howToEnd(service string, by api.Force) string {
+	if by.All {
+		service = ""
+	}
+	return "`" + strings.Join(strings.Fields("lb ctl force "+by.Kind+" "+service+" -d"), " ") + "` ends it"
 }
 
 func (f Force) request() client.Request {

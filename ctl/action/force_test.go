@@ -145,3 +145,37 @@ func TestForceSendsARequest(t *testing.T) {
 		})
 	}
 }
+
+func TestAForceThatAnotherOneOverrulesIsNotClaimed(t *testing.T) {
+	d := &fakeDaemon{responses: map[string]response{
+		"POST /webapp/down":  {201, "File created", ""},
+		"GET /webapp/status": {200, "", `{"name":"webapp","health":100,"forced":{"kind":"up","all":true,"who":"kim","reason":"a test"}}`},
+		"POST /db/down":      {201, "File created", ""},
+		"GET /db/status":     {503, "", `{"name":"db","health":0,"forced":{"kind":"down","all":true,"who":"kim","reason":"a test"}}`},
+		"POST /old/down":     {201, "File created", ""},
+		"POST /health":       {201, "File created", ""},
+		"GET /":              {200, "", `{"services":[{"name":"db","health":0,"forced":{"kind":"down","all":true,"who":"kim"}}]}`},
+	}}
+	c := d.client(t, client.Agent())
+	for _, tt := range []struct {
+		name  string
+		force Force
+		err   string
+	}{
+		{"overruled", Force{Kind: "down", Service: "webapp"}, "the force is stored, but webapp stays at health 100: " +
+			"the force up takes precedence (by kim: a test): `lb ctl force up -d` ends it"},
+		{"the same effect", Force{Kind: "down", Service: "db"}, ""},
+		{"an agent that cannot say", Force{Kind: "down", Service: "old"}, ""},
+		{"all", Force{Kind: "health", Health: 50}, "the force is stored, but db stays at health 0: " +
+			"the force down takes precedence (by kim): `lb ctl force down -d` ends it"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			tt.force.Confirm = true
+			wantError(t, tt.force.Run(t.Context(), Streams{Out: &out}, c), tt.err)
+			if out.String() != "File created\n" {
+				t.Errorf("printed %q", &out)
+			}
+		})
+	}
+}
