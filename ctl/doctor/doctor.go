@@ -88,6 +88,7 @@ var promises = []promise{
 	{"lb balance's limit of open files", "rules.md: Who may change what", balancer, lookAtBalancerLimits},
 	{"lb balance's data_dir", "rules.md: What lb touches", balancer, lookAtBalancerData},
 	{"events.log", "rules.md: What lb touches", balancer, lookAtEvents},
+	{"up and down files", "rules.md: Up and down files", balancer, lookAtOverrides},
 	{"lb-balance.service", "runbook.md: 4. One lb.toml", balancer, lookAtBalancerUnit},
 	{"Pacemaker's resource agent", "runbook.md: 3. lb", balancer, lookAtResourceAgent},
 	{"the tunnel", "rules.md: The tunnel of an app node", tunnelled, lookAtTunnel},

@@ -166,6 +166,27 @@ func TestDoctorExaminesDataDir(t *testing.T) {
 	}
 }
 
+func TestDoctorFindsOverridesWithoutEffect(t *testing.T) {
+	m := &Machine{root: t.TempDir(), config: &config.Config{
+		Clusters: []config.Cluster{{Name: "web"}}, Balancer: config.Balancer{OverrideDir: "/etc/lb"},
+	}}
+	look := func(want, text string) {
+		t.Helper()
+		found, err := lookAtOverrides(t.Context(), m)
+		if err != nil || verdict(t, merge(found), text) != want {
+			t.Errorf("%v\n%s", err, lines(found))
+		}
+	}
+	look("good", "every up and down file")
+	write(t, m.path("/etc/lb/down/web"), "")
+	look("good", "every up and down file")
+	write(t, m.path("/etc/lb/down/webb"), "")
+	write(t, m.path("/etc/lb/down/db"), "")
+	look("bad", "name no cluster (db, webb)")
+	write(t, m.path("/etc/lb/up"), "no folder")
+	look("bad", "up cannot be listed")
+}
+
 func TestDoctorExaminesClockAndUnits(t *testing.T) {
 	if v := verdict(t, examineClock(unix.STA_UNSYNC|unix.STA_PLL), "clock"); v != "bad" {
 		t.Error(v)

@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/braintree/lb/balancer/client"
+	"github.com/braintree/lb/config"
 )
 
 // minFree is the space that a data_dir needs: a full audit log and event log each, and the files of forces and drains.
@@ -54,6 +57,31 @@ func examineData(dir, what string, d client.Daemon) ([]Finding, error) {
 			why, "make room on that disk")}, nil
 	}
 	return []Finding{good("%s can store %s", dir, what)}, nil
+}
+
+// lookAtOverrides looks for up and down files that have no effect.
+func lookAtOverrides(_ context.Context, m *Machine) ([]Finding, error) {
+	var found []Finding
+	for _, kind := range []string{"up", "down"} {
+		dir := m.path(filepath.Join(m.config.Balancer.OverrideDir, kind))
+		entries, err := os.ReadDir(dir)
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			return nil, err
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			found = append(found, bad(dir+" cannot be listed", "its files have no effect: "+err.Error(), "make it a folder of root's"))
+		}
+		for _, e := range entries {
+			if !slices.ContainsFunc(m.config.Clusters, func(c config.Cluster) bool { return c.Name == e.Name() }) {
+				found = append(found, bad("files in "+dir+" name no cluster", "they have no effect",
+					"rename each to the name of a cluster, or remove it").of(e.Name()))
+			}
+		}
+	}
+	if len(found) == 0 {
+		found = append(found, good("every up and down file names a cluster"))
+	}
+	return found, nil
 }
 
 // lookAtEvents looks at whether lb balance writes its events to their file.
