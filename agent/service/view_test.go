@@ -75,3 +75,27 @@ func TestAViewChangesAtTheNextExpiryOrStaleness(t *testing.T) {
 		want(0)
 	})
 }
+
+func TestAFaultIsHealth0UnlessAnOperatorForcesTheServiceUp(t *testing.T) {
+	r, j, store := newRegistry(t)
+	j.RunOnce(t.Context(), new(agenttest.Log).Logger())
+	now := time.Now()
+	if !r.SetFaults(map[string]string{"web": "tunl0 is down"}) || r.SetFaults(map[string]string{"web": "tunl0 is down"}) {
+		t.Error("SetFaults does not tell a change")
+	}
+	if v, _ := r.Find("web", now); v.Health != 0 || v.Measured != 0 || v.Cause(now) != "tunnel: tunl0 is down" {
+		t.Errorf("%+v because %q", v, v.Cause(now))
+	}
+	if err := store.Put(force.Force{Service: "web", Kind: score.Up, Reason: "x", Who: "kim", At: now}); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := r.Find("web", now); v.Health != 100 || v.Measured != 0 || v.Fault == "" {
+		t.Errorf("%+v", v)
+	}
+	if !r.SetFaults(nil) {
+		t.Error("SetFaults does not tell a change")
+	}
+	if v, _ := r.Find("web", now); v.Measured != 100 || v.Fault != "" {
+		t.Errorf("%+v", v)
+	}
+}

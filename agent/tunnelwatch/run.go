@@ -114,7 +114,7 @@ func (w *Watcher) look(ctx context.Context) time.Duration {
 		return w.handle(ctx, faults, now)
 	}
 	w.right, w.retry = true, 0
-	if w.streak >= unstableAfter {
+	if w.streak >= unstableAfter && !w.status.WatchOnly {
 		return w.status.LastDrift.At.Add(quiet).Sub(now) + 1 // its fault stays until then
 	}
 	return w.recovered()

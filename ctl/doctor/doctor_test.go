@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/braintree/lb/agent/api"
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/tunnel"
 )
@@ -132,5 +133,29 @@ func TestDoctorExaminesATunnelOfOthers(t *testing.T) {
 		if !strings.Contains(found, words) {
 			t.Errorf("no %q in\n%s", words, found)
 		}
+	}
+}
+
+func TestDoctorExaminesTheAgentsWatch(t *testing.T) {
+	faulty := &api.Tunnel{Faults: []api.TunnelFault{
+		{Text: "another program keeps changing the tunnel: tunl0 is down", VIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
+	}}
+	for _, tt := range []struct {
+		name    string
+		watched *api.Tunnel
+		right   bool
+		want    string // the beginning
+	}{
+		{"all is right", &api.Tunnel{}, true, ""},
+		{"right at the moment", faulty, true, "bad:  another program keeps changing the tunnel: tunl0 is down (192.0.2.1): "},
+		{"already found", faulty, false, ""},
+		{"not watched", nil, true, "bad:  lb agent does not watch the tunnel: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := lines(examineWatch(tt.watched, tt.right))
+			if tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/braintree/lb/agent/api"
+	"github.com/braintree/lb/balancer/client"
 	"github.com/braintree/lb/netx/tunnel"
 )
 
@@ -16,10 +18,36 @@ func lookAtTunnel(ctx context.Context, m *Machine) ([]Finding, error) {
 		return nil, err
 	}
 	want := tunnel.DesiredFor(m.config.Clusters, m.local)
-	if m.config.Agent.Tunnel.WatchOnly {
-		return examineForeignTunnel(current, want), nil
+	settings := m.config.Agent.Tunnel
+	found := examineTunnel(current, want)
+	if settings.WatchOnly {
+		found = examineForeignTunnel(current, want)
 	}
-	return examineTunnel(current, want), nil
+	if !settings.Enabled && !settings.WatchOnly {
+		return found, nil
+	}
+	var report api.Report
+	if ask(ctx, client.Agent(), m.config.Agent.Control, "/", &report) != nil {
+		return found, nil // another promise is that lb agent answers
+	}
+	return append(found, examineWatch(report.Tunnel, found[0].Good)...), nil
+}
+
+// examineWatch says what the agent's watch over the tunnel lacks. What the kernel shows anyway is not repeated: right is whether the
+// tunnel is right now.
+func examineWatch(watched *api.Tunnel, right bool) []Finding {
+	if watched == nil {
+		return []Finding{bad("lb agent does not watch the tunnel", "it runs with another configuration, "+
+			"so what other programs change is not repaired, and the health does not show it", "`systemctl reload lb-agent`")}
+	}
+	var found []Finding
+	for _, f := range watched.Faults {
+		if right {
+			found = append(found, bad(f.Text, "packets are lost again and again, so the services behind it have health 0",
+				"find the program that does it: see the log of lb agent").of(names(f.VIPs)...))
+		}
+	}
+	return found
 }
 
 // examineForeignTunnel says what is wrong with a tunnel that someone else set up.

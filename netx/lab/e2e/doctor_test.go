@@ -60,11 +60,22 @@ func TestDoctorReportsWrongSettings(t *testing.T) {
 	if err := s.BalancerHost.Sysctl("net.ipv4.vs.expire_nodest_conn", "0"); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Run(t, app, "ip", "address", "del", "204.109.13.7/32", "dev", "tunl0")
 	wantBad(s.BalancerHost, "net.ipv4.vs.expire_nodest_conn is 0, not 1")
-	wantBad(app, "the tunnel is not fully set up; missing: add 204.109.13.7/32 to tunl0")
 	labtest.Run(t, s.BalancerHost, "sysctl", "-w", "net.ipv4.vs.expire_nodest_conn=1")
-	labtest.Run(t, app, binary(t), "agent", "tunnel", "-c", "/run/lb.toml")
 	wantBad(s.BalancerHost, "")
+
+	if err := s.ConfiguredApps()[0].Agent.Stop(); err != nil { // it would repair the tunnel
+		t.Fatal(err)
+	}
+	labtest.Run(t, app, "ip", "address", "del", "204.109.13.7/32", "dev", "tunl0")
+	bad, all := diagnose(t, app)
+	if got := strings.Join(bad, "; "); len(bad) != 2 || !strings.Contains(got, "lb agent does not answer") ||
+		!strings.Contains(got, "the tunnel is not fully set up; missing: add 204.109.13.7/32 to tunl0") {
+		t.Errorf("not good is %q; all:\n%s", got, all)
+	}
+	labtest.Run(t, app, binary(t), "agent", "tunnel", "-c", "/run/lb.toml")
+	if err := s.ConfiguredApps()[0].Agent.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	wantBad(app, "")
 }

@@ -193,7 +193,7 @@ func setSysctls(t *testing.T, h *lab.Host, pairs ...string) {
 	}
 }
 
-// setUpRealServer sets an app node up for all methods. It does not use lb's own tunnel set-up, which supports only IPv4.
+// setUpRealServer sets an app node up for all methods. It does not use lb's own tunnel set-up, to test balancers alone.
 func setUpRealServer(t *testing.T, h *lab.Host, number int) {
 	t.Helper()
 	setSysctls(t, h, "net.ipv4.conf.all.arp_ignore", "1", "net.ipv4.conf.all.arp_announce", "2",
