@@ -93,6 +93,13 @@ func (k *fakeKernel) damageAndNotify(change func(*tunnel.State)) {
 	k.changed()
 }
 
+// fail makes repairs and looks fail from now on, or not.
+func (k *fakeKernel) fail(refuse, unread error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refuse, k.unread = refuse, unread
+}
+
 func (k *fakeKernel) counts() (looks, repairs int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -184,7 +191,7 @@ func TestAnIdleWatcherLooksEveryHalfMinute(t *testing.T) {
 
 func TestAFailedRepairIsAFaultAndTriedAgain(t *testing.T) {
 	watching(t, wanted(), func(t *testing.T, r *rig) {
-		r.kernel.refuse = errNoRepair
+		r.kernel.fail(errNoRepair, nil)
 		r.kernel.damageAndNotify(deviceDown)
 		time.Sleep(settle + 1)
 		r.expect(t, "tunl0 is down", 1)
@@ -193,9 +200,7 @@ func TestAFailedRepairIsAFaultAndTriedAgain(t *testing.T) {
 		if n := r.log.Count("level=ERROR", "cannot repair the tunnel", "no privilege"); n != 1 {
 			t.Errorf("logged %d times:\n%s", n, r.log)
 		}
-		r.kernel.mu.Lock()
-		r.kernel.refuse = nil
-		r.kernel.mu.Unlock()
+		r.kernel.fail(nil, nil)
 		time.Sleep(slowLook)
 		r.expect(t, "", 1)
 		if got := strings.Join(r.published, "|"); got != "tunl0 is down|" || r.log.Count("tunnel is right again") != 1 {
@@ -279,7 +284,7 @@ func TestWatchOnlyAcceptsWhatIsOtherwiseFromTheBeginning(t *testing.T) {
 
 func TestAnUnreadableStateIsNoFault(t *testing.T) {
 	watching(t, wanted(), func(t *testing.T, r *rig) {
-		r.kernel.unread = errors.New("dump interrupted")
+		r.kernel.fail(nil, errors.New("dump interrupted"))
 		r.kernel.changed()
 		time.Sleep(time.Minute)
 		r.expect(t, "", 0)
@@ -291,7 +296,7 @@ func TestAnUnreadableStateIsNoFault(t *testing.T) {
 
 func TestNothingIsWatchedWithoutVirtualIPs(t *testing.T) {
 	watching(t, wanted(), func(t *testing.T, r *rig) {
-		r.kernel.refuse = errNoRepair
+		r.kernel.fail(errNoRepair, nil)
 		r.kernel.damageAndNotify(deviceDown)
 		time.Sleep(time.Second)
 		r.expect(t, "tunl0 is down", 1)
@@ -304,7 +309,7 @@ func TestNothingIsWatchedWithoutVirtualIPs(t *testing.T) {
 		if looks, _ := r.kernel.counts(); looks != before {
 			t.Errorf("%d looks", looks-before)
 		}
-		r.kernel.refuse = nil
+		r.kernel.fail(nil, nil)
 		if err := r.Use(t.Context(), wanted()); err != nil {
 			t.Error(err)
 		}
