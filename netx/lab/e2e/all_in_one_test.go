@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -67,5 +66,5 @@ func TestBalancersThatAreEachOthersNodes(t *testing.T) {
 			t.Errorf("%s has %d entries", client, n)
 		}
 	}
-	t.Log(fmt.Sprintf("%d connections, %d entries, answered by %v", connections, len(entries), answered))
+	t.Logf("%d connections, %d entries, answered by %v", connections, len(entries), answered)
 }
