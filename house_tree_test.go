@@ -80,6 +80,7 @@ var importTable = layers{
 	{"netx/recordstore", "netx/sanitize"},
 	{"netx/vip", "netx"},
 	{"netx/ipvs", "netx"},
+	{"netx/machine", ""},
 	{"netx/ipvs/ipvstest", "netx/ipvs"},
 	{"netx/mark", "netx netx/ipvs"},
 	{"netx/mark/marktest", "netx/ipvs netx/mark"},
@@ -121,13 +122,13 @@ var importTable = layers{
 		"netx/sanitize netx/sse"},
 	{"balancer/plan", "netx/ipvs netx/mark"},
 	{"balancer/plan/plantest", "balancer/plan netx/ipvs"},
-	{"balancer/cluster", "balancer/api balancer/decide balancer/event balancer/plan config netx/ipvs netx/mark"},
-	{"balancer/kernel", "balancer/plan config netx/ipvs netx/mark"},
+	{"balancer/cluster", "balancer/api balancer/decide balancer/event balancer/plan config netx/ipvs netx/machine netx/mark"},
+	{"balancer/kernel", "balancer/plan config netx/ipvs netx/machine netx/mark"},
 	{"balancer/reconcile", "balancer/api balancer/cluster balancer/event balancer/journal balancer/kernel balancer/plan " +
 		"netx/ipvs netx/mark"},
 	{"balancer", "balancer/api balancer/cluster balancer/decide balancer/drain balancer/event balancer/hook balancer/journal " +
 		"balancer/kernel balancer/override balancer/page balancer/reconcile balancer/server balancer/watch config netx/audit netx/ipvs " +
-		"netx/listen netx/mark netx/systemd"},
+		"netx/listen netx/machine netx/mark netx/systemd"},
 
 	{"ocf/crm", ""},
 	{"ocf/pacemaker", "config"},
@@ -138,10 +139,11 @@ var importTable = layers{
 	{"ctl/cmdline", "ctl/usage"},
 	{"ctl/daemon", "config ctl/usage netx/systemd"},
 	{"ctl/importer", "config netx/sanitize"},
-	{"ctl/doctor", "agent/api balancer/api balancer/client config netx netx/ipvs netx/mark netx/program netx/tunnel"},
+	{"ctl/doctor", "agent/api balancer/api balancer/client balancer/cluster config netx netx/ipvs netx/machine netx/mark netx/program " +
+		"netx/tunnel"},
 	{"ctl/action", "agent/api agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/doctor " +
-		"ctl/importer ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel ocf/consistency ocf/crm " +
-		"ocf/pacemaker"},
+		"ctl/importer ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel " +
+		"ocf/consistency ocf/crm ocf/pacemaker"},
 	{"ctl", "balancer/client config config/salvage ctl/action ctl/cmdline ctl/importer ctl/usage netx/ipvs"},
 	{"ctl/exit", "balancer/client config ctl/action ctl/usage netx netx/mark netx/tunnel"},
 
@@ -155,7 +157,7 @@ var importTable = layers{
 	{"netx/lab/failover", ""},
 
 	{".", "agent agent/check balancer balancer/client config ctl ctl/action ctl/cmdline ctl/daemon ctl/exit netx/ipvs " +
-		"netx/lab/demo netx/listen netx/mark netx/tunnel ocf"},
+		"netx/lab/demo netx/listen netx/machine netx/mark netx/tunnel ocf"},
 }
 
 // check compares the imports of all code with the table, and the table with itself.

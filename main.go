@@ -29,6 +29,7 @@ import (
 	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/lab/demo"
 	"github.com/braintree/lb/netx/listen"
+	"github.com/braintree/lb/netx/machine"
 	"github.com/braintree/lb/netx/mark"
 	"github.com/braintree/lb/netx/tunnel"
 	"github.com/braintree/lb/ocf"
@@ -336,6 +337,9 @@ func runBalancer(ctx context.Context, e daemon.Env, dryRun io.Writer) error {
 	}
 	if dryRun != nil {
 		return balancer.DryRun(ctx, o, dryRun)
+	}
+	if o.Network, err = machine.NewWatcher(e.Log); err != nil {
+		return err
 	}
 	b, err := balancer.New(ctx, o)
 	if err != nil {

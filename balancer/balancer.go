@@ -36,7 +36,8 @@ type Options struct {
 	Table     ipvs.Table                     // the caller closes it
 	Figures   ipvs.Table                     // another handle of the same table, so that status reads never delay writes; nil uses Table
 	Marks     mark.Table
-	Settings  ipvs.SysctlDir // checked at the start, and when the configuration needs others; "" is not at all
+	Settings  ipvs.SysctlDir // checked at the start and again and again; "" is not at all
+	Network   Network        // reports the state of the machine's network; nil does not
 	Log       *slog.Logger   // nil is silence
 	Version   string         // of lb
 	Ready     func()         // called once what runs from the start is in the kernel; may be nil
@@ -51,15 +52,14 @@ type Options struct {
 
 // Balancer is the daemon, with its listeners bound.
 type Balancer struct {
-	options  Options
-	log      *slog.Logger
-	cfg      config.Balancer
-	features ipvs.Features // that the configuration in effect uses
-	engine   *engine
-	tcp      net.Listener
-	control  net.Listener
-	access   *listen.Authorizer
-	lock     io.Closer // nil: Options have none
+	options Options
+	log     *slog.Logger
+	cfg     config.Balancer
+	engine  *engine
+	tcp     net.Listener
+	control net.Listener
+	access  *listen.Authorizer
+	lock    io.Closer // nil: Options have none
 
 	orders     chan reloadOrder
 	hooks      *hook.Set
@@ -78,7 +78,7 @@ func New(ctx context.Context, o Options) (*Balancer, error) {
 		return nil, err
 	}
 	b.options.Ready = readyNotifier(o)
-	b.cfg, b.features, b.firstHooks = cfg.Balancer, ipvs.Features(cfg.KernelFeatures()), cfg.Hooks
+	b.cfg, b.firstHooks = cfg.Balancer, cfg.Hooks
 	b.engine = newEngine(b.options)
 	b.log = b.engine.rec.Report.Log
 	if err := b.open(ctx, cfg, policy); err != nil {
@@ -139,12 +139,14 @@ func (b *Balancer) Run(ctx context.Context) error {
 		Collectors: report.Metrics.Collectors(), AdmitTCP: b.access.AuthorizeTCP, AdmitSocket: b.access.AuthorizeSocket,
 		Version: b.options.Version, Log: b.log,
 	})
-	b.checkSettings()
 	stopJournal := report.Journal.Start()
 	b.hooks.Configure(b.firstHooks)
 	var failed error
 	var running sync.WaitGroup
 	running.Go(func() { b.engine.run(engineCtx) })
+	if b.options.Network != nil {
+		running.Go(func() { b.options.Network.Run(engineCtx) })
+	}
 	running.Go(func() {
 		failed = s.Serve(b.access.OptionalTLS(b.tcp), b.control)
 		stop()
@@ -173,13 +175,6 @@ func listener() listen.Daemon { return listen.Daemon{Name: "lb balance", Section
 
 // Lock holds the lock of the one balancer of this network namespace.
 func Lock(ctx context.Context) (io.Closer, error) { return listener().LockInstance(ctx) }
-
-// checkSettings checks the kernel's settings, and changes them if the configuration asks for it.
-func (b *Balancer) checkSettings() {
-	if b.options.Settings != "" {
-		kernel.CheckSettings(b.options.Settings, b.features, b.cfg.SetSysctls, b.log)
-	}
-}
 
 // readyNotifier calls Ready and notifies the service manager.
 func readyNotifier(o Options) func() {

@@ -53,6 +53,7 @@ type engine struct {
 	snapshot atomic.Pointer[snapshot]
 	refused  atomic.Pointer[api.RefusedReload] // the last reload, if it was refused
 	figures  *kernel.Figures
+	network  network
 }
 
 // schedule says when the next reconcile is due.
@@ -73,8 +74,13 @@ func newEngine(o Options) *engine {
 		orders: make(chan func(context.Context)), done: make(chan struct{}), disturbed: newDisturbances(o.Marks),
 		figures: kernel.NewFigures(cmp.Or(o.Figures, o.Table)),
 	}
+	e.network = network{o.Network}
 	report := reconcile.NewReporter(log, journal.Open("", log))
-	e.rec = reconcile.New(cluster.New(&config.Config{}), kernel.New(o.Table, o.Marks), report, inputs{e})
+	tables := kernel.New(o.Table, o.Marks)
+	if o.Settings != "" {
+		tables.Settings = kernel.NewSettings(o.Settings, log)
+	}
+	e.rec = reconcile.New(cluster.New(&config.Config{}), tables, report, inputs{e})
 	e.overrides = override.NewReader("", log)
 	e.drains = &drains{report: report}
 	return e
@@ -84,6 +90,8 @@ func newEngine(o Options) *engine {
 func (e *engine) configure(cfg *config.Config) {
 	e.rec.Model = cluster.New(cfg)
 	e.overrides.Dir = cfg.Balancer.OverrideDir
+	e.rec.Kernel.Settings.MaySet(cfg.Balancer.SetSysctls)
+	e.network.follow(e.rec.Model)
 	e.publish()
 }
 
@@ -99,6 +107,7 @@ func (e *engine) run(ctx context.Context) {
 	e.rec.Model.Lifecycle().Autostart(time.Now())
 	e.rec.Flush()
 	e.watchers.running.Go(func() { e.disturbed.watch(ctx, e.rec.Report.Log) })
+	states := e.network.states()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
@@ -114,6 +123,8 @@ func (e *engine) run(ctx context.Context) {
 			order(ctx)
 		case <-e.disturbed.seen:
 			e.disturbed.pending = true
+		case s := <-states:
+			e.observeNetwork(ctx, s)
 		case <-wake.C:
 		}
 		for range len(e.watchers.updates) {

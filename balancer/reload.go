@@ -11,7 +11,6 @@ import (
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/balancer/page"
 	"github.com/braintree/lb/config"
-	"github.com/braintree/lb/netx/ipvs"
 	"github.com/braintree/lb/netx/listen"
 )
 
@@ -102,10 +101,6 @@ func (b *Balancer) reload(ctx context.Context, r api.Reload) ([]string, error) {
 	if needsRestart(b.cfg, cfg.Balancer) {
 		warnings = append(warnings, restartNote)
 		b.log.Warn("reload: " + restartNote)
-	}
-	if features := ipvs.Features(cfg.KernelFeatures()); features != b.features {
-		b.features = features
-		b.checkSettings()
 	}
 	b.reportReload(r, len(cfg.Clusters), incomplete)
 	return append(warnings, b.engine.snapshot.Load().standing()...), err
@@ -231,6 +226,7 @@ func (e *engine) reload(
 		e.waiting.answer(c, outcome{err: errors.New("the cluster left the configuration while it started")})
 	}
 	e.watchers.follow(ctx, e.rec.Model)
+	e.network.follow(e.rec.Model)
 	e.rec.TakeOver(ctx, reload)
 	e.reconciled()
 	var starts []chan outcome

@@ -99,6 +99,7 @@ type rig struct {
 	table    *ipvs.Memory
 	marks    *mark.Memory
 	log      *logs
+	network  Network // nil: nobody reports the state of the machine's network
 	engine   *engine
 	dir      string // data_dir
 	kill     func()
@@ -116,7 +117,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) boot(clusters ...config.Cluster) {
 	r.t.Helper()
 	r.engine = newEngine(Options{
-		Table: r.table, Marks: r.marks, NewPoller: r.fleet.poller, NewSitePoller: r.sites.poller,
+		Table: r.table, Marks: r.marks, NewPoller: r.fleet.poller, NewSitePoller: r.sites.poller, Network: r.network,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	if err := r.engine.drains.open(r.dir); err != nil {

@@ -19,6 +19,9 @@ func TestRecommendedSysctlsFollowTheConfig(t *testing.T) {
 		{"only tunnels", config.Config{Clusters: []config.Cluster{{Forwarding: config.IPIP}}}, "expire_nodest_conn=1 conntrack=0"},
 		{"NAT and direct routing", config.Config{Clusters: []config.Cluster{{Forwarding: config.NAT}, {Forwarding: config.DR}}},
 			"expire_nodest_conn=1"},
+		{"NAT with nodes of both families", config.Config{Clusters: []config.Cluster{{Forwarding: config.NAT,
+			Nodes: []config.Node{{Address: addr("10.0.0.1")}, {Address: addr("fd00::1")}}}}},
+			"expire_nodest_conn=1 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"},
 		{"persistence", config.Config{Clusters: []config.Cluster{{Balancing: config.Balancing{Persistence: time.Minute}}}},
 			"expire_nodest_conn=1 expire_quiescent_template=1 conntrack=0"},
 		{"sync", config.Config{Balancer: config.Balancer{Sync: config.Sync{Interface: "eth1"}}},
@@ -26,7 +29,7 @@ func TestRecommendedSysctlsFollowTheConfig(t *testing.T) {
 	} {
 		var got []string
 		for _, s := range ipvs.RecommendedSysctls(ipvs.Features(c.cfg.KernelFeatures())) {
-			got = append(got, s.Name+"="+s.Value)
+			got = append(got, strings.TrimPrefix(s.Name, "net.ipv4.vs.")+"="+s.Value)
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, want %s", c.name, got, c.want)

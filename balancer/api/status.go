@@ -50,6 +50,7 @@ type ClusterStatus struct {
 	Notice         string         `json:"notice"`   // what is unusual, in one sentence; "": nothing
 	Downpage       *NodeStatus    `json:"downpage"` // null: not in the kernel's table
 	CombinedWeight int            `json:"combined_weight"`
+	VIPs           []VIPStatus    `json:"vips"`       // in the configuration's order
 	Nodes          []NodeStatus   `json:"nodes"`      // in the configuration's order, then nodes that are leaving
 	LastError      string         `json:"last_error"` // what the kernel rejects at present; "": nothing
 	Problems       []Problem      `json:"problems"`   // what else keeps clients from being served as configured, this cluster or every one

@@ -21,6 +21,7 @@ func (m *Model) Clone() *Model {
 func (c *Cluster) clone() *Cluster {
 	k := *c
 	k.members = nil // scratch space
+	k.held = slices.Clone(c.held)
 	k.page = slices.Clone(c.page)
 	k.leaving = leavingNodes{maps.Clone(c.leaving.since), maps.Clone(c.leaving.departed)}
 	k.start = clonePointer(c.start)

@@ -12,13 +12,14 @@ import (
 	"github.com/braintree/lb/balancer/decide"
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/config"
+	"github.com/braintree/lb/netx/machine"
 )
 
 // immutable lists the types whose memory a clone may share: nobody changes them in place.
 var immutable = []reflect.Type{
 	reflect.TypeFor[config.Cluster](), reflect.TypeFor[config.Node](), reflect.TypeFor[config.Site](), reflect.TypeFor[config.Sync](),
 	reflect.TypeFor[[]decide.Step](), reflect.TypeFor[time.Time](), reflect.TypeFor[netip.Addr](),
-	reflect.TypeFor[*decide.Reading](), reflect.TypeFor[*event.Tally](),
+	reflect.TypeFor[*decide.Reading](), reflect.TypeFor[*event.Tally](), reflect.TypeFor[*machine.State](),
 }
 
 // TestCloneCopiesEverything fills every field of a model, whatever fields there are, and compares the clone with it: a field that Clone

@@ -21,6 +21,7 @@ type Cluster struct {
 	group   decide.ClusterState
 	verdict decide.Outcome
 	file    decide.Override  // an operator's up or down file
+	held    []netip.Addr     // virtual IPs that have been here, and that no other machine is known to have
 	page    []netip.AddrPort // where lb serves the cluster's downpage itself, one address of each family; none: it does not
 
 	stale   bool            // a node's own weight was decided since decideCluster

@@ -33,6 +33,7 @@ func (l Lifecycle) Adopt(now time.Time, table []ipvs.Service) {
 
 func (l Lifecycle) adopt(now time.Time, c *Cluster, table []ipvs.Service) {
 	c.adopt(now, table)
+	c.hold(l.machine)
 	l.retired.restore(c.Marks())
 	r := c.report(now, event.ClusterAdopted, event.Info,
 		"cluster adopted: it was already in the kernel, and keeps its weights until readings arrive")
@@ -111,6 +112,7 @@ func (l Lifecycle) Run(now time.Time, c *Cluster) {
 		return
 	}
 	c.running, c.unmanaged = true, false
+	c.hold(l.machine)
 	l.retired.restore(c.Marks())
 	c.tick(now)
 	c.decideCluster(now) // with the cluster running
@@ -129,7 +131,7 @@ func (l Lifecycle) Stop(now time.Time, c *Cluster, who string) {
 	r := c.report(now, event.ClusterStopped, event.Info, "cluster stops")
 	r.Cause = "requested by " + who
 	l.emit(r)
-	c.running, c.start, c.leaving.since = false, nil, nil
+	c.running, c.start, c.leaving.since, c.held = false, nil, nil, nil
 	c.decideCluster(now)
 	for _, mark := range c.Marks() {
 		l.retired[mark] = retirement{cause: "stopped by " + who}

@@ -12,6 +12,7 @@ import (
 	"github.com/braintree/lb/balancer/event"
 	"github.com/braintree/lb/config"
 	"github.com/braintree/lb/netx/ipvs"
+	"github.com/braintree/lb/netx/machine"
 	"github.com/braintree/lb/netx/mark"
 )
 
@@ -27,7 +28,9 @@ type Model struct {
 	relayAddress netip.Addr // where other data centres send packets; invalid: not configured
 	sync         config.Sync
 	timeouts     config.Timeouts
-	drains       bool // SetDrains has set drains that a later call has to clear
+	features     ipvs.Features
+	machine      *machine.State // nil: not known
+	drains       bool           // SetDrains has set drains that a later call has to clear
 }
 
 // New returns the model of a configuration. Nothing runs and nothing is known yet.
@@ -98,6 +101,9 @@ func (w Wanted) Sync() config.Sync { return w.model.sync }
 
 // Timeouts are the timeouts of connections that the configuration wants; 0: as the kernel has them.
 func (w Wanted) Timeouts() config.Timeouts { return w.model.timeouts }
+
+// Features are the features of IPVS that the configuration uses, and on which the kernel's settings depend.
+func (w Wanted) Features() ipvs.Features { return w.model.features }
 
 // Forget ends the retirement of marks that a table no longer has.
 func (m *Model) Forget(table []ipvs.Service) {

@@ -99,6 +99,7 @@ func (m *Model) Reconfigure(now time.Time, r *Reload) {
 	}
 	m.location, m.relayAddress, m.sync = r.cfg.Balancer.Location, r.cfg.Balancer.RelayAddress, r.cfg.Balancer.Sync
 	m.timeouts = r.cfg.Balancer.Timeouts
+	m.features = ipvs.Features(r.cfg.KernelFeatures())
 	for i, c := range r.next {
 		was := c.cfg
 		c.cfg = r.cfg.Clusters[i]

@@ -23,7 +23,7 @@ func (m *Model) Status(now time.Time, table []ipvs.Service, rejected func(*Clust
 			shown.decideCluster(now)
 		}
 		cs := shown.status(now, table)
-		cs.LastError = rejected(c)
+		cs.LastError, cs.VIPs = rejected(c), c.vips(m.machine)
 		s.Clusters = append(s.Clusters, cs)
 	}
 	return s

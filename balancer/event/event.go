@@ -61,6 +61,7 @@ const (
 	SyncChanged   Kind = "sync_changed" // lb started or stopped a sync daemon of the kernel
 
 	TimeoutsChanged Kind = "timeouts_changed" // lb set the kernel's timeouts of connections
+	SettingChanged  Kind = "setting_changed"  // lb set a setting of the kernel (sysctl)
 
 	ConfigReloaded  Kind = "config_reloaded"
 	ConfigRefused   Kind = "config_refused"
@@ -75,7 +76,7 @@ func Kinds() []Kind {
 		Weight, DrainBegun, DrainEnded, DrainExpired, FileAppeared, FileGone, MemberJoined, MemberLeft, SiteAnswers, SiteSilent,
 		ClusterStarting, ClusterStarted, ClusterStopped, ClusterAdopted, ClusterRenamed, ClusterState, ClusterUnmanaged,
 		ServiceAdded, ServiceChanged, ServiceRemoved, DriftRepaired, KernelRejects, KernelAccepts, ProblemFound, ProblemSolved,
-		MarksChanged, SyncChanged, TimeoutsChanged,
+		MarksChanged, SyncChanged, TimeoutsChanged, SettingChanged,
 		ConfigReloaded, ConfigRefused, BalancerStarted, BalancerStopped,
 	}
 }

@@ -26,7 +26,8 @@ type Kernel struct {
 	Sync  *Sync
 
 	Timeouts *Timeouts
-	Effect   *Effect // of the marking rules
+	Effect   *Effect   // of the marking rules
+	Settings *Settings // nil: they are left alone
 }
 
 // New returns reconcilers that have read nothing yet.
@@ -47,6 +48,7 @@ const (
 	SyncDaemons  Resource = "the kernel's sync daemons"
 
 	ConnectionTimeouts Resource = "the kernel's connection timeouts"
+	KernelSettings     Resource = "the kernel settings"
 )
 
 // Change is one change to a resource other than the IPVS table, whose changes are operations of a plan.
@@ -59,7 +61,7 @@ type Change struct {
 
 // Errors counts failed reads and rejected changes since the start.
 func (k *Kernel) Errors() int {
-	return k.Table.errors + k.Marks.errors + k.Sync.errors + k.Timeouts.errors
+	return k.Table.errors + k.Marks.errors + k.Sync.errors + k.Timeouts.errors + k.Settings.count()
 }
 
 // Context bounds work in the kernel. Work that has begun is finished even if ctx ends, as when the daemon stops.
@@ -130,7 +132,7 @@ func Compare(before, after State) Difference {
 	d.Services = plan.Diff(after.Services, before.Services, marks)
 	d.Others = markChanges(after.Rules, before.Rules)
 	for _, role := range []ipvs.Role{ipvs.Master, ipvs.Backup} {
-		for _, step := range []syncStep{{false, daemonOf(before, role)}, {true, daemonOf(after, role)}} {
+		for _, step := range []syncStep{{daemon: daemonOf(before, role)}, {start: true, daemon: daemonOf(after, role)}} {
 			if step.daemon != (ipvs.Daemon{}) && daemonOf(before, role) != daemonOf(after, role) {
 				d.Others = append(d.Others, Change{Resource: SyncDaemons, Text: step.String()})
 			}

@@ -30,7 +30,7 @@ func TestSyncStepsMakeExactlyTheWantedDaemonsRun(t *testing.T) {
 			"stop the master sync daemon on eth0, id 7; stop the backup sync daemon on eth1, id 8"},
 	} {
 		var words []string
-		for _, s := range syncSteps(c.want, c.running) {
+		for _, s := range syncSteps(c.want, c.running, "") {
 			words = append(words, s.String())
 		}
 		if got := strings.Join(words, "; "); got != c.steps {

@@ -51,7 +51,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, t Trigger) (news bool) {
 	if triggerRules[t].marks == only {
 		return r.reconcileMarks(work, begun)
 	}
-	defer func() { r.Report.Metrics.Duration.Observe(time.Since(begun).Seconds()) }()
+	defer func() {
+		if t != Reading {
+			r.Report.network(begun, r.Model, r.Kernel.Settings) // readings change nothing about them
+		}
+		r.Report.Metrics.Duration.Observe(time.Since(begun).Seconds())
+	}()
 	changed, marks := r.Model.Changed(), triggerRules[t].marks
 	if !changed {
 		r.reconcileOthers(work, begun, marks)
@@ -129,6 +134,8 @@ func (r *Reconciler) reconcileOthers(ctx context.Context, now time.Time, marks m
 	r.Report.resource(now, kernel.SyncDaemons, changes, k.Sync.Err())
 	changes = k.Timeouts.Reconcile(ctx, wanted.Timeouts())
 	r.Report.resource(now, kernel.ConnectionTimeouts, changes, k.Timeouts.Err())
+	changes = k.Settings.Reconcile(now, wanted.Features())
+	r.Report.resource(now, kernel.KernelSettings, changes, k.Settings.Err())
 }
 
 // reconcileMarks reconciles the marking rules, and reports whether anything changed or failed.

@@ -93,6 +93,7 @@ var changeKinds = map[kernel.Resource]event.Kind{
 	kernel.SyncDaemons:  event.SyncChanged,
 
 	kernel.ConnectionTimeouts: event.TimeoutsChanged,
+	kernel.KernelSettings:     event.SettingChanged,
 }
 
 // changeEvent is the event of a change to another resource. Plans show it, too.

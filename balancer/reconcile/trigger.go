@@ -9,6 +9,7 @@ const (
 	Timer                      // an interval has passed since the last reconcile
 	Reading                    // a reading changed a weight; at least MinGap after the last reconcile with this trigger
 	Order                      // an operator starts or stops a cluster, or drains or resumes a node
+	Network                    // the machine's network has changed: interfaces, addresses, forwarding
 	NewServices                // a reload, first half: services appear and change while marks still lead to the old ones
 	NewMarks                   // a reload, second half: marks change, then services that no mark leads to disappear
 	Disturbance                // another program may have changed the nftables table with the marking rules
@@ -37,6 +38,7 @@ var triggerRules = [...]struct {
 	Timer:       {"timer", whenDue, true},
 	Reading:     {"reading", whenDue, true},
 	Order:       {"order", whenDue, false},
+	Network:     {"network", whenDue, false},
 	NewServices: {"new services", never, false},
 	NewMarks:    {"new marks", always, false},
 	Disturbance: {"disturbance", only, false},

@@ -84,6 +84,8 @@ func TestTriggers(t *testing.T) {
 		{Order, false, false, "dump"},
 		{Order, false, true, weights + ", dump"},
 		{Order, true, false, marks + ", dump"},
+		{Network, false, false, "dump"},
+		{Network, true, false, marks + ", dump"},
 		{NewServices, true, false, "dump"},
 		{NewServices, true, true, weights + ", dump"},
 		{NewMarks, false, false, marks + ", dump"},

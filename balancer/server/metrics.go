@@ -27,6 +27,9 @@ func descriptions() [][]string {
 		{"cluster_combined_weight", "Sum of the weights of the cluster's nodes in the kernel.", "cluster"},
 		{"cluster_trouble", "Whether the kernel rejects a change for the cluster, or a problem stands.", "cluster"},
 		{"problems", "Problems that stand; with an empty cluster, those that concern every cluster.", "cluster", "kind"},
+		{"vip_present", "Whether this machine takes packets for the virtual IP; the interface has it, or should.",
+			"cluster", "vip", "interface"},
+		{"vip_expected", "Whether the cluster runs here and no other machine has the virtual IP.", "cluster", "vip", "interface"},
 		{"cluster_nodes", "Nodes of the cluster in the configuration.", "cluster"},
 		{"node_health", "Health in the node's last usable response.", "cluster", "node"},
 		{"node_weight", "Weight as decided.", "cluster", "node"},
@@ -86,6 +89,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		s.gauge("cluster_trouble", oneIf(c.Trouble()))
 		s.gauge("cluster_nodes", float64(c.Configured()))
 		samples{m, to, nil}.problems(c.Name, c.Problems)
+		s.vips(c.VIPs)
 		seen := map[string]bool{}
 		for _, n := range c.Nodes {
 			samples{m, to, []string{c.Name, uniqueName(seen, n)}}.node(n)
@@ -135,6 +139,19 @@ func (s samples) problems(cluster string, all []api.Problem) {
 	}
 	for kind, n := range kinds {
 		s.gauge("problems", float64(n), cluster, kind)
+	}
+}
+
+// vips sends where the virtual IPs are, as far as that is known.
+func (s samples) vips(all []api.VIPStatus) {
+	type key struct{ address, on string }
+	seen := map[key]bool{}
+	for _, v := range all {
+		if k := (key{v.Address, v.On()}); !seen[k] {
+			seen[k] = true
+			s.gauge("vip_present", oneIf(v.Present()), v.Address, v.On())
+			s.gauge("vip_expected", oneIf(v.Expected), v.Address, v.On())
+		}
 	}
 }
 

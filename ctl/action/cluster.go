@@ -45,6 +45,9 @@ func writeCluster(out io.Writer, s api.ClusterStatus) error {
 		running = "running"
 	}
 	fmt.Fprintf(out, "%s: %s, mark %d, %s, combined weight %d\n", s.Name, running, s.Mark, s.Scheduler, s.CombinedWeight)
+	for _, v := range s.VIPs {
+		fmt.Fprintf(out, "virtual IP %s\n", v)
+	}
 	if s.Notice != "" {
 		fmt.Fprintf(out, "notice: %s\n", s.Notice)
 	}

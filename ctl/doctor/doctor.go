@@ -78,6 +78,7 @@ type promise struct {
 // function in the file of its subject, and a row.
 var promises = []promise{
 	{"IPVS's settings", "rules.md: The kernel's settings", balancer, lookAtIPVSSettings},
+	{"the balancer's network", "rules.md: The balancer's network", balancer, lookAtNetwork},
 	{"the kernel's schedulers", "rules.md: How the kernel chooses", balancer, lookAtSchedulers},
 	{"nftables", "rules.md: What lb touches", balancer, lookAtNftables},
 	{"the marks' way to IPVS", "rules.md: From a mark to IPVS", balancer, lookAtMarks},

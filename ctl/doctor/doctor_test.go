@@ -74,7 +74,11 @@ func TestWhatCannotBeExaminedIsUnknown(t *testing.T) {
 func TestDoctorExaminesIPVSSettings(t *testing.T) {
 	dir := t.TempDir()
 	for name, value := range map[string]string{"expire_nodest_conn": "0\n", "conntrack": "0\n", "backup_only": "0\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
+		name = filepath.Join(dir, "net/ipv4/vs", name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 func lookAtIPVSSettings(_ context.Context, m *Machine) ([]Finding, error) {
-	return examineIPVS(ipvs.SysctlDir(m.path("/proc/sys/net/ipv4/vs")), ipvs.Features(m.config.KernelFeatures())), nil
+	return examineIPVS(ipvs.SysctlDir(m.path("/proc/sys")), ipvs.Features(m.config.KernelFeatures())), nil
 }
 
 // builtIn names the modules that are part of the kernel, as modules.builtin does.
@@ -119,10 +119,10 @@ func lastOf(p netip.Prefix) netip.Addr {
 func examineIPVS(settings ipvs.SysctlDir, use ipvs.Features) []Finding {
 	var found []Finding
 	for _, s := range ipvs.RecommendedSysctls(use) {
-		name := "net.ipv4.vs." + s.Name
-		value, err := settings.Get(s.Name)
+		name := s.Name
+		value, err := settings.Get(name)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist) && s.IPVS():
 			return []Finding{bad("the kernel module ip_vs is not loaded",
 				"the kernel balances nothing, and its IPVS settings do not exist yet",
 				"`modprobe ip_vs`, as lb-balance.service does")}
