@@ -142,7 +142,7 @@ var importTable = layers{
 	{"ctl/doctor", "agent/api balancer/api balancer/client balancer/cluster config netx netx/ipvs netx/machine netx/mark netx/program " +
 		"netx/tunnel"},
 	{"ctl/action", "agent/api agent/check agent/checkrun balancer/api balancer/client balancer/event config config/salvage ctl/doctor " +
-		"ctl/importer ctl/usage netx netx/ipvs netx/mark netx/program netx/sanitize netx/sse netx/tunnel " +
+		"ctl/importer ctl/usage netx netx/ipvs netx/machine netx/mark netx/program netx/sanitize netx/sse netx/tunnel " +
 		"ocf/consistency ocf/crm ocf/pacemaker"},
 	{"ctl", "balancer/client config config/salvage ctl/action ctl/cmdline ctl/importer ctl/usage netx/ipvs"},
 	{"ctl/exit", "balancer/client config ctl/action ctl/usage netx netx/mark netx/tunnel"},

@@ -105,7 +105,10 @@ const drainsHelp = `Examples:
   lb ctl drains
   lb ctl drains --json`
 
-const checkConfigHelp = `Exit status: 0 the configuration is valid (there may be warnings), 78 it has errors.
+const checkConfigHelp = `On a load balancer, where lb balance has its socket (balancer.control), the interfaces that the
+configuration names must exist as well.
+
+Exit status: 0 the configuration is valid (there may be warnings), 78 it has errors.
 
 Examples:
   lb ctl check-config
