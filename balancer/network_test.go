@@ -65,6 +65,9 @@ func TestAVIPThatVanishesIsAProblemAtOnce(t *testing.T) {
 			`lb_balancer_vip_present{cluster="web",interface="eth10",vip="204.109.13.7"} 1`) {
 			t.Error(metrics)
 		}
+		if page := r.get("/", "text/html"); !strings.Contains(page, "virtual IP 204.109.13.7 on eth10") {
+			t.Error(page)
+		}
 		if v, p := at(machine.Place{Elsewhere: machine.Asking}); v.Present() || p != "vip_absent 204.109.13.7" {
 			t.Errorf("vanished: %+v, %s", v, p)
 		}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/braintree/lb/balancer/api"
 	"github.com/braintree/lb/config"
@@ -187,7 +188,7 @@ func (d *diagnosis) relay() {
 			d.receives("relay_interfaces", name, "packets from other data centres are lost",
 				"`modprobe ipip` or `modprobe ip6_tunnel`, and `ip link set "+name+" up`, or correct relay_interfaces")
 			if link, ok := d.machine.Link(name); ok && link.Strict4 && v.Address.Is4() {
-				setting := "net.ipv4.conf." + name + ".rp_filter"
+				setting := interfaceSetting(name, "rp_filter")
 				d.add(kindRPFilter, setting, "rp_filter is 1 on "+name+": the kernel takes packets from other data centres for forged, "+
 					"and drops them", "`sysctl -w "+setting+"=2`, also in /etc/sysctl.d; it overrides 1 in net.ipv4.conf.all.rp_filter")
 			}
@@ -216,7 +217,7 @@ func (d *diagnosis) forwarding() {
 		default:
 			for _, l := range d.machine.Links {
 				if !l.Forward4 && l.Reaches(n.Address) {
-					add("net.ipv4.conf." + l.Name + ".forwarding")
+					add(interfaceSetting(l.Name, "forwarding"))
 				}
 			}
 		}
@@ -242,6 +243,14 @@ func syncProblems(wanted config.Sync, s *machine.State) []api.Problem {
 		return nil
 	}
 	return []api.Problem{{Kind: kindSync, Subject: wanted.Interface, Text: "balancer.sync.interface: " + text + effect, Fix: fix}}
+}
+
+// interfaceSetting is a setting of an interface, as sysctl takes it.
+func interfaceSetting(name, setting string) string {
+	if strings.Contains(name, ".") {
+		return "net/ipv4/conf/" + name + "/" + setting // with dots it would be another interface
+	}
+	return "net.ipv4.conf." + name + "." + setting
 }
 
 func hostPrefix(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }

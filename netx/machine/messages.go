@@ -3,6 +3,7 @@ package machine
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -39,6 +40,9 @@ type settings struct {
 func (r *reader) readSettings(s *State) error {
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		of, err := r.netconf(family)
+		if family == unix.AF_INET6 && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)) {
+			return nil // the kernel has no IPv6
+		}
 		if err != nil {
 			return fmt.Errorf("read the settings of interfaces: %w", err)
 		}
@@ -68,7 +72,7 @@ func (r *reader) netconf(family byte) (map[int]settings, error) {
 	found := map[int]settings{}
 	for _, m := range answers {
 		if len(m.Data) < 4 || m.Data[0] != family {
-			continue // another family, if the kernel has no IPv6
+			continue
 		}
 		attributes, err := netlink.NewAttributeDecoder(m.Data[4:])
 		if err != nil {
