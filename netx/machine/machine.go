@@ -27,6 +27,7 @@ type Link struct {
 	Strict4   bool // drops IPv4 packets whose source is reached over another interface: rp_filter is 1
 
 	resolves bool // addresses of neighbours: by ARP or neighbour discovery
+	tunnel   bool // ipip or ip6tnl: a virtual IP here makes the machine a node of its cluster
 }
 
 // Address is an address of an interface.
@@ -48,6 +49,26 @@ type Place struct {
 	Interface string // that has it; "": only a route of type local leads here
 	Fault     string // why nothing reaches it all the same; "": nothing known
 	Elsewhere Answer // for an address that is not here
+}
+
+// directly returns the interface whose network has the target's address.
+func (s *State) directly(t Target) (Link, bool) {
+	at := slices.IndexFunc(s.Links, func(l Link) bool {
+		return (t.Interface == "" || t.Interface == l.Name) && slices.ContainsFunc(l.Addresses, func(a Address) bool {
+			return a.Contains(t.Address) && !a.IsSingleIP()
+		})
+	})
+	if at < 0 {
+		return Link{}, false
+	}
+	return s.Links[at], true
+}
+
+// tunnelled reports whether a tunnel has an address.
+func (s *State) tunnelled(address netip.Addr) bool {
+	return slices.ContainsFunc(s.Links, func(l Link) bool {
+		return l.tunnel && slices.ContainsFunc(l.Addresses, func(a Address) bool { return a.Addr() == address })
+	})
 }
 
 // Answer says whether another machine has an address.
@@ -96,9 +117,13 @@ func (l Link) Reaches(address netip.Addr) bool {
 	return slices.ContainsFunc(l.Addresses, func(a Address) bool { return a.Contains(address) })
 }
 
-// owner returns the interface that has an address, if possible the preferred one.
+// owner returns the interface that has an address, if possible the preferred one. Tunnels do not count: the network does not learn
+// from them where the address is.
 func (s *State) owner(address netip.Addr, preferred string) (owner Link, a Address, found bool) {
 	for _, l := range s.Links {
+		if l.tunnel {
+			continue
+		}
 		at := slices.IndexFunc(l.Addresses, func(a Address) bool { return a.Addr() == address })
 		if at >= 0 && (!found || l.Name == preferred) {
 			owner, a, found = l, l.Addresses[at], true

@@ -84,7 +84,7 @@ func TestAVirtualIPIsFound(t *testing.T) {
 				}
 				labtest.Run(t, h, "ip", words...)
 			}
-			o := observe(t, a, vip)
+			o := observe(t, a, vip, vipOf("10.9.0.200", "eth0"), vipOf("fd09::200", "")) // each family has its own neighbours
 			o.until("no machine has it", at(vip, machine.Place{Elsewhere: machine.Nobody}))
 			change(b, "add")
 			o.until("another machine has it", at(vip, machine.Place{Elsewhere: machine.Somebody}))
@@ -101,6 +101,27 @@ func TestAVirtualIPIsFound(t *testing.T) {
 			o.until("no machine has it", at(vip, machine.Place{Elsewhere: machine.Nobody}))
 		})
 	}
+}
+
+// TestANodesAddressIsNotTheBalancers finds a virtual IP on the tunnel of a machine that is a node, and a balancer as well.
+func TestANodesAddressIsNotTheBalancers(t *testing.T) {
+	l := labtest.New(t)
+	lan := labtest.Switch(t, l, "lan")
+	a, b := labtest.Host(t, l, lan, "load01", "10.9.0.1/24"), labtest.Host(t, l, lan, "load02", "10.9.0.2/24")
+	vip := vipOf("10.9.0.100", "eth0")
+	for _, h := range []*lab.Host{a, b} {
+		labtest.Run(t, h, "sysctl", "-w", "net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2")
+		labtest.Run(t, h, "ip", "link", "set", "tunl0", "up")
+		labtest.Run(t, h, "ip", "address", "add", "10.9.0.100/32", "dev", "tunl0")
+	}
+	o := observe(t, a, vip)
+	o.until("no balancer has it", at(vip, machine.Place{Elsewhere: machine.Nobody}))
+	labtest.Run(t, b, "ip", "address", "add", "10.9.0.100/32", "dev", "eth0")
+	o.until("the other balancer has it", at(vip, machine.Place{Elsewhere: machine.Somebody}))
+	labtest.Run(t, a, "ip", "address", "add", "10.9.0.100/32", "dev", "eth0")
+	o.until("it is here", at(vip, machine.Place{Here: true, Interface: "eth0"}))
+	labtest.Run(t, a, "ip", "address", "del", "10.9.0.100/32", "dev", "eth0")
+	o.until("it is not here", func(s *machine.State) bool { return !s.Places[vip].Here })
 }
 
 // TestALocalRouteCountsAsHere routes addresses to the machine that no interface has.

@@ -50,7 +50,7 @@ func (r *reader) read(targets []Target, was *State) (*State, error) {
 		return nil, err
 	}
 	s.Renamed = renames(was, s)
-	n := neighbours{reader: r, known: map[int][]netlink.Neigh{}}
+	n := neighbours{reader: r, known: map[table][]netlink.Neigh{}}
 	for _, t := range targets {
 		place, err := n.place(s, t)
 		if err != nil {
@@ -72,7 +72,7 @@ func (r *reader) readLinks(s *State) error {
 	for _, l := range links {
 		a := l.Attrs()
 		s.Links = append(s.Links, Link{
-			Index: a.Index, Name: a.Name,
+			Index: a.Index, Name: a.Name, tunnel: l.Type() == "ipip" || l.Type() == "ip6tnl",
 			Up:       a.Flags&net.FlagUp != 0 && a.RawFlags&unix.IFF_RUNNING != 0,
 			resolves: a.RawFlags&(unix.IFF_NOARP|unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT) == 0,
 		})
@@ -124,8 +124,11 @@ func renames(was, is *State) map[string]string {
 // neighbours finds the places of addresses. It lists the neighbours of each interface once.
 type neighbours struct {
 	*reader
-	known map[int][]netlink.Neigh
+	known map[table][]netlink.Neigh
 }
+
+// table is the neighbours of an interface in one address family.
+type table struct{ index, family int }
 
 // place finds out where an address is.
 func (n *neighbours) place(s *State, t Target) (Place, error) {
@@ -137,29 +140,44 @@ func (n *neighbours) place(s *State, t Target) (Place, error) {
 		}
 		return p, nil
 	}
-	routes, err := n.handle.RouteGetWithOptions(t.Address.AsSlice(), &netlink.RouteGetOptions{Mark: t.Mark})
 	var p Place
 	if found {
 		p.Fault = owner.Name + " has it, but the kernel does not use it: duplicate address detection has failed or is under way"
 	}
-	if unroutable(err) {
-		return p, nil
-	}
-	if err != nil || len(routes) == 0 {
-		return p, fmt.Errorf("look up the route to %s: %w", t.Address, err)
-	}
-	route := routes[0]
-	if route.Type == unix.RTN_LOCAL {
+	link, ok, local, err := n.way(s, t)
+	switch {
+	case err != nil:
+		return p, err
+	case local:
 		return Place{Here: true}, nil
-	}
-	at := slices.IndexFunc(s.Links, func(l Link) bool { return l.Index == route.LinkIndex })
-	if at < 0 || route.Type != unix.RTN_UNICAST || len(route.Gw) > 0 || route.Via != nil || len(route.MultiPath) > 0 {
-		return p, nil
-	}
-	if link := s.Links[at]; link.Up && link.resolves && (t.Interface == "" || t.Interface == link.Name) {
+	case ok && link.Up && link.resolves && (t.Interface == "" || t.Interface == link.Name):
 		p.Elsewhere, err = n.answer(link, t.Address)
 	}
 	return p, err
+}
+
+// way returns the interface whose neighbours may have an address, or that a route of type local leads to this machine.
+func (n *neighbours) way(s *State, t Target) (link Link, ok, local bool, err error) {
+	if s.tunnelled(t.Address) {
+		link, ok = s.directly(t) // for the kernel it is a local address, of a node
+		return link, ok, false, nil
+	}
+	routes, err := n.handle.RouteGetWithOptions(t.Address.AsSlice(), &netlink.RouteGetOptions{Mark: t.Mark})
+	if unroutable(err) {
+		return link, false, false, nil
+	}
+	if err != nil || len(routes) == 0 {
+		return link, false, false, fmt.Errorf("look up the route to %s: %w", t.Address, err)
+	}
+	route := routes[0]
+	if route.Type == unix.RTN_LOCAL {
+		return link, false, true, nil
+	}
+	at := slices.IndexFunc(s.Links, func(l Link) bool { return l.Index == route.LinkIndex })
+	if at < 0 || route.Type != unix.RTN_UNICAST || len(route.Gw) > 0 || route.Via != nil || len(route.MultiPath) > 0 {
+		return link, false, false, nil
+	}
+	return s.Links[at], true, false, nil
 }
 
 // unroutable reports whether the kernel answered that no route leads to an address.
@@ -178,7 +196,7 @@ func (n *neighbours) answer(l Link, address netip.Addr) (Answer, error) {
 	if address.Is6() {
 		family = netlink.FAMILY_V6
 	}
-	key := l.Index<<1 | family&1
+	key := table{l.Index, family}
 	if _, listed := n.known[key]; !listed {
 		all, err := n.handle.NeighList(l.Index, family)
 		if err != nil {
