@@ -3,6 +3,7 @@ package kernel
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/braintree/lb/netx/ipvs"
@@ -34,47 +35,51 @@ func TestLossesStandWhilePacketsDoNotArrive(t *testing.T) {
 		{"more arrive than were marked", []count{{0, 0}, {10, 20}, {20, 40}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			rules, now := mark.NewMemory(), time.Now()
-			e := New(ipvs.NewMemory(), rules).Effect
-			var losses []Loss
-			for _, c := range tt.counts {
-				rules.SetCounts(mark.Count{Mark: 7, Protocol: "tcp", Port: 443, Marked: c.marked, Arrived: c.arrived},
-					mark.Count{Mark: 8, Protocol: "tcp", Port: 443, Marked: c.marked, Arrived: c.marked})
-				var fresh bool
-				if losses, fresh = e.Look(t.Context(), now, time.Second); !fresh {
-					t.Fatal("an interval has passed, and Look did nothing")
+			synctest.Test(t, func(t *testing.T) { // reading the counters takes no time
+				rules, now := mark.NewMemory(), time.Now()
+				e := New(ipvs.NewMemory(), rules).Effect
+				var losses []Loss
+				for _, c := range tt.counts {
+					rules.SetCounts(mark.Count{Mark: 7, Protocol: "tcp", Port: 443, Marked: c.marked, Arrived: c.arrived},
+						mark.Count{Mark: 8, Protocol: "tcp", Port: 443, Marked: c.marked, Arrived: c.marked})
+					var fresh bool
+					if losses, fresh = e.Look(t.Context(), now, time.Second); !fresh {
+						t.Fatal("an interval has passed, and Look did nothing")
+					}
+					now = now.Add(time.Second)
 				}
-				now = now.Add(time.Second)
-			}
-			if lost := len(losses) > 0; lost != tt.lost || len(losses) > 1 || lost && losses[0].Mark != 7 {
-				t.Errorf("losses %+v", losses)
-			}
+				if lost := len(losses) > 0; lost != tt.lost || len(losses) > 1 || lost && losses[0].Mark != 7 {
+					t.Errorf("losses %+v", losses)
+				}
+			})
 		})
 	}
 }
 
 func TestALossEndsWhenNothingIsKnownForLong(t *testing.T) {
-	rules, now := mark.NewMemory(), time.Now()
-	e := New(ipvs.NewMemory(), rules).Effect
-	look := func(marked uint64) []Loss {
-		rules.SetCounts(mark.Count{Mark: 7, Protocol: "udp", Port: 53, Marked: marked})
-		now = now.Add(time.Second)
-		losses, _ := e.Look(t.Context(), now, time.Second)
-		return losses
-	}
-	look(0)
-	look(10)
-	if want := []Loss{{Mark: 7, Protocol: "udp", Port: 53, Marked: 20}}; !slices.Equal(look(20), want) {
-		t.Fatal("no loss")
-	}
-	for i := range idleIntervals {
-		if len(look(20)) == 0 {
-			t.Fatalf("the loss ended after %d idle intervals", i)
+	synctest.Test(t, func(t *testing.T) {
+		rules, now := mark.NewMemory(), time.Now()
+		e := New(ipvs.NewMemory(), rules).Effect
+		look := func(marked uint64) []Loss {
+			rules.SetCounts(mark.Count{Mark: 7, Protocol: "udp", Port: 53, Marked: marked})
+			now = now.Add(time.Second)
+			losses, _ := e.Look(t.Context(), now, time.Second)
+			return losses
 		}
-	}
-	if losses := look(20); len(losses) != 0 {
-		t.Errorf("after %d idle intervals: %+v", idleIntervals, losses)
-	}
+		look(0)
+		look(10)
+		if want := []Loss{{Mark: 7, Protocol: "udp", Port: 53, Marked: 20}}; !slices.Equal(look(20), want) {
+			t.Fatal("no loss")
+		}
+		for i := range idleIntervals {
+			if len(look(20)) == 0 {
+				t.Fatalf("the loss ended after %d idle intervals", i)
+			}
+		}
+		if losses := look(20); len(losses) != 0 {
+			t.Errorf("after %d idle intervals: %+v", idleIntervals, losses)
+		}
+	})
 }
 
 func TestCountersAreReadOncePerInterval(t *testing.T) {
