@@ -87,7 +87,7 @@ func TestInterferenceBetweenMarksAndIPVSIsNamed(t *testing.T) {
 			began := time.Now()
 			shows := func(what, want string, command string) {
 				t.Helper()
-				labtest.Eventually(t, timeout, what+" shows the problem", func() (bool, string) {
+				labtest.Eventually(t, timeout, what+" shows "+want, func() (bool, string) {
 					line := "LB_CONFIG=" + testbed.ConfigPath + " " + command + " 2>&1; true"
 					out := labtest.Run(t, s.BalancerHost, "sh", "-c", line)
 					return strings.Contains(strings.ReplaceAll(out, `\"`, `"`), want), out
@@ -102,8 +102,8 @@ func TestInterferenceBetweenMarksAndIPVSIsNamed(t *testing.T) {
 			if c.doctor != "" {
 				shows("doctor", c.doctor, lb+"doctor")
 			}
-			// Two intervals of traffic, one that has begun before, and the reader's own slowness.
-			if most := 3*checkInterval + 2*time.Second; named > most {
+			// Two intervals of traffic, one that has begun before, and the lab's slowness.
+			if most := 3*checkInterval + 5*time.Second; named > most {
 				t.Errorf("named after %s, want %s at most", named, most)
 			}
 			labtest.Run(t, s.BalancerHost, "sh", "-c", c.end)
@@ -114,10 +114,7 @@ func TestInterferenceBetweenMarksAndIPVSIsNamed(t *testing.T) {
 			})
 			t.Logf("named after %s, over %s after its end", named.Round(time.Millisecond), time.Since(ended).Round(time.Millisecond))
 			if c.doctor != "" {
-				out := labtest.Run(t, s.BalancerHost, "sh", "-c", "LB_CONFIG="+testbed.ConfigPath+" "+lb+"doctor")
-				if !strings.Contains(out, "good: nothing changes marks between lb's rules and IPVS") {
-					t.Errorf("doctor says\n%s", out)
-				}
+				shows("doctor", "good: nothing changes marks between lb's rules and IPVS", lb+"doctor")
 			}
 		})
 	}
