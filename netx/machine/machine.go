@@ -33,7 +33,8 @@ type Link struct {
 // Address is an address of an interface.
 type Address struct {
 	netip.Prefix
-	Unusable bool // IPv6: it is on another machine, too, or the kernel still looks for one
+	Tentative bool // IPv6: the kernel still looks for another machine that has it, and takes no packets for it
+	Duplicate bool // IPv6: it has found one
 }
 
 // Target is an address whose place is of interest.

@@ -230,3 +230,19 @@ func TestManyChangesAreCoalesced(t *testing.T) {
 		return strings.Join(v4, " ") == "10.9.0.1/24 10.9.2.1/32"
 	})
 }
+
+// TestADuplicateAddressIsNotHere adds an IPv6 address that another machine has.
+func TestADuplicateAddressIsNotHere(t *testing.T) {
+	l := labtest.New(t)
+	lan := labtest.Switch(t, l, "lan")
+	a, b := labtest.Host(t, l, lan, "load01", "fd09::1/64"), labtest.Host(t, l, lan, "load02", "fd09::2/64")
+	labtest.Run(t, b, "ip", "address", "add", "fd09::100/128", "dev", "eth0", "nodad")
+	labtest.Run(t, a, "sysctl", "-w", "net.ipv6.conf.eth0.accept_dad=1", "net.ipv6.conf.eth0.dad_transmits=1")
+	labtest.Run(t, a, "ip", "address", "add", "fd09::100/128", "dev", "eth0")
+	vip := vipOf("fd09::100", "eth0")
+	o := observe(t, a, vip)
+	o.until("the duplicate is found", func(s *machine.State) bool { return s.Places[vip].Fault != "" })
+	if p := o.last.Places[vip]; p.Here {
+		t.Errorf("%+v", p)
+	}
+}

@@ -93,8 +93,11 @@ func (r *reader) readAddresses(s *State) error {
 			continue // the interface is new: another notification follows
 		}
 		bits, _ := a.Mask.Size()
-		unusable := a.Flags&unix.IFA_F_DADFAILED != 0 || a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0
-		s.Links[at].Addresses = append(s.Links[at].Addresses, Address{netip.PrefixFrom(address.Unmap(), bits), unusable})
+		s.Links[at].Addresses = append(s.Links[at].Addresses, Address{
+			Prefix:    netip.PrefixFrom(address.Unmap(), bits),
+			Tentative: a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0,
+			Duplicate: a.Flags&unix.IFA_F_DADFAILED != 0,
+		})
 	}
 	return nil
 }
@@ -133,7 +136,8 @@ type table struct{ index, family int }
 // place finds out where an address is.
 func (n *neighbours) place(s *State, t Target) (Place, error) {
 	owner, address, found := s.owner(t.Address, t.Interface)
-	if found && !address.Unusable {
+	unusable := address.Tentative || address.Duplicate
+	if found && !unusable {
 		p := Place{Here: true, Interface: owner.Name}
 		if !owner.Up {
 			p.Fault = "interface " + owner.Name + " is down"
@@ -141,10 +145,10 @@ func (n *neighbours) place(s *State, t Target) (Place, error) {
 		return p, nil
 	}
 	var p Place
-	if found {
-		p.Fault = owner.Name + " has it, but the kernel does not use it: duplicate address detection has failed or is under way"
+	if address.Duplicate {
+		p.Fault = owner.Name + " has it, but the kernel does not use it: duplicate address detection has found it on another machine"
 	}
-	link, ok, local, err := n.way(s, t)
+	link, ok, local, err := n.way(s, t, unusable || s.tunnelled(t.Address))
 	switch {
 	case err != nil:
 		return p, err
@@ -156,10 +160,11 @@ func (n *neighbours) place(s *State, t Target) (Place, error) {
 	return p, err
 }
 
-// way returns the interface whose neighbours may have an address, or that a route of type local leads to this machine.
-func (n *neighbours) way(s *State, t Target) (link Link, ok, local bool, err error) {
-	if s.tunnelled(t.Address) {
-		link, ok = s.directly(t) // for the kernel it is a local address, of a node
+// way returns the interface whose neighbours may have an address, or that a route of type local leads to this machine. own says that
+// the kernel has such a route that does not count.
+func (n *neighbours) way(s *State, t Target, own bool) (link Link, ok, local bool, err error) {
+	if own {
+		link, ok = s.directly(t)
 		return link, ok, false, nil
 	}
 	routes, err := n.handle.RouteGetWithOptions(t.Address.AsSlice(), &netlink.RouteGetOptions{Mark: t.Mark})
