@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -52,7 +53,10 @@ func (a *App) Serve(ctx context.Context) error {
 		return err
 	}
 	app := http.NewServeMux()
-	app.HandleFunc("POST /transactions", func(w http.ResponseWriter, _ *http.Request) {
+	app.HandleFunc("POST /transactions", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return
+		}
 		a.served.Add(1)
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, a.Host.Name())

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -20,6 +21,8 @@ const requestTimeout = 15 * time.Second
 
 // Requester sends transactions from a host to one address, each on its own connection.
 type Requester struct {
+	Upload int // size of each transaction's body, in bytes
+
 	http *http.Client
 	url  string
 }
@@ -158,7 +161,7 @@ func (t *Traffic) sendOne(ctx context.Context) {
 
 // Transact sends one transaction and returns the name of the node that answered.
 func (a *Requester) Transact(ctx context.Context) (node string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, bytes.NewReader(make([]byte, a.Upload)))
 	if err != nil {
 		return "", err
 	}
