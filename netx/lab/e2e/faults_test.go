@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -67,7 +68,7 @@ func newTroubleStage(t *testing.T) *troubleStage {
 	t.Helper()
 	s := &troubleStage{Site: newSite(t, nil), t: t}
 	balancer := s.BalancerHost
-	s.sh(balancer, "ip link add sync0 type dummy; ip address add 10.7.0.1/24 dev sync0; ip link set sync0 up",
+	s.sh(balancer, "ip link add sync0 type dummy; ip address add 10.7.0.1/24 dev sync0; ip link set sync0 multicast on up",
 		"ip address add 204.109.13.8/32 dev eth10", "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.vs.expire_nodest_conn=1")
 	for n, app := range s.Apps { // responses to nat return through the balancer
 		s.sh(app.Host, fmt.Sprintf("ip rule add from 10.0.0.%d lookup 100", n+1),
@@ -84,7 +85,9 @@ func newTroubleStage(t *testing.T) *troubleStage {
 			t.Fatal(err)
 		}
 	}
-	runLB(t, s.Site, balancer, "ctl", "reload")
+	if err := errors.Join(s.Balancer.Stop(), s.Balancer.Start(t.Context())); err != nil { // set_sysctls needs a restart
+		t.Fatal(err)
+	}
 	labtest.Eventually(t, timeout, "both clusters have all their weight", func() (bool, string) {
 		return s.status("webapp").CombinedWeight == 300 && s.status("shop").CombinedWeight == 300, s.describe()
 	})

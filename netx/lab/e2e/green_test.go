@@ -59,8 +59,9 @@ func faults() []fault {
 		},
 		{
 			name: "sync interface made again", on: theBalancer,
-			inject: "ip link del sync0; ip link add sync0 type dummy; ip address add 10.7.0.1/24 dev sync0; ip link set sync0 up",
-			event:  "sync",
+			inject: "ip link del sync0; ip link add sync0 type dummy; ip address add 10.7.0.1/24 dev sync0; " +
+				"ip link set sync0 multicast on up",
+			event: "sync",
 		},
 		{
 			name: "rp_filter strict on a node", on: aNode, inject: "sysctl -qw net.ipv4.conf.tunl0.rp_filter=1",
