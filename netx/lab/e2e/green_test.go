@@ -74,13 +74,13 @@ func faults() []fault {
 // intervals, and nothing is claimed to be well that is not. It prints how long that took and how many requests were lost.
 func TestNothingIsGreenWhileClientsLose(t *testing.T) {
 	s := newTroubleStage(t)
+	s.wellFrom(time.Now())
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "FAULT\tNAMED AFTER\tWELL AFTER\tLOST\tNAMED AS")
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
 			s.t = t
-			s.wellFrom(time.Now())
 			before := s.counts()
 			_, last := s.events(0)
 			agentLog := len(s.Apps[1].Agent.Log())
