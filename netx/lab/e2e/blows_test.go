@@ -21,7 +21,7 @@ import (
 // faults sets it to 50.
 func TestEverythingIsRightAgainAfterEachBlow(t *testing.T) {
 	const seed = 12
-	blows := 10
+	blows := 5
 	if n, err := strconv.Atoi(os.Getenv("LB_BLOWS")); err == nil {
 		blows = n
 	}
