@@ -72,8 +72,14 @@ func TestAVirtualIPIsFound(t *testing.T) {
 	lan := labtest.Switch(t, l, "lan")
 	a := labtest.Host(t, l, lan, "load01", "10.9.0.1/24", "fd09::1/64")
 	b := labtest.Host(t, l, lan, "load02", "10.9.0.2/24", "fd09::2/64")
+	for _, family := range []string{"ipv4", "ipv6"} { // the kernel doubts a neighbour's answer after a second, not half a minute
+		for _, setting := range []string{"base_reachable_time_ms=1000", "delay_first_probe_time=1"} {
+			labtest.Run(t, a, "sysctl", "-qw", "net."+family+".neigh.eth0."+setting)
+		}
+	}
 	for _, address := range []string{"10.9.0.100", "fd09::100"} {
 		t.Run(address, func(t *testing.T) {
+			t.Parallel()
 			vip := vipOf(address, "eth0")
 			prefix := netip.PrefixFrom(vip.Address, vip.Address.BitLen()).String()
 			change := func(h *lab.Host, what string) {
