@@ -51,6 +51,7 @@ type result struct {
 	lost     int // timed out, refused, or without status 201
 	slowest  time.Duration
 	last     error
+	failures []testbed.Failure // the lost requests
 }
 
 // startLoad starts the load and waits until all of it works.
@@ -131,7 +132,7 @@ func (l *load) stop(t *testing.T) (webapp, baseline result, broken []error) {
 
 func (s addressLoad) stop() result {
 	counts := s.traffic.Stop()
-	r := result{answered: counts.Answered, lost: counts.Failed, slowest: counts.Slowest, last: counts.LastError}
+	r := result{answered: counts.Answered, lost: counts.Failed, slowest: counts.Slowest, last: counts.LastError, failures: counts.Failures}
 	r.outage, r.over = s.probes.Stop()
 	return r
 }
@@ -160,6 +161,9 @@ func checkNothingLost(t *testing.T, webapp result, broken []error) {
 	t.Helper()
 	if webapp.lost > 0 {
 		t.Errorf("%d of %d requests were lost, the last with: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
+		for _, f := range webapp.failures {
+			t.Logf("lost: sent at %s: %v", f.Sent.UTC().Format(time.TimeOnly), f.Err)
+		}
 	}
 	for _, err := range broken {
 		t.Errorf("a connection broke: %v", err)
