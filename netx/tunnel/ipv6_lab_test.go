@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -174,7 +173,7 @@ func TestTheIPv6VirtualIPIsNotAnsweredByNeighbourDiscovery(t *testing.T) {
 }
 
 func TestTheIPv6DeviceIsCreatedWhereTheModuleCreatesNone(t *testing.T) {
-	withoutFallbackDevices(t)
+	labtest.NoFallbackTunnels(t)
 	n := build(t)
 	n.tunnelIPv6To(t, "fd09::100")
 	if list := labtest.Run(t, n.app, "ip", "-o", "link"); strings.Contains(list, "ip6tnl0") {
@@ -242,22 +241,4 @@ func uploadAndReadMSS(t *testing.T, client *lab.Host, address string) int {
 		t.Errorf("got %q, %v", got, err)
 	}
 	return mss + timestamps
-}
-
-// withoutFallbackDevices keeps the modules from creating tunl0 and ip6tnl0 in new hosts.
-func withoutFallbackDevices(t *testing.T) {
-	t.Helper()
-	const setting = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
-	was, err := os.ReadFile(setting)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(setting, []byte("1"), 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.WriteFile(setting, was, 0); err != nil {
-			t.Error(err)
-		}
-	})
 }

@@ -334,7 +334,7 @@ func TestTheVirtualIPIsNotAnsweredByARP(t *testing.T) {
 }
 
 func TestTheDeviceIsCreatedWhereTheModuleCreatesNone(t *testing.T) {
-	withoutFallbackDevices(t)
+	labtest.NoFallbackTunnels(t)
 	n := build(t)
 	n.tunnelTo(t, "10.9.0.100")
 	if list := labtest.Run(t, n.app, "ip", "-o", "link"); strings.Contains(list, "tunl0") {

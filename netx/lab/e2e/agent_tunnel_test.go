@@ -272,19 +272,7 @@ func (s *tunnelStage) repairs(t *testing.T, by, fault, proof string) {
 }
 
 func TestTheAgentMakesATunnelAgainThatIsGone(t *testing.T) {
-	const setting = "/proc/sys/net/core/fb_tunnels_only_for_init_net" // so that the devices can be deleted
-	was, err := os.ReadFile(setting)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(setting, []byte("1"), 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.WriteFile(setting, was, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	labtest.NoFallbackTunnels(t) // so that the devices can be deleted
 	s := newTunnelStage(t)
 	s.start(t, "enabled")
 	for _, device := range []string{"tunl0", "ip6tnl0"} {

@@ -73,21 +73,7 @@ func newFlowNode(t *testing.T, h *lab.Host, address string) *flowNode {
 		t.Cleanup(func() { _ = server.Close() })
 		go func() { _ = server.Serve(l) }() // returns when closed
 	}
-	answers, err := h.ListenPacket(t.Context(), "udp", flowVIP+":53")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = answers.Close() })
-	go func() {
-		buffer := make([]byte, 512)
-		for {
-			_, from, err := answers.ReadFrom(buffer)
-			if err != nil {
-				return // closed
-			}
-			_, _ = answers.WriteTo([]byte(h.Name()), from)
-		}
-	}()
+	answerDatagrams(t, h, flowVIP+":53")
 	return n
 }
 

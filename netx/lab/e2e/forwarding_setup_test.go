@@ -243,22 +243,28 @@ func serveName(t *testing.T, h *lab.Host, number int) {
 	own := []string{fmt.Sprintf("10.0.0.%d", number), fmt.Sprintf("fd00::%d", number)}
 	for _, a := range append(own, ms[0].IPv4, ms[0].IPv6, ms[1].IPv4, ms[1].IPv6) {
 		answer(listenSCTP(t, h, netip.MustParseAddrPort(net.JoinHostPort(a, "80"))))
-		c, err := h.ListenPacket(t.Context(), "udp", net.JoinHostPort(a, "53"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		go func() {
-			buffer := make([]byte, 512)
-			for {
-				_, from, err := c.ReadFrom(buffer)
-				if err != nil {
-					return // closed
-				}
-				_, _ = c.WriteTo([]byte(h.Name()), from)
-			}
-		}()
+		answerDatagrams(t, h, net.JoinHostPort(a, "53"))
 	}
+}
+
+// answerDatagrams answers each datagram to an address and port of a host with the host's name.
+func answerDatagrams(t *testing.T, h *lab.Host, address string) {
+	t.Helper()
+	c, err := h.ListenPacket(t.Context(), "udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	go func() {
+		buffer := make([]byte, 512)
+		for {
+			_, from, err := c.ReadFrom(buffer)
+			if err != nil {
+				return // closed
+			}
+			_, _ = c.WriteTo([]byte(h.Name()), from)
+		}
+	}()
 }
 
 // request sends one request, on a new connection or from a new port, and returns the response.

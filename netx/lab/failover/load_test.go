@@ -48,10 +48,8 @@ type result struct {
 	outage   time.Duration // longest time without a response
 	over     time.Time     // end of the outage
 	answered int
-	lost     int // timed out, refused, or without status 201
+	lost     []testbed.Failure // timed out, refused, or without status 201
 	slowest  time.Duration
-	last     error
-	failures []testbed.Failure // the lost requests
 }
 
 // startLoad starts the load and waits until all of it works.
@@ -132,7 +130,7 @@ func (l *load) stop(t *testing.T) (webapp, baseline result, broken []error) {
 
 func (s addressLoad) stop() result {
 	counts := s.traffic.Stop()
-	r := result{answered: counts.Answered, lost: counts.Failed, slowest: counts.Slowest, last: counts.LastError, failures: counts.Failures}
+	r := result{answered: counts.Answered, lost: counts.Failures, slowest: counts.Slowest}
 	r.outage, r.over = s.probes.Stop()
 	return r
 }
@@ -141,8 +139,8 @@ func (s addressLoad) stop() result {
 func (s *suite) recordResults(scenario string, webapp, baseline result, broken []error) {
 	s.record(scenario, "longest time without a response to a new connection", webapp.outage, baseline.outage)
 	s.record(scenario, "slowest response, with TCP retransmissions", webapp.slowest, baseline.slowest)
-	s.record(scenario, "requests", webapp.answered+webapp.lost, baseline.answered+baseline.lost)
-	s.record(scenario, "requests lost", webapp.lost, baseline.lost)
+	s.record(scenario, "requests", webapp.answered+len(webapp.lost), baseline.answered+len(baseline.lost))
+	s.record(scenario, "requests lost", len(webapp.lost), len(baseline.lost))
 	s.record(scenario, fmt.Sprintf("broken of %d long-lived connections", streamCount), len(broken), nil)
 }
 
@@ -159,11 +157,8 @@ func compareOutages(t *testing.T, webapp, baseline time.Duration) {
 // checkNothingLost fails the test for each lost request and broken connection.
 func checkNothingLost(t *testing.T, webapp result, broken []error) {
 	t.Helper()
-	if webapp.lost > 0 {
-		t.Errorf("%d of %d requests were lost, the last with: %v", webapp.lost, webapp.answered+webapp.lost, webapp.last)
-		for _, f := range webapp.failures {
-			t.Logf("lost: sent at %s: %v", f.Sent.UTC().Format(time.TimeOnly), f.Err)
-		}
+	for _, f := range webapp.lost {
+		t.Errorf("a request sent at %s was lost: %v", f.Sent.UTC().Format(time.TimeOnly), f.Err)
 	}
 	for _, err := range broken {
 		t.Errorf("a connection broke: %v", err)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -57,6 +58,25 @@ func Host(t testing.TB, l *lab.Lab, s *lab.Switch, name string, prefixes ...stri
 		t.Fatal(err)
 	}
 	return h
+}
+
+// NoFallbackTunnels keeps the kernel's modules from creating tunl0 and ip6tnl0, which cannot be deleted, in hosts built from now on, until
+// the test ends.
+func NoFallbackTunnels(t testing.TB) {
+	t.Helper()
+	const setting = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
+	was, err := os.ReadFile(setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(setting, []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(setting, was, 0); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Run runs a program on the host and returns its standard output. The test fails if the program does.
